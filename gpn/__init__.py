@@ -1,0 +1,1 @@
+"""Numerical verification of bidirectionally self-normalizing networks."""
