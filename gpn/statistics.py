@@ -1,0 +1,470 @@
+"""Exact limits for counted probabilities, verdicts on claimed bounds, and the number of trials they need."""
+
+import math
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from theory.errors import UsageError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.floating[Any]]
+
+MAX_TRIALS = 2**53  # counts up to here are exact in float64
+
+
+class Verdict(StrEnum):
+    """What the trials say about the claim: probability <= bound.
+
+    HOLDS: the upper limit is at most the bound. VIOLATED: the lower limit is above the bound. UNDECIDED: the
+        bound
+    lies between the limits. VACUOUS: the bound is 1 or more, or there is none, so that no count could
+    contradict it.
+
+    A verdict has four values, so it is neither true nor false; compare it, as below.
+
+    >>> str(Verdict.HOLDS), Verdict("violated") is Verdict.VIOLATED
+    ('holds', True)
+    """
+
+    HOLDS = "holds"
+    VIOLATED = "violated"
+    UNDECIDED = "undecided"
+    VACUOUS = "vacuous"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            f"the verdict {str(self)!r} is one of four values, neither true nor false; "
+            "write `verdict is Verdict.HOLDS` or `verdict == 'holds'`"
+        )
+
+
+class Decision(NamedTuple):
+    """The exact one-sided limits of a probability and the verdict on its bound."""
+
+    lower: float
+    upper: float
+    verdict: Verdict
+
+
+# ---------------------------------------------------------------------------------------------- limits
+
+
+def lower_limit(exceedances: npt.ArrayLike, trials: npt.ArrayLike, alpha: npt.ArrayLike) -> FloatArray:
+    r"""The exact lower confidence limit of a probability of which k of N independent trials showed the event.
+
+    $$\underline p: \quad P(X \ge k) = \alpha, \quad X \sim \mathrm{Bin}(N, \underline p), \qquad
+    \underline p = I^{-1}_{\alpha}(k, N - k + 1),$$
+
+    0 for k = 0 and $\alpha^{1/N}$ for k = N (Clopper and Pearson 1934, Biometrika 26, 404-413). Whatever the
+    true probability, the limit lies above it with probability at most alpha.
+
+    Args:
+        exceedances: k, integers in 0..N, any shape that broadcasts with the others.
+        trials: N, integers in 1..2^53.
+        alpha: one-sided error probability, in (0, 0.5].
+
+    Returns:
+        Array of the broadcast shape, 0-dimensional for scalars.
+
+    Raises:
+        UsageError: an argument outside its range.
+
+    >>> round(float(lower_limit(3, 100, 0.01)), 6)
+    0.004395
+    """
+    k, n, a = _counts(exceedances, trials, alpha)
+    first, second = np.maximum(k, 1.0), n - np.maximum(k, 1.0) + 1
+    guess = special.betaincinv(first, second, a)
+    limit = _newton(guess, lambda p: special.betainc(first, second, p), first, second, a, sign=1)
+    limit = np.where(k == 0, 0.0, limit)
+    return np.where(k == n, np.exp(np.log(a) / n), limit)
+
+
+def upper_limit(exceedances: npt.ArrayLike, trials: npt.ArrayLike, alpha: npt.ArrayLike) -> FloatArray:
+    r"""The exact upper confidence limit of a probability of which k of N independent trials showed the event.
+
+    $$\overline p: \quad P(X \le k) = \alpha, \quad X \sim \mathrm{Bin}(N, \overline p), \qquad
+    1 - I_{\overline p}(k + 1, N - k) = \alpha,$$
+
+    $1 - \alpha^{1/N}$ for k = 0 and 1 for k = N (Clopper and Pearson 1934, Biometrika 26, 404-413). Whatever
+    the true probability, the limit lies below it with probability at most alpha.
+
+    Args:
+        exceedances: k, integers in 0..N, any shape that broadcasts with the others.
+        trials: N, integers in 1..2^53.
+        alpha: one-sided error probability, in (0, 0.5].
+
+    Returns:
+        Array of the broadcast shape, 0-dimensional for scalars.
+
+    Raises:
+        UsageError: an argument outside its range.
+
+    >>> round(float(upper_limit(0, 1000, 0.01)), 6)
+    0.004595
+    """
+    k, n, a = _counts(exceedances, trials, alpha)
+    first, second = np.minimum(k, n - 1) + 1, n - np.minimum(k, n - 1)
+    guess = special.betainccinv(first, second, a)
+    limit = _newton(guess, lambda p: special.betaincc(first, second, p), first, second, a, sign=-1)
+    limit = np.where(k == 0, -np.expm1(np.log(a) / n), limit)
+    return np.where(k == n, 1.0, limit)
+
+
+def _newton(
+    guess: Floats,
+    tail: Callable[[Floats], Floats],
+    first: FloatArray,
+    second: FloatArray,
+    alpha: FloatArray,
+    sign: int,
+) -> FloatArray:
+    """Sharpen SciPy's inverse of a beta tail: of few events in 1e9 trials it has 8 digits.
+
+    Newton steps on the logarithm of the tail, whose slope at p is sign * density / tail. Limits that round to
+    1 are left alone, and those for many events, where the guess is good and the density is not.
+    """
+    limit = np.asarray(guess, dtype=np.float64)
+    for _ in range(8):
+        with np.errstate(all="ignore"):
+            log_density = (first - 1) * np.log(limit) + (second - 1) * np.log1p(-limit)
+            density = np.exp(log_density - special.betaln(first, second))
+            value = tail(limit)
+            step = (np.log(value) - np.log(alpha)) * value / (sign * density)
+        usable = np.isfinite(step) & (np.abs(step) <= 0.5 * limit) & (first <= 1e6)
+        limit = np.where(usable, limit - step, limit)
+        if not np.any(usable & (np.abs(step) > 1e-9 * limit)):
+            break
+    return limit
+
+
+def _counts(
+    exceedances: npt.ArrayLike, trials: npt.ArrayLike, alpha: npt.ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The validated arguments of a limit as float64 arrays of one shape."""
+    n = _integers("the number of trials", trials)
+    k = _integers("the number of exceedances", exceedances)
+    a = np.asarray(alpha, dtype=np.float64)
+    if not np.all((n >= 1) & (n <= MAX_TRIALS)):
+        raise UsageError(f"the number of trials is {_shown(n)}; it must lie between 1 and 2**53")
+    if not np.all((k >= 0) & (k <= n)):
+        raise UsageError(
+            f"the number of exceedances is {_shown(k)}; it must lie between 0 and that of trials, {_shown(n)}"
+        )
+    if not np.all((a > 0) & (a <= 0.5)):
+        raise UsageError(f"alpha is {_shown(a)}; an error probability must lie above 0 and be at most 0.5")
+    counts, totals, alphas = np.broadcast_arrays(k.astype(np.float64), n.astype(np.float64), a)
+    return counts, totals, alphas
+
+
+def _integers(what: str, values: npt.ArrayLike) -> IntArray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise UsageError(f"{what} is {_shown(array)}; it must be a whole number (an integer type)")
+    return array.astype(np.int64)
+
+
+def _shown(array: npt.NDArray[np.generic]) -> str:
+    if array.size > 1 and array.dtype.kind in "iuf":
+        return f"one of {array.size} values from {array.min()} to {array.max()}"
+    return str(array.tolist())
+
+
+# ---------------------------------------------------------------------------------------------- verdicts
+
+
+def row_alpha(level: float, rows: int) -> float:
+    r"""The error probability that each of several verdicts may have, so that all are right together.
+
+    $$\alpha_{\mathrm{row}} = (1 - \mathrm{level}) / m \qquad \text{(Bonferroni; Dunn 1961, JASA 56, 52-64)}$$
+
+    One-sided limits are enough: a claim is either true, and then only `violated` is wrong, or false, and then
+    only `holds` is wrong. So each row can be wrong in one direction only, with probability at most alpha/m,
+    and by the union bound some row is wrong with probability at most alpha. That needs no independence: rows
+    that share their trials, as several epsilons do, are covered. Holm's (1979) step-down procedure rejects
+    more in some reports, but gives no limits that hold simultaneously: the limits that are printed would no
+    longer be those that decide. (The lower and the upper limit of a row, read together as an interval, have
+    error probability 2 alpha/m.)
+
+    Args:
+        level: simultaneous confidence level of the report, in [0.5, 1).
+        rows: m, the number of rows of the report, at least 1.
+
+    Raises:
+        UsageError: an argument outside its range.
+
+    >>> row_alpha(0.75, 10)
+    0.025
+    """
+    if not 0.5 <= level < 1:
+        raise UsageError(
+            f"the confidence level is {level}; it must be at least 0.5 and below 1, such as 0.99"
+        )
+    if rows < 1:
+        raise UsageError(f"a report of {rows} rows has nothing to decide; it needs at least one")
+    return (1 - level) / rows
+
+
+def decide(exceedances: int, trials: int, bound: float | None, alpha: float) -> Decision:
+    """The exact limits of a counted probability, and their verdict on the claim that it is at most `bound`.
+
+    The verdict is `holds` when upper <= bound, `violated` when lower > bound, `vacuous` when the bound is 1
+    or more or missing, else `undecided` (limits: Clopper and Pearson 1934). A wrong verdict has probability
+    at most alpha. One event in spite of bound 0 violates it; no count, however large, confirms bound 0.
+
+    Args:
+        exceedances: how many trials showed the event.
+        trials: how many independent trials there were; layers of one network are not independent trials.
+        bound: the claimed upper bound of the probability; None or nan where there is none.
+        alpha: error probability of this verdict, `row_alpha(level, rows)` in a report.
+
+    Raises:
+        UsageError: counts, bound or alpha outside their range.
+
+    >>> [str(decide(3, trials, 0.01, alpha=0.01).verdict) for trials in (10_000, 100, 10)]
+    ['holds', 'undecided', 'violated']
+    """
+    if bound is not None and bound < 0:
+        raise UsageError(f"the bound is {bound}; a bound of a probability is not negative")
+    lower = float(lower_limit(exceedances, trials, alpha))
+    upper = float(upper_limit(exceedances, trials, alpha))
+    if bound is None or math.isnan(bound) or bound >= 1:
+        verdict = Verdict.VACUOUS
+    elif lower > bound:
+        verdict = Verdict.VIOLATED
+    elif upper <= bound:
+        verdict = Verdict.HOLDS
+    else:
+        verdict = Verdict.UNDECIDED
+    return Decision(lower, upper, verdict)
+
+
+def combine(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict of several rows together.
+
+    `violated` if any row is; else `undecided` if any row is; else `holds` if at least one row does. Vacuous
+    rows count neither for nor against: they could not have come out otherwise. If all rows are vacuous, or
+    there are none, nothing was tested, and the answer is `undecided`, never `holds`.
+
+    >>> combine([Verdict.HOLDS, Verdict.VACUOUS]), combine([Verdict.VACUOUS])
+    (<Verdict.HOLDS: 'holds'>, <Verdict.UNDECIDED: 'undecided'>)
+    """
+    seen = {Verdict(verdict) for verdict in verdicts}
+    for verdict in (Verdict.VIOLATED, Verdict.UNDECIDED, Verdict.HOLDS):
+        if verdict in seen:
+            return verdict
+    return Verdict.UNDECIDED
+
+
+def exact_test(exceedances: int, trials: int, probability: float) -> float:
+    r"""The two-sided exact p-value for a probability that is known exactly.
+
+    $$\sum_{j:\, P(X = j) \le P(X = k)} P(X = j), \qquad X \sim \mathrm{Bin}(N, p)$$
+
+    (Freeman and Halton 1951; `scipy.stats.binomtest`.) For exact laws only: a prediction with an error of its
+    own fails this test, however good it is, once the trials are many.
+
+    Args:
+        exceedances: k, how many trials showed the event.
+        trials: N, how many independent trials there were.
+        probability: p, the exact probability of the event.
+
+    Raises:
+        UsageError: counts or probability outside their range.
+
+    >>> round(exact_test(10, 10, 0.5), 12)
+    0.001953125
+    """
+    from scipy import stats
+
+    _counts(exceedances, trials, 0.5)
+    if not 0 <= probability <= 1:
+        raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
+    return float(stats.binomtest(int(exceedances), int(trials), float(probability)).pvalue)
+
+
+# ---------------------------------------------------------------------------------------------- planning
+
+
+def trials_to_decide(bound: float | None, alpha: float) -> int | None:
+    r"""The smallest number of trials after which no exceedance at all makes the verdict `holds`.
+
+    $$N = \lceil \log\alpha / \log(1 - \mathrm{bound}) \rceil,$$
+
+    the k = 0 case of Clopper and Pearson (1934). With fewer trials the verdict `holds` is out of reach. With
+    N trials it is reached only if nothing is seen: `trials_with_power` says how many a run should have.
+
+    Args:
+        bound: the claimed upper bound of a probability; None or nan where there is none.
+        alpha: error probability of the verdict.
+
+    Returns:
+        N, or None where no number of trials decides: bound 0, bound 1 or more, no bound.
+
+    Raises:
+        UsageError: bound negative, or alpha outside (0, 0.5].
+
+    >>> trials_to_decide(0.001, 0.01), trials_to_decide(1.0, 0.01)
+    (4603, None)
+    """
+    if not _decidable(bound, alpha):
+        return None
+    assert bound is not None
+    # As a fraction, the quotient cannot overflow, however small the bound.
+    trials = max(1, math.ceil(Fraction(-math.log(alpha)) / Fraction(-math.log1p(-bound))))
+    return _exactly(trials, 0, bound, alpha) if trials < MAX_TRIALS else trials
+
+
+def power(trials: int, bound: float | None, alpha: float, truth: float) -> float:
+    r"""The exact probability that the verdict is `holds` after N trials, if the true probability is `truth`.
+
+    $$P(X \le c), \quad X \sim \mathrm{Bin}(N, \mathrm{truth}), \qquad
+    c = \max\{k : \overline p(k, N) \le \mathrm{bound}\}$$
+
+    with the upper limit of Clopper and Pearson (1934); 0 where not even k = 0 decides.
+
+    Args:
+        trials: N, the number of independent trials.
+        bound: the claimed upper bound of the probability; None or nan where there is none.
+        alpha: error probability of the verdict.
+        truth: the true probability.
+
+    Raises:
+        UsageError: an argument outside its range.
+
+    >>> round(power(10_000, 0.001, 0.01, 0.000125), 4)
+    0.8685
+    """
+    _counts(0, trials, alpha)
+    _check_truth(truth)
+    if not _decidable(bound, alpha):
+        return 0.0
+    assert bound is not None
+    # The upper limit is at least k/N, the median of Bin(N, k/N) being k: it is above the bound once k/N is.
+    holds, fails = -1, math.floor(trials * bound) + 1
+    while fails - holds > 1:
+        middle = (holds + fails) // 2
+        if float(upper_limit(middle, trials, alpha)) <= bound:
+            holds = middle
+        else:
+            fails = middle
+    return 0.0 if holds < 0 else _at_most(holds, trials, truth)
+
+
+def trials_with_power(bound: float | None, alpha: float, truth: float, power: float = 0.95) -> int | None:
+    r"""The smallest number of trials N with which the verdict is `holds` with probability `power` or more.
+
+    $$\min\{N : P(\overline p(X, N) \le \mathrm{bound}) \ge \mathrm{power}\}, \qquad
+    X \sim \mathrm{Bin}(N, \mathrm{truth}),$$
+
+    from exact binomial probabilities and the upper limit of Clopper and Pearson (1934). The probability is a
+    saw-tooth in N: it jumps up where one more exceedance becomes tolerable and falls in between. N is the
+    first point at the tip of a tooth; with a few trials more the probability can be slightly less than asked
+    for (`power` tells), until the next tooth. (Where truth is so close to the bound that more than a hundred
+    teeth in a row just miss the power, not every tooth is tried, and N may exceed the smallest one by a
+    percent of their distance.)
+
+    Args:
+        bound: the claimed upper bound of the probability; None or nan where there is none.
+        alpha: error probability of the verdict.
+        truth: the true probability, or what theory predicts for it.
+        power: the wanted probability that the verdict is `holds`, above alpha and below 1.
+
+    Returns:
+        N, or None where no number of trials up to 2^53 has that power: truth >= bound, bound 0 or vacuous.
+
+    Raises:
+        UsageError: an argument outside its range.
+
+    >>> trials_with_power(0.001, 0.01, 0.000125), trials_with_power(0.001, 0.01, 0.002)
+    (10042, None)
+    """
+    if not alpha < power < 1:
+        raise UsageError(f"the power is {power}; it must lie above alpha = {alpha} and below 1, such as 0.95")
+    _check_truth(truth)
+    if not _decidable(bound, alpha) or truth >= (bound or 0.0):
+        return None
+    assert bound is not None
+    if (trials_to_decide(bound, alpha) or MAX_TRIALS) >= MAX_TRIALS:
+        return None
+    first = _first_tolerated(bound, alpha, truth, power)
+    tolerated = first
+    while tolerated is not None and first is not None:
+        trials = math.ceil(_crossing(tolerated, bound, alpha))
+        if trials >= MAX_TRIALS:
+            return None
+        trials = _exactly(trials, tolerated, bound, alpha)
+        if _at_most(tolerated, trials, truth) >= power:
+            return trials
+        # Rounding N up to an integer costs a little power: try the next teeth, first one by one.
+        tolerated += 1 + (tolerated - first) // 100
+    return None
+
+
+def _first_tolerated(bound: float, alpha: float, truth: float, power: float) -> int | None:
+    """The first k whose tooth could reach the power if the number of trials could be a fraction.
+
+    At the fractional N where k exceedances just decide, the power increases with k (for rare events because
+    gamma laws are ordered by the star order, van Zwet 1964; otherwise a matter of observation); rounding N up
+    to an integer only lowers it. So no smaller k can do, and the bisection overlooks none.
+    """
+
+    def reaches(tolerated: int) -> bool:
+        return _at_most(tolerated, _crossing(tolerated, bound, alpha), truth) >= power
+
+    low, high = -1, 0
+    while not reaches(high):
+        low, high = high, 2 * high + 1
+        if high / bound > MAX_TRIALS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(middle) else (middle, high)
+    return high
+
+
+def _crossing(tolerated: int, bound: float, alpha: float) -> float:
+    """The real N at which P(X <= k) = alpha for X ~ Bin(N, bound), through the incomplete beta function."""
+    from scipy import optimize
+
+    high = max((tolerated + 1) / bound, tolerated + 1.0)
+    while _at_most(tolerated, high, bound) > alpha:
+        high *= 2
+    low = float(tolerated)
+    return float(optimize.brentq(lambda n: _at_most(tolerated, n, bound) - alpha, low, high, rtol=1e-14))
+
+
+def _exactly(trials: int, tolerated: int, bound: float, alpha: float) -> int:
+    """Move N to the first integer at which `decide` says holds; a closed form may round the other way."""
+    while float(upper_limit(tolerated, trials, alpha)) > bound:
+        trials += 1
+    while trials > tolerated + 1 and float(upper_limit(tolerated, trials - 1, alpha)) <= bound:
+        trials -= 1
+    return trials
+
+
+def _at_most(tolerated: int, trials: float, probability: float) -> float:
+    """P(X <= k) for X ~ Bin(N, p), continued to real N >= k."""
+    if trials <= tolerated:
+        return 1.0
+    return float(special.betaincc(tolerated + 1.0, trials - tolerated, probability))
+
+
+def _decidable(bound: float | None, alpha: float) -> bool:
+    """Whether enough trials could confirm the bound."""
+    _counts(0, 1, alpha)
+    if bound is not None and bound < 0:
+        raise UsageError(f"the bound is {bound}; a bound of a probability is not negative")
+    return bound is not None and 0 < bound < 1
+
+
+def _check_truth(truth: float) -> None:
+    if not 0 <= truth <= 1:
+        raise UsageError(f"the true probability is {truth}; it must lie between 0 and 1")

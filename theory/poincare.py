@@ -1,0 +1,534 @@
+"""The Gaussian-Poincaré conditions: is phi normalized, which a and b make it so, and does the result survive depth?
+
+Everything here is algebra on five raw moments of phi, done in ball arithmetic: a ball carries its error through the
+square roots and the cancellations, whether the moments came from float64, from mpmath or from a certified enclosure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+import mpmath
+import numpy as np
+import sympy
+from flint import arb
+
+from theory.activation import Activation, CallableActivation
+from theory.balls_core import precision
+from theory.errors import UsageError
+from theory.gaussian import Functional, convergence, expectations, expectations_high_precision
+from theory.lipschitz import lipschitz_constants, steps
+
+Root = Literal["auto", "plus", "minus", "stable"]
+POLICIES = ("auto", "plus", "minus", "stable")
+Stability = Literal["stable", "marginal", "unstable"]
+
+TOLERANCE = 1e-12
+"""How far the two conditions may be missed by an activation whose constants are typed in double precision."""
+
+_VALUE_FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
+    {
+        "mean": lambda z, value, slope: value,
+        "second": lambda z, value, slope: value * value,
+        "mean_tilt": lambda z, value, slope: value * (z * z - 1),
+        "second_tilt": lambda z, value, slope: value * value * (z * z - 1),
+    }
+)
+_FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
+    {**_VALUE_FUNCTIONALS, "slope_second": lambda z, value, slope: slope * slope}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawMoments:
+    r"""Moments of phi at z ~ N(0, 1), as balls (`flint.arb`) that contain the true values.
+
+    Args:
+        mean: :math:`E \phi`.
+        second: :math:`E \phi^2`.
+        mean_tilt: :math:`E \phi (z^2 - 1)`.
+        second_tilt: :math:`E \phi^2 (z^2 - 1)`.
+        slope_second: :math:`E \phi'^2`, or None where it must not be used (a jump, a diverging integral).
+        certified: whether the radii are proved, or only estimated errors.
+    """
+
+    mean: arb
+    second: arb
+    mean_tilt: arb
+    second_tilt: arb
+    slope_second: arb | None = None
+    certified: bool = False
+
+    @property
+    def variance(self) -> arb:
+        """Var phi."""
+        return self.second - self.mean * self.mean  # flint: a ball around 0 to the power 2 is nan
+
+
+@dataclass(frozen=True, slots=True)
+class RootBalls:
+    """One normalization a phi + b as balls, with the mean E(a phi + b) and chi = Q'(1)."""
+
+    root: str
+    a: arb
+    b: arb
+    mean: arb
+    chi: arb
+
+
+@dataclass(frozen=True, slots=True)
+class RootReport:
+    """One normalization a phi + b as decimal strings, correct to the digits shown (see `Conditions`)."""
+
+    root: str
+    a: str
+    b: str
+    mean: str
+    chi: str
+    stability: Stability
+    recommended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """One normalization a phi + b in float64.
+
+    Args:
+        root: "plus" or "minus".
+        a, b: scale and shift, the float64 numbers nearest to the exact ones.
+        mean: E(a phi + b).
+        chi: slope Q'(1) of the length map of a phi + b.
+        stability: whether |chi| < 1 ("stable": the squared length returns to 1 in depth), = 1 or > 1.
+        recommended: whether the policy "auto" chooses this root.
+    """
+
+    root: str
+    a: float
+    b: float
+    mean: float
+    chi: float
+    stability: Stability
+    recommended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Everything about the Gaussian-Poincaré conditions of one activation.
+
+    Numbers are decimal strings whose digits are all correct, up to one unit in the last place shown; "0" stands for
+    a number that the error does not tell from zero; None for one that is infinite or must not be used.
+
+    Args:
+        name, expression: the activation; expression is None for a Python function.
+        digits: significant digits asked for.
+        certified: whether the digits are proved, or rest on an estimated error.
+        mean, variance, second_moment, slope_second_moment: E phi, Var phi, E phi^2, E phi'^2 at z ~ N(0, 1).
+        error: largest absolute error of these four.
+        is_gpn: "holds" if both E phi^2 and E phi'^2 are within the tolerance of 1 whatever the error, "fails" if one
+            of them is not, else "undecided".
+        normalizable: "yes", "no" or "undecided".
+        reason: the outcome in words.
+        normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no normalization.
+        lipschitz, slope_lipschitz: sup |phi'| and sup |phi''| on the line, None where infinite.
+        kinks, jumps: where phi' and where phi jumps, exact expressions as text.
+    """
+
+    name: str
+    expression: str | None
+    digits: int
+    certified: bool
+    mean: str | None
+    variance: str | None
+    second_moment: str | None
+    slope_second_moment: str | None
+    error: str | None
+    is_gpn: Literal["holds", "fails", "undecided"]
+    normalizable: Literal["yes", "no", "undecided"]
+    reason: str
+    normalizations: tuple[RootReport, ...]
+    lipschitz: float | None
+    slope_lipschitz: float | None
+    kinks: tuple[str, ...]
+    jumps: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and numbers, ready for JSON."""
+        facts = asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
+
+
+def gaussian_poincare(
+    activation: Activation | CallableActivation, digits: int = 15, *, tolerance: float = TOLERANCE
+) -> Conditions:
+    r"""Decide whether an activation is Gaussian-Poincaré normalized (GPN), and find what makes it so.
+
+    .. math:: E\, \phi(z)^2 = E\, \phi'(z)^2 = 1, \qquad z \sim N(0, 1)
+
+    (Lu, Gould, Ajanthan 2020). By the Gaussian Poincaré inequality :math:`Var \phi \le E \phi'^2`
+    every non-constant phi with finite moments has the normalizations :math:`a \phi + b` with
+
+    .. math:: a = (E \phi'^2)^{-1/2}, \qquad b_\pm = -a E\phi \pm \sqrt{1 - a^2 Var \phi}.
+
+    Args:
+        activation: phi. Up to 15 digits are computed in float64 where that suffices, more by mpmath; a Python
+            function has float64 only, and its diverging moments or undeclared jumps are not detected.
+        digits: significant digits wanted, at least 1.
+        tolerance: how far E phi^2 and E phi'^2 may be from 1 for "holds".
+
+    Returns:
+        `Conditions`; what cannot be normalized is an outcome with a reason, not an exception.
+
+    Raises:
+        UsageError: digits below 1 or a tolerance that is not positive.
+
+    >>> from theory.activation import X
+    >>> relu = gaussian_poincare(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), digits=30)
+    >>> relu.is_gpn, relu.slope_second_moment[:8], [root.stability for root in relu.normalizations]
+    ('holds', '1.000000', ['marginal', 'stable'])
+    """
+    if digits < 1 or digits != int(digits):
+        raise UsageError(f"digits must be a positive whole number, not {digits}")
+    if not tolerance > 0:
+        raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
+    obstacle = _obstacle(activation)
+    moments = None if obstacle and obstacle.hides_value else _moments(activation, digits, slope=obstacle is None)
+    with precision(_bits(digits)):
+        return _conditions(activation, digits, tolerance, obstacle, moments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Obstacle:
+    """Why an activation cannot be normalized ("no") or why that cannot be told ("undecided")."""
+
+    normalizable: Literal["no", "undecided"]
+    reason: str
+    hides_value: bool = True  # not even E phi and E phi^2 can be given
+
+
+def _obstacle(activation: Activation | CallableActivation) -> _Obstacle | None:
+    """What forbids integrating phi^2 or phi'^2, before any number is computed."""
+    if isinstance(activation, Activation):
+        if activation.undefined:
+            where = " and ".join(f"({piece.lower}, {piece.upper})" for piece in activation.undefined)
+            return _Obstacle("no", f"phi has no real value on {where}")
+        square = convergence(activation, "value")
+        if square.verdict != "converges":
+            return _divergence("E phi^2", square.verdict, square.place, hides_value=True)
+        slope = convergence(activation, "slope")
+        if slope.verdict != "converges":
+            return _divergence("E phi'^2", slope.verdict, slope.place, hides_value=False)
+    jumps = steps(activation, "value")
+    if jumps:
+        where = ", ".join(map(str, jumps))
+        text = f"phi jumps at {where}, so it is not weakly differentiable and E phi'^2 has no finite value"
+        return _Obstacle("no", text, hides_value=False)
+    return None
+
+
+def _divergence(what: str, verdict: str, place: str, *, hides_value: bool) -> _Obstacle:
+    where = "infinity" if place in ("oo", "-oo") else f"x = {place}"
+    if verdict == "diverges":
+        return _Obstacle("no", f"{what} diverges at {where}", hides_value)
+    return _Obstacle("undecided", f"whether {what} is finite cannot be decided at {where}", hides_value)
+
+
+def _bits(digits: int) -> int:
+    return int(3.33 * (5 * digits + 100))
+
+
+def _moments(activation: Activation | CallableActivation, digits: int, *, slope: bool) -> RawMoments:
+    """Raw moments precise enough that a, b and chi come out with the wanted digits, if that can be had."""
+    functionals = _FUNCTIONALS if slope else _VALUE_FUNCTIONALS
+    moments = _float_moments(activation, functionals)
+    if isinstance(activation, CallableActivation) or (digits <= 15 and _are_precise(activation, moments, 13)):
+        return moments
+    for working in (digits + 5, 2 * digits + 20, 4 * digits + 40):
+        previous, moments = moments, _mpmath_moments(activation, functionals, working)
+        if _are_precise(activation, moments, digits) or not _improves(moments, previous):
+            break
+    return moments
+
+
+def _improves(moments: RawMoments, previous: RawMoments) -> bool:
+    """Whether more digits helped, that is, whether still more may help."""
+    return bool(moments.second_tilt.rad() < previous.second_tilt.rad() / 1000)
+
+
+def _float_moments(
+    activation: Activation | CallableActivation, functionals: Mapping[str, Functional]
+) -> RawMoments:
+    found = expectations(activation, functionals)
+    balls = {name: arb(estimate.value, estimate.error) for name, estimate in found.items()}
+    if isinstance(activation, CallableActivation) and activation.derivative is None and "slope_second" in balls:
+        doubt = expectations(activation, {"slope_second": _difference_doubt(activation)})["slope_second"]
+        balls["slope_second"] += arb(0, doubt.value + doubt.error)
+    return RawMoments(**balls)
+
+
+def _difference_doubt(activation: CallableActivation) -> Functional:
+    """Bound on the error of phi'^2 where phi' comes from differences: what twice a step of 1e-3 changes."""
+
+    def doubt(z: Any, value: Any, slope: Any) -> Any:  # noqa: ARG001
+        step = 2e-3 * np.maximum(1.0, np.abs(z))
+        near = activation.value(z + step) - activation.value(z - step)
+        far = activation.value(z + 2 * step) - activation.value(z - 2 * step)
+        coarse = (8 * near - far) / (12 * step)
+        return np.abs(coarse - slope) * (np.abs(coarse) + np.abs(slope))
+
+    return doubt
+
+
+def _mpmath_moments(
+    activation: Activation, functionals: Mapping[str, Functional], digits: int
+) -> RawMoments:
+    found = expectations_high_precision(activation, functionals, digits)
+    return RawMoments(**{name: arb(value, error) for name, (value, error) in found.items()})
+
+
+def _are_precise(activation: Activation, moments: RawMoments, digits: int) -> bool:
+    """Whether every number of the report is known to 10^-digits, relative where it is large."""
+    with precision(_bits(digits)):
+        numbers = list(_shown(moments).values())
+        if len(numbers) < 3 + (moments.slope_second is not None):
+            return False
+        if moments.slope_second is not None and moments.slope_second > 0:
+            roots = _roots(activation, moments)
+            numbers += [number for root in roots for number in (root.a, root.b, root.mean, root.chi)]
+        return all(number.rad() < arb(10) ** -digits * (1 + abs(number)) for number in numbers)
+
+
+def root_balls(moments: RawMoments, *, homogeneous: bool = False, affine: bool = False) -> list[RootBalls]:
+    r"""Both normalizations a phi + b from the raw moments of phi, with their means and chi.
+
+    .. math::
+        a = G^{-1/2}, \quad b_\pm = -a m \pm \sqrt{1 - V/G}, \quad
+        \chi = \tfrac12 [a^2 E \phi^2 (z^2-1) + 2 a b E \phi (z^2-1)]
+
+    with :math:`m = E\phi, V = Var \phi, G = E\phi'^2` (Lu, Gould, Ajanthan 2020; chi = Q'(1), Poole et al. 2016).
+
+    Args:
+        moments: with slope_second > 0.
+        homogeneous: phi(c x) = c phi(x) for c > 0, where one root is exactly b = 0 with chi = 1 (by Euler's identity
+            x phi'(x) = phi(x), chi = E phi phi' z = E phi^2 = 1).
+        affine: the margin 1 - V/G is exactly 0, so that both roots are one.
+
+    Returns:
+        The roots plus and minus, or one root "plus" where the margin is not told from 0. They are computed at the
+        current precision of flint, which the caller sets.
+    """
+    a = moments.slope_second.rsqrt()
+    if affine:
+        return [RootBalls("plus", a, -a * moments.mean, arb(0), arb(1))]
+    spread = _nonnegative_sqrt(1 - moments.variance / moments.slope_second)
+    if not spread > 0:
+        return [_root(moments, "plus", a, spread.union(-spread))]
+    roots = [_root(moments, "plus", a, spread), _root(moments, "minus", a, -spread)]
+    if homogeneous:
+        at_origin = RootBalls("plus", a, arb(0), a * moments.mean, arb(1))
+        return [replace(at_origin, root=root.root) if root.b.contains(0) else root for root in roots]
+    return roots
+
+
+def _root(moments: RawMoments, name: str, a: arb, mean: arb) -> RootBalls:
+    b = mean - a * moments.mean
+    return RootBalls(name, a, b, mean, a * (a * moments.second_tilt + 2 * b * moments.mean_tilt) / 2)
+
+
+def _nonnegative_sqrt(ball: arb) -> arb:
+    """Square root of a number that is known not to be negative (here by the Poincaré inequality)."""
+    return ball.sqrt() if ball > 0 else ball.upper().max(arb(0)).sqrt().union(arb(0))
+
+
+def _conditions(
+    activation: Activation | CallableActivation,
+    digits: int,
+    tolerance: float,
+    obstacle: _Obstacle | None,
+    moments: RawMoments | None,
+) -> Conditions:
+    """Fill the report, whatever kind of balls the moments are."""
+    is_gpn, normalizable, reason = _verdict(obstacle, moments, tolerance)
+    roots = _roots(activation, moments) if moments is not None and normalizable == "yes" else []
+    best = recommend(roots) if roots else None
+    shown = _shown(moments)
+    errors = [ball.rad() for ball in shown.values()]
+    constants = lipschitz_constants(activation)
+    return Conditions(
+        name=activation.name,
+        expression=str(activation.expression) if isinstance(activation, Activation) else None,
+        digits=digits,
+        certified=moments is not None and moments.certified,
+        **{key: decimal_text(shown[key], digits) if key in shown else None for key in _SHOWN},
+        error=_upper_text(max(errors)) if errors else None,
+        is_gpn=is_gpn,
+        normalizable=normalizable,
+        reason=reason,
+        normalizations=tuple(_report(root, digits, root is best) for root in roots),
+        lipschitz=_finite(constants.slope),
+        slope_lipschitz=_finite(constants.curvature),
+        kinks=tuple(map(str, steps(activation, "slope"))),
+        jumps=tuple(map(str, steps(activation, "value"))),
+    )
+
+
+_SHOWN = ("mean", "variance", "second_moment", "slope_second_moment")
+
+
+def _shown(moments: RawMoments | None) -> dict[str, arb]:
+    """The four moments of the report, those that are known at all."""
+    if moments is None:
+        return {}
+    balls = (moments.mean, moments.variance, moments.second, moments.slope_second)
+    return {key: ball for key, ball in zip(_SHOWN, balls, strict=True) if ball is not None and _is_known(ball)}
+
+
+def _is_known(ball: arb) -> bool:
+    return bool(ball.rad() < 0.01 * (1 + abs(ball)))
+
+
+def _verdict(
+    obstacle: _Obstacle | None, moments: RawMoments | None, tolerance: float
+) -> tuple[Literal["holds", "fails", "undecided"], Literal["yes", "no", "undecided"], str]:
+    """(is_gpn, normalizable, reason) from the obstacle or else the moments."""
+    if obstacle is not None:
+        return ("fails" if obstacle.normalizable == "no" else "undecided"), obstacle.normalizable, obstacle.reason
+    assert moments is not None and moments.slope_second is not None
+    square, slope = moments.second, moments.slope_second
+    if not (_is_known(square) and _is_known(slope)):
+        return "undecided", "undecided", "the integrals of phi^2 and phi'^2 do not settle numerically"
+    if slope.is_zero() or (slope.contains(0) and slope.rad() < 1e-13):
+        return "fails", "no", "phi is constant, so that E phi'^2 = 0"
+    if not slope > 0:
+        return "undecided", "undecided", "whether phi is constant cannot be told at this precision"
+    misses = [abs(square - 1), abs(slope - 1)]
+    text = f"E phi^2 - 1 = {_short(square - 1)}, E phi'^2 - 1 = {_short(slope - 1)}, tolerance {tolerance:g}"
+    if all(miss <= tolerance for miss in misses):
+        return "holds", "yes", text
+    return ("fails" if any(miss > tolerance for miss in misses) else "undecided"), "yes", text
+
+
+def _roots(activation: Activation | CallableActivation, moments: RawMoments) -> list[RootBalls]:
+    if not isinstance(activation, Activation):
+        return root_balls(moments)
+    affine = len(activation.pieces) == 1 and not activation.pieces[0].slope.free_symbols
+    return root_balls(moments, homogeneous=activation.is_positively_homogeneous, affine=affine)
+
+
+def recommend(roots: list[RootBalls], policy: str = "auto") -> RootBalls:
+    """The root that a policy chooses.
+
+    Args:
+        roots: one or two, plus first.
+        policy: "plus" and "minus" by name; "stable" the smaller |chi|; "auto" plus, unless its squared length is
+            unstable in depth, then minus, and if both are unstable the smaller |chi|.
+    """
+    if policy in ("plus", "minus") or len(roots) == 1:
+        return next((root for root in roots if root.root == policy), roots[0])
+    smaller = min(roots, key=lambda root: float(abs(root.chi).mid()))
+    if policy == "stable":
+        return smaller
+    return next((root for root in roots if stability(root.chi) != "unstable"), smaller)
+
+
+def stability(chi: arb) -> Stability:
+    """Whether the squared length per unit returns to 1 in depth: |chi| < 1, = 1 (to within 1e-12 or the error), > 1."""
+    size = abs(chi)
+    if size < 1 - TOLERANCE:
+        return "stable"
+    return "unstable" if size > 1 + TOLERANCE else "marginal"
+
+
+def _report(root: RootBalls, digits: int, recommended: bool) -> RootReport:
+    texts = {name: decimal_text(getattr(root, name), digits) for name in ("a", "b", "mean", "chi")}
+    return RootReport(root=root.root, **texts, stability=stability(root.chi), recommended=recommended)
+
+
+def decimal_text(ball: arb, digits: int) -> str:
+    """The leading decimal digits of a ball, at most `digits`, only those that are known; "0" where zero is possible.
+
+    >>> decimal_text(arb(2).sqrt(), 8), decimal_text(arb(1, 1e-5), 8), decimal_text(arb(0, 1e-5), 8)
+    ('1.4142136', '1.0000', '0')
+    """
+    return "0" if ball.contains(0) else str(ball.str(digits, radius=False))
+
+
+def _upper_text(ball: arb) -> str:
+    """A two-digit decimal that is no less than a small positive number."""
+    return str(mpmath.nstr(mpmath.mpf(ball.upper() * 1.05), 2)) if ball > 0 else "0"
+
+
+def _short(ball: arb) -> str:
+    return decimal_text(ball, 2) if not ball.contains(0) else f"0 within {_upper_text(abs(ball).upper())}"
+
+
+def _finite(number: float) -> float | None:
+    return number if np.isfinite(number) else None
+
+
+def normalization(activation: Activation | CallableActivation, root: str = "auto") -> Normalization:
+    r"""The scale and shift that make an activation Gaussian-Poincaré normalized, in float64.
+
+    .. math:: a = (E\phi'^2)^{-1/2}, \qquad b_\pm = -a E\phi \pm \sqrt{1 - a^2 Var\phi}
+
+    (Lu, Gould, Ajanthan 2020.) For an `Activation` a and b are correctly rounded: the digits are raised until the
+    error no longer reaches the boundary between two floats.
+
+    Args:
+        activation: phi, not constant, without jumps, with finite moments.
+        root: "auto" takes b_plus unless its fixed point q = 1 of the length map is unstable (|chi| > 1), then
+            b_minus; "plus"; "minus"; "stable" takes the smaller |chi|.
+
+    Raises:
+        UsageError: an unknown policy, or an activation that has no normalization, with the reason.
+
+    >>> from theory.activation import X
+    >>> tanh = normalization(Activation("tanh", sympy.tanh(X)))
+    >>> f"{tanh.root} {tanh.a:.10f} {tanh.b:.10f} {tanh.chi:.6f} {tanh.stability}"
+    'plus 1.4674135916 0.3885416701 0.391465 stable'
+    """
+    if root not in POLICIES:
+        raise UsageError(f"the root policy must be one of {', '.join(POLICIES)}, not {root!r}")
+    obstacle = _obstacle(activation)
+    for digits in (20, 40, 80):
+        moments = None if obstacle else _moments(activation, digits, slope=True)
+        with precision(_bits(digits)):
+            _, normalizable, reason = _verdict(obstacle, moments, TOLERANCE)
+            if moments is None or normalizable != "yes":
+                raise UsageError(
+                    f"{activation.name} has no normalization: {reason}; try a continuous activation that is not "
+                    "constant and has finite E phi^2 and E phi'^2"
+                )
+            roots = _roots(activation, moments)
+            chosen = recommend(roots, root)
+            if isinstance(activation, CallableActivation) or all(map(_rounds_uniquely, (chosen.a, chosen.b))):
+                break
+    with precision(_bits(digits)):
+        numbers = {name: _nearest(getattr(chosen, name)) for name in ("a", "b", "mean", "chi")}
+        best = recommend(roots)
+        return Normalization(chosen.root, **numbers, stability=stability(chosen.chi), recommended=chosen is best)
+
+
+def _rounds_uniquely(ball: arb) -> bool:
+    return ball.contains(0) or float(ball.lower()) == float(ball.upper())
+
+
+def _nearest(ball: arb) -> float:
+    return 0.0 if ball.contains(0) else float(ball.mid())
+
+
+def normalize(
+    activation: Activation | CallableActivation, root: str = "auto"
+) -> Activation | CallableActivation:
+    """The Gaussian-Poincaré normalized activation a phi + b, with the exact decimals of the floats a and b.
+
+    Args:
+        activation: phi, see `normalization`.
+        root: "auto", "plus", "minus" or "stable".
+
+    >>> from theory.activation import X
+    >>> normalize(Activation("relu", sympy.Max(X, 0))).name
+    'GPN relu'
+    """
+    found = normalization(activation, root)
+    return activation.affine(found.a, found.b, f"GPN {activation.name}")
