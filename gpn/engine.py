@@ -25,7 +25,7 @@ class ElementwiseActivation(Protocol):
     def value_and_slope(self, x: FloatArray, /) -> tuple[FloatArray, FloatArray]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Forward:
     """What a forward pass keeps.
 
@@ -47,8 +47,12 @@ class Forward:
     input_norms: FloatArray
     first_nonfinite_layer: int | None
 
+    def __repr__(self) -> str:
+        batch, depth = self.signal_norms.shape
+        return f"Forward(batch={batch}, depth={depth}, first_nonfinite_layer={self.first_nonfinite_layer})"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BackwardNorms:
     """Norms of a backward pass, d_l = dE/dh_l, all for the loss E summed over the batch.
 
@@ -65,8 +69,12 @@ class BackwardNorms:
     batch_gradient_norms: FloatArray
     first_nonfinite_layer: int | None
 
+    def __repr__(self) -> str:
+        batch, depth = self.backward_norms.shape
+        return f"BackwardNorms(batch={batch}, depth={depth}, first_nonfinite_layer={self.first_nonfinite_layer})"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Gradients:
     """Exact gradients of the loss summed over the batch.
 
@@ -81,6 +89,9 @@ class Gradients:
     biases: tuple[FloatArray, ...]
     inputs: FloatArray
     norms: BackwardNorms
+
+    def __repr__(self) -> str:
+        return f"Gradients({self.norms!r}, biases={bool(self.biases)})"
 
 
 class Network:
@@ -147,9 +158,7 @@ class Network:
             UsageError: fewer than two widths, or an unknown ensemble.
         """
         if len(widths) < 2:
-            raise UsageError(
-                f"a network has the widths n_0, ..., n_L of at least one layer, not {list(widths)}"
-            )
+            raise UsageError(f"a network has the widths n_0, ..., n_L of at least one layer, not {list(widths)}")
         return cls([draw(ensemble, rng, rows, columns) for columns, rows in pairwise(widths)], activation)
 
     @property
@@ -182,9 +191,7 @@ class Network:
         input_norms = row_norms(x)
         first, signal = None, x
         with quiet():
-            for index, (matrix, activation, h) in enumerate(
-                zip(self.weights, self.activations, kept, strict=True)
-            ):
+            for index, (matrix, activation, h) in enumerate(zip(self.weights, self.activations, kept, strict=True)):
                 np.matmul(signal, matrix.T, out=h)
                 if self.biases:
                     h += self.biases[index]
@@ -194,9 +201,7 @@ class Network:
                     first = index + 1
         return Forward(x, kept, signal, norms, input_norms, first)
 
-    def backward(
-        self, forward: Forward, output_gradients: npt.ArrayLike, *, out: Gradients | None = None
-    ) -> Gradients:
+    def backward(self, forward: Forward, output_gradients: npt.ArrayLike, *, out: Gradients | None = None) -> Gradients:
         """Compute the gradient for every weight matrix, every bias and the input.
 
         Args:
@@ -207,11 +212,8 @@ class Network:
         Raises:
             UsageError: gradients of another shape.
         """
-        e = self._rows(
-            "output_gradients", output_gradients, self.widths[-1], len(forward.inputs), finite=False
-        )
-        weights = [np.empty_like(matrix) for matrix in self.weights] if out is None else list(out.weights)
-        biases = [np.empty_like(bias) for bias in self.biases] if out is None else list(out.biases)
+        e = self._rows("output_gradients", output_gradients, self.widths[-1], len(forward.inputs), finite=False)
+        weights, biases = self._gradient_buffers(out)
         recorder = _Recorder(forward, self.depth)
         with quiet():
             for index, d, x in self._sweep(forward, e):
@@ -234,9 +236,7 @@ class Network:
         Raises:
             UsageError: gradients of another shape.
         """
-        e = self._rows(
-            "output_gradients", output_gradients, self.widths[-1], len(forward.inputs), finite=False
-        )
+        e = self._rows("output_gradients", output_gradients, self.widths[-1], len(forward.inputs), finite=False)
         recorder = _Recorder(forward, self.depth)
         with quiet():
             for index, d, x in self._sweep(forward, e):
@@ -255,6 +255,14 @@ class Network:
             x, slope = self.activations[index - 1].value_and_slope(forward.preactivations[index - 1])
             yield index, d, x
             e = d @ self.weights[index]
+
+    def _gradient_buffers(self, out: Gradients | None) -> tuple[list[FloatArray], list[FloatArray]]:
+        if out is None:
+            return [np.empty_like(w) for w in self.weights], [np.empty_like(b) for b in self.biases]
+        held = [g.shape for g in (*out.weights, *out.biases)]
+        if held != [array.shape for array in (*self.weights, *self.biases)]:
+            raise UsageError(f"out holds gradients of shapes {held}, of another network; leave out=None")
+        return list(out.weights), list(out.biases)
 
     def _buffers(self, batch: int) -> tuple[FloatArray, ...]:
         return tuple(np.empty((batch, width)) for width in self.widths[1:])
@@ -314,9 +322,9 @@ def row_norms(rows: FloatArray) -> FloatArray:
     # einsum rather than a BLAS dot: its bits do not depend on the number of BLAS threads
     with quiet():
         squares = np.einsum("ij,ij->i", rows, rows)
-    extreme = ~((squares > _TINY) & (squares < _HUGE))
     norms: FloatArray = np.sqrt(squares)
-    if extreme.any():
+    if not (squares.min(initial=1.0) > _TINY and squares.max(initial=1.0) < _HUGE):
+        extreme = ~((squares > _TINY) & (squares < _HUGE))
         norms[extreme] = _scaled_norms(rows[extreme])
     return norms
 
@@ -436,9 +444,7 @@ def softmax_cross_entropy(
     return losses, residuals if r is None else residuals @ r
 
 
-def cross_entropy_of_logits(
-    logits: FloatArray, labels: npt.NDArray[np.int64]
-) -> tuple[FloatArray, FloatArray]:
+def cross_entropy_of_logits(logits: FloatArray, labels: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
     """Evaluate E = log sum_k exp(z_k) - z_y and dE/dz for checked labels; see `softmax_cross_entropy`.
 
     Args:
@@ -495,9 +501,7 @@ def _chain(matrices: list[FloatArray]) -> tuple[FloatArray, ...]:
         raise UsageError("a network needs at least one weight matrix")
     for layer, matrix in enumerate(matrices, start=1):
         if matrix.ndim != 2 or matrix.size == 0:
-            raise UsageError(
-                f"W_{layer} must be a matrix (n_out, n_in), not an array of shape {matrix.shape}"
-            )
+            raise UsageError(f"W_{layer} must be a matrix (n_out, n_in), not an array of shape {matrix.shape}")
     for layer, (lower, upper) in enumerate(pairwise(matrices), start=1):
         if upper.shape[1] != lower.shape[0]:
             raise UsageError(
@@ -512,9 +516,7 @@ def _per_layer(
 ) -> tuple[ElementwiseActivation, ...]:
     activations = tuple(activation) if isinstance(activation, Sequence) else (activation,) * depth
     if len(activations) != depth:
-        raise UsageError(
-            f"{len(activations)} activations for {depth} layers; give one for all, or one for each"
-        )
+        raise UsageError(f"{len(activations)} activations for {depth} layers; give one for all, or one for each")
     for distinct in {id(each): each for each in activations}.values():
         check_activation(distinct)
     return activations
@@ -532,9 +534,7 @@ def check_activation(activation: ElementwiseActivation) -> None:
     arrays = tuple(activation.value_and_slope(points))
     good = [isinstance(a, np.ndarray) and a.shape == points.shape and a.dtype == np.float64 for a in arrays]
     if good != [True, True]:
-        raise UsageError(
-            f"value_and_slope of {activation!r} must return two float64 arrays of the input's shape"
-        )
+        raise UsageError(f"value_and_slope of {activation!r} must return two float64 arrays of the input's shape")
     value, slope = arrays
     if any(np.may_share_memory(a, b) for a, b in ((value, slope), (value, points), (slope, points))):
         raise UsageError(f"value_and_slope of {activation!r} must return fresh arrays: they are overwritten")
@@ -567,7 +567,5 @@ def _readout(readout: npt.ArrayLike | None, outputs: FloatArray) -> FloatArray |
         return None
     matrix = _matrix("readout", readout)
     if matrix.shape[1] != outputs.shape[1]:
-        raise UsageError(
-            f"readout must have {outputs.shape[1]} columns, one for each output, not {matrix.shape[1]}"
-        )
+        raise UsageError(f"readout must have {outputs.shape[1]} columns, one for each output, not {matrix.shape[1]}")
     return matrix

@@ -49,15 +49,15 @@ BLOCK_STORAGE = 2**24
 ENSEMBLES = ("haar", "gaussian", "he", "glorot")
 """The weights whose law is known without the matrix."""
 
-_ZERO = 1e-280  # a signal below this norm has underflowed and counts as zero
+_ZERO = 1e-280  # the entries of a vector below this norm have underflowed: it has no direction any more
 _LEAST_SHARE = 1e-25  # far below one rounding of the other component; keeps its reciprocal finite
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Sample:
     """Norms of many independent networks; E is the loss, L the depth, n the width.
 
-    A trial whose signal overflows float64 has inf or nan in `signal_norms` from that layer on and nan in
+    A trial whose signal overflows float64 has inf or nan in `signal_norms` at that layer and nan in
     every gradient, which then cannot be known. A gradient alone beyond float64 is inf, with its logarithm
     right. With a batch of k > 1 inputs (dense simulation only) every array except `batch_gradient_norms` has
     a last axis of length k.
@@ -81,7 +81,7 @@ class Sample:
 
     @property
     def overflowed(self) -> npt.NDArray[np.bool_]:
-        """Whether the forward signal of a trial left the range of float64, array (trials,)."""
+        """Whether the forward signal of a trial overflowed (or met a point where phi is nan), (trials,)."""
         finite: npt.NDArray[np.bool_] = np.isfinite(self.signal_norms)
         return np.array([not trial.all() for trial in finite])
 
@@ -90,7 +90,7 @@ class Sample:
         return f"Sample(trials={trials}, depth={depth}, overflowed={int(self.overflowed.sum())})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OneStep:
     """One layer in many independent trials.
 
@@ -104,6 +104,9 @@ class OneStep:
     forward: FloatArray
     backward_random: FloatArray
     backward_fixed: FloatArray
+
+    def __repr__(self) -> str:
+        return f"OneStep(trials={len(self.forward)})"
 
 
 def block_trials(width: int, depth: int) -> int:
@@ -138,7 +141,8 @@ def sample(
     W_1^T, which would see it, is not needed for dE/dW_1 = d_1 x_0^T.
 
     Args:
-        activation: any object with `value_and_slope(x) -> (value, slope)`, two fresh float64 arrays.
+        activation: any object with `value_and_slope(x) -> (value, slope)`, two fresh float64 arrays; if it
+            has `value(x)` too, the forward pass calls that.
         width: n, neurons in each layer.
         depth: L, layers.
         trials: independent networks.
@@ -174,8 +178,8 @@ def sample(
         _law(weights, width, width),
         _readout(readout, width, trials, labels, classes),
     )
-    _keep_freed_memory()
     rows = min(block_trials(width, depth), trials)
+    _keep_freed_memory(rows * width)
     preactivations, normals = np.empty((depth, rows, width)), np.empty((rows, width))
     norms = np.empty((depth + 1, trials))
     log_backward = np.empty((depth, trials))
@@ -227,8 +231,8 @@ def one_step(
     if not (np.isfinite(q) and q >= 0.0):
         raise UsageError(f"q must be a squared length, finite and not negative, not {q!r}")
     law = _law(weights, width, width)
-    _keep_freed_memory()
     rows = min(block_trials(width, 1), trials)
+    _keep_freed_memory(rows * width)
     normals = np.empty((rows, width))
     forward, fixed, random = np.empty(trials), np.empty(trials), np.empty(trials)
     radius = np.full(rows, np.sqrt(width * q))
@@ -369,9 +373,7 @@ def _forward(network: _Network, kept: list[FloatArray], norms: FloatArray, rng: 
         law = network.law if layer else network.first_law
         rng.standard_normal(out=h)
         h *= law.stretch(norms[layer], h)[:, None]
-        radius = row_norms(network.value(h))
-        radius[radius < _ZERO] = 0.0
-        norms[layer + 1] = radius
+        norms[layer + 1] = row_norms(network.value(h))
 
 
 def _backward(
@@ -445,18 +447,18 @@ def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _reciprocal(values: FloatArray) -> FloatArray:
-    """1 / values, and 0 for 0: a zero vector has no direction, hence no component along anything."""
-    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0.0)
+    """1 / values, and 0 for (nearly) 0: such a vector has no direction, hence nothing lies along it."""
+    return np.divide(1.0, values, out=np.zeros_like(values), where=values > _ZERO)
 
 
-def _keep_freed_memory() -> None:
+def _keep_freed_memory(neurons: int) -> None:
     """Have the allocator keep freed arrays, by freeing a large one that was never touched.
 
     glibc gives freed memory above a threshold back to the system, and raises the threshold to the largest
     array freed so far (mallopt(3), M_MMAP_THRESHOLD). Otherwise every temporary array of an activation is
     fetched page by page again, which costs more than tanh itself.
     """
-    np.empty(2**21)
+    np.empty(min(8 * neurons, 2**21))
 
 
 def _value_function(activation: ElementwiseActivation) -> Callable[[FloatArray], FloatArray]:

@@ -90,6 +90,22 @@ def test_a_switch_without_listable_roots_is_refused():
         _ = Activation("bad", sympy.Abs(sympy.sin(X))).pieces
 
 
+def test_a_periodic_switch_is_refused_at_once():
+    switch = sympy.Max(1 / (2 + sympy.sin(X)), sympy.cos(X))
+    with pytest.raises(SpecificationError, match="cannot be listed exactly"):
+        _ = Activation("bad", switch).pieces
+
+
+def test_a_condition_on_a_piecewise_function():
+    leaky = sympy.Piecewise((X / 100, X < 0), (X, True))
+    condition = sympy.Piecewise((X - 1, leaky > 1), (-X, True))
+    np.testing.assert_array_equal(Activation("phi", condition).value([-1.0, 0.5, 3.0]), [1.0, -0.5, 2.0])
+
+
+def test_complex_values_are_nan():
+    assert np.isnan(Activation("sqrt", sympy.sqrt(X)).value(-1.0))
+
+
 def test_another_symbol_is_refused():
     with pytest.raises(SpecificationError, match="free symbols"):
         Activation("bad", X * sympy.Symbol("y"))
@@ -123,7 +139,9 @@ def test_affine_maps_values_and_slopes(scale, shift, left, right, knot):
     base = Activation("hinge", sympy.Piecewise((left * (X - knot), X < knot), (right * (X - knot), True)))
     image = base.affine(scale, shift)
     points = np.linspace(-4.03, 4.01, 9)
-    np.testing.assert_allclose(image.value(points), float(scale) * base.value(points) + float(shift), atol=1e-13)
+    np.testing.assert_allclose(
+        image.value(points), float(scale) * base.value(points) + float(shift), atol=1e-13
+    )
     np.testing.assert_allclose(image.slope(points), float(scale) * base.slope(points), atol=1e-13)
 
 

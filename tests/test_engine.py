@@ -274,6 +274,16 @@ def test_a_second_backward_reuses_the_gradients():
         np.testing.assert_array_equal(b, c)
 
 
+def test_results_print_on_one_line():
+    network, inputs = network_of(Tanh())
+    forward = network.forward(inputs)
+    assert repr(network) == "Network(widths=(4, 6, 5, 3), biases=True)"
+    assert repr(forward) == "Forward(batch=2, depth=3, first_nonfinite_layer=None)"
+    assert repr(network.backward(forward, np.ones((2, 3)))) == (
+        "Gradients(BackwardNorms(batch=2, depth=3, first_nonfinite_layer=None), biases=True)"
+    )
+
+
 def test_weights_are_shared_with_the_caller():
     matrix = np.eye(2)
     network = Network([matrix], Linear())
@@ -304,6 +314,18 @@ def test_a_gradient_alone_can_overflow():
     norms = network.backward_norms(forward, [[1.0]])
     assert norms.first_nonfinite_layer == 3
     assert np.isinf(norms.backward_norms[0]).tolist() == [True, True, True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("name", sorted(catalog.names()))
+def test_deep_networks_of_every_catalog_activation_are_honest(name):
+    """60 layers: no warning, and a signal that is not finite is told by its layer."""
+    network = Network.random([6] * 61, catalog.build(name), np.random.default_rng(13))
+    forward = network.forward(3.0 * np.random.default_rng(14).standard_normal((5, 6)))
+    bad = ~np.isfinite(forward.signal_norms).all(axis=0)
+    assert forward.first_nonfinite_layer == (int(bad.argmax()) + 1 if bad.any() else None)
+    norms = network.backward_norms(forward, np.ones((5, 6)))
+    if forward.first_nonfinite_layer is None and norms.first_nonfinite_layer is None:
+        assert np.isfinite(norms.gradient_norms).all()
 
 
 def test_norms_beyond_the_range_of_squares():
@@ -343,6 +365,8 @@ def test_losses_against_literal_formulas():
 def test_misuse_is_told():
     network, inputs = network_of(Tanh())
     forward = network.forward(inputs)
+    small = Network([np.eye(4)], Tanh())
+    other = small.backward(small.forward(inputs), inputs)
     for wrong, message in [
         (lambda: Network([], Tanh()), "at least one weight matrix"),
         (lambda: Network([np.ones((2, 3)), np.ones((2, 3))], Tanh()), "W_2 has 3 columns but W_1 has 2 rows"),
@@ -356,6 +380,7 @@ def test_misuse_is_told():
         (lambda: network.forward(inputs * np.nan), "not finite"),
         (lambda: network.forward(inputs[:1], out=forward), "leave out=None"),
         (lambda: network.backward(forward, np.ones((1, 3))), r"shape \(2, 3\)"),
+        (lambda: network.backward(forward, np.ones((2, 3)), out=other), "of another network"),
         (lambda: softmax_cross_entropy(np.ones((2, 3)), [0, 3]), "allowed are 0 to 2"),
         (lambda: softmax_cross_entropy(np.ones((2, 3)), [0.0, 1.0]), "whole numbers"),
         (lambda: softmax_cross_entropy(np.ones((2, 3)), [0]), "one for each sample"),

@@ -425,6 +425,16 @@ def test_a_signal_that_overflows_is_told(weights):
     assert np.isnan(result.gradient_norms).all()
 
 
+@pytest.mark.parametrize("name", sorted(catalog.names()))
+def test_deep_networks_of_every_catalog_activation_are_honest(name):
+    """Whatever explodes or dies over 60 layers: no warning, and nan only in trials that are told."""
+    result = sample(catalog.build(name), 6, 60, 30, np.random.default_rng(28))
+    np.testing.assert_array_equal(np.isnan(result.gradient_norms).any(axis=1), result.overflowed)
+    finite = ~result.overflowed
+    assert not np.isnan(result.squared_lengths[finite]).any()
+    assert (result.gradient_norms[finite] >= 0.0).all()
+
+
 def test_a_signal_that_underflows_becomes_zero():
     result = sample(Linear(1e-4), 8, 100, 5, np.random.default_rng(26))
     np.testing.assert_allclose(result.signal_norms[:, 49], np.sqrt(8) * 1e-200, rtol=1e-10)

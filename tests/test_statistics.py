@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from gpn.planning import power, trials_to_decide, trials_with_power
 from gpn.statistics import (
     MAX_TRIALS,
     Verdict,
@@ -20,10 +21,7 @@ from gpn.statistics import (
     decide,
     exact_test,
     lower_limit,
-    power,
     row_alpha,
-    trials_to_decide,
-    trials_with_power,
     upper_limit,
 )
 from theory.errors import UsageError

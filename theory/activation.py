@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any, Protocol, TypeAlias
 
 import mpmath
 import numpy as np
@@ -15,7 +16,7 @@ from theory.errors import SpecificationError
 from theory.pieces import Piece, split
 
 FloatArray = npt.NDArray[np.float64]
-Exact = int | float | sympy.Expr
+Exact: TypeAlias = int | float | sympy.Expr
 
 _DIGITS = 50  # one-sided limits that agree to this many digits are taken as equal
 
@@ -83,21 +84,18 @@ class Activation:
     @cached_property
     def jumps(self) -> tuple[sympy.Expr, ...]:
         """Breakpoints at which the value jumps or is unbounded: phi is not weakly differentiable there."""
-        return tuple(point for point, *sides in self._joins() if not _continuous(*sides, "value"))
+        return tuple(
+            left.upper for left, right in pairwise(self.pieces) if not _continuous(left, right, "value")
+        )
 
     @cached_property
     def kinks(self) -> tuple[sympy.Expr, ...]:
         """Breakpoints at which the value is continuous and the slope is not (or is unbounded)."""
         return tuple(
-            point
-            for point, *sides in self._joins()
-            if _continuous(*sides, "value") and not _continuous(*sides, "slope")
+            left.upper
+            for left, right in pairwise(self.pieces)
+            if _continuous(left, right, "value") and not _continuous(left, right, "slope")
         )
-
-    def _joins(self) -> list[tuple[sympy.Expr, Piece, Piece]]:
-        return [
-            (left.upper, left, right) for left, right in zip(self.pieces, self.pieces[1:], strict=False)
-        ]
 
     @cached_property
     def undefined(self) -> tuple[Piece, ...]:
@@ -117,7 +115,7 @@ class Activation:
         )
 
     def value(self, x: npt.ArrayLike) -> FloatArray:
-        """phi(x), elementwise, for float64 x of any shape."""
+        """phi(x), elementwise, for float64 x of any shape; at a jump the value from the left."""
         return self._evaluate(self._value_functions, x)[0]
 
     __call__ = value
@@ -216,7 +214,11 @@ class CallableActivation:
     def slope(self, x: npt.ArrayLike) -> FloatArray:
         """phi'(x), elementwise."""
         points = np.asarray(x, dtype=np.float64)
-        return _central_difference(self.value, points) if self.derivative is None else self._call(self.derivative, points)
+        return (
+            _central_difference(self.value, points)
+            if self.derivative is None
+            else self._call(self.derivative, points)
+        )
 
     def curvature(self, x: npt.ArrayLike) -> FloatArray:
         """phi''(x), elementwise, by differences of the slope."""
@@ -259,7 +261,9 @@ class _Branch:
         if self._bounds is None or self._bounds == (-np.inf, np.inf):
             return self._function(x)
         lower, upper = self._bounds
-        return self._function(np.maximum(x, lower) if np.isinf(upper) else np.minimum(np.maximum(x, lower), upper))
+        return self._function(
+            np.maximum(x, lower) if np.isinf(upper) else np.minimum(np.maximum(x, lower), upper)
+        )
 
 
 def exact(number: Exact) -> sympy.Expr:
@@ -306,7 +310,9 @@ def _symbolic_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> mpm
 
 
 def _full(result: Any, points: FloatArray) -> FloatArray:
-    """Broadcast a constant branch to the shape of the points, always as a fresh array."""
+    """Broadcast a constant branch to the shape of the points, always as a fresh array; complex becomes nan."""
+    if np.iscomplexobj(result):
+        result = np.where(np.imag(result) == 0, np.real(result), np.nan)
     if isinstance(result, np.ndarray) and result.dtype == np.float64 and result.shape == points.shape:
         return result if result is not points else points.copy()
     return np.array(np.broadcast_to(result, points.shape), dtype=np.float64)

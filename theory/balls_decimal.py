@@ -70,7 +70,7 @@ def digits_of(ball: arb, digits: int) -> str:
     """
     if not ball.is_finite():
         return "?"
-    low, high = (_fraction(end) for end in _ends(ball))
+    low, high = _ends(ball)
     if low <= 0 <= high:
         return "0" if low == high else _zeros(max(-low, high), digits)
     known = _exponent(low) - _exponent(high - low) + 2 if high > low else digits
@@ -81,10 +81,10 @@ def digits_of(ball: arb, digits: int) -> str:
     return "?"
 
 
-def _ends(ball: arb) -> tuple[arb, arb]:
-    """The exact ends of a ball: the working precision must not widen it by more than its last bits."""
-    with precision(max(64, int(ball.mid().bits()) + 64)):
-        return ball.lower(), ball.upper()
+def _ends(ball: arb) -> tuple[Fraction, Fraction]:
+    """The exact ends of a ball, whatever the working precision."""
+    middle, radius = _fraction(ball.mid()), _fraction(ball.rad())
+    return middle - radius, middle + radius
 
 
 def _fraction(point: arb) -> Fraction:

@@ -171,10 +171,12 @@ class hermite_normalized(_TabulatedFunction):
         return sympy.sqrt(k) * hermite_normalized(k - 1, x)
 
     def _eval_is_extended_real(self) -> bool | None:
-        return self.args[1].is_extended_real
+        real: bool | None = self.args[1].is_extended_real
+        return real
 
     def _eval_is_finite(self) -> bool | None:
-        return self.args[1].is_finite
+        finite: bool | None = self.args[1].is_finite
+        return finite
 
     def _eval_expand_func(self, **_hints: Any) -> Any:
         k, x = _arguments(self)

@@ -1,8 +1,9 @@
 """Expectations under the standard normal law, split at the breakpoints of an activation.
 
 Two paths with one meaning: float64 in about a millisecond, and mpmath to any number of digits. Both return an
-absolute error beside the value. Whether a second moment exists at all is decided apart from quadrature, by the local
-power law of the integrand (`convergence`), since a quadrature rule happily returns a number for a divergent integral.
+absolute error beside the value. Whether a second moment exists at all is decided apart from quadrature, by
+the local power law of the integrand (`convergence`), since a quadrature rule happily returns a number for a
+divergent integral.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -46,9 +47,9 @@ def expectations(
 
     .. math:: E\, f(z, \phi(\sigma z), \phi'(\sigma z)), \qquad z \sim N(0, 1)
 
-    Gauss-Legendre panels between the breakpoints are bisected until a panel agrees with its two halves. The error
-    adds these differences, extrapolated geometrically where a panel ends at a singular breakpoint, the rounding, and
-    the tails beyond |z| = 37.5, which are taken to decay at least as fast as at the cutoff.
+    Gauss-Legendre panels between the breakpoints are bisected until a panel agrees with its two halves. The
+    error adds these differences, extrapolated geometrically where a panel ends at a singular breakpoint, the
+    rounding, and the tails beyond |z| = 37.5, which are taken to decay at least as fast as at the cutoff.
 
     Args:
         activation: phi, anything with `value_and_slope` and `breakpoint_values`.
@@ -70,9 +71,7 @@ def expectations(
     breakpoints = activation.breakpoint_values / deviation
     value, error = integrate(integrands, _edges(breakpoints), breakpoints)
     error = error + _tail(integrands)
-    return {
-        name: Estimate(float(v), float(e)) for name, v, e in zip(functionals, value, error, strict=True)
-    }
+    return {name: Estimate(float(v), float(e)) for name, v, e in zip(functionals, value, error, strict=True)}
 
 
 def _weighted(
@@ -82,7 +81,8 @@ def _weighted(
         value, slope = activation.value_and_slope(deviation * z)
         density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
         with np.errstate(all="ignore"):  # overflow shows as a value that is not finite, and is told as such
-            return np.stack([functional(z, value, slope) * density for functional in functionals])
+            weighted = [functional(z, value, slope) * density for functional in functionals]
+        return np.stack(weighted)
 
     return integrands
 
@@ -103,7 +103,7 @@ def _tail(integrands: Callable[[FloatArray], FloatArray]) -> FloatArray:
     with np.errstate(all="ignore"):
         rate = np.log(inside / edge) / step
         tail = np.where(edge == 0, 0.0, np.where(rate > 0, edge / rate, np.inf))
-    return tail.sum(axis=1)
+    return np.asarray(tail.sum(axis=1))
 
 
 def integrate(
@@ -178,9 +178,10 @@ def _remaining(
 ) -> FloatArray:
     """Error of a panel: its last difference, summed as a geometric series where it ends at a breakpoint.
 
-    At an integrable singularity the differences shrink by a fixed factor r < 1 from one bisection to the next, so
-    that r/(1 - r) of the last one remains. Differences that do not shrink are rounding noise where they are a small
-    part of the panel's integral (then the whole panel counts as error), else the integral does not settle.
+    At an integrable singularity the differences shrink by a fixed factor r < 1 from one bisection to the
+    next, so that r/(1 - r) of the last one remains. Differences that do not shrink are rounding noise where
+    they are a small part of the panel's integral (then the whole panel counts as error), else the integral
+    does not settle.
     """
     with np.errstate(all="ignore"):
         ratio = difference / previous
@@ -193,14 +194,15 @@ def _remaining(
 def expectations_high_precision(
     activation: Activation, functionals: Mapping[str, Functional], digits: int
 ) -> dict[str, tuple[mpmath.mpf, mpmath.mpf]]:
-    r"""Expectations of several functionals of an activation at a standard normal number, to any number of digits.
+    r"""Expectations of several functionals of an activation at a standard normal number, to many digits.
 
     .. math:: E\, f(z, \phi(z), \phi'(z)), \qquad z \sim N(0, 1)
 
     Without breakpoints the trapezoidal rule on the whole line, else double-exponential rules on each piece
-    (Takahasi and Mori 1974), which take integrable singularities at its ends. The step is halved until the sums
-    agree to the digits asked for; the error is the last difference plus rounding, and at least the disagreement with
-    the float64 path (of a bump that a coarse rule misses). The global settings of mpmath are left alone.
+    (Takahasi and Mori 1974), which take integrable singularities at its ends. The step is halved until the
+    sums agree to the digits asked for; the error is the last difference plus rounding, and at least the
+    disagreement with the float64 path (of a bump that a coarse rule misses). The global settings of mpmath
+    are left alone.
 
     Args:
         activation: phi with known pieces.
@@ -212,16 +214,19 @@ def expectations_high_precision(
 
     >>> from theory.activation import X
     >>> tanh = Activation("tanh", sympy.tanh(X))
-    >>> square = expectations_high_precision(tanh, {"square": lambda z, value, slope: value**2}, 40)["square"][0]
-    >>> mpmath.nstr(square, 20)
-    '0.39429449039784107154'
+    >>> found = expectations_high_precision(tanh, {"square": lambda z, value, slope: value**2}, 40)
+    >>> mpmath.nstr(found["square"][0], 20)
+    '0.39429449039784117442'
     """
     if digits < 1:
         raise UsageError(f"digits must be at least 1, not {digits}")
     rough = expectations(activation, functionals)
     with mpmath.workdps(digits + 15):
         for halvings in (1, 5, 8):  # steps this fine are tried before an agreement of sums counts
-            sums = [_piece_sums(piece, list(functionals.values()), digits, halvings) for piece in activation.pieces]
+            sums = [
+                _piece_sums(piece, list(functionals.values()), digits, halvings)
+                for piece in activation.pieces
+            ]
             columns = zip(*(zip(*part, strict=True) for part in sums), strict=True)
             totals = [tuple(map(mpmath.fsum, zip(*column, strict=True))) for column in columns]
             doubts = [_doubt(total, estimate) for total, estimate in zip(totals, rough.values(), strict=True)]
@@ -240,7 +245,7 @@ def _doubt(precise: tuple[mpmath.mpf, mpmath.mpf], rough: Estimate) -> mpmath.mp
 
 
 def _better(precise: tuple[mpmath.mpf, mpmath.mpf], rough: Estimate) -> tuple[mpmath.mpf, mpmath.mpf]:
-    """Of two estimates the one with the smaller error; narrow features can defeat the rule with many digits."""
+    """Of two estimates the one with the smaller error: narrow features can defeat the rule of many digits."""
     return precise if precise[1] <= rough.error else (mpmath.mpf(rough.value), mpmath.mpf(rough.error))
 
 
@@ -252,8 +257,10 @@ def _most_points(digits: int) -> int:
     return 200 * (digits + 50)
 
 
-def _piece_sums(piece: Piece, functionals: list[Functional], digits: int, halvings: int) -> tuple[_Terms, _Terms]:
-    """Values and errors over one piece, by the trapezoidal rule in t with a step that is halved until it settles."""
+def _piece_sums(
+    piece: Piece, functionals: list[Functional], digits: int, halvings: int
+) -> tuple[_Terms, _Terms]:
+    """Values and errors over one piece, by the trapezoidal rule in t with a step halved until it settles."""
     unknown = [mpmath.nan] * len(functionals), [mpmath.inf] * len(functionals)
     chart = _chart(piece, digits)
     integrand = _integrand(piece, functionals, chart)
@@ -326,9 +333,7 @@ def _chart(piece: Piece, digits: int) -> _Chart:
     if len(ends) == 2:
         return _Chart(lambda t: _tanh_sinh(t, ends[0], ends[1]), (mpmath.mpf(3), mpmath.mpf(3)))
     sign = 1 if piece.upper == sympy.oo else -1
-    return _Chart(
-        lambda t: _half_line(t, ends[0], sign), (mpmath.mpf(3), mpmath.log(reach + abs(ends[0])))
-    )
+    return _Chart(lambda t: _half_line(t, ends[0], sign), (mpmath.mpf(3), mpmath.log(reach + abs(ends[0]))))
 
 
 def _tanh_sinh(t: mpmath.mpf, lower: mpmath.mpf, upper: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf, int]:
@@ -349,13 +354,13 @@ def _half_line(t: mpmath.mpf, end: mpmath.mpf, sign: int) -> tuple[mpmath.mpf, m
 
 
 def _lost_digits(distance: mpmath.mpf) -> int:
-    """Digits to add near an end, enough also for the double cancellation in the slope of a removable singularity."""
+    """Digits to add near an end, enough for the slope of a removable singularity, which cancels twice."""
     return max(0, -4 * int(mpmath.log10(distance)))
 
 
 def _integrand(piece: Piece, functionals: list[Functional], chart: _Chart) -> Callable[[mpmath.mpf], _Terms]:
     """The integrands in the variable t of the chart."""
-    function = compile_expressions([piece.value, piece.slope], "mpmath")
+    function = _evaluator([piece.value, piece.slope])
 
     def integrand(t: mpmath.mpf) -> _Terms:
         point, derivative, lost = chart.point(t)
@@ -372,6 +377,30 @@ def _integrand(piece: Piece, functionals: list[Functional], chart: _Chart) -> Ca
     return integrand
 
 
+def _evaluator(expressions: list[sympy.Expr]) -> Callable[[mpmath.mpf], list[Any]]:
+    """Evaluate at the working precision, with irrational constants computed once for each power of 2 of digits."""
+    constants = {constant for expression in expressions for constant in _constants(expression)}
+    if not constants:
+        return compile_expressions(expressions, "mpmath")
+    compiled: dict[int, Callable[[mpmath.mpf], list[Any]]] = {}
+
+    def evaluate(point: mpmath.mpf) -> list[Any]:
+        digits = 1 << (mpmath.mp.dps + 10).bit_length()
+        if digits not in compiled:
+            values = {c: sympy.Float(constant_value(c, digits), digits) for c in constants}
+            compiled[digits] = compile_expressions([e.xreplace(values) for e in expressions], "mpmath")
+        return compiled[digits](point)
+
+    return evaluate
+
+
+def _constants(expression: sympy.Expr) -> set[sympy.Expr]:
+    """The largest subexpressions that are irrational constants."""
+    if expression.free_symbols:
+        return {constant for argument in expression.args for constant in _constants(argument)}
+    return set() if expression.is_Rational else {expression}
+
+
 Verdict = Literal["converges", "diverges", "undecided"]
 
 
@@ -386,11 +415,12 @@ class Convergence:
 def convergence(activation: Activation, order: Literal["value", "slope"], power: int = 2) -> Convergence:
     r"""Decide whether :math:`E |\phi(z)|^k` or :math:`E |\phi'(z)|^k` is finite, without integrating.
 
-    At each end of each piece the integrand, density included, behaves locally like a power of the distance u (to a
-    breakpoint) or of |z| (at infinity): its exponent is measured by mpmath, whose numbers have no largest exponent,
-    on points that approach the end doubly fast (u = 1e-32, |z| = 1e64). An integral of u^p at 0 converges for
-    p > -1, at infinity for p < -1. An exponent that still drifts (by logarithms) within 0.05 of the border, or that
-    cannot be measured, gives "undecided": this is a numerical decision, not a proof.
+    At each end of each piece the integrand, density included, behaves locally like a power of the distance u
+    (to a breakpoint) or of |z| (at infinity): its exponent is measured by mpmath, whose numbers have no
+    largest exponent, on points that approach the end doubly fast (u = 1e-32, |z| = 1e64). An integral of u^p
+    at 0 converges for p > -1, at infinity for p < -1. An exponent that still drifts (by logarithms) within
+    0.05 of the border, or that cannot be measured, gives "undecided": this is a numerical decision, not a
+    proof.
 
     Args:
         activation: phi with known pieces.
@@ -416,7 +446,7 @@ def convergence(activation: Activation, order: Literal["value", "slope"], power:
 
 
 def _end_verdict(expression: sympy.Expr, piece: Piece, end: sympy.Expr, power: int) -> Verdict:
-    """Convergence at one end of a piece, by the power law between the last three points that can be evaluated."""
+    """Convergence at one end of a piece, by the power law on the last points that can be evaluated."""
     margins: list[mpmath.mpf] = []
     modulus_at = guarded_modulus(expression)
     with mpmath.workdps(400):  # a removable singularity may cancel several times 32 digits
@@ -444,7 +474,7 @@ def _end_verdict(expression: sympy.Expr, piece: Piece, end: sympy.Expr, power: i
 
 
 def approach(piece: Piece, end: sympy.Expr) -> Iterator[tuple[mpmath.mpf, mpmath.mpf]]:
-    """Scales that grow doubly fast, each with a point at that distance (infinity) or one over it (breakpoint)."""
+    """Scales growing doubly fast, each with a point at that distance, or one over it from a breakpoint."""
     inward = 1 if end == piece.lower else -1
     if end.is_finite:
         width = piece.upper - piece.lower

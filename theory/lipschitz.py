@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import mpmath
@@ -15,7 +16,7 @@ from theory.gaussian import approach, guarded_modulus
 from theory.pieces import Piece
 
 INFLATION = 1e-9
-"""Relative amount by which a found supremum is enlarged, to be on the safe side of rounding and of the search."""
+"""Relative amount by which a supremum is enlarged, to be on the safe side of rounding and of the search."""
 
 _CANDIDATES = 16  # local maxima of the grid that are refined
 _ZOOMS = 7  # each divides a bracket by 8
@@ -47,9 +48,9 @@ def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -
 
     .. math:: K = \sup_{|x| \le R} |\phi'(x)|, \qquad K' = \sup_{|x| \le R} |\phi''(x)|
 
-    Each smooth piece is searched on a dense grid whose best points are refined; one-sided limits at the breakpoints
-    and, for an infinite radius, growth up to |x| = 1e64 are followed by mpmath. This is a search, not a proof: a
-    feature narrower than 2e-3, or than a thousandth of |x| beyond 40, can escape it.
+    Each smooth piece is searched on a dense grid whose best points are refined; one-sided limits at the
+    breakpoints and, for an infinite radius, growth up to |x| = 1e64 are followed by mpmath. This is a search,
+    not a proof: a feature narrower than 2e-3, or than a thousandth of |x| beyond 40, can escape it.
 
     Args:
         activation: phi. The kinks and jumps of a Python function are those among its declared breakpoints.
@@ -77,14 +78,16 @@ def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -
 def steps(activation: NumericActivation, order: Literal["value", "slope"]) -> tuple[Any, ...]:
     """Points at which phi jumps (order "value") or at which phi' alone does (order "slope").
 
-    Exact for an `Activation`. For a Python function those declared breakpoints at which the values 1e-5 to the left
-    and to the right differ by more than 1e-3.
+    Exact for an `Activation`. For a Python function those declared breakpoints at which the values 1e-5 to
+    the left and to the right differ by more than 1e-3.
     """
     if isinstance(activation, Activation):
         return activation.jumps if order == "value" else activation.kinks
     points = activation.breakpoint_values
-    left, right = activation.value_and_slope(points - _STEP), activation.value_and_slope(points + _STEP)
-    value, slope = (np.abs(r - l) > 1e-3 * (1 + np.abs(l)) for l, r in zip(left, right, strict=True))
+    sides = zip(
+        activation.value_and_slope(points - _STEP), activation.value_and_slope(points + _STEP), strict=True
+    )
+    value, slope = (np.abs(right - left) > 1e-3 * (1 + np.abs(left)) for left, right in sides)
     return tuple(points[value if order == "value" else slope & ~value].tolist())
 
 
@@ -97,9 +100,9 @@ def _supremum(activation: NumericActivation, order: Order, radius: float) -> flo
     function = _modulus(activation, order)
     inner = activation.breakpoint_values
     edges = np.concatenate([[-radius], inner[np.abs(inner) < radius], [radius]])
-    # Near a breakpoint mpmath looks instead: float64 cancels where the singularity is removable, as in sin(x)/x.
+    # Near a breakpoint mpmath looks instead: at a removable singularity, as in sin(x)/x, float64 cancels.
     margin = 1e-3 if isinstance(activation, Activation) else 1e-9
-    grids = [_grid(lower, upper, radius, margin) for lower, upper in zip(edges[:-1], edges[1:], strict=True)]
+    grids = [_grid(lower, upper, radius, margin) for lower, upper in pairwise(edges)]
     found = max(_search(function, grid) for grid in grids)
     if not isinstance(activation, Activation):
         return found
@@ -133,7 +136,7 @@ def _search(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> f
 
 
 def _grid(lower: float, upper: float, radius: float, margin: float) -> FloatArray:
-    """Points inside a piece: 2e-3 apart near 0, 2e-2 up to 40, then growing geometrically; at least a thousand.
+    """Points inside a piece: 2e-3 apart near 0, 2e-2 up to 40, then growing geometrically.
 
     Ends at the radius are included, ends at a breakpoint are kept off by the margin.
     """
@@ -147,7 +150,7 @@ def _grid(lower: float, upper: float, radius: float, margin: float) -> FloatArra
 
 
 def _modulus(activation: NumericActivation, order: Order) -> Callable[[FloatArray], FloatArray]:
-    """|phi'| or |phi''| on arrays; where float64 overflows on the way, mpmath looks at a few of the points."""
+    """|phi'| or |phi''| on arrays; where float64 overflows, mpmath looks at a few of the points."""
 
     def modulus(x: FloatArray) -> FloatArray:
         values = np.abs(activation.value_and_slope(x)[1] if order == "slope" else activation.curvature(x))
@@ -172,8 +175,8 @@ def _by_mpmath(activation: Activation, order: Order, x: float) -> float:
 def _limit(piece: Piece, end: sympy.Expr, order: Order, known: float) -> float:
     """Largest modulus on points that approach an end of a piece; infinite if it keeps growing there.
 
-    Growing means: above everything else by half, and by half from the last point but one to the last (a logarithm
-    still doubles); so neither an oscillation nor a steep approach to a finite limit counts.
+    Growing means: above everything else by half, and by half from the last point but one to the last (a
+    logarithm still doubles); so neither an oscillation nor a steep approach to a finite limit counts.
     """
     modulus_at = guarded_modulus(getattr(piece, order))
     with mpmath.workdps(400):

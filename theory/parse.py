@@ -46,6 +46,10 @@ def _cbrt(x: Any) -> Any:
     return sympy.sign(x) * sympy.Abs(x) ** sympy.Rational(1, 3)
 
 
+def _heaviside(x: Any, at_zero: Any = None) -> Any:
+    return sympy.Heaviside(x) if at_zero is None else sympy.Heaviside(x, at_zero)
+
+
 def _clip(x: Any, lower: Any, upper: Any) -> Any:
     return sympy.Min(sympy.Max(x, lower), upper)
 
@@ -73,7 +77,7 @@ _FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = MappingProxyType
             ("erfc", sympy.erfc, 1, 1),
             ("Phi normal_cdf ndtr", normal_cdf, 1, 1),
             ("normal_pdf", normal_pdf, 1, 1),
-            ("heaviside Heaviside", lambda x, at_zero=sympy.S.Half: sympy.Heaviside(x, at_zero), 1, 2),
+            ("heaviside Heaviside", _heaviside, 1, 2),
             ("min minimum Min", sympy.Min, 1, 20),
             ("max maximum Max", sympy.Max, 1, 20),
             ("clip clamp", _clip, 3, 3),
@@ -170,6 +174,8 @@ def _reading(text: str, read: Callable[[], Any]) -> Any:
 
 def _syntax_tree(text: str) -> tuple[ast.expr, bytes]:
     """Python's syntax tree of a formula, of bounded size, and the text it was made from."""
+    if not isinstance(text, str):
+        raise SpecificationError(f"a formula is text such as 'tanh(x)', not {type(text).__name__}")
     if len(text) > MAX_CHARACTERS:
         raise SpecificationError(f"the formula has {len(text)} characters; at most {MAX_CHARACTERS} are read")
     source = " ".join(text.split()).replace("^", "**")
@@ -341,7 +347,7 @@ class _Reader:
         name = self._function_name(node.func)
         if name in _SPECIAL_FORMS:
             return self._special_form(name, node)
-        if name in _FUNCTIONS and not (name.casefold() == "heaviside" and len(node.args) == 1):
+        if name in _FUNCTIONS and not (name == "heaviside" and len(node.args) == 1):
             function, fewest, most = _FUNCTIONS[name]
             arguments, keywords = self.arguments(node)
             if keywords or not fewest <= len(arguments) <= most:

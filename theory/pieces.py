@@ -8,11 +8,14 @@ branch, which is found by evaluating the switch at one sample point.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import mpmath
 import sympy
 from sympy.core.relational import Relational
+from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
+from theory import functions
 from theory.arithmetic import X, constant_value
 from theory.errors import SpecificationError
 
@@ -75,7 +78,7 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
     pieces: list[Piece] = []
     for lower, upper, formula in _resolve(expression, -sympy.oo, sympy.oo):
         points = [lower, *_between(_singular_points(formula), lower, upper), upper]
-        for left, right in zip(points, points[1:], strict=False):
+        for left, right in pairwise(points):
             previous = pieces[-1] if pieces else None
             if previous is not None and previous.value == formula and left == lower:
                 pieces[-1] = Piece(previous.lower, right, formula)
@@ -94,7 +97,7 @@ def _resolve(
         return
     roots = {root for function in _switching_functions(switch) for root in _real_roots(function, switch)}
     points = [lower, *_between(roots, lower, upper), upper]
-    for left, right in zip(points, points[1:], strict=False):
+    for left, right in pairwise(points):
         branch = _branch(switch, _sample(left, right))
         yield from _resolve(expression.xreplace({switch: branch}), left, right)
 
@@ -152,19 +155,27 @@ def _truth(condition: sympy.Basic, sample: sympy.Expr) -> bool:
         return any(_truth(part, sample) for part in condition.args)
     if isinstance(condition, sympy.Not):
         return not _truth(condition.args[0], sample)
-    return bool(condition)
+    if isinstance(condition, sympy.ITE):
+        test, then, otherwise = condition.args
+        return _truth(then if _truth(test, sample) else otherwise, sample)
+    if condition in (sympy.true, sympy.false):
+        return bool(condition)
+    raise SpecificationError(f"the condition {condition} is not a combination of comparisons")
 
 
 def _number(expression: sympy.Expr, sample: sympy.Expr) -> mpmath.mpf:
     value = constant_value(expression.xreplace({X: sample}), 30)
     if not isinstance(value, mpmath.mpf) or mpmath.isnan(value):
-        raise SpecificationError(f"{expression} has no real value at x = {sample}, so its branches cannot be told")
+        raise SpecificationError(
+            f"{expression} has no real value at x = {sample}, so its branches cannot be told"
+        )
     return value
 
 
 def _singular_points(formula: sympy.Expr) -> set[sympy.Expr]:
     """Zeros of denominators, of logarithms' arguments and of the bases of fractional powers, where known."""
     suspects = [node.args[0] for node in formula.atoms(sympy.log)]
+    suspects += [1 + node.args[0] for node in formula.atoms(functions.log1p)]
     suspects += [
         node.base
         for node in formula.atoms(sympy.Pow)
@@ -191,8 +202,10 @@ def _real_roots(function: sympy.Expr, context: sympy.Expr) -> list[sympy.Expr]:
             return [-intercept / slope]
         if all(coefficient.is_Rational for coefficient in polynomial.all_coeffs()):
             return [root for root, _ in sympy.real_roots(polynomial, multiple=False)]
-    try:
-        roots = sympy.solveset(function, X, sympy.Reals)
+    elementary = sympy.expand_func(function)
+    try:  # periodic functions have no finite list of roots, and SymPy may search for it without end
+        periodic = elementary.has(TrigonometricFunction)
+        roots = None if periodic else sympy.solveset(elementary, X, sympy.Reals)
     except (NotImplementedError, ValueError, TypeError):
         roots = None
     if roots is sympy.S.EmptySet:

@@ -1,7 +1,8 @@
-"""The Gaussian-Poincaré conditions: is phi normalized, which a and b make it so, and does the result survive depth?
+"""The Gaussian-Poincaré conditions: is phi normalized, which a and b make it so, does it survive depth?
 
-Everything here is algebra on five raw moments of phi, done in ball arithmetic: a ball carries its error through the
-square roots and the cancellations, whether the moments came from float64, from mpmath or from a certified enclosure.
+Everything here is algebra on five raw moments of phi, done in ball arithmetic: a ball carries its error
+through the square roots and the cancellations, whether the moments came from float64, from mpmath or from a
+certified enclosure.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from typing import Any, Literal
 
 import mpmath
 import numpy as np
-import sympy
 from flint import arb
 
 from theory.activation import Activation, CallableActivation
@@ -29,14 +29,14 @@ TOLERANCE = 1e-12
 
 _VALUE_FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
     {
-        "mean": lambda z, value, slope: value,
-        "second": lambda z, value, slope: value * value,
-        "mean_tilt": lambda z, value, slope: value * (z * z - 1),
-        "second_tilt": lambda z, value, slope: value * value * (z * z - 1),
+        "mean": lambda _z, value, _slope: value,
+        "second": lambda _z, value, _slope: value * value,
+        "mean_tilt": lambda z, value, _slope: value * (z * z - 1),
+        "second_tilt": lambda z, value, _slope: value * value * (z * z - 1),
     }
 )
 _FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
-    {**_VALUE_FUNCTIONALS, "slope_second": lambda z, value, slope: slope * slope}
+    {**_VALUE_FUNCTIONALS, "slope_second": lambda _z, _value, slope: slope * slope}
 )
 
 
@@ -116,8 +116,9 @@ class Normalization:
 class Conditions:
     """Everything about the Gaussian-Poincaré conditions of one activation.
 
-    Numbers are decimal strings whose digits are all correct, up to one unit in the last place shown; "0" stands for
-    a number that the error does not tell from zero; None for one that is infinite or must not be used.
+    Numbers are decimal strings whose digits are all correct, up to one unit in the last place shown; "0"
+    stands for a number that the error does not tell from zero; None for one that is infinite or must not be
+    used.
 
     Args:
         name, expression: the activation; expression is None for a Python function.
@@ -125,11 +126,12 @@ class Conditions:
         certified: whether the digits are proved, or rest on an estimated error.
         mean, variance, second_moment, slope_second_moment: E phi, Var phi, E phi^2, E phi'^2 at z ~ N(0, 1).
         error: largest absolute error of these four.
-        is_gpn: "holds" if both E phi^2 and E phi'^2 are within the tolerance of 1 whatever the error, "fails" if one
-            of them is not, else "undecided".
+        is_gpn: "holds" if both E phi^2 and E phi'^2 are within the tolerance of 1 whatever the error, "fails"
+            if one of them is not, else "undecided".
         normalizable: "yes", "no" or "undecided".
         reason: the outcome in words.
-        normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no normalization.
+        normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no
+            normalization.
         lipschitz, slope_lipschitz: sup |phi'| and sup |phi''| on the line, None where infinite.
         kinks, jumps: where phi' and where phi jumps, exact expressions as text.
     """
@@ -182,6 +184,7 @@ def gaussian_poincare(
     Raises:
         UsageError: digits below 1 or a tolerance that is not positive.
 
+    >>> import sympy
     >>> from theory.activation import X
     >>> relu = gaussian_poincare(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), digits=30)
     >>> relu.is_gpn, relu.slope_second_moment[:8], [root.stability for root in relu.normalizations]
@@ -192,7 +195,9 @@ def gaussian_poincare(
     if not tolerance > 0:
         raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
     obstacle = _obstacle(activation)
-    moments = None if obstacle and obstacle.hides_value else _moments(activation, digits, slope=obstacle is None)
+    moments = (
+        None if obstacle and obstacle.hides_value else _moments(activation, digits, slope=obstacle is None)
+    )
     with precision(_bits(digits)):
         return _conditions(activation, digits, tolerance, obstacle, moments)
 
@@ -259,8 +264,12 @@ def _float_moments(
     activation: Activation | CallableActivation, functionals: Mapping[str, Functional]
 ) -> RawMoments:
     found = expectations(activation, functionals)
-    balls = {name: arb(estimate.value, estimate.error) for name, estimate in found.items()}
-    if isinstance(activation, CallableActivation) and activation.derivative is None and "slope_second" in balls:
+    balls: dict[str, Any] = {name: arb(estimate.value, estimate.error) for name, estimate in found.items()}
+    if (
+        isinstance(activation, CallableActivation)
+        and activation.derivative is None
+        and "slope_second" in balls
+    ):
         doubt = expectations(activation, {"slope_second": _difference_doubt(activation)})["slope_second"]
         balls["slope_second"] += arb(0, doubt.value + doubt.error)
     return RawMoments(**balls)
@@ -269,7 +278,7 @@ def _float_moments(
 def _difference_doubt(activation: CallableActivation) -> Functional:
     """Bound on the error of phi'^2 where phi' comes from differences: what twice a step of 1e-3 changes."""
 
-    def doubt(z: Any, value: Any, slope: Any) -> Any:  # noqa: ARG001
+    def doubt(z: Any, _value: Any, slope: Any) -> Any:
         step = 2e-3 * np.maximum(1.0, np.abs(z))
         near = activation.value(z + step) - activation.value(z - step)
         far = activation.value(z + 2 * step) - activation.value(z - 2 * step)
@@ -279,11 +288,10 @@ def _difference_doubt(activation: CallableActivation) -> Functional:
     return doubt
 
 
-def _mpmath_moments(
-    activation: Activation, functionals: Mapping[str, Functional], digits: int
-) -> RawMoments:
+def _mpmath_moments(activation: Activation, functionals: Mapping[str, Functional], digits: int) -> RawMoments:
     found = expectations_high_precision(activation, functionals, digits)
-    return RawMoments(**{name: arb(value, error) for name, (value, error) in found.items()})
+    balls: dict[str, Any] = {name: arb(value, error) for name, (value, error) in found.items()}
+    return RawMoments(**balls)
 
 
 def _are_precise(activation: Activation, moments: RawMoments, digits: int) -> bool:
@@ -305,22 +313,25 @@ def root_balls(moments: RawMoments, *, homogeneous: bool = False, affine: bool =
         a = G^{-1/2}, \quad b_\pm = -a m \pm \sqrt{1 - V/G}, \quad
         \chi = \tfrac12 [a^2 E \phi^2 (z^2-1) + 2 a b E \phi (z^2-1)]
 
-    with :math:`m = E\phi, V = Var \phi, G = E\phi'^2` (Lu, Gould, Ajanthan 2020; chi = Q'(1), Poole et al. 2016).
+    with :math:`m = E\phi, V = Var \phi, G = E\phi'^2` (Lu, Gould, Ajanthan 2020; chi = Q'(1), Poole et al.
+    2016).
 
     Args:
         moments: with slope_second > 0.
-        homogeneous: phi(c x) = c phi(x) for c > 0, where one root is exactly b = 0 with chi = 1 (by Euler's identity
-            x phi'(x) = phi(x), chi = E phi phi' z = E phi^2 = 1).
+        homogeneous: phi(c x) = c phi(x) for c > 0, where one root is exactly b = 0 with chi = 1 (by Euler's
+            identity x phi'(x) = phi(x), chi = E phi phi' z = E phi^2 = 1).
         affine: the margin 1 - V/G is exactly 0, so that both roots are one.
 
     Returns:
-        The roots plus and minus, or one root "plus" where the margin is not told from 0. They are computed at the
-        current precision of flint, which the caller sets.
+        The roots plus and minus, or one root "plus" where the margin is not told from 0. They are computed at
+        the current precision of flint, which the caller sets.
     """
-    a = moments.slope_second.rsqrt()
+    gain = moments.slope_second
+    assert gain is not None
+    a = gain.rsqrt()
     if affine:
         return [RootBalls("plus", a, -a * moments.mean, arb(0), arb(1))]
-    spread = _nonnegative_sqrt(1 - moments.variance / moments.slope_second)
+    spread = _nonnegative_sqrt(1 - moments.variance / gain)
     if not spread > 0:
         return [_root(moments, "plus", a, spread.union(-spread))]
     roots = [_root(moments, "plus", a, spread), _root(moments, "minus", a, -spread)]
@@ -380,7 +391,9 @@ def _shown(moments: RawMoments | None) -> dict[str, arb]:
     if moments is None:
         return {}
     balls = (moments.mean, moments.variance, moments.second, moments.slope_second)
-    return {key: ball for key, ball in zip(_SHOWN, balls, strict=True) if ball is not None and _is_known(ball)}
+    return {
+        key: ball for key, ball in zip(_SHOWN, balls, strict=True) if ball is not None and _is_known(ball)
+    }
 
 
 def _is_known(ball: arb) -> bool:
@@ -392,8 +405,13 @@ def _verdict(
 ) -> tuple[Literal["holds", "fails", "undecided"], Literal["yes", "no", "undecided"], str]:
     """(is_gpn, normalizable, reason) from the obstacle or else the moments."""
     if obstacle is not None:
-        return ("fails" if obstacle.normalizable == "no" else "undecided"), obstacle.normalizable, obstacle.reason
-    assert moments is not None and moments.slope_second is not None
+        return (
+            ("fails" if obstacle.normalizable == "no" else "undecided"),
+            obstacle.normalizable,
+            obstacle.reason,
+        )
+    assert moments is not None
+    assert moments.slope_second is not None
     square, slope = moments.second, moments.slope_second
     if not (_is_known(square) and _is_known(slope)):
         return "undecided", "undecided", "the integrals of phi^2 and phi'^2 do not settle numerically"
@@ -420,8 +438,8 @@ def recommend(roots: list[RootBalls], policy: str = "auto") -> RootBalls:
 
     Args:
         roots: one or two, plus first.
-        policy: "plus" and "minus" by name; "stable" the smaller |chi|; "auto" plus, unless its squared length is
-            unstable in depth, then minus, and if both are unstable the smaller |chi|.
+        policy: "plus" and "minus" by name; "stable" the smaller |chi|; "auto" plus, unless its squared length
+            is unstable in depth, then minus, and if both are unstable the smaller |chi|.
     """
     if policy in ("plus", "minus") or len(roots) == 1:
         return next((root for root in roots if root.root == policy), roots[0])
@@ -432,7 +450,7 @@ def recommend(roots: list[RootBalls], policy: str = "auto") -> RootBalls:
 
 
 def stability(chi: arb) -> Stability:
-    """Whether the squared length per unit returns to 1 in depth: |chi| < 1, = 1 (to within 1e-12 or the error), > 1."""
+    """Whether depth holds the squared length at 1: |chi| < 1, = 1 (to within 1e-12 or the error), > 1."""
     size = abs(chi)
     if size < 1 - TOLERANCE:
         return "stable"
@@ -445,7 +463,7 @@ def _report(root: RootBalls, digits: int, recommended: bool) -> RootReport:
 
 
 def decimal_text(ball: arb, digits: int) -> str:
-    """The leading decimal digits of a ball, at most `digits`, only those that are known; "0" where zero is possible.
+    """The leading decimal digits of a ball, as far as known, at most `digits`; "0" where zero is possible.
 
     >>> decimal_text(arb(2).sqrt(), 8), decimal_text(arb(1, 1e-5), 8), decimal_text(arb(0, 1e-5), 8)
     ('1.4142136', '1.0000', '0')
@@ -471,8 +489,8 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
 
     .. math:: a = (E\phi'^2)^{-1/2}, \qquad b_\pm = -a E\phi \pm \sqrt{1 - a^2 Var\phi}
 
-    (Lu, Gould, Ajanthan 2020.) For an `Activation` a and b are correctly rounded: the digits are raised until the
-    error no longer reaches the boundary between two floats.
+    (Lu, Gould, Ajanthan 2020.) For an `Activation` a and b are correctly rounded: the digits are raised until
+    the error no longer reaches the boundary between two floats.
 
     Args:
         activation: phi, not constant, without jumps, with finite moments.
@@ -482,6 +500,7 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
     Raises:
         UsageError: an unknown policy, or an activation that has no normalization, with the reason.
 
+    >>> import sympy
     >>> from theory.activation import X
     >>> tanh = normalization(Activation("tanh", sympy.tanh(X)))
     >>> f"{tanh.root} {tanh.a:.10f} {tanh.b:.10f} {tanh.chi:.6f} {tanh.stability}"
@@ -496,8 +515,8 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
             _, normalizable, reason = _verdict(obstacle, moments, TOLERANCE)
             if moments is None or normalizable != "yes":
                 raise UsageError(
-                    f"{activation.name} has no normalization: {reason}; try a continuous activation that is not "
-                    "constant and has finite E phi^2 and E phi'^2"
+                    f"{activation.name} has no normalization: {reason}; it takes a continuous phi, not "
+                    "constant, with finite E phi^2 and E phi'^2"
                 )
             roots = _roots(activation, moments)
             chosen = recommend(roots, root)
@@ -506,7 +525,9 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
     with precision(_bits(digits)):
         numbers = {name: _nearest(getattr(chosen, name)) for name in ("a", "b", "mean", "chi")}
         best = recommend(roots)
-        return Normalization(chosen.root, **numbers, stability=stability(chosen.chi), recommended=chosen is best)
+        return Normalization(
+            chosen.root, **numbers, stability=stability(chosen.chi), recommended=chosen is best
+        )
 
 
 def _rounds_uniquely(ball: arb) -> bool:
@@ -526,6 +547,7 @@ def normalize(
         activation: phi, see `normalization`.
         root: "auto", "plus", "minus" or "stable".
 
+    >>> import sympy
     >>> from theory.activation import X
     >>> normalize(Activation("relu", sympy.Max(X, 0))).name
     'GPN relu'

@@ -1,8 +1,8 @@
 """Exact laws of one layer at finite width: its pre-activation is uniform on a sphere, not Gaussian.
 
-With Haar orthogonal weights and |x|^2 = n q the vector h = W x is uniform on the sphere of radius sqrt(nq). One
-coordinate is h_1 = sqrt(nq) sin(theta) with density proportional to cos(theta)^(n-2) on |theta| < pi/2: regular for
-every n >= 2, and Gaussian in the variable sqrt(n) theta as n grows.
+With Haar orthogonal weights and |x|^2 = n q the vector h = W x is uniform on the sphere of radius sqrt(nq).
+One coordinate is h_1 = sqrt(nq) sin(theta) with density proportional to cos(theta)^(n-2) on |theta| < pi/2:
+regular for every n >= 2, and Gaussian in the variable sqrt(n) theta as n grows.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,8 @@ def sphere_expectations(
     .. math:: E\, f(h, \phi(h), \phi'(h)), \qquad h = \sqrt{nq}\, t, \qquad
               p(t) = \frac{\Gamma(n/2)}{\sqrt\pi\, \Gamma((n-1)/2)} (1-t^2)^{(n-3)/2}
 
-    The law of a coordinate of a uniform point on the sphere (Archimedes for n = 3, Maxwell and Borel for large n).
+    The law of a coordinate of a uniform point on the sphere (Archimedes for n = 3, Maxwell and Borel for
+    large n).
 
     Args:
         activation: phi.
@@ -42,7 +43,8 @@ def sphere_expectations(
     >>> import sympy
     >>> from theory.activation import Activation, X
     >>> identity = Activation("identity", X)
-    >>> round(sphere_expectations(identity, 5, {"square": lambda h, value, slope: value**2})["square"].value, 13)
+    >>> found = sphere_expectations(identity, 5, {"square": lambda h, value, slope: value**2})
+    >>> round(found["square"].value, 13)
     1.0
     """
     _check(width, q)
@@ -73,7 +75,7 @@ def _check(width: int, q: float) -> None:
 
 
 def _cosine_power(theta: FloatArray, exponent: int) -> FloatArray:
-    """cos(theta)^exponent, near theta = 0 from sin(theta), since a millionth power amplifies rounding a millionfold."""
+    """cos(theta)^exponent, near 0 from the sine: a millionth power amplifies rounding a millionfold."""
     with np.errstate(under="ignore"):
         near = np.exp(0.5 * exponent * np.log1p(-np.minimum(np.sin(theta) ** 2, 0.5)))
         return np.where(np.abs(theta) < 0.5, near, np.cos(theta) ** exponent)
@@ -104,7 +106,9 @@ def mean_squared_length(activation: NumericActivation, width: int, q: float = 1.
     >>> round(mean_squared_length(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 2, 3.0).value, 13)
     3.0
     """
-    return sphere_expectations(activation, width, {"square": lambda h, value, slope: value * value}, q)["square"]
+    return sphere_expectations(activation, width, {"square": lambda _h, value, _slope: value * value}, q)[
+        "square"
+    ]
 
 
 def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0) -> Estimate:
@@ -112,7 +116,7 @@ def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0
 
     .. math:: S_n(q) = E\,\phi'(h_1)^2 = E |D u|^2, \qquad D = \mathrm{diag}\,\phi'(h)
 
-    the mean factor by which a layer multiplies the squared norm of a backward signal of independent direction u.
+    the mean factor by which a layer multiplies the squared norm of a signal of independent direction u.
 
     Args:
         activation: phi.
@@ -124,4 +128,6 @@ def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0
     >>> round(mean_squared_slope(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 7).value, 13)
     1.0
     """
-    return sphere_expectations(activation, width, {"square": lambda h, value, slope: slope * slope}, q)["square"]
+    return sphere_expectations(activation, width, {"square": lambda _h, _value, slope: slope * slope}, q)[
+        "square"
+    ]

@@ -1,0 +1,94 @@
+"""What one chunk of trials computes: picklable descriptions of an experiment, run with a generator of their own."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn import sampler
+from theory.activation import NumericActivation
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """One layer with |h|^2 = width: squared length forward, and backward from a fresh and from a fixed direction."""
+
+    activation: NumericActivation
+    width: int
+    weights: str
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        ratios = sampler.one_step(self.activation, self.width, trials, rng, weights=self.weights)
+        return {
+            "forward-one-step": ratios.forward,
+            "backward-one-step-random": ratios.backward_random,
+            "backward-one-step-fixed": ratios.backward_fixed,
+        }
+
+
+@dataclass(frozen=True)
+class RealInputs:
+    """Vectors on the thin shell, and their labels if the gradients are those of a classification loss.
+
+    Args:
+        vectors: array (samples, features), |x|^2 = width for each row.
+        labels: integers (samples,) below classes, or None for a random readout direction.
+    """
+
+    vectors: FloatArray
+    labels: npt.NDArray[np.int64] | None
+    classes: int
+
+
+@dataclass(frozen=True)
+class Deep:
+    """A whole network, forward and backward: log(|dE/dW_l|_F / sqrt(width)) for every layer, for |dE/dx_L| = 1.
+
+    A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss.
+    """
+
+    activation: NumericActivation
+    width: int
+    depth: int
+    weights: str
+    inputs: RealInputs | None = None
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        sample = sampler.sample(
+            self.activation,
+            self.width,
+            self.depth,
+            trials,
+            rng,
+            weights=self.weights,
+            **self._ends(rng, trials),
+        )
+        return {"log_gradients": sample.log_gradient_norms - np.log(self.width) / 2}
+
+    def _ends(self, rng: np.random.Generator, trials: int) -> dict[str, Any]:
+        """Each trial draws its own input from the data, with replacement."""
+        if self.inputs is None:
+            return {}
+        index = rng.integers(len(self.inputs.vectors), size=trials)
+        ends: dict[str, Any] = {"inputs": self.inputs.vectors[index]}
+        if self.inputs.labels is not None:
+            ends |= {"readout": "loss", "labels": self.inputs.labels[index], "classes": self.inputs.classes}
+        return ends
+
+
+def spread(log_gradients: FloatArray) -> FloatArray:
+    """max_l |log(|dE/dW_l|_F^2 / |dE/dW_L|_F^2)| for each trial; infinite where a gradient vanished or overflowed.
+
+    Args:
+        log_gradients: natural logarithms of Frobenius norms, up to a common constant, array (trials, depth).
+
+    >>> spread(np.array([[0.5, -1.0, 0.0], [-np.inf, -np.inf, -np.inf]]))
+    array([ 2., inf])
+    """
+    with np.errstate(invalid="ignore"):  # -inf - -inf, a network whose gradients all vanished
+        ratios = 2 * np.abs(log_gradients - log_gradients[:, -1:])
+    largest: FloatArray = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max(axis=1)
+    return largest

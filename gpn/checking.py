@@ -1,0 +1,126 @@
+"""Is an activation Gaussian-Poincaré normalized, and if not, which a and b make it so?"""
+
+from typing import TYPE_CHECKING, Any
+
+from theory.errors import UsageError
+
+if TYPE_CHECKING:
+    from theory.activation import Activation, CallableActivation
+    from theory.catalog import Entry
+    from theory.poincare import Conditions, Normalization
+
+MAX_DIGITS = 1000
+"""More digits than this take longer than a few minutes."""
+
+_EXIT_CODES = {("holds", "yes"): 0, ("fails", "yes"): 1, ("fails", "no"): 4}
+_UNDECIDED = 3
+
+
+def check(spec: Any, digits: int = 30) -> "Conditions":
+    r"""Check the Gaussian-Poincaré conditions of an activation.
+
+    $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
+
+    (Lu, Gould, Ajanthan 2020, "Bidirectionally Self-Normalizing Neural Networks", arXiv 2006.12169).
+
+    Args:
+        spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`.
+        digits: significant digits of the moments, 1 to 1000.
+
+    Returns:
+        The moments, both normalizations a*phi + b with their stability in depth, Lipschitz constants, kinks and
+        jumps; what cannot be normalized is an outcome with a reason.
+
+    Raises:
+        UsageError: a specification that cannot be read, or digits out of range.
+
+    >>> conditions = check("gelu")
+    >>> conditions.is_gpn, [(root.root, root.b[:7], root.stability) for root in conditions.normalizations]
+    ('fails', [('plus', '0.07387', 'unstable'), ('minus', '-0.9095', 'stable')])
+    """
+    from theory.poincare import gaussian_poincare
+    from theory.specification import activation
+
+    if not 1 <= digits <= MAX_DIGITS:
+        raise UsageError(f"digits must be between 1 and {MAX_DIGITS}, not {digits}; 30 are plenty")
+    return gaussian_poincare(activation(spec), digits)
+
+
+def normalize(spec: Any, root: str = "auto") -> "Activation | CallableActivation":
+    r"""The Gaussian-Poincaré normalized activation a*phi + b.
+
+    $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
+
+    (Lu, Gould, Ajanthan 2020.) The constants alone are given by `theory.poincare.normalization`.
+
+    Args:
+        spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`.
+        root: "auto" takes b_plus unless the squared length is unstable in depth with it, then b_minus; "plus";
+            "minus"; "stable" takes the smaller |chi|.
+
+    Raises:
+        UsageError: a specification that cannot be read, an unknown root, or an activation without normalization.
+
+    >>> normalize("tanh").name
+    'GPN tanh'
+    """
+    from theory import poincare
+    from theory.specification import activation
+
+    return poincare.normalize(activation(spec), root)
+
+
+def exit_code(conditions: "Conditions") -> int:
+    """The exit code of `gpn check`: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized.
+
+    >>> [exit_code(check(spec)) for spec in ("identity", "tanh", "sign")]
+    [0, 1, 4]
+    """
+    return _EXIT_CODES.get((conditions.is_gpn, conditions.normalizable), _UNDECIDED)
+
+
+def normalization_facts(conditions: "Conditions", normalization: "Normalization") -> dict[str, Any]:
+    """What `gpn normalize --json` prints: a and b as float64 numbers that read back exactly."""
+    return {
+        "name": conditions.name,
+        "expression": conditions.expression,
+        "normalizable": conditions.normalizable,
+        "reason": conditions.reason,
+        "root": normalization.root,
+        "a": normalization.a,
+        "b": normalization.b,
+        "mean": normalization.mean,
+        "chi": normalization.chi,
+        "stability": normalization.stability,
+        "recommended": normalization.recommended,
+    }
+
+
+def catalog_facts() -> list[dict[str, Any]]:
+    """Every activation known by name with its recommended normalization, or the reason why there is none.
+
+    >>> [row["name"] for row in catalog_facts()][:2]
+    ['identity', 'relu']
+    """
+    from theory.catalog import CATALOG
+
+    return [_catalog_row(name, entry) for name, entry in CATALOG.items()]
+
+
+def _catalog_row(name: str, entry: "Entry") -> dict[str, Any]:
+    conditions = check(name, 15)
+    root = next((root for root in conditions.normalizations if root.recommended), None)
+    return {
+        "name": name,
+        "definition": entry.summary,
+        "aliases": list(entry.aliases),
+        "parameters": {parameter.name: float(parameter.default) for parameter in entry.parameters},
+        "source": entry.source,
+        "normalizable": conditions.normalizable,
+        "reason": conditions.reason,
+        "root": None if root is None else root.root,
+        "a": None if root is None else float(root.a),
+        "b": None if root is None else float(root.b),
+        "chi": None if root is None else float(root.chi),
+        "stability": None if root is None else root.stability,
+    }

@@ -1,0 +1,363 @@
+"""The command line: every command reads its arguments, asks the library, and prints.
+
+Answers go to standard output; progress and messages go to standard error. Wrong use ends with exit code 2 and one
+sentence, an interrupt with 130. What takes long to import is imported inside the command that needs it.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpn._version import __version__
+from theory.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpn.report import VerificationReport
+    from theory.poincare import Conditions
+
+MISUSE, UNDECIDED, IMPOSSIBLE, INTERNAL, INTERRUPTED = 2, 3, 4, 70, 130
+VERIFY_CODES = {"holds": 0, "violated": 1, "undecided": UNDECIDED, "vacuous": UNDECIDED}
+DEFAULT_FOLDER = Path("gpn-output")
+
+_CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
+
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_ROOTS = "Which b: auto, plus, minus, or stable (the smaller |chi|)."
+
+
+def _option(metavar: str, help_text: str) -> Any:
+    return typer.Option(metavar=metavar, help=help_text)
+
+
+Spec = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A name, as gelu or 'leaky_relu(0.2)', or a formula in x.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; every error that a user can cause is one sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal cannot show appears escaped
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(
+            args=None if arguments is None else list(arguments), prog_name="gpn", standalone_mode=False
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except (UsageError, _CLICK_USAGE_ERROR) as error:
+        code = _complain(_sentence(error), MISUSE)
+    except MemoryError:
+        code = _complain("not enough memory; try fewer trials, a smaller width or fewer workers", MISUSE)
+    except Exception as error:  # a bug must not look like a verdict, whose exit codes are 0, 1, 3 and 4
+        if os.environ.get("GPN_TRACEBACK"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        code = _complain(f"internal error, please report it with GPN_TRACEBACK=1 set ({what})", INTERNAL)
+    if code == INTERRUPTED:
+        _complain("interrupted", INTERRUPTED)
+    sys.exit(code)
+
+
+def _complain(sentence: str, code: int) -> int:
+    from gpn.tables import plain
+
+    print(f"gpn: {plain(sentence, 1000)}", file=sys.stderr, flush=True)
+    return code
+
+
+def _sentence(error: Exception) -> str:
+    """The message of an error in the command's own words, with where to look."""
+    if isinstance(error, UsageError):
+        return str(error)
+    message = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "gpn"
+    message = f"{message[:1].lower()}{message[1:]}".rstrip(".")
+    option = getattr(error, "option_name", "")
+    if option.startswith("-") and not option.startswith("--"):
+        return f"{message}; a formula that begins with a minus goes after --, as in: {path} -- '-x'"
+    if "unexpected extra argument" in message:
+        return f"{message}; put a formula in quotes, as in: gpn check 'x * tanh(x)'"
+    return f"{message}; try: {path} --help"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"gpn {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _gpn(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Numerical verification of bidirectionally self-normalizing networks.
+
+    \b
+    Examples:
+      gpn verify               does the theorem hold for GPN tanh? (under a minute)
+      gpn check gelu           is GELU Gaussian-Poincare normalized, and which a, b make it so?
+      gpn normalize silu       the constants, and code to paste
+      gpn activations          every activation known by name
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(short_help="Is an activation GPN, and which a, b make it so?")
+def check(
+    spec: Spec,
+    digits: Annotated[int, _option("N", "Significant digits of the moments.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Say whether an activation is Gaussian-Poincare normalized (GPN), and which a, b make a*phi + b so.
+
+    \b
+    Exit code: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized, 2 wrong use.
+
+    \b
+    Examples:
+      gpn check gelu
+      gpn check "x*sigmoid(1.3*x)" --digits 50
+      gpn check "leaky_relu(0.2)" --json
+    """
+    from gpn import checking, tables
+
+    conditions = checking.check(spec, digits)
+    if as_json:
+        tables.emit_json(conditions.as_dict())
+    else:
+        tables.show(tables.check_report(conditions, spec))
+    raise typer.Exit(checking.exit_code(conditions))
+
+
+@app.command(short_help="The constants a, b, and code to paste.")
+def normalize(
+    spec: Spec,
+    root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
+    emit: Annotated[str | None, _option("TARGET", "Print code to paste instead: numpy or latex.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a and b such that a*phi + b is Gaussian-Poincare normalized, and a snippet to paste.
+
+    Of the two values of b, auto takes b_plus unless the squared length is unstable in depth with it. With --emit
+    only the snippet is printed, so it can be redirected to a file.
+
+    \b
+    Exit code: 0, or 4 with the reason when no a, b exist, 3 when undecided, 2 wrong use.
+
+    \b
+    Examples:
+      gpn normalize gelu
+      gpn normalize gelu --root minus --emit numpy > gelu_gpn.py
+      gpn normalize "x*sigmoid(1.3*x)" --json
+    """
+    from gpn import checking, tables
+    from gpn.export import snippet
+    from theory.poincare import normalization
+    from theory.specification import activation
+
+    phi = activation(spec)
+    conditions = checking.check(phi, 15)
+    if conditions.normalizable != "yes":
+        raise typer.Exit(_not_normalizable(conditions, as_json))
+    chosen = normalization(phi, root)
+    code = None if emit is None else snippet(phi, chosen, emit)
+    if as_json:
+        facts = checking.normalization_facts(conditions, chosen)
+        tables.emit_json(facts if code is None else facts | {"code": code})
+    elif code is not None:
+        tables.emit(code)
+    else:
+        tables.show(tables.normalization_report(conditions, chosen, spec))
+
+
+@app.command(short_help="The main job: Monte Carlo against theory.")
+def verify(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name or a formula in x.")] = "tanh",
+    width: Annotated[
+        str | None, _option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")
+    ] = None,
+    depth: Annotated[str | None, _option("L,L", "Depths L.  [default: 50,200]")] = None,
+    epsilon: Annotated[
+        str | None, _option("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]")
+    ] = None,
+    trials: Annotated[
+        int | None, _option("N", "Random networks for each row.  [default: 1000; single layers 100000]")
+    ] = None,
+    seed: Annotated[int, _option("N", "The same seed gives the same bits with any --workers.")] = 0,
+    level: Annotated[float, _option("P", "Confidence level of all rows together.")] = 0.99,
+    weights: Annotated[str, _option("NAME", "haar, or a control: gaussian, he, glorot.")] = "haar",
+    root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
+    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
+    inputs: Annotated[str | None, _option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
+    labels: Annotated[str | None, _option("FILE", "Class labels of --inputs: a file .npy.")] = None,
+    workers: Annotated[int | None, _option("N", "Threads.  [default: all cores]")] = None,
+    out: Annotated[Path | None, _option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify by Monte Carlo that signals and gradients concentrate as the theorem says: the main job.
+
+    SPEC is normalized first. Prints a table for each claim and the verdict in words, and writes results.csv,
+    results.json and figures into the folder --out; with --json only if --out is given.
+
+    \b
+    Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use.
+
+    \b
+    Examples:
+      gpn verify
+      gpn verify gelu --width 64,256 --depth 50 --epsilon 0.2,0.5 --out gelu
+      gpn verify tanh --weights gaussian --seed 7
+      gpn verify relu --inputs digits
+    """
+    folder = _writable(DEFAULT_FOLDER if out is None else out)
+    if labels is not None and inputs is None:
+        raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
+    options = _given(
+        widths=_numbers("--width", width, int, "64,256"),
+        depth=_numbers("--depth", depth, int, "50,200"),
+        epsilons=_numbers("--epsilon", epsilon, float, "0.2,0.5"),
+        trials=trials,
+        inputs=inputs,
+        labels=labels,
+        workers=workers,
+    )
+    from gpn.verification import verify as run
+
+    with _progress_bar() as progress:
+        report = run(
+            spec, **options, level=level, seed=seed, weights=weights, root=_root(root, raw), progress=progress
+        )
+    _show_verification(report, folder, as_json=as_json, save=not as_json or out is not None)
+    raise typer.Exit(VERIFY_CODES[str(report.verdict.value)])
+
+
+@app.command(short_help="Every activation known by name.")
+def activations(as_json: Json = False) -> None:
+    """List every activation known by name, with the recommended a, b and chi.
+
+    \b
+    Examples:
+      gpn activations
+      gpn activations --json
+    """
+    from gpn import tables
+    from gpn.checking import catalog_facts
+
+    rows = catalog_facts()
+    if as_json:
+        tables.emit_json(rows)
+    else:
+        tables.show(tables.catalog(rows))
+
+
+def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:
+    """Say why there is no a*phi + b, as JSON or in a sentence; the exit code is that of `gpn check`."""
+    from gpn import checking, tables
+
+    if as_json:
+        keys = ("name", "expression", "normalizable", "reason")
+        tables.emit_json({key: getattr(conditions, key) for key in keys})
+    else:
+        _complain(str(tables.check_verdict(conditions)), checking.exit_code(conditions))
+    return checking.exit_code(conditions)
+
+
+def _show_verification(report: "VerificationReport", folder: Path, *, as_json: bool, save: bool) -> None:
+    """Print first and write then: a full disk does not lose the answer."""
+    from gpn import tables
+
+    if as_json:
+        tables.emit_json(report.to_dict())
+    else:
+        tables.show(tables.verification(report))
+    if not save:
+        return
+    try:
+        written = report.save(folder)
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from error
+    names = ", ".join(path.name for path in written)
+    tables.emit(f"\nWritten to {tables.plain(str(folder))}: {names}", sys.stderr if as_json else None)
+
+
+def _numbers(
+    option: str, text: str | None, kind: type[int] | type[float], example: str
+) -> list[int] | list[float] | None:
+    """Read a list such as "64,256"; the ranges are the library's to check."""
+    if text is None:
+        return None
+    try:
+        return [kind(part) for part in text.split(",")]  # type: ignore[return-value]
+    except ValueError:
+        noun = "whole numbers" if kind is int else "numbers"
+        raise UsageError(
+            f"{option} takes {noun} separated by commas, such as {option} {example}, not {text[:80]!r}"
+        ) from None
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Options that were given: the defaults are the library's own."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _root(root: str, raw: bool) -> str | None:
+    if raw and root != "auto":
+        raise UsageError(
+            f"--raw leaves the activation as it is, so --root {root[:40]} has no effect; give one of them"
+        )
+    return None if raw else root
+
+
+def _writable(folder: Path) -> Path:
+    """Refuse a folder that cannot be written before the work begins, without creating anything yet.
+
+    Raises:
+        UsageError: the folder, or the nearest parent that exists, is not a folder or not writable.
+    """
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        usable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+        reason = "not writable" if nearest.is_dir() else f"{nearest} is a file, not a folder"
+    except (OSError, ValueError) as error:  # too long a name, a null character, no permission to look
+        usable, reason = False, str(error)
+    if not usable:
+        raise _unwritable(folder, reason)
+    return folder
+
+
+def _unwritable(folder: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"cannot write results to --out {folder} ({reason}); name another folder, such as --out results"
+    )
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[float, float], None] | None]:
+    """A progress bar on standard error if that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("simulating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,205 @@
+"""The evidence of a verification, and its views: frame, JSON, words, figures, files."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn.statistics import Verdict, combine
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What was asked for: all that is needed to run the same verification again."""
+
+    activation: str
+    expression: str | None
+    root: str | None
+    scale: float
+    shift: float
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    epsilons: tuple[float, ...]
+    deep_epsilons: tuple[float, ...]
+    trials: int
+    one_step_trials: int
+    seed: int
+    level: float
+    weights: str
+    inputs: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One inequality P(event) <= bound at one width, depth and epsilon, and what the trials say of it.
+
+    Args:
+        claim: which theorem: "forward-one-step", "backward-one-step-random", "backward-one-step-fixed" or
+            "deep-gradient-ratio".
+        side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
+        estimate: exceedances/trials; lower and upper are its simultaneous one-sided exact limits.
+        bound: the proved probability bound; None where none is known, and then `bound_kind` says why.
+        prediction: a probability expected by an asymptotic law, None where there is none.
+    """
+
+    claim: str
+    activation: str
+    width: int
+    depth: int
+    epsilon: float
+    side: str
+    trials: int
+    exceedances: int
+    estimate: float
+    lower: float
+    upper: float
+    bound_kind: str
+    bound: float | None
+    prediction: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Quantiles of |dE/dW_l|_F / sqrt(width) over networks, for every layer l = 1..depth.
+
+    With |dE/dx_L| = 1 and an input on the thin shell this is 1 in every layer of a network that preserves norms.
+
+    Args:
+        role: "claim" for the verified network, "control" for one that the theorem does not cover.
+        gradient_norms: array (depth, len(probabilities)).
+    """
+
+    label: str
+    role: str
+    width: int
+    depth: int
+    trials: int
+    probabilities: tuple[float, ...]
+    gradient_norms: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class DepthSpread:
+    """Quantiles of max_l |log(|dE/dW_l|^2 / |dE/dW_L|^2)| over networks of one width and depth."""
+
+    width: int
+    depth: int
+    trials: int
+    median: float
+    quantile_95: float
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VerificationReport:
+    """What `gpn.verify` returns: configuration, rows of evidence, quantile profiles, notes and versions."""
+
+    config: Configuration
+    rows: tuple[Row, ...]
+    profiles: tuple[Profile, ...]
+    spreads: tuple[DepthSpread, ...]
+    notes: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of all rows together."""
+        return combine([row.verdict for row in self.rows])
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a pandas frame, one column for each field of `Row`."""
+        import pandas as pd
+
+        records = [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
+        frame = pd.DataFrame(records, columns=[field.name for field in fields(Row)])
+        return frame.astype({"bound": float, "prediction": float})
+
+    def to_dict(self) -> dict[str, Any]:
+        """{verdict, rows, config, versions}, ready for JSON: None where a number is missing."""
+        rows = [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
+        return {
+            "verdict": str(self.verdict),
+            "rows": rows,
+            "config": asdict(self.config),
+            "versions": self.versions,
+        }
+
+    def summary(self) -> str:
+        """The verdict in one paragraph of words."""
+        counts = {verdict: sum(row.verdict is verdict for row in self.rows) for verdict in Verdict}
+        testable = len(self.rows) - counts[Verdict.VACUOUS]
+        sentences = [
+            f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
+            f"Of the {testable} inequalities with a bound below 1, {counts[Verdict.HOLDS]} hold, "
+            f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided; "
+            f"{counts[Verdict.VACUOUS]} further rows have no bound below 1 and count as no evidence.",
+        ]
+        if self.spreads:
+            sentences.append(_spread_in_words(self.spreads[-1]))
+        return " ".join(sentences)
+
+    def plot(self) -> "Figure":
+        """Exceedance probabilities against width, with the bounds."""
+        from gpn import plots
+
+        return plots.exceedance_against_width(self)
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write results.csv, results.json and the figures into a folder; each file appears whole or not at all."""
+        from gpn import plots
+
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [
+            _write_whole(folder / "results.csv", lambda path: self.to_frame().to_csv(path, index=False)),
+            _write_whole(
+                folder / "results.json",
+                lambda path: path.write_text(json.dumps(self.to_dict(), indent=2) + "\n"),
+            ),
+        ]
+        figures = {"exceedance": plots.exceedance_against_width, "gradients": plots.gradient_by_layer}
+        for name, draw in figures.items():
+            figure = draw(self)
+            for suffix in ("png", "pdf"):
+                save = partial(figure.savefig, format=suffix, dpi=200)
+                written.append(_write_whole(folder / f"{name}.{suffix}", save))
+        return written
+
+    def __repr__(self) -> str:
+        return f"<VerificationReport {self.config.activation}: {self.verdict}, {len(self.rows)} rows>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.summary()}</p>{self.to_frame().to_html(index=False)}"
+
+
+def _spread_in_words(spread: DepthSpread) -> str:
+    where = f"At width {spread.width} and depth {spread.depth}"
+    if not np.isfinite(spread.quantile_95):
+        return f"{where}, gradients vanish or overflow in more than 5 % of {spread.trials} networks."
+    return (
+        f"{where}, the squared gradient norm of every layer stays within a factor {np.exp(spread.median):.3g} of the "
+        f"top layer's in half of {spread.trials} networks, and within {np.exp(spread.quantile_95):.3g} in 95 % of them."
+    )
+
+
+def _write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Write beside the target and rename, so that an interrupted run leaves no partial file."""
+    draft = path.with_name(f".{path.name}.partial")
+    try:
+        write(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,253 @@
+"""Figures: nothing is clipped or overlaps, every row is drawn, no global state."""
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from gpn import plots
+from gpn.report import Configuration, Profile, Row, VerificationReport
+from gpn.statistics import Verdict
+
+CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
+
+
+def row(
+    claim="forward-one-step",
+    width=64,
+    depth=1,
+    epsilon=0.2,
+    side="upper",
+    exceedances=5,
+    bound=0.3,
+    **changes,
+):
+    estimate = exceedances / 1000
+    values = {
+        "claim": claim,
+        "activation": "GPN tanh",
+        "width": width,
+        "depth": depth,
+        "epsilon": epsilon,
+        "side": side,
+        "trials": 1000,
+        "exceedances": exceedances,
+        "estimate": estimate,
+        "lower": max(0.0, estimate - 0.002),
+        "upper": estimate + 0.004,
+        "bound_kind": "levy" if bound is not None else "none (no bound known)",
+        "bound": bound,
+        "prediction": None,
+        "verdict": Verdict.HOLDS if bound is not None and bound < 1 else Verdict.VACUOUS,
+    }
+    return Row(**(values | changes))
+
+
+def profile(label="GPN tanh, Haar", role="claim", width=64, depth=20, rate=0.0):
+    layers = np.arange(depth)[::-1, None]
+    norms = np.exp(rate * layers + 0.02 * np.array([-2.0, -1.0, 0.0, 1.0, 2.0]) * layers)
+    return Profile(label, role, width, depth, 100, (0.05, 0.25, 0.5, 0.75, 0.95), norms)
+
+
+def report(rows, profiles=(), activation="tanh"):
+    config = Configuration(
+        activation=activation,
+        expression="tanh(x)",
+        root="auto",
+        scale=1.467,
+        shift=0.389,
+        widths=(64,),
+        depths=(20,),
+        epsilons=(0.2,),
+        deep_epsilons=(0.5,),
+        trials=100,
+        one_step_trials=1000,
+        seed=0,
+        level=0.99,
+        weights="haar",
+        inputs=None,
+    )
+    return VerificationReport(config, tuple(rows), tuple(profiles), (), (), {})
+
+
+@pytest.fixture
+def full_report():
+    rows = [
+        row(claim, width, 1, epsilon, side, exceedances, bound)
+        for claim in CLAIMS
+        for width, bound in ((64, 1.0), (256, 0.3), (1024, 1e-9))
+        for epsilon, exceedances in ((0.2, 40), (0.5, 0))
+        for side in ("upper", "lower")
+    ]
+    rows += [
+        row("deep-gradient-ratio", width, depth, 0.5, "either", 300, None, prediction=0.25)
+        for depth in (50, 200)
+        for width in (64, 256, 1024)
+    ]
+    profiles = [
+        profile(),
+        profile("tanh, Haar", "control", rate=-0.2),
+        profile("GPN tanh, Gaussian", "control"),
+    ]
+    return report(rows, profiles)
+
+
+def texts(figure):
+    """Every text that is drawn, with its box in pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        found += [*legend.get_texts(), legend.get_title()] if legend else []
+        if axes.axison:
+            found += [
+                axes.xaxis.label,
+                axes.yaxis.label,
+                axes._left_title,
+                *axes.texts,
+                *shown_tick_labels(axes),
+            ]
+    boxes = [(text, text.get_window_extent(canvas.get_renderer())) for text in found if text.get_text()]
+    return [(text, box) for text, box in boxes if box.width > 0]
+
+
+def shown_tick_labels(axes):
+    """Tick labels within the limits of the axes: matplotlib keeps others, which it does not draw."""
+    view = axes.get_window_extent()
+    across = [label for label in axes.get_xticklabels() if view.x0 - 2 <= centre(label)[0] <= view.x1 + 2]
+    return across + [
+        label for label in axes.get_yticklabels() if view.y0 - 2 <= centre(label)[1] <= view.y1 + 2
+    ]
+
+
+def centre(text):
+    box = text.get_window_extent()
+    return (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+
+
+@pytest.mark.parametrize(
+    "draw", [plots.exceedance_against_width, plots.gradient_by_layer], ids=lambda f: f.__name__
+)
+def test_no_text_is_clipped_and_no_titles_or_labels_overlap(full_report, draw):
+    figure = draw(full_report)
+    width, height = figure.canvas.get_width_height()
+    boxes = texts(figure)
+    assert len(boxes) > 10
+    for text, box in boxes:
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        assert inside, f"{text.get_text()!r} leaves the figure: {box}"
+    for number, (first, box) in enumerate(boxes):
+        for second, other in boxes[number + 1 :]:
+            assert not box.shrunk(0.9, 0.8).overlaps(other), (
+                f"{first.get_text()!r} overlaps {second.get_text()!r}"
+            )
+
+
+def test_one_panel_for_each_claim_and_depth(full_report):
+    figure = plots.exceedance_against_width(full_report)
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+    assert titles == [
+        "Forward, one layer",
+        "Backward, one layer, random direction",
+        "Backward, one layer, fixed direction",
+        "Whole network, depth 50",
+        "Whole network, depth 200",
+    ]
+    assert "no bound is exceeded" in figure.get_suptitle()
+
+
+def test_title_states_a_violation():
+    violated = row(verdict=Verdict.VIOLATED, exceedances=900)
+    figure = plots.exceedance_against_width(report([violated, row(width=256)]))
+    assert "1 of 2 frequencies lie above their bound" in figure.get_suptitle()
+
+
+def test_estimates_and_limits_are_where_the_rows_say():
+    one = row(exceedances=50)
+    axes = plots.exceedance_against_width(report([one])).axes[0]
+    (container,) = axes.containers
+    assert container.lines[0].get_ydata()[0] == one.estimate
+    (segment,) = container.lines[2][0].get_segments()
+    np.testing.assert_allclose(segment[:, 1], [one.lower, one.upper])
+    assert [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "-"] == [one.bound]
+
+
+def test_nothing_seen_is_drawn_as_an_upper_limit():
+    axes = plots.exceedance_against_width(report([row(exceedances=0)])).axes[0]
+    assert [tuple(line.get_ydata()) for line in axes.lines if line.get_marker() == "_"] == [(0.004,)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_any_number_of_panels_and_a_single_width_draw(count):
+    rows = [row("deep-gradient-ratio", 64, depth, 0.2, "either") for depth in range(1, count + 1)]
+    figure = plots.exceedance_against_width(report(rows))
+    FigureCanvasAgg(figure).draw()
+    assert sum(axes.axison for axes in figure.axes) == count
+
+
+def test_everything_always_seen_and_bounds_of_zero_draw():
+    rows = [
+        row(exceedances=1000, lower=0.99, upper=1.0),
+        row(width=128, exceedances=0, upper=1e-300, bound=0.0),
+    ]
+    FigureCanvasAgg(plots.exceedance_against_width(report(rows))).draw()
+
+
+def test_gradient_figure_shows_the_claim_first_and_states_its_factor(full_report):
+    axes = plots.gradient_by_layer(full_report).axes[0]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    names = ["GPN tanh, Haar", "tanh, Haar", "GPN tanh, Gaussian"]
+    assert labels == [*(f"{name} (100 networks)" for name in names), "all norms preserved"]
+    factor = np.exp(0.04 * 19)
+    assert f"factor {factor:.2f}" in axes.get_title(loc="left")
+
+
+def test_gradient_figure_takes_the_deepest_and_widest_networks():
+    profiles = [profile(width=64, depth=50), profile(width=256, depth=50), profile(width=1024, depth=20)]
+    axes = plots.gradient_by_layer(report([row()], profiles)).axes[0]
+    assert "n = 256" in axes.get_legend().get_title().get_text()
+    assert axes.get_xlim() == (1, 50)
+
+
+def test_vanished_and_overflowed_gradients_are_left_out():
+    broken = profile()
+    broken.gradient_norms[:5] = 0.0
+    broken.gradient_norms[5:8] = np.inf
+    broken.gradient_norms[8] = np.nan
+    dead = Profile("dead", "claim", 64, 20, 10, (0.05, 0.5, 0.95), np.full((20, 3), np.nan))
+    for shown in ([broken], [dead], []):
+        FigureCanvasAgg(plots.gradient_by_layer(report([row()], shown))).draw()
+
+
+def test_depth_one_draws():
+    FigureCanvasAgg(plots.gradient_by_layer(report([row()], [profile(depth=1)]))).draw()
+
+
+def test_hostile_names_are_shown_as_text():
+    name = r"$\frac{a}$ <b> %s \x1b[31m"
+    figure = plots.exceedance_against_width(report([row()], activation=name))
+    FigureCanvasAgg(figure).draw()
+    hostile = profile(label=name)
+    FigureCanvasAgg(plots.gradient_by_layer(report([row()], [hostile]))).draw()
+
+
+def test_no_pyplot_and_no_change_of_settings():
+    code = (
+        "import sys, matplotlib; before = matplotlib.rcParams.copy()\n"
+        "import gpn.plots\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "assert matplotlib.rcParams.copy() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_neighbouring_colours_differ_in_grey():
+    """Rec. 709 luma of the first three colours, the ones most reports use, at least 0.08 apart."""
+    luma = [
+        np.dot(matplotlib.colors.to_rgb(colour), [0.2126, 0.7152, 0.0722]) for colour in plots.PALETTE[:3]
+    ]
+    assert min(abs(a - b) for number, a in enumerate(luma) for b in luma[number + 1 :]) > 0.08

@@ -1,0 +1,216 @@
+"""The main job: rows, verdicts and their honesty, on small networks with fixed seeds."""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import gpn
+from gpn import cells, verification
+from gpn.report import Row
+from gpn.statistics import Verdict, exact_test
+from theory.errors import UsageError
+
+SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 1.5), "trials": 400}
+CONTRACT = (
+    "claim activation width depth epsilon side trials exceedances estimate lower upper bound_kind bound prediction "
+    "verdict"
+).split()
+
+
+@pytest.fixture(scope="module")
+def report():
+    return gpn.verify("tanh", **SMALL)
+
+
+def test_rows_have_the_contracted_columns_in_order(report):
+    assert [field.name for field in fields(Row)] == CONTRACT
+    frame = report.to_frame()
+    assert list(frame.columns) == CONTRACT
+    # 3 one-step claims x 2 widths x 2 epsilons x 2 sides, and 2 widths x 2 depths x 2 epsilons
+    assert len(frame) == 24 + 8
+    assert set(frame["verdict"]) <= {str(verdict) for verdict in Verdict}
+
+
+def test_json_holds_no_nan_and_reads_back(report):
+    text = json.dumps(report.to_dict(), allow_nan=False)
+    assert set(json.loads(text)) == {"verdict", "rows", "config", "versions"}
+
+
+def test_limits_enclose_the_estimate(report):
+    for row in report.rows:
+        assert row.lower <= row.estimate <= row.upper
+        assert row.estimate == row.exceedances / row.trials
+
+
+def test_deep_rows_claim_no_bound(report):
+    deep = [row for row in report.rows if row.claim == "deep-gradient-ratio"]
+    assert {row.bound for row in deep} == {None}
+    assert all(row.bound_kind.startswith("none (") for row in deep)
+    assert {row.verdict for row in deep} == {Verdict.VACUOUS}
+
+
+def test_larger_epsilon_is_exceeded_less(report):
+    rows = {(row.claim, row.width, row.depth, row.side, row.epsilon): row for row in report.rows}
+    for (claim, width, depth, side, epsilon), row in rows.items():
+        if epsilon == 0.3:
+            assert rows[claim, width, depth, side, 1.5].exceedances <= row.exceedances
+
+
+def test_relu_backward_rows_say_why_no_bound_applies():
+    report = gpn.verify("relu", widths=16, depth=2, epsilons=0.5, trials=50)
+    kinds = {row.claim: row.bound_kind for row in report.rows}
+    assert kinds["forward-one-step"] == "levy"
+    assert "Lipschitz" in kinds["backward-one-step-random"]
+    assert "Lipschitz" in kinds["backward-one-step-fixed"]
+
+
+def test_forward_frequencies_follow_the_exact_law_of_relu():
+    """q_1 = 2 Beta(k/2, (n-k)/2), k ~ Bin(n, 1/2); four exact tests, false alarm together below 4e-6."""
+    report = gpn.verify("relu", widths=24, depth=1, epsilons=(0.2, 0.5), trials=20_000, seed=3)
+    n, k = 24, np.arange(1, 24)
+    for row in report.rows:
+        if row.claim != "forward-one-step":
+            continue
+        sign = 1 if row.side == "upper" else -1
+        threshold = (1 + sign * row.epsilon) / 2
+        law = stats.beta(k / 2, (n - k) / 2)
+        tail = law.sf(threshold) if sign > 0 else law.cdf(threshold)
+        ends = 0.5**n  # k = 0: q_1 = 0; k = n: q_1 = 2
+        probability = float(stats.binom.pmf(k, n, 0.5) @ tail) + ends
+        assert exact_test(row.exceedances, row.trials, probability) > 1e-6
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_bits_do_not_depend_on_the_number_of_workers(report, workers):
+    again = gpn.verify("tanh", **SMALL, workers=workers)
+    assert again.rows == report.rows
+    for one, other in zip(again.profiles, report.profiles, strict=True):
+        np.testing.assert_array_equal(one.gradient_norms, other.gradient_norms)
+
+
+def test_bits_do_not_depend_on_the_executor():
+    options = {"widths": 8, "depth": 2, "epsilons": 0.5, "trials": 40}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        elsewhere = gpn.verify("tanh", **options, executor=executor)
+    assert elsewhere.rows == gpn.verify("tanh", **options).rows
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it(report):
+    alone = gpn.verify("tanh", **(SMALL | {"widths": 48, "depth": 5}))
+    counts = {(r.claim, r.depth, r.epsilon, r.side): r.exceedances for r in report.rows if r.width == 48}
+    for row in alone.rows:
+        assert counts[row.claim, row.depth, row.epsilon, row.side] == row.exceedances
+
+
+def test_seeds_differ(report):
+    other = gpn.verify("tanh", **SMALL, seed=1)
+    assert [row.exceedances for row in other.rows] != [row.exceedances for row in report.rows]
+
+
+def test_a_wrong_sampler_is_found_violated(monkeypatch):
+    """The verdict `violated` is reachable: lengths inflated by one half break the forward bounds."""
+    honest = cells.OneStep.__call__
+
+    def inflated(self, rng, trials):
+        ratios = honest(self, rng, trials)
+        return ratios | {"forward-one-step": 1.5 * ratios["forward-one-step"]}
+
+    monkeypatch.setattr(cells.OneStep, "__call__", inflated)
+    report = gpn.verify("tanh", widths=256, depth=1, epsilons=0.3, trials=500)
+    assert report.verdict is Verdict.VIOLATED
+    assert {row.claim for row in report.rows if row.verdict is Verdict.VIOLATED} == {"forward-one-step"}
+
+
+@pytest.mark.slow
+def test_true_claims_are_not_found_violated_in_whole_repetitions():
+    """1,000 verifications at level 0.9 of the true one-step bounds: at most 10 % may be violated.
+
+    P(Bin(1000, 0.1) > 140) < 3e-5 is the false-alarm probability of this test.
+    """
+    violated = sum(
+        gpn.verify("tanh", widths=96, depth=1, epsilons=(0.3, 0.5), trials=100, level=0.9, seed=seed).verdict
+        is Verdict.VIOLATED
+        for seed in range(1000)
+    )
+    assert violated <= 140
+
+
+def test_gradients_concentrate_only_when_normalized():
+    """At depth 40 the un-normalized ReLU network has lost its gradient, by 2^-20, in every layer."""
+    report = gpn.verify("relu", widths=128, depth=40, epsilons=0.5, trials=50)
+    claim, plain, gaussian = report.profiles
+    median = claim.probabilities.index(0.5)
+    assert (claim.role, plain.role, gaussian.role) == ("claim", "control", "control")
+    assert 0.5 < claim.gradient_norms[0, median] < 2
+    assert 0.2 < np.median(plain.gradient_norms[:, median]) * 2**20 < 5
+    assert claim.gradient_norms.shape == (40, len(claim.probabilities))
+
+
+def test_real_inputs_and_labels_drive_the_deep_rows():
+    rng = np.random.default_rng(5)
+    vectors, labels = rng.random((30, 12)), rng.integers(3, size=30)
+    report = gpn.verify("tanh", widths=16, depth=3, epsilons=0.5, trials=60, inputs=vectors, labels=labels)
+    assert report.config.inputs == "array"
+    assert any("thin shell" in note for note in report.notes)
+    plain = gpn.verify("tanh", widths=16, depth=3, epsilons=0.5, trials=60)
+    deep = {r.exceedances for r in report.rows if r.claim.startswith("deep")}
+    assert deep != {r.exceedances for r in plain.rows if r.claim.startswith("deep")}
+
+
+def test_default_widths_make_room_for_the_inputs():
+    report = gpn.verify("tanh", depth=1, epsilons=0.5, trials=5, inputs=np.ones((2, 90)))
+    assert report.config.widths == (90, 180, 360)
+
+
+def test_raw_leaves_the_activation_alone():
+    report = gpn.verify("tanh", widths=16, depth=2, epsilons=0.5, trials=20, root=None)
+    assert (report.config.scale, report.config.shift) == (1.0, 0.0)
+    assert [profile.role for profile in report.profiles] == ["claim", "control"]
+
+
+def test_other_weights_are_said_to_lie_outside_the_theorem():
+    report = gpn.verify("tanh", widths=16, depth=2, epsilons=0.5, trials=20, weights="gaussian")
+    assert any("outside the theorem" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": 1}, "at least 2"),
+        ({"widths": []}, "at least 2"),
+        ({"widths": 2.5}, "whole number"),
+        ({"depth": 0}, "at least 1"),
+        ({"epsilons": -1.0}, "positive"),
+        ({"epsilons": float("nan")}, "positive"),
+        ({"trials": 0}, "at least 1"),
+        ({"level": 1.0}, "below 1"),
+        ({"weights": "he_uniform"}, "haar"),
+        ({"root": "both"}, "plus"),
+        ({"seed": -1}, "seed"),
+        ({"workers": 0}, "workers"),
+        ({"inputs": np.ones((2, 20)), "widths": 8}, "20"),
+        ({"activation": "sign"}, "jumps"),
+    ],
+)
+def test_misuse_is_a_usage_error(options, message):
+    with pytest.raises(UsageError, match=message):
+        verification.verify(**({"widths": 8, "depth": 1, "epsilons": 0.5, "trials": 5} | options))
+
+
+def test_saved_files_are_whole(report, tmp_path):
+    names = sorted(path.name for path in report.save(tmp_path / "out"))
+    assert names == sorted(
+        ["results.csv", "results.json", "exceedance.png", "exceedance.pdf", "gradients.png", "gradients.pdf"]
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+def test_the_summary_is_true_to_the_rows(report):
+    assert str(report.verdict) in report.summary()
+    assert "no evidence" in report.summary()
+    assert repr(report).startswith("<VerificationReport tanh")
