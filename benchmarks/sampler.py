@@ -35,23 +35,15 @@ GENERATORS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", type=int, nargs="+", default=[256, 1024, 4096, 16384])
     parser.add_argument("--depth", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument(
-        "--neurons", type=int, default=2**18, help="neurons per layer, over all trials of a run"
-    )
-    parser.add_argument(
-        "--generator", choices=GENERATORS, default="SFC64", help="for the floor and the dense part"
-    )
+    parser.add_argument("--neurons", type=int, default=2**18, help="neurons per layer, over all trials of a run")
+    parser.add_argument("--generator", choices=GENERATORS, default="SFC64", help="for the floor and the dense part")
     parser.add_argument("--dense-width", type=int, default=512)
     options = parser.parse_args()
-    print(
-        f"Python {platform.python_version()}, NumPy {np.__version__}, one thread, {options.repeats} repeats"
-    )
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, one thread, {options.repeats} repeats")
     activations: dict[str, ElementwiseActivation] = {
         name: gpn.normalize(gpn.activation(name)) for name in ("tanh", "relu")
     }
@@ -62,9 +54,7 @@ def main() -> None:
 
 def print_floor(options: argparse.Namespace, activations: dict[str, ElementwiseActivation]) -> None:
     """Time over floor for each width and activation."""
-    print(
-        f"\nMatrix-free over its floor, depth {options.depth}, {options.generator}; ns per neuron and layer"
-    )
+    print(f"\nMatrix-free over its floor, depth {options.depth}, {options.generator}; ns per neuron and layer")
     print("activation  width trials floor ns     ns  ratio   spread       peak MiB")
     for name, phi in activations.items():
         for width in options.widths:
@@ -79,9 +69,7 @@ def print_floor(options: argparse.Namespace, activations: dict[str, ElementwiseA
 def print_generators(options: argparse.Namespace, phi: ElementwiseActivation) -> None:
     """The same at one width for each bit generator."""
     width = 1024
-    print(
-        f"\nGenerators, tanh, width {width}: ns per standard normal, ns per neuron and layer of the sampler"
-    )
+    print(f"\nGenerators, tanh, width {width}: ns per standard normal, ns per neuron and layer of the sampler")
     print(f"{'generator':>10} {'normal ns':>9} {'sampler ns':>10} {'ratio':>6}")
     for generator in GENERATORS:
         ratio, floor, own = against_floor(phi, width, options.neurons // width, options, generator)

@@ -28,8 +28,8 @@ def check(spec: Any, digits: int = 30) -> "Conditions":
         digits: significant digits of the moments, 1 to 1000.
 
     Returns:
-        The moments, both normalizations a*phi + b with their stability in depth, Lipschitz constants, kinks and
-        jumps; what cannot be normalized is an outcome with a reason.
+        The moments, both normalizations a*phi + b with their stability in depth, Lipschitz constants, kinks
+        and jumps; what cannot be normalized is an outcome with a reason.
 
     Raises:
         UsageError: a specification that cannot be read, or digits out of range.

@@ -1,15 +1,16 @@
 """The command line: every command reads its arguments, asks the library, and prints.
 
-Answers go to standard output; progress and messages go to standard error. Wrong use ends with exit code 2 and one
-sentence, an interrupt with 130. What takes long to import is imported inside the command that needs it.
+Answers go to standard output; progress and messages go to standard error. Wrong use ends with exit code 2 and
+one sentence, an interrupt with 130. What takes long to import is imported inside the command that needs it.
 """
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from gpn.report import VerificationReport
     from theory.poincare import Conditions
 
-MISUSE, UNDECIDED, IMPOSSIBLE, INTERNAL, INTERRUPTED = 2, 3, 4, 70, 130
+MISUSE, UNDECIDED, INTERNAL, INTERRUPTED = 2, 3, 70, 130
 VERIFY_CODES = {"holds": 0, "violated": 1, "undecided": UNDECIDED, "vacuous": UNDECIDED}
 DEFAULT_FOLDER = Path("gpn-output")
+
+Number = TypeVar("Number", int, float)
 
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
 
@@ -39,9 +42,7 @@ def _option(metavar: str, help_text: str) -> Any:
     return typer.Option(metavar=metavar, help=help_text)
 
 
-Spec = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A name, as gelu or 'leaky_relu(0.2)', or a formula in x.")
-]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A name, as gelu or 'leaky_relu(0.2)', or a formula in x.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -51,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # what the terminal cannot show appears escaped
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(
-            args=None if arguments is None else list(arguments), prog_name="gpn", standalone_mode=False
-        )
+        code = app(args=None if arguments is None else list(arguments), prog_name="gpn", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except (UsageError, _CLICK_USAGE_ERROR) as error:
@@ -90,7 +89,7 @@ def _sentence(error: Exception) -> str:
         return f"{message}; a formula that begins with a minus goes after --, as in: {path} -- '-x'"
     if "unexpected extra argument" in message:
         return f"{message}; put a formula in quotes, as in: gpn check 'x * tanh(x)'"
-    return f"{message}; try: {path} --help"
+    return f"{message.replace('. Did you', '; did you')} (see {path} --help)"
 
 
 def _version(wanted: bool) -> None:
@@ -102,7 +101,7 @@ def _version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _gpn(
     context: typer.Context,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -122,7 +121,7 @@ def _gpn(
 @app.command(short_help="Is an activation GPN, and which a, b make it so?")
 def check(
     spec: Spec,
-    digits: Annotated[int, _option("N", "Significant digits of the moments.")] = 30,
+    digits: Annotated[str, _option("N", "Significant digits of the moments.")] = "30",
     as_json: Json = False,
 ) -> None:
     """Say whether an activation is Gaussian-Poincare normalized (GPN), and which a, b make a*phi + b so.
@@ -138,7 +137,7 @@ def check(
     """
     from gpn import checking, tables
 
-    conditions = checking.check(spec, digits)
+    conditions = checking.check(spec, _number("--digits", digits, int, "50"))
     if as_json:
         tables.emit_json(conditions.as_dict())
     else:
@@ -155,8 +154,8 @@ def normalize(
 ) -> None:
     """Print a and b such that a*phi + b is Gaussian-Poincare normalized, and a snippet to paste.
 
-    Of the two values of b, auto takes b_plus unless the squared length is unstable in depth with it. With --emit
-    only the snippet is printed, so it can be redirected to a file.
+    Of the two values of b, auto takes b_plus unless the squared length is unstable in depth with it. With
+    --emit only the snippet is printed, so it can be redirected to a file.
 
     \b
     Exit code: 0, or 4 with the reason when no a, b exist, 3 when undecided, 2 wrong use.
@@ -190,24 +189,20 @@ def normalize(
 @app.command(short_help="The main job: Monte Carlo against theory.")
 def verify(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name or a formula in x.")] = "tanh",
-    width: Annotated[
-        str | None, _option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")
-    ] = None,
+    width: Annotated[str | None, _option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")] = None,
     depth: Annotated[str | None, _option("L,L", "Depths L.  [default: 50,200]")] = None,
-    epsilon: Annotated[
-        str | None, _option("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]")
-    ] = None,
+    epsilon: Annotated[str | None, _option("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]")] = None,
     trials: Annotated[
-        int | None, _option("N", "Random networks for each row.  [default: 1000; single layers 100000]")
+        str | None, _option("N", "Random networks for each row.  [default: 1000; single layers 100000]")
     ] = None,
-    seed: Annotated[int, _option("N", "The same seed gives the same bits with any --workers.")] = 0,
-    level: Annotated[float, _option("P", "Confidence level of all rows together.")] = 0.99,
+    seed: Annotated[str, _option("N", "The same seed gives the same bits with any --workers.")] = "0",
+    level: Annotated[str, _option("P", "Confidence level of all rows together.")] = "0.99",
     weights: Annotated[str, _option("NAME", "haar, or a control: gaussian, he, glorot.")] = "haar",
     root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     inputs: Annotated[str | None, _option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
     labels: Annotated[str | None, _option("FILE", "Class labels of --inputs: a file .npy.")] = None,
-    workers: Annotated[int | None, _option("N", "Threads.  [default: all cores]")] = None,
+    workers: Annotated[str | None, _option("N", "Threads.  [default: all cores]")] = None,
     out: Annotated[Path | None, _option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
     as_json: Json = False,
 ) -> None:
@@ -233,17 +228,17 @@ def verify(
         widths=_numbers("--width", width, int, "64,256"),
         depth=_numbers("--depth", depth, int, "50,200"),
         epsilons=_numbers("--epsilon", epsilon, float, "0.2,0.5"),
-        trials=trials,
+        trials=None if trials is None else _number("--trials", trials, int, "1000"),
+        seed=_number("--seed", seed, int, "7"),
+        level=_number("--level", level, float, "0.99"),
+        workers=None if workers is None else _number("--workers", workers, int, "2"),
         inputs=inputs,
         labels=labels,
-        workers=workers,
     )
     from gpn.verification import verify as run
 
     with _progress_bar() as progress:
-        report = run(
-            spec, **options, level=level, seed=seed, weights=weights, root=_root(root, raw), progress=progress
-        )
+        report = run(spec, **options, weights=weights, root=_root(root, raw), progress=progress)
     _show_verification(report, folder, as_json=as_json, save=not as_json or out is not None)
     raise typer.Exit(VERIFY_CODES[str(report.verdict.value)])
 
@@ -294,22 +289,29 @@ def _show_verification(report: "VerificationReport", folder: Path, *, as_json: b
     except OSError as error:
         raise _unwritable(folder, error.strerror or str(error)) from error
     names = ", ".join(path.name for path in written)
-    tables.emit(f"\nWritten to {tables.plain(str(folder))}: {names}", sys.stderr if as_json else None)
+    tables.show(f"\nWritten to {tables.plain(str(folder))}: {names}", sys.stderr if as_json else None)
 
 
-def _numbers(
-    option: str, text: str | None, kind: type[int] | type[float], example: str
-) -> list[int] | list[float] | None:
+def _numbers(option: str, text: str | None, kind: type[Number], example: str) -> list[Number] | None:
     """Read a list such as "64,256"; the ranges are the library's to check."""
     if text is None:
         return None
     try:
-        return [kind(part) for part in text.split(",")]  # type: ignore[return-value]
+        return [kind(part) for part in text.split(",")]
     except ValueError:
         noun = "whole numbers" if kind is int else "numbers"
         raise UsageError(
             f"{option} takes {noun} separated by commas, such as {option} {example}, not {text[:80]!r}"
         ) from None
+
+
+def _number(option: str, text: str, kind: type[Number], example: str) -> Number:
+    """Read one number; its range is the library's to check."""
+    try:
+        return kind(text)
+    except ValueError:
+        noun = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{option} takes {noun}, such as {option} {example}, not {text[:80]!r}") from None
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -319,33 +321,26 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _root(root: str, raw: bool) -> str | None:
     if raw and root != "auto":
-        raise UsageError(
-            f"--raw leaves the activation as it is, so --root {root[:40]} has no effect; give one of them"
-        )
+        raise UsageError(f"--raw leaves the activation as it is, so --root {root[:40]} has no effect; give one of them")
     return None if raw else root
 
 
 def _writable(folder: Path) -> Path:
-    """Refuse a folder that cannot be written before the work begins, without creating anything yet.
+    """Refuse a folder that cannot be written before the work begins, and leave no trace of the attempt.
 
     Raises:
-        UsageError: the folder, or the nearest parent that exists, is not a folder or not writable.
+        UsageError: nothing can be created in the folder, or in the nearest parent that exists.
     """
     try:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        usable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-        reason = "not writable" if nearest.is_dir() else f"{nearest} is a file, not a folder"
-    except (OSError, ValueError) as error:  # too long a name, a null character, no permission to look
-        usable, reason = False, str(error)
-    if not usable:
-        raise _unwritable(folder, reason)
-    return folder
+        with tempfile.TemporaryFile(dir=nearest):
+            return folder
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise _unwritable(folder, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _unwritable(folder: Path, reason: str) -> UsageError:
-    return UsageError(
-        f"cannot write results to --out {folder} ({reason}); name another folder, such as --out results"
-    )
+    return UsageError(f"cannot write results to --out {folder} ({reason}); name another folder, such as --out results")
 
 
 @contextmanager

@@ -320,8 +320,7 @@ def row_norms(rows: FloatArray) -> FloatArray:
     array([5.e+000, 5.e+200, 5.e-200])
     """
     # einsum rather than a BLAS dot: its bits do not depend on the number of BLAS threads
-    with quiet():
-        squares = np.einsum("ij,ij->i", rows, rows)
+    squares = np.einsum("ij,ij->i", rows, rows)
     norms: FloatArray = np.sqrt(squares)
     if not (squares.min(initial=1.0) > _TINY and squares.max(initial=1.0) < _HUGE):
         extreme = ~((squares > _TINY) & (squares < _HUGE))

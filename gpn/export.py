@@ -51,10 +51,11 @@ def _provenance(activation: Activation, normalization: Normalization, comment: s
     """Where the constants come from, as comment lines."""
     formula = str(activation.expression)
     name = "".join(character for character in activation.name if character.isprintable())
+    named = name if len(formula) > 80 or name == formula else f"{name}: {formula}"
     lines = (
-        f"f(x) = a*phi(x) + b with phi = {name if len(formula) > 80 or name == formula else f'{name}: {formula}'},",
+        f"f(x) = a*phi(x) + b with phi = {named},",
         f"so that E f(z)^2 = E f'(z)^2 = 1 for z ~ N(0, 1) ({_SOURCE}).",
-        f"Root {normalization.root}: chi = {float(normalization.chi):.6g}, {normalization.stability} in depth.",
+        f"Root {normalization.root}: chi = {normalization.chi:.6g}, {normalization.stability} in depth.",
         f"Written by gpn {__version__}.",
     )
     return "".join(f"{comment} {line}\n" for line in lines)
@@ -69,7 +70,7 @@ def _numpy(activation: Activation, normalization: Normalization) -> str:
         imports += "from scipy import special\n"
     return (
         f"{_provenance(activation, normalization, '#')}{imports}\n"
-        f"A = {float(normalization.a)!r}\nB = {float(normalization.b)!r}\n\n\n"
+        f"A = {normalization.a!r}\nB = {normalization.b!r}\n\n\n"
         f'def {name}(x):\n    """a*phi(x) + b, elementwise."""\n'
         f"    x = np.asarray(x, dtype=float)\n    return A * {value} + B\n\n\n"
         f'def {name}_slope(x):\n    """a*phi\'(x), elementwise."""\n'
@@ -111,14 +112,10 @@ def _numpy_piece(expression: sympy.Expr, piece: Piece) -> str:
 
 
 def _print_numpy(expression: sympy.Expr) -> str:
-    return (
-        str(_NumPyPrinter().doprint(fold_constants(expression)))
-        .replace("numpy.", "np.")
-        .replace("scipy.", "")
-    )
+    return str(_NumPyPrinter().doprint(fold_constants(expression))).replace("numpy.", "np.").replace("scipy.", "")
 
 
-class _NumPyPrinter(SciPyPrinter):  # type: ignore[misc]
+class _NumPyPrinter(SciPyPrinter):
     """SymPy's NumPy and SciPy printer with this project's special functions, and constants as float64."""
 
     def _print_Float(self, expr: sympy.Float) -> str:
@@ -147,7 +144,7 @@ def _latex(activation: Activation, normalization: Normalization) -> str:
         f"{_provenance(activation, normalization, '%')}"
         "\\begin{equation}\n"
         f"  f(x) = a\\,\\phi(x) + b, \\quad \\phi(x) = {activation.latex}, \\quad\n"
-        f"  a = {_latex_number(float(normalization.a))}, \\quad b = {_latex_number(float(normalization.b))}\n"
+        f"  a = {_latex_number(normalization.a)}, \\quad b = {_latex_number(normalization.b)}\n"
         "\\end{equation}\n"
     )
 

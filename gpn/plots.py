@@ -50,9 +50,7 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
     spare = columns * lines > len(panels)  # an empty cell takes the legend
-    figure = Figure(
-        figsize=(max(6.4, 4.1 * columns), 3.4 * lines + (0.4 if spare else 1.4)), layout="constrained"
-    )
+    figure = Figure(figsize=(max(6.4, 4.1 * columns), 3.4 * lines + (0.4 if spare else 1.4)), layout="constrained")
     colours = _assign({row.epsilon for row in report.rows}, PALETTE)
     styles = _assign({row.bound_kind for row in report.rows if row.bound is not None}, _BOUND_STYLES)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
@@ -65,9 +63,7 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
     if spare:
         grid[len(panels)].legend(handles=handles, loc="center left", fontsize=9.5, frameon=False)
     else:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(3, columns + 1), fontsize=9, frameon=False
-        )
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(3, columns + 1), fontsize=9, frameon=False)
     return figure
 
 
@@ -118,9 +114,7 @@ def _assign(keys: Iterable[Any], looks: Sequence[Any]) -> dict[Any, Any]:
     return {key: looks[order % len(looks)] for order, key in enumerate(sorted(keys))}
 
 
-def _exceedance_panel(
-    axes: Axes, rows: "list[Row]", colours: Mapping[float, str], styles: Mapping[str, Any]
-) -> None:
+def _exceedance_panel(axes: Axes, rows: "list[Row]", colours: Mapping[float, str], styles: Mapping[str, Any]) -> None:
     floor = _floor(rows)
     for order, ((epsilon, side, kind), series) in enumerate(_series(rows).items()):
         shift = 1.0 + 0.07 * ((order % 4) - 1.5)  # bars at one width side by side
@@ -136,9 +130,7 @@ def _exceedance_panel(
     axes.yaxis.set_minor_formatter(NullFormatter())
     _width_axis(axes, sorted({row.width for row in rows}))
     axes.set_ylabel(_EVENTS.get(rows[0].claim, "probability"))
-    axes.set_title(
-        claim_title(rows[0].claim, rows[0].depth), fontsize=10, fontweight="bold", loc="left", pad=20
-    )
+    axes.set_title(claim_title(rows[0].claim, rows[0].depth), fontsize=10, fontweight="bold", loc="left", pad=20)
     axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
     _style(axes)
 
@@ -190,9 +182,7 @@ def _line(axes: Axes, series: "list[Row]", column: str, colour: str, style: Any,
     points = [(row.width, getattr(row, column)) for row in series if getattr(row, column) is not None]
     if points:
         marker = "." if len(points) == 1 else ""
-        axes.plot(
-            *np.array(points, dtype=float).T, color=colour, linestyle=style, linewidth=width, marker=marker
-        )
+        axes.plot(*np.array(points, dtype=float).T, color=colour, linestyle=style, linewidth=width, marker=marker)
 
 
 def _width_axis(axes: Axes, widths: list[int]) -> None:
@@ -214,8 +204,7 @@ def _exceedance_legend(
     rows: "Sequence[Row]", colours: Mapping[float, str], styles: Mapping[str, Any], level: float
 ) -> list[Any]:
     handles: list[Any] = [
-        Line2D([], [], color=colour, linewidth=5, label=f"ε = {epsilon:g}")
-        for epsilon, colour in colours.items()
+        Line2D([], [], color=colour, linewidth=5, label=f"ε = {epsilon:g}") for epsilon, colour in colours.items()
     ]
     present = {row.side for row in rows}
     handles += [
@@ -227,12 +216,8 @@ def _exceedance_legend(
     handles.append(Line2D([], [], color=_GREY, marker="|", markersize=11, linestyle="none", label=limits))
     if any(row.exceedances == 0 for row in rows):
         arrow = "nothing seen: upper limit"
-        handles.append(
-            Line2D([], [], color=_GREY, marker=r"$\downarrow$", markersize=9, linestyle="none", label=arrow)
-        )
-    handles += [
-        Line2D([], [], color=_GREY, linestyle=style, label=bound_name(kind)) for kind, style in styles.items()
-    ]
+        handles.append(Line2D([], [], color=_GREY, marker=r"$\downarrow$", markersize=9, linestyle="none", label=arrow))
+    handles += [Line2D([], [], color=_GREY, linestyle=style, label=bound_name(kind)) for kind, style in styles.items()]
     if any(row.prediction is not None for row in rows):
         handles.append(Line2D([], [], color=_GREY, linestyle=":", linewidth=1.6, label="prediction"))
     if any(row.claim == "deep-gradient-ratio" for row in rows):

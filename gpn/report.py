@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
+_METADATA: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}}  # the same bytes every time
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -142,9 +144,9 @@ class VerificationReport:
         testable = len(self.rows) - counts[Verdict.VACUOUS]
         sentences = [
             f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
-            f"Of the {testable} inequalities with a bound below 1, {counts[Verdict.HOLDS]} hold, "
-            f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided; "
-            f"{counts[Verdict.VACUOUS]} further rows have no bound below 1 and count as no evidence.",
+            f"Rows with a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
+            f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided. "
+            f"Rows without one: {counts[Verdict.VACUOUS]}, which count as no evidence.",
         ]
         if self.spreads:
             sentences.append(_spread_in_words(self.spreads[-1]))
@@ -173,7 +175,7 @@ class VerificationReport:
         for name, draw in figures.items():
             figure = draw(self)
             for suffix in ("png", "pdf"):
-                save = partial(figure.savefig, format=suffix, dpi=200)
+                save = partial(figure.savefig, format=suffix, dpi=200, metadata=_METADATA[suffix])
                 written.append(_write_whole(folder / f"{name}.{suffix}", save))
         return written
 

@@ -49,7 +49,7 @@ BLOCK_STORAGE = 2**24
 ENSEMBLES = ("haar", "gaussian", "he", "glorot")
 """The weights whose law is known without the matrix."""
 
-_ZERO = 1e-280  # the entries of a vector below this norm have underflowed: it has no direction any more
+_ZERO = 1e-280  # a vector shorter than this has underflowed and has no direction any more
 _LEAST_SHARE = 1e-25  # far below one rounding of the other component; keeps its reciprocal finite
 
 
@@ -258,9 +258,7 @@ def check_generator(rng: np.random.Generator) -> None:
         UsageError: anything else, a seed for instance.
     """
     if not isinstance(rng, np.random.Generator):
-        raise UsageError(
-            f"rng must be a numpy.random.Generator, not {rng!r}; try numpy.random.default_rng(seed)"
-        )
+        raise UsageError(f"rng must be a numpy.random.Generator, not {rng!r}; try numpy.random.default_rng(seed)")
 
 
 class _Law(Protocol):
@@ -279,13 +277,14 @@ class _Haar:
         return scale
 
     def share(self, along: FloatArray, normals: FloatArray, overlap: FloatArray, /) -> FloatArray:
-        across = np.sqrt(np.maximum(1.0 - along * along, 0.0))
+        across = 1.0 - along * along  # the share of |d|^2 that is orthogonal to x
         if normals.shape[1] == 1:  # nothing is orthogonal to x, and rounding must not invent it
             across[overlap != 0.0] = 0.0
         squares = _dot(normals, normals)
         # |(I - P) g|^2; the floor acts with probability 2e-8 at n = 2, 5e-16 at n = 3
         rest = np.maximum(squares - overlap * overlap, 1e-15 * squares)
-        return np.maximum(across / np.sqrt(rest), _LEAST_SHARE)
+        share: FloatArray = np.sqrt(np.maximum(across / rest, _LEAST_SHARE**2))
+        return share
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +352,7 @@ class _LossReadout:
         logits *= self.law.stretch(top.radius, logits)[:, None]
         _, residuals = cross_entropy_of_logits(logits, self.labels[top.block])
         size = row_norms(residuals)
-        along = _dot(residuals, logits) * _reciprocal(size) * top.inverse
+        along = _dot(residuals, logits) * _reciprocals(size) * top.inverse
         log_share = _transpose(self.law, along, top.outputs, top.inverse, top.normals, top.rng)
         return top.normals, np.log(size) + log_share
 
@@ -389,7 +388,7 @@ def _backward(
 
     The value x_{l-1} is computed again from h_{l-1}, with the slope: no dearer than to keep three arrays.
     """
-    inverses = _reciprocal(norms)
+    inverses = _reciprocals(norms)
     x, slope = network.activation.value_and_slope(kept[-1])
     e, log_scale = network.readout(_Top(x, norms[-1], inverses[-1], normals, block, rng))
     for layer in range(len(kept) - 1, -1, -1):
@@ -399,7 +398,7 @@ def _backward(
         log_backward[layer] = log_scale
         if layer == 0:
             break
-        along = _dot(d, kept[layer]) * _reciprocal(size) * inverses[layer]
+        along = _dot(d, kept[layer]) * _reciprocals(size) * inverses[layer]
         x, slope = network.activation.value_and_slope(kept[layer - 1])
         log_scale = log_scale + _transpose(network.law, along, x, inverses[layer], normals, rng)
         e = normals
@@ -446,9 +445,9 @@ def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
     return products
 
 
-def _reciprocal(values: FloatArray) -> FloatArray:
-    """1 / values, and 0 for (nearly) 0: such a vector has no direction, hence nothing lies along it."""
-    return np.divide(1.0, values, out=np.zeros_like(values), where=values > _ZERO)
+def _reciprocals(norms: FloatArray) -> FloatArray:
+    """1 / norm, but finite for a zero vector: its products with it are zero, as if nothing lay along it."""
+    return 1.0 / np.maximum(norms, _ZERO)
 
 
 def _keep_freed_memory(neurons: int) -> None:
@@ -482,9 +481,7 @@ def _input_norms(inputs: npt.ArrayLike | None, width: int, trials: int) -> tuple
         return float(np.sqrt(width)), width
     x = np.asarray(inputs, dtype=np.float64)
     if x.ndim not in (1, 2) or x.size == 0 or (x.ndim == 2 and len(x) != trials):
-        raise UsageError(
-            f"inputs must have shape (m,) or ({trials}, m), one row for each trial, not {x.shape}"
-        )
+        raise UsageError(f"inputs must have shape (m,) or ({trials}, m), one row for each trial, not {x.shape}")
     if not np.isfinite(x).all():
         raise UsageError("inputs hold values that are not finite; drop or replace them first")
     if x.shape[-1] > width:
@@ -509,9 +506,7 @@ def _readout(
     if isinstance(readout, str):
         choices: dict[str, _Readout] = {"random": _random_readout, "aligned": _aligned_readout}
         if readout not in choices:
-            raise UsageError(
-                f"readout must be 'random', 'aligned', 'loss' or an array ({width},), not {readout!r}"
-            )
+            raise UsageError(f"readout must be 'random', 'aligned', 'loss' or an array ({width},), not {readout!r}")
         return choices[readout]
     direction = np.asarray(readout, dtype=np.float64)
     if direction.shape != (width,) or not np.isfinite(direction).all():

@@ -89,9 +89,7 @@ def simulate(
     if method != "matrix-free":
         raise UsageError(f"method must be 'matrix-free' or 'dense', not {method!r}")
     if batch > 1:
-        raise UsageError(
-            f"the matrix-free sampler follows one input, not a batch of {batch}; use method='dense'"
-        )
+        raise UsageError(f"the matrix-free sampler follows one input, not a batch of {batch}; use method='dense'")
     return sample(
         phi,
         width,
@@ -124,9 +122,7 @@ class _Dense:
         self.inputs = None if inputs is None else self._inputs(inputs)
         self.readout = readout if isinstance(readout, str) else self._directions(readout)
         if isinstance(readout, str) and readout not in ("random", "aligned", "loss"):
-            raise UsageError(
-                f"readout must be 'random', 'aligned', 'loss' or an array ({width},), not {readout!r}"
-            )
+            raise UsageError(f"readout must be 'random', 'aligned', 'loss' or an array ({width},), not {readout!r}")
         self.classes, self.labels = self._labels(labels, classes)
 
     def run(self, phi: ElementwiseActivation, weights: str, rng: np.random.Generator) -> Sample:
@@ -218,9 +214,7 @@ class _Dense:
         if y.shape == (self.batch,):
             return classes, np.tile(class_labels(y, self.batch, classes), (self.trials, 1))
         if y.shape != (self.trials, self.batch):
-            raise UsageError(
-                f"labels must have shape ({self.batch},) or ({self.trials}, {self.batch}), not {y.shape}"
-            )
+            raise UsageError(f"labels must have shape ({self.batch},) or ({self.trials}, {self.batch}), not {y.shape}")
         return classes, class_labels(y.ravel(), y.size, classes).reshape(y.shape)
 
 

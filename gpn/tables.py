@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -67,9 +67,7 @@ def show(content: RenderableType, stream: IO[str] | None = None) -> None:
     """Print a report: coloured on a terminal (unless NO_COLOR is set); in a pipe plain and never cut."""
     target = sys.stdout if stream is None else stream
     terminal = target.isatty()
-    page = Console(
-        file=target, width=None if terminal else PAGE_WIDTH, highlight=False, markup=False, emoji=False
-    )
+    page = Console(file=target, width=None if terminal else PAGE_WIDTH, highlight=False, markup=False, emoji=False)
     if not terminal:
         page.width = max(PAGE_WIDTH, _widest_table(page, content))
     with page.capture() as captured:
@@ -95,9 +93,7 @@ def emit_json(data: Any) -> None:
 def _widest_table(page: Console, content: RenderableType) -> int:
     parts = content.renderables if isinstance(content, Group) else [content]
     wide = page.options.update(width=1000)
-    return max(
-        (page.measure(part, options=wide).maximum for part in parts if isinstance(part, Table)), default=0
-    )
+    return max((page.measure(part, options=wide).maximum for part in parts if isinstance(part, Table)), default=0)
 
 
 def plain(text: str, limit: int = 300) -> str:
@@ -108,9 +104,7 @@ def plain(text: str, limit: int = 300) -> str:
     """
     line = " ".join(text.split())
     line = "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character)[0] == "C"
-        else character
+        character.encode("unicode_escape").decode() if unicodedata.category(character)[0] == "C" else character
         for character in line
     )
     return line if len(line) <= limit else line[: limit - 1] + "…"
@@ -142,11 +136,7 @@ def claim_title(claim: str, depth: int) -> str:
     'Whole network, depth 50'
     """
     title = CLAIMS.get(claim, (plain(claim), ""))[0]
-    return (
-        title
-        if claim.endswith(("one-step", "one-step-random", "one-step-fixed"))
-        else f"{title}, depth {depth}"
-    )
+    return title if claim.endswith(("one-step", "one-step-random", "one-step-fixed")) else f"{title}, depth {depth}"
 
 
 def bound_name(kind: str) -> str:
@@ -211,8 +201,7 @@ def _header(report: "VerificationReport") -> Text:
         subject = f"{plain(config.activation)}, as it is (not normalized)"
     else:
         subject = (
-            f"GPN {plain(config.activation)}: a = {config.scale:.10g}, b = {config.shift:.10g} "
-            f"(root {config.root})"
+            f"GPN {plain(config.activation)}: a = {config.scale:.10g}, b = {config.shift:.10g} (root {config.root})"
         )
     inputs = "" if config.inputs is None else f", inputs {plain(str(config.inputs))}"
     return Text(f"{subject}; weights {config.weights}, seed {config.seed}{inputs}", style="bold")
@@ -241,16 +230,14 @@ def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
         columns[f"seen in {rows[0].trials:,}"] = lambda row: f"{row.exceedances:,}"
     else:
         columns["seen"] = lambda row: f"{row.exceedances:,} of {row.trials:,}"
-    columns[f"probability ({100 * level:g} % limits)"] = _limits
+    columns[f"{100 * level:g} % limits"] = _limits
     if len(kinds) == 1:
         columns[bound_name(*kinds)] = lambda row: "none" if row.bound is None else short_number(row.bound)
     elif kinds:
         columns["bound"] = _named_bound
     if any(row.prediction is not None for row in rows):
         columns["prediction"] = lambda row: short_number(row.prediction)
-    table = _table(
-        columns, right=("width", "ε", *(header for header in columns if header.startswith("seen")))
-    )
+    table = _table(columns, right=("width", "ε", *(header for header in columns if header.startswith("seen"))))
     table.add_column("verdict")
     for row in rows:
         verdict = str(row.verdict.value)
@@ -259,10 +246,12 @@ def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
     return table
 
 
-def _table(headers: Iterable[str], right: Sequence[str] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+def _table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence[str] = ()) -> Table:
+    """An empty table; on a narrow terminal the columns of words wrap, those of numbers do not."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for header in headers:
-        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+        justify: JustifyMethod = "right" if header in right else "left"
+        table.add_column(header, justify=justify, no_wrap=header not in words, overflow="fold")
     return table
 
 
@@ -272,10 +261,14 @@ def _named_bound(row: "Row") -> str:
 
 def _limits(row: "Row") -> str:
     if row.exceedances == 0:
-        return f"at most {short_number(row.upper)}"
+        return f"at most {_probability(row.upper)}"
     if row.exceedances == row.trials:
-        return f"at least {short_number(row.lower)}"
-    return f"{short_number(row.lower)} to {short_number(row.upper)}"
+        return f"at least {_probability(row.lower)}"
+    return f"{_probability(row.lower)} to {_probability(row.upper)}"
+
+
+def _probability(value: float) -> str:
+    return f"1 - {short_number(1 - value)}" if 0.9995 <= value < 1 else short_number(value)
 
 
 # ---------------------------------------------------------------------------------------------- check
@@ -346,14 +339,12 @@ def _moments(conditions: "Conditions") -> list[RenderableType]:
     ):
         grid.add_row(f"  {label}", "infinite or undefined" if value is None else plain(value, 2000))
     how = "certified" if conditions.certified else "estimated"
-    error = (
-        "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}, {how}"
-    )
+    error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}, {how}"
     return [grid, Text(f"  z ~ N(0, 1); error {error}", style="dim")]
 
 
 def _roots(conditions: "Conditions") -> list[RenderableType]:
-    table = _table(("root", "a", "b", "χ = Q'(1)", "in depth"))
+    table = _table(("root", "a", "b", "χ = Q'(1)", "in depth"), words=("root", "in depth"))
     styles = {"stable": "green", "marginal": "yellow", "unstable": "red"}
     for root in conditions.normalizations:
         table.add_row(
@@ -411,10 +402,10 @@ def normalization_report(conditions: "Conditions", chosen: "Normalization", spec
 
 def catalog(rows: Iterable[Mapping[str, Any]]) -> Table:
     """The list of `gpn activations`: name, recommended a, b and chi, and what depth does, or why there is none."""
-    table = _table(("name", "a", "b", "χ", "root", "in depth"))
+    table = _table(("name", "a", "b", "χ", "root", "in depth"), words=("in depth",))
     for row in rows:
         if row["a"] is None:
-            table.add_row(row["name"], "-", "-", "-", "-", plain(row["reason"]))
+            table.add_row(row["name"], "-", "-", "-", "-", plain(row["reason"].partition(", so")[0]))
         else:
             numbers = (f"{row['a']:.10g}", f"{row['b']:.10g}", f"{row['chi']:.6g}")
             table.add_row(row["name"], *numbers, row["root"], row["stability"])

@@ -33,6 +33,7 @@ WEIGHTS = ("haar", "gaussian", "he", "glorot")
 
 # Identities of the random streams; a number, once given, keeps its meaning.
 ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL = 1, 2, 3, 4
+MAX_NEURONS = 500_000_000  # of one network: 4 GB of pre-activations in each worker
 _CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
 
 
@@ -87,6 +88,8 @@ def verify(
     >>> report.rows[0].claim, report.rows[0].bound_kind, str(report.verdict)
     ('forward-one-step', 'levy', 'undecided')
     """
+    if labels is not None and inputs is None:
+        raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
     plan = _Plan.read(
         _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
@@ -154,11 +157,19 @@ class _Plan:
     ) -> "_Plan":
         if trials is not None and trials < 1:
             raise UsageError(f"trials must be at least 1, not {trials}; leave it out for a sensible number")
+        statistics.row_alpha(level, 1)  # refuses an impossible level before the work begins
         if weights not in WEIGHTS:
             raise UsageError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}")
+        widths = _integers("width", widths, least=2)
+        depths = _integers("depth", depth, least=1)
+        if widths[-1] * depths[-1] > MAX_NEURONS:
+            raise UsageError(
+                f"width {widths[-1]} times depth {depths[-1]} is more than the {MAX_NEURONS:,} neurons of one network "
+                "that are kept in memory; try a smaller width or depth"
+            )
         return cls(
-            widths=_integers("width", widths, least=2),
-            depths=_integers("depth", depth, least=1),
+            widths=widths,
+            depths=depths,
             epsilons=_tolerances(DEFAULT_EPSILONS if epsilons is None else epsilons),
             deep_epsilons=_tolerances(DEFAULT_DEEP_EPSILONS if epsilons is None else epsilons),
             one_step_trials=trials or DEFAULT_ONE_STEP_TRIALS,
@@ -176,7 +187,7 @@ def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
 def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, ...]:
     numbers = np.atleast_1d(np.asarray(values))
     if numbers.size == 0 or not np.issubdtype(numbers.dtype, np.integer) or numbers.min() < least:
-        raise UsageError(f"every {name} must be a whole number of at least {least}, not {values}")
+        raise UsageError(f"every {name} must be a whole number from {least} to {np.iinfo(np.int64).max}, not {values}")
     return tuple(sorted({int(number) for number in numbers}))
 
 

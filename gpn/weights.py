@@ -104,9 +104,7 @@ def standard_deviation(ensemble: str, rows: int, columns: int) -> float:
     """
     variances = {"gaussian": 1.0 / columns, "he": 2.0 / columns, "glorot": 2.0 / (columns + rows)}
     if ensemble not in variances:
-        raise UsageError(
-            f"{ensemble!r} is not a Gaussian ensemble; the Gaussian ones are {', '.join(variances)}"
-        )
+        raise UsageError(f"{ensemble!r} is not a Gaussian ensemble; the Gaussian ones are {', '.join(variances)}")
     return float(np.sqrt(variances[ensemble]))
 
 

@@ -100,9 +100,7 @@ def test_a_formula_that_begins_with_a_minus_is_quoted_for_the_shell():
     assert tables.next_step(gpn.check("-x*tanh(x)"), "-x*tanh(x)").endswith(" -- '-x*tanh(x)'")
 
 
-@pytest.mark.parametrize(
-    "name", ["[bold red]f[/]", "a\x1b]0;title\x07b", "line\nbreak", "x" * 5000, "a\u202eb"]
-)
+@pytest.mark.parametrize("name", ["[bold red]f[/]", "a\x1b]0;title\x07b", "line\nbreak", "x" * 5000, "a\u202eb"])
 def test_hostile_names_stay_text(name):
     hostile = CallableActivation(name, np.tanh)
     conditions = gpn.check(hostile, 10)

@@ -147,9 +147,7 @@ def test_forward_against_a_literal_transcription():
     network, inputs = network_of([Tanh(), Cube(), Linear()], 5)
     forward = network.forward(inputs)
     for row, x in enumerate(inputs):
-        for layer, (w, b, phi) in enumerate(
-            zip(network.weights, network.biases, network.activations, strict=True)
-        ):
+        for layer, (w, b, phi) in enumerate(zip(network.weights, network.biases, network.activations, strict=True)):
             h = np.array([sum(w[i, j] * x[j] for j in range(len(x))) + b[i] for i in range(len(b))])
             np.testing.assert_allclose(forward.preactivations[layer][row], h, rtol=1e-13)
             x = phi.value_and_slope(h)[0]
@@ -165,9 +163,7 @@ def test_a_batch_is_the_sum_of_its_samples():
     whole = network.backward(network.forward(inputs), e)
     singles = [network.backward(network.forward(inputs[i : i + 1]), e[i : i + 1]) for i in range(5)]
     for layer in range(3):
-        np.testing.assert_allclose(
-            whole.weights[layer], sum(one.weights[layer] for one in singles), atol=1e-14
-        )
+        np.testing.assert_allclose(whole.weights[layer], sum(one.weights[layer] for one in singles), atol=1e-14)
         np.testing.assert_allclose(whole.biases[layer], sum(one.biases[layer] for one in singles), atol=1e-14)
         each = [frobenius_norm(one.weights[layer]) for one in singles]
         np.testing.assert_allclose(whole.norms.gradient_norms[:, layer], each, rtol=1e-13)
@@ -208,9 +204,7 @@ def test_an_orthogonal_linear_network_is_an_isometry(widths, seed):
     network = Network.random(widths, Linear(), rng)
     inputs = rng.standard_normal((3, widths[0]))
     forward = network.forward(inputs)
-    np.testing.assert_allclose(
-        forward.signal_norms, np.tile(forward.input_norms[:, None], network.depth), rtol=1e-12
-    )
+    np.testing.assert_allclose(forward.signal_norms, np.tile(forward.input_norms[:, None], network.depth), rtol=1e-12)
     square = Network.random([widths[-1]] * 4, Linear(), rng)
     e = rng.standard_normal((3, widths[-1]))
     norms = square.backward_norms(square.forward(rng.standard_normal((3, widths[-1]))), e)
@@ -267,9 +261,7 @@ def test_a_second_backward_reuses_the_gradients():
     first = network.backward(forward, e)
     copies = [g.copy() for g in (*first.weights, *first.biases)]
     second = network.backward(forward, e, out=first)
-    for a, b, c in zip(
-        (*first.weights, *first.biases), (*second.weights, *second.biases), copies, strict=True
-    ):
+    for a, b, c in zip((*first.weights, *first.biases), (*second.weights, *second.biases), copies, strict=True):
         assert a is b
         np.testing.assert_array_equal(b, c)
 
@@ -329,9 +321,7 @@ def test_deep_networks_of_every_catalog_activation_are_honest(name):
 
 
 def test_norms_beyond_the_range_of_squares():
-    rows = np.array(
-        [[3e200, 4e200], [3e-200, 4e-200], [0.0, 0.0], [np.inf, 1.0], [np.nan, 1.0], [5e-324, 0.0]]
-    )
+    rows = np.array([[3e200, 4e200], [3e-200, 4e-200], [0.0, 0.0], [np.inf, 1.0], [np.nan, 1.0], [5e-324, 0.0]])
     np.testing.assert_allclose(row_norms(rows), [5e200, 5e-200, 0.0, np.inf, np.nan, 5e-324], rtol=1e-15)
 
 

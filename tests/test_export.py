@@ -50,9 +50,7 @@ def test_executed_snippet_is_normalized_and_agrees_with_the_activation(spec):
     phi, chosen, value, slope = functions(spec)
     for function in (value, slope):
         moment, _ = integrate.quad(
-            lambda z, function=function: (
-                float(function(z)) ** 2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-            ),
+            lambda z, function=function: float(function(z)) ** 2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi),
             -38,
             38,
             points=[*phi.breakpoint_values, -6, -2, 0, 2, 6],

@@ -119,9 +119,7 @@ def shown_tick_labels(axes):
     """Tick labels within the limits of the axes: matplotlib keeps others, which it does not draw."""
     view = axes.get_window_extent()
     across = [label for label in axes.get_xticklabels() if view.x0 - 2 <= centre(label)[0] <= view.x1 + 2]
-    return across + [
-        label for label in axes.get_yticklabels() if view.y0 - 2 <= centre(label)[1] <= view.y1 + 2
-    ]
+    return across + [label for label in axes.get_yticklabels() if view.y0 - 2 <= centre(label)[1] <= view.y1 + 2]
 
 
 def centre(text):
@@ -129,9 +127,7 @@ def centre(text):
     return (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
 
 
-@pytest.mark.parametrize(
-    "draw", [plots.exceedance_against_width, plots.gradient_by_layer], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("draw", [plots.exceedance_against_width, plots.gradient_by_layer], ids=lambda f: f.__name__)
 def test_no_text_is_clipped_and_no_titles_or_labels_overlap(full_report, draw):
     figure = draw(full_report)
     width, height = figure.canvas.get_width_height()
@@ -142,9 +138,7 @@ def test_no_text_is_clipped_and_no_titles_or_labels_overlap(full_report, draw):
         assert inside, f"{text.get_text()!r} leaves the figure: {box}"
     for number, (first, box) in enumerate(boxes):
         for second, other in boxes[number + 1 :]:
-            assert not box.shrunk(0.9, 0.8).overlaps(other), (
-                f"{first.get_text()!r} overlaps {second.get_text()!r}"
-            )
+            assert not box.shrunk(0.9, 0.8).overlaps(other), f"{first.get_text()!r} overlaps {second.get_text()!r}"
 
 
 def test_one_panel_for_each_claim_and_depth(full_report):
@@ -247,7 +241,5 @@ def test_no_pyplot_and_no_change_of_settings():
 
 def test_neighbouring_colours_differ_in_grey():
     """Rec. 709 luma of the first three colours, the ones most reports use, at least 0.08 apart."""
-    luma = [
-        np.dot(matplotlib.colors.to_rgb(colour), [0.2126, 0.7152, 0.0722]) for colour in plots.PALETTE[:3]
-    ]
+    luma = [np.dot(matplotlib.colors.to_rgb(colour), [0.2126, 0.7152, 0.0722]) for colour in plots.PALETTE[:3]]
     assert min(abs(a - b) for number, a in enumerate(luma) for b in luma[number + 1 :]) > 0.08

@@ -111,9 +111,7 @@ def test_same_law_as_explicit_matrices(phi, weights, width):
     depth, trials = 4, TRIALS[width]
     rng = np.random.default_rng([1, width])
     dense = dense_norms(phi, width, depth, trials, rng, weights)
-    assert (
-        same_law_p_value(dense, free_norms(phi, width, depth, 4 * trials, rng, weights=weights)) > FALSE_ALARM
-    )
+    assert same_law_p_value(dense, free_norms(phi, width, depth, 4 * trials, rng, weights=weights)) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 8, 40])
@@ -201,9 +199,7 @@ def with_a_length_that_grows(law, along, x, inverse, normals, rng):
 sampler_transpose = sampler._transpose
 
 
-@pytest.mark.parametrize(
-    "wrong", [without_the_part_along_x, without_the_projection, with_a_length_that_grows]
-)
+@pytest.mark.parametrize("wrong", [without_the_part_along_x, without_the_projection, with_a_length_that_grows])
 def test_the_same_test_catches_a_wrong_sampler(wrong, monkeypatch):
     rng = np.random.default_rng(8)
     dense = dense_norms(GPN_TANH, 3, 4, 2500, rng, top=lambda x, _: x)
@@ -261,9 +257,7 @@ def test_exact_law_of_relu_lengths(width):
 
     def cdf(q):
         chances = stats.binom(width, 0.5).pmf(np.arange(width + 1))
-        inner = sum(
-            p * stats.beta(k / 2, (width - k) / 2).cdf(q / 2) for k, p in enumerate(chances) if 0 < k < width
-        )
+        inner = sum(p * stats.beta(k / 2, (width - k) / 2).cdf(q / 2) for k, p in enumerate(chances) if 0 < k < width)
         return inner + chances[0] * (q >= 0.0) + chances[-1] * (q >= 2.0)
 
     q = one_step(GPN_RELU, width, 100_000, np.random.default_rng(12)).forward
@@ -328,9 +322,7 @@ def test_an_orthogonal_linear_network_is_an_isometry(width, readout):
     result = sample(Linear(), width, 30, 40, np.random.default_rng(16), readout=readout)
     np.testing.assert_allclose(result.squared_lengths, 1.0, rtol=1e-12)
     tolerance = 1e-7 if width == 2 else 1e-11
-    np.testing.assert_allclose(
-        result.backward_norms, result.backward_norms[:, -1:].repeat(30, 1), rtol=tolerance
-    )
+    np.testing.assert_allclose(result.backward_norms, result.backward_norms[:, -1:].repeat(30, 1), rtol=tolerance)
 
 
 def test_gradient_norms_are_products_of_the_other_norms():
@@ -446,9 +438,7 @@ def test_a_signal_that_underflows_becomes_zero():
 @pytest.mark.parametrize("weights", ["haar", "he"])
 def test_the_zero_input(weights, readout):
     """A linear network: no signal, so no gradient for a weight, but |d_l| goes through."""
-    result = sample(
-        Linear(), 4, 3, 10, np.random.default_rng(27), weights=weights, inputs=np.zeros(4), readout=readout
-    )
+    result = sample(Linear(), 4, 3, 10, np.random.default_rng(27), weights=weights, inputs=np.zeros(4), readout=readout)
     assert (result.squared_lengths == 0.0).all()
     assert (result.gradient_norms == 0.0).all()
     if weights == "haar" and readout == "random":

@@ -43,9 +43,7 @@ def test_dense_and_matrix_free_have_the_same_law(weights, readout):
 def test_dense_and_matrix_free_have_the_same_law_with_a_loss():
     labels = np.arange(TRIALS) % 4
     inputs = np.random.default_rng(3).standard_normal((TRIALS, 4))
-    dense, free = both_methods(
-        "relu", 6, 3, trials=TRIALS, readout="loss", labels=labels, classes=4, inputs=inputs
-    )
+    dense, free = both_methods("relu", 6, 3, trials=TRIALS, readout="loss", labels=labels, classes=4, inputs=inputs)
     assert same_law_p_value(dense, free) > FALSE_ALARM
 
 
@@ -92,9 +90,7 @@ def test_a_batch_is_the_engine():
         classes=2,
     )
     assert result.squared_lengths.shape == (2, 3, 3)
-    assert (
-        result.gradient_norms.shape == result.backward_norms.shape == result.signal_norms.shape == (2, 2, 3)
-    )
+    assert result.gradient_norms.shape == result.backward_norms.shape == result.signal_norms.shape == (2, 2, 3)
     assert result.batch_gradient_norms.shape == (2, 2)
     rng = np.random.Generator(np.random.SFC64(9))
     for trial in range(2):

@@ -66,7 +66,7 @@ def digits_of(ball: arb, digits: int) -> str:
 
     >>> with precision(100):
     ...     digits_of(arb(2).sqrt(), 20), digits_of(arb(2).sqrt() + arb(0, 1e-6), 20), digits_of(arb(0, 1e-4), 20)
-    ('1.4142135623730950488', '1.4142', '0.000')
+    ('1.4142135623730950488', '1.41421', '0.000')
     """
     if not ball.is_finite():
         return "?"

@@ -4,6 +4,7 @@ Sources: the documentation of PyTorch (torch.nn, "Non-linear Activations") and o
 functions"), and the papers named in each entry. Parameters have the names and the default values of PyTorch.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +23,7 @@ from theory.errors import SpecificationError
 from theory.functions import expm1, hermite_normalized, normal_cdf, sigmoid, softplus
 
 MAX_HERMITE_DEGREE = 64
+_WRITTEN_AS_NAME = re.compile(r"[^\W\d](?:[\w -]*\w)?")
 _LARGEST_PARAMETER = sympy.Integer(10) ** 100
 
 _DOMAINS: Mapping[str, Callable[[Any], bool | None]] = MappingProxyType(
@@ -478,12 +480,14 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> Entry | None:
-    """The entry of a name or alias, or None; case, spaces, "-" and "_" do not matter.
+    """The entry of a name or alias, or None; case, spaces, "-" and "_" between letters do not matter.
 
     >>> find("Leaky-ReLU").name, find("nonsense")
     ('leaky_relu', None)
+    >>> find("-relu") is None  # a formula
+    True
     """
-    return _BY_ANY_NAME.get(_normalize(name))
+    return _BY_ANY_NAME.get(_normalize(name)) if _WRITTEN_AS_NAME.fullmatch(name.strip()) else None
 
 
 def nearest(name: str) -> tuple[str, ...]:

@@ -163,9 +163,7 @@ def levy_backward_random(constants: LayerConstants, epsilon: float, side: Side) 
     return _levy(square, constants.backward, constants.width, epsilon, side)
 
 
-def levy_backward_fixed(
-    constants: LayerConstants, epsilon: float, side: Side, flatness: float = 1.0
-) -> Bound:
+def levy_backward_fixed(constants: LayerConstants, epsilon: float, side: Side, flatness: float = 1.0) -> Bound:
     r"""Bound on the squared norm of a fixed backward signal changing by a factor 1 +- epsilon in one layer.
 
     .. math::
@@ -192,9 +190,7 @@ def levy_backward_fixed(
     True
     """
     if not 1 <= flatness <= constants.width:
-        raise UsageError(
-            f"the flatness n max(y^2)/|y|^2 lies between 1 and n = {constants.width}, not {flatness}"
-        )
+        raise UsageError(f"the flatness n max(y^2)/|y|^2 lies between 1 and n = {constants.width}, not {flatness}")
     if np.isinf(constants.curvature):
         _check(epsilon, side)
         return Bound("none", 0.0, "phi' is not Lipschitz")

@@ -88,10 +88,10 @@ def _weighted(
 
 
 def _edges(breakpoints: FloatArray) -> FloatArray:
-    """Panels 1/16 wide within |z| < 8 (so that a bump 1e-3 wide is seen), growing in the tails."""
+    """Panels 1/8 wide within |z| < 8, whose halves have nodes at most 6e-3 apart, and wider ones in the tails."""
     tail = np.arange(_FINE, _CUTOFF, 0.5)
-    fine = np.linspace(-_FINE, _FINE, int(32 * _FINE) + 1)[1:-1:2]
-    grid = np.concatenate([[-_CUTOFF], -tail[::-1], fine, tail, [_CUTOFF]])
+    fine = np.linspace(-_FINE, _FINE, int(16 * _FINE) + 1)
+    grid = np.concatenate([[-_CUTOFF], -tail, fine, tail, [_CUTOFF]])
     return np.union1d(grid, breakpoints[np.abs(breakpoints) < _CUTOFF])
 
 
@@ -173,9 +173,7 @@ def _pair(halves: FloatArray) -> FloatArray:
     return halves[:, :count] + halves[:, count:]
 
 
-def _remaining(
-    difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray
-) -> FloatArray:
+def _remaining(difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray) -> FloatArray:
     """Error of a panel: its last difference, summed as a geometric series where it ends at a breakpoint.
 
     At an integrable singularity the differences shrink by a fixed factor r < 1 from one bisection to the
@@ -223,10 +221,7 @@ def expectations_high_precision(
     rough = expectations(activation, functionals)
     with mpmath.workdps(digits + 15):
         for halvings in (1, 5, 8):  # steps this fine are tried before an agreement of sums counts
-            sums = [
-                _piece_sums(piece, list(functionals.values()), digits, halvings)
-                for piece in activation.pieces
-            ]
+            sums = [_piece_sums(piece, list(functionals.values()), digits, halvings) for piece in activation.pieces]
             columns = zip(*(zip(*part, strict=True) for part in sums), strict=True)
             totals = [tuple(map(mpmath.fsum, zip(*column, strict=True))) for column in columns]
             doubts = [_doubt(total, estimate) for total, estimate in zip(totals, rough.values(), strict=True)]
@@ -257,9 +252,7 @@ def _most_points(digits: int) -> int:
     return 200 * (digits + 50)
 
 
-def _piece_sums(
-    piece: Piece, functionals: list[Functional], digits: int, halvings: int
-) -> tuple[_Terms, _Terms]:
+def _piece_sums(piece: Piece, functionals: list[Functional], digits: int, halvings: int) -> tuple[_Terms, _Terms]:
     """Values and errors over one piece, by the trapezoidal rule in t with a step halved until it settles."""
     unknown = [mpmath.nan] * len(functionals), [mpmath.inf] * len(functionals)
     chart = _chart(piece, digits)
@@ -402,6 +395,7 @@ def _constants(expression: sympy.Expr) -> set[sympy.Expr]:
 
 
 Verdict = Literal["converges", "diverges", "undecided"]
+Modulus = Callable[[mpmath.mpf], mpmath.mpf | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,11 +427,11 @@ def convergence(activation: Activation, order: Literal["value", "slope"], power:
     >>> convergence(Activation("root", sympy.sqrt(sympy.Abs(X))), "slope")
     Convergence(verdict='diverges', place='0')
     """
-    outcomes = [
-        Convergence(_end_verdict(getattr(piece, order), piece, end, power), str(end))
-        for piece in activation.pieces
-        for end in (piece.lower, piece.upper)
-    ]
+    outcomes = []
+    for piece in activation.pieces:
+        modulus_at = guarded_modulus(getattr(piece, order))
+        for end in (piece.lower, piece.upper):
+            outcomes.append(Convergence(_end_verdict(modulus_at, piece, end, power), str(end)))
     for verdict in ("diverges", "undecided"):
         for outcome in outcomes:
             if outcome.verdict == verdict:
@@ -445,10 +439,9 @@ def convergence(activation: Activation, order: Literal["value", "slope"], power:
     return Convergence("converges")
 
 
-def _end_verdict(expression: sympy.Expr, piece: Piece, end: sympy.Expr, power: int) -> Verdict:
+def _end_verdict(modulus_at: Modulus, piece: Piece, end: sympy.Expr, power: int) -> Verdict:
     """Convergence at one end of a piece, by the power law on the last points that can be evaluated."""
     margins: list[mpmath.mpf] = []
-    modulus_at = guarded_modulus(expression)
     with mpmath.workdps(400):  # a removable singularity may cancel several times 32 digits
         previous = None
         for scale, point in approach(piece, end):
@@ -491,7 +484,7 @@ def approach(piece: Piece, end: sympy.Expr) -> Iterator[tuple[mpmath.mpf, mpmath
             yield scale, origin - inward * scale
 
 
-def guarded_modulus(expression: sympy.Expr) -> Callable[[mpmath.mpf], mpmath.mpf | None]:
+def guarded_modulus(expression: sympy.Expr) -> Modulus:
     """|f(point)|, or None where it is not a finite real number or would take the exponential of a giant.
 
     Arguments of functions are evaluated first, inner ones before outer ones: mpmath would take
@@ -499,8 +492,8 @@ def guarded_modulus(expression: sympy.Expr) -> Callable[[mpmath.mpf], mpmath.mpf
     """
     functions = expression.atoms(sympy.Function)
     nested = [argument for node in functions for argument in node.args if argument.has(sympy.Function)]
-    steps = [compile_expressions([step], "mpmath") for step in sorted(nested, key=sympy.count_ops)]
-    whole = compile_expressions([expression], "mpmath")
+    steps = [_evaluator([step]) for step in sorted(nested, key=sympy.count_ops)]
+    whole = _evaluator([expression])
 
     def modulus(point: mpmath.mpf) -> mpmath.mpf | None:
         try:

@@ -50,7 +50,7 @@ def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -
 
     Each smooth piece is searched on a dense grid whose best points are refined; one-sided limits at the
     breakpoints and, for an infinite radius, growth up to |x| = 1e64 are followed by mpmath. This is a search,
-    not a proof: a feature narrower than 2e-3, or than a thousandth of |x| beyond 40, can escape it.
+    not a proof: a feature narrower than 5e-4, or than a thousandth of |x| beyond 40, can escape it.
 
     Args:
         activation: phi. The kinks and jumps of a Python function are those among its declared breakpoints.
@@ -84,9 +84,7 @@ def steps(activation: NumericActivation, order: Literal["value", "slope"]) -> tu
     if isinstance(activation, Activation):
         return activation.jumps if order == "value" else activation.kinks
     points = activation.breakpoint_values
-    sides = zip(
-        activation.value_and_slope(points - _STEP), activation.value_and_slope(points + _STEP), strict=True
-    )
+    sides = zip(activation.value_and_slope(points - _STEP), activation.value_and_slope(points + _STEP), strict=True)
     value, slope = (np.abs(right - left) > 1e-3 * (1 + np.abs(left)) for left, right in sides)
     return tuple(points[value if order == "value" else slope & ~value].tolist())
 
@@ -136,12 +134,12 @@ def _search(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> f
 
 
 def _grid(lower: float, upper: float, radius: float, margin: float) -> FloatArray:
-    """Points inside a piece: 2e-3 apart near 0, 2e-2 up to 40, then growing geometrically.
+    """Points inside a piece: 5e-4 apart near 0, 2e-2 up to 40, then growing geometrically.
 
     Ends at the radius are included, ends at a breakpoint are kept off by the margin.
     """
     far = np.geomspace(40, _FAR, 3000)
-    line = np.concatenate([np.arange(0, 8, 2e-3), np.arange(8, 40, 2e-2), far])
+    line = np.concatenate([np.arange(0, 8, 5e-4), np.arange(8, 40, 2e-2), far])
     line = np.concatenate([-line[:0:-1], line])
     low, high = max(lower, -_FAR), min(upper, _FAR)
     margin *= min(high - low, 1.0)

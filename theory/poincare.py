@@ -195,9 +195,7 @@ def gaussian_poincare(
     if not tolerance > 0:
         raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
     obstacle = _obstacle(activation)
-    moments = (
-        None if obstacle and obstacle.hides_value else _moments(activation, digits, slope=obstacle is None)
-    )
+    moments = None if obstacle and obstacle.hides_value else _moments(activation, digits, slope=obstacle is None)
     with precision(_bits(digits)):
         return _conditions(activation, digits, tolerance, obstacle, moments)
 
@@ -260,16 +258,10 @@ def _improves(moments: RawMoments, previous: RawMoments) -> bool:
     return bool(moments.second_tilt.rad() < previous.second_tilt.rad() / 1000)
 
 
-def _float_moments(
-    activation: Activation | CallableActivation, functionals: Mapping[str, Functional]
-) -> RawMoments:
+def _float_moments(activation: Activation | CallableActivation, functionals: Mapping[str, Functional]) -> RawMoments:
     found = expectations(activation, functionals)
     balls: dict[str, Any] = {name: arb(estimate.value, estimate.error) for name, estimate in found.items()}
-    if (
-        isinstance(activation, CallableActivation)
-        and activation.derivative is None
-        and "slope_second" in balls
-    ):
+    if isinstance(activation, CallableActivation) and activation.derivative is None and "slope_second" in balls:
         doubt = expectations(activation, {"slope_second": _difference_doubt(activation)})["slope_second"]
         balls["slope_second"] += arb(0, doubt.value + doubt.error)
     return RawMoments(**balls)
@@ -391,9 +383,7 @@ def _shown(moments: RawMoments | None) -> dict[str, arb]:
     if moments is None:
         return {}
     balls = (moments.mean, moments.variance, moments.second, moments.slope_second)
-    return {
-        key: ball for key, ball in zip(_SHOWN, balls, strict=True) if ball is not None and _is_known(ball)
-    }
+    return {key: ball for key, ball in zip(_SHOWN, balls, strict=True) if ball is not None and _is_known(ball)}
 
 
 def _is_known(ball: arb) -> bool:
@@ -525,9 +515,7 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
     with precision(_bits(digits)):
         numbers = {name: _nearest(getattr(chosen, name)) for name in ("a", "b", "mean", "chi")}
         best = recommend(roots)
-        return Normalization(
-            chosen.root, **numbers, stability=stability(chosen.chi), recommended=chosen is best
-        )
+        return Normalization(chosen.root, **numbers, stability=stability(chosen.chi), recommended=chosen is best)
 
 
 def _rounds_uniquely(ball: arb) -> bool:
@@ -538,9 +526,7 @@ def _nearest(ball: arb) -> float:
     return 0.0 if ball.contains(0) else float(ball.mid())
 
 
-def normalize(
-    activation: Activation | CallableActivation, root: str = "auto"
-) -> Activation | CallableActivation:
+def normalize(activation: Activation | CallableActivation, root: str = "auto") -> Activation | CallableActivation:
     """The Gaussian-Poincaré normalized activation a phi + b, with the exact decimals of the floats a and b.
 
     Args:

@@ -107,9 +107,7 @@ def _expectation(activation: NumericActivation, q: float, functional: Functional
     return expectations(activation, {"it": functional}, deviation=deviation)["it"]
 
 
-def length_dynamics(
-    activation: NumericActivation, lowest: float = 1e-6, highest: float = 1e6
-) -> LengthDynamics:
+def length_dynamics(activation: NumericActivation, lowest: float = 1e-6, highest: float = 1e6) -> LengthDynamics:
     """Fixed points of the length map in a range of q, their stability, and the basin of q = 1.
 
     Sign changes of log(Q(q)/q) on a logarithmic grid are refined by Brent's method; q = 1 is tested itself,
@@ -186,9 +184,7 @@ def _iterate(start: FloatArray, grid: FloatArray, growth: FloatArray, steps: int
     return x
 
 
-def _basin(
-    grid: FloatArray, growth: FloatArray, points: tuple[FixedPoint, ...]
-) -> tuple[float, float] | None:
+def _basin(grid: FloatArray, growth: FloatArray, points: tuple[FixedPoint, ...]) -> tuple[float, float] | None:
     if not any(point.q == 1.0 and point.stability == "attracting" for point in points):
         return None
     returns = np.abs(_iterate(grid, grid, growth)) < 0.02

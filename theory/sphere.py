@@ -106,9 +106,7 @@ def mean_squared_length(activation: NumericActivation, width: int, q: float = 1.
     >>> round(mean_squared_length(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 2, 3.0).value, 13)
     3.0
     """
-    return sphere_expectations(activation, width, {"square": lambda _h, value, _slope: value * value}, q)[
-        "square"
-    ]
+    return sphere_expectations(activation, width, {"square": lambda _h, value, _slope: value * value}, q)["square"]
 
 
 def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0) -> Estimate:
@@ -128,6 +126,4 @@ def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0
     >>> round(mean_squared_slope(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 7).value, 13)
     1.0
     """
-    return sphere_expectations(activation, width, {"square": lambda _h, _value, slope: slope * slope}, q)[
-        "square"
-    ]
+    return sphere_expectations(activation, width, {"square": lambda _h, _value, slope: slope * slope}, q)["square"]
