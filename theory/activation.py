@@ -138,8 +138,8 @@ class Activation:
         with np.errstate(all="ignore"):  # infinities and NaN are told by the caller, who knows the layer
             results = branches[-1](points)
             for branch, breakpoint in zip(branches[-2::-1], self.breakpoint_values[::-1], strict=True):
-                left = points <= breakpoint
-                results = [np.where(left, new, old) for new, old in zip(branch(points), results, strict=True)]
+                left = -(points <= breakpoint).astype(np.int64)  # all bits set, or none
+                results = [_select(left, new, old) for new, old in zip(branch(points), results, strict=True)]
         return [_full(result, points) for result in results]
 
     @cached_property
@@ -309,13 +309,25 @@ def _symbolic_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> mpm
     return constant_value(limit, _DIGITS + 10)
 
 
+def _select(mask: npt.NDArray[np.int64], chosen: Any, otherwise: Any) -> FloatArray:
+    """numpy.where on the bits of float64 numbers, about twice as fast where the mask is random."""
+    one, other = _real(chosen).view(np.int64), _real(otherwise).view(np.int64)
+    bits: npt.NDArray[np.int64] = other ^ ((other ^ one) & mask)
+    return bits.view(np.float64)
+
+
+def _real(values: Any) -> FloatArray:
+    """As float64, with nan for complex numbers: sqrt(x) below 0, say."""
+    if np.iscomplexobj(values):
+        values = np.where(np.imag(values) == 0, np.real(values), np.nan)
+    return np.asarray(values, dtype=np.float64)
+
+
 def _full(result: Any, points: FloatArray) -> FloatArray:
-    """Broadcast a constant branch to the shape of the points, always as a fresh array; complex becomes nan."""
-    if np.iscomplexobj(result):
-        result = np.where(np.imag(result) == 0, np.real(result), np.nan)
-    if isinstance(result, np.ndarray) and result.dtype == np.float64 and result.shape == points.shape:
-        return result if result is not points else points.copy()
-    return np.array(np.broadcast_to(result, points.shape), dtype=np.float64)
+    """Broadcast a constant branch to the shape of the points, always as a fresh array."""
+    values = _real(result)
+    fresh = values.shape == points.shape and values is not points
+    return values if fresh else np.array(np.broadcast_to(values, points.shape))
 
 
 def _central_difference(function: Callable[[FloatArray], FloatArray], x: FloatArray) -> FloatArray:

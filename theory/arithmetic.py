@@ -58,7 +58,8 @@ def constant_value(expression: sympy.Expr, digits: int) -> mpmath.mpf | mpmath.m
         return mpmath.nan
     roots = {root: root.evalf(digits + 15) for root in expression.atoms(sympy.CRootOf)}
     with mpmath.workdps(digits + 10):
-        return mpmath.mpmathify(compile_expressions([expression.xreplace(roots)], "mpmath")(mpmath.mpf(0))[0])
+        value = compile_expressions([expression.xreplace(roots)], "mpmath")(mpmath.mpf(0))[0]
+        return +mpmath.mpmathify(value)  # a number, also where mpmath has a lazy constant such as pi
 
 
 def fold_constants(expression: sympy.Expr) -> sympy.Expr:
