@@ -46,9 +46,7 @@ class Inputs:
 
     def __repr__(self) -> str:
         classes = f", {self.classes} classes" if self.classes else ", no labels"
-        return (
-            f"<Inputs {self.name}: {len(self.vectors)} samples of {self.vectors.shape[1]} features{classes}>"
-        )
+        return f"<Inputs {self.name}: {len(self.vectors)} samples of {self.vectors.shape[1]} features{classes}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +175,7 @@ def _digits() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         from sklearn.datasets import load_digits
     except ImportError:
         raise UsageError(
-            "the digits come with scikit-learn, which is not installed; "
-            "pip install 'gpn[train]', or give a .npy file"
+            "the digits come with scikit-learn, which is not installed; pip install 'gpn[train]', or give a .npy file"
         ) from None
     vectors, labels = load_digits(return_X_y=True)
     return np.asarray(vectors), np.asarray(labels)
@@ -244,9 +241,7 @@ def _pick(arrays: dict[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.ND
     for vectors, labels in _MEMBERS:
         if vectors in arrays:
             return arrays[vectors], arrays.get(labels)
-    raise UsageError(
-        f"the .npz file holds labels {', '.join(arrays)} but no inputs; it must hold x_train or x"
-    )
+    raise UsageError(f"the .npz file holds labels {', '.join(arrays)} but no inputs; it must hold x_train or x")
 
 
 # ---------------------------------------------------------------------------------------------- judging
@@ -256,9 +251,7 @@ def _vectors(raw: npt.NDArray[Any], name: str) -> tuple[FloatArray, tuple[str, .
     """Validated float64 vectors (samples, features), and what was done to their shape."""
     what = f"the inputs in {name}" if name not in {"digits", "array"} else "the inputs"
     if raw.dtype.kind not in "biuf":
-        raise UsageError(
-            f"{what} are of type {raw.dtype}; they must be real numbers (float, integer or boolean)"
-        )
+        raise UsageError(f"{what} are of type {raw.dtype}; they must be real numbers (float, integer or boolean)")
     if raw.ndim == 0 or raw.size == 0:
         raise UsageError(
             f"{what} have shape {raw.shape}, which holds no vector; it must be (samples, features), "
@@ -272,9 +265,7 @@ def _vectors(raw: npt.NDArray[Any], name: str) -> tuple[FloatArray, tuple[str, .
     if raw.ndim == 1:
         notes = (f"The array of shape {raw.shape} was taken as one vector.",)
     elif raw.ndim > 2:
-        notes = (
-            f"Samples of shape {raw.shape[1:]} were flattened to vectors of {vectors.shape[1]} features.",
-        )
+        notes = (f"Samples of shape {raw.shape[1:]} were flattened to vectors of {vectors.shape[1]} features.",)
     return vectors, notes
 
 
@@ -300,18 +291,12 @@ def _labels(raw: npt.NDArray[Any], samples: int) -> tuple[IntArray, int]:
     labels = raw.reshape(-1) if raw.ndim == 2 and raw.shape[1] == 1 else raw
     if labels.shape != (samples,):
         hint = "; for one-hot rows give labels.argmax(axis=1)" if raw.ndim == 2 else ""
-        raise UsageError(
-            f"the labels have shape {raw.shape} for {samples} samples; one for each is needed{hint}"
-        )
+        raise UsageError(f"the labels have shape {raw.shape} for {samples} samples; one for each is needed{hint}")
     if labels.dtype.kind not in "biu":
-        raise UsageError(
-            f"the labels are of type {labels.dtype}; they must be whole numbers: labels.astype(int)"
-        )
+        raise UsageError(f"the labels are of type {labels.dtype}; they must be whole numbers: labels.astype(int)")
     least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= MAX_CLASSES:
-        raise UsageError(
-            f"the labels run from {least} to {most}; they must lie between 0 and {MAX_CLASSES - 1}"
-        )
+        raise UsageError(f"the labels run from {least} to {most}; they must lie between 0 and {MAX_CLASSES - 1}")
     if most == 0:
         raise UsageError(
             "all labels are 0: the softmax cross-entropy of a single class has no gradient; "

@@ -103,9 +103,7 @@ def generator(seed: int, experiment: int, cell: int, chunk: int) -> np.random.Ge
     seed = _integer("the seed", seed, 0, 2**128 - 1)
     _check_key(experiment, cell)
     _integer("the identity of the chunk", chunk, 0, 2**32 - 1)
-    return np.random.Generator(
-        np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(experiment, cell, chunk)))
-    )
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(experiment, cell, chunk))))
 
 
 def run(

@@ -197,9 +197,7 @@ def row_alpha(level: float, rows: int) -> float:
     0.025
     """
     if not 0.5 <= level < 1:
-        raise UsageError(
-            f"the confidence level is {level}; it must be at least 0.5 and below 1, such as 0.99"
-        )
+        raise UsageError(f"the confidence level is {level}; it must be at least 0.5 and below 1, such as 0.99")
     if rows < 1:
         raise UsageError(f"a report of {rows} rows has nothing to decide; it needs at least one")
     return (1 - level) / rows

@@ -58,7 +58,7 @@ def verify(
 
     Tested are the one-step inequalities
 
-    $$P(|\,|\phi(h)|^2/n - 1| \ge \epsilon), \qquad P(|\,|D u|^2 - 1| \ge \epsilon), \qquad D = \mathrm{diag}\,\phi'(h),$$
+    $$P(|\,|\phi(h)|^2/n - 1| \ge \epsilon), \quad P(|\,|D u|^2 - 1| \ge \epsilon), \quad D = \mathrm{diag}\,\phi'(h),$$
 
     side by side with their bounds, and over the whole depth the event
     $\max_l |\log(\|\partial E/\partial W_l\|_F^2/\|\partial E/\partial W_L\|_F^2)| \ge \epsilon$
@@ -91,15 +91,11 @@ def verify(
     if labels is not None and inputs is None:
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
-    plan = _Plan.read(
-        _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
-    )
+    plan = _Plan.read(_default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights)
     raw = read_activation(activation)
     tested, scale, shift = _prepare(raw, root)
     jobs = _jobs(plan, tested, raw if root else None, loaded)
-    results = experiment.run(
-        [job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress
-    )
+    results = experiment.run([job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress)
     outcomes = dict(zip([job.key for job in jobs], results, strict=True))
     rows = tuple(_rows(plan, tested, outcomes))
     config = Configuration(
@@ -121,9 +117,7 @@ def verify(
     )
     spreads = tuple(_spreads(plan, outcomes))
     notes = tuple(_notes(plan, rows, loaded))
-    return VerificationReport(
-        config, rows, tuple(_profiles(plan, config, outcomes)), spreads, notes, versions()
-    )
+    return VerificationReport(config, rows, tuple(_profiles(plan, config, outcomes)), spreads, notes, versions())
 
 
 def versions() -> dict[str, str]:

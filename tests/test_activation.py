@@ -139,9 +139,7 @@ def test_affine_maps_values_and_slopes(scale, shift, left, right, knot):
     base = Activation("hinge", sympy.Piecewise((left * (X - knot), X < knot), (right * (X - knot), True)))
     image = base.affine(scale, shift)
     points = np.linspace(-4.03, 4.01, 9)
-    np.testing.assert_allclose(
-        image.value(points), float(scale) * base.value(points) + float(shift), atol=1e-13
-    )
+    np.testing.assert_allclose(image.value(points), float(scale) * base.value(points) + float(shift), atol=1e-13)
     np.testing.assert_allclose(image.slope(points), float(scale) * base.slope(points), atol=1e-13)
 
 

@@ -196,16 +196,12 @@ def test_every_key_has_a_stream_of_its_own():
 def test_streams_are_not_correlated():
     """n products of independent normals sum to less than 6 sqrt(n); 1,176 pairs, false alarm 2e-6."""
     n = 10_000
-    draws = np.array(
-        [generator(0, 1, cell, chunk).standard_normal(n) for cell in range(7) for chunk in range(7)]
-    )
+    draws = np.array([generator(0, 1, cell, chunk).standard_normal(n) for cell in range(7) for chunk in range(7)])
     products = draws @ draws.T / np.sqrt(n)
     assert np.abs(products[np.triu_indices(len(draws), 1)]).max() < 6
 
 
-@pytest.mark.parametrize(
-    "key", [(-1, 0, 0, 0), (2**128, 0, 0, 0), (0, -1, 0, 0), (0, 2**32, 0, 0), (0, 0, 2**64, 0)]
-)
+@pytest.mark.parametrize("key", [(-1, 0, 0, 0), (2**128, 0, 0, 0), (0, -1, 0, 0), (0, 2**32, 0, 0), (0, 0, 2**64, 0)])
 def test_keys_that_could_collide_are_refused(key):
     with pytest.raises(UsageError, match="must be between 0 and"):
         generator(*key)

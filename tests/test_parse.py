@@ -360,9 +360,7 @@ def _larger(inner):
         st.builds("{}({})".format, unary, inner),
         st.builds("{}({}, {})".format, st.sampled_from(["min", "max"]), inner, inner),
         st.builds("leaky_relu({}, {})".format, inner, st.sampled_from(["0.1", "2", "1/3"])),
-        st.builds(
-            "where(x {} {}, {}, {})".format, st.sampled_from("<>"), st.sampled_from("01"), inner, inner
-        ),
+        st.builds("where(x {} {}, {}, {})".format, st.sampled_from("<>"), st.sampled_from("01"), inner, inner),
         st.builds("({} if -1 < x <= 1 and not x > 5 else {})".format, inner, inner),
     )
 

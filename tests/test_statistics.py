@@ -236,13 +236,7 @@ def test_the_verdict_is_that_of_the_exact_tests(k, extra, bound, alpha):
     few, many = stats.binom.cdf(k, trials, bound), stats.binom.sf(k - 1, trials, bound)
     if min(abs(few / alpha - 1), abs(many / alpha - 1)) < 1e-9:
         return
-    expected = (
-        Verdict.VIOLATED
-        if many < alpha
-        else Verdict.HOLDS
-        if few < alpha and bound > 0
-        else Verdict.UNDECIDED
-    )
+    expected = Verdict.VIOLATED if many < alpha else Verdict.HOLDS if few < alpha and bound > 0 else Verdict.UNDECIDED
     lower, upper, verdict = decide(k, trials, bound, alpha)
     assert verdict is expected
     assert isinstance(lower, float)
@@ -374,9 +368,7 @@ def test_bounds_that_no_number_of_trials_decides(bound):
 
 def test_tiny_bounds_do_not_overflow():
     for bound in (1e-20, 1e-300, 5e-324):
-        assert trials_to_decide(bound, 0.01) == pytest.approx(
-            Fraction(-math.log(0.01)) / Fraction(bound), rel=1e-15
-        )
+        assert trials_to_decide(bound, 0.01) == pytest.approx(Fraction(-math.log(0.01)) / Fraction(bound), rel=1e-15)
         assert trials_with_power(bound, 0.01, 0.0) is None  # beyond 2^53
 
 
@@ -436,9 +428,7 @@ def test_a_truth_that_no_number_of_trials_shows():
     assert trials_with_power(0.1, 0.01, 0.1 * (1 - 1e-12)) is None  # beyond 2^53
 
 
-@pytest.mark.parametrize(
-    ("truth", "wanted"), [(-0.1, 0.9), (1.1, 0.9), (0.01, 1.0), (0.01, 0.01), (0.01, math.nan)]
-)
+@pytest.mark.parametrize(("truth", "wanted"), [(-0.1, 0.9), (1.1, 0.9), (0.01, 1.0), (0.01, 0.01), (0.01, math.nan)])
 def test_wrong_plans(truth, wanted):
     with pytest.raises(UsageError):
         trials_with_power(0.1, 0.01, truth, wanted)

@@ -84,9 +84,7 @@ class Activation:
     @cached_property
     def jumps(self) -> tuple[sympy.Expr, ...]:
         """Breakpoints at which the value jumps or is unbounded: phi is not weakly differentiable there."""
-        return tuple(
-            left.upper for left, right in pairwise(self.pieces) if not _continuous(left, right, "value")
-        )
+        return tuple(left.upper for left, right in pairwise(self.pieces) if not _continuous(left, right, "value"))
 
     @cached_property
     def kinks(self) -> tuple[sympy.Expr, ...]:
@@ -215,9 +213,7 @@ class CallableActivation:
         """phi'(x), elementwise."""
         points = np.asarray(x, dtype=np.float64)
         return (
-            _central_difference(self.value, points)
-            if self.derivative is None
-            else self._call(self.derivative, points)
+            _central_difference(self.value, points) if self.derivative is None else self._call(self.derivative, points)
         )
 
     def curvature(self, x: npt.ArrayLike) -> FloatArray:
@@ -261,9 +257,7 @@ class _Branch:
         if self._bounds is None or self._bounds == (-np.inf, np.inf):
             return self._function(x)
         lower, upper = self._bounds
-        return self._function(
-            np.maximum(x, lower) if np.isinf(upper) else np.minimum(np.maximum(x, lower), upper)
-        )
+        return self._function(np.maximum(x, lower) if np.isinf(upper) else np.minimum(np.maximum(x, lower), upper))
 
 
 def exact(number: Exact) -> sympy.Expr:

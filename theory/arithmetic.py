@@ -20,9 +20,7 @@ Arithmetic = Literal["numpy", "mpmath"]
 _CONSTANT_DIGITS = 40
 
 
-def compile_expressions(
-    expressions: Sequence[sympy.Expr], arithmetic: Arithmetic
-) -> Callable[[Any], list[Any]]:
+def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmetic) -> Callable[[Any], list[Any]]:
     """Compile expressions in `X` into one function that returns the list of their values.
 
     Common subexpressions are evaluated once, so a value and its slope share their work. Constants are folded to

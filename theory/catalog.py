@@ -229,9 +229,7 @@ def selu_constants() -> tuple[sympy.Expr, sympy.Expr]:
     """
     c = sympy.erfc(1 / sympy.sqrt(2)) * sympy.exp(Rational(1, 2))
     alpha = sympy.sqrt(2 / sympy.pi) / (1 - c)
-    radicand = (
-        2 * sympy.erfc(sympy.sqrt(2)) * sympy.exp(2) + sympy.pi * c**2 - 2 * (2 + sympy.pi) * c + sympy.pi + 2
-    )
+    radicand = 2 * sympy.erfc(sympy.sqrt(2)) * sympy.exp(2) + sympy.pi * c**2 - 2 * (2 + sympy.pi) * c + sympy.pi + 2
     return alpha, (1 - c) * sympy.sqrt(2 * sympy.pi) / sympy.sqrt(radicand)
 
 
@@ -254,9 +252,7 @@ _NONNEGATIVE = "a number >= 0"
 
 _ENTRIES: tuple[Entry, ...] = (
     Entry("identity", lambda x: x, "x", "torch.nn.Identity, jax.nn.identity", aliases=("linear", "id")),
-    Entry(
-        "relu", lambda x: Max(x, 0), "max(0, x)", "torch.nn.ReLU, jax.nn.relu", aliases=("rectifier", "ramp")
-    ),
+    Entry("relu", lambda x: Max(x, 0), "max(0, x)", "torch.nn.ReLU, jax.nn.relu", aliases=("rectifier", "ramp")),
     Entry(
         "leaky_relu",
         lambda x, negative_slope: _leaky(x, negative_slope),
@@ -345,9 +341,7 @@ _ENTRIES: tuple[Entry, ...] = (
         aliases=("swish",),
     ),
     Entry("mish", lambda x: x * sympy.tanh(softplus(x)), "x*tanh(softplus(x))", "torch.nn.Mish; Misra 2019"),
-    Entry(
-        "log_sigmoid", lambda x: -softplus(-x), "log(sigmoid(x))", "torch.nn.LogSigmoid, jax.nn.log_sigmoid"
-    ),
+    Entry("log_sigmoid", lambda x: -softplus(-x), "log(sigmoid(x))", "torch.nn.LogSigmoid, jax.nn.log_sigmoid"),
     Entry(
         "softplus",
         lambda x, beta: softplus(beta * x) / beta,
@@ -512,9 +506,7 @@ def resolve(name: str) -> Entry:
     entry = find(name)
     if entry is None:
         close = nearest(name)
-        hint = (
-            f"did you mean {' or '.join(close)}?" if close else "see theory.catalog.names() for all of them"
-        )
+        hint = f"did you mean {' or '.join(close)}?" if close else "see theory.catalog.names() for all of them"
         raise SpecificationError(f"there is no activation named {name!r:.60}; {hint}")
     return entry
 

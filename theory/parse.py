@@ -262,9 +262,7 @@ class _Reader:
         }
         reader = readers.get(type(node))
         if reader is None:
-            self._refuse(
-                node, f"{_REFUSED.get(type(node), type(node).__name__)} is not allowed in a formula:"
-            )
+            self._refuse(node, f"{_REFUSED.get(type(node), type(node).__name__)} is not allowed in a formula:")
         return self._checked(reader(node), node)
 
     def _constant_node(self, node: ast.Constant) -> Any:
@@ -290,9 +288,7 @@ class _Reader:
             return X
         if node.id in _FUNCTIONS or catalog.find(node.id):
             self._refuse(node, f"a function needs its argument, as in {node.id}(x), unlike")
-        return self._refuse(
-            node, f"the variable is x, the constants are {', '.join(_CONSTANTS)}; unknown name"
-        )
+        return self._refuse(node, f"the variable is x, the constants are {', '.join(_CONSTANTS)}; unknown name")
 
     def _attribute(self, node: ast.Attribute) -> Any:
         name = self._function_name(node)

@@ -166,9 +166,7 @@ def _truth(condition: sympy.Basic, sample: sympy.Expr) -> bool:
 def _number(expression: sympy.Expr, sample: sympy.Expr) -> mpmath.mpf:
     value = constant_value(expression.xreplace({X: sample}), 30)
     if not isinstance(value, mpmath.mpf) or mpmath.isnan(value):
-        raise SpecificationError(
-            f"{expression} has no real value at x = {sample}, so its branches cannot be told"
-        )
+        raise SpecificationError(f"{expression} has no real value at x = {sample}, so its branches cannot be told")
     return value
 
 
@@ -218,9 +216,7 @@ def _real_roots(function: sympy.Expr, context: sympy.Expr) -> list[sympy.Expr]:
     )
 
 
-def _between(
-    points: set[sympy.Expr] | list[sympy.Expr], lower: sympy.Expr, upper: sympy.Expr
-) -> list[sympy.Expr]:
+def _between(points: set[sympy.Expr] | list[sympy.Expr], lower: sympy.Expr, upper: sympy.Expr) -> list[sympy.Expr]:
     """The distinct points strictly inside (lower, upper), in order."""
     inside: dict[mpmath.mpf, sympy.Expr] = {}
     for point in points:

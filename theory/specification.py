@@ -16,9 +16,7 @@ from theory.parse import parse_formula, parse_parameters, without_choices
 
 _CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
 _NAME_LIKE = re.compile(r"[^\W\d][\w \-]*")
-_FORMS = (
-    "a name ('tanh'), a formula ('x*sigmoid(x)'), a SymPy expression, a function on arrays or an Activation"
-)
+_FORMS = "a name ('tanh'), a formula ('x*sigmoid(x)'), a SymPy expression, a function on arrays or an Activation"
 
 
 def activation(spec: object, *args: object, **parameters: Any) -> Activation | CallableActivation:
@@ -49,9 +47,7 @@ def activation(spec: object, *args: object, **parameters: Any) -> Activation | C
     if callable(spec) and not is_symbolic and not isinstance(spec, Activation | CallableActivation | type):
         return _from_callable(spec, *args, **parameters)
     if args or parameters:
-        raise SpecificationError(
-            "parameters go with the name of an activation, as in activation('elu', alpha=2)"
-        )
+        raise SpecificationError("parameters go with the name of an activation, as in activation('elu', alpha=2)")
     if isinstance(spec, Activation | CallableActivation):
         return spec
     if is_symbolic:
@@ -90,9 +86,7 @@ def _from_formula(formula: str, name: str) -> Activation:
         expression = parse_formula(formula)
     except SpecificationError:
         if _NAME_LIKE.fullmatch(name) and catalog.nearest(name):
-            catalog.resolve(
-                name
-            )  # a misspelt name rather than a wrong formula: raises with the nearest names
+            catalog.resolve(name)  # a misspelt name rather than a wrong formula: raises with the nearest names
         raise
     return _tried(Activation(name, expression))
 
