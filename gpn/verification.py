@@ -181,7 +181,7 @@ def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
 def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, ...]:
     numbers = np.atleast_1d(np.asarray(values))
     if numbers.size == 0 or not np.issubdtype(numbers.dtype, np.integer) or numbers.min() < least:
-        raise UsageError(f"every {name} must be a whole number from {least} to {np.iinfo(np.int64).max}, not {values}")
+        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**63, not {values}")
     return tuple(sorted({int(number) for number in numbers}))
 
 
