@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpn._version import __version__
 
 if TYPE_CHECKING:
+    from gpn.audit import audit
     from gpn.checking import check, normalize
     from gpn.engine import Network
     from gpn.report import VerificationReport
@@ -22,6 +23,7 @@ _HOMES = {
     "VerificationReport": "gpn.report",
     "Verdict": "gpn.statistics",
     "activation": "theory.specification",
+    "audit": "gpn.audit",
     "check": "gpn.checking",
     "normalize": "gpn.checking",
     "simulate": "gpn.simulation",
@@ -34,6 +36,7 @@ __all__ = [
     "VerificationReport",
     "__version__",
     "activation",
+    "audit",
     "check",
     "normalize",
     "simulate",

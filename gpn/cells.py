@@ -47,7 +47,8 @@ class RealInputs:
 class Deep:
     """A whole network, forward and backward: log(|dE/dW_l|_F / sqrt(width)) for every layer, for |dE/dx_L| = 1.
 
-    A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss.
+    A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss. The logarithms of
+    all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial.
     """
 
     activation: NumericActivation
@@ -55,6 +56,7 @@ class Deep:
     depth: int
     weights: str
     inputs: RealInputs | None = None
+    keep_layers: bool = False
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         sample = sampler.sample(
@@ -66,14 +68,20 @@ class Deep:
             weights=self.weights,
             **self._ends(rng, trials),
         )
-        return {"log_gradients": sample.log_gradient_norms - np.log(self.width) / 2}
+        log_gradients = sample.log_gradient_norms - np.log(self.width) / 2
+        kept = {"log_gradients": log_gradients} if self.keep_layers else {}
+        return {"spread": spread(log_gradients), **kept}
 
     def _ends(self, rng: np.random.Generator, trials: int) -> dict[str, Any]:
-        """Each trial draws its own input from the data, with replacement."""
+        """Each trial draws its own input from the data, with replacement, padded with zeros to the width.
+
+        The padding changes nothing for a Haar matrix; for independent weights it keeps |h_1| at the scale of |x_0|.
+        """
         if self.inputs is None:
             return {}
         index = rng.integers(len(self.inputs.vectors), size=trials)
-        ends: dict[str, Any] = {"inputs": self.inputs.vectors[index]}
+        vectors = self.inputs.vectors[index]
+        ends: dict[str, Any] = {"inputs": np.pad(vectors, ((0, 0), (0, self.width - vectors.shape[1])))}
         if self.inputs.labels is not None:
             ends |= {"readout": "loss", "labels": self.inputs.labels[index], "classes": self.inputs.classes}
         return ends

@@ -1,5 +1,7 @@
 """Is an activation Gaussian-Poincaré normalized, and if not, which a and b make it so?"""
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from theory.errors import UsageError
@@ -7,7 +9,10 @@ from theory.errors import UsageError
 if TYPE_CHECKING:
     from theory.activation import Activation, CallableActivation
     from theory.catalog import Entry
+    from theory.closed_forms import ClosedForm
+    from theory.hermite import HermiteSpectrum
     from theory.poincare import Conditions, Normalization
+    from theory.propagation import DepthFactor
 
 MAX_DIGITS = 1000
 """More digits than this take longer than a few minutes."""
@@ -68,6 +73,87 @@ def normalize(spec: Any, root: str = "auto") -> "Activation | CallableActivation
     from theory.specification import activation
 
     return poincare.normalize(activation(spec), root)
+
+
+NEAR = 0.05
+"""How far E phi^2 and E phi'^2 may be from 1 for constants that were meant to be GPN."""
+
+
+def near_miss(spec: Any, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
+    """What it costs over 10, 100 and 1000 layers that an activation is nearly, but not quite, GPN.
+
+    Args:
+        spec: the activation.
+        conditions: its report, from `check`.
+
+    Returns:
+        The mean-field factors (see `theory.propagation.depth_factors`); nothing for an activation that is GPN, or that
+        misses the conditions by more than `NEAR`.
+
+    >>> factors = near_miss("1.4674*tanh(x)+0.3885", check("1.4674*tanh(x)+0.3885"))
+    >>> [(factor.depth, round(factor.squared_gradient, 3)) for factor in factors]
+    [(10, 1.0), (100, 1.001), (1000, 1.012)]
+    """
+    from theory.propagation import depth_factors
+    from theory.specification import activation
+
+    moments = (conditions.second_moment, conditions.slope_second_moment)
+    if conditions.is_gpn != "fails" or conditions.normalizable != "yes":
+        return ()
+    if any(moment is None or abs(float(moment) - 1) > NEAR for moment in moments):
+        return ()
+    return depth_factors(activation(spec))
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What `gpn check --verbose` adds: closed forms where known, the Hermite spectrum, slopes of the correlation map.
+
+    Args:
+        closed_form: exact expressions of the moments, a, b and chi, or None.
+        spectrum: Hermite coefficients with the identities that check them.
+        correlation_slope, correlation_curvature: C'(1) = E phi'^2 and C''(1) = E phi''^2; infinite where they diverge.
+    """
+
+    closed_form: "ClosedForm | None"
+    spectrum: "HermiteSpectrum"
+    correlation_slope: float
+    correlation_curvature: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "closed_form": None if self.closed_form is None else self.closed_form.to_dict(),
+            "hermite": self.spectrum.to_dict(),
+            "correlation_slope": _finite(self.correlation_slope),
+            "correlation_curvature": _finite(self.correlation_curvature),
+        }
+
+
+def details(spec: Any, order: int = 60) -> Details:
+    """Closed forms, Hermite spectrum and correlation map of an activation with finite moments.
+
+    Args:
+        spec: as for `check`.
+        order: the highest Hermite degree.
+
+    >>> found = details("relu")
+    >>> found.closed_form.second_moment, found.correlation_curvature
+    (1/2, inf)
+    """
+    from theory.activation import Activation
+    from theory.closed_forms import closed_form
+    from theory.hermite import correlation_slopes, hermite_spectrum
+    from theory.specification import activation
+
+    phi = activation(spec)
+    slope, curvature = correlation_slopes(phi)
+    exact = closed_form(phi) if isinstance(phi, Activation) else None
+    return Details(exact, hermite_spectrum(phi, order), slope.value, curvature.value)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def exit_code(conditions: "Conditions") -> int:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = INTERRUPTED
     except (UsageError, _CLICK_USAGE_ERROR) as error:
         code = _complain(_sentence(error), MISUSE)
+    except OSError as error:  # standard output on a full disk, say
+        code = _complain(f"cannot read or write: {error}", MISUSE)
     except MemoryError:
         code = _complain("not enough memory; try fewer trials, a smaller width or fewer workers", MISUSE)
     except Exception as error:  # a bug must not look like a verdict, whose exit codes are 0, 1, 3 and 4
@@ -113,6 +116,8 @@ def _gpn(
       gpn check gelu           is GELU Gaussian-Poincare normalized, and which a, b make it so?
       gpn normalize silu       the constants, and code to paste
       gpn activations          every activation known by name
+      gpn audit                published constants against certified ones
+      gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -122,6 +127,9 @@ def _gpn(
 def check(
     spec: Spec,
     digits: Annotated[str, _option("N", "Significant digits of the moments.")] = "30",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, correlation map.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say whether an activation is Gaussian-Poincare normalized (GPN), and which a, b make a*phi + b so.
@@ -138,10 +146,23 @@ def check(
     from gpn import checking, tables
 
     conditions = checking.check(spec, _number("--digits", digits, int, "50"))
+    drift = checking.near_miss(spec, conditions)
+    more = checking.details(spec) if verbose and conditions.normalizable == "yes" else None
     if as_json:
-        tables.emit_json(conditions.as_dict())
+        facts = conditions.as_dict()
+        if drift:
+            facts["depth_factors"] = [asdict(factor) for factor in drift]
+        tables.emit_json(facts if more is None else facts | {"details": more.as_dict()})
     else:
+        from gpn import detail_tables
+
         tables.show(tables.check_report(conditions, spec))
+        if drift:
+            tables.emit("")
+            tables.show(detail_tables.near_miss(drift))
+        if more is not None:
+            tables.emit("")
+            tables.show(detail_tables.details(more))
     raise typer.Exit(checking.exit_code(conditions))
 
 
@@ -221,7 +242,10 @@ def verify(
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
     """
-    folder = _writable(DEFAULT_FOLDER if out is None else out)
+    save = not as_json or out is not None
+    folder = DEFAULT_FOLDER if out is None else out
+    if save:
+        _writable(folder)
     if labels is not None and inputs is None:
         raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
     options = _given(
@@ -239,8 +263,72 @@ def verify(
 
     with _progress_bar() as progress:
         report = run(spec, **options, weights=weights, root=_root(root, raw), progress=progress)
-    _show_verification(report, folder, as_json=as_json, save=not as_json or out is not None)
+    _show_verification(report, folder, as_json=as_json, save=save)
     raise typer.Exit(VERIFY_CODES[str(report.verdict.value)])
+
+
+@app.command(short_help="Published constants against the exact ones.")
+def audit(
+    table: Annotated[
+        str | None, typer.Argument(metavar="[TABLE.csv]", help="Your own constants; the published ones if left out.")
+    ] = None,
+    digits: Annotated[str, _option("N", "Significant digits of the exact values.")] = "15",
+    as_json: Json = False,
+) -> None:
+    """Compare published normalization constants with certified ones, and say what the difference costs over depth.
+
+    A table of your own has the columns activation and either a and b, or scale and convention (unit-variance,
+    unit-second-moment or gain).
+
+    \b
+    Examples:
+      gpn audit
+      gpn audit constants.csv --digits 20
+    """
+    from gpn import detail_tables, tables
+    from gpn.audit import audit as run
+
+    report = run(table, _number("--digits", digits, int, "20"))
+    if as_json:
+        tables.emit_json(report.to_dict())
+    else:
+        tables.show(detail_tables.audit(report))
+
+
+@app.command(short_help="Scan or solve over a parameter of an activation.")
+def family(
+    spec: Annotated[
+        str, typer.Argument(metavar="FAMILY", help="With a free parameter: 'elu(alpha)', 'x*sigmoid(b*x)'.")
+    ],
+    values: Annotated[str | None, _option("V,V", "Values of the parameter to tabulate.")] = None,
+    condition: Annotated[str | None, _option("TEXT", "What to solve for, as 'chi_minus = 0.5' or 'b = 0'.")] = None,
+    between: Annotated[str, _option("LOW,HIGH", "Where to look for solutions.")] = "0,1",
+    as_json: Json = False,
+) -> None:
+    """Tabulate a family of activations over its parameter (--values), or solve for the parameter (--condition).
+
+    \b
+    Examples:
+      gpn family "elu(alpha)" --values 0.5,1,1.5
+      gpn family "leaky_relu(s)" --condition "chi_minus = 0.5" --between 0,1
+    """
+    if (values is None) == (condition is None):
+        raise UsageError("give either --values to tabulate or --condition to solve, such as --values 0.5,1,1.5")
+    from gpn import detail_tables, tables
+    from theory import families
+
+    if condition is not None:
+        ends = _numbers("--between", between, float, "0,1") or []
+        if len(ends) != 2:
+            raise UsageError(f"--between takes two numbers, such as --between 0,1, not {between[:80]!r}")
+        found = families.solve(spec, None, condition, (ends[0], ends[1]))
+        tables.emit_json(found.to_dict()) if as_json else tables.show(detail_tables.solutions(found))
+        return
+    frame = families.scan(spec, None, _numbers("--values", values, float, "0.5,1,1.5") or [])
+    if as_json:
+        tables.emit(frame.to_json(orient="records", double_precision=15, indent=2))
+    else:
+        tables.show(detail_tables.family(frame))
 
 
 @app.command(short_help="Every activation known by name.")

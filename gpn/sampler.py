@@ -58,7 +58,7 @@ class Sample:
     """Norms of many independent networks; E is the loss, L the depth, n the width.
 
     A trial whose signal overflows float64 has inf or nan in `signal_norms` at that layer and nan in
-    every gradient, which then cannot be known. A gradient alone beyond float64 is inf, with its logarithm
+    every gradient, which then cannot be known. A gradient alone beyond float64 is inf; matrix-free, its logarithm
     right. With a batch of k > 1 inputs (dense simulation only) every array except `batch_gradient_norms` has
     a last axis of length k.
 
@@ -112,8 +112,9 @@ class OneStep:
 def block_trials(width: int, depth: int) -> int:
     """Give the number of trials that are worked on together.
 
-    A function of the width and the depth only, never of the machine, so that a generator gives the same
-    numbers everywhere.
+    A function of the width and the depth only, never of the memory or the cores of the machine: with the same
+    NumPy on the same kind of processor a generator gives the same bits (NumPy's tanh may differ in the last bit
+    between processors).
 
     >>> block_trials(1024, 50), block_trials(10**6, 200)
     (32, 1)

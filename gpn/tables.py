@@ -59,7 +59,7 @@ _VERDICT_MEANINGS = {
     "holds": "the upper confidence limit is at most the bound",
     "violated": "the lower confidence limit is above the bound",
     "undecided": "the bound lies between the limits, more trials may decide",
-    "vacuous": "no bound below 1, so no evidence either way",
+    "vacuous": "no bound below 1 or an impossible event, so no evidence either way",
 }
 
 
@@ -230,14 +230,14 @@ def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
         columns[f"seen in {rows[0].trials:,}"] = lambda row: f"{row.exceedances:,}"
     else:
         columns["seen"] = lambda row: f"{row.exceedances:,} of {row.trials:,}"
-    columns[f"{100 * level:g} % limits"] = _limits
+    columns[f"one-sided {100 * level:g} % limits"] = _limits
     if len(kinds) == 1:
         columns[bound_name(*kinds)] = lambda row: "none" if row.bound is None else short_number(row.bound)
     elif kinds:
         columns["bound"] = _named_bound
     if any(row.prediction is not None for row in rows):
         columns["prediction"] = lambda row: short_number(row.prediction)
-    table = _table(columns, right=("width", "ε", *(header for header in columns if header.startswith("seen"))))
+    table = new_table(columns, right=("width", "ε", *(header for header in columns if header.startswith("seen"))))
     table.add_column("verdict")
     for row in rows:
         verdict = str(row.verdict.value)
@@ -246,7 +246,7 @@ def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
     return table
 
 
-def _table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence[str] = ()) -> Table:
+def new_table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence[str] = ()) -> Table:
     """An empty table; on a narrow terminal the columns of words wrap, those of numbers do not."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for header in headers:
@@ -340,11 +340,14 @@ def _moments(conditions: "Conditions") -> list[RenderableType]:
         grid.add_row(f"  {label}", "infinite or undefined" if value is None else plain(value, 2000))
     how = "certified" if conditions.certified else "estimated"
     error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}, {how}"
-    return [grid, Text(f"  z ~ N(0, 1); error {error}", style="dim")]
+    lines: list[RenderableType] = [grid, Text(f"  z ~ N(0, 1); error {error}", style="dim")]
+    if conditions.uncertified:
+        lines.append(Text(f"  not certified: {plain(conditions.uncertified, 500)}", style="dim"))
+    return lines
 
 
 def _roots(conditions: "Conditions") -> list[RenderableType]:
-    table = _table(("root", "a", "b", "χ = Q'(1)", "in depth"), words=("root", "in depth"))
+    table = new_table(("root", "a", "b", "χ = Q'(1)", "in depth"), words=("root", "in depth"))
     styles = {"stable": "green", "marginal": "yellow", "unstable": "red"}
     for root in conditions.normalizations:
         table.add_row(
@@ -402,7 +405,7 @@ def normalization_report(conditions: "Conditions", chosen: "Normalization", spec
 
 def catalog(rows: Iterable[Mapping[str, Any]]) -> Table:
     """The list of `gpn activations`: name, recommended a, b and chi, and what depth does, or why there is none."""
-    table = _table(("name", "a", "b", "χ", "root", "in depth"), words=("in depth",))
+    table = new_table(("name", "a", "b", "χ", "root", "in depth"), words=("in depth",))
     for row in rows:
         if row["a"] is None:
             table.add_row(row["name"], "-", "-", "-", "-", plain(row["reason"].partition(", so")[0]))

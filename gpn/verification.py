@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gpn import cells, data, experiment, planning, statistics
 from gpn._version import __version__
 from gpn.report import Configuration, DepthSpread, Profile, Row, VerificationReport
-from theory import concentration, poincare
+from theory import concentration, poincare, propagation
 from theory.activation import Activation, CallableActivation
 from theory.concentration import Bound
 from theory.errors import UsageError
@@ -33,6 +33,8 @@ WEIGHTS = ("haar", "gaussian", "he", "glorot")
 
 # Identities of the random streams; a number, once given, keeps its meaning.
 ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL = 1, 2, 3, 4
+MOST_TRIALS = 10**12  # of one row; more cannot be run
+MAX_EPSILON = 1e6
 MAX_NEURONS = 500_000_000  # of one network: 4 GB of pre-activations in each worker
 _CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
 
@@ -114,15 +116,16 @@ def verify(
         level=level,
         weights=weights,
         inputs=None if loaded is None else loaded.name,
+        readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
     )
     spreads = tuple(_spreads(plan, outcomes))
-    notes = tuple(_notes(plan, rows, loaded))
+    notes = (*_hypotheses(tested), *_notes(plan, rows, loaded))
     return VerificationReport(config, rows, tuple(_profiles(plan, config, outcomes)), spreads, notes, versions())
 
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    packages = {name: version(name) for name in ("numpy", "scipy", "sympy", "mpmath")}
+    packages = {name: version(name) for name in ("numpy", "scipy", "sympy", "mpmath", "python-flint")}
     return {"gpn": __version__, "python": platform.python_version(), **packages}
 
 
@@ -149,8 +152,11 @@ class _Plan:
         level: float,
         weights: str,
     ) -> "_Plan":
-        if trials is not None and trials < 1:
-            raise UsageError(f"trials must be at least 1, not {trials}; leave it out for a sensible number")
+        if trials is not None and (not isinstance(trials, int | np.integer) or not 1 <= trials <= MOST_TRIALS):
+            raise UsageError(
+                f"trials must be a whole number of at least 1 and at most {MOST_TRIALS:,}, not {trials!r:.40}; leave "
+                "it out for a sensible number"
+            )
         statistics.row_alpha(level, 1)  # refuses an impossible level before the work begins
         if weights not in WEIGHTS:
             raise UsageError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}")
@@ -187,8 +193,8 @@ def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, 
 
 def _tolerances(values: Sequence[float] | float) -> tuple[float, ...]:
     numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if numbers.size == 0 or not (np.isfinite(numbers) & (numbers > 0)).all():
-        raise UsageError(f"every epsilon must be a positive number, not {values}; try 0.2,0.5")
+    if numbers.size == 0 or not ((numbers > 0) & (numbers <= MAX_EPSILON)).all():
+        raise UsageError(f"every epsilon must be a positive number up to {MAX_EPSILON:g}, not {values}; try 0.2,0.5")
     return tuple(sorted({float(number) for number in numbers}))
 
 
@@ -224,16 +230,17 @@ def _jobs(
     for width in plan.widths:
         inputs = _on_shell(loaded, width)
         for depth in plan.depths:
-            network = cells.Deep(tested, width, depth, plan.weights, inputs)
+            drawn = (width, depth) == (plan.widths[-1], plan.depths[-1])
+            network = cells.Deep(tested, width, depth, plan.weights, inputs, keep_layers=drawn)
             jobs.append(_job("deep", DEEP, network, width, depth, plan.deep_trials))
     width, depth = plan.widths[-1], plan.depths[-1]
     trials = min(plan.deep_trials, CONTROL_TRIALS)
     inputs = _on_shell(loaded, width)
     if control is not None:
-        plain = cells.Deep(control, width, depth, plan.weights, inputs)
+        plain = cells.Deep(control, width, depth, plan.weights, inputs, keep_layers=True)
         jobs.append(_job("raw", RAW_CONTROL, plain, width, depth, trials))
     if plan.weights == "haar":
-        gaussian = cells.Deep(tested, width, depth, "gaussian", inputs)
+        gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True)
         jobs.append(_job("gaussian", GAUSSIAN_CONTROL, gaussian, width, depth, trials))
     return jobs
 
@@ -277,7 +284,7 @@ def _rows(plan: _Plan, tested: Activation | CallableActivation, outcomes: Outcom
                     yield _row(claim, tested.name, width, 1, epsilon, side, hits, bound, alpha)
     for width in plan.widths:
         for depth in plan.depths:
-            spreads = cells.spread(outcomes["deep", width, depth]["log_gradients"])
+            spreads = outcomes["deep", width, depth]["spread"]
             for epsilon in plan.deep_epsilons:
                 hits = spreads >= epsilon
                 yield _row(
@@ -310,6 +317,7 @@ def _row(
     known = not bound.kind.startswith("none")
     exceedances, trials = int(hits.sum()), len(hits)
     decision = statistics.decide(exceedances, trials, bound.probability if known else None, alpha)
+    proved_impossible = known and bound.log == -np.inf and not exceedances  # nothing that counting could add
     return Row(
         claim=claim,
         activation=name,
@@ -325,14 +333,14 @@ def _row(
         bound_kind=bound.kind if known else f"none ({bound.reason})",
         bound=bound.probability if known else None,
         prediction=None,
-        verdict=decision.verdict,
+        verdict=statistics.Verdict.VACUOUS if proved_impossible else decision.verdict,
     )
 
 
 def _spreads(plan: _Plan, outcomes: Outcomes) -> Iterator[DepthSpread]:
     for width in plan.widths:
         for depth in plan.depths:
-            values = cells.spread(outcomes["deep", width, depth]["log_gradients"])
+            values = outcomes["deep", width, depth]["spread"]
             median, high = np.quantile(values, [0.5, 0.95], method="higher")
             yield DepthSpread(width, depth, len(values), float(median), float(high))
 
@@ -354,6 +362,25 @@ def _profiles(plan: _Plan, config: Configuration, outcomes: Outcomes) -> Iterato
             yield Profile(label, role, width, depth, len(log_gradients), PROBABILITIES, norms)
 
 
+def _hypotheses(tested: Activation | CallableActivation) -> Iterator[str]:
+    """Where the activation lies outside the theorem, or where the theorem is not enough."""
+    conditions = poincare.gaussian_poincare(tested, 15)
+    if conditions.is_gpn == "fails":
+        square, slope = (
+            "infinite or undefined" if moment is None else f"{float(moment):.6g}"
+            for moment in (conditions.second_moment, conditions.slope_second_moment)
+        )
+        yield (
+            f"{tested.name} is not GPN (E phi^2 = {square}, E phi'^2 = {slope}): it lies outside the theorem, and the "
+            "rows ask whether its conclusion holds all the same."
+        )
+    elif conditions.is_gpn == "holds" and (chi := propagation.length_map_slope(tested).value) > 1 + 1e-9:
+        yield (
+            f"{tested.name} is GPN but unstable in depth (chi = {chi:.6g} > 1): the squared length leaves 1 layer by "
+            "layer, whatever the width. The other root may be stable."
+        )
+
+
 def _notes(plan: _Plan, rows: tuple[Row, ...], loaded: data.Inputs | None) -> Iterator[str]:
     """What a reader must know beside the table."""
     if plan.weights != "haar":
@@ -365,13 +392,20 @@ def _notes(plan: _Plan, rows: tuple[Row, ...], loaded: data.Inputs | None) -> It
         yield from loaded.notes
         yield data.to_thin_shell(loaded.vectors, plan.widths[0])[1].text
         yield (
-            "The one-step rows do not depend on the direction of the input (a Haar matrix maps every vector of a given "
-            "length to the same law), so the data enter the deep rows alone."
+            "Random weights treat every direction alike, so the law of the norms depends on an input only through its "
+            "length, which the scaling makes equal, and on a label not at all: these rows agree in law with those of "
+            "any other data of as many classes."
         )
-    for row in rows:
-        needed = planning.trials_to_decide(row.bound, statistics.row_alpha(plan.level, len(rows)))
-        if row.verdict is statistics.Verdict.UNDECIDED and needed is not None and needed > row.trials:
-            yield (
-                f"{row.claim} at width {row.width}, epsilon {row.epsilon:g}, {row.side}: the bound {row.bound:.2g} is "
-                f"too small for {row.trials} trials; at least {needed} are needed even if nothing is seen."
-            )
+    undecided = [row for row in rows if row.verdict is statistics.Verdict.UNDECIDED]
+    if undecided:
+        yield _trials_wanted(undecided, statistics.row_alpha(plan.level, len(rows)))
+
+
+def _trials_wanted(undecided: list[Row], alpha: float) -> str:
+    """How many trials could decide the undecided rows, in one sentence."""
+    needed = [planning.trials_to_decide(row.bound, alpha) or statistics.MAX_TRIALS for row in undecided]
+    least, most = min(needed), max(needed)
+    text = f"{len(undecided)} rows are undecided. Even if nothing is seen, the first can be decided by {least:,} trials"
+    if most <= MOST_TRIALS:
+        return f"{text}, the last by {most:,}."
+    return f"{text if least <= MOST_TRIALS else text.split('.')[0]}; the smallest bounds are out of reach of counting."

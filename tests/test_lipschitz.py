@@ -10,7 +10,7 @@ from scipy.stats import norm
 from theory import catalog
 from theory.activation import CallableActivation
 from theory.errors import UsageError
-from theory.lipschitz import INFLATION, lipschitz_constants, steps
+from theory.lipschitz import INFLATION, lipschitz_constants, searched_lipschitz_constants, steps
 from theory.specification import activation
 
 INF = math.inf
@@ -51,13 +51,21 @@ KNOWN = {  # formula, radius: sup |phi'|, sup |phi''|
 
 
 @pytest.mark.parametrize(("formula", "radius"), KNOWN)
-def test_known_constants(formula, radius):
-    found = lipschitz_constants(activation(formula), radius)
+@pytest.mark.parametrize("search", [searched_lipschitz_constants, lipschitz_constants])
+def test_known_constants(search, formula, radius):
+    found = search(activation(formula), radius)
+    accuracy = 3e-10 if found.certified else 3 * INFLATION
     for value, exact in zip((found.slope, found.curvature), KNOWN[formula, radius], strict=True):
         if exact is not None:
-            assert value == pytest.approx(exact, rel=3 * INFLATION) if exact < INF else value == INF
+            assert value == pytest.approx(exact, rel=accuracy) if exact < INF else value == INF
             assert value >= exact
-    assert not found.certified
+    assert not found.certified or search is lipschitz_constants
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_whole_catalog_is_certified(name):
+    assert lipschitz_constants(activation(name)).certified
+    assert lipschitz_constants(activation(name), 6.0).certified
 
 
 @pytest.mark.parametrize("name", catalog.names())

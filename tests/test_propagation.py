@@ -8,6 +8,7 @@ import pytest
 from theory.errors import UsageError
 from theory.poincare import normalization, normalize
 from theory.propagation import (
+    depth_factors,
     gradient_rate,
     length_dynamics,
     length_map,
@@ -150,3 +151,21 @@ def test_misuse_is_refused():
         length_dynamics(activation("tanh"), 2.0, 3.0)
     with pytest.raises(UsageError, match="start"):
         gradient_rate(activation("tanh"), 0.0)
+
+
+def test_depth_factors_multiply_layer_by_layer():
+    """Against the product written out, for an activation whose length has not settled."""
+    phi = activation("1.1*tanh(x)+0.2")
+    q, product = 1.0, 1.0
+    for _ in range(10):
+        product *= slope_map(phi, q).value
+        q = length_map(phi, q).value
+    (found,) = depth_factors(phi, [10])
+    assert found.squared_gradient == pytest.approx(product, rel=1e-12)
+    assert found.squared_length == pytest.approx(q, rel=1e-12)
+
+
+def test_published_gelu_constants_on_the_exact_gelu_cost_a_factor_25_over_200_layers():
+    (found,) = depth_factors(activation("1.4915*gelu(x)-0.9097"), [200])
+    assert found.squared_length == pytest.approx(1.016325, abs=1e-6)
+    assert found.squared_gradient == pytest.approx(25.2, abs=0.1)

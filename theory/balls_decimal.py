@@ -57,8 +57,8 @@ def digits_of(ball: arb, digits: int) -> str:
     """The ball as a decimal number with at most `digits` significant digits, all of them certain.
 
     Certain means: every number in the ball, rounded to as many digits (half to even), gives this very string. A ball
-    that contains 0 without being 0 has no certain significant digit: it is rounded to as many decimals as are certain,
-    as in "0.000". Without any certain digit, or if the ball is not finite, the string is "?".
+    without a certain significant digit, such as one around 0, is rounded to as many decimals as are certain, as in
+    "0.000". Without any certain digit, or if the ball is not finite, the string is "?".
 
     Args:
         ball: the enclosure.
@@ -71,14 +71,14 @@ def digits_of(ball: arb, digits: int) -> str:
     if not ball.is_finite():
         return "?"
     low, high = _ends(ball)
-    if low <= 0 <= high:
-        return "0" if low == high else _zeros(max(-low, high), digits)
+    if low == high == 0:
+        return "0"
     known = _exponent(low) - _exponent(high - low) + 2 if high > low else digits
-    for count in range(min(digits, known), 0, -1):
+    for count in range(min(digits, known), 0, -1) if low * high > 0 else ():
         text = _rounded(low, count)
         if text == _rounded(high, count):
             return text
-    return "?"
+    return _zeros(max(abs(low), abs(high)), digits)
 
 
 def _ends(ball: arb) -> tuple[Fraction, Fraction]:

@@ -1,4 +1,4 @@
-"""Lipschitz constants of an activation and of its slope on an interval, by a dense search (not certified)."""
+"""Lipschitz constants of an activation and of its slope on an interval: certified, or else by a dense search."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ import sympy
 
 from theory.activation import Activation, FloatArray, NumericActivation
 from theory.arithmetic import constant_value
+from theory.balls_core import NotCertified
 from theory.errors import UsageError
 from theory.gaussian import approach, guarded_modulus
 from theory.pieces import Piece
+from theory.ranges import certified_lipschitz
 
 INFLATION = 1e-9
 """Relative amount by which a supremum is enlarged, to be on the safe side of rounding and of the search."""
@@ -21,6 +23,7 @@ INFLATION = 1e-9
 _CANDIDATES = 16  # local maxima of the grid that are refined
 _ZOOMS = 7  # each divides a bracket by 8
 _FAR = 1e12  # end of the grid on an infinite piece
+_TOLERANCE = 1e-13  # relative, of the certified enclosures
 _STEP = 1e-5  # distance from which a Python function's one-sided limits are judged
 
 Order = Literal["slope", "curvature"]
@@ -34,7 +37,8 @@ class LipschitzConstants:
         slope: K = sup |phi'|, infinite if phi jumps.
         curvature: K' = sup |phi''|, infinite if phi' jumps (a kink) or phi does.
         radius: half-width of the interval, may be infinite.
-        certified: False for a numerical search, whose result is enlarged by the relative amount `INFLATION`.
+        certified: True if both are proved upper bounds, tight to about 1e-13; False where one comes from a numerical
+            search, which is enlarged by the relative amount `INFLATION`.
     """
 
     slope: float
@@ -48,25 +52,53 @@ def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -
 
     .. math:: K = \sup_{|x| \le R} |\phi'(x)|, \qquad K' = \sup_{|x| \le R} |\phi''(x)|
 
-    Each smooth piece is searched on a dense grid whose best points are refined; one-sided limits at the
-    breakpoints and, for an infinite radius, growth up to |x| = 1e64 are followed by mpmath. This is a search,
-    not a proof: a feature narrower than 5e-4, or than a thousandth of |x| beyond 40, can escape it.
+    Interval branch and bound proves them where every function of the expression has a rule (`theory.ranges`). Where it
+    does not, and for a Python function, see `searched_lipschitz_constants`.
 
     Args:
-        activation: phi. The kinks and jumps of a Python function are those among its declared breakpoints.
+        activation: phi.
         radius: R > 0, may be infinite. On the sphere of a layer of width n, R = sqrt(n q).
 
     Raises:
         UsageError: a radius that is not positive.
 
     >>> from theory.activation import X
-    >>> lipschitz_constants(Activation("tanh", sympy.tanh(X))).slope
-    1.000000001
+    >>> tanh = lipschitz_constants(Activation("tanh", sympy.tanh(X)))
+    >>> tanh.certified, 1 <= tanh.slope < 1 + 1e-12
+    (True, True)
     >>> lipschitz_constants(Activation("relu", sympy.Max(X, 0)), 2.0).curvature
     inf
     """
     if not radius > 0:
         raise UsageError(f"the radius must be positive (inf for the whole line), not {radius}")
+    if not isinstance(activation, Activation):
+        return searched_lipschitz_constants(activation, radius)
+    proved = certified_lipschitz(activation, radius, _TOLERANCE)
+    balls = (proved.slope, proved.curvature)
+    if any(isinstance(ball, NotCertified) for ball in balls):
+        searched = searched_lipschitz_constants(activation, radius)
+        both = zip(balls, (searched.slope, searched.curvature), strict=True)
+        slope, curvature = (found if isinstance(ball, NotCertified) else _upper(ball) for ball, found in both)
+        return LipschitzConstants(slope, curvature, radius)
+    return LipschitzConstants(_upper(proved.slope), _upper(proved.curvature), radius, certified=True)
+
+
+def _upper(ball: Any) -> float:
+    """The least float64 that is known to be no less than a ball."""
+    return float(np.nextafter(float(ball.upper()), np.inf))
+
+
+def searched_lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -> LipschitzConstants:
+    """Lipschitz constants by a dense search, for what cannot be certified.
+
+    Each smooth piece is searched on a dense grid whose best points are refined; one-sided limits at the
+    breakpoints and, for an infinite radius, growth up to |x| = 1e64 are followed by mpmath. This is a search,
+    not a proof: a feature narrower than 5e-4, or than a thousandth of |x| beyond 40, can escape it.
+
+    Args:
+        activation: phi. The kinks and jumps of a Python function are its declared ones, or those that are found.
+        radius: R > 0, may be infinite.
+    """
     if _has_step(activation, "value", radius):
         return LipschitzConstants(np.inf, np.inf, radius)
     slope = _supremum(activation, "slope", radius) * (1 + INFLATION)

@@ -6,7 +6,7 @@ certified enclosure.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -15,17 +15,21 @@ import numpy as np
 from flint import arb
 
 from theory.activation import Activation, CallableActivation
-from theory.balls_core import precision
+from theory.balls_core import NotCertified, precision
+from theory.balls_decimal import digits_of
+from theory.certified import CONDITIONS, certified_moments
 from theory.errors import UsageError
 from theory.gaussian import Functional, convergence, expectations, expectations_high_precision
 from theory.lipschitz import lipschitz_constants, steps
+from theory.moments import RawMoments, RootBalls, Stability, recommend, root_balls, stability
 
 Root = Literal["auto", "plus", "minus", "stable"]
 POLICIES = ("auto", "plus", "minus", "stable")
-Stability = Literal["stable", "marginal", "unstable"]
 
 TOLERANCE = 1e-12
 """How far the two conditions may be missed by an activation whose constants are typed in double precision."""
+
+_DIFFERENCE_FLOOR = 2e-12  # least error of phi'^2 where phi' comes from differences
 
 _VALUE_FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
     {
@@ -38,43 +42,6 @@ _VALUE_FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
 _FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
     {**_VALUE_FUNCTIONALS, "slope_second": lambda _z, _value, slope: slope * slope}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RawMoments:
-    r"""Moments of phi at z ~ N(0, 1), as balls (`flint.arb`) that contain the true values.
-
-    Args:
-        mean: :math:`E \phi`.
-        second: :math:`E \phi^2`.
-        mean_tilt: :math:`E \phi (z^2 - 1)`.
-        second_tilt: :math:`E \phi^2 (z^2 - 1)`.
-        slope_second: :math:`E \phi'^2`, or None where it must not be used (a jump, a diverging integral).
-        certified: whether the radii are proved, or only estimated errors.
-    """
-
-    mean: arb
-    second: arb
-    mean_tilt: arb
-    second_tilt: arb
-    slope_second: arb | None = None
-    certified: bool = False
-
-    @property
-    def variance(self) -> arb:
-        """Var phi."""
-        return self.second - self.mean * self.mean  # flint: a ball around 0 to the power 2 is nan
-
-
-@dataclass(frozen=True, slots=True)
-class RootBalls:
-    """One normalization a phi + b as balls, with the mean E(a phi + b) and chi = Q'(1)."""
-
-    root: str
-    a: arb
-    b: arb
-    mean: arb
-    chi: arb
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +83,7 @@ class Normalization:
 class Conditions:
     """Everything about the Gaussian-Poincaré conditions of one activation.
 
-    Numbers are decimal strings whose digits are all correct, up to one unit in the last place shown; "0"
+    Numbers are decimal strings whose digits are all correct (a number that is known is shown correctly rounded); "0"
     stands for a number that the error does not tell from zero; None for one that is infinite or must not be
     used.
 
@@ -124,6 +91,7 @@ class Conditions:
         name, expression: the activation; expression is None for a Python function.
         digits: significant digits asked for.
         certified: whether the digits are proved, or rest on an estimated error.
+        uncertified: why they are not proved, None if they are or if there are none.
         mean, variance, second_moment, slope_second_moment: E phi, Var phi, E phi^2, E phi'^2 at z ~ N(0, 1).
         error: largest absolute error of these four.
         is_gpn: "holds" if both E phi^2 and E phi'^2 are within the tolerance of 1 whatever the error, "fails"
@@ -140,6 +108,7 @@ class Conditions:
     expression: str | None
     digits: int
     certified: bool
+    uncertified: str | None
     mean: str | None
     variance: str | None
     second_moment: str | None
@@ -155,8 +124,10 @@ class Conditions:
     jumps: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers, ready for JSON."""
+        """Plain dictionaries, lists, strings and numbers, ready for JSON; `uncertified` only where it is not None."""
         facts = asdict(self)
+        if self.uncertified is None:
+            del facts["uncertified"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
 
 
@@ -173,8 +144,9 @@ def gaussian_poincare(
     .. math:: a = (E \phi'^2)^{-1/2}, \qquad b_\pm = -a E\phi \pm \sqrt{1 - a^2 Var \phi}.
 
     Args:
-        activation: phi. Up to 15 digits are computed in float64 where that suffices, more by mpmath; a Python
-            function has float64 only, and its diverging moments or undeclared jumps are not detected.
+        activation: phi. Its moments are certified by ball arithmetic wherever every function of the expression has
+            a rule (`theory.certified`); otherwise computed in float64, or by mpmath beyond 15 digits. A Python function
+            has float64 only, and its diverging moments are not detected.
         digits: significant digits wanted, at least 1.
         tolerance: how far E phi^2 and E phi'^2 may be from 1 for "holds".
 
@@ -194,10 +166,9 @@ def gaussian_poincare(
         raise UsageError(f"digits must be a positive whole number, not {digits}")
     if not tolerance > 0:
         raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
-    obstacle = _obstacle(activation)
-    moments = None if obstacle and obstacle.hides_value else _moments(activation, digits, slope=obstacle is None)
+    evidence = _evidence(activation, digits)
     with precision(_bits(digits)):
-        return _conditions(activation, digits, tolerance, obstacle, moments)
+        return _conditions(activation, digits, tolerance, evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +178,31 @@ class _Obstacle:
     normalizable: Literal["no", "undecided"]
     reason: str
     hides_value: bool = True  # not even E phi and E phi^2 can be given
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What is known of an activation: an obstacle, the moments, and why they are not certified (None if they are)."""
+
+    obstacle: _Obstacle | None
+    moments: RawMoments | None
+    uncertified: str | None = None
+
+
+def _evidence(activation: Activation | CallableActivation, digits: int) -> _Evidence:
+    """Certified moments if possible; they also prove that the integrals converge and that phi does not jump."""
+    certified = certified_moments(activation, digits, CONDITIONS)
+    proved = certified if isinstance(certified, NotCertified) else certified.raw()
+    if isinstance(proved, RawMoments) and proved.slope_second is not None:
+        return _Evidence(None, proved)
+    obstacle = _obstacle(activation)
+    if obstacle is not None and isinstance(proved, RawMoments):
+        return _Evidence(obstacle, proved)
+    if obstacle is not None and obstacle.hides_value:
+        return _Evidence(obstacle, None)
+    doubt = certified if isinstance(certified, NotCertified) else certified.moment("slope_second")
+    reason = proved.reason if isinstance(proved, NotCertified) else getattr(doubt, "reason", "")
+    return _Evidence(obstacle, _moments(activation, digits, slope=obstacle is None), reason)
 
 
 def _obstacle(activation: Activation | CallableActivation) -> _Obstacle | None:
@@ -275,7 +271,8 @@ def _difference_doubt(activation: CallableActivation) -> Functional:
         near = activation.value(z + step) - activation.value(z - step)
         far = activation.value(z + 2 * step) - activation.value(z - 2 * step)
         coarse = (8 * near - far) / (12 * step)
-        return np.abs(coarse - slope) * (np.abs(coarse) + np.abs(slope))
+        miss: Any = np.abs(coarse - slope) * (np.abs(coarse) + np.abs(slope))
+        return np.maximum(miss, _DIFFERENCE_FLOOR)  # rounding noise below the floor could not be integrated
 
     return doubt
 
@@ -298,59 +295,11 @@ def _are_precise(activation: Activation, moments: RawMoments, digits: int) -> bo
         return all(number.rad() < arb(10) ** -digits * (1 + abs(number)) for number in numbers)
 
 
-def root_balls(moments: RawMoments, *, homogeneous: bool = False, affine: bool = False) -> list[RootBalls]:
-    r"""Both normalizations a phi + b from the raw moments of phi, with their means and chi.
-
-    .. math::
-        a = G^{-1/2}, \quad b_\pm = -a m \pm \sqrt{1 - V/G}, \quad
-        \chi = \tfrac12 [a^2 E \phi^2 (z^2-1) + 2 a b E \phi (z^2-1)]
-
-    with :math:`m = E\phi, V = Var \phi, G = E\phi'^2` (Lu, Gould, Ajanthan 2020; chi = Q'(1), Poole et al.
-    2016).
-
-    Args:
-        moments: with slope_second > 0.
-        homogeneous: phi(c x) = c phi(x) for c > 0, where one root is exactly b = 0 with chi = 1 (by Euler's
-            identity x phi'(x) = phi(x), chi = E phi phi' z = E phi^2 = 1).
-        affine: the margin 1 - V/G is exactly 0, so that both roots are one.
-
-    Returns:
-        The roots plus and minus, or one root "plus" where the margin is not told from 0. They are computed at
-        the current precision of flint, which the caller sets.
-    """
-    gain = moments.slope_second
-    assert gain is not None
-    a = gain.rsqrt()
-    if affine:
-        return [RootBalls("plus", a, -a * moments.mean, arb(0), arb(1))]
-    spread = _nonnegative_sqrt(1 - moments.variance / gain)
-    if not spread > 0:
-        return [_root(moments, "plus", a, spread.union(-spread))]
-    roots = [_root(moments, "plus", a, spread), _root(moments, "minus", a, -spread)]
-    if homogeneous:
-        at_origin = RootBalls("plus", a, arb(0), a * moments.mean, arb(1))
-        return [replace(at_origin, root=root.root) if root.b.contains(0) else root for root in roots]
-    return roots
-
-
-def _root(moments: RawMoments, name: str, a: arb, mean: arb) -> RootBalls:
-    b = mean - a * moments.mean
-    return RootBalls(name, a, b, mean, a * (a * moments.second_tilt + 2 * b * moments.mean_tilt) / 2)
-
-
-def _nonnegative_sqrt(ball: arb) -> arb:
-    """Square root of a number that is known not to be negative (here by the Poincaré inequality)."""
-    return ball.sqrt() if ball > 0 else ball.upper().max(arb(0)).sqrt().union(arb(0))
-
-
 def _conditions(
-    activation: Activation | CallableActivation,
-    digits: int,
-    tolerance: float,
-    obstacle: _Obstacle | None,
-    moments: RawMoments | None,
+    activation: Activation | CallableActivation, digits: int, tolerance: float, evidence: _Evidence
 ) -> Conditions:
     """Fill the report, whatever kind of balls the moments are."""
+    obstacle, moments = evidence.obstacle, evidence.moments
     is_gpn, normalizable, reason = _verdict(obstacle, moments, tolerance)
     roots = _roots(activation, moments) if moments is not None and normalizable == "yes" else []
     best = recommend(roots) if roots else None
@@ -362,6 +311,7 @@ def _conditions(
         expression=str(activation.expression) if isinstance(activation, Activation) else None,
         digits=digits,
         certified=moments is not None and moments.certified,
+        uncertified=evidence.uncertified,
         **{key: decimal_text(shown[key], digits) if key in shown else None for key in _SHOWN},
         error=_upper_text(max(errors)) if errors else None,
         is_gpn=is_gpn,
@@ -423,30 +373,6 @@ def _roots(activation: Activation | CallableActivation, moments: RawMoments) -> 
     return root_balls(moments, homogeneous=activation.is_positively_homogeneous, affine=affine)
 
 
-def recommend(roots: list[RootBalls], policy: str = "auto") -> RootBalls:
-    """The root that a policy chooses.
-
-    Args:
-        roots: one or two, plus first.
-        policy: "plus" and "minus" by name; "stable" the smaller |chi|; "auto" plus, unless its squared length
-            is unstable in depth, then minus, and if both are unstable the smaller |chi|.
-    """
-    if policy in ("plus", "minus") or len(roots) == 1:
-        return next((root for root in roots if root.root == policy), roots[0])
-    smaller = min(roots, key=lambda root: float(abs(root.chi).mid()))
-    if policy == "stable":
-        return smaller
-    return next((root for root in roots if stability(root.chi) != "unstable"), smaller)
-
-
-def stability(chi: arb) -> Stability:
-    """Whether depth holds the squared length at 1: |chi| < 1, = 1 (to within 1e-12 or the error), > 1."""
-    size = abs(chi)
-    if size < 1 - TOLERANCE:
-        return "stable"
-    return "unstable" if size > 1 + TOLERANCE else "marginal"
-
-
 def _report(root: RootBalls, digits: int, recommended: bool) -> RootReport:
     texts = {name: decimal_text(getattr(root, name), digits) for name in ("a", "b", "mean", "chi")}
     return RootReport(root=root.root, **texts, stability=stability(root.chi), recommended=recommended)
@@ -456,9 +382,9 @@ def decimal_text(ball: arb, digits: int) -> str:
     """The leading decimal digits of a ball, as far as known, at most `digits`; "0" where zero is possible.
 
     >>> decimal_text(arb(2).sqrt(), 8), decimal_text(arb(1, 1e-5), 8), decimal_text(arb(0, 1e-5), 8)
-    ('1.4142136', '1.0000', '0')
+    ('1.4142136', '1.000', '0')
     """
-    return "0" if ball.contains(0) else str(ball.str(digits, radius=False))
+    return "0" if ball.contains(0) else digits_of(ball, digits)
 
 
 def _upper_text(ball: arb) -> str:
@@ -467,7 +393,7 @@ def _upper_text(ball: arb) -> str:
 
 
 def _short(ball: arb) -> str:
-    return decimal_text(ball, 2) if not ball.contains(0) else f"0 within {_upper_text(abs(ball).upper())}"
+    return str(ball.str(2, radius=False)) if not ball.contains(0) else f"0 within {_upper_text(abs(ball).upper())}"
 
 
 def _finite(number: float) -> float | None:
@@ -498,9 +424,9 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
     """
     if root not in POLICIES:
         raise UsageError(f"the root policy must be one of {', '.join(POLICIES)}, not {root!r}")
-    obstacle = _obstacle(activation)
     for digits in (20, 40, 80):
-        moments = None if obstacle else _moments(activation, digits, slope=True)
+        evidence = _evidence(activation, digits)
+        obstacle, moments = evidence.obstacle, evidence.moments
         with precision(_bits(digits)):
             _, normalizable, reason = _verdict(obstacle, moments, TOLERANCE)
             if moments is None or normalizable != "yes":

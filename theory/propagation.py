@@ -4,6 +4,7 @@ With squared length per neuron q before a layer, the next one has Q(q); a normal
 point q = 1, but only its slope chi = Q'(1) tells whether depth holds the length there.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -105,6 +106,53 @@ def _expectation(activation: NumericActivation, q: float, functional: Functional
         raise UsageError(f"q, the squared length per neuron, must be a number >= 0, not {q}")
     deviation = max(float(np.sqrt(q)), 1e-100)  # the limit q -> 0 sees both sides of a kink at 0
     return expectations(activation, {"it": functional}, deviation=deviation)["it"]
+
+
+@dataclass(frozen=True, slots=True)
+class DepthFactor:
+    """Mean-field change over several layers, from unit length at the input.
+
+    Args:
+        depth: number of layers.
+        squared_length: squared length per neuron after them.
+        squared_gradient: factor by which the squared norm of a backward signal has changed through them.
+    """
+
+    depth: int
+    squared_length: float
+    squared_gradient: float
+
+
+def depth_factors(activation: NumericActivation, depths: Sequence[int] = (10, 100, 1000)) -> tuple[DepthFactor, ...]:
+    r"""What many layers make of the squared length and of the squared gradient, in the limit of infinite width.
+
+    .. math:: q_l = Q(q_{l-1}), \quad q_0 = 1, \qquad \prod_{l=1}^{L} E\, \phi'(\sqrt{q_{l-1}}\, z)^2
+
+    (Poole et al. 2016; Schoenholz et al. 2017.) Once q_l has settled, the last factor is raised to a power.
+
+    Args:
+        activation: phi.
+        depths: numbers of layers, ascending.
+
+    >>> from theory.activation import Activation, X
+    >>> [round(factor.squared_gradient, 9) for factor in depth_factors(Activation("double", 2 * X), [3])]
+    [64.0]
+    """
+    found: list[DepthFactor] = []
+    q, log_gradient, layer = 1.0, 0.0, 0
+    for depth in depths:
+        while layer < depth:
+            following, rate = length_map(activation, q).value, _log(slope_map(activation, q).value)
+            settled = abs(following - q) <= 1e-13 * q
+            steps = depth - layer if settled else 1
+            log_gradient, layer, q = log_gradient + steps * rate, layer + steps, following
+        with np.errstate(over="ignore"):
+            found.append(DepthFactor(depth, q, float(np.exp(log_gradient))))
+    return tuple(found)
+
+
+def _log(number: float) -> float:
+    return float(np.log(number)) if number > 0 else -np.inf
 
 
 def length_dynamics(activation: NumericActivation, lowest: float = 1e-6, highest: float = 1e6) -> LengthDynamics:

@@ -1,0 +1,331 @@
+r"""Certified Gaussian moments of an activation: balls with a proved radius, to any number of digits.
+
+From them follow, again as balls, the normalization constants a and b, the slope chi of the length map and the
+coefficients of the fluctuation law. What cannot be proved is `NotCertified` with the reason, never a guess. The proofs
+rest on flint's ball arithmetic and on SymPy's algebra: the derivative, and the splitting of the line into pieces.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from flint import arb
+
+from theory.activation import Activation, CallableActivation
+from theory.balls import Program, constant_ball, without_floats
+from theory.balls_core import NotCertifiable, NotCertified, precision
+from theory.balls_functions import REAL
+from theory.certified_integrals import Accuracy, Enclosures, Moment, add_piece
+from theory.certified_joins import discontinuity
+from theory.errors import UsageError
+from theory.moments import RawMoments, RootBalls, root_balls
+from theory.pieces import Piece
+
+MOMENTS: Mapping[str, Moment] = MappingProxyType(
+    {
+        "mean": Moment(1, 0),
+        "second": Moment(2, 0),
+        "slope_second": Moment(0, 2),
+        "mean_tilt": Moment(1, 0, 2),
+        "second_tilt": Moment(2, 0, 2),
+        "third": Moment(3, 0),
+        "fourth": Moment(4, 0),
+        "value_slope_second": Moment(1, 2),
+        "second_slope_second": Moment(2, 2),
+        "slope_fourth": Moment(0, 4),
+        "slope_tilt": Moment(0, 2, 2),
+        "mean_quartic": Moment(1, 0, 4),
+        "second_quartic": Moment(2, 0, 4),
+        "slope_quartic": Moment(0, 2, 4),
+    }
+)
+"""Names of the moments: a tilt is the factor He_2(z) = z^2 - 1, quartic is He_4(z) = z^4 - 6 z^2 + 3."""
+
+CONDITIONS = ("mean", "second", "slope_second", "mean_tilt", "second_tilt")
+"""The moments that the Gaussian-Poincaré conditions, a, b and chi need."""
+
+_ROUNDS = 4
+_MARGIN = 8  # bits beyond the digits asked for
+_GUARD = 32  # working bits beyond the accuracy aimed at
+_PILOT_BITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Fluctuation:
+    r"""Coefficients of the fluctuation law of depth for one normalized activation phi, with s = phi'^2.
+
+    .. math::
+        \kappa = \tfrac12 E s (z^2 - 1), \quad v_q = Var \phi^2 - 2 \chi^2, \quad v_g = 3 Var s - 2 \kappa^2, \quad
+        c = E \phi^2 s - 1 - 2 \chi \kappa, \quad Q_2 = \tfrac14 E \phi^2 He_4, \quad S_2 = \tfrac14 E s He_4
+
+    With eta = q - 1 the deviation of the squared length, eta_l = chi eta_{l-1} + xi_l and
+    log(|d_l|^2/|e_l|^2) = kappa eta_{l-1} + nu_l up to O(1/n), where n Var xi = v_q, n Var nu = v_g, n Cov = c.
+
+    Args:
+        kappa: response of the backward signal to the squared length.
+        forward_variance, backward_variance, covariance: v_q, v_g and c.
+        forward_bias, backward_bias: Q_2 and S_2, the corrections of order 1/n to E q_1 and E s are minus these over n.
+    """
+
+    kappa: arb
+    forward_variance: arb
+    backward_variance: arb
+    covariance: arb
+    forward_bias: arb
+    backward_bias: arb
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedMoments:
+    """Gaussian moments of an activation as balls with proved radii.
+
+    Args:
+        digits: digits asked for.
+        bits: working precision for numbers derived from the balls.
+        balls: name (see `MOMENTS`) -> enclosure.
+        reasons: name -> why that moment has no proved enclosure.
+        divergent: names of the moments that are proved to diverge.
+        homogeneous: phi(c x) = c phi(x) for c > 0.
+        affine: phi is affine, so that the margin 1 - Var phi/E phi'^2 is exactly 0.
+    """
+
+    digits: int
+    bits: int
+    balls: Mapping[str, arb]
+    reasons: Mapping[str, str]
+    divergent: frozenset[str] = frozenset()
+    homogeneous: bool = False
+    affine: bool = False
+
+    def moment(self, name: str) -> arb | NotCertified:
+        """One moment, or why it has no proved enclosure."""
+        return self.balls[name] if name in self.balls else self._missing(name)
+
+    def _missing(self, name: str) -> NotCertified:
+        return NotCertified(f"{name}: {self.reasons.get(name, 'not asked for')}")
+
+    def raw(self) -> RawMoments | NotCertified:
+        """The moments that the Gaussian-Poincaré conditions need; without slope_second where that is not certified."""
+        missing = [name for name in CONDITIONS if name not in self.balls and name != "slope_second"]
+        if missing:
+            return self._missing(missing[0])
+        values = {name: self.balls[name] for name in CONDITIONS if name != "slope_second"}
+        return RawMoments(**values, slope_second=self.balls.get("slope_second"), certified=True)
+
+    def roots(self) -> list[RootBalls] | NotCertified:
+        r"""The normalizations a phi + b with their means and chi, see `theory.moments.root_balls`."""
+        raw = self.raw()
+        if isinstance(raw, NotCertified):
+            return raw
+        if raw.slope_second is None:
+            return self._missing("slope_second")
+        if not raw.slope_second > 0:
+            return NotCertified(
+                "phi is constant" if raw.slope_second.is_zero() else "phi is not proved to differ from a constant"
+            )
+        with precision(self.bits):
+            return root_balls(raw, homogeneous=self.homogeneous, affine=self.affine)
+
+    def margin(self) -> arb | NotCertified:
+        """1 - Var phi/E phi'^2 >= 0, zero only for affine phi (the Gaussian Poincaré inequality)."""
+        raw = self.raw()
+        if isinstance(raw, NotCertified) or raw.slope_second is None:
+            return self._missing("slope_second") if isinstance(raw, RawMoments) else raw
+        with precision(self.bits):
+            return arb(0) if self.affine else 1 - raw.variance / raw.slope_second
+
+    def fluctuation(self, root: RootBalls) -> Fluctuation | NotCertified:
+        """The coefficients of the fluctuation law for the normalization a phi + b."""
+        missing = [name for name in MOMENTS if name not in self.balls]
+        if missing:
+            return self._missing(missing[0])
+        with precision(self.bits):
+            return _fluctuation(self.balls, root)
+
+
+def certified_moments(
+    activation: Activation | CallableActivation, digits: int = 30, names: Collection[str] = tuple(MOMENTS)
+) -> CertifiedMoments | NotCertified:
+    r"""Enclose Gaussian moments of an activation rigorously.
+
+    .. math:: E\, \phi(z)^i \phi'(z)^j He_k(z), \qquad z \sim N(0, 1)
+
+    by ball arithmetic (Johansson 2017, "Arb") and validated quadrature (Johansson 2018, "Numerical integration in
+    arbitrary-precision ball arithmetic") between the exact breakpoints, with the tails bounded by growth envelopes.
+
+    Args:
+        activation: phi; nothing can be proved about a Python function.
+        digits: significant digits wanted. The working precision is raised (four times at most) until the radii are
+            below 10^-digits, relative to the moment if it is seen to differ from 0, else to its natural size
+            (E phi^2)^(i/2) (E phi'^2)^(j/2); and until a, b and chi are as precise (b and chi absolutely).
+        names: the moments wanted, keys of `MOMENTS`.
+
+    Returns:
+        `CertifiedMoments`, in which single moments may be missing with a reason, or `NotCertified` where nothing can
+        be said about any of them (a Python function, a function without a rule, no real value on part of the line).
+
+    Raises:
+        UsageError: digits below 1 or an unknown name.
+
+    >>> import sympy
+    >>> from theory.activation import X
+    >>> relu = certified_moments(Activation("relu", sympy.Max(X, 0)), digits=20)
+    >>> relu.moment("mean").str(20)
+    '[0.39894228040143267794 +/- 5.42e-23]'
+    >>> [root.chi.str(5, radius=False) for root in relu.roots()]
+    ['1.0000', '0.36338']
+    """
+    if digits < 1 or digits != int(digits):
+        raise UsageError(f"digits must be a positive whole number, not {digits}")
+    unknown = [name for name in names if name not in MOMENTS]
+    if unknown:
+        raise UsageError(f"{unknown[0]!r} is no moment; the moments are {', '.join(MOMENTS)}")
+    if not isinstance(activation, Activation):
+        return NotCertified("a Python function has no expression about which anything could be proved")
+    if activation.undefined:
+        piece = activation.undefined[0]
+        return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
+    exact = Activation(activation.name, without_floats(activation.expression))
+    try:
+        return _certify(exact, int(digits), list(names))
+    except NotCertifiable as reason:
+        return NotCertified(str(reason))
+
+
+def _certify(activation: Activation, digits: int, names: list[str]) -> CertifiedMoments:
+    excluded = _without_slope(activation, names)
+    value_size, slope_size = _sizes(activation)
+    wanted = math.ceil(digits * math.log2(10)) + 2
+    goal = wanted + _MARGIN
+    for _ in range(_ROUNDS):
+        accuracy = Accuracy(goal, value_size, slope_size)
+        found = _enclose(activation, [name for name in names if name not in excluded], accuracy, excluded, digits)
+        shortfall = _shortfall(found, accuracy, wanted)
+        if shortfall <= 0:
+            break
+        goal += min(shortfall, wanted) + _MARGIN
+    return found
+
+
+def _enclose(
+    activation: Activation, names: list[str], accuracy: Accuracy, excluded: Mapping[str, str], digits: int
+) -> CertifiedMoments:
+    bits = accuracy.bits + _GUARD
+    with precision(bits):
+        enclosures = Enclosures({MOMENTS[name]: arb(0) for name in names})
+        for piece in activation.pieces:
+            add_piece(piece, enclosures, accuracy)
+    reasons = {name: enclosures.reasons[MOMENTS[name]] for name in names if MOMENTS[name] in enclosures.reasons}
+    balls = {name: enclosures.sums[MOMENTS[name]] for name in names if name not in reasons}
+    lost = [name for name, ball in balls.items() if not ball.is_finite()]
+    reasons |= dict.fromkeys(lost, "the enclosure is not finite")
+    (first, *others) = activation.pieces
+    return CertifiedMoments(
+        digits=digits,
+        bits=bits,
+        balls=MappingProxyType({name: ball for name, ball in balls.items() if name not in lost}),
+        reasons=MappingProxyType({**excluded, **reasons}),
+        divergent=frozenset(name for name in names if MOMENTS[name] in enclosures.divergent),
+        homogeneous=activation.is_positively_homogeneous,
+        affine=not others and not first.slope.free_symbols,
+    )
+
+
+def _shortfall(found: CertifiedMoments, accuracy: Accuracy, wanted: int) -> int:
+    """Bits by which the worst of the moments and of a, b, mean and chi misses the accuracy wanted."""
+    with precision(64):  # radii and their ratios only
+        target = Accuracy(wanted, accuracy.value_size, accuracy.slope_size)
+        ratios = [
+            ball.rad() / (target.tolerance(MOMENTS[name]) if ball.contains(0) else abs(ball) * arb(2) ** -wanted)
+            for name, ball in found.balls.items()
+        ]
+        if all(name in found.balls for name in CONDITIONS):
+            roots = found.roots()
+            for root in [] if isinstance(roots, NotCertified) else roots:
+                radii = (root.a.rad() / root.a, root.b.rad(), root.mean.rad(), root.chi.rad())
+                ratios += [radius * arb(2) ** wanted for radius in radii]
+        worst = max((ratio.upper() for ratio in ratios), key=_size, default=arb(1))
+        return max(0, math.ceil(_size(worst)))
+
+
+def _size(ratio: arb) -> float:
+    """log2 of a positive ratio, for planning only."""
+    return float((ratio + arb(2) ** -60).log().mid()) / math.log(2)
+
+
+# ---- sizes, to aim at relative errors
+
+
+def _sizes(activation: Activation) -> tuple[arb, arb]:
+    """The root mean squares of phi and phi' to a few bits; they set tolerances and are not part of any proof."""
+    with precision(64):
+        value, slope = _largest_samples(activation)
+        squares = Moment(2, 0), Moment(0, 2)
+        enclosures = Enclosures({moment: arb(0) for moment in squares})
+        for piece in activation.pieces:
+            add_piece(piece, enclosures, Accuracy(_PILOT_BITS, value, slope))
+        sizes = [value, slope]
+        for index, moment in enumerate(squares):
+            size = enclosures.sums[moment].abs_upper().sqrt().mid()
+            if moment not in enclosures.reasons and size.is_finite() and size > 0:
+                sizes[index] = size
+        return sizes[0], sizes[1]
+
+
+def _largest_samples(activation: Activation) -> tuple[arb, arb]:
+    """The largest |phi| and |phi'| on a coarse grid; 1 where nothing but zeros is found."""
+    largest = [arb(0), arb(0)]
+    points = [arb(k) / 8 + arb(1) / 64 for k in range(-32, 32)]
+    for piece in activation.pieces:
+        run = Program([piece.value, piece.slope]).bind(REAL)
+        for point in points:
+            if _inside(point, piece):
+                sizes = [abs(ball.mid()) if ball.is_finite() else arb(0) for ball in run(point)]
+                largest = [new if new > old else old for new, old in zip(sizes, largest, strict=True)]
+    value, slope = (size if size > 0 else arb(1) for size in largest)
+    return value, slope
+
+
+def _inside(point: arb, piece: Piece) -> bool:
+    above = piece.lower.is_infinite or point > constant_ball(piece.lower)
+    below = piece.upper.is_infinite or point < constant_ball(piece.upper)
+    return bool(above and below)
+
+
+# ---- weak differentiability
+
+
+def _without_slope(activation: Activation, names: list[str]) -> dict[str, str]:
+    """Moments with phi', which have no meaning unless phi is proved to be continuous, each with the reason."""
+    if not any(MOMENTS[name].slope for name in names):
+        return {}
+    for left, right in zip(activation.pieces, activation.pieces[1:], strict=False):
+        reason = discontinuity(left, right, "value")
+        if reason is not None:
+            return {name: str(reason) for name in names if MOMENTS[name].slope}
+    return {}
+
+
+def _fluctuation(balls: Mapping[str, arb], root: RootBalls) -> Fluctuation:
+    a, b, chi = root.a, root.b, root.chi
+    square = a * a
+    fourth = (
+        square * square * balls["fourth"]
+        + 4 * a * square * b * balls["third"]
+        + 6 * square * b * b * balls["second"]
+        + 4 * a * b * b * b * balls["mean"]
+        + b * b * b * b
+    )
+    kappa = square * balls["slope_tilt"] / 2
+    mixed = square * (
+        square * balls["second_slope_second"] + 2 * a * b * balls["value_slope_second"] + b * b * balls["slope_second"]
+    )
+    return Fluctuation(
+        kappa=kappa,
+        forward_variance=fourth - 1 - 2 * chi * chi,
+        backward_variance=3 * (square * square * balls["slope_fourth"] - 1) - 2 * kappa * kappa,
+        covariance=mixed - 1 - 2 * chi * kappa,
+        forward_bias=(square * balls["second_quartic"] + 2 * a * b * balls["mean_quartic"]) / 4,
+        backward_bias=square * balls["slope_quartic"] / 4,
+    )

@@ -1,0 +1,64 @@
+"""Proofs about the points where two pieces of an activation meet: is phi, or phi', continuous there?"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import sympy
+
+from theory.arithmetic import X
+from theory.balls import constant_ball
+from theory.balls_core import NotCertifiable, precision
+from theory.pieces import Piece
+
+_BITS = 256
+Order = Literal["value", "slope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Discontinuity:
+    """A point at which continuity is disproved (`proved`), or is not proved."""
+
+    point: sympy.Expr
+    order: Order
+    proved: bool
+
+    def __str__(self) -> str:
+        name = "phi" if self.order == "value" else "phi'"
+        if not self.proved:
+            return f"{name} is not proved to be continuous at x = {self.point}"
+        weak = ", so it is not weakly differentiable" if self.order == "value" else ""
+        return f"{name} jumps at x = {self.point}{weak}"
+
+
+def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | None:
+    """None if phi (or phi') is proved to be continuous between two neighbouring pieces.
+
+    Equality of the one-sided limits is decided by SymPy's algebra, inequality by ball arithmetic.
+
+    >>> zero, one = sympy.Integer(0), sympy.Integer(1)
+    >>> down, up = Piece(-sympy.oo, zero, zero), Piece(zero, sympy.oo, X)
+    >>> discontinuity(down, up, "value"), str(discontinuity(down, up, "slope"))
+    (None, "phi' jumps at x = 0")
+    """
+    point = left.upper
+    difference = _limit(getattr(right, order), point, "+") - _limit(getattr(left, order), point, "-")
+    if difference == 0 or sympy.expand(difference) == 0:
+        return None
+    try:
+        with precision(_BITS):
+            if not constant_ball(difference).contains(0):
+                return Discontinuity(point, order, proved=True)
+    except NotCertifiable:
+        return Discontinuity(point, order, proved=False)
+    return None if difference.equals(0) else Discontinuity(point, order, proved=False)
+
+
+def _limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
+    """A one-sided limit, nan if it is not found or not finite."""
+    value: sympy.Expr = expression.xreplace({X: point})
+    if value.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+        try:
+            value = sympy.limit(expression, X, point, dir=side)
+        except (NotImplementedError, ValueError, TypeError):
+            return sympy.nan
+    return value
