@@ -12,7 +12,8 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from gpn.statistics import Verdict, combine
+from gpn.planning import trials_to_decide
+from gpn.statistics import Verdict, combine, row_alpha
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,6 +139,13 @@ class VerificationReport:
         records = [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
         frame = pd.DataFrame(records, columns=[field.name for field in fields(Row)])
         return frame.astype({"bound": float, "prediction": float})
+
+    def plan(self) -> "pd.DataFrame":
+        """For each row the trials it had, and how many could decide it if nothing is seen (missing: no number can)."""
+        alpha = row_alpha(self.config.level, len(self.rows))
+        frame = self.to_frame()[["claim", "width", "depth", "epsilon", "side", "bound", "trials", "verdict"]]
+        needed = [trials_to_decide(row.bound, alpha) for row in self.rows]
+        return frame.assign(trials_to_decide=np.array(needed, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:
         """{verdict, rows, config, versions}, ready for JSON: None where a number is missing."""

@@ -36,6 +36,17 @@ def test_rows_have_the_contracted_columns_in_order(report):
     assert set(frame["verdict"]) <= {str(verdict) for verdict in Verdict}
 
 
+def test_the_plan_has_the_trials_that_could_decide_each_row(report):
+    plan = report.plan()
+    assert len(plan) == len(report.rows)
+    alpha = 0.01 / len(report.rows)
+    for row, needed in zip(report.rows, plan["trials_to_decide"], strict=True):
+        if row.bound is None or not 0 < row.bound < 1:
+            assert np.isnan(needed)
+        else:
+            assert (1 - row.bound) ** needed <= alpha < (1 - row.bound) ** (needed - 1)
+
+
 def test_json_holds_no_nan_and_reads_back(report):
     text = json.dumps(report.to_dict(), allow_nan=False)
     assert set(json.loads(text)) == {"verdict", "rows", "config", "versions"}
