@@ -364,12 +364,12 @@ def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:
 
 def _show_verification(report: "VerificationReport", folder: Path, *, as_json: bool, save: bool) -> None:
     """Print first and write then: a full disk does not lose the answer."""
-    from gpn import tables
+    from gpn import tables, verification_tables
 
     if as_json:
         tables.emit_json(report.to_dict())
     else:
-        tables.show(tables.verification(report))
+        tables.show(verification_tables.verification(report))
     if not save:
         return
     try:

@@ -46,6 +46,10 @@ class Configuration:
     readout: str = "random"
 
 
+NO_BOUNDS = ("exact", "prediction")
+"""Kinds of row that state a probability instead of bounding it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One inequality P(event) <= bound at one width, depth and epsilon, and what the trials say of it.
@@ -55,8 +59,12 @@ class Row:
             "deep-gradient-ratio".
         side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
         estimate: exceedances/trials; lower and upper are its simultaneous one-sided exact limits.
-        bound: the proved probability bound; None where none is known, and then `bound_kind` says why.
-        prediction: a probability expected by an asymptotic law, None where there is none.
+        bound_kind: what theory says: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact probability,
+            "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
+        bound: the bound, or the exact or predicted probability; None where none is known.
+        prediction: the exact probability for one layer, the predicted one for a network; None where unknown.
+        method: "counting", or "importance sampling" for events too rare to be counted; then `trials` are weighted
+            draws, `exceedances` those that showed the event, and the limits are asymptotic.
     """
 
     claim: str
@@ -74,6 +82,19 @@ class Row:
     bound: float | None
     prediction: float | None
     verdict: Verdict
+    method: str = "counting"
+
+    @property
+    def event(self) -> tuple[str, int, int, float, str]:
+        """What rows about the same event share: claim, width, depth, epsilon, side."""
+        return self.claim, self.width, self.depth, self.epsilon, self.side
+
+    @property
+    def times_truth(self) -> float | None:
+        """How many times the bound lies above the exact (or predicted) probability; None where that is unknown."""
+        if self.bound is None or not self.prediction or self.bound_kind in NO_BOUNDS:
+            return None
+        return self.bound / self.prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +141,12 @@ class VerificationReport:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of all rows together.
+        """The verdict of all rows together, but for predictions, which are no theorems.
 
         `holds` needs one thing more than that no row contradicts it: that no event of a single layer for which there is
         no bound below 1 is the rule rather than the exception.
         """
-        verdict = combine([row.verdict for row in self.rows])
+        verdict = combine([row.verdict for row in self.rows if row.bound_kind != "prediction"])
         return Verdict.UNDECIDED if verdict is Verdict.HOLDS and self._usual_events() else verdict
 
     def _usual_events(self) -> int:
