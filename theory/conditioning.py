@@ -14,7 +14,7 @@ statistics", 1954). No coordinate on the sphere exceeds sqrt(nq), so the normal 
 Everything is numerical: quadrature over z and inversion over one frequency, with an estimate of the error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ from theory.errors import UsageError
 
 SMALLEST_WIDTH = 12
 """Below it the characteristic function decays too slowly to be inverted."""
+
+ComplexArray = npt.NDArray[np.complex128]
 
 _EPS = float(np.finfo(np.float64).eps)
 _CORE = 8.0  # panels are of the given length where all but 1e-15 of the probability is
@@ -80,7 +82,8 @@ class SphereMean:
     Args:
         log: log E exp(sum psi(h_i)).
         error: estimate of its absolute error by the inversion and by rounding; infinite where the digits are lost.
-        log_upper: the same with the modulus of the integrand in place of the integrand: never too small.
+        log_upper: the same with the modulus of the integrand in place of the integrand: never too small. It is the
+            `log` where the digits are lost, and then infinite at worst.
         law: the tilted law of one coordinate, None where no law has this mean square.
     """
 
@@ -179,22 +182,33 @@ def tilt(nodes: NormalNodes, psi: FloatArray, q: float = 1.0, start: float = 0.0
         if abs(gap) <= 1e-11 * q:
             break
         lower, upper = (lower, mu) if gap > 0 else (mu, upper)
-        mu = _next(mu, gap, variance, lower, upper)
+        mu = safeguarded_step(mu, gap, variance, lower, upper)
         if upper - lower <= 4 * _EPS * abs(mu):
             break
     return TiltedLaw(mu, float(top + np.log(total)), weights, variance)
 
 
-def _next(mu: float, gap: float, variance: float, lower: float, upper: float) -> float:
-    """A Newton step where it stays inside the bracket, else bisection, or expansion while one end is open."""
-    reach = 1 + abs(mu)
-    step = -gap / variance if variance > abs(gap) * 1e-3 / reach else np.inf
-    newton = mu + float(np.clip(step, -2 * reach, 2 * reach)) if np.isfinite(step) else np.nan
-    if lower < newton < upper:
-        return newton
+def safeguarded_step(
+    x: float, slope: float, curvature: float, lower: float, upper: float, scale: float = 1.0
+) -> float:
+    """A Newton step towards the minimum of a convex function, kept inside a bracket.
+
+    Bisection where Newton leaves the bracket, expansion while one of its ends is infinite.
+
+    Args:
+        x: the point.
+        slope, curvature: of the function there.
+        lower, upper: the bracket, with one end at x.
+        scale: a natural length; no step is longer than twice scale + |x|.
+    """
+    reach = scale + abs(x)
+    if curvature * reach > 1e-3 * abs(slope):
+        newton = x - min(max(slope / curvature, -2 * reach), 2 * reach)
+        if lower < newton < upper:
+            return newton
     if np.isfinite(lower) and np.isfinite(upper):
         return 0.5 * (lower + upper)
-    return mu - reach if gap > 0 else mu + reach
+    return x - reach if slope > 0 else x + reach
 
 
 def log_sphere_mean(
@@ -233,39 +247,76 @@ def log_sphere_mean(
     law = tilt(nodes, psi, q, start)
     if law is None:
         return SphereMean(-np.inf, 0.0, -np.inf, None)
-    value, modulus, rest = _invert(nodes.squares - q, law, width)
+    centred = nodes.squares - q
+    value, modulus, rest = _invert(centred, law, width)
     common = width * law.log_normalizer - log_chi_squared(width, q)
     rounding = 8 * _EPS * (width * (1 + abs(law.log_normalizer)) + abs(common))
-    if not value > 0.1 * (rest + _EPS * width * modulus):
-        return SphereMean(common + np.log(modulus + rest), np.inf, common + np.log(modulus + rest), law)
-    error = rounding + (rest + 4 * _EPS * modulus) / value
-    return SphereMean(common + np.log(value), error, common + np.log(modulus + rest), law)
+    if value > 0.1 * (rest + _EPS * width * modulus):
+        error = rounding + (rest + 4 * _EPS * modulus) / value
+        return SphereMean(common + np.log(value), error, common + np.log(modulus + rest) + rounding, law)
+    upper = common + np.log(_largest_density(centred, law, width)) + rounding
+    return SphereMean(upper, np.inf, upper, law)
 
 
 def _invert(centred: FloatArray, law: TiltedLaw, width: int) -> tuple[float, float, float]:
-    """The density ftilde at nq, the same with moduli, and what the frequencies left out can add."""
+    """The density ftilde at nq, the same with moduli, and what the frequencies left out can add (inf if unknown)."""
     kept = law.probabilities > _PRUNED
-    weights, centred = law.probabilities[kept].astype(np.complex128), centred[kept]
-    step = _STEP / (1 + _SKEWNESS / width) / np.sqrt(width * law.variance)
-    turn = np.exp(1j * step * centred)
-    powers = np.ones((_BLOCK + 1, turn.size), dtype=np.complex128)
-    np.multiply.accumulate(np.broadcast_to(turn, (_BLOCK, turn.size)), axis=0, out=powers[1:])
+    chf = _characteristic(centred[kept], law.probabilities[kept], _step(law.variance, width))
     value = modulus = -0.5  # the frequency 0 counts half: the integrand is symmetric
     frequencies = 0
-    for _ in range(_BLOCKS):
-        frequencies += _BLOCK
-        log_chf = np.log(powers[:-1] @ weights)
+    for block in chf:
+        log_chf = np.log(block)
         sizes = np.exp(width * log_chf.real)
         value += float(np.sum(sizes * np.cos(width * log_chf.imag)))
         modulus += float(np.sum(sizes))
         last = float(sizes[-4:].max())
+        frequencies += _BLOCK
         if last < np.exp(_DECAYED):
             break
-        weights = weights * powers[-1]
     # From there on the modulus falls at least like u^(-n/2): the density of z^2 is unbounded at 0 like z^-1.
-    rest = last * frequencies / (0.5 * width - 1)
-    scale = step / np.pi
+    rest = last * frequencies / (0.5 * width - 1) if last < 1e-6 else np.inf
+    scale = _step(law.variance, width) / np.pi
     return value * scale, modulus * scale, rest * scale
+
+
+def _step(variance: float, width: int) -> float:
+    """Between frequencies: a fraction of the inverse standard deviation of the sum of squares."""
+    return float(_STEP / (1 + _SKEWNESS / width) / np.sqrt(width * variance))
+
+
+def _characteristic(centred: FloatArray, probabilities: FloatArray, step: float) -> Iterator[ComplexArray]:
+    """Means of exp(i k step x) for k = 0, 1, 2, ..., a block at a time, by powers of one turn."""
+    weights = probabilities.astype(np.complex128)
+    powers = np.ones((_BLOCK + 1, centred.size), dtype=np.complex128)
+    turn = np.exp(1j * step * centred)
+    np.multiply.accumulate(np.broadcast_to(turn, (_BLOCK, turn.size)), axis=0, out=powers[1:])
+    for _ in range(_BLOCKS):
+        yield powers[:-1] @ weights
+        weights = weights * powers[-1]
+
+
+def _largest_density(centred: FloatArray, law: TiltedLaw, width: int) -> float:
+    r"""A bound on ftilde where a few large coordinates keep the characteristic function from decaying.
+
+    Of each coordinate the largest squares, of probability :math:`\rho = 3/n`, are split off:
+    :math:`|\chi| \le |\chi_{bulk}| + \rho`, which needs frequencies no finer than the bulk does.
+    """
+    above = np.argsort(-centred)
+    dropped = above[np.cumsum(law.probabilities[above]) <= 3 / width]
+    bulk = law.probabilities.copy()
+    bulk[dropped] = 0
+    rho = float(law.probabilities[dropped].sum())
+    kept = bulk > _PRUNED
+    mean = float(bulk @ centred) / bulk.sum()
+    variance = float(bulk @ (centred - mean) ** 2) / bulk.sum()
+    step = _step(variance, width)
+    total = -0.5
+    for block in _characteristic(centred[kept] - mean, bulk[kept], step):
+        sizes = np.exp(width * np.log(np.abs(block) + rho))
+        total += float(np.sum(sizes))
+        if sizes[-1] < 1e-6:
+            return (total + 1e-3) * step / np.pi
+    return np.inf
 
 
 def log_chi_squared(width: int, q: float) -> float:
