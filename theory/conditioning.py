@@ -37,10 +37,13 @@ _GRADES = 9  # panels on either side of a refined point, each three times as lon
 _STEP = 0.7  # of the inversion in standard deviations, at large width
 _SKEWNESS = 35.0  # width at which the step is halved: the law is skew, its long tail would be folded back
 _BLOCK = 16  # frequencies at a time
-_BLOCKS = 256
+_BLOCKS = 256  # at small width, where characteristic functions decay like a low power
+_BLOCKS_WIDE = 48  # from _WIDE on
+_WIDE = 64
 _DECAYED = -37.0  # natural logarithm at which an integrand is negligible
 _PRUNED = 1e-26  # tilted weights below it are left out of the inversion
 _ITERATIONS = 200
+_DEGENERATE = 1e-13  # relative variance below which z^2 is a constant up to rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +191,7 @@ def tilt(nodes: NormalNodes, psi: FloatArray, q: float = 1.0, start: float = 0.0
     return TiltedLaw(mu, float(top + np.log(total)), weights, variance)
 
 
-def safeguarded_step(
-    x: float, slope: float, curvature: float, lower: float, upper: float, scale: float = 1.0
-) -> float:
+def safeguarded_step(x: float, slope: float, curvature: float, lower: float, upper: float, scale: float = 1.0) -> float:
     """A Newton step towards the minimum of a convex function, kept inside a bracket.
 
     Bisection where Newton leaves the bracket, expansion while one of its ends is infinite.
@@ -247,6 +248,8 @@ def log_sphere_mean(
     law = tilt(nodes, psi, q, start)
     if law is None:
         return SphereMean(-np.inf, 0.0, -np.inf, None)
+    if not law.variance > _DEGENERATE * q * q:
+        return SphereMean(np.inf, np.inf, np.inf, law)
     centred = nodes.squares - q
     value, modulus, rest = _invert(centred, law, width)
     common = width * law.log_normalizer - log_chi_squared(width, q)
@@ -261,7 +264,7 @@ def log_sphere_mean(
 def _invert(centred: FloatArray, law: TiltedLaw, width: int) -> tuple[float, float, float]:
     """The density ftilde at nq, the same with moduli, and what the frequencies left out can add (inf if unknown)."""
     kept = law.probabilities > _PRUNED
-    chf = _characteristic(centred[kept], law.probabilities[kept], _step(law.variance, width))
+    chf = _characteristic(centred[kept], law.probabilities[kept], _step(law.variance, width), width)
     value = modulus = -0.5  # the frequency 0 counts half: the integrand is symmetric
     frequencies = 0
     for block in chf:
@@ -284,13 +287,13 @@ def _step(variance: float, width: int) -> float:
     return float(_STEP / (1 + _SKEWNESS / width) / np.sqrt(width * variance))
 
 
-def _characteristic(centred: FloatArray, probabilities: FloatArray, step: float) -> Iterator[ComplexArray]:
+def _characteristic(centred: FloatArray, probabilities: FloatArray, step: float, width: int) -> Iterator[ComplexArray]:
     """Means of exp(i k step x) for k = 0, 1, 2, ..., a block at a time, by powers of one turn."""
     weights = probabilities.astype(np.complex128)
     powers = np.ones((_BLOCK + 1, centred.size), dtype=np.complex128)
     turn = np.exp(1j * step * centred)
     np.multiply.accumulate(np.broadcast_to(turn, (_BLOCK, turn.size)), axis=0, out=powers[1:])
-    for _ in range(_BLOCKS):
+    for _ in range(_BLOCKS if width < _WIDE else _BLOCKS_WIDE):
         yield powers[:-1] @ weights
         weights = weights * powers[-1]
 
@@ -309,9 +312,11 @@ def _largest_density(centred: FloatArray, law: TiltedLaw, width: int) -> float:
     kept = bulk > _PRUNED
     mean = float(bulk @ centred) / bulk.sum()
     variance = float(bulk @ (centred - mean) ** 2) / bulk.sum()
+    if not variance > 0:
+        return np.inf
     step = _step(variance, width)
     total = -0.5
-    for block in _characteristic(centred[kept] - mean, bulk[kept], step):
+    for block in _characteristic(centred[kept] - mean, bulk[kept], step, width):
         sizes = np.exp(width * np.log(np.abs(block) + rho))
         total += float(np.sum(sizes))
         if sizes[-1] < 1e-6:

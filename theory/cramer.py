@@ -167,17 +167,18 @@ def _refine(event: Event, saddle: Saddle) -> float:
     limit, start = largest_tilt(event), saddle.law.mu
     length = min(1 / max(saddle.sigma * np.sqrt(event.width), 1e-300), 0.5 * saddle.tilt)
     length = float(min(length, 0.5 * (limit - saddle.tilt)))
-    if not length > 0:
-        return saddle.tilt
-    tilts = [saddle.tilt - length, saddle.tilt, saddle.tilt + length]
-    logs = [_log_mean(event, tilt, start) for tilt in tilts]
-    bend = logs[0] - 2 * logs[1] + logs[2]
-    if bend > 0:
-        vertex = saddle.tilt + float(np.clip(0.5 * (logs[0] - logs[2]) / bend, -2, 2)) * length
-        if 0 < vertex < limit:
-            tilts.append(vertex)
-            logs.append(_log_mean(event, vertex, start))
-    return min(zip(logs, tilts, strict=True))[1]
+    tried = {saddle.tilt: _log_mean(event, saddle.tilt, start)}
+    for shrink in (1.0, 0.125):
+        best, step = min(tried, key=lambda tilt: tried[tilt]), shrink * length
+        if not (step > 0 and 0 < best - step and best + step < limit):
+            break
+        tried |= {best + sign * step: _log_mean(event, best + sign * step, start) for sign in (-1, 1)}
+        left, middle, right = tried[best - step], tried[best], tried[best + step]
+        bend = left - 2 * middle + right
+        vertex = best + float(np.clip(0.5 * (left - right) / bend, -2, 2)) * step if bend > 0 else best
+        if 0 < vertex < limit and vertex not in tried:
+            tried[vertex] = _log_mean(event, vertex, start)
+    return min(tried, key=lambda tilt: tried[tilt])
 
 
 def _log_mean(event: Event, tilt: float, start: float) -> float:
@@ -191,9 +192,7 @@ def _quadrature_error(event: Event, tilt: float, start: float) -> float:
     """What a second rule for the integrals over a coordinate changes, taken twice."""
     profile = event.profile
     first = log_sphere_mean(profile.nodes, weights(event, tilt, profile.values), event.width, start=start)
-    second = log_sphere_mean(
-        profile.check_nodes, weights(event, tilt, profile.check_values), event.width, start=start
-    )
+    second = log_sphere_mean(profile.check_nodes, weights(event, tilt, profile.check_values), event.width, start=start)
     both = np.isfinite(first.log) and np.isfinite(second.log)
     return 2 * abs(second.log - first.log) if both else np.inf
 
@@ -218,4 +217,3 @@ def _small(event: Event) -> Bound:
 
 def _exponent(event: Event, tilt: float) -> Callable[[FloatArray], FloatArray]:
     return lambda x: weights(event, tilt, event.profile.function(x))
-
