@@ -6,16 +6,22 @@ to a prediction. Several questions may share an event, and then its trials.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from gpn import planning
+from gpn import planning, statistics
+from gpn.rare_events import Tilt
 from gpn.request import Request
 from theory.activation import Activation, CallableActivation
-from theory.concentration import CLAIMS as ONE_STEP_CLAIMS
-from theory.concentration import Bound
+from theory.concentration import CLAIMS, Bound, Side
+from theory.exact_tail import ExactTail
+from theory.layer_law import event as layer_event
+from theory.layer_law import layer_law, unusable
+from theory.one_step import one_step
+from theory.saddle import find_saddle
 
 EXACT, PREDICTION = "exact", "prediction"
 """Kinds of question that are not upper bounds."""
@@ -24,6 +30,7 @@ POWER = 0.95
 """Probability with which a run should decide a true claim."""
 
 DEEP_CLAIM = "deep-gradient-ratio"
+SIDES: tuple[Side, ...] = ("upper", "lower")
 
 
 class Event(NamedTuple):
@@ -45,31 +52,91 @@ class Question:
         kind: "levy", "cramer", "deep" for upper bounds, "exact" or "prediction".
         bound: the bound or the value; its kind is "none", with a reason, where there is none.
         prediction: the exact or the predicted probability, None where none is known.
+        error: by how much an exact probability may be off, absolutely.
     """
 
     event: Event
     kind: str
     bound: Bound
     prediction: float | None
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a number to compare with."""
-        return not self.bound.kind.startswith("none")
+    error: float = 0.0
 
     @property
     def value(self) -> float | None:
         """The bound, or the exact or predicted probability; None where there is none."""
-        return self.bound.probability if self.known else None
+        return None if self.bound.kind.startswith("none") else self.bound.probability
+
+    @property
+    def open(self) -> bool:
+        """Whether trials could say anything: not of a missing or a vacuous bound, nor of an impossible event."""
+        return self.value is not None and 0 < self.value < 1
 
     def trials_wanted(self, alpha: float) -> int | None:
-        """How many trials decide the question with probability `POWER`; None where counting never can."""
-        if self.value is None:
+        """How many counted trials decide the question with probability `POWER`; None where no number does.
+
+        An event without a known probability is taken to happen an eighth as often as its bound allows.
+
+        Args:
+            alpha: error probability of the row.
+        """
+        if not self.open:
             return None
+        assert self.value is not None
         if self.kind == EXACT:
             return _trials_for_factor(self.value, alpha)
         truth = self.value / 8 if self.prediction is None else self.prediction
         return planning.trials_with_power(self.value, alpha, truth, POWER)
+
+
+def one_step_questions(request: Request, activation: Activation | CallableActivation) -> Iterator[Question]:
+    """Lévy's and Cramér's bound and the exact probability of every one-step event.
+
+    Args:
+        request: widths and tolerances.
+        activation: phi, as it is tested.
+    """
+    laws = {width: layer_law(activation, width) for width in request.widths}
+    for claim, width, epsilon, side in product(CLAIMS, request.widths, request.epsilons, SIDES):
+        tail = one_step(claim, laws[width], epsilon, side)
+        event = Event(claim, width, 1, epsilon, side)
+        exact = tail.exact.probability if tail.exact.available else None
+        yield Question(event, "levy", tail.levy, exact)
+        yield Question(event, "cramer", tail.cramer, exact)
+        yield Question(event, EXACT, *_exact(tail.exact))
+
+
+def deep_questions(request: Request, activation: Activation | CallableActivation) -> Iterator[Question]:
+    """The deep bound and the prediction of the fluctuation law for every event of a whole network.
+
+    Args:
+        request: widths, depths and tolerances.
+        activation: phi, as it is tested.
+    """
+    for width in request.widths:
+        for depth in request.depths:
+            for epsilon in request.deep_epsilons:
+                event = Event(DEEP_CLAIM, width, depth, epsilon, "either")
+                yield Question(event, "deep", Bound("none", 0.0, "no bound yet"), None)
+
+
+def _exact(tail: ExactTail) -> tuple[Bound, float | None, float]:
+    if not tail.available:
+        return Bound("none", 0.0, tail.reason), None, 0.0
+    probability = min(tail.probability, 1.0)
+    return Bound(EXACT, min(tail.log, 0.0)), probability, probability * tail.error
+
+
+def rare_tilt(activation: Activation | CallableActivation, event: Event) -> Tilt | None:
+    """The tilt under which a one-step event is not rare, None where there is no such law.
+
+    Args:
+        activation: phi.
+        event: of one layer.
+    """
+    side: Side = "upper" if event.side == "upper" else "lower"
+    happening = layer_event(event.claim, layer_law(activation, event.width), event.epsilon, side)
+    saddle = None if unusable(happening) else find_saddle(happening)
+    return None if saddle is None else Tilt(saddle.tilt, saddle.law.mu)
 
 
 def _trials_for_factor(probability: float, alpha: float) -> int | None:
@@ -79,7 +146,6 @@ def _trials_for_factor(probability: float, alpha: float) -> int | None:
     wanted power once sqrt(Np) (1 - 1/sqrt 2) is half the sum of the two normal quantiles; the upper limit is closer.
     """
     rarer = min(probability, 1 - probability)
-    if rarer <= 0:
-        return None
     quantiles = special.ndtri(1 - alpha / 2) + special.ndtri(POWER)
-    return int(np.ceil((quantiles / (2 - np.sqrt(2))) ** 2 / rarer))
+    trials = (quantiles / (2 - np.sqrt(2))) ** 2 / max(rarer, 1e-300)
+    return int(np.ceil(trials)) if trials < statistics.MAX_TRIALS else None

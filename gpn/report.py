@@ -38,7 +38,7 @@ class Configuration:
     epsilons: tuple[float, ...]
     deep_epsilons: tuple[float, ...]
     trials: int
-    one_step_trials: int
+    one_step_trials: tuple[int, ...]
     seed: int
     level: float
     weights: str

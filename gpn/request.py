@@ -27,14 +27,14 @@ class Request:
 
     Args:
         epsilons: tolerances of one layer; deep_epsilons: of the whole network.
-        one_step_trials, deep_trials: single layers and networks for each row.
+        trials: single layers for each row, None to plan them; deep_trials: networks for each row.
     """
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     epsilons: tuple[float, ...]
     deep_epsilons: tuple[float, ...]
-    one_step_trials: int
+    trials: int | None
     deep_trials: int
     level: float
     weights: str
@@ -69,16 +69,11 @@ class Request:
             depths=depths,
             epsilons=_tolerances(DEFAULT_EPSILONS if epsilons is None else epsilons),
             deep_epsilons=_tolerances(DEFAULT_DEEP_EPSILONS if epsilons is None else epsilons),
-            one_step_trials=trials or DEFAULT_ONE_STEP_TRIALS,
+            trials=None if trials is None else int(trials),
             deep_trials=trials or DEFAULT_DEEP_TRIALS,
             level=level,
             weights=weights,
         )
-
-
-def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
-    features = 0 if loaded is None else loaded.vectors.shape[1]
-    return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
 
 
 def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, ...]:

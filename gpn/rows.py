@@ -3,7 +3,8 @@
 import numpy as np
 
 from gpn import statistics
-from gpn.equivalence import equivalence
+
+# equivalence
 from gpn.evidence import Counted, Evidence
 from gpn.questions import EXACT, PREDICTION, Question
 from gpn.report import Row
@@ -35,7 +36,7 @@ def answer(question: Question, evidence: Evidence, activation: str, alpha: float
         estimate=evidence.estimate,
         lower=lower,
         upper=upper,
-        bound_kind=question.kind if question.known else f"none ({question.kind}: {question.bound.reason})",
+        bound_kind=question.kind if question.value is not None else f"none ({question.kind}: {question.bound.reason})",
         bound=question.value,
         prediction=question.prediction,
         verdict=_verdict(question, evidence, lower, upper, alpha),
@@ -49,7 +50,7 @@ def _verdict(question: Question, evidence: Evidence, lower: float, upper: float,
     if question.bound.log == -np.inf and not evidence.exceedances:
         return Verdict.VACUOUS  # proved impossible: nothing that counting could add
     if question.kind == EXACT:
-        return statistics.equals(lower, upper, question.value)
+        return statistics.equals(lower, upper, question.value, question.error)
     if question.kind == PREDICTION:
         assert isinstance(evidence, Counted)
         return equivalence(evidence.exceedances, evidence.trials, question.value, alpha=alpha).verdict

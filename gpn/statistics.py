@@ -253,7 +253,7 @@ FACTOR = 2.0
 """Limits within this factor of an exact probability (or of its complement) confirm it."""
 
 
-def equals(lower: float, upper: float, probability: float) -> Verdict:
+def equals(lower: float, upper: float, probability: float, error: float = 0.0) -> Verdict:
     """The verdict of two limits of a probability on the claim that it is exactly `probability`.
 
     `violated` if the claimed value lies outside the limits, else `holds` if they pin the probability down to within
@@ -263,16 +263,17 @@ def equals(lower: float, upper: float, probability: float) -> Verdict:
     Args:
         lower, upper: the limits.
         probability: p, known exactly.
+        error: by how much the number given for p may be off.
 
     Raises:
         UsageError: a probability outside [0, 1].
 
-    >>> [str(equals(0.01, 0.03, p)) for p in (0.009, 0.015, 0.02, 0.029)]
+    >>> [str(equals(0.01, 0.03, p)) for p in (0.009, 0.016, 0.019, 0.029)]
     ['violated', 'holds', 'holds', 'undecided']
     """
     if not 0 <= probability <= 1:
         raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
-    if not lower <= probability <= upper:
+    if not lower - error <= probability <= upper + error:
         return Verdict.VIOLATED
     if probability > 0.5:
         lower, upper, probability = 1 - upper, 1 - lower, 1 - probability
