@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
-from scipy import special
-
-from gpn import planning, statistics
+from gpn import planning
+from gpn.planning import EXACT
 from gpn.rare_events import Tilt
 from gpn.request import Request
 from theory.activation import Activation, CallableActivation
@@ -22,12 +20,6 @@ from theory.layer_law import event as layer_event
 from theory.layer_law import layer_law, unusable
 from theory.one_step import one_step
 from theory.saddle import find_saddle
-
-EXACT, PREDICTION = "exact", "prediction"
-"""Kinds of question that are not upper bounds."""
-
-POWER = 0.95
-"""Probability with which a run should decide a true claim."""
 
 DEEP_CLAIM = "deep-gradient-ratio"
 SIDES: tuple[Side, ...] = ("upper", "lower")
@@ -72,20 +64,8 @@ class Question:
         return self.value is not None and 0 < self.value < 1
 
     def trials_wanted(self, alpha: float) -> int | None:
-        """How many counted trials decide the question with probability `POWER`; None where no number does.
-
-        An event without a known probability is taken to happen an eighth as often as its bound allows.
-
-        Args:
-            alpha: error probability of the row.
-        """
-        if not self.open:
-            return None
-        assert self.value is not None
-        if self.kind == EXACT:
-            return _trials_for_factor(self.value, alpha)
-        truth = self.value / 8 if self.prediction is None else self.prediction
-        return planning.trials_with_power(self.value, alpha, truth, POWER)
+        """How many counted trials decide the question, see `planning.trials_wanted`."""
+        return planning.trials_wanted(self.kind, self.value, self.prediction, alpha)
 
 
 def one_step_questions(request: Request, activation: Activation | CallableActivation) -> Iterator[Question]:
@@ -137,15 +117,3 @@ def rare_tilt(activation: Activation | CallableActivation, event: Event) -> Tilt
     happening = layer_event(event.claim, layer_law(activation, event.width), event.epsilon, side)
     saddle = None if unusable(happening) else find_saddle(happening)
     return None if saddle is None else Tilt(saddle.tilt, saddle.law.mu)
-
-
-def _trials_for_factor(probability: float, alpha: float) -> int | None:
-    """Trials after which limits of error alpha/2 each lie within a factor 2 of the probability, in normal approximation.
-
-    The root of a count k has standard deviation 1/2 whatever its mean Np. So the lower limit reaches Np/2 with the
-    wanted power once sqrt(Np) (1 - 1/sqrt 2) is half the sum of the two normal quantiles; the upper limit is closer.
-    """
-    rarer = min(probability, 1 - probability)
-    quantiles = special.ndtri(1 - alpha / 2) + special.ndtri(POWER)
-    trials = (quantiles / (2 - np.sqrt(2))) ** 2 / max(rarer, 1e-300)
-    return int(np.ceil(trials)) if trials < statistics.MAX_TRIALS else None

@@ -6,7 +6,8 @@ from gpn import statistics
 
 # equivalence
 from gpn.evidence import Counted, Evidence
-from gpn.questions import EXACT, PREDICTION, Question
+from gpn.planning import EXACT, PREDICTION
+from gpn.questions import Question
 from gpn.report import Row
 from gpn.statistics import Verdict
 

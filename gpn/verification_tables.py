@@ -132,16 +132,35 @@ def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
     lines = [Text(claim_title(claim, depth), style="bold")]
     if event:
         lines.append(Text(f"P({event})"))
-    reasons = dict.fromkeys(row.bound_kind for row in rows if row.bound is None)
-    return [*lines, *(Text(plain(reason, 500), style="dim") for reason in reasons)]
+    remarks = [*sharpness(rows), *dict.fromkeys(row.bound_kind for row in rows if row.bound is None)]
+    return [*lines, *(Text(plain(remark, 500), style="dim") for remark in remarks)]
+
+
+def sharpness(rows: "Sequence[Row]") -> list[str]:
+    """For each kind of bound, from which width on it says something, and how far above the truth it lies."""
+    sentences = []
+    for kind in dict.fromkeys(row.bound_kind for row in rows if row.times_truth is not None):
+        ratios = [row.times_truth for row in rows if row.bound_kind == kind and row.bound and row.bound < 1]
+        widths = [row.width for row in rows if row.bound_kind == kind and row.bound and row.bound < 1]
+        if widths:
+            truth = "predicted" if kind == "deep" else "exact"
+            low, high = (_times(ratio) for ratio in (min(filter(None, ratios)), max(filter(None, ratios))))
+            sentences.append(
+                f"{kind_name(kind)}: below 1 from width {min(widths)} on, {low} to {high} times the {truth} probability"
+            )
+        else:
+            sentences.append(f"{kind_name(kind)}: says nothing at these widths")
+    return sentences
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 100 else short_number(ratio, 2)
 
 
 def _legend(rows: "Iterable[Row]") -> str:
     present = {str(row.verdict.value) for row in rows}
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
     parts = ["; ".join(meanings)]
-    if any(row.times_truth is not None for row in rows):
-        parts.append("(k x): a bound is k times the exact or predicted probability")
     if any(row.method != "counting" for row in rows):
         parts.append("*: too rare to be counted, estimated by importance sampling")
     return ". ".join(parts) + "."
@@ -197,9 +216,7 @@ def _value(event: "list[Row]", kind: str) -> str:
     row = next((row for row in event if row.bound_kind == kind), None)
     if row is None or row.bound is None:
         return "none"
-    if row.times_truth is None or row.bound >= 1:
-        return short_number(row.bound)
-    return f"{short_number(row.bound)} ({short_number(row.times_truth, 2)} x)"
+    return short_number(row.bound)
 
 
 def _limits(event: "list[Row]") -> str:
