@@ -4,9 +4,9 @@ For an event {sum_i G_i >= 0} of `theory.layer_law` and every lambda >= 0
 
     P(sum_i G_i >= 0) <= E[exp(lambda sum_i G_i) | |x|^2 = n],
 
-and the right side is computed essentially exactly (`theory.conditioning`; below width 16 `theory.radial`). It is sharp in
-the exponent, exceeding the probability by about lambda sigma sqrt(2 pi n), and asks nothing of phi': kinks and
-jumps are allowed. Derived for this project (H. Cramér 1938 for the exponential tilt; conditioning on the
+and the right side is computed essentially exactly (`theory.conditioning`; below width 16 `theory.radial`). It is
+sharp in the exponent, exceeding the probability by about lambda sigma sqrt(2 pi n), and asks nothing of phi': kinks
+and jumps are allowed. Derived for this project (H. Cramér 1938 for the exponential tilt; conditioning on the
 sphere makes it hold at finite width).
 
 Rigour: lambda and mu are free, so finding them costs none. What is not proved is the quadrature over a coordinate, the
@@ -22,7 +22,7 @@ from scipy.optimize import minimize_scalar
 from theory.activation import FloatArray, NumericActivation
 from theory.concentration import Bound, Side
 from theory.conditioning import NormalNodes, log_sphere_mean
-from theory.layer_law import Event, LayerLaw, certainty, event, layer_law, unusable
+from theory.layer_law import Event, certainty, event, layer_law, unusable
 from theory.radial import log_radial_mean
 from theory.saddle import Saddle, find_saddle, largest_tilt, weights
 

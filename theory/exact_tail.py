@@ -17,6 +17,7 @@ point, by what lies at the rim of the grid, by a second rule over a coordinate, 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 from scipy.special import logsumexp
 
@@ -24,7 +25,7 @@ from theory.activation import FloatArray, NumericActivation
 from theory.concentration import Side
 from theory.conditioning import ComplexArray, log_chi_squared, log_sphere_mean
 from theory.exact_small import small_probability
-from theory.layer_law import Event, LayerLaw, certainty, event, layer_law, unusable
+from theory.layer_law import Event, certainty, event, layer_law, unusable
 from theory.saddle import Saddle, at_tilt, find_saddle, largest_tilt, weights
 
 SMALLEST_WIDTH = 12
@@ -39,8 +40,8 @@ _STEP = 0.35  # of the grid in standard deviations at large width
 _REACH = 8.0  # of the grid, likewise
 _GROW = 1.6  # of the reach while the rim still matters
 _GROWN = 4
-_POINTS = 400  # most points of the grid in one direction
-_RIM = 1e-13
+_POINTS = 160  # most points of the grid on one side of 0
+_RIM = 1e-12
 _PRUNED = 1e-22
 
 
@@ -191,20 +192,20 @@ def _by_sign(event: Event) -> ExactTail | None:
     return ExactTail(min(total, 0.0), 1e-12 + 4 * _EPS * n, "the law of the signs")
 
 
-def _log_beta_tail(k: FloatArray, n: int, share: float, above: bool) -> FloatArray:
+def _log_beta_tail(k: npt.NDArray[np.integer], n: int, share: float, above: bool) -> FloatArray:
     """log P(B >= share), or <=, for B ~ Beta(k/2, (n-k)/2), a point mass at 0 or 1 for k = 0 and n."""
-    inner = k[1:-1]
+    inner, slack = k[1:-1], 1e-12
+    share = float(np.round(share)) if abs(share - np.round(share)) < slack else share  # 1 - 1e-16 is 1
     tail = stats.beta.logsf if above else stats.beta.logcdf
     with np.errstate(divide="ignore"):
         inside = tail(np.clip(share, 0, 1), inner / 2, (n - inner) / 2)
-    slack = 1e-12
-    ends = [0.0 if (end >= share - slack if above else end <= share + slack) else -np.inf for end in (0.0, 1.0)]
+    ends = [0.0 if (end >= share if above else end <= share) else -np.inf for end in (0.0, 1.0)]
     return np.concatenate([ends[:1], inside, ends[1:]])
 
 
 def _at_edge(event: Event) -> ExactTail | None:
     """A target at the end of the range of g: every coordinate must lie where g takes its largest value."""
-    if event.highest > event.tolerance:
+    if event.highest > 4 * _EPS * max(1.0, abs(event.target)):
         return None
     nodes, gains = event.profile.nodes, event.gain(event.profile.values)
     masses = [float(np.exp(nodes.log_weights[gains >= -gap]).sum()) for gap in (1e-4, 1e-12)]

@@ -1,4 +1,4 @@
-"""All that is known of a one-step tail, in one record: Lévy's and Cramér's bounds, the exact probability, an estimate."""
+"""All that is known of a one-step tail, in one record: two bounds, the exact probability, an estimate."""
 
 from dataclasses import dataclass
 
