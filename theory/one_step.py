@@ -1,14 +1,15 @@
-"""All that is known of a one-step tail, in one record: Lévy's and Cramér's bounds, the exact probability, an estimate."""
+"""All that is known of a one-step tail, in one record: two bounds, the exact probability, an estimate."""
 
 from dataclasses import dataclass
 
 from theory.activation import NumericActivation
 from theory.concentration import CLAIMS, Bound, Side, levy
 from theory.cramer import cramer
-from theory.exact_tail import ExactTail, exact_tail
+from theory.exact_tail import exact_tail
 from theory.layer_law import LayerLaw, certainty, event, layer_law, unusable
 from theory.saddle import find_saddle
 from theory.saddlepoint import Prediction, saddlepoint
+from theory.special_tails import ExactTail
 
 __all__ = ["CLAIMS", "LayerLaw", "OneStepTail", "layer_law", "one_step", "one_step_tails"]
 

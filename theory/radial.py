@@ -27,8 +27,8 @@ def log_radial_mean(
 ) -> float:
     r"""log of the mean of exp(sum psi(x_i)) over a sphere, by the recursion of the module.
 
-    Between the radii of a grid, log A is interpolated linearly in r^2, which is exact for a multiple of r^2; compare two
-    grids for the error, of second order in 1/points where psi has no jumps.
+    Between the radii of a grid, log A is interpolated linearly in r^2, which is exact for a multiple of r^2; compare
+    two grids for the error, of second order in 1/points where psi has no jumps.
 
     Args:
         psi: on arrays.

@@ -1,9 +1,9 @@
 r"""The real saddle point of an event's generating function on the sphere.
 
 For an `Event` put :math:`\Lambda(\lambda, \mu) = \log E\, e^{\lambda G + \mu (x^2 - 1)}`, x standard normal on
-|x| <= sqrt(n) and G = g(x), or g(x) w^2, whose w integrates out to (1 - 2 lambda g)^(-1/2). It is convex. At its minimum,
-the saddle, the tilted means of G and of x^2 - 1 vanish: the tilted coordinates are typical of the event, and of the
-sphere (H. E. Daniels, "Saddlepoint approximations in statistics", 1954).
+|x| <= sqrt(n) and G = g(x), or g(x) w^2, whose w integrates out to (1 - 2 lambda g)^(-1/2). It is convex. At its
+minimum, the saddle, the tilted means of G and of x^2 - 1 vanish: the tilted coordinates are typical of the event, and
+of the sphere (H. E. Daniels, "Saddlepoint approximations in statistics", 1954).
 """
 
 from dataclasses import dataclass

@@ -48,6 +48,8 @@ def saddlepoint(event: Event, saddle: Saddle | None = None) -> Prediction:
     reason = unusable(event) or ("the width is too small for the inversion" if event.width < SMALLEST_WIDTH else "")
     if not reason and len(event.profile.levels) == 2 and not event.weighted:
         reason = "the sum takes whole multiples of a number, where the estimate for densities is wrong"
+    if not reason and not event.highest > event.tolerance:
+        reason = "the target is at the edge of what can be reached"
     if reason:
         return Prediction(np.nan, reason)
     saddle = find_saddle(event) if saddle is None else saddle
