@@ -4,7 +4,7 @@ import numpy as np
 
 from gpn import statistics
 
-# equivalence
+
 from gpn.evidence import Counted, Evidence
 from gpn.planning import EXACT, PREDICTION
 from gpn.questions import Question
@@ -52,7 +52,4 @@ def _verdict(question: Question, evidence: Evidence, lower: float, upper: float,
         return Verdict.VACUOUS  # proved impossible: nothing that counting could add
     if question.kind == EXACT:
         return statistics.equals(lower, upper, question.value, question.error)
-    if question.kind == PREDICTION:
-        assert isinstance(evidence, Counted)
-        return equivalence(evidence.exceedances, evidence.trials, question.value, alpha=alpha).verdict
     return statistics.bounded(lower, upper, question.value)
