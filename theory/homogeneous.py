@@ -32,7 +32,8 @@ from theory.homogeneous_moments import (
 Readout = Literal["random", "any"]
 
 _SHARES = np.geomspace(0.12, 1.3, 11)  # exponents that are tried, in units of n epsilon/(4 v L)
-_ALIGNED_SHARES = np.geomspace(0.004, 0.4, 8)  # and, for s > 0, in units of n exp(-epsilon)/D
+_LEVELS = (1.0, 0.7, 0.5, 0.35, 0.2)  # of the first exit, in units of epsilon
+_ALIGNED_SHARES = np.geomspace(0.002, 0.2, 8)  # and, for s > 0, in units of n/(D max(1, epsilon))
 _LEAST_WIDTH = 8
 _MOST_WIDTH = 10**7
 
@@ -97,7 +98,8 @@ def deep_bound(
         depth: L.
         epsilon: > 0, the tolerance of the logarithm of the squared norms' ratio.
         readout: "random", e_L = dE/dx_L a uniformly random direction independent of the weights; "any", e_L whatever
-            function of the forward pass (ReLU only; says little, since an aligned readout makes G_1 grow like L).
+            function of the forward pass for which the last gradient is not 0 (ReLU only; says little, since an aligned
+            readout makes G_1 grow like L).
 
     Raises:
         UsageError: a width below 8, a depth below 1, a tolerance that is not positive, an unknown readout.
@@ -138,7 +140,7 @@ def relu_deep_bound(width: int, depth: int, epsilon: float, readout: Readout = "
     """`deep_bound` for ReLU: a closed form in Gamma functions.
 
     >>> round(relu_deep_bound(1000, 10, 1.0).log, 2)
-    -10.93
+    -12.81
     """
     return slopes_deep_bound(RELU, width, depth, epsilon, readout)
 
@@ -146,7 +148,7 @@ def relu_deep_bound(width: int, depth: int, epsilon: float, readout: Readout = "
 def leaky_relu_deep_bound(slope: Exact, width: int, depth: int, epsilon: float) -> Bound:
     """`deep_bound` for leaky ReLU, max(x, slope x), under a random readout.
 
-    >>> leaky_relu_deep_bound(0.01, 1000, 10, 1.0).log < -10
+    >>> leaky_relu_deep_bound(0.01, 1000, 10, 1.0).log < -9
     True
     """
     return slopes_deep_bound(Slopes(sympy.Integer(1), exact(slope)), width, depth, epsilon)
@@ -176,7 +178,7 @@ def required_width(slopes: Slopes, depth: int, epsilon: float, probability: floa
         raise UsageError(f"the probability must lie strictly between 0 and 1, not {probability}; try 0.05")
 
     def enough(width: int) -> bool:
-        return slopes_deep_bound(slopes, width, depth, epsilon).log <= np.log(probability)
+        return slopes_deep_bound(slopes, width, depth, epsilon).probability <= probability
 
     if enough(_LEAST_WIDTH):
         return _LEAST_WIDTH
@@ -236,7 +238,7 @@ class _Certificate:
         size = self.width * self.epsilon / self.gap
         guess = size * self.epsilon / (2.0 * self.gap * self.depth)
         if self.low > 0.0:
-            guess = min(guess, 0.35 * np.sqrt(size * np.exp(-self.epsilon)))
+            guess = min(guess, 0.2 * np.sqrt(size))
         return min(float(np.sqrt(2.0 * (guess + 7.0 + np.log(self.depth)))), 14.0)
 
     def total(self, readout: Readout) -> float:
@@ -252,20 +254,28 @@ class _Certificate:
             below, above, shares, rest = np.ones(1), np.ones(1), np.ones(1), 0.0
         else:
             below, above, shares, rest = self._alignments()
-        tails = np.minimum(_best(self._upper(upper, below, above, threshold)), 0.0)
-        drops = np.minimum(_best(self._lower(lower, above, threshold)), 0.0)
-        exits = np.minimum(np.exp(tails) + np.exp(drops), 1.0)
+        exits = np.ones(len(above))
+        for down, up in self._levels():
+            tails = _best(self._upper(upper, below, above, threshold, down, up))
+            drops = _best(self._lower(lower, above, threshold, down, up))
+            exits = np.minimum(exits, np.exp(tails) + np.exp(drops))
         return float((self.depth - 1) * (counts.outside + bad) + rest + shares @ exits)
+
+    def _levels(self) -> list[tuple[float, float]]:
+        """Levels (a, b), at most epsilon, such that log G must pass -a or b before it leaves the tolerance."""
+        if self.low == 0.0:  # nothing depends on the other level
+            return [(self.epsilon, self.epsilon)]
+        return [(a * self.epsilon, b * self.epsilon) for a in _LEVELS for b in _LEVELS]
 
     def _exponents(self, sign: int, counts: SignCounts) -> FloatArray:
         """Exponents lambda worth trying; those below the least that the proof allows are raised to it.
 
-        The best is near n epsilon/(4 v L), unless the alignment allows no more than a part of n exp(-epsilon)/D.
+        The best is near n epsilon/(4 v L), unless the alignment allows no more than a part of n/D.
         """
         best = self.width * self.epsilon / (self.gap**2 * self.depth)
         guess = best * _SHARES
         if self.low > 0.0:
-            smaller = self.width * np.exp(-self.epsilon) / self.gap * _ALIGNED_SHARES
+            smaller = self.width / (self.gap * max(1.0, self.epsilon)) * _ALIGNED_SHARES
             guess = np.append(smaller[smaller < guess[0]], guess)
         if self.low == 0.0:  # E B^-lambda and E y^-lambda are finite
             guess = np.minimum(guess, 0.49 * (counts.counts[0] - 1.0))
@@ -286,14 +296,16 @@ class _Certificate:
         rest = float(betaincc(0.5, 0.5 * (self.width - 1), edges[-1]))
         return edges[:-1], edges[1:], np.diff(cumulated), rest
 
-    def _upper(self, moments: LayerMoments, below: FloatArray, above: FloatArray, threshold: float) -> FloatArray:
-        """Logarithm of the bound on G first leaving upwards, (exponents, intervals)."""
+    def _upper(
+        self, moments: LayerMoments, below: FloatArray, above: FloatArray, threshold: float, down: float, up: float
+    ) -> FloatArray:
+        """Logarithm of the bound on log G passing `up` before -`down`, (exponents, intervals)."""
         size, r = moments.exponents[:, None], above[None, :]
         start, steps = 1.0 - below[None, :], self.depth - 1
         with np.errstate(all="ignore"):  # an overflow is inf or nan, and makes the term 1
             growth, allowed = moments.base[:, None], np.ones((len(size), len(above)), dtype=bool)
             if self.low > 0.0:
-                floor, room = np.exp(-self.epsilon) - r, self.low + self.gap * threshold
+                floor, room = np.exp(-down) - r, self.low + self.gap * threshold
                 cost = 2.0 * (size - 1.0) * r / floor * self.gap / room
                 share = self.low * (1.0 - threshold) / room  # the largest w- on the good event
                 allowed = (floor > 0.0) & (share * (1.0 + cost) <= 1.0)
@@ -301,26 +313,26 @@ class _Certificate:
             rate = np.maximum(growth, 0.0) / size
             sums = np.where(rate > 0.0, np.expm1(steps * rate) / np.expm1(rate), float(steps))
             reach = np.exp(steps * rate) * start + r * np.exp(moments.excess[:, None] / size) * sums
-            log = size * (np.log(reach) - np.log(np.exp(self.epsilon) - r))
+            log = size * (np.log(reach) - np.log(np.exp(up) - r))
         return np.where(allowed, log, np.nan)
 
-    def _lower(self, moments: LayerMoments, above: FloatArray, threshold: float) -> FloatArray:
-        """Logarithm of the bound on G first leaving downwards, (exponents, intervals)."""
-        size, r = moments.exponents[:, None], above[None, :] * np.exp(self.epsilon)
+    def _lower(self, moments: LayerMoments, above: FloatArray, threshold: float, down: float, up: float) -> FloatArray:
+        """Logarithm of the bound on log G passing -`down` before `up`, (exponents, intervals)."""
+        size, r = moments.exponents[:, None], above[None, :] * np.exp(up)
         with np.errstate(all="ignore"):
             growth, allowed = moments.base[:, None] + 0.0 * r, np.ones((len(size), len(above)), dtype=bool)
             if self.low > 0.0:
                 cost = 2.0 * (size + 1.0) * r / (1.0 - r) * self.gap / (self.low + self.gap * threshold)
                 allowed = (r < 1.0) & (cost <= 1.0)
                 growth = np.logaddexp(growth, np.log(cost) + moments.cross[:, None])
-            log = -size * self.epsilon + (self.depth - 1) * np.maximum(growth, 0.0)
+            log = -size * down + (self.depth - 1) * np.maximum(growth, 0.0)
         return np.where(allowed, log, np.nan)
 
 
 def _best(logs: FloatArray) -> FloatArray:
     """The least over the exponents; what is not a number counts as 0, the logarithm of 1."""
     best: FloatArray = np.where(np.isnan(logs), 0.0, logs).min(axis=0)
-    return best
+    return np.minimum(best, 0.0)
 
 
 def _check(width: int, depth: int, epsilon: float, readout: str) -> None:

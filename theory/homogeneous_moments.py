@@ -172,7 +172,7 @@ def layer_moments(counts: SignCounts, low: float, high: float, exponents: FloatA
     plus, minus = k / 2, (n - k) / 2
     log_low = np.log(low) if low > 0 else -np.inf
 
-    def forward(i: npt.ArrayLike, j: npt.ArrayLike, power: FloatArray) -> FloatArray:
+    def forward(i: float | FloatArray, j: float | FloatArray, power: FloatArray) -> FloatArray:
         """log E[B^i (1-B)^j Q^power | k]."""
         shift = betaln(plus + i, minus + j) - betaln(plus, minus)
         return np.asarray(shift + log_beta_power(plus + i, minus + j, low, high, power), dtype=np.float64)
