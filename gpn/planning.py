@@ -172,8 +172,8 @@ def trials_wanted(kind: str, value: float | None, prediction: float | None, alph
     """
     if value is None or not 0 < value < 1:
         return None
-    if kind == EXACT:
-        return trials_for_factor(value, alpha)
+    if kind in (EXACT, PREDICTION):
+        return trials_for_factor(value, alpha if kind == EXACT else 2 * alpha)
     return trials_with_power(value, alpha, value / 8 if prediction is None else prediction, POWER)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from gpn import planning
-from gpn.planning import EXACT
+from gpn import network_law, planning
+from gpn.planning import EXACT, PREDICTION
 from gpn.rare_events import Tilt
 from gpn.request import Request
 from theory.activation import Activation, CallableActivation
@@ -96,7 +96,10 @@ def deep_questions(request: Request, activation: Activation | CallableActivation
         for depth in request.depths:
             for epsilon in request.deep_epsilons:
                 event = Event(DEEP_CLAIM, width, depth, epsilon, "either")
-                yield Question(event, "deep", Bound("none", 0.0, "no bound yet"), None)
+                law = network_law.predicted(activation, width, depth, epsilon)
+                predicted = None if law.kind == "none" else law.probability
+                yield Question(event, "deep", network_law.deep_bound(activation, width, depth, epsilon), predicted)
+                yield Question(event, PREDICTION, law, predicted)
 
 
 def _exact(tail: ExactTail) -> tuple[Bound, float | None, float]:

@@ -5,7 +5,7 @@ import numpy as np
 from gpn import statistics
 
 
-from gpn.evidence import Counted, Evidence
+from gpn.evidence import Evidence
 from gpn.planning import EXACT, PREDICTION
 from gpn.questions import Question
 from gpn.report import Row
@@ -52,4 +52,6 @@ def _verdict(question: Question, evidence: Evidence, lower: float, upper: float,
         return Verdict.VACUOUS  # proved impossible: nothing that counting could add
     if question.kind == EXACT:
         return statistics.equals(lower, upper, question.value, question.error)
+    if question.kind == PREDICTION:
+        return statistics.equivalent(lower, upper, question.value)
     return statistics.bounded(lower, upper, question.value)

@@ -250,7 +250,7 @@ def bounded(lower: float, upper: float, bound: float | None) -> Verdict:
 
 
 FACTOR = 2.0
-"""Limits within this factor of an exact probability (or of its complement) confirm it."""
+"""Limits within this factor of a probability (or of its complement, if that is smaller) confirm it."""
 
 
 def equals(lower: float, upper: float, probability: float, error: float = 0.0) -> Verdict:
@@ -275,6 +275,37 @@ def equals(lower: float, upper: float, probability: float, error: float = 0.0) -
         raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
     if not lower - error <= probability <= upper + error:
         return Verdict.VIOLATED
+    return _within_factor(lower, upper, probability)
+
+
+def equivalent(lower: float, upper: float, prediction: float) -> Verdict:
+    """The verdict of two limits of a probability on the claim that it is close to a predicted one.
+
+    Close means within the factor `FACTOR`, of the smaller of p and 1 - p: `holds` if both limits are, `violated` if
+    they lie beyond it on one side, else `undecided`. With limits of error probability alpha each these are the two
+    one-sided tests of Schuirmann (1987) and their converse. A prediction carries an error of its own, so that a test of
+    exact equality would reject it, however good it is, once the trials are many.
+
+    Args:
+        lower, upper: the limits.
+        prediction: p.
+
+    Raises:
+        UsageError: a prediction outside [0, 1].
+
+    >>> [str(equivalent(0.01, 0.03, p)) for p in (0.004, 0.016, 0.03, 0.07)]
+    ['violated', 'holds', 'undecided', 'violated']
+    """
+    if not 0 <= prediction <= 1:
+        raise UsageError(f"the prediction is {prediction}; it must lie between 0 and 1")
+    far = upper < prediction / FACTOR or lower > FACTOR * prediction
+    if prediction > 0.5:
+        far = 1 - lower < (1 - prediction) / FACTOR or 1 - upper > FACTOR * (1 - prediction)
+    return Verdict.VIOLATED if far else _within_factor(lower, upper, prediction)
+
+
+def _within_factor(lower: float, upper: float, probability: float) -> Verdict:
+    """`holds` if both limits are within the factor of the smaller of p and 1 - p, else `undecided`."""
     if probability > 0.5:
         lower, upper, probability = 1 - upper, 1 - lower, 1 - probability
     narrow = probability / FACTOR <= lower and upper <= FACTOR * probability
