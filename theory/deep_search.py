@@ -52,7 +52,7 @@ _FORWARD = 6
 _GAMMAS = 9
 _UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
 _LOWER_B = (0.0, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97, 0.985, 0.995)
-_HORIZONS = (1.15, 1.5, 2.0)
+_HORIZONS = (1.3, 1.8, 2.4, 3.2)
 _SHARES = {"tube": 0.15, "limit": 0.04, "bracket": 0.12, "floor": 0.1, "top": 0.06}
 
 
@@ -327,9 +327,13 @@ def _lower(draft: Draft) -> Draft | str:
         if not side.floor > 0.02:
             failure = "no floor y0 under the ratio of two layers is kept with the probability that is wanted"
             continue
-        start = -exponents[0] * np.log1p(side.b * top_alignment(draft.with_(lower=side).certificate))
-        chains, costs = zip(*(_exponentials(draft, side, exponent) for exponent in exponents), strict=True)
-        cost = start + (draft.certificate.depth - 1) * costs[0]
+        start = -np.log1p(side.b * top_alignment(draft.with_(lower=side).certificate)) - draft.certificate.epsilon
+        found = [pair for exponent in exponents if (pair := _exponentials(draft, side, exponent)) is not None]
+        if not found:
+            continue
+        chains, costs = zip(*found, strict=True)
+        steps = draft.certificate.depth - 1
+        cost = min(chain.exponent * start + steps * each for chain, each in zip(chains, costs, strict=True))
         if best is None or cost < best[0]:
             best = cost, replace(side, chains=chains)
     if best is None:
@@ -347,21 +351,22 @@ def _floor(draft: Draft, side: Side) -> Side:
     return replace(side, floor=float(min(floors[best], 0.98)), floor_tilt=float(rates[best]))
 
 
-def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[Chain, float]:
+def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[Chain, float] | None:
     """The cheapest nonnegative combination of exponentials above y^-lambda, a linear program, and its log cost."""
+    last = np.exp(17 / exponent)  # beyond, a constant of 4e-8 is enough
     rates = np.concatenate([[0.0], np.linspace(0.3 * exponent, side.horizon, 60)])
     slope = -exponent * draft.moments.kappa / (1 - draft.moments.chi)
-    constants = lower_constants(draft.setting, rates, side.b)
-    costs = constants + _backward_means(draft, -rates, slope)
-    y = np.geomspace(side.floor, 6.0, 240)
-    matrix = np.exp(exponent * np.log(y)[:, None] - rates * (y[:, None] - 1))
-    scale = costs + rates
-    solution = linprog(np.exp(scale - scale.min()), A_ub=-matrix / matrix.max(axis=1)[:, None], b_ub=-1 / matrix.max(axis=1))
-    weights = np.maximum(solution.x, 0.0) if solution.x is not None else np.ones(len(rates))
-    weights[0] = max(weights[0], 6.0**-exponent)
-    kept = weights > 1e-9 * weights.max()
+    costs = lower_constants(draft.setting, rates, side.b) + _backward_means(draft, -rates, slope)
+    y = np.geomspace(side.floor, last, 300)
+    matrix = np.exp(exponent * np.log(y)[:, None] - rates * y[:, None] - costs)  # in units of the cost of each rate
+    solution = linprog(np.ones(len(rates)), A_ub=-matrix, b_ub=-np.ones(len(y)))
+    if solution.x is None:
+        return None
+    weights = np.maximum(solution.x, 1e-300) * np.exp(-costs)
+    weights[0] = max(weights[0], last**-exponent)
+    kept = solution.x > 1e-9
     kept[0] = True
-    log_weights = np.log(weights[kept]) + rates[kept]
+    log_weights = np.log(weights[kept])
     chain = Chain(exponent, tuple(map(float, rates[kept])), tuple(map(float, log_weights)), (), Tent(0, 0), ())
     chain = _raised(chain, side.floor)
     return chain, float(logsumexp(np.array(chain.log_weights) + costs[kept]))
@@ -370,7 +375,7 @@ def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[Chain, flo
 def _raised(chain: Chain, floor: float) -> Chain:
     """The chain with its weights raised until they dominate the power."""
     rates, weights = np.array(chain.rates), np.array(chain.log_weights)
-    y = np.geomspace(floor, 6.0, 4001)
+    y = np.geomspace(floor, np.exp(17 / chain.exponent), 4001)
     lack = -np.min(logsumexp(weights - rates * y[:, None], axis=1) + chain.exponent * np.log(y))
     for margin in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2):
         raised = replace(chain, log_weights=tuple(map(float, weights + max(lack, 0.0) + margin)))
