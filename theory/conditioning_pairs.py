@@ -31,14 +31,16 @@ from theory.activation import FloatArray, NumericActivation
 from theory.errors import UsageError
 from theory.gaussian import expectations
 
+GUARDED = 1e-10
+"""Most of n times the tilted mass that the guard nodes may carry."""
+
 _STEP = 0.75  # of the trapezoidal rule, in standard deviations of the frequency
 _HALF = 12  # steps on each side: nine standard deviations, exp(-40) of the peak
 _TERMS = 16  # of the Taylor expansion, even
 _REACH = 0.9  # half-width of a cell in standard deviations of the tilted length
 _GRID = 321  # points of a cell at which the bound is evaluated
-_BULK = 13.0  # the guard nodes begin here, in standard deviations
+_BULK = 14.0  # the guard nodes begin here
 _FINE = 6.0  # panels are twice as wide beyond
-_GUARDED = 1e-10  # most of n times the tilted mass that the guard nodes may carry
 _DEGREE = 10  # of the Gauss rule on each panel
 _BLOCK = 16  # systems worked on together
 _ROUNDS = 80  # of Newton's method
@@ -72,7 +74,7 @@ class Cells:
     half: FloatArray
 
 
-def gaussian_nodes(activation: NumericActivation, radius: float, slope_bound: float, spread: float = 1.0) -> Nodes:
+def gaussian_nodes(activation: NumericActivation, radius: float, slope_bound: float) -> Nodes:
     r"""Gauss rules between the breakpoints of an activation, fine enough for its second moments.
 
     .. math:: E\, g(z) \approx \sum_k e^{\omega_k} g(z_k), \qquad z \sim N(0, 1), |z| \le R
@@ -83,7 +85,6 @@ def gaussian_nodes(activation: NumericActivation, radius: float, slope_bound: fl
         activation: phi.
         radius: R = sqrt(n q) for the largest q in question.
         slope_bound: K^2, no less than phi'^2 on |z| <= R.
-        spread: the widest standard deviation that the tilted law is expected to have.
 
     Raises:
         UsageError: the rule does not settle (an activation too rough for it).
@@ -104,7 +105,7 @@ def gaussian_nodes(activation: NumericActivation, radius: float, slope_bound: fl
     )
     exact = np.array([estimate.value for estimate in wanted.values()])
     for panel in (1.0, 0.5, 0.25, 0.125):
-        nodes = _rule(activation, radius, slope_bound, min(radius, _BULK * spread), panel)
+        nodes = _rule(activation, radius, slope_bound, min(radius, _BULK), panel)
         forward, backward = nodes.value**2, nodes.slope**2
         found = np.stack([forward, backward, forward * backward]) @ np.exp(nodes.log_weight)
         if np.all(np.abs(found - exact) <= 1e-11 * (1 + exact)):
@@ -417,5 +418,5 @@ def _envelope(
         taylor[:, 0] += remainder
         taylor[oscillates] = 0.0
         taylor[oscillates, 0] = flat[oscillates]
-        level = np.where((guard < _GUARDED) & np.isfinite(level), level, np.inf)
+        level = np.where((guard < GUARDED) & np.isfinite(level), level, np.inf)
     return Envelope(width, grid, level.reshape(shape), tilt.reshape(shape), taylor.reshape(*shape, _TERMS))

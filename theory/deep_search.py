@@ -15,6 +15,7 @@ from theory.activation import FloatArray, NumericActivation
 from theory.conditioning_pairs import (
     Cells,
     Nodes,
+    GUARDED,
     cells,
     gaussian_nodes,
     log_chi_squared,
@@ -31,6 +32,7 @@ from theory.deep_verifier import (
     Sign,
     bracket_functions,
     dominates_power,
+    escape_log,
     forward_costs,
     kappa,
     layers,
@@ -39,18 +41,19 @@ from theory.deep_verifier import (
     lower_constants,
     prepare,
     top_alignment,
-    tube,
     upper_constants,
 )
 
-MULTIPLES = (0.62, 0.8, 0.98)
-"""Exponents that are tried, as multiples of n epsilon over n times the predicted variance."""
+MULTIPLES = ((0.62, 0.8, 0.98), (0.4, 0.52), (0.27, 0.34), (0.17, 0.22))
+"""Exponents lambda, as multiples of n epsilon over n times the predicted variance: the first set that is feasible."""
 
+_TILTS = (0.25, 0.4, 0.6, 0.8, 1.0)  # of the tube, as multiples of what a normal law would ask for
+_HIGHEST = 4.0  # end of the widest tube
 _ENOUGH = -80.0
 _BACKWARD = 4  # dominating functions before the stationary one
 _FORWARD = 6
 _GAMMAS = 9
-_UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
+_UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
 _LOWER_B = (0.0, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97, 0.985, 0.995)
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
 _SHARES = {"tube": 0.15, "limit": 0.04, "bracket": 0.12, "floor": 0.1, "top": 0.06}
@@ -88,12 +91,12 @@ def propose(
         readout: what is known of e_L.
         budget: what all bad events together may cost, a probability.
     """
-    moments = depth_moments(activation)
-    draft = _tube(activation, moments, _blank(width, depth, epsilon, readout), budget)
-    for step in (_limits, _top, _upper, _lower):
-        if isinstance(draft, str):
-            return draft
-        draft = step(draft)
+    with np.errstate(all="ignore"):
+        draft = _tube(activation, depth_moments(activation), _blank(width, depth, epsilon, readout), budget)
+        for step in (_limits, _top, lambda d: _feasible(d, _upper), lambda d: _feasible(d, _lower)):
+            if isinstance(draft, str):
+                return draft
+            draft = step(draft)
     return draft if isinstance(draft, str) else draft.certificate
 
 
@@ -114,30 +117,38 @@ def _tube(activation: NumericActivation, moments: DepthMoments, blank: Certifica
     """The narrowest tube whose two sides are left seldom enough."""
     if abs(moments.chi) >= 0.995:
         return f"the squared length does not return to 1 in depth (chi = {moments.chi:.4f})"
+    setting = prepare(blank, activation, _HIGHEST)
     spread = np.sqrt(moments.forward / (1 - moments.chi**2) / blank.width)
     wanted = np.log(_SHARES["tube"] * budget)
-    reach = np.full(2, np.sqrt(max(2 * np.log(layers(blank)) - 2 * wanted, 2.0)))
-    for _ in range(40):
-        low, high = 1 - reach[0] * spread, 1 + reach[1] * spread
-        if low < 0.02 or high > 6:
-            return f"the squared length is not held near 1 at width {blank.width}: the tube would be ({low:.2f}, {high:.2f})"
-        draft = Draft(prepare(replace(blank, low=low, high=high), activation), moments, budget)
-        escapes = tuple(_escape(draft, sign) for sign in (-1, 1))
-        draft = draft.with_(escapes=escapes)
-        excess = np.array(list(tube(draft.setting).values())) - wanted
-        if np.all(excess <= 0):
-            return draft
-        reach *= 1 + np.clip(0.5 * excess / reach**2, 0.0, 0.15) + 0.005 * (excess > 0)
+    distance = np.full(2, np.sqrt(max(2 * np.log(layers(blank)) - 2 * wanted, 2.0)) * spread)
+    multiples = _TILTS
+    for _ in range(12):
+        low, high = 1 - distance[0], 1 + distance[1]
+        if not (low > 0.02 and high < _HIGHEST):
+            return f"at width {blank.width} the squared length strays too far: the tube would be ({low:.2f}, {high:.2f})"
+        certificate = replace(blank, low=float(low), high=float(high))
+        grid = cells(certificate.low, certificate.high, blank.width)
+        draft = Draft(replace(setting, certificate=certificate, tube=grid), moments, budget)
+        (needed, escapes, best) = zip(*(_escape(draft, sign, multiples, wanted) for sign in (-1, 1)), strict=True)
+        slack = distance / np.array(needed)
+        if np.all((slack >= 1) & (slack < 1.03)):
+            return draft.with_(escapes=escapes)
+        distance = 1.01 * np.minimum(needed, 1.3 * distance)
+        multiples = tuple(sorted({factor * m for m in best for factor in (0.85, 1.0, 1.15)}))
     return f"no tube around 1 holds the squared length at width {blank.width}"
 
 
-def _escape(draft: Draft, sign: Sign) -> Escape:
-    """Tilt of a sure deviation of the stationary law, and functions fitted to its means layer by layer."""
+def _escape(draft: Draft, sign: Sign, multiples: tuple[float, ...], wanted: float) -> tuple[float, Escape, float]:
+    """The least distance from 1 that is exceeded seldom enough, how, and by which multiple of the natural tilt."""
     c, m = draft.certificate, draft.moments
-    distance = c.high - 1 if sign > 0 else 1 - c.low
-    tilt = distance * c.width * (1 - m.chi**2) / m.forward
-    tents = _forward_tents(draft, Tent(sign * tilt, 0.0), most=40)
-    return Escape(tilt, tuple(tents))
+    natural = (c.high - 1 if sign > 0 else 1 - c.low) * c.width * (1 - m.chi**2) / m.forward
+    found = []
+    for multiple in multiples:
+        tilt = multiple * natural
+        escape = Escape(tilt, tuple(_forward_tents(draft, Tent(sign * tilt, 0.0), most=40)))
+        distance = (escape_log(draft.setting, escape, sign) - wanted) / tilt
+        found.append((distance if np.isfinite(distance) else np.inf, escape, multiple))
+    return min(found, key=lambda item: item[0])
 
 
 def _fit(draft: Draft, logs: Callable[[FloatArray], FloatArray]) -> Tent:
@@ -192,37 +203,56 @@ def cramer(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> tuple[Fl
         log probability and exponent, (B,) each, at the q where the probability is largest.
     """
     systems, lengths = np.repeat(psi, len(q), axis=0), np.tile(q, len(psi))
-    square = nodes.z**2
     size = np.sqrt(systems**2 @ np.exp(nodes.log_weight)) + 1e-12
-    exponent, tilt = 1e-3 / size, np.zeros(len(systems))
-    with np.errstate(all="ignore"):
-        for _ in range(60):
-            logs = nodes.log_weight + exponent[:, None] * systems + tilt[:, None] * square
-            peak = logs.max(axis=1, keepdims=True)
-            law = np.exp(logs - peak)
-            mass = law.sum(axis=1)
-            law /= mass[:, None]
-            one, two = np.einsum("sk,sk->s", law, systems), law @ square
-            first = np.einsum("sk,sk->s", law, systems**2) - one**2
-            mixed = np.einsum("sk,sk->s", law, systems * square) - one * two
-            second = law @ square**2 - two**2
-            log = width * (peak[:, 0] + np.log(mass) - tilt * lengths) - 0.5 * np.log(2 * np.pi * width * second)
-            log = log - log_chi_squared(width * lengths, width)
-            enough = log < _ENOUGH  # an event so rare needs no better exponent, and an impossible one has no best
-            determinant = first * second - mixed**2
-            step = np.where(enough, 0.0, (second * one - mixed * (two - lengths)) / determinant)
-            stride = np.where(
-                enough, (two - lengths) / second, (first * (two - lengths) - mixed * one) / determinant
-            )
-            damping = np.minimum(1.0, np.minimum(0.7 / (np.abs(step) * size), 0.1 / np.abs(stride)))
-            exponent, tilt = exponent - damping * step, tilt - damping * stride
-            if np.nanmax(np.abs(step) * size + np.abs(stride)) < 1e-7:
-                break
-    settled = np.isfinite(log) & (exponent > 0) & (width * law[:, nodes.guard].sum(axis=1) < 1e-10)
-    log = np.where(settled, log, 0.0).reshape(len(psi), len(q))
+    tilts = np.stack([1e-3 / size, np.zeros(len(systems))])
+    ceiling = np.full(len(systems), np.inf)  # no tilted law from here on: its mass runs off to large |z|
+    best, kept = np.zeros(len(systems)), tilts.copy()
+    for _ in range(60):
+        law, log, moments = _cramer_state(nodes, systems, tilts, lengths, width)
+        lost = ~(np.isfinite(log) & (width * law[:, nodes.guard].sum(axis=1) < 0.1 * GUARDED))
+        ceiling = np.where(lost, tilts[0], ceiling)
+        better = ~lost & (log < best) & (tilts[0] > 0)
+        best, kept = np.where(better, log, best), np.where(better, tilts, kept)
+        step, stride = _cramer_step(moments, lengths, best < _ENOUGH)
+        damping = np.minimum(1.0, np.minimum(0.7 / (np.abs(step) * size), 0.1 / np.abs(stride)))
+        exponent = np.minimum(tilts[0] - damping * step, 0.5 * (tilts[0] + ceiling))
+        tilts = np.where(lost, np.stack([0.5 * (kept[0] + ceiling), kept[1]]), [exponent, tilts[1] - damping * stride])
+        if np.nanmax(np.abs(step) * size + np.abs(stride)) < 1e-7:
+            break
+    log = best.reshape(len(psi), len(q))
     worst = log.argmax(axis=1)
-    best = np.take_along_axis(exponent.reshape(log.shape), worst[:, None], axis=1)[:, 0]
-    return log.max(axis=1), np.where(best > 0, best, 1e-3 / size.reshape(log.shape)[:, 0])
+    exponent = np.take_along_axis(kept[0].reshape(log.shape), worst[:, None], axis=1)[:, 0]
+    return log.max(axis=1), np.maximum(exponent, 1e-300)
+
+
+_Moments = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
+
+
+def _cramer_state(
+    nodes: Nodes, systems: FloatArray, tilts: FloatArray, lengths: FloatArray, width: int
+) -> tuple[FloatArray, FloatArray, _Moments]:
+    """The tilted laws, the logarithms of the bounds, and the tilted moments of psi and z^2."""
+    square = nodes.z**2
+    logs = nodes.log_weight + tilts[0][:, None] * systems + tilts[1][:, None] * square
+    peak = logs.max(axis=1, keepdims=True)
+    law = np.exp(logs - peak)
+    mass = law.sum(axis=1)
+    law /= mass[:, None]
+    one, two = np.einsum("sk,sk->s", law, systems), law @ square
+    first = np.einsum("sk,sk->s", law, systems**2) - one**2
+    mixed = np.einsum("sk,sk->s", law, systems * square) - one * two
+    second = law @ square**2 - two**2
+    log = width * (peak[:, 0] + np.log(mass) - tilts[1] * lengths) - 0.5 * np.log(2 * np.pi * width * second)
+    return law, log - log_chi_squared(width * lengths, width), (one, two, first, mixed, second)
+
+
+def _cramer_step(moments: _Moments, lengths: FloatArray, enough: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Newton's step towards mean psi = 0, mean z^2 = q; towards the second alone where the event is rare enough."""
+    one, two, first, mixed, second = moments
+    determinant = first * second - mixed**2
+    step = np.where(enough, 0.0, (second * one - mixed * (two - lengths)) / determinant)
+    full = (first * (two - lengths) - mixed * one) / determinant
+    return step, np.where(enough, (two - lengths) / second, full)
 
 
 def _limits(draft: Draft) -> Draft | str:
@@ -273,10 +303,19 @@ def _uniform_means(draft: Draft, tau: FloatArray) -> FloatArray:
 # The two signs
 
 
-def _exponents(draft: Draft) -> list[float]:
+def _exponents(draft: Draft, multiples: tuple[float, ...]) -> list[float]:
     c = draft.certificate
     typical = c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1)
-    return [multiple * typical for multiple in MULTIPLES]
+    return [multiple * typical for multiple in multiples]
+
+
+def _feasible(draft: Draft, attempt: Callable[[Draft, list[float]], Draft | str]) -> Draft | str:
+    """One sign with the largest exponents that its bracket allows."""
+    for multiples in MULTIPLES:
+        found = attempt(draft, _exponents(draft, multiples))
+        if not isinstance(found, str):
+            break
+    return found
 
 
 def _bracket(draft: Draft, sign: Sign, horizon: float) -> Side | str:
@@ -297,10 +336,9 @@ def _bracket(draft: Draft, sign: Sign, horizon: float) -> Side | str:
     return f"no b makes the alignment bracket hold on the {'upper' if sign > 0 else 'lower'} side at width {width}"
 
 
-def _upper(draft: Draft) -> Draft | str:
+def _upper(draft: Draft, exponents: list[float]) -> Draft | str:
     """Chains of the upper side: one node, the tangent of the logarithm at the mean of the tilted ratio."""
     c, m = draft.certificate, draft.moments
-    exponents = _exponents(draft)
     side = _bracket(draft, 1, max(exponents))
     if isinstance(side, str):
         return side
@@ -313,9 +351,8 @@ def _upper(draft: Draft) -> Draft | str:
     return draft.with_(upper=replace(side, chains=tuple(filled)))
 
 
-def _lower(draft: Draft) -> Draft | str:
+def _lower(draft: Draft, exponents: list[float]) -> Draft | str:
     """Chains of the lower side: the horizon whose exponentials cost least."""
-    exponents = _exponents(draft)
     best: tuple[float, Side] | None = None
     failure = ""
     for multiple in _HORIZONS:

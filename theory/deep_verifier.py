@@ -113,16 +113,19 @@ def verify(certificate: Certificate, activation: NumericActivation) -> DeepBound
     return DeepBound("deep", min(total, 0.0), reason, tuple(terms.items()), rigor, certificate)
 
 
-def prepare(certificate: Certificate, activation: NumericActivation) -> Setting:
-    """Evaluate the activation for a certificate (see `Setting`)."""
-    c = certificate
-    radius = float(np.sqrt(c.width * c.high))
+def prepare(certificate: Certificate, activation: NumericActivation, highest: float | None = None) -> Setting:
+    """Evaluate the activation for a certificate (see `Setting`), or for all whose tube ends below `highest`.
+
+    Raises:
+        UsageError: phi is not Lipschitz there, or too rough for the quadrature rule.
+    """
+    radius = float(np.sqrt(certificate.width * (highest or certificate.high)))
     lipschitz = lipschitz_constants(activation, radius)
-    square = lipschitz.slope**2
-    if not np.isfinite(square):
+    if not np.isfinite(lipschitz.slope):
         raise UsageError("phi is not Lipschitz on the spheres of the tube")
-    nodes = gaussian_nodes(activation, radius, square, np.sqrt(c.high))
-    return Setting(c, nodes, square, lipschitz.certified, cells(c.low, c.high, c.width))
+    nodes = gaussian_nodes(activation, radius, lipschitz.slope**2)
+    grid = cells(certificate.low, certificate.high, certificate.width)
+    return Setting(certificate, nodes, lipschitz.slope**2, lipschitz.certified, grid)
 
 
 def _closed(log: float) -> float:
@@ -147,21 +150,26 @@ def layers(c: Certificate) -> int:
 
 
 def tube(s: Setting) -> dict[str, float]:
-    """E1: q_l leaves I at some layer, the first to do so."""
+    r"""E1: q_l leaves I at some layer l, the first to do so.
+
+    .. math:: \sum_l P(q_l > 1 + \delta; q_{<l} \in I) \le e^{-\theta\delta} \sum_l (F^l e^{\theta(q-1)})(1)
+
+    with F the mean over one layer, for starts within I; the same below.
+    """
     below, above = s.certificate.escapes
     return {
-        "tube, below": _escape(s, below, -1, 1 - s.certificate.low),
-        "tube, above": _escape(s, above, 1, s.certificate.high - 1),
+        "tube, below": escape_log(s, below, -1) - below.tilt * (1 - s.certificate.low),
+        "tube, above": escape_log(s, above, 1) - above.tilt * (s.certificate.high - 1),
     }
 
 
-def _escape(s: Setting, escape: Escape, sign: Sign, distance: float) -> float:
-    r"""log sum_l e^{-theta distance} (F^l e^{+-theta (q - 1)})(1), F one layer started within I."""
-    c = s.certificate
+def escape_log(s: Setting, escape: Escape, sign: Sign) -> float:
+    """log sum_l (F^l e^{+-theta (q - 1)})(1)."""
     functions = (Tent(sign * escape.tilt, 0.0), *escape.tents)
     costs = np.cumsum(forward_costs(s, functions[:-1], functions[1:]))
-    logs = np.concatenate([costs, np.full(max(layers(c) - len(costs), 0), costs[-1] + _peak(functions[-1], s.tube))])
-    return float(logsumexp(logs[: layers(c)]) - escape.tilt * distance)
+    total = layers(s.certificate)
+    logs = np.concatenate([costs, np.full(max(total - len(costs), 0), costs[-1] + _peak(functions[-1], s.tube))])
+    return float(logsumexp(logs[:total]))
 
 
 def conditions(s: Setting) -> dict[str, float]:
