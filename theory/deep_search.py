@@ -44,7 +44,7 @@ from theory.deep_verifier import (
     upper_constants,
 )
 
-MULTIPLES = ((0.62, 0.8, 0.98), (0.4, 0.52), (0.27, 0.34), (0.17, 0.22))
+MULTIPLES = ((0.62, 0.8, 0.98), (0.5, 0.65), (0.4, 0.48), (0.3, 0.36), (0.2, 0.25))
 """Exponents lambda, as multiples of n epsilon over n times the predicted variance: the first set that is feasible."""
 
 _TILTS = (0.25, 0.4, 0.6, 0.8, 1.0)  # of the tube, as multiples of what a normal law would ask for
