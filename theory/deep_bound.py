@@ -29,6 +29,7 @@ HOMOGENEOUS = "homogeneous: see theory.homogeneous"
 
 _NORMALIZED = 0.02  # largest miss of E phi^2 = E phi'^2 = 1 that a network may have and still be tried
 _WIDEST = 10**8
+_LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
 
 
@@ -129,19 +130,26 @@ def _ideal_log(moments: DepthMoments, width: float, depth: int, epsilon: float) 
 
 
 def _best(activation: NumericActivation, problem: tuple[int, int, float, Readout], ideal: float) -> DeepBound:
-    """The best of a few budgets for the bad events: about what the tails of the gradients themselves cost."""
+    """The best of a few budgets for the bad events: about what the tails of the gradients themselves cost.
+
+    A budget that is too small leaves no admissible parameters; then one between it and the best so far is tried.
+    """
     budget = float(np.clip(np.exp(ideal), 1e-100, 0.03))
-    best: DeepBound | None = None
-    for _ in range(3):
-        bound = _attempt(activation, problem, budget)
-        if best is None or bound.log < best.log:
-            best = bound
-        tails = float(np.exp(logsumexp([dict(bound.terms).get(name, 0.0) for name in ("large gradients", "small gradients")])))
-        following = float(np.clip(0.6 * tails, 1e-100, 0.05)) if bound.log < 0 else 0.05
-        if 0.5 < following / budget < 2 or (bound.log == 0 and budget == 0.05):
+    best, chosen, failed = _attempt(activation, problem, budget), budget, 0.0
+    if best.log == 0 and budget < _LARGEST_BUDGET:
+        failed, chosen = budget, _LARGEST_BUDGET
+        best = _attempt(activation, problem, chosen)
+    for _ in range(4):
+        terms = dict(best.terms)
+        tails = np.exp(terms.get("large gradients", 0.0)) + np.exp(terms.get("small gradients", 0.0))
+        budget = float(np.clip(0.6 * tails, max(1e-100, np.sqrt(failed * chosen)), _LARGEST_BUDGET))
+        if best.log == 0 or 0.5 < budget / chosen < 2:
             break
-        budget = following
-    assert best is not None
+        bound = _attempt(activation, problem, budget)
+        if bound.log < best.log:
+            best, chosen = bound, budget
+        else:
+            failed = min(budget, 0.5 * chosen)
     return best
 
 
