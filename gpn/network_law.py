@@ -4,6 +4,7 @@ import numpy as np
 
 from gpn import cells, experiment
 from gpn.homogeneous_law import sample_homogeneous_ratios
+from theory import deep_bound as smooth
 from theory import homogeneous
 from theory.activation import Activation, CallableActivation
 from theory.concentration import Bound
@@ -44,6 +45,7 @@ def _simulated_law(slopes: homogeneous.Slopes, width: int, depth: int, epsilon: 
         return Bound("none", 0.0, f"seen {seen} times among {LAW_TRIALS:,} networks drawn from the exact law")
     return Bound("prediction", float(np.log(seen / LAW_TRIALS)))
 
+
 SIMULATED_TRIALS = 4000
 _STREAM = 6  # identity of the random numbers, see gpn.plan
 _CHUNK_NEURONS = 8_000_000
@@ -73,3 +75,18 @@ class Simulated:
         [found] = experiment.run([cell], self.seed, workers=None)
         with np.errstate(divide="ignore"):
             return Bound("simulation", float(np.log((found["spread"] >= epsilon).mean())))
+
+
+def deep_bound(activation: Phi, width: int, depth: int, epsilon: float, readout: str = "random") -> Bound:
+    r"""The proved bound on :math:`P(\max_l |\log G_l| \ge \epsilon)`, by the theorem that fits the activation.
+
+    Args:
+        activation: phi, as it is.
+        width, depth, epsilon: n, L and the tolerance.
+        readout: "random", or "any" where e_L may depend on the forward pass.
+    """
+    if homogeneous.homogeneous_slopes(activation) is None:
+        return smooth.deep_bound(activation, width, depth, epsilon, readout)
+    if width < homogeneous.LEAST_WIDTH:
+        return Bound("deep", 0.0, f"the theorem needs a width of at least {homogeneous.LEAST_WIDTH}")
+    return homogeneous.deep_bound(activation, width, depth, epsilon, readout)

@@ -1,6 +1,6 @@
 """How each event of a verification is seen: which cells are run, and which of their trials answer which question."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gpn import cells, data, experiment, rare_events, statistics
 from gpn.evidence import Counted, Evidence, Weighted
 from gpn.questions import DEEP_CLAIM, Event, Question, rare_tilt
-from gpn.request import DEFAULT_ONE_STEP_TRIALS, Request
+from gpn.request import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Request
 from theory.activation import Activation, CallableActivation
 
 Phi = Activation | CallableActivation
@@ -25,6 +25,8 @@ RARE_DRAWS = 10_000
 # Identities of the random streams; a number, once given, keeps its meaning.
 ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL, RARE = 1, 2, 3, 4, 5
 _CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
+_DEEP_NEURONS = 200_000_000  # neurons times layers times trials that counting one deep event may take: seconds
+_MOST_DEEP_TRIALS = 20_000
 _RARE_COST = 30  # of a draw of a rare event, in trials of one layer
 
 
@@ -38,28 +40,26 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """In how many counted trials an event of one layer is looked for at each width, or by importance sampling.
+    """In how many counted trials each event is looked for, and which are left to importance sampling.
 
     Args:
         request: what was asked for.
-        trials: width -> counted trials.
-        tilts: the events that are too rare to be counted, with the tilt under which they are not.
+        trials: key of a job -> counted trials.
+        tilts: the events of one layer that are too rare to be counted, with the tilt under which they are not.
         rare: the questions that these answer.
     """
 
     request: Request
-    trials: dict[int, int]
+    trials: dict[Key, int]
     tilts: dict[Event, rare_events.Tilt]
     rare: frozenset[Question]
 
     @classmethod
-    def make(
-        cls, request: Request, asked: tuple[Question, ...], activation: Phi, alpha: float
-    ) -> "Plan":
-        """Plan from the exact probabilities, before anything is drawn.
+    def make(cls, request: Request, asked: Sequence[Question], activation: Phi, alpha: float) -> "Plan":
+        """Plan from the exact and the predicted probabilities, before anything is drawn.
 
-        An event counts as too rare where a question about it wants more trials than a default run has. If no number of
-        trials was asked for, a width gets as many as its other questions want.
+        If no number of trials was asked for, a cell gets as many as its questions want, within a limit. A question
+        about one layer that wants more than the limit goes to importance sampling.
 
         Args:
             request: what was asked for.
@@ -67,18 +67,17 @@ class Plan:
             activation: phi, as it is tested.
             alpha: error probability of each row.
         """
-        limit = max(request.trials or 0, DEFAULT_ONE_STEP_TRIALS)
-        wanted = {
-            question: question.trials_wanted(alpha) or statistics.MAX_TRIALS
-            for question in asked
-            if question.open and question.event.claim != DEEP_CLAIM
-        }
-        rare = [question for question, number in wanted.items() if number > limit] if request.weights == "haar" else []
-        tilts = {event: rare_tilt(activation, event) for event in dict.fromkeys(question.event for question in rare)}
+        wanted = _wanted(asked, alpha)
+        rare = [question for question, number in wanted.items() if number > _limit(request, question)]
+        if request.weights != "haar":
+            rare = []
+        events = dict.fromkeys(question.event for question in rare if question.event.claim != DEEP_CLAIM)
+        tilts = {event: rare_tilt(activation, event) for event in events}
         known = {event: tilt for event, tilt in tilts.items() if tilt is not None}
+        keys = dict.fromkeys(_key(question.event) for question in asked)
         return cls(
             request=request,
-            trials={width: request.trials or _planned(wanted, width, limit) for width in request.widths},
+            trials={key: request.trials or _planned(request, wanted, key) for key in keys},
             tilts=known,
             rare=frozenset(question for question in rare if question.event in known),
         )
@@ -91,13 +90,22 @@ class Plan:
             control: phi before it was normalized, if it was.
             loaded: real inputs, if there are any.
         """
-        request = self.request
         layers = [
-            _job("one-step", ONE_STEP, cells.OneStep(tested, width, request.weights), width, 1, self.trials[width])
-            for width in request.widths
+            _job(key, ONE_STEP, cells.OneStep(tested, key[1], self.request.weights), trials)
+            for key, trials in self.trials.items()
+            if key[0] == "one-step"
         ]
         rare = [_rare_job(tested, event, tilt) for event, tilt in self.tilts.items()]
-        return [*layers, *_deep_jobs(request, tested, loaded), *_controls(request, tested, control, loaded), *rare]
+        return [*layers, *self._networks(tested, loaded), *_controls(self.request, tested, control, loaded), *rare]
+
+    def _networks(self, tested: Phi, loaded: data.Inputs | None) -> Iterator[Job]:
+        for key, trials in self.trials.items():
+            kind, width, depth = key
+            if kind == "deep":
+                drawn = (width, depth) == (self.request.widths[-1], self.request.depths[-1])
+                inputs = _on_shell(loaded, width)
+                network = cells.Deep(tested, width, depth, self.request.weights, inputs, keep_layers=drawn)
+                yield _job(key, DEEP, network, trials)
 
     def evidence(self, question: Question, outcomes: Outcomes) -> Evidence:
         """What the outcomes say of the event of a question.
@@ -109,42 +117,67 @@ class Plan:
         event = question.event
         if question in self.rare:
             return Weighted(outcomes["rare", event]["log_estimates"])
+        outcome = outcomes[_key(event)]
         if event.claim == DEEP_CLAIM:
-            hits = outcomes["deep", event.width, event.depth]["spread"] >= event.epsilon
+            hits = outcome["spread"] >= event.epsilon
         else:
-            ratios = outcomes["one-step", event.width, 1][event.claim]
+            ratios = outcome[event.claim]
             hits = ratios >= 1 + event.epsilon if event.side == "upper" else ratios <= 1 - event.epsilon
         return Counted(int(hits.sum()), len(hits))
 
 
-def _planned(wanted: dict[Question, int], width: int, limit: int) -> int:
-    """As many trials as the questions at a width want, of those that counting can answer."""
-    counted = [number for question, number in wanted.items() if question.event.width == width and number <= limit]
-    return max([LEAST_TRIALS, *counted])
+def in_reach(request: Request, asked: Sequence[Question], alpha: float) -> tuple[list[Question], list[Question]]:
+    """Split questions into those that some method can decide, and deep bounds that are too small to be counted.
+
+    Args:
+        request: what was asked for.
+        asked: all questions.
+        alpha: error probability of each row.
+    """
+    wanted = _wanted(asked, alpha)
+    out = [q for q, n in wanted.items() if q.kind == "deep" and q.value and n > _limit(request, q)]
+    return [question for question in asked if question not in out], out
 
 
-def _deep_jobs(request: Request, tested: Phi, loaded: data.Inputs | None) -> Iterator[Job]:
-    for width in request.widths:
-        inputs = _on_shell(loaded, width)
-        for depth in request.depths:
-            drawn = (width, depth) == (request.widths[-1], request.depths[-1])
-            network = cells.Deep(tested, width, depth, request.weights, inputs, keep_layers=drawn)
-            yield _job("deep", DEEP, network, width, depth, request.deep_trials)
+def _wanted(asked: Sequence[Question], alpha: float) -> dict[Question, int]:
+    """Question -> the counted trials that it wants, for those that trials could answer."""
+    return {q: q.trials_wanted(alpha) or statistics.MAX_TRIALS for q in asked if q.open}
+
+
+def _key(event: Event) -> Key:
+    return ("deep" if event.claim == DEEP_CLAIM else "one-step", event.width, event.depth)
+
+
+def _limit(request: Request, question: Question) -> int:
+    """The most trials that counting one event may take."""
+    width, depth = question.event.width, question.event.depth
+    if question.event.claim == DEEP_CLAIM:
+        limit = int(np.clip(_DEEP_NEURONS // (width * depth), DEFAULT_DEEP_TRIALS, _MOST_DEEP_TRIALS))
+    else:
+        limit = DEFAULT_ONE_STEP_TRIALS
+    return max(request.trials or 0, limit)
+
+
+def _planned(request: Request, wanted: dict[Question, int], key: Key) -> int:
+    """As many trials as the questions of a cell want, of those that counting can answer."""
+    counted = [n for q, n in wanted.items() if _key(q.event) == key and n <= _limit(request, q)]
+    return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
 
 
 def _controls(request: Request, tested: Phi, control: Phi | None, loaded: data.Inputs | None) -> Iterator[Job]:
     width, depth = request.widths[-1], request.depths[-1]
-    trials = min(request.deep_trials, CONTROL_TRIALS)
+    trials = min(request.trials or CONTROL_TRIALS, CONTROL_TRIALS)
     inputs = _on_shell(loaded, width)
     if control is not None:
         plain = cells.Deep(control, width, depth, request.weights, inputs, keep_layers=True)
-        yield _job("raw", RAW_CONTROL, plain, width, depth, trials)
+        yield _job(("raw", width, depth), RAW_CONTROL, plain, trials)
     if request.weights == "haar":
         gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True)
-        yield _job("gaussian", GAUSSIAN_CONTROL, gaussian, width, depth, trials)
+        yield _job(("gaussian", width, depth), GAUSSIAN_CONTROL, gaussian, trials)
 
 
-def _job(kind: str, stream: int, compute: experiment.Compute, width: int, depth: int, trials: int) -> Job:
+def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job:
+    kind, width, depth = key
     cell = experiment.Cell(
         compute=compute,
         experiment=stream,
@@ -154,7 +187,7 @@ def _job(kind: str, stream: int, compute: experiment.Compute, width: int, depth:
         cost=width * depth,
         label=f"{kind}, width {width}, depth {depth}",
     )
-    return Job((kind, width, depth), cell)
+    return Job(key, cell)
 
 
 def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:

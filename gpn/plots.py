@@ -230,7 +230,9 @@ def _exceedance_legend(
         handles.append(Line2D([], [], color=_GREY, marker=r"$\downarrow$", markersize=9, linestyle="none", label=arrow))
     handles += [Line2D([], [], color=_GREY, linestyle=style, label=kind_name(kind)) for kind, style in styles.items()]
     if any(row.prediction is not None for row in rows):
-        handles.append(Line2D([], [], color=_GREY, linestyle=":", linewidth=1.6, label="exact or predicted probability"))
+        handles.append(
+            Line2D([], [], color=_GREY, linestyle=":", linewidth=1.6, label="exact or predicted probability")
+        )
     if any(row.claim == "deep-gradient-ratio" for row in rows):
         handles.append(Line2D([], [], linestyle="none", label=r"$\nabla_l = \partial E/\partial W_l$"))
     handles.append(Patch(facecolor="0.93", edgecolor="0.7", hatch="///", label="a bound here says nothing"))

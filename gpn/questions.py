@@ -10,6 +10,7 @@ from itertools import product
 from typing import NamedTuple
 
 from gpn import network_law, planning
+from gpn.data import Inputs
 from gpn.planning import EXACT, PREDICTION
 from gpn.rare_events import Tilt
 from gpn.request import Request
@@ -85,20 +86,26 @@ def one_step_questions(request: Request, activation: Activation | CallableActiva
         yield Question(event, EXACT, *_exact(tail.exact))
 
 
-def deep_questions(request: Request, activation: Activation | CallableActivation) -> Iterator[Question]:
+def deep_questions(
+    request: Request, activation: Activation | CallableActivation, loaded: Inputs | None = None
+) -> Iterator[Question]:
     """The deep bound and the prediction of the fluctuation law for every event of a whole network.
 
     Args:
         request: widths, depths and tolerances.
         activation: phi, as it is tested.
+        loaded: real inputs; with labels, the last gradient is that of a loss and depends on the forward pass.
     """
+    readout = "random" if loaded is None or loaded.labels is None else "any"
     for width in request.widths:
         for depth in request.depths:
             for epsilon in request.deep_epsilons:
                 event = Event(DEEP_CLAIM, width, depth, epsilon, "either")
                 law = network_law.predicted(activation, width, depth, epsilon)
                 predicted = None if law.kind == "none" else law.probability
-                yield Question(event, "deep", network_law.deep_bound(activation, width, depth, epsilon), predicted)
+                yield Question(
+                    event, "deep", network_law.deep_bound(activation, width, depth, epsilon, readout), predicted
+                )
                 yield Question(event, PREDICTION, law, predicted)
 
 

@@ -270,4 +270,3 @@ class _TiltedLaw:
         square = float((density * points**2).sum() / mass)
         variance = float((density * (points**2 - square) ** 2).sum() / mass)
         return float(np.log(mass / np.sqrt(2 * np.pi))), float(np.sqrt(variance) / (2 * np.sqrt(square)))
-

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What was asked for: all that is needed to run the same verification again."""
+    """What was asked for: all that is needed to run the same verification again; trials None means planned."""
 
     activation: str
     expression: str | None
@@ -32,8 +33,7 @@ class Configuration:
     depths: tuple[int, ...]
     epsilons: tuple[float, ...]
     deep_epsilons: tuple[float, ...]
-    trials: int
-    one_step_trials: tuple[int, ...]
+    trials: int | None
     seed: int
     level: float
     weights: str

@@ -27,7 +27,7 @@ class Request:
 
     Args:
         epsilons: tolerances of one layer; deep_epsilons: of the whole network.
-        trials: single layers for each row, None to plan them; deep_trials: networks for each row.
+        trials: of each row; None to plan them.
     """
 
     widths: tuple[int, ...]
@@ -35,7 +35,6 @@ class Request:
     epsilons: tuple[float, ...]
     deep_epsilons: tuple[float, ...]
     trials: int | None
-    deep_trials: int
     level: float
     weights: str
 
@@ -70,7 +69,6 @@ class Request:
             epsilons=_tolerances(DEFAULT_EPSILONS if epsilons is None else epsilons),
             deep_epsilons=_tolerances(DEFAULT_DEEP_EPSILONS if epsilons is None else epsilons),
             trials=None if trials is None else int(trials),
-            deep_trials=trials or DEFAULT_DEEP_TRIALS,
             level=level,
             weights=weights,
         )

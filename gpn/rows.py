@@ -3,8 +3,6 @@
 import numpy as np
 
 from gpn import statistics
-
-
 from gpn.evidence import Evidence
 from gpn.planning import EXACT, PREDICTION
 from gpn.questions import Question

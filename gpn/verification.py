@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gpn import data, experiment, questions, statistics
 from gpn._version import __version__
-from gpn.plan import Outcomes, Plan
+from gpn.plan import Outcomes, Plan, in_reach
 from gpn.questions import Question
 from gpn.report import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.request import DEFAULT_DEPTHS, DEFAULT_WIDTHS, MOST_TRIALS, Request
@@ -85,7 +85,10 @@ def verify(
     )
     raw = read_activation(activation)
     tested, scale, shift = _prepare(raw, root)
-    asked = tuple(questions.one_step_questions(request, tested)) + tuple(questions.deep_questions(request, tested))
+    asked = [*questions.one_step_questions(request, tested), *questions.deep_questions(request, tested, loaded)]
+    left_out: list[Question] = []
+    if epsilons is None:  # what was not asked for by name need not be asked in vain
+        asked, left_out = in_reach(request, asked, statistics.row_alpha(request.level, len(asked)))
     alpha = statistics.row_alpha(request.level, len(asked))
     plan = Plan.make(request, asked, tested, alpha)
     jobs = plan.jobs(tested, raw if root else None, loaded)
@@ -102,8 +105,7 @@ def verify(
         depths=request.depths,
         epsilons=request.epsilons,
         deep_epsilons=request.deep_epsilons,
-        trials=request.deep_trials,
-        one_step_trials=tuple(plan.trials.values()),
+        trials=request.trials,
         seed=seed,
         level=level,
         weights=weights,
@@ -111,7 +113,7 @@ def verify(
         readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
     )
     spreads = tuple(_spreads(request, outcomes))
-    notes = (*_hypotheses(tested), *_notes(request, loaded), *_undecided(asked, rows, alpha))
+    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(left_out), *_undecided(asked, rows, alpha))
     return VerificationReport(config, rows, tuple(_profiles(request, config, outcomes)), spreads, notes, versions())
 
 
@@ -198,7 +200,7 @@ def _notes(request: Request, loaded: data.Inputs | None) -> Iterator[str]:
         )
 
 
-def _undecided(asked: tuple[Question, ...], rows: tuple[Row, ...], alpha: float) -> Iterator[str]:
+def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -> Iterator[str]:
     """How many trials would decide what is still undecided."""
     pairs = zip(asked, rows, strict=True)
     open_ones = [question for question, row in pairs if row.verdict is statistics.Verdict.UNDECIDED]
@@ -213,3 +215,14 @@ def _undecided(asked: tuple[Question, ...], rows: tuple[Row, ...], alpha: float)
     if len(reachable) < len(wanted):
         text += f" {len(wanted) - len(reachable)} are out of reach of counting."
     yield text
+
+
+def _left_out(left_out: Sequence[Question]) -> Iterator[str]:
+    """The deep bounds that no affordable number of networks could confirm."""
+    if left_out:
+        cases = "; ".join(
+            f"{question.value:.2g} (width {question.event.width}, depth {question.event.depth}, "
+            f"epsilon {question.event.epsilon:g})"
+            for question in left_out
+        )
+        yield f"Deep bounds too small to be confirmed by counting networks, so not tested: {cases}."

@@ -25,7 +25,9 @@ _UNKNOWN = {"width": "least width", "depth": "largest depth", "epsilon": "least 
 
 def width(report: "WidthReport") -> RenderableType:
     """The report of `gpn width`: what is asked, one line for each method, what it means."""
-    table = new_table(("scope", "method", _UNKNOWN[report.unknown], "probability there", "what it is"), words=("scope",))
+    table = new_table(
+        ("scope", "method", _UNKNOWN[report.unknown], "probability there", "what it is"), words=("scope",)
+    )
     for requirement in report.requirements:
         method, worth = METHODS[requirement.kind]
         value = "none" if requirement.value is None else value_text(report.unknown, requirement.value)

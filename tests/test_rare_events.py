@@ -38,7 +38,9 @@ def assert_mean(values, expected, error=0.0):
 
 @pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("side", ["upper", "lower"])
-@pytest.mark.parametrize(("name", "width", "epsilon"), [("tanh", 200, 0.4), ("gelu", 400, 0.35), ("hard_tanh", 150, 0.2)])
+@pytest.mark.parametrize(
+    ("name", "width", "epsilon"), [("tanh", 200, 0.4), ("gelu", 400, 0.35), ("hard_tanh", 150, 0.2)]
+)
 def test_estimates_agree_with_the_exact_tail(name, width, epsilon, claim, side):
     """Down to 1e-40; the slope of hard_tanh jumps."""
     phi = normalized(name)

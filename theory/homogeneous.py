@@ -34,7 +34,7 @@ Readout = Literal["random", "any"]
 _SHARES = np.geomspace(0.12, 1.3, 11)  # exponents that are tried, in units of n epsilon/(4 v L)
 _LEVELS = (1.0, 0.7, 0.5, 0.35, 0.2)  # of the first exit, in units of epsilon
 _ALIGNED_SHARES = np.geomspace(0.002, 0.2, 8)  # and, for s > 0, in units of n/(D max(1, epsilon))
-_LEAST_WIDTH = 8
+LEAST_WIDTH = 8
 _MOST_WIDTH = 10**7
 _LEAST_GAP = 1e-6
 
@@ -183,9 +183,9 @@ def required_width(slopes: Slopes, depth: int, epsilon: float, probability: floa
     def enough(width: int) -> bool:
         return slopes_deep_bound(slopes, width, depth, epsilon).probability <= probability
 
-    if enough(_LEAST_WIDTH):
-        return _LEAST_WIDTH
-    below, above = _LEAST_WIDTH, 2 * _LEAST_WIDTH
+    if enough(LEAST_WIDTH):
+        return LEAST_WIDTH
+    below, above = LEAST_WIDTH, 2 * LEAST_WIDTH
     while not enough(above):
         if above > _MOST_WIDTH:
             return None
@@ -339,7 +339,7 @@ def _best(logs: FloatArray) -> FloatArray:
 
 
 def _check(width: int, depth: int, epsilon: float, readout: str) -> None:
-    for name, value, least in (("width", width, _LEAST_WIDTH), ("depth", depth, 1)):
+    for name, value, least in (("width", width, LEAST_WIDTH), ("depth", depth, 1)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
             raise UsageError(f"the {name} must be a whole number of at least {least}, not {value}")
     if not (np.isfinite(epsilon) and epsilon > 0):
