@@ -5,8 +5,8 @@ The events of one layer are sums over its neurons, with h uniform on the sphere 
     A = {sum_i g(h_i) >= 0}                 forward, and backward with a fixed flat direction,
     A = {sum_i g(h_i) w_i^2 >= 0}           backward with a fresh direction u = w / |w|, w ~ N(0, I_n),
 
-g = +-(psi - t) with psi = phi^2 or phi'^2. Coordinates z_i (and w_i) are drawn i.i.d. from the tilted law, whose density
-under the standard normal law is
+g = +-(psi - t) with psi = phi^2 or phi'^2. Coordinates z_i (and w_i) are drawn i.i.d. from the tilted law, whose
+density under the standard normal law is
 
     exp(lambda g(z) w^2 + mu z^2) / Z   on |z| <= sqrt(nq),     w = 1 without a direction,
 
@@ -221,7 +221,7 @@ class _TiltedLaw:
         return -0.5 * ((radius - mean) / deviation) ** 2 - np.log(np.sqrt(2 * np.pi) * deviation * inside)
 
     def _radial(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
-        """log of r^(n-1) prod_i p(r theta_i) Z sqrt(2 pi) at the directions of h, minus infinity outside the support."""
+        """log of r^(n-1) prod_i p(r theta_i) Z sqrt(2 pi) at the directions of h, -inf outside the support."""
         stretch = radius / self.end
         log: FloatArray = self.tilt.exponent * self.sums(h * stretch[:, None], squares)
         log += (self.event.width - 1) * np.log(radius) + (self.tilt.radial - 0.5) * radius**2

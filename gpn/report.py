@@ -174,20 +174,28 @@ class VerificationReport:
 
     def summary(self) -> str:
         """The verdict in one paragraph of words."""
-        counts = {verdict: sum(row.verdict is verdict for row in self.rows) for verdict in Verdict}
-        testable = len(self.rows) - counts[Verdict.VACUOUS]
+        theory = [row for row in self.rows if row.bound_kind != PREDICTION]
+        counts = {verdict: sum(row.verdict is verdict for row in theory) for verdict in Verdict}
+        testable = len(theory) - counts[Verdict.VACUOUS]
         sentences = [
             f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
-            f"Rows with a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
+            f"Rows with an exact law or a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
             f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided. "
             f"Rows without one: {counts[Verdict.VACUOUS]}, which count as no evidence.",
         ]
+        predictions = [row.verdict for row in self.rows if row.bound_kind == PREDICTION]
+        if predictions:
+            sentences.append(
+                f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} confirmed "
+                f"within a factor 2, {predictions.count(Verdict.VIOLATED)} missed by more."
+            )
         if usual := self._usual_events():
             sentences.append(
                 f"In {usual} rows of a single layer the event is seen in most trials: norms do not concentrate."
             )
-        if all(row.bound is None for row in self.rows if row.claim == "deep-gradient-ratio"):
-            sentences.append("The verdict is on single layers: no bound for the whole network was tested.")
+        deep = [row for row in theory if row.claim == "deep-gradient-ratio" and row.verdict is not Verdict.VACUOUS]
+        if not deep:
+            sentences.append("The verdict is on single layers: no bound below 1 for the whole network was tested.")
         if self.spreads:
             sentences.append(_spread_in_words(self.spreads[-1]))
         return " ".join(sentences)

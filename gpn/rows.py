@@ -38,12 +38,12 @@ def answer(question: Question, evidence: Evidence, activation: str, alpha: float
         bound_kind=question.kind if question.value is not None else f"none ({question.kind}: {question.bound.reason})",
         bound=question.value,
         prediction=question.prediction,
-        verdict=_verdict(question, evidence, lower, upper, alpha),
+        verdict=_verdict(question, evidence, lower, upper),
         method=evidence.method,
     )
 
 
-def _verdict(question: Question, evidence: Evidence, lower: float, upper: float, alpha: float) -> Verdict:
+def _verdict(question: Question, evidence: Evidence, lower: float, upper: float) -> Verdict:
     if question.value is None:
         return Verdict.VACUOUS
     if question.bound.log == -np.inf and not evidence.exceedances:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gpn import data, experiment, questions, statistics
 from gpn._version import __version__
 from gpn.plan import Outcomes, Plan, in_reach
+from gpn.planning import PREDICTION
 from gpn.questions import Question
 from gpn.report import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.request import DEFAULT_DEPTHS, DEFAULT_WIDTHS, MOST_TRIALS, Request
@@ -187,8 +188,8 @@ def _notes(request: Request, loaded: data.Inputs | None) -> Iterator[str]:
     """What a reader must know beside the table."""
     if request.weights != "haar":
         yield (
-            f"The bounds are those of Haar orthogonal weights; {request.weights} weights lie outside the theorem, so the "
-            "rows ask whether its conclusion holds all the same."
+            f"The bounds are those of Haar orthogonal weights; {request.weights} weights lie outside the theorem, so "
+            "the rows ask whether its conclusion holds all the same."
         )
     if loaded is not None:
         yield from loaded.notes
@@ -203,7 +204,8 @@ def _notes(request: Request, loaded: data.Inputs | None) -> Iterator[str]:
 def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -> Iterator[str]:
     """How many trials would decide what is still undecided."""
     pairs = zip(asked, rows, strict=True)
-    open_ones = [question for question, row in pairs if row.verdict is statistics.Verdict.UNDECIDED]
+    undecided = statistics.Verdict.UNDECIDED
+    open_ones = [q for q, row in pairs if row.verdict is undecided and q.kind != PREDICTION]
     if not open_ones:
         return
     wanted = [question.trials_wanted(alpha) or statistics.MAX_TRIALS for question in open_ones]

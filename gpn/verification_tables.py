@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gpn.planning import PREDICTION
 from gpn.report import NO_BOUNDS
 from gpn.tables import new_table, plain, short_number
 
@@ -35,6 +36,7 @@ CLAIMS = {
 """Each claim id in plain words: a short title and the event whose probability is bounded."""
 
 _NAMES = {"levy": "Lévy bound", "cramer": "Cramér bound", "deep": "deep bound", "exact": "exact probability"}
+_MARKS = {"holds": " ✓", "violated": " ✗"}
 _SIDES = {"upper": "above", "lower": "below", "either": "either way"}
 _VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
 _VERDICT_MEANINGS = {
@@ -158,9 +160,11 @@ def _times(ratio: float) -> str:
 
 
 def _legend(rows: "Iterable[Row]") -> str:
-    present = {str(row.verdict.value) for row in rows}
+    present = {str(row.verdict.value) for row in rows if row.bound_kind != PREDICTION}
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
     parts = ["; ".join(meanings)]
+    if any(row.bound_kind == PREDICTION for row in rows):
+        parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
     if any(row.method != "counting" for row in rows):
         parts.append("*: too rare to be counted, estimated by importance sampling")
     return ". ".join(parts) + "."
@@ -191,9 +195,9 @@ def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
 
 
 def event_verdict(rows: "Sequence[Row]") -> str:
-    """The verdicts of one event together: one word, and where kinds of row differ, which are concerned."""
+    """The verdicts of one event together, predictions apart: one word, and where kinds of row differ, which."""
     kinds: dict[str, list[str]] = {}
-    for row in rows:
+    for row in (row for row in rows if row.bound_kind != PREDICTION):
         kinds.setdefault(str(row.verdict.value), []).append(row.bound_kind)
     for verdict in ("violated", "undecided", "holds"):
         if verdict in kinds:
@@ -216,7 +220,8 @@ def _value(event: "list[Row]", kind: str) -> str:
     row = next((row for row in event if row.bound_kind == kind), None)
     if row is None or row.bound is None:
         return "none"
-    return short_number(row.bound)
+    mark = _MARKS.get(str(row.verdict.value), "") if kind == PREDICTION else ""
+    return f"{short_number(row.bound)}{mark}"
 
 
 def _limits(event: "list[Row]") -> str:
