@@ -16,7 +16,7 @@ LAW_TRIALS = 20_000
 _LEAST_SEEN = 20  # of these, for their share to be taken as a probability
 
 
-def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:
+def predicted(activation: Phi, width: int, depth: int, epsilon: float, *, rough: bool = False) -> Bound:
     r"""The probability of :math:`\max_l |\log G_l| \ge \epsilon` that theory predicts, kind "none" where it does not.
 
     For |chi| < 1 that of the normal law of fluctuations (`theory.fluctuation`), for a positively homogeneous phi the
@@ -25,25 +25,26 @@ def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:
     Args:
         activation: phi, normalized.
         width, depth, epsilon: n, L and the tolerance.
+        rough: give a share also where it rests on a few networks, or on none (then half a network).
     """
     if depth < 2:
         return Bound("prediction", -np.inf)
     slopes = homogeneous.homogeneous_slopes(activation)
     if slopes is not None:
-        return _simulated_law(slopes, width, depth, epsilon)
+        return _simulated_law(slopes, width, depth, epsilon, rough)
     coefficients = fluctuation_coefficients(activation)
     if coefficients.obstacle:
         return Bound("none", 0.0, coefficients.obstacle)
     return Bound("prediction", log_spread_probability(log_ratio_law(coefficients, width, depth), epsilon))
 
 
-def _simulated_law(slopes: homogeneous.Slopes, width: int, depth: int, epsilon: float) -> Bound:
+def _simulated_law(slopes: homogeneous.Slopes, width: int, depth: int, epsilon: float, rough: bool) -> Bound:
     rng = np.random.default_rng([width, depth])  # the same networks for every epsilon, and in every run
     ratios = sample_homogeneous_ratios(float(slopes.positive), float(slopes.negative), width, depth, LAW_TRIALS, rng)
     seen = int((~(np.abs(ratios).max(axis=1) < epsilon)).sum())  # a dead layer counts as seen
-    if seen < _LEAST_SEEN:
+    if seen < _LEAST_SEEN and not rough:
         return Bound("none", 0.0, f"seen {seen} times among {LAW_TRIALS:,} networks drawn from the exact law")
-    return Bound("prediction", float(np.log(seen / LAW_TRIALS)))
+    return Bound("prediction", float(np.log(max(seen, 0.5) / LAW_TRIALS)))
 
 
 SIMULATED_TRIALS = 4000

@@ -19,9 +19,11 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLoca
 from gpn.report import NO_BOUNDS
 from gpn.tables import short_number
 from gpn.verification_tables import claim_finding, claim_title, kind_name, report_finding
+from gpn.width_tables import width_finding
 
 if TYPE_CHECKING:
     from gpn.report import Profile, Row, VerificationReport
+    from gpn.width import WidthReport
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe-Ito, ordered so that neighbours also differ in lightness."""
@@ -35,6 +37,7 @@ _EVENTS = {
 }
 _BOUND_STYLES: tuple[Any, ...] = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _PROFILE_STYLES: tuple[Any, ...] = ("-", "--", "-.", ":")
+_LEAST_DRAWN = 1e-12
 _GREY = "0.45"
 _VACUOUS = 0.1  # share of the axis above probability 1, to show that a bound there says nothing
 
@@ -97,6 +100,37 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
         axes.set_xlim(1, max(depth, 2))
         axes.xaxis.set_major_locator(FixedLocator(_layer_ticks(depth)))
         axes.legend(fontsize=9, frameon=False, title=_profile_caption(profiles[0]), title_fontsize=9)
+    return figure
+
+
+def probability_against_unknown(report: "WidthReport") -> Figure:
+    """Draw the probability of leaving the tolerance against the width (or depth, or epsilon), one line for each method.
+
+    Points are the values that the search evaluated; a diamond marks where a method meets the accepted probability.
+
+    Args:
+        report: what `gpn.required_width` returns.
+    """
+    figure = Figure(figsize=(7.4, 4.9), layout="constrained")
+    axes = figure.subplots()
+    drawn = [requirement for requirement in report.requirements if requirement.points]
+    for order, requirement in enumerate(drawn):
+        colour, style = PALETTE[order % len(PALETTE)], _BOUND_STYLES[order % len(_BOUND_STYLES)]
+        points = np.array([(point.at, max(point.probability, _LEAST_DRAWN)) for point in requirement.points])
+        label = f"{kind_name(requirement.kind)}, {requirement.scope}"
+        axes.plot(*points.T, color=colour, linestyle=style, linewidth=1.5, marker=".", markersize=4, label=label)
+        if requirement.value is not None:
+            axes.plot(requirement.value, requirement.probability, "D", color=colour, markersize=6)
+    axes.axhline(report.probability, color=_GREY, linewidth=0.9, zorder=1)
+    axes.set_ylim(report.probability / 100, 1.5)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _style(axes)
+    unknown = {"width": "width n (neurons)", "depth": "depth L (layers)", "epsilon": "tolerance ε"}
+    axes.set_xlabel(unknown[report.unknown])
+    axes.set_ylabel("probability, or bound, of leaving the tolerance")
+    axes.set_title(_literal(width_finding(report)), fontsize=11, fontweight="bold", loc="left", wrap=True)
+    axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 

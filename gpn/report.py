@@ -186,8 +186,8 @@ class VerificationReport:
         predictions = [row.verdict for row in self.rows if row.bound_kind == PREDICTION]
         if predictions:
             sentences.append(
-                f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} confirmed "
-                f"within a factor 2, {predictions.count(Verdict.VIOLATED)} missed by more."
+                f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} "
+                f"confirmed within a factor 2, {predictions.count(Verdict.VIOLATED)} missed by more."
             )
         if usual := self._usual_events():
             sentences.append(

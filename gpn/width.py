@@ -31,6 +31,7 @@ NETWORK = "whole network"
 
 MOST = {"width": 10.0**7, "depth": 10.0**5, "epsilon": MAX_EPSILON}
 LEAST = {"width": 2.0, "depth": 2.0, "epsilon": 1e-6}
+_DEEP_OVER_TRUTH = {"width": 2.8, "depth": 0.36, "epsilon": 1.7}  # where the search begins
 _COARSE = 0.02  # relative step at which the search stops where one evaluation takes seconds
 _FINE = 1e-3
 
@@ -264,10 +265,13 @@ def _report(
         for claim in ONE_LAYER:
             found += _one_layer(asked, phi, claim)
     tell("the fluctuation law")
-    prediction = _solve(asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
+    prediction = _solve(
+        asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x), rough=True), _FINE
+    )
     tell("the deep bound")
-    start = None if prediction.value is None else prediction.value
-    found.append(_solve(asked, NETWORK, "deep", lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, start))
+    start = prediction.value
+    guess = None if start is None else start * _DEEP_OVER_TRUTH[asked.unknown]
+    found.append(_solve(asked, NETWORK, "deep", lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, guess))
     found.append(prediction)
     if simulate:
         tell("simulation")
@@ -318,37 +322,35 @@ def _sum(bounds: list[Bound]) -> Bound:
     return Bound(bounds[0].kind, min(float(np.logaddexp.reduce([bound.log for bound in bounds])), 0.0))
 
 
-class _NotKnown(Exception):
-    """A method has no number at some value of the unknown; the argument says why."""
-
-
 def _solve(
     asked: _Asked, scope: str, kind: str, probability: Probability, step: float, start: float | None = None
 ) -> Requirement:
     """Search for the edge of {probability <= p} by doubling or halving and then bisection of the logarithm.
 
-    Probabilities are taken to fall with the width and with epsilon and to rise with the depth.
+    Probabilities are taken to fall with the width and with epsilon and to rise with the depth. A value at which the
+    method has no number is not accepted.
     """
     points: dict[float, float] = {}
+    reasons: dict[float, str] = {}
 
     def good(value: float) -> bool:
-        if value not in points:
+        if value not in points and value not in reasons:
             bound = probability(value)
             if bound.kind.startswith("none"):
-                raise _NotKnown(bound.reason)
-            points[value] = min(bound.probability, 1.0)
-        return points[value] <= asked.probability
+                reasons[value] = bound.reason
+            else:
+                points[value] = min(bound.probability, 1.0)
+        return points.get(value, 1.0) <= asked.probability
 
-    try:
-        edge = _edge(asked.unknown, good, step, start)
-        reason = "" if edge is not None else _unreached(asked, points)
-    except _NotKnown as obstacle:
-        edge, reason = None, str(obstacle)
+    edge = _edge(asked.unknown, good, step, start)
+    reason = "" if edge is not None else _unreached(asked, points, reasons)
     evaluated = tuple(Point(value, points[value]) for value in sorted(points))
     return Requirement(scope, kind, edge, None if edge is None else points[edge], reason, evaluated)
 
 
-def _unreached(asked: _Asked, points: dict[float, float]) -> str:
+def _unreached(asked: _Asked, points: dict[float, float], reasons: dict[float, str]) -> str:
+    if not points:
+        return next(iter(reasons.values()))
     far = max(points) if asked.unknown != "depth" else min(points)
     return f"still {points[far]:.3g} at {asked.unknown} {far:g}"
 

@@ -47,6 +47,13 @@ def question(report: "WidthReport") -> str:
     )
 
 
+def width_finding(report: "WidthReport") -> str:
+    """What the methods ask for of the whole network, in one line for a title."""
+    found = [r for r in report.requirements if r.scope == "whole network" and r.value is not None]
+    parts = [f"{METHODS[r.kind][0]} {value_text(report.unknown, r.value or 0.0)}" for r in found]
+    return f"{plain(report.activation, 40)}, {_UNKNOWN[report.unknown]}: {', '.join(parts) or 'none by any method'}"
+
+
 def value_text(unknown: str, value: float) -> str:
     """A width or a depth as a whole number, epsilon with three digits."""
     return short_number(value) if unknown == "epsilon" else f"{value:,.0f}"
