@@ -24,7 +24,6 @@ _CANDIDATES = 16  # local maxima of the grid that are refined
 _ZOOMS = 7  # each divides a bracket by 8
 _FAR = 1e12  # end of the grid on an infinite piece
 _TOLERANCE = 1e-13  # relative, of the certified enclosures
-_STEP = 1e-5  # distance from which a Python function's one-sided limits are judged
 
 Order = Literal["slope", "curvature"]
 
@@ -110,15 +109,10 @@ def searched_lipschitz_constants(activation: NumericActivation, radius: float = 
 def steps(activation: NumericActivation, order: Literal["value", "slope"]) -> tuple[Any, ...]:
     """Points at which phi jumps (order "value") or at which phi' alone does (order "slope").
 
-    Exact for an `Activation`. For a Python function those declared breakpoints at which the values 1e-5 to
-    the left and to the right differ by more than 1e-3.
+    Exact for an `Activation`; found numerically for a Python function (see `theory.survey`).
     """
-    if isinstance(activation, Activation):
-        return activation.jumps if order == "value" else activation.kinks
-    points = activation.breakpoint_values
-    sides = zip(activation.value_and_slope(points - _STEP), activation.value_and_slope(points + _STEP), strict=True)
-    value, slope = (np.abs(right - left) > 1e-3 * (1 + np.abs(left)) for left, right in sides)
-    return tuple(points[value if order == "value" else slope & ~value].tolist())
+    points: tuple[Any, ...] = getattr(activation, "jumps" if order == "value" else "kinks")
+    return points
 
 
 def _has_step(activation: NumericActivation, order: Literal["value", "slope"], radius: float) -> bool:
