@@ -17,7 +17,7 @@ ArrayFunction = Callable[[FloatArray], FloatArray]
 _STEP = 1e-3  # of differences, relative beyond |x| = 1: truncation and rounding balance
 _REFINED = 0.01  # panels narrower than this were bisected: the function varies quickly there
 _PARTS = 128  # steps of differences on such a panel
-_STENCIL = np.arange(-2.0, 3.0)
+_STENCIL = (-2, -1, 1, 2)
 _ELEMENTWISE = 1e-5  # relative agreement of an element with itself in other company; float32 passes
 _MISMATCH = 1e-6  # of a derivative, relative to its size and to its root mean square
 
@@ -150,8 +150,9 @@ class CallableActivation:
             step = np.minimum(step, (upper - lower) / 8)
             centre = np.clip(x, lower + 2.001 * step, upper - 2.001 * step)
             offset = (x - centre) / step
-            values = [function(centre + shift * step) for shift in _STENCIL]
-            return np.asarray(sum(w * v for w, v in zip(_weights(offset), values, strict=True)) / step)
+            middle = function(centre)  # subtracted, so that a constant has slope 0 without rounding
+            rises = [function(centre + shift * step) - middle for shift in _STENCIL]
+            return np.asarray(sum(w * rise for w, rise in zip(_weights(offset), rises, strict=True)) / step)
 
     def _step(self, x: FloatArray) -> FloatArray:
         """A step that suits the function: shorter where it varies so quickly that panels were bisected."""
@@ -175,23 +176,28 @@ def _failure(name: str, points: FloatArray, error: Exception) -> str:
 
 
 def _weights(t: FloatArray) -> list[FloatArray]:
-    """Weights of the derivative at t of the polynomial through values at -2, -1, 0, 1, 2."""
+    """Weights at -2, -1, 1, 2 of the derivative at t of the polynomial through values there and a zero at 0."""
     return [
         (2 * t**3 - 3 * t**2 - t + 1) / 12,
         (-4 * t**3 + 3 * t**2 + 8 * t - 4) / 6,
-        (2 * t**3 - 5 * t) / 2,
         (-4 * t**3 - 3 * t**2 + 8 * t + 4) / 6,
         (2 * t**3 + 3 * t**2 - t - 1) / 12,
     ]
 
 
 def from_function(
-    function: ArrayFunction, name: str, derivative: ArrayFunction | None = None, breakpoints: Sequence[float] = ()
+    function: ArrayFunction,
+    name: str,
+    derivative: ArrayFunction | None = None,
+    breakpoints: Sequence[float] = (),
+    *,
+    origin: str = "given",
 ) -> CallableActivation:
     """A Python function as an activation, once it is seen to be elementwise and its derivative to be its own.
 
     Args:
         function, name, derivative, breakpoints: as for `CallableActivation`.
+        origin: where the derivative comes from, for messages.
 
     Raises:
         SpecificationError: it fails on arrays, is not elementwise, gives other values when asked again, or the
@@ -208,8 +214,8 @@ def from_function(
     result = CallableActivation(name, function, derivative, tuple(points.tolist()))
     _check_elementwise(result.value, name)
     if derivative is not None:
-        _check_elementwise(result.slope, f"the derivative given for {name}")
-        check_derivative(result)
+        _check_elementwise(result.slope, f"the derivative {origin} for {name}")
+        check_derivative(result, origin)
     return result
 
 
@@ -240,7 +246,7 @@ def _verb(how: str) -> str:
     return how if how == "asked again" else f"given {how}"
 
 
-def check_derivative(activation: CallableActivation) -> None:
+def check_derivative(activation: CallableActivation, origin: str = "given") -> None:
     r"""Compare a given derivative with differences of the function, at the middle of every panel for |x| < 8.
 
     The tolerance at x is ten times what halving the step changes, plus the rounding of the differences, plus 1e-6 of
@@ -266,7 +272,7 @@ def check_derivative(activation: CallableActivation) -> None:
         score = np.where(wrong, np.nan_to_num(np.abs(given - fine), nan=np.inf) * np.exp(-x * x / 4), -1.0)
         worst = int(np.argmax(score))
         raise SpecificationError(
-            f"the derivative given for {activation.name} does not match it: at x = {x[worst]:.6g} it is "
+            f"the derivative {origin} for {activation.name} does not match it: at x = {x[worst]:.6g} it is "
             f"{given[worst]:.8g}, differences of the function give {fine[worst]:.8g} (within {tolerance[worst]:.1g}); "
             f"they disagree at {np.count_nonzero(wrong)} of {len(x)} points"
         )

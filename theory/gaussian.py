@@ -165,7 +165,7 @@ def integrate(
             done[:] = True
         value += refined[:, done].sum(axis=1)
         total += modulus[:, done].sum(axis=1)
-        error += _remaining(difference, previous, modulus, at_end)[:, done].sum(axis=1)
+        error += _remaining(difference, previous, modulus, at_end, scale)[:, done].sum(axis=1)
         keep = np.concatenate([~done, ~done])
         left, right, coarse = halves[0][keep], halves[1][keep], fine[:, keep]
         previous = np.concatenate([difference, difference], axis=1)[:, keep]
@@ -198,18 +198,20 @@ def _pair(halves: FloatArray) -> FloatArray:
     return halves[:, :count] + halves[:, count:]
 
 
-def _remaining(difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray) -> FloatArray:
+def _remaining(
+    difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray, scale: FloatArray
+) -> FloatArray:
     """Error of a panel: its last difference, summed as a geometric series where it ends at a breakpoint.
 
     At an integrable singularity the differences shrink by a fixed factor r < 1 from one bisection to the
     next, so that r/(1 - r) of the last one remains. Differences that do not shrink are rounding noise where
-    they are a small part of the panel's integral (then the whole panel counts as error), else the integral
-    does not settle.
+    they are a small part of the panel's integral, or that is a small part of the whole (then the whole panel counts
+    as error), else the integral does not settle.
     """
     with np.errstate(all="ignore"):
         ratio = difference / previous
         series = difference * np.maximum(ratio / (1 - ratio), 1.0)
-        stuck = np.where(difference < 0.05 * modulus, modulus, np.inf)
+        stuck = np.where((difference < 0.05 * modulus) | (modulus < _EPS * scale), modulus, np.inf)
         extrapolated = np.where(ratio < 1, series, stuck)
         return np.where(at_end & (difference > 4 * _EPS * modulus), extrapolated, difference)
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ _NOISY = 0.02  # noise that is no longer a rounding error, relative to the size 
 _BUDGET = 150_000  # panels at a time
 
 STRETCH = (1 - 1e-9) / math.cos(math.pi / 32)
-"""The Chebyshev variable t runs from -1 to 1 on a panel stretched by this much: its outermost points are at the ends."""
+"""The Chebyshev variable t runs from -1 to 1 on a panel stretched by this: its outermost points are at the ends."""
 
 RESOLVED, BROKEN, ROUGH, UNDEFINED, INFINITE = range(5)
 """States of a panel: smooth; still not smooth at the smallest width; rough or oscillating; nan; overflowing."""
@@ -89,32 +90,39 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
     noise = np.maximum(_median(_noise(function, left, right)), scale * _quantization(middle))
     inside = (left > -8) & (right < 8)
     relative = float(np.quantile((noise / np.maximum(scale, _LEAST))[inside], 0.9)) if inside.any() else 0.0
-    depth = stuck = np.zeros(len(left), dtype=np.int64)
-    before = np.full(len(left), np.inf)
-    found: list[tuple[npt.NDArray[np.float64], ...]] = []
+    depth: npt.NDArray[np.int64] = np.zeros(len(left), dtype=np.int64)
+    stuck, before = depth, np.full(len(left), np.inf)
+    found: list[tuple[npt.NDArray[Any], ...]] = []
     for generation in range(_GENERATIONS):
         values = function(chebyshev_points(left, right))
         residual, floor = chebyshev_residual(values), noise_floor(values, left, right, scale) + 10 * noise
-        state = _state(values, residual <= floor, (residual > 0) & (floor > _NOISY * np.fmax(scale, _largest(values)) + 2 * _LEAST), left, right)
+        state = _state(
+            values,
+            residual <= floor,
+            (residual > 0) & (floor > _NOISY * np.fmax(scale, _largest(values)) + 2 * _LEAST),
+            left,
+            right,
+        )
         stuck = _count_stuck(stuck, residual, before, state)
         _give_up(state, stuck, np.abs(left) > 8, generation)
         done = state >= 0
         found.append((left[done], right[done], state[done], depth[done], floor[done]))
-        left, right, scale, noise, before, stuck = (a[~done] for a in (left, right, scale, noise, residual, stuck))
-        depth = depth[~done] + 1
+        left, right, scale, noise, before = (a[~done] for a in (left, right, scale, noise, residual))
+        stuck, depth = stuck[~done], depth[~done] + 1
         if not left.size:
             break
         noise = np.maximum(noise, _noise(function, left, right))
         middle = 0.5 * (left + right)
         left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
-        scale, noise, before, stuck, depth = (np.tile(a, 2) for a in (scale, noise, before, stuck, depth))
+        scale, noise, before = (np.tile(a, 2) for a in (scale, noise, before))
+        stuck, depth = np.tile(stuck, 2), np.tile(depth, 2)
     return _sorted(found, relative)
 
 
-def _sorted(found: list[tuple[npt.NDArray[np.float64], ...]], noise: float) -> Panels:
-    columns = [np.concatenate(column) for column in zip(*found, strict=True)]
-    left, right, state, depth, floor = (column[np.argsort(columns[0])] for column in columns)
-    return Panels(left, right, state.astype(np.int64), depth.astype(np.int64), floor, noise)
+def _sorted(found: list[tuple[npt.NDArray[Any], ...]], noise: float) -> Panels:
+    order = np.argsort(np.concatenate([part[0] for part in found]))
+    left, right, state, depth, floor = (np.concatenate(column)[order] for column in zip(*found, strict=True))
+    return Panels(left, right, state, depth, floor, noise)
 
 
 def _state(

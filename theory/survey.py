@@ -35,8 +35,9 @@ LIMITS = (
     f"{KINK_SIZE:g} of the size of phi nearby, and features narrower than {SPACING:g}, can be missed"
 )
 
-_SIDES = 4.0 ** -np.arange(1, 24)  # lengths of the intervals beside a suspect, longest first
+_SIDES: FloatArray = 4.0 ** -np.arange(1.0, 24.0)  # lengths of the intervals beside a suspect, longest first
 _CLEAR = 16  # such an interval is at least this many times as long as the gap around the suspect
+_SHARP = 300  # and this many times for a kink, so that |x|**1.5 has none
 _MOST = 1500  # suspects
 _BESIDE = 6  # a plateau of more of the narrowest panels is a smooth feature
 
@@ -157,7 +158,9 @@ class _Side:
         t = (2 * (x - self.origin) / self.length - 1) / STRETCH
         terms = self.coefficients
         if order:
-            terms = np.polynomial.chebyshev.chebder(terms, order, axis=1) * (2 / STRETCH / self.length[:, None]) ** order
+            terms = (
+                np.polynomial.chebyshev.chebder(terms, order, axis=1) * (2 / STRETCH / self.length[:, None]) ** order
+            )
         return np.asarray(np.polynomial.chebyshev.chebval(t, terms.T, tensor=False))
 
 
@@ -179,6 +182,7 @@ def _examine(function: Function, panels: Panels, gaps: list[tuple[float, float]]
         bend, twist = (right.at(meeting, order) - left.at(meeting, order) for order in (1, 2))
         shorter = np.minimum(np.abs(left.length), np.abs(right.length))
         is_kink = np.abs(bend) > 1000 * error / shorter + KINK_SIZE * scale + np.abs(twist) * gap
+        is_kink &= shorter > _SHARP * gap
     low, high = _bisect(function, a, b, left, right)
     found = []
     for i in range(len(a)):
