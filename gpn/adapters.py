@@ -113,7 +113,7 @@ def load(reference: str) -> Any:
         if not hasattr(found, name):
             public = sorted(n for n in vars(found) if not n.startswith("_")) if hasattr(found, "__dict__") else []
             near = f"; it has {', '.join(public[:10])}{', ...' if len(public) > 10 else ''}" if public else ""
-            raise SpecificationError(f"{module_name} has no {path.split('.')[0] if name in path else name}{near:.300}")
+            raise SpecificationError(f"{module_name:.100} has no {path:.100}{near:.300}")
         found = getattr(found, name)
     return found
 

@@ -102,8 +102,11 @@ class CallableActivation:
         return np.abs(self._difference(self.value, points, 2.0) - self._difference(self.value, points, 1.0))
 
     def curvature(self, x: npt.ArrayLike) -> FloatArray:
-        """phi''(x) between the breakpoints, elementwise, by differences of the slope."""
-        return self._difference(self.slope, np.asarray(x, dtype=np.float64), 1.0)
+        """phi''(x) between the breakpoints, elementwise, by differences."""
+        points = np.asarray(x, dtype=np.float64)
+        if self.derivative is not None:
+            return self._difference(self.slope, points, 1.0)
+        return self._difference(self.value, points, 1.0, order=2)
 
     def value_and_slope(self, x: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """phi(x) and phi'(x), two fresh arrays of the shape of x."""
@@ -140,8 +143,8 @@ class CallableActivation:
             )
         return result.copy()
 
-    def _difference(self, function: ArrayFunction, x: FloatArray, factor: float) -> FloatArray:
-        """Fourth-order differences on five points, all on one side of every breakpoint."""
+    def _difference(self, function: ArrayFunction, x: FloatArray, factor: float, order: int = 1) -> FloatArray:
+        """Slope or curvature (order 2) by differences on five points, all on one side of every breakpoint."""
         step = factor * self._step(x)
         edges = np.concatenate([[-np.inf], self.breakpoint_values, [np.inf]])
         cell = np.searchsorted(edges[1:-1], x)
@@ -152,7 +155,9 @@ class CallableActivation:
             offset = (x - centre) / step
             middle = function(centre)  # subtracted, so that a constant has slope 0 without rounding
             rises = [function(centre + shift * step) - middle for shift in _STENCIL]
-            return np.asarray(sum(w * rise for w, rise in zip(_weights(offset), rises, strict=True)) / step)
+            return np.asarray(
+                sum(w * rise for w, rise in zip(_WEIGHTS[order](offset), rises, strict=True)) / step**order
+            )
 
     def _step(self, x: FloatArray) -> FloatArray:
         """A step that suits the function: shorter where it varies so quickly that panels were bisected."""
@@ -175,7 +180,7 @@ def _failure(name: str, points: FloatArray, error: Exception) -> str:
     )
 
 
-def _weights(t: FloatArray) -> list[FloatArray]:
+def _slope_weights(t: FloatArray) -> list[FloatArray]:
     """Weights at -2, -1, 1, 2 of the derivative at t of the polynomial through values there and a zero at 0."""
     return [
         (2 * t**3 - 3 * t**2 - t + 1) / 12,
@@ -183,6 +188,19 @@ def _weights(t: FloatArray) -> list[FloatArray]:
         (-4 * t**3 - 3 * t**2 + 8 * t + 4) / 6,
         (2 * t**3 + 3 * t**2 - t - 1) / 12,
     ]
+
+
+def _curvature_weights(t: FloatArray) -> list[FloatArray]:
+    """The same of the second derivative."""
+    return [
+        (6 * t**2 - 6 * t - 1) / 12,
+        (-6 * t**2 + 3 * t + 4) / 3,
+        (-6 * t**2 - 3 * t + 4) / 3,
+        (6 * t**2 + 6 * t - 1) / 12,
+    ]
+
+
+_WEIGHTS = {1: _slope_weights, 2: _curvature_weights}
 
 
 def from_function(

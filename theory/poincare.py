@@ -33,6 +33,9 @@ TOLERANCE = 1e-12
 """How far the two conditions may be missed by an activation whose constants are typed in double precision."""
 
 
+DIFFERENCE_TOLERANCE = 1e-9
+"""The same for a Python function without derivative, whose slope is known by differences."""
+
 _VALUE_FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
     {
         "mean": lambda _z, value, _slope: value,
@@ -137,7 +140,7 @@ class Conditions:
 
 
 def gaussian_poincare(
-    activation: Activation | CallableActivation, digits: int = 15, *, tolerance: float = TOLERANCE
+    activation: Activation | CallableActivation, digits: int = 15, *, tolerance: float | None = None
 ) -> Conditions:
     r"""Decide whether an activation is Gaussian-Poincaré normalized (GPN), and find what makes it so.
 
@@ -153,7 +156,8 @@ def gaussian_poincare(
             a rule (`theory.certified`); otherwise computed in float64, or by mpmath beyond 15 digits. A Python function
             has float64 only; its kinks, jumps and undefined parts are found numerically (`theory.survey`).
         digits: significant digits wanted, at least 1.
-        tolerance: how far E phi^2 and E phi'^2 may be from 1 for "holds".
+        tolerance: how far E phi^2 and E phi'^2 may be from 1 for "holds"; if left out 1e-12, and 1e-9 where the
+            slope is known by differences only.
 
     Returns:
         `Conditions`; what cannot be normalized is an outcome with a reason, not an exception.
@@ -169,11 +173,18 @@ def gaussian_poincare(
     """
     if digits < 1 or digits != int(digits):
         raise UsageError(f"digits must be a positive whole number, not {digits}")
+    if tolerance is None:
+        tolerance = _tolerance(activation)
     if not tolerance > 0:
         raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
     evidence = _evidence(activation, digits)
     with precision(_bits(digits)):
         return _conditions(activation, digits, tolerance, evidence)
+
+
+def _tolerance(activation: Activation | CallableActivation) -> float:
+    differenced = isinstance(activation, CallableActivation) and activation.derivative is None
+    return DIFFERENCE_TOLERANCE if differenced else TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +370,8 @@ def _upper_text(ball: arb) -> str:
 
 
 def _short(ball: arb) -> str:
-    return str(ball.str(2, radius=False)) if not ball.contains(0) else f"0 within {_upper_text(abs(ball).upper())}"
+    is_vague = ball.contains(0) or 10 * ball.rad() > abs(ball)
+    return f"0 within {_upper_text(abs(ball).upper())}" if is_vague else str(ball.str(2, radius=False))
 
 
 def _finite(number: float) -> float | None:
@@ -394,7 +406,7 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
         evidence = _evidence(activation, digits)
         obstacle, moments = evidence.obstacle, evidence.moments
         with precision(_bits(digits)):
-            _, normalizable, reason = _verdict(obstacle, moments, TOLERANCE)
+            _, normalizable, reason = _verdict(obstacle, moments, _tolerance(activation))
             if moments is None or normalizable != "yes":
                 raise UsageError(
                     f"{activation.name} has no normalization: {reason}; it takes a continuous phi, not "

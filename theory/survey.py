@@ -11,7 +11,9 @@ import numpy as np
 
 from theory.arithmetic import FloatArray
 from theory.panels import (
+    BROKEN,
     REACH,
+    RESOLVED,
     ROUGH,
     SPACING,
     STRETCH,
@@ -122,7 +124,7 @@ def survey(function: Function, declared: Sequence[float] = ()) -> Survey:
 
 
 def _suspects(panels: Panels) -> list[tuple[float, float]]:
-    """Runs of the locally narrowest panels: what they cover must hold the kink or jump, if there is one."""
+    """Runs of broken or of the locally narrowest panels: what they cover must hold the kink or jump, if any."""
     width = panels.right - panels.left
     level = np.round(np.log2(width)).astype(np.int64)
     starts = np.flatnonzero(np.diff(level, prepend=level[0] - 1))
@@ -130,10 +132,11 @@ def _suspects(panels: Panels) -> list[tuple[float, float]]:
     heights = level[starts]
     before, after = np.append(np.inf, heights[:-1]), np.append(heights[1:], np.inf)
     depth = np.maximum.reduceat(panels.depth, starts)
-    known = np.minimum.reduceat(panels.state <= ROUGH, starts)
+    known = np.minimum.reduceat((panels.state == RESOLVED) | (panels.state == ROUGH), starts)
     chosen = (heights < before) & (heights < after) & (depth >= 2) & (stops - starts <= _BESIDE) & known
     found = zip(panels.left[starts[chosen]], panels.right[stops[chosen] - 1], strict=True)
-    return sorted(((float(left), float(right)) for left, right in found), key=lambda gap: abs(gap[0]))[:_MOST]
+    gaps = [(float(low), float(high)) for low, high in found] + list(panels.intervals(BROKEN))
+    return sorted(gaps, key=lambda gap: abs(gap[0]))[:_MOST]
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,16 +270,14 @@ def _singular(function: Function, place: float, width: float) -> list[Break]:
     distances = np.maximum(width, 64 * np.spacing(abs(place))) * 2.0 ** np.arange(4, 22)
     with np.errstate(all="ignore"):
         values = function(place + np.array([[-1.0], [1.0]]) * distances)
-        growth = np.diff(np.log2(np.abs(np.diff(values, axis=1))), axis=1)
-    ordered = np.isfinite(growth).all(axis=1) & (np.ptp(growth, axis=1) < 0.3)
-    if not ordered.any():
-        return []
-    power = float(np.median(growth[ordered]))
+        steps = np.abs(np.diff(values, axis=1))
+        growth = np.diff(np.log2(steps), axis=1)
+        ordered = np.isfinite(growth).all(axis=1) & (growth.max(axis=1) - growth.min(axis=1) < 0.3)
+        apart = bool(ordered.all() and abs(values[1, 0] - values[0, 0]) > 30 * steps[:, 0].sum())
+    power = float(np.median(growth[ordered])) if ordered.any() else np.inf
     if power > 1.1:
         return []
-    steps = np.abs(np.diff(values, axis=1))[:, 0]
-    apart = bool(ordered.all() and abs(values[1, 0] - values[0, 0]) > 30 * steps.sum())
-    return [Break(_simplest(place, place, max(2 * width, 1e-12)), float("inf"), width, bool(power < 0.02 or apart))]
+    return [Break(_simplest(place, place, max(2 * width, 1e-12)), float("inf"), width, power < 0.02 or apart)]
 
 
 def _simplest(low: float, high: float, doubt: float) -> float:
@@ -294,7 +295,7 @@ def _distinct(found: list[Break], declared: set[float]) -> list[Break]:
     kept: list[Break] = []
     for new in sorted(found, key=lambda found: (found.position not in declared, found.width)):
         for old in kept:
-            reach = 1e-9 if np.isinf(new.size) else 4 * new.width + 1e-13 * abs(old.position)
+            reach = 1e-6 if np.isinf(new.size) else 4 * new.width + 1e-13 * abs(old.position)
             if abs(new.position - old.position) <= reach:
                 break
         else:
