@@ -45,7 +45,7 @@ def activation(spec: Any, *args: Any, **parameters: Any) -> "Activation | Callab
         UsageError: anything that is not an activation; the message says what to write.
 
     >>> activation("elu", alpha=1.5).name, activation(np.tanh).name
-    ('elu(1.5)', 'tanh')
+    ('elu(alpha=1.5)', 'tanh')
     >>> activation("math:tau")
     Traceback (most recent call last):
     ...
@@ -190,7 +190,10 @@ def _adapter(spec: Any) -> "Callable[..., CallableActivation] | None":
 
 
 def _kind(function: Any) -> str | None:
-    """Whether a function is one of PyTorch ("torch") or JAX ("jax"), by what it returns; None for others."""
+    """Whether a function is one of PyTorch ("torch") or JAX ("jax"), by what it takes and returns; None for others.
+
+    What works on NumPy arrays and returns one is a NumPy function, whatever has been imported.
+    """
     torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
     if not callable(function) or isinstance(function, type) or hasattr(function, "value_and_slope"):
         return None
@@ -199,17 +202,22 @@ def _kind(function: Any) -> str | None:
     if (torch is None and jax is None) or hasattr(function, "free_symbols"):
         return None
     probe = np.array([-0.75, 0.375])
-    with np.errstate(all="ignore"):
-        if torch is not None and any(_returns(function, x, torch.Tensor) for x in (probe.copy(), torch.tensor(probe))):
-            return "torch"
-        return "jax" if jax is not None and _returns(function, probe.copy(), jax.Array) else None
+    result = _result(function, probe.copy())
+    if jax is not None and isinstance(result, jax.Array):
+        return "jax"
+    if torch is not None and not isinstance(result, np.ndarray):
+        result = result if isinstance(result, torch.Tensor) else _result(function, torch.tensor(probe))
+        return "torch" if isinstance(result, torch.Tensor) else None
+    return None
 
 
-def _returns(function: Any, x: Any, kind: type) -> bool:
+def _result(function: Any, x: Any) -> Any:
+    """What a function returns, None if it fails: what is wrong is told where it is evaluated."""
     try:
-        return isinstance(function(x), kind)
-    except Exception:  # not a function of this kind; what is wrong is told where it is evaluated
-        return False
+        with np.errstate(all="ignore"):
+            return function(x)
+    except Exception:  # whatever the user's own code raises
+        return None
 
 
 def from_torch(

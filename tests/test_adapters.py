@@ -136,8 +136,10 @@ def test_a_random_module_in_evaluation_is_an_activation(torch):
 
 @pytest.mark.usefixtures("torch")
 def test_numpy_functions_stay_so_beside_torch():
-    phi = gpn.activation(np.tanh)
-    assert phi.function is np.tanh
+    for function in (np.tanh, lambda x: x**3 - x):
+        phi = gpn.activation(function)
+        assert phi.function is function
+        assert phi.derivative is None
     assert gpn.activation("tanh").expression is not None
 
 
