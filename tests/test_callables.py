@@ -265,6 +265,16 @@ def test_singular_points_are_unbounded_or_cusps():
     assert gpn.check(lambda x: np.sqrt(np.abs(x))).lipschitz is None
 
 
+def test_lipschitz_constants_of_functions_tell_growth_from_oscillation():
+    wave = gpn.check(
+        lambda x: np.sin(3 * x) - np.abs(x + 0.18), derivative=lambda x: 3 * np.cos(3 * x) - np.sign(x + 0.18)
+    )
+    assert wave.lipschitz == pytest.approx(4, rel=1e-6)
+    assert gpn.check(lambda x: np.sin(x) / x).lipschitz == pytest.approx(0.4361818172714845, rel=1e-6)
+    for function in (np.exp, lambda x: x**2, lambda x: x**3, lambda x: x * np.log(np.abs(x)), lambda x: x * np.sin(x)):
+        assert gpn.check(function).lipschitz is None
+
+
 def test_declared_breakpoints_are_kept_and_others_found_beside_them():
     phi = activation(lambda x: np.abs(x) + np.abs(x - 1.3), breakpoints=[0.0])
     assert phi.breakpoint_values.tolist() == [0, 1.3]

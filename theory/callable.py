@@ -15,6 +15,8 @@ from theory.survey import Survey, survey
 ArrayFunction = Callable[[FloatArray], FloatArray]
 
 _STEP = 1e-3  # of differences, relative beyond |x| = 1: truncation and rounding balance
+_LONGEST = 0.01  # so that far oscillations are followed, as long as rounding permits
+_FAR_STEP = 1e-7
 _REFINED = 0.01  # panels narrower than this were bisected: the function varies quickly there
 _PARTS = 128  # steps of differences on such a panel
 _STENCIL = (-2, -1, 1, 2)
@@ -161,7 +163,8 @@ class CallableActivation:
 
     def _step(self, x: FloatArray) -> FloatArray:
         """A step that suits the function: shorter where it varies so quickly that panels were bisected."""
-        step = _STEP * np.maximum(1.0, np.abs(x))
+        size = np.maximum(1.0, np.abs(x))
+        step = np.minimum(_STEP * size, np.maximum(_LONGEST, _FAR_STEP * size))
         edges = self.survey.edges
         if len(edges) < 2:
             return step
