@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpn._version import __version__
 
 if TYPE_CHECKING:
+    from gpn.adapters import activation
     from gpn.audit import audit
     from gpn.checking import check, normalize
     from gpn.engine import Network
@@ -16,13 +17,12 @@ if TYPE_CHECKING:
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
     from gpn.verification import verify
-    from theory.specification import activation
 
 _HOMES = {
     "Network": "gpn.engine",
     "VerificationReport": "gpn.report",
     "Verdict": "gpn.statistics",
-    "activation": "theory.specification",
+    "activation": "gpn.adapters",
     "audit": "gpn.audit",
     "check": "gpn.checking",
     "normalize": "gpn.checking",

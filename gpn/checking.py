@@ -21,7 +21,7 @@ _EXIT_CODES = {("holds", "yes"): 0, ("fails", "yes"): 1, ("fails", "no"): 4}
 _UNDECIDED = 3
 
 
-def check(spec: Any, digits: int = 30) -> "Conditions":
+def check(spec: Any, digits: int = 30, *, derivative: Any = None) -> "Conditions":
     r"""Check the Gaussian-Poincaré conditions of an activation.
 
     $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
@@ -29,29 +29,33 @@ def check(spec: Any, digits: int = 30) -> "Conditions":
     (Lu, Gould, Ajanthan 2020, "Bidirectionally Self-Normalizing Neural Networks", arXiv 2006.12169).
 
     Args:
-        spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`.
+        spec: a name, a formula, a SymPy expression, a function on arrays, "module:function", a PyTorch module or a
+            PyTorch or JAX function, as for `gpn.activation`. For a function nothing is certified: its kinks, jumps and
+            undefined parts are detected numerically, and the report says so.
         digits: significant digits of the moments, 1 to 1000.
+        derivative: of a function, as a function or "module:function"; it is compared with differences. If left out,
+            automatic differentiation (PyTorch, JAX) or differences are used.
 
     Returns:
         The moments, both normalizations a*phi + b with their stability in depth, Lipschitz constants, kinks
         and jumps; what cannot be normalized is an outcome with a reason.
 
     Raises:
-        UsageError: a specification that cannot be read, or digits out of range.
+        UsageError: a specification that cannot be read, a derivative that does not match, or digits out of range.
 
     >>> conditions = check("gelu")
     >>> conditions.is_gpn, [(root.root, root.b[:7], root.stability) for root in conditions.normalizations]
     ('fails', [('plus', '0.07387', 'unstable'), ('minus', '-0.9095', 'stable')])
     """
+    from gpn.adapters import activation
     from theory.poincare import gaussian_poincare
-    from theory.specification import activation
 
     if not 1 <= digits <= MAX_DIGITS:
         raise UsageError(f"digits must be between 1 and {MAX_DIGITS}, not {digits}; 30 are plenty")
-    return gaussian_poincare(activation(spec), digits)
+    return gaussian_poincare(activation(spec, derivative=derivative), digits)
 
 
-def normalize(spec: Any, root: str = "auto") -> "Activation | CallableActivation":
+def normalize(spec: Any, root: str = "auto", *, derivative: Any = None) -> "Activation | CallableActivation":
     r"""The Gaussian-Poincaré normalized activation a*phi + b.
 
     $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
@@ -59,7 +63,7 @@ def normalize(spec: Any, root: str = "auto") -> "Activation | CallableActivation
     (Lu, Gould, Ajanthan 2020.) The constants alone are given by `theory.poincare.normalization`.
 
     Args:
-        spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`.
+        spec, derivative: as for `check`.
         root: "auto" takes b_plus unless the squared length is unstable in depth with it, then b_minus; "plus";
             "minus"; "stable" takes the smaller |chi|.
 
@@ -69,10 +73,10 @@ def normalize(spec: Any, root: str = "auto") -> "Activation | CallableActivation
     >>> normalize("tanh").name
     'GPN tanh'
     """
+    from gpn.adapters import activation
     from theory import poincare
-    from theory.specification import activation
 
-    return poincare.normalize(activation(spec), root)
+    return poincare.normalize(activation(spec, derivative=derivative), root)
 
 
 NEAR = 0.05
@@ -94,8 +98,8 @@ def near_miss(spec: Any, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
     >>> [(factor.depth, round(factor.squared_gradient, 3)) for factor in factors]
     [(10, 1.0), (100, 1.001), (1000, 1.012)]
     """
+    from gpn.adapters import activation
     from theory.propagation import depth_factors
-    from theory.specification import activation
 
     moments = (conditions.second_moment, conditions.slope_second_moment)
     if conditions.is_gpn != "fails" or conditions.normalizable != "yes":
@@ -141,10 +145,10 @@ def details(spec: Any, order: int = 60) -> Details:
     >>> found.closed_form.second_moment, found.correlation_curvature
     (1/2, inf)
     """
+    from gpn.adapters import activation
     from theory.activation import Activation
     from theory.closed_forms import closed_form
     from theory.hermite import correlation_slopes, hermite_spectrum
-    from theory.specification import activation
 
     phi = activation(spec)
     slope, curvature = correlation_slopes(phi)

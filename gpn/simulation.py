@@ -230,6 +230,6 @@ def _activation(spec: Any) -> ElementwiseActivation:
     if hasattr(spec, "value_and_slope"):
         evaluated: ElementwiseActivation = spec
         return evaluated
-    from theory.specification import activation  # loads SymPy
+    from gpn.adapters import activation  # loads SymPy
 
     return activation(spec)

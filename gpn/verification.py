@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gpn import data, experiment, questions, statistics
 from gpn._version import __version__
+from gpn.adapters import activation as read_activation
 from gpn.plan import Outcomes, Plan, in_reach
 from gpn.planning import PREDICTION
 from gpn.questions import Question
@@ -20,7 +21,6 @@ from gpn.rows import answer
 from theory import poincare, propagation
 from theory.activation import Activation, CallableActivation
 from theory.errors import UsageError
-from theory.specification import activation as read_activation
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -34,6 +34,7 @@ def verify(
     epsilons: Sequence[float] | float | None = None,
     trials: int | None = None,
     *,
+    derivative: Any = None,
     level: float = 0.99,
     seed: int = 0,
     weights: str = "haar",
@@ -55,13 +56,15 @@ def verify(
     (Lu, Gould, Ajanthan 2020, Theorems 1-3; bounds by concentration on the sphere, Ledoux 2001).
 
     Args:
-        activation: a name, formula, SymPy expression or callable; it is normalized first, see `root`.
+        activation: a name, formula, SymPy expression, callable or "module:function", as for `gpn.activation`; it is
+            normalized first, see `root`.
         widths: n, one or several, each at least 2; by default 64, 256 and 1024, or as many from the number of
             features of the inputs upwards.
         depth: L, one or several, each at least 1.
         epsilons: tolerances, positive; by default 0.1 and 0.2 for one layer, 0.5 and 1 for the whole network (a
             factor 1.65 and 2.72 either way).
         trials: networks for each row; by default 100,000 single layers and 1,000 deep networks.
+        derivative: of a function, as for `gpn.check`.
         level: simultaneous confidence level of all rows together.
         seed: non-negative integer; results are the same bits for any number of workers.
         weights: "haar", or "gaussian", "he", "glorot" as controls outside the theorem.
@@ -84,7 +87,7 @@ def verify(
     request = Request.read(
         _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
     )
-    raw = read_activation(activation)
+    raw = read_activation(activation, derivative=derivative)
     tested, scale, shift = _prepare(raw, root)
     asked = [*questions.one_step_questions(request, tested), *questions.deep_questions(request, tested, loaded)]
     left_out: list[Question] = []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpn import network_law
+from gpn.adapters import activation as read_activation
 from gpn.files import save_figure, write_whole
 from gpn.request import MAX_EPSILON
 from theory import poincare
@@ -18,7 +19,6 @@ from theory.activation import Activation, CallableActivation
 from theory.concentration import Bound, Side
 from theory.errors import UsageError
 from theory.one_step import layer_law, one_step
-from theory.specification import activation as read_activation
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import mpmath
+import numpy as np
+import numpy.typing as npt
 import sympy
 
 from theory import functions
+
+FloatArray = npt.NDArray[np.float64]
 
 X = sympy.Symbol("x", real=True)
 """The variable of every activation."""
@@ -75,3 +79,10 @@ def fold_constants(expression: sympy.Expr) -> sympy.Expr:
     if isinstance(expression, sympy.Pow) and expression.exp.is_Rational:
         return sympy.Pow(fold_constants(expression.base), expression.exp)
     return expression.func(*(fold_constants(argument) for argument in expression.args))
+
+
+def real_values(values: Any) -> FloatArray:
+    """As float64, with nan for complex numbers: sqrt(x) below 0, say."""
+    if np.iscomplexobj(values):
+        values = np.where(np.imag(values) == 0, np.real(values), np.nan)
+    return np.asarray(values, dtype=np.float64)

@@ -15,7 +15,7 @@ import mpmath
 import numpy as np
 import sympy
 
-from theory.activation import Activation, FloatArray, NumericActivation
+from theory.activation import Activation, CallableActivation, FloatArray, NumericActivation
 from theory.arithmetic import compile_expressions, constant_value
 from theory.errors import UsageError
 from theory.pieces import Piece
@@ -69,7 +69,8 @@ def expectations(
         raise UsageError(f"the deviation must be a positive number, not {deviation}")
     integrands = _weighted(activation, list(functionals.values()), deviation)
     breakpoints = activation.breakpoint_values / deviation
-    value, error = integrate(integrands, _edges(breakpoints), breakpoints)
+    edges = _edges(np.concatenate([breakpoints, _landmarks(activation) / deviation]))
+    value, error = integrate(integrands, edges, breakpoints)
     error = error + _tail(integrands)
     return {name: Estimate(float(v), float(e)) for name, v, e in zip(functionals, value, error, strict=True)}
 
@@ -87,12 +88,36 @@ def _weighted(
     return integrands
 
 
-def _edges(breakpoints: FloatArray) -> FloatArray:
+def _edges(points: FloatArray) -> FloatArray:
     """Panels 1/8 wide within |z| < 8, whose halves have nodes at most 6e-3 apart, and wider ones in the tails."""
     tail = np.arange(_FINE, _CUTOFF, 0.5)
     fine = np.linspace(-_FINE, _FINE, int(16 * _FINE) + 1)
     grid = np.concatenate([[-_CUTOFF], -tail, fine, tail, [_CUTOFF]])
-    return np.union1d(grid, breakpoints[np.abs(breakpoints) < _CUTOFF])
+    return np.union1d(grid, points[np.abs(points) < _CUTOFF])
+
+
+def _landmarks(activation: NumericActivation) -> FloatArray:
+    """Where a Python function was seen to vary quickly, so that no first panel steps over it."""
+    if not isinstance(activation, CallableActivation):
+        return np.empty(0)
+    edges = activation.edges
+    return edges if len(edges) < _PANELS // 8 else np.empty(0)  # quick everywhere: bisecting sees it too
+
+
+def keeps_growing(activation: NumericActivation, functional: Functional) -> bool:
+    """Whether the integrand of an expectation does not decay towards the cutoff, as far as float64 can tell.
+
+    >>> from theory.activation import X
+    >>> square = lambda z, value, slope: value**2
+    >>> [keeps_growing(Activation("", sympy.exp(X**2 / k)), square) for k in (3, 4, 5)]
+    [True, True, False]
+    """
+    integrands = _weighted(activation, [functional], 1.0)
+    reach = np.linspace(0.8, 1, 9) * _CUTOFF
+    outward = np.abs(integrands(np.stack([-reach, reach]))[0])
+    outward = np.where(np.isfinite(outward), outward, np.inf)
+    decays = (outward[:, -1] < 0.5 * outward[:, 0]) | (outward[:, -1] < 1e-290)
+    return bool(~decays.all())
 
 
 def _tail(integrands: Callable[[FloatArray], FloatArray]) -> FloatArray:
@@ -140,7 +165,7 @@ def integrate(
             done[:] = True
         value += refined[:, done].sum(axis=1)
         total += modulus[:, done].sum(axis=1)
-        error += _remaining(difference, previous, modulus, at_end)[:, done].sum(axis=1)
+        error += _remaining(difference, previous, modulus, at_end, scale)[:, done].sum(axis=1)
         keep = np.concatenate([~done, ~done])
         left, right, coarse = halves[0][keep], halves[1][keep], fine[:, keep]
         previous = np.concatenate([difference, difference], axis=1)[:, keep]
@@ -173,18 +198,20 @@ def _pair(halves: FloatArray) -> FloatArray:
     return halves[:, :count] + halves[:, count:]
 
 
-def _remaining(difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray) -> FloatArray:
+def _remaining(
+    difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray, scale: FloatArray
+) -> FloatArray:
     """Error of a panel: its last difference, summed as a geometric series where it ends at a breakpoint.
 
     At an integrable singularity the differences shrink by a fixed factor r < 1 from one bisection to the
     next, so that r/(1 - r) of the last one remains. Differences that do not shrink are rounding noise where
-    they are a small part of the panel's integral (then the whole panel counts as error), else the integral
-    does not settle.
+    they are a small part of the panel's integral, or that is a small part of the whole (then the whole panel counts
+    as error), else the integral does not settle.
     """
     with np.errstate(all="ignore"):
         ratio = difference / previous
         series = difference * np.maximum(ratio / (1 - ratio), 1.0)
-        stuck = np.where(difference < 0.05 * modulus, modulus, np.inf)
+        stuck = np.where((difference < 0.05 * modulus) | (modulus < _EPS * scale), modulus, np.inf)
         extrapolated = np.where(ratio < 1, series, stuck)
         return np.where(at_end & (difference > 4 * _EPS * modulus), extrapolated, difference)
 

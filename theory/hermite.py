@@ -17,6 +17,7 @@ import numpy.typing as npt
 from theory.activation import Activation, CallableActivation, FloatArray, NumericActivation
 from theory.errors import UsageError
 from theory.gaussian import Estimate, Functional, expectations, expectations_high_precision
+from theory.survey import Survey
 
 MAX_ORDER = 300  # h_k oscillates for |z| < 2 sqrt(k), which must stay inside the cutoff of the quadrature
 _EPS = float(np.finfo(np.float64).eps)
@@ -274,7 +275,7 @@ def correlation_slopes(activation: NumericActivation) -> tuple[Estimate, Estimat
         "the slope",
         lambda x: activation.value_and_slope(x)[1],
         activation.curvature,
-        activation.breakpoint_values.tolist(),
+        known=Survey(tuple(activation.breakpoint_values.tolist()), edges=getattr(activation, "edges", np.empty(0))),
     )
     return first, _slope_second_moment(derivative)
 
@@ -324,12 +325,12 @@ def _degenerate(activation: NumericActivation, sign: float) -> Estimate:
     """C(1) = E phi(z)^2 and C(-1) = E phi(z) phi(-z)."""
     if sign > 0:
         return expectations(activation, {"": lambda _z, value, _slope: value**2})[""]
-    points = activation.breakpoint_values
+    points, edges = activation.breakpoint_values, getattr(activation, "edges", np.empty(0))
     pair = CallableActivation(  # phi(x) in the place of the value, phi(-x) in the place of the slope
         "phi and its mirror image",
         lambda x: activation.value_and_slope(x)[0],
         lambda x: activation.value_and_slope(-x)[0],
-        np.union1d(points, -points).tolist(),
+        known=Survey(tuple(np.union1d(points, -points).tolist()), edges=np.union1d(edges, -edges)),
     )
     return expectations(pair, {"": lambda _z, value, mirrored: value * mirrored})[""]
 
