@@ -152,7 +152,7 @@ def test_labels_of_a_batch_may_differ_by_trial():
         ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
         ({"seed": None}, "seed must be"),
         ({"method": "sparse"}, "'matrix-free' or 'dense'"),
-        ({"batch": 2}, "use method='dense'"),
+        ({"batch": 0}, "batch must be a whole number of at least 1, not 0"),
         ({"weights": "he_uniform"}, "method='dense'"),
         ({"weights": "harr", "method": "dense"}, "did you mean 'haar'"),
         ({"activation": "tanhh"}, "tanh"),
