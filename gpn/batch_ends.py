@@ -37,7 +37,8 @@ class Ends:
     def signals(self, trial: int, rng: np.random.Generator) -> FloatArray:
         """Give x_0 of one trial, array (k, m)."""
         if self.inputs is not None:
-            return self.inputs[trial]
+            given: FloatArray = self.inputs[trial]
+            return given
         x = rng.standard_normal((self.batch, self.width))
         x *= (np.sqrt(self.width) / row_norms(x))[:, None]
         return x

@@ -109,8 +109,8 @@ def sample_batch(
         for start in range(0, trials, rows):
             members = range(start, min(start + rows, trials))
             block = records.block(members)
-            layers, outputs = _forward(network, members, block, rng)
-            _backward(network, members, layers, outputs, block, rng)
+            # in one expression, so that no layer of this block outlives it
+            _backward(network, members, *_forward(network, members, block, rng), block, rng)
         return records.collect(width)
 
 
@@ -293,7 +293,7 @@ def _backward(
     e = np.array([ends.gradients(x, trial, rng) for x, trial in zip(outputs, members, strict=True)])
     log_scale = np.log(_normalize(e))
     for index in range(len(layers) - 1, -1, -1):
-        layer = layers[index]
+        layer = layers.pop()  # its memory is free from here on
         d = np.multiply(layer.slope, e, out=e)
         log_scale = log_scale + np.log(_normalize(d))
         block.log_backward[:, index] = log_scale

@@ -94,5 +94,5 @@ def coordinates_alone(rows: FloatArray) -> FloatArray:
     array([[[25.,  0.],
             [ 0.,  0.]]])
     """
-    triangle: FloatArray = np.linalg.qr(rows.swapaxes(-1, -2), mode="r")
+    triangle = np.asarray(np.linalg.qr(rows.swapaxes(-1, -2), mode="r"))
     return triangle.swapaxes(-1, -2)

@@ -214,7 +214,7 @@ def test_one_input_has_the_law_of_the_single_input_sampler(weights):
 right_forward, right_backward = batch_sampler._Haar.forward, batch_sampler._Haar.backward
 
 
-def without_the_signs(self, coordinates, width, rng):
+def without_the_signs(_self, coordinates, width, rng):
     trials, _, size = coordinates.shape
     _, turn = factorize(rng.standard_normal((trials, size, width)))
     return turn.embed(coordinates), (turn, np.ones((trials, 1, size)))
