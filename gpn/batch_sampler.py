@@ -36,8 +36,14 @@ import numpy.typing as npt
 from gpn.batch_ends import Ends, ends_of
 from gpn.engine import ElementwiseActivation, FloatArray, check_activation, quiet, row_norms
 from gpn.reflections import Reflections, coordinates_alone, factorize
-from gpn.sampler import BLOCK_NEURONS, BLOCK_STORAGE, Sample, check_ensemble, check_generator
+from gpn.sampler import Sample, check_ensemble, check_generator
 from gpn.weights import count, standard_deviation
+
+BLOCK_NEURONS = 2**15
+"""Neurons of one layer, over all trials and inputs, that are worked on together: 256 KiB per array."""
+
+BLOCK_STORAGE = 2**24
+"""Numbers of all layers kept from forward to backward: 128 MiB, or one trial if that needs more."""
 
 _SMALL, _LARGE = 1e-280, 2.0**600  # shorter vectors are made longer before they are scaled to length one
 

@@ -151,6 +151,17 @@ def test_same_law_as_explicit_matrices(phi, width, kind, k, weights):
     assert same_law_p_value(explicit, free(phi, width, FREE, x0, seed=4, weights=weights)) > FALSE_ALARM
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "k", "n"), [("generic", 3, 8), ("rank two", 4, 5), ("repeated", 5, 5), ("alike", 5, 4)]
+)
+@pytest.mark.parametrize("readout", ["random", "aligned"])
+def test_same_law_in_many_networks(kind, k, n, readout):
+    x0, top = inputs(kind, k, n), None if readout == "random" else lambda x, _: x
+    explicit = dense(BENT, n, 50_000, x0, seed=30, top=top)
+    assert same_law_p_value(explicit, free(BENT, n, 50_000, x0, seed=31, readout=readout)) > FALSE_ALARM
+
+
 @pytest.mark.parametrize("weights", ["haar", "gaussian", "he", "glorot"])
 def test_same_law_with_a_rectangular_first_matrix(weights):
     """Four inputs of three entries each, seven neurons, dependent by necessity."""
