@@ -78,7 +78,9 @@ class Simulated:
             return Bound("simulation", float(np.log((found["spread"] >= epsilon).mean())))
 
 
-def deep_bound(activation: Phi, width: int, depth: int, epsilon: float, readout: str = "random") -> Bound:
+def deep_bound(
+    activation: Phi, width: int, depth: int, epsilon: float, readout: homogeneous.Readout = "random"
+) -> Bound:
     r"""The proved bound on :math:`P(\max_l |\log G_l| \ge \epsilon)`, by the theorem that fits the activation.
 
     Args:

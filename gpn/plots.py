@@ -119,7 +119,7 @@ def probability_against_unknown(report: "WidthReport") -> Figure:
         points = np.array([(point.at, max(point.probability, _LEAST_DRAWN)) for point in requirement.points])
         label = f"{kind_name(requirement.kind)}, {requirement.scope}"
         axes.plot(*points.T, color=colour, linestyle=style, linewidth=1.5, marker=".", markersize=4, label=label)
-        if requirement.value is not None:
+        if requirement.value is not None and requirement.probability is not None:
             axes.plot(requirement.value, requirement.probability, "D", color=colour, markersize=6)
     axes.axhline(report.probability, color=_GREY, linewidth=0.9, zorder=1)
     axes.set_ylim(report.probability / 100, 1.5)

@@ -176,7 +176,9 @@ class Envelope:
     def at_centres(self) -> FloatArray:
         """The bound at the centre of each cell, (B, C)."""
         with np.errstate(all="ignore"):
-            return self.level + np.log(self.taylor[..., 0]) - log_chi_squared(self.width * self.cells.centre, self.width)
+            return (
+                self.level + np.log(self.taylor[..., 0]) - log_chi_squared(self.width * self.cells.centre, self.width)
+            )
 
     def suprema(self, log_weight: FloatArray, slope: FloatArray, bend: FloatArray) -> FloatArray:
         r"""Bounds on sup log [ sum_j e^{w_j} M_j(q) / f(q) ] over all cells, f(q) = e^{g(q-1)} cosh(k(q-1)).
@@ -197,7 +199,11 @@ class Envelope:
             logs = logs.reshape(sums, terms, *q.shape) + log_weight[:, :, None, None]
             peak = logs.max(axis=1, keepdims=True)
             total = peak[:, 0] + np.log(np.exp(logs - peak).sum(axis=1))
-            total = total - log_chi_squared(self.width * q, self.width) - log_tent(slope[:, None, None], bend[:, None, None], q)
+            total = (
+                total
+                - log_chi_squared(self.width * q, self.width)
+                - log_tent(slope[:, None, None], bend[:, None, None], q)
+            )
             bow = self._bow(polynomial).reshape(sums, terms, -1).max(axis=1) + (bend[:, None] * self.cells.half) ** 2
             relief = (0.5 * self.width - 1) * (self.cells.half / (self.cells.centre + self.cells.half)) ** 2
             spacing = x[1] - x[0]
@@ -326,7 +332,12 @@ def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, gr
 
 
 def _pair_transform(
-    square: FloatArray, law: FloatArray, spread: FloatArray, units: tuple[FloatArray, FloatArray], q: FloatArray, width: int
+    square: FloatArray,
+    law: FloatArray,
+    spread: FloatArray,
+    units: tuple[FloatArray, FloatArray],
+    q: FloatArray,
+    width: int,
 ) -> tuple[np.ndarray, FloatArray]:
     """The n-th power of the characteristic function of (z^2, w^2), and its modulus, summed over the second frequency.
 
@@ -410,7 +421,9 @@ def _envelope(
     order = np.arange(_TERMS)
     with np.errstate(all="ignore"):
         reach = width * half[:, None] * frequency
-        power = np.cumprod(np.concatenate([np.ones_like(reach)[..., None], reach[..., None] / (order + 1.0)], 2), axis=2)
+        power = np.cumprod(
+            np.concatenate([np.ones_like(reach)[..., None], reach[..., None] / (order + 1.0)], 2), axis=2
+        )
         taylor = np.einsum("sj,sjk,k->sk", transform, power[..., :-1], (-1j) ** order).real
         remainder = np.einsum("sj,sj->s", modulus, np.abs(power[..., -1]))
         flat = modulus.sum(axis=1)  # a bound for every q

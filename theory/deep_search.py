@@ -125,7 +125,9 @@ def _tube(activation: NumericActivation, moments: DepthMoments, blank: Certifica
     for _ in range(12):
         low, high = 1 - distance[0], 1 + distance[1]
         if not (low > 0.02 and high < _HIGHEST):
-            return f"at width {blank.width} the squared length strays too far: the tube would be ({low:.2f}, {high:.2f})"
+            return (
+                f"at width {blank.width} the squared length strays too far: the tube would be ({low:.2f}, {high:.2f})"
+            )
         certificate = replace(blank, low=float(low), high=float(high))
         grid = cells(certificate.low, certificate.high, blank.width)
         draft = Draft(replace(setting, certificate=certificate, tube=grid), moments, budget)
@@ -264,8 +266,16 @@ def _limits(draft: Draft) -> Draft | str:
     near, beyond = np.zeros(7), np.full(7, 0.01)
     q = _interior(draft.certificate)
     for _ in range(16):  # outwards, then bisection: far out Newton's method may fail
-        log, _ = cramer(nodes, limit_functions(nodes, _with_limits(draft, start + beyond * (far - start)).certificate), draft.certificate.width, q)
-        near, beyond = np.where(log > wanted, beyond, near), np.where(log > wanted, np.minimum(1.35 * beyond, 1.0), beyond)
+        log, _ = cramer(
+            nodes,
+            limit_functions(nodes, _with_limits(draft, start + beyond * (far - start)).certificate),
+            draft.certificate.width,
+            q,
+        )
+        near, beyond = (
+            np.where(log > wanted, beyond, near),
+            np.where(log > wanted, np.minimum(1.35 * beyond, 1.0), beyond),
+        )
     for _ in range(16):
         middle = 0.5 * (near + beyond)
         candidate = _with_limits(draft, start + middle * (far - start))
@@ -376,13 +386,17 @@ def _lower(draft: Draft, exponents: list[float]) -> Draft | str:
     if best is None:
         return failure
     side = best[1]
-    return draft.with_(lower=replace(side, chains=tuple(_fill(draft.with_(lower=side), -1, side, x) for x in side.chains)))
+    return draft.with_(
+        lower=replace(side, chains=tuple(_fill(draft.with_(lower=side), -1, side, x) for x in side.chains))
+    )
 
 
 def _floor(draft: Draft, side: Side) -> Side:
     """The highest floor y0 that E3 allows, and its exponent."""
     rates = side.horizon * np.array([0.35, 0.5, 0.7, 0.85, 1.0])
-    costs = lower_constants(draft.setting, rates, side.b) + _uniform_means(draft, -rates / (draft.certificate.width - 1))
+    costs = lower_constants(draft.setting, rates, side.b) + _uniform_means(
+        draft, -rates / (draft.certificate.width - 1)
+    )
     floors = (draft.log_share("floor") - 1e-3 - costs) / rates
     best = int(np.argmax(floors))
     return replace(side, floor=float(min(floors[best], 0.98)), floor_tilt=float(rates[best]))

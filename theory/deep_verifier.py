@@ -139,7 +139,9 @@ def _terms(s: Setting) -> dict[str, float]:
     terms = tube(s) | conditions(s) | top(s)
     terms["floor of one layer"] = np.log(layers(c)) + floor_log(s)
     for sign, side, name in ((1, c.upper, "large gradients"), (-1, c.lower, "small gradients")):
-        logs = np.min([-chain.exponent * c.epsilon + log_moments(s, sign, side, chain) for chain in side.chains], axis=0)
+        logs = np.min(
+            [-chain.exponent * c.epsilon + log_moments(s, sign, side, chain) for chain in side.chains], axis=0
+        )
         terms[name] = float(logsumexp(np.where(logs < 0, logs, 0.0)))  # a NaN counts as probability 1
     return terms
 
@@ -362,7 +364,9 @@ def forward_costs(s: Setting, inputs: tuple[Tent, ...], outputs: tuple[Tent, ...
 def suprema(s: Setting, psi: FloatArray) -> FloatArray:
     """sup over q of log E[exp(sum psi(h_i))] for several psi: Cramér's bounds on P(sum psi >= 0), tilts included."""
     count = len(psi)
-    return log_mean(s.nodes, psi, s.certificate.width, s.tube).suprema(np.zeros((count, 1)), np.zeros(count), np.zeros(count))
+    return log_mean(s.nodes, psi, s.certificate.width, s.tube).suprema(
+        np.zeros((count, 1)), np.zeros(count), np.zeros(count)
+    )
 
 
 def tent_supremum(power: float, above: Tent | None, below: Tent, grid: Cells) -> float:

@@ -143,7 +143,8 @@ class FluctuationLaw:
 
     def bands(self, probabilities: Sequence[float]) -> FloatArray:
         """Quantiles of each layer's logarithm, array (k, len(probabilities))."""
-        return self.mean[:, None] + np.sqrt(self.variance)[:, None] * ndtri(np.asarray(probabilities, dtype=float))
+        quantiles: FloatArray = ndtri(np.asarray(probabilities, dtype=np.float64))
+        return self.mean[:, None] + np.sqrt(self.variance)[:, None] * quantiles
 
 
 def log_ratio_law(coefficients: FluctuationCoefficients, width: int, depth: int) -> FluctuationLaw:
@@ -335,6 +336,8 @@ def log_spread_probability(
     row = np.arange(paths)
     slopes = law.covariance[layer] / law.variance[layer][:, None]
     drawn = law.mean + free + slopes * (target - free[row, layer])[:, None]
-    drawn[row, layer] = np.where(side == 0, np.maximum(drawn[row, layer], epsilon), np.minimum(drawn[row, layer], -epsilon))
+    drawn[row, layer] = np.where(
+        side == 0, np.maximum(drawn[row, layer], epsilon), np.minimum(drawn[row, layer], -epsilon)
+    )
     counts = (np.abs(drawn) >= epsilon).sum(axis=1)
     return min(0.0, total + float(np.log(np.mean(1 / counts))))
