@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from theory.errors import UsageError
 
 if TYPE_CHECKING:
+    from gpn.depth import DepthProfile
     from theory.activation import Activation, CallableActivation
     from theory.catalog import Entry
-    from gpn.depth import DepthProfile
     from theory.closed_forms import ClosedForm
     from theory.hermite import HermiteSpectrum
     from theory.poincare import Conditions, Normalization

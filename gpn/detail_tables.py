@@ -65,9 +65,9 @@ def depth(profiles: "Sequence[DepthProfile]") -> RenderableType:
         )
     width = profiles[0].horizon.width if profiles else 0
     notes = (
-        f"Fixed points: s attracts, m is marginal, u repels. Slope of C: of the correlation map at correlation 1, above "
-        f"1 for chaos. Last columns: layers until the gradient norm has changed by 10 and q has left [1/2, 2], at width "
-        f"{width}."
+        "Fixed points: s attracts, m is marginal, u repels. Slope of C: of the correlation map at correlation 1, "
+        "above 1 for chaos. Last columns: layers until the gradient norm has changed by 10 and q has left [1/2, 2], "
+        f"at width {width}."
     )
     rates = "; ".join(_rate(profile) for profile in profiles)
     return Group(table, Text(notes, style="dim"), Text(rates, style="dim"))

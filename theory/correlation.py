@@ -28,7 +28,8 @@ Order = Literal[0, 1, 2]
 def correlation(activation: NumericActivation, rho: float, *, q: float = 1.0, order: Order = 0) -> Estimate:
     r"""The correlation map C or one of its first two derivatives.
 
-    .. math:: C(\rho) = E\,\phi(\sqrt q u) \phi(\sqrt q v), \quad C' = q E\,\phi' \phi', \quad C'' = q^2 E\,\phi'' \phi''
+    .. math:: C(\rho) = E\,\phi(\sqrt q u) \phi(\sqrt q v), \quad C' = q E\,\phi' \phi', \quad
+        C'' = q^2 E\,\phi'' \phi''
 
     (u, v) standard normal with correlation rho (Poole et al. 2016; Daniely, Frostig, Singer 2016). At a kink phi''
     has a point mass, so that C'' holds the joint density of (u, v) at the kinks and is infinite at rho = 1. The
@@ -112,7 +113,7 @@ def _plane(activation: NumericActivation, rho: float, q: float, order: int) -> E
     def lines(x: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
             crossings = [(points - common * x[:, None]) / apart, (common * x[:, None] - seconds) / apart]
-            return np.nan_to_num(np.concatenate(crossings, axis=1), nan=0.0)
+            return np.asarray(np.nan_to_num(np.concatenate(crossings, axis=1), nan=0.0))
 
     crossings = ((points[:, None] + seconds) / (2 * common)).ravel()
     breakpoints = np.unique(np.concatenate([crossings, points / common, seconds / common]))

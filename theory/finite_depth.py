@@ -6,6 +6,7 @@ import numpy as np
 
 from theory.activation import FloatArray, NumericActivation
 from theory.errors import UsageError
+from theory.gaussian import Functional
 from theory.sphere import mean_squared_length, sphere_expectations
 from theory.sphere_pairs import squared_length_variance
 
@@ -65,28 +66,37 @@ def finite_width_lengths(activation: NumericActivation, width: int, depth: int, 
         raise UsageError(f"the depth must be a whole number of at least 1 layer, not {depth}")
     iterated, variance, correction = np.full((3, depth + 1), np.nan)
     iterated[0], variance[0], correction[0] = q0, 0.0, 0.0
+    settled: tuple[float, _Local] | None = None
     for layer in range(1, depth + 1):
         q = float(iterated[layer - 1])
-        if layer > 2 and abs(q - iterated[layer - 2]) <= 1e-14 * q:
-            value, (slope, bend, noise) = q, local
-        else:
-            value, local = mean_squared_length(activation, width, q).value, _local(activation, width, q)
-            slope, bend, noise = local
+        value, local = settled or (mean_squared_length(activation, width, q).value, _local(activation, width, q))
         iterated[layer] = value
-        variance[layer] = slope**2 * variance[layer - 1] + noise
-        correction[layer] = slope * correction[layer - 1] + bend * variance[layer - 1] / 2
+        variance[layer] = local.slope**2 * variance[layer - 1] + local.noise
+        correction[layer] = local.slope * correction[layer - 1] + local.bend * variance[layer - 1] / 2
         if not (np.isfinite(value) and value > 0):
             break
+        if abs(value - q) <= 1e-14 * q:
+            settled = value, local
     return FiniteWidthLengths(width, iterated, variance, correction)
 
 
-def _local(activation: NumericActivation, width: int, q: float) -> tuple[float, float, float]:
-    """Q_n'(q), Q_n''(q) by a central difference of the former, and Var q_1 at q."""
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """Q_n'(q), Q_n''(q) and Var q_1 at one q."""
+
+    slope: float
+    bend: float
+    noise: float
+
+
+def _local(activation: NumericActivation, width: int, q: float) -> _Local:
+    """The second derivative is a central difference of the first."""
     low, slope, high = (_slope(activation, width, q * (1 + shift)) for shift in (-_STEP, 0.0, _STEP))
-    return slope, (high - low) / (2 * _STEP * q), squared_length_variance(activation, width, q).value
+    bend = (high - low) / (2 * _STEP * q)
+    return _Local(slope, bend, squared_length_variance(activation, width, q).value)
 
 
 def _slope(activation: NumericActivation, width: int, q: float) -> float:
     """Q_n'(q) = E phi phi' h / q, since h = sqrt(q) times a vector whose law does not depend on q."""
-    functional = {"": lambda h, value, slope: value * slope * h / q}
+    functional: dict[str, Functional] = {"": lambda h, value, slope: value * slope * h / q}
     return sphere_expectations(activation, width, functional, q)[""].value

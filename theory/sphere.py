@@ -47,7 +47,7 @@ def sphere_expectations(
     >>> round(found["square"].value, 13)
     1.0
     """
-    _check(width, q)
+    check_layer(width, q)
     radius, scale = np.sqrt(width * q), np.sqrt(width)
     half_width = min(_CUTOFF, scale * np.pi / 2)
     inner = activation.breakpoint_values
@@ -67,7 +67,8 @@ def sphere_expectations(
     return {name: Estimate(float(m), float(e)) for name, m, e in zip(functionals, mean, spread, strict=True)}
 
 
-def _check(width: int, q: float) -> None:
+def check_layer(width: int, q: float) -> None:
+    """Refuse a width below 2 and a q that is not positive."""
     if width < 2 or width != int(width):
         raise UsageError(f"the width must be a whole number of at least 2 neurons, not {width}")
     if not (np.isfinite(q) and q > 0):

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from theory.activation import FloatArray, NumericActivation
 from theory.gaussian import Estimate, Functional, integrate
