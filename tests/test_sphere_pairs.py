@@ -12,7 +12,7 @@ from theory.activation import CallableActivation
 from theory.errors import UsageError
 from theory.poincare import normalize
 from theory.specification import activation
-from theory.sphere import mean_squared_length, mean_squared_slope
+from theory.sphere import mean_squared_length, mean_squared_slope, sphere_expectations
 from theory.sphere_pairs import (
     backward_ratio_variance,
     eigenvalue,
@@ -143,21 +143,17 @@ def test_series_and_plane_agree_where_both_apply(name, monkeypatch):
 
 @pytest.mark.parametrize("name", catalog.names())
 def test_twelve_digits_for_every_named_activation(name):
-    """The error is small; the variance is not negative, and obeys the bound of a sum of exchangeable variables."""
+    """A small error at every width, and 0 <= Var of an average <= the variance of one term (3 times it for B)."""
     phi = activation(name)
-    for width in (2, 3, 4, 5, 16, 1000):
-        for q in (0.3, 1.0, 4.0) if width in (3, 1000) else (1.0,):
-            for functional, variance in (
-                (square_of_value, squared_length_variance),
-                (square_of_slope, backward_ratio_variance),
-            ):
-                found = variance(phi, width, q)
-                moments = pair_moments(phi, width, functional, q=q)
-                mean = pair_expectation(phi, width, functional, q=q)
-                scale = moments.same.value + 1e-3 * abs(mean.value)
-                assert found.error <= 3e-12 * max(scale / width, abs(found.value)) + 1e-29
-                assert found.value >= -found.error
-                assert found.value <= 3 * moments.same.value + found.error  # |Cov_12| <= Var_1
+    cases = [(2, 1.0), (3, 0.3), (3, 4.0), (4, 1.0), (5, 1.0), (16, 1.0), (1000, 0.3), (1000, 1.0), (1000, 4.0)]
+    for width, q in cases:
+        for order, variance in enumerate(VARIANCES.values()):
+            found = variance(phi, width, q)
+            powers = {str(k): lambda _h, value, slope, order=order, k=k: (value, slope)[order] ** k for k in (2, 4)}
+            moments = sphere_expectations(phi, width, powers, q)
+            fourth, single = moments["4"].value, moments["4"].value - moments["2"].value ** 2
+            assert found.error <= 3e-12 * max(1e-3 * fourth / width, found.value) + 1e-28
+            assert -found.error <= found.value <= (1 + 2 * order) * single + found.error + 1e-14 * fourth
 
 
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "hard_tanh"])
@@ -204,8 +200,10 @@ def test_first_order_in_one_over_the_width():
 
 
 def test_two_functionals_and_eigenvalues():
-    # Cov(h_1^2, h_2^2) = -2 n^... : E h_1^2 h_2^2 = n/(n+2), so Cov = -2/(n+2)
+    # E h_1^2 h_2^2 = n/(n+2), so the covariance is -2/(n+2)
     moments = pair_moments(activation("identity"), 50, square_of_value)
+    product = pair_expectation(activation("identity"), 50, square_of_value)
+    assert abs(product.value - 50 / 52) <= product.error < 1e-13
     assert abs(moments.covariance.value + 2 / 52) <= moments.covariance.error < 1e-14
     mixed = pair_moments(TANH, 20, square_of_value, square_of_slope)
     swapped = pair_moments(TANH, 20, square_of_slope, square_of_value)

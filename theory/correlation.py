@@ -43,7 +43,8 @@ def correlation(activation: NumericActivation, rho: float, *, q: float = 1.0, or
 
     Returns:
         The value with an error bound; infinite where the derivative is: C' for a function that jumps, at |rho| = 1,
-        and C'' for one with a kink, at rho = 1; C'' of a function that jumps is (nan, inf): it is not computed.
+        and C'' for one with a kink, at rho = 1; C'' of a function that jumps, or whose slope is unbounded at a kink,
+        is (nan, inf): it is not computed.
 
     Raises:
         UsageError: rho outside [-1, 1], q not positive, or an order other than 0, 1, 2.
@@ -60,12 +61,13 @@ def correlation(activation: NumericActivation, rho: float, *, q: float = 1.0, or
         return _of_a_jumping_function(activation, rho, q, order)
     if order == 2 and kinks and rho == 1:
         return Estimate(np.inf, 0.0)
-    smooth = _plane(activation, rho, q, order)
+    mass, error = 0.0, 0.0
     if order == 2 and kinks:
-        points = np.array([float(kink) for kink in kinks])
-        mass, error = _masses(activation, points, rho, q, 1)
-        return Estimate(smooth.value + mass, smooth.error + error)
-    return smooth
+        mass, error = _masses(activation, np.array([float(kink) for kink in kinks]), rho, q, 1)
+        if not np.isfinite(mass):
+            return Estimate(mass, error)
+    smooth = _plane(activation, rho, q, order)
+    return Estimate(smooth.value + mass, smooth.error + error)
 
 
 def _check(rho: float, q: float, order: int) -> None:

@@ -111,6 +111,7 @@ def integrate(
     edges: FloatArray,
     breakpoints: FloatArray,
     floor: FloatArray | None = None,
+    most_panels: int = _PANELS,
 ) -> tuple[FloatArray, FloatArray]:
     """Integrate several functions together over consecutive panels, bisecting where they are not resolved.
 
@@ -120,6 +121,7 @@ def integrate(
         breakpoints: edges at which the integrands may be singular.
         floor: for each function the difference that counts as none on a panel, where the values themselves carry
             rounding of that size; else only what float64 resolves counts as none.
+        most_panels: bisection ends when it would take more panels than these at once.
 
     Returns:
         Values and error bounds, one for each function.
@@ -142,7 +144,7 @@ def integrate(
         at_end = np.isin(left, breakpoints) | np.isin(right, breakpoints)
         hopeless = ~np.isfinite(difference).all(axis=0) & ~at_end
         done = enough | tiny | hopeless
-        if 2 * np.count_nonzero(~done) > _PANELS or generation == _GENERATIONS - 1:
+        if 2 * np.count_nonzero(~done) > most_panels or generation == _GENERATIONS - 1:
             done[:] = True
         value += refined[:, done].sum(axis=1)
         total += modulus[:, done].sum(axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 from theory.activation import FloatArray
 from theory.gaussian import integrate
 
-_COARSE, _FINE = 10, 16
+_COARSE, _FINE = 12, 16
 _EPS = float(np.finfo(np.float64).eps)
 _BLOCK = 400_000  # points evaluated together: a few megabytes for each intermediate array
 _DEPTH = 14  # bisections towards a singular line
@@ -44,7 +44,7 @@ def nested_integrals(
     """Integrate several functions of two variables together.
 
     Gauss-Legendre rules of 16 nodes on the inner panels; the error of the inner integrals is taken as the largest
-    difference from 10 nodes, times the length of the outer interval, which overestimates it.
+    difference from 12 nodes, times the length of the outer interval, which overestimates it.
 
     Args:
         integrand: outer values (rows, 1) and inner values (rows, nodes) -> values (functions, rows, nodes).
@@ -73,7 +73,7 @@ def nested_integrals(
 
     # Where the inner integrals cancel, all that is left of them is rounding, which no bisection resolves.
     floor = 0.5 * _EPS * _modulus(integrand, edges, inner)
-    value, error = integrate(outer, edges, breakpoints, floor)
+    value, error = integrate(outer, edges, breakpoints, floor, 4 * len(edges))
     return value, error + np.max(worst, axis=0) * (edges[-1] - edges[0])
 
 

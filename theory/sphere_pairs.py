@@ -100,6 +100,9 @@ def pair_moments(
     """
     second = first if second is None else second
     f, g = (_Centred(activation, width, functional, q) for functional in (first, second))
+    if not np.isfinite(f.square.error + g.square.error):
+        unknown = Estimate(float("nan"), np.inf)
+        return PairMoments(width, unknown, unknown, unknown)
     if width < _SERIES_FROM:
         single = sphere_expectations(activation, width, {"fg": _product(f, g)}, q)["fg"]
         pair = _circle(activation, f, g) if width == 2 else _plane(activation, f, g)
