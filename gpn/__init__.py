@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
     from gpn.verification import verify
+    from theory.claims import claim
     from theory.specification import activation
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "activation": "theory.specification",
     "audit": "gpn.audit",
     "check": "gpn.checking",
+    "claim": "theory.claims",
     "normalize": "gpn.checking",
     "simulate": "gpn.simulation",
     "verify": "gpn.verification",
@@ -38,6 +40,7 @@ __all__ = [
     "activation",
     "audit",
     "check",
+    "claim",
     "normalize",
     "simulate",
     "verify",

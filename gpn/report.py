@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from gpn.planning import trials_to_decide
 from gpn.statistics import Verdict, combine, row_alpha
+from theory.claim import Claim
+from theory.claims import claim, claim_of_bound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +77,12 @@ class Row:
     prediction: float | None
     verdict: Verdict
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claim whose event was counted, and the one behind the bound it was compared with, if there is one."""
+        basis = claim_of_bound(self.claim, self.bound_kind)
+        return (claim(self.claim),) if basis is None else (claim(self.claim), basis)
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -127,6 +135,11 @@ class VerificationReport:
         """
         verdict = combine([row.verdict for row in self.rows])
         return Verdict.UNDECIDED if verdict is Verdict.HOLDS and self._usual_events() else verdict
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims behind the rows, each once: statement, assumptions, proof, function and test."""
+        return tuple(dict.fromkeys(found for row in self.rows for found in row.claims))
 
     def _usual_events(self) -> int:
         one_layer = [row for row in self.rows if row.claim != "deep-gradient-ratio"]
