@@ -264,14 +264,19 @@ _SADDLEPOINT = Claim(
     id="saddlepoint",
     kind="estimate",
     title="Saddlepoint estimate of a one-step tail",
-    words="The Cramér bound divided by its prefactor: close to the truth, but neither above nor below it for certain.",
+    words="The Cramér bound divided by the factor that it wastes: close to the truth, but neither above nor below it for certain.",
     statement=(
-        r"P \approx \frac{\text{Cramer bound}}{\lambda \sigma \sqrt{2 \pi n}}, \qquad \sigma^2 = "
-        r"\Lambda_{\lambda\lambda} - \frac{\Lambda_{\lambda\mu}^2}{\Lambda_{\mu\mu}}",
+        r"P \approx P_{\lambda} e^{x^2/2} (1 - \Phi(x)), \qquad x = \lambda \sigma \sqrt{n}, \qquad e^{x^2/2} "
+        r"(1 - \Phi(x)) \approx \frac{1}{x \sqrt{2 \pi}}",
+        r"\sigma^2 = \Lambda_{\lambda\lambda} - \frac{\Lambda_{\lambda\mu}^2}{\Lambda_{\mu\mu}}",
     ),
     symbols=letters(
         "n",
-        **{r"\lambda": "where the bound is least", r"\Lambda": "as for the exact tail; subscripts are derivatives"},
+        **{
+            r"P_{\lambda}": "the Cramér bound, least at lambda",
+            r"\Lambda": "as for the exact tail; subscripts are derivatives at the saddle",
+            r"\Phi": "the normal distribution function",
+        },
     ),
     assumptions=(UNIFORM, MEASURABLE, WIDE, "phi(z)^2 (or s(z)) is not concentrated on a lattice."),
     rigor="asymptotic prediction",
