@@ -152,7 +152,7 @@ ENTRIES = (
             r"|\chi| > r > 1 \quad\Rightarrow\quad |q_l - 1| \geq r |q_{l-1} - 1| \quad \text{for } q_{l-1} "
             r"\text{ near } 1",
         ),
-        symbols=letters(r"\chi", "q_l", r"\phi", r="any number between the modulus of the slope and 1"),
+        symbols=letters(r"\chi", "q_l", Q="the length map", r="any number between the modulus of the slope and 1"),
         assumptions=(GPN, "E phi(sqrt(q) z)^2 is finite for some q > 1.", "Infinite width; the statement is local."),
         rigor="proved",
         proof="docs/gpn.md#stability-in-depth",

@@ -4,7 +4,6 @@ from theory.claim import FRESH, GPN, LIPSCHITZ, MEASURABLE, SLOPE_LIPSCHITZ, UNI
 
 _SIDES = "The lower tail has the sign of the deviation reversed."
 _TESTED = ("levy", "cramer", "exact")
-_EVALUATION = "n >= 12, where the Fourier inversion converges fast enough."
 
 
 def _kinds(event: str) -> tuple[tuple[str, str], ...]:
@@ -148,6 +147,11 @@ _LEVY = (
 )
 
 
+def _function_of(event: str) -> str:
+    """The letter of the function whose average over the coordinates is meant."""
+    return r"\phi" if event == "forward" else "s"
+
+
 def _cramer(event: str, title: str, statement: tuple[str, ...], function: str, extra: tuple[str, ...] = ()) -> Claim:
     return Claim(
         id=f"cramer-{event}",
@@ -155,8 +159,8 @@ def _cramer(event: str, title: str, statement: tuple[str, ...], function: str, e
         title=f"Cramér bound, {title}",
         words="Sharp in the exponent, and free of Lipschitz constants: kinks are allowed.",
         statement=statement,
-        symbols=letters("n", "q", "h", "s", r"\phi", r"\epsilon", r"\lambda"),
-        assumptions=(UNIFORM, MEASURABLE, *extra, _EVALUATION, _SIDES),
+        symbols=letters("n", "q", "h", _function_of(event), r"\epsilon", r"\lambda"),
+        assumptions=(UNIFORM, MEASURABLE, *extra, _SIDES),
         rigor="numerical evaluation of a proved bound",
         reference="H. Cramér 1938 for independent variables; on the sphere: this project",
         proof="docs/one-step.md#cramer-bound",
@@ -209,16 +213,15 @@ def _exact(event: str, title: str, statement: tuple[str, ...], function: str, ex
         symbols=letters(
             "n",
             "q",
-            "s",
+            _function_of(event),
             "z",
-            r"\phi",
             r"\epsilon",
             **{
                 r"\lambda, \mu": "complex, with real parts at the saddle",
                 "f": "density of chi^2 with n degrees of freedom",
             },
         ),
-        assumptions=(UNIFORM, MEASURABLE, *extra, "The event has neither probability 0 nor 1.", _EVALUATION, _SIDES),
+        assumptions=(UNIFORM, MEASURABLE, *extra, "The event has neither probability 0 nor 1.", _SIDES),
         rigor="exact law",
         proof="docs/one-step.md#exact-tail",
         function=f"theory.exact_tail:{function}",
@@ -264,7 +267,8 @@ _SADDLEPOINT = Claim(
     id="saddlepoint",
     kind="estimate",
     title="Saddlepoint estimate of a one-step tail",
-    words="The Cramér bound divided by the factor that it wastes: close to the truth, but neither above nor below it for certain.",
+    words="The Cramér bound divided by the factor that it wastes: close to the truth, but neither above nor below it "
+    "for certain.",
     statement=(
         r"P \approx P_{\lambda} e^{x^2/2} (1 - \Phi(x)), \qquad x = \lambda \sigma \sqrt{n}, \qquad e^{x^2/2} "
         r"(1 - \Phi(x)) \approx \frac{1}{x \sqrt{2 \pi}}",
