@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gpn.planning import trials_to_decide
 from gpn.statistics import Verdict, combine, row_alpha
 from theory.claim import Claim
-from theory.claims import claim, claim_of_bound
+from theory.claims import claim, claims_of_bound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,9 +79,8 @@ class Row:
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """The claim whose event was counted, and the one behind the bound it was compared with, if there is one."""
-        basis = claim_of_bound(self.claim, self.bound_kind)
-        return (claim(self.claim),) if basis is None else (claim(self.claim), basis)
+        """The claim whose event was counted, then those behind the bound it was compared with, if there is one."""
+        return claim(self.claim), *claims_of_bound(self.claim, self.bound_kind)
 
 
 @dataclass(frozen=True, slots=True)

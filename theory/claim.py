@@ -86,7 +86,7 @@ class Claim:
         function: what computes it, "module:name" (`pkgutil.resolve_name` finds it); empty for a fact about the rest.
         test: "tests/file.py::name", the test that would fail were it false.
         event: LaTeX of the probability of the event, for the axis of a figure.
-        tested_by: pairs of a kind of bound and the claim that a row of that kind rests on, for the claims that
+        tested_by: pairs of a kind of bound and a claim that a row of that kind may rest on, for the claims that
             `gpn.verify` counts.
     """
 

@@ -54,8 +54,10 @@ def claim(identity: str) -> Claim:
     raise UsageError(f"no claim has the id {identity!r:.60}; {hint}")
 
 
-def claim_of_bound(identity: str, kind: str) -> Claim | None:
-    """The claim that a row of a report rests on: the theorem behind its kind of bound, None for a kind without one.
+def claims_of_bound(identity: str, kind: str) -> tuple[Claim, ...]:
+    """The claims that a row of a report rests on: the theorems behind its kind of bound, none for an unknown kind.
+
+    The deep bound has three forms, for ReLU, for other homogeneous activations and for smooth ones.
 
     Args:
         identity: the id of a claim that `gpn.verify` counts.
@@ -64,11 +66,10 @@ def claim_of_bound(identity: str, kind: str) -> Claim | None:
     Raises:
         UsageError: an unknown id.
 
-    >>> claim_of_bound("forward-one-step", "levy")
-    <Claim levy-forward: Lévy bound, forward (bound, numerical evaluation of a proved bound)>
+    >>> claims_of_bound("forward-one-step", "levy")
+    (<Claim levy-forward: Lévy bound, forward (bound, numerical evaluation of a proved bound)>,)
     """
-    found = dict(claim(identity).tested_by).get(kind)
-    return None if found is None else claim(found)
+    return tuple(claim(other) for found, other in claim(identity).tested_by if found == kind)
 
 
 def page() -> str:

@@ -119,7 +119,7 @@ ENTRIES = (
         rigor="exact law",
         proof="docs/one-step.md#variance-of-the-squared-length",
         function="theory.sphere_pairs:squared_length_variance",
-        test="tests/test_sampler.py::test_variance_of_relu_lengths",
+        test="tests/test_matrix_free.py::test_variances_of_one_layer",
     ),
     Claim(
         id="backward-ratio-variance",
@@ -132,7 +132,7 @@ ENTRIES = (
         rigor="exact law",
         proof="docs/one-step.md#variance-of-the-backward-ratio",
         function="theory.sphere_pairs:backward_ratio_variance",
-        test="tests/test_sampler.py::test_exact_moments_of_tanh",
+        test="tests/test_matrix_free.py::test_variances_of_one_layer",
     ),
     Claim(
         id="backward-ratio-given-alignment",
@@ -205,6 +205,6 @@ ENTRIES = (
         reference="H. E. Daniels 1954 (inversion along a tilted line)",
         proof="docs/one-step.md#gaussians-conditioned-on-a-sphere",
         function="theory.conditioning:log_sphere_mean",
-        test="tests/test_conditioning.py::test_it_is_a_test",
+        test="tests/test_conditioning.py::test_relu_is_a_mixture_of_kummer_functions",
     ),
 )

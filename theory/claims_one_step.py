@@ -165,7 +165,7 @@ def _cramer(event: str, title: str, statement: tuple[str, ...], function: str, e
         reference="H. Cramér 1938 for independent variables; on the sphere: this project",
         proof="docs/one-step.md#cramer-bound",
         function=f"theory.cramer:{function}",
-        test="tests/test_cramer.py::test_it_is_a_test",
+        test="tests/test_cramer.py::test_the_bound_is_sharp",
     )
 
 
@@ -203,7 +203,9 @@ _CRAMER = (
 )
 
 
-def _exact(event: str, title: str, statement: tuple[str, ...], function: str, extra: tuple[str, ...] = ()) -> Claim:
+def _exact(
+    event: str, title: str, statement: tuple[str, ...], function: str, test: str, extra: tuple[str, ...] = ()
+) -> Claim:
     return Claim(
         id=f"exact-{event}",
         kind="law",
@@ -225,7 +227,7 @@ def _exact(event: str, title: str, statement: tuple[str, ...], function: str, ex
         rigor="exact law",
         proof="docs/one-step.md#exact-tail",
         function=f"theory.exact_tail:{function}",
-        test="tests/test_exact_tail.py::test_it_is_a_test",
+        test=f"tests/test_exact_tail.py::{test}",
     )
 
 
@@ -242,6 +244,7 @@ _EXACT = (
             r"t = 1+\epsilon, \qquad \Lambda = \log E\left[e^{\lambda \phi(z)^2 + \mu z^2}; |z| \leq \sqrt{nq}\right]",
         ),
         "exact_forward",
+        "test_inversion_is_the_beta_mixture",
     ),
     _exact(
         "backward-random",
@@ -252,6 +255,7 @@ _EXACT = (
             r"|z| \leq \sqrt{nq}\right]",
         ),
         "exact_backward_random",
+        "test_simulation",
         (FRESH,),
     ),
     _exact(
@@ -259,6 +263,7 @@ _EXACT = (
         "backward, fixed direction",
         (_TAIL, r"t = 1+\epsilon, \qquad \Lambda = \log E\left[e^{\lambda s(z) + \mu z^2}; |z| \leq \sqrt{nq}\right]"),
         "exact_backward_fixed",
+        "test_the_fixed_direction_of_relu_is_binomial",
         ("The fixed direction is flat: all |y_i| are equal.",),
     ),
 )
@@ -286,8 +291,8 @@ _SADDLEPOINT = Claim(
     rigor="asymptotic prediction",
     reference="H. E. Daniels 1954; R. R. Bahadur, R. Ranga Rao 1960 for independent variables",
     proof="docs/one-step.md#saddlepoint-estimate",
-    function="theory.saddlepoint:estimate",
-    test="tests/test_saddlepoint.py::test_it_is_a_test",
+    function="theory.saddlepoint:saddlepoint",
+    test="tests/test_saddlepoint.py::test_the_estimate_is_close_at_any_distance",
 )
 
 ENTRIES = (*_EVENTS, *_LEVY, *_CRAMER, *_EXACT, _SADDLEPOINT)
