@@ -107,7 +107,10 @@ def _tail(integrands: Callable[[FloatArray], FloatArray]) -> FloatArray:
 
 
 def integrate(
-    integrands: Callable[[FloatArray], FloatArray], edges: FloatArray, breakpoints: FloatArray
+    integrands: Callable[[FloatArray], FloatArray],
+    edges: FloatArray,
+    breakpoints: FloatArray,
+    floor: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Integrate several functions together over consecutive panels, bisecting where they are not resolved.
 
@@ -115,6 +118,8 @@ def integrate(
         integrands: points (panels, nodes) -> values (functions, panels, nodes).
         edges: ascending ends of the first panels.
         breakpoints: edges at which the integrands may be singular.
+        floor: for each function the difference that counts as none on a panel, where the values themselves carry
+            rounding of that size; else only what float64 resolves counts as none.
 
     Returns:
         Values and error bounds, one for each function.
@@ -122,6 +127,7 @@ def integrate(
     left, right = edges[:-1], edges[1:]
     coarse, size = _panel_sums(integrands, left, right)
     scale = np.nansum(size, axis=1, keepdims=True)
+    noise = np.zeros_like(scale) if floor is None else floor[:, None]
     previous = np.full_like(coarse, np.inf)
     value, error, total = np.zeros((3, len(coarse)))
     for generation in range(_GENERATIONS):
@@ -131,7 +137,7 @@ def integrate(
         refined, modulus = _pair(fine), _pair(size)
         with np.errstate(all="ignore"):
             difference = np.abs(refined - coarse)
-        enough = np.all(difference <= _EPS * (0.25 * scale + 4 * modulus), axis=0)
+        enough = np.all(difference <= _EPS * (0.25 * scale + 4 * modulus) + noise, axis=0)
         tiny = right - left < 1e3 * np.spacing(np.maximum(np.abs(left), np.abs(right)))
         at_end = np.isin(left, breakpoints) | np.isin(right, breakpoints)
         hopeless = ~np.isfinite(difference).all(axis=0) & ~at_end
@@ -140,7 +146,7 @@ def integrate(
             done[:] = True
         value += refined[:, done].sum(axis=1)
         total += modulus[:, done].sum(axis=1)
-        error += _remaining(difference, previous, modulus, at_end)[:, done].sum(axis=1)
+        error += _remaining(difference, previous, modulus, at_end, noise)[:, done].sum(axis=1)
         keep = np.concatenate([~done, ~done])
         left, right, coarse = halves[0][keep], halves[1][keep], fine[:, keep]
         previous = np.concatenate([difference, difference], axis=1)[:, keep]
@@ -173,7 +179,9 @@ def _pair(halves: FloatArray) -> FloatArray:
     return halves[:, :count] + halves[:, count:]
 
 
-def _remaining(difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray) -> FloatArray:
+def _remaining(
+    difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray, noise: FloatArray
+) -> FloatArray:
     """Error of a panel: its last difference, summed as a geometric series where it ends at a breakpoint.
 
     At an integrable singularity the differences shrink by a fixed factor r < 1 from one bisection to the
@@ -186,7 +194,7 @@ def _remaining(difference: FloatArray, previous: FloatArray, modulus: FloatArray
         series = difference * np.maximum(ratio / (1 - ratio), 1.0)
         stuck = np.where(difference < 0.05 * modulus, modulus, np.inf)
         extrapolated = np.where(ratio < 1, series, stuck)
-        return np.where(at_end & (difference > 4 * _EPS * modulus), extrapolated, difference)
+        return np.where(at_end & (difference > 4 * _EPS * modulus + noise), extrapolated, difference)
 
 
 def expectations_high_precision(

@@ -54,7 +54,7 @@ def sphere_expectations(
     breakpoints = scale * np.arcsin(inner[np.abs(inner) < radius] / radius)
 
     def integrands(u: FloatArray) -> FloatArray:
-        weight = _cosine_power(u / scale, width - 2)
+        weight = cosine_power(u / scale, width - 2)
         h = radius * np.sin(u / scale)
         value, slope = activation.value_and_slope(h)
         with np.errstate(all="ignore"):
@@ -74,7 +74,7 @@ def _check(width: int, q: float) -> None:
         raise UsageError(f"q, the squared length per neuron, must be a positive number, not {q}")
 
 
-def _cosine_power(theta: FloatArray, exponent: int) -> FloatArray:
+def cosine_power(theta: FloatArray, exponent: int) -> FloatArray:
     """cos(theta)^exponent, near 0 from the sine: a millionth power amplifies rounding a millionfold."""
     with np.errstate(under="ignore"):
         near = np.exp(0.5 * exponent * np.log1p(-np.minimum(np.sin(theta) ** 2, 0.5)))
