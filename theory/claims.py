@@ -98,7 +98,8 @@ def _section(entry: Claim) -> list[str]:
     for formula in entry.statement:
         lines += ["", "$$", formula, "$$"]
     lines += ["", "where", "", *(f"* ${letter}$: {_verbatim(meaning)}" for letter, meaning in entry.symbols)]
-    lines += ["", "Assumes:", "", *(f"* {_verbatim(assumption)}" for assumption in entry.assumptions), ""]
+    lines += ["", "Assumes:", "", *(f"* {_verbatim(assumption)}" for assumption in entry.assumptions)]
+    lines += ["", "Evidence:", ""]
     lines += [f"* {name}: {_linked(name, text)}" for name, text in entry.facts()]
     if entry.tested_by:
         kinds = ", ".join(f"{kind}: [{CLAIMS[other].title}](#{other})" for kind, other in entry.tested_by)

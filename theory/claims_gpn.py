@@ -7,10 +7,12 @@ ENTRIES = (
         id="gaussian-poincare-inequality",
         kind="theorem",
         title="Gaussian Poincaré inequality",
-        words="The variance of a function of a standard normal variable is at most the mean square of its slope.",
+        words="The variance of a function of a standard normal variable is at most the mean square of its slope; both "
+        "are "
+        "equal for affine functions only.",
         statement=(r"\operatorname{Var} \phi(z) \leq E \phi'(z)^2",),
         symbols=letters(r"\phi", "z"),
-        assumptions=(WEAK, "Equality holds for affine phi only."),
+        assumptions=(WEAK,),
         rigor="proved",
         reference="J. Nash 1958; H. Chernoff 1981, Annals of Probability 9, 533-535",
         proof="docs/gpn.md#the-inequality",
