@@ -9,6 +9,7 @@ from theory.errors import UsageError
 if TYPE_CHECKING:
     from theory.activation import Activation, CallableActivation
     from theory.catalog import Entry
+    from gpn.depth import DepthProfile
     from theory.closed_forms import ClosedForm
     from theory.hermite import HermiteSpectrum
     from theory.poincare import Conditions, Normalization
@@ -113,12 +114,14 @@ class Details:
         closed_form: exact expressions of the moments, a, b and chi, or None.
         spectrum: Hermite coefficients with the identities that check them.
         correlation_slope, correlation_curvature: C'(1) = E phi'^2 and C''(1) = E phi''^2; infinite where they diverge.
+        depth: what depth does to the activation as it is and to its normalizations, at one width.
     """
 
     closed_form: "ClosedForm | None"
     spectrum: "HermiteSpectrum"
     correlation_slope: float
     correlation_curvature: float
+    depth: "tuple[DepthProfile, ...]"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -127,11 +130,12 @@ class Details:
             "hermite": self.spectrum.to_dict(),
             "correlation_slope": _finite(self.correlation_slope),
             "correlation_curvature": _finite(self.correlation_curvature),
+            "depth": [profile.as_dict() for profile in self.depth],
         }
 
 
 def details(spec: Any, order: int = 60) -> Details:
-    """Closed forms, Hermite spectrum and correlation map of an activation with finite moments.
+    """Closed forms, Hermite spectrum, correlation map and depth horizon of an activation with finite moments.
 
     Args:
         spec: as for `check`.
@@ -141,6 +145,7 @@ def details(spec: Any, order: int = 60) -> Details:
     >>> found.closed_form.second_moment, found.correlation_curvature
     (1/2, inf)
     """
+    from gpn.depth import depth_profiles
     from theory.activation import Activation
     from theory.closed_forms import closed_form
     from theory.hermite import correlation_slopes, hermite_spectrum
@@ -149,7 +154,7 @@ def details(spec: Any, order: int = 60) -> Details:
     phi = activation(spec)
     slope, curvature = correlation_slopes(phi)
     exact = closed_form(phi) if isinstance(phi, Activation) else None
-    return Details(exact, hermite_spectrum(phi, order), slope.value, curvature.value)
+    return Details(exact, hermite_spectrum(phi, order), slope.value, curvature.value, depth_profiles(phi))
 
 
 def _finite(number: float) -> float | None:

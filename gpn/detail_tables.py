@@ -1,5 +1,6 @@
 """Terminal views of what goes beyond one check: near misses, closed forms and spectra, audits, families."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ from gpn.tables import new_table, plain, short_number
 if TYPE_CHECKING:
     from gpn.audit import AuditReport
     from gpn.checking import Details
+    from gpn.depth import DepthProfile
     from theory.families import Solutions
     from theory.propagation import DepthFactor
 
 SHOWN_DEGREES = 13
+LOWEST, HIGHEST = 1.001e-6, 0.999e6
+"""Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
 
 
 def near_miss(factors: "Sequence[DepthFactor]") -> RenderableType:
@@ -28,7 +32,7 @@ def near_miss(factors: "Sequence[DepthFactor]") -> RenderableType:
 
 
 def details(found: "Details") -> RenderableType:
-    """Closed forms, correlation map and the first Hermite coefficients."""
+    """Depth, closed forms, correlation map and the first Hermite coefficients."""
     curvature = short_number(found.correlation_curvature, 8)
     parts: list[RenderableType] = [
         Text(
@@ -36,11 +40,66 @@ def details(found: "Details") -> RenderableType:
             f"C''(1) = {curvature}"
         ),
         Text(),
+        depth(found.depth),
+        Text(),
         *_closed_forms(found),
         Text(),
         _spectrum(found),
     ]
     return Group(*parts)
+
+
+def depth(profiles: "Sequence[DepthProfile]") -> RenderableType:
+    """What depth does to lengths, gradients and correlations: one row for each network."""
+    columns = ("network", "in depth", "fixed points of q", "basin of q = 1", "slope of C", "|grad| x10", "q off by 2")
+    table = new_table(columns, right=columns[4:], words=("network", "in depth"))
+    for profile in profiles:
+        table.add_row(
+            profile.label,
+            profile.horizon.kind,
+            _fixed_points(profile),
+            _basin(profile),
+            _correlation_slope(profile),
+            _depth(profile.horizon.gradient_layers),
+            _depth(profile.horizon.length_layers),
+        )
+    width = profiles[0].horizon.width if profiles else 0
+    notes = (
+        f"Fixed points: s attracts, m is marginal, u repels. Slope of C: of the correlation map at correlation 1, above "
+        f"1 for chaos. Last columns: layers until the gradient norm has changed by 10 and q has left [1/2, 2], at width "
+        f"{width}."
+    )
+    rates = "; ".join(_rate(profile) for profile in profiles)
+    return Group(table, Text(notes, style="dim"), Text(rates, style="dim"))
+
+
+def _correlation_slope(profile: "DepthProfile") -> str:
+    if profile.correlation is None:
+        return "-"
+    points = profile.correlation.fixed_points
+    return f"{points[-1].slope if points else 1.0:.6f}"
+
+
+def _rate(profile: "DepthProfile") -> str:
+    factor = f"{math.exp(min(profile.horizon.rate, 700.0)):.6g}"
+    return f"{profile.label}: |grad|² x {factor} per layer at q = {short_number(profile.horizon.q, 7)}"
+
+
+_MARKS = {"attracting": "s", "marginal": "m", "repelling": "u"}
+
+
+def _fixed_points(profile: "DepthProfile") -> str:
+    if profile.lengths.continuum:
+        return "every q m"
+    points = profile.lengths.fixed_points
+    return ", ".join(f"{short_number(point.q, 5)} {_MARKS[point.stability]}" for point in points) or "none"
+
+
+def _basin(profile: "DepthProfile") -> str:
+    if profile.lengths.basin is None:
+        return "-"
+    low, high = profile.lengths.basin
+    return f"{'0' if low <= LOWEST else short_number(low, 4)} to {'inf' if high >= HIGHEST else short_number(high, 4)}"
 
 
 def _closed_forms(found: "Details") -> list[RenderableType]:
