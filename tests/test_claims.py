@@ -23,7 +23,7 @@ EVENTS = (*concentration.CLAIMS, "deep-gradient-ratio")
 PAGES = ("gpn.md", "matrix-free.md", "one-step.md", "statistics.md", "claims.md", "index.md")
 EACH = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 COMPUTED = ("law", "bound", "prediction", "estimate")
-WITHOUT_A_FUNCTION = {"matrix-free-batch", "backward-ratio-given-alignment"}
+WITHOUT_A_FUNCTION = {"matrix-free-batch"}
 
 
 @cache

@@ -5,6 +5,9 @@ import pytest
 from scipy import stats
 
 from gpn.weights import haar
+from theory.alignment import conditional_growth
+from theory.catalog import build
+from theory.sphere_pairs import backward_ratio_variance, squared_length_variance
 
 WIDTH, DRAWS = 6, 3000
 FALSE_ALARM = 1e-4  # of one two-sample test; each law below is compared in nine functionals, 27 in all
@@ -98,19 +101,22 @@ def test_the_gradient_of_a_batch_is_a_sum_over_pairs():
 def test_mean_factor_given_the_alignment(alpha):
     """A quadratic form has its mean over the sphere as its mean over any orthonormal basis and its negative."""
     rng = np.random.default_rng(7)
-    slopes, x = rng.standard_normal((2, WIDTH))
-    x /= np.linalg.norm(x)
+    h = rng.standard_normal(WIDTH)
+    phi = build("gelu")
+    x, slopes = phi.value_and_slope(h)
+    x = x / np.linalg.norm(x)
     complement = np.linalg.qr(x[:, None], mode="complete")[0][:, 1:]
     vectors = np.concatenate([complement.T, -complement.T])
     mean = np.mean([np.sum((slopes * (alpha * x + np.sqrt(1 - alpha**2) * v)) ** 2) for v in vectors])
     average, tau = np.mean(slopes**2), np.sum((slopes * x) ** 2)
     formula = average + (alpha**2 - 1 / WIDTH) * WIDTH / (WIDTH - 1) * (tau - average)
     assert mean == pytest.approx(formula, rel=1e-13)
+    assert mean == pytest.approx(float(conditional_growth(h, phi, alpha)), rel=1e-13)
 
 
 def pair_mean(f, width):
     """E f(h1), E f(h1)^2 and E f(h1) f(h2) on |h|^2 = n, by Gauss-Legendre in the two angles."""
-    nodes, weights = np.polynomial.legendre.leggauss(160)
+    nodes, weights = np.polynomial.legendre.leggauss(320)
     angle = np.pi / 2 * nodes
     outer = weights * np.cos(angle) ** (width - 2)
     inner = weights * np.cos(angle) ** (width - 3)
@@ -133,6 +139,9 @@ def test_variances_of_one_layer(width, forward, backward):
     exact_backward = (3 * square + (width - 1) * pair) / (width + 2) - mean**2
     assert exact_forward == pytest.approx(forward, rel=1e-8)
     assert exact_backward == pytest.approx(backward, rel=1e-8)
+    phi = build("tanh").affine(A, B)
+    assert squared_length_variance(phi, width).value == pytest.approx(exact_forward, rel=1e-10)
+    assert backward_ratio_variance(phi, width).value == pytest.approx(exact_backward, rel=1e-10)
     rng = np.random.default_rng(8)
     h, u = rng.standard_normal((2, 20_000, width))
     h *= np.sqrt(width) / np.linalg.norm(h, axis=1, keepdims=True)

@@ -173,7 +173,7 @@ _BOUNDS = (
         rigor="exact law",
         proof="docs/relu-deep-law.md#2-what-is-exactly-known",
         function="gpn.homogeneous_law:sample_relu_ratios",
-        test="tests/test_homogeneous_law.py::test_it_is_a_test",
+        test="tests/test_relu_law.py::test_the_affine_recursion_of_relu_is_the_general_chain_without_the_lower_slope",
     ),
     Claim(
         id="relu-deep-bound",

@@ -158,6 +158,7 @@ ENTRIES = (
         assumptions=(HAAR, "n >= 2.", "The readout is any function of the forward pass and independent noise."),
         rigor="exact law",
         proof="docs/one-step.md#the-direction-inside-a-network",
+        function="theory.alignment:conditional_growth",
         test="tests/test_matrix_free.py::test_mean_factor_given_the_alignment",
     ),
     Claim(
@@ -168,9 +169,12 @@ ENTRIES = (
         "linear recursion down the layers.",
         statement=(
             r"A_l = n E \alpha_l^2, \qquad A_L = 1, \qquad A_l = \chi^2 A_{l+1} + 1 + 2 \kappa - \chi^2",
-            r"E B_l = S_n + (A_l - 1) \frac{c}{n} + \ldots, \qquad c = E \phi(z)^2 \phi'(z)^2 - 1",
+            r"E\left[B_l \mid q_{l-1} = 1\right] = S_n(1) + (A_l - 1) \frac{c}{n} + \ldots, \qquad c = E \phi(z)^2 "
+            r"s(z) - 1",
         ),
-        symbols=letters("n", "L", r"\chi", r"\kappa", **{r"\alpha_l": "cosine between e_l and x_l"}),
+        symbols=letters(
+            "n", "L", "q_l", "s", "S_n(q)", r"\chi", r"\kappa", **{r"\alpha_l": "cosine between e_l and x_l"}
+        ),
         assumptions=(HAAR, GPN, RANDOM_READOUT, WIDE),
         rigor="asymptotic prediction",
         proof="docs/one-step.md#the-direction-inside-a-network",
