@@ -219,7 +219,7 @@ _BOUNDS = (
         statement=(
             r"\langle e_l, x_l \rangle = \langle e_L, x_L \rangle, \qquad G_l = \frac{\rho_L^2}{\rho_l^2}",
             r"x^{\lambda} = \max\left(1, M_0 + \eta \frac{D}{y_0} M_1\right), \qquad \eta = "
-            r"\frac{2 (\lambda - 1) r}{e^{-\epsilon} - r}",
+            r"\frac{2 (\lambda - 1) r}{e^{-\alpha} - r}",
             r"M_0 = E Q^{-\lambda} (w_+ F^{\lambda} + w_- F'^{\lambda}), \qquad M_1 = E Q^{-\lambda} w_+ w_- "
             r"|F'^{\lambda} - F^{\lambda}|",
         ),
@@ -230,6 +230,7 @@ _BOUNDS = (
             **{
                 r"\rho_l": "cosine of the angle between d_l and h_l",
                 "x": "growth per layer, which takes the place of that of the bound for ReLU; r = r_j",
+                r"\alpha": "the level below whose passing is the event down, from 0 to epsilon",
                 "D": "difference of the squared slopes; the other letters are those of the proof",
             },
         ),
