@@ -83,8 +83,9 @@ def test_same_law_as_matrices(p, m, width):
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 10, 100])
 def test_the_affine_recursion_of_relu_is_the_general_chain_without_the_lower_slope(width):
     rng = np.random.default_rng([3, width])
-    affine = sample_relu_ratios(width, 20, 20_000, rng)
-    assert same_law_p_value(affine, sample_homogeneous_ratios(2.0, 0.0, width, 20, 20_000, rng)) > FALSE_ALARM
+    depth = 3 if width < 4 else 20  # narrow networks of depth 20 are dead
+    affine = sample_relu_ratios(width, depth, 20_000, rng)
+    assert same_law_p_value(affine, sample_homogeneous_ratios(2.0, 0.0, width, depth, 20_000, rng)) > FALSE_ALARM
 
 
 def test_a_lower_slope_near_0_is_close_to_relu():
@@ -93,9 +94,9 @@ def test_a_lower_slope_near_0_is_close_to_relu():
     assert same_law_p_value(leaky, sample_relu_ratios(60, 20, 20_000, rng)) > FALSE_ALARM
 
 
-class WithoutTheAlignment(homogeneous_law._ReLUStep):
+class WithHalfTheAlignment(homogeneous_law._ReLUStep):
     def __call__(self, alignment, rng):
-        return super().__call__(np.zeros_like(alignment), rng)
+        return super().__call__(0.5 * alignment, rng)
 
 
 class WithoutTheCrossTerm(homogeneous_law._Step):
@@ -115,7 +116,7 @@ class WithoutTheCrossTerm(homogeneous_law._Step):
 def test_the_same_test_catches_a_wrong_law(monkeypatch):
     rng = np.random.default_rng(5)
     for slopes, name, wrong in (
-        ((1.0, 0.0), "_ReLUStep", WithoutTheAlignment),
+        ((1.0, 0.0), "_ReLUStep", WithHalfTheAlignment),
         ((1.0, 0.3), "_Step", WithoutTheCrossTerm),
     ):
         vectors = vector_ratios(*slopes, 6, 5, 6000, rng)
@@ -224,12 +225,12 @@ def exceedance(width, depth, epsilon, trials, rng):
     return float((~(np.abs(ratios).max(axis=1) < epsilon)).mean())
 
 
-FIVE_PER_CENT = [(10, 1.0, 162), (10, 0.5, 641), (50, 1.0, 909), (50, 0.5, 3711), (200, 1.0, 3868)]
+FIVE_PER_CENT = [(10, 1.0, 158), (10, 0.5, 625), (50, 1.0, 905), (50, 0.5, 3654), (200, 1.0, 3796)]
 
 
 @pytest.mark.parametrize(("depth", "epsilon", "width"), FIVE_PER_CENT[:2])
 def test_relu_width_with_five_per_cent_exceedances(depth, epsilon, width):
-    """The width is right within 7 %, about 20 % of the probability or 9 standard errors of 40,000 networks."""
+    """The width is right within 7 %, about 17 % of the probability or 8 standard errors of 40,000 networks."""
     rng = np.random.default_rng(12)
     assert exceedance(round(0.93 * width), depth, epsilon, 40_000, rng) > 0.05
     assert exceedance(round(1.07 * width), depth, epsilon, 40_000, rng) < 0.05
@@ -238,7 +239,7 @@ def test_relu_width_with_five_per_cent_exceedances(depth, epsilon, width):
 @pytest.mark.slow
 @pytest.mark.parametrize(("depth", "epsilon", "width"), FIVE_PER_CENT)
 def test_relu_width_with_five_per_cent_exceedances_closely(depth, epsilon, width):
-    """Within 3 %, about 9 % of the probability or 9 standard errors of 200,000 networks."""
+    """Within 3 %, about 7.5 % of the probability or 7 standard errors of 200,000 networks."""
     rng = np.random.default_rng(13)
     assert exceedance(round(0.97 * width), depth, epsilon, 200_000, rng) > 0.05
     assert exceedance(round(1.03 * width), depth, epsilon, 200_000, rng) < 0.05

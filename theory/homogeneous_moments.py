@@ -58,7 +58,7 @@ def log_beta_power(alpha: FloatArray, beta: FloatArray, low: float, high: float,
 
 def _trapezoid(alpha: FloatArray, beta: FloatArray, low: float, high: float, t: FloatArray) -> FloatArray:
     peak, spread = _peak(alpha, beta, low, high, t)
-    start = peak - 8.8 * spread - 40.0 / alpha
+    start = peak - 8.8 * spread - _left_reach(peak, alpha, low, high, t)
     length = peak + 8.8 * spread + 40.0 / beta - start
     nodes = min(2 * int(np.ceil(0.5 * float(np.max(length / spread)) / _STEP)) + 1, _MOST_NODES)
     step = length / (nodes - 1)
@@ -71,6 +71,13 @@ def _trapezoid(alpha: FloatArray, beta: FloatArray, low: float, high: float, t: 
     settled = (np.abs(fine - coarse) < _AGREEMENT * fine) & (np.maximum(logs[0], logs[-1]) < _ULP)
     moment = top + np.log(fine * step) - betaln(alpha, beta)
     return np.asarray(np.where(settled, moment, np.nan), dtype=np.float64)
+
+
+def _left_reach(peak: FloatArray, alpha: FloatArray, low: float, high: float, t: FloatArray) -> FloatArray:
+    """How far the integrand takes to vanish: it falls like e^(alpha y) below log(s/S), like e^((alpha+t) y) above."""
+    first = np.maximum(peak - np.log(low / high), 0.0) + 40.0 / alpha
+    second = 40.0 / np.maximum(alpha + np.minimum(t, 0.0), 1e-300)
+    return np.minimum(first, second)
 
 
 def _log_integrand(
