@@ -43,6 +43,7 @@ _WIDE = 64
 _DECAYED = -37.0  # natural logarithm at which an integrand is negligible
 _PRUNED = 1e-26  # tilted weights below it are left out of the inversion
 _ITERATIONS = 200
+_LOST = 1e-3  # share of the modulus below which the integral is cancellation: nq lies in a trough of ftilde
 _DEGENERATE = 1e-13  # relative variance below which z^2 is a constant up to rounding
 
 
@@ -254,7 +255,7 @@ def log_sphere_mean(
     value, modulus, rest = _invert(centred, law, width)
     common = width * law.log_normalizer - log_chi_squared(width, q)
     rounding = 8 * _EPS * (width * (1 + abs(law.log_normalizer)) + abs(common))
-    if value > 0.1 * (rest + _EPS * width * modulus):
+    if value > max(_LOST * modulus, 0.1 * rest):
         error = rounding + (rest + 4 * _EPS * modulus) / value
         return SphereMean(common + np.log(value), error, common + np.log(modulus + rest) + rounding, law)
     upper = common + np.log(_largest_density(centred, law, width)) + rounding

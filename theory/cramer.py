@@ -25,10 +25,12 @@ from theory.conditioning import NormalNodes, log_sphere_mean
 from theory.layer_law import Event, certainty, event, layer_law, unusable
 from theory.radial import log_radial_mean
 from theory.saddle import Saddle, find_saddle, largest_tilt, weights
+from theory.special_tails import at_edge
 
 _KIND = "cramer"
 _RECURSION = 16  # below this width the radial recursion is quicker than the inversion, and more accurate
-_RETREATS = 12  # of lambda from a saddle at infinity, each by a factor 4
+_RETREATS = 20  # of lambda from a saddle near infinity, each by a factor _RETREAT
+_RETREAT = 0.02
 
 
 def cramer_forward(activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0) -> Bound:
@@ -115,6 +117,9 @@ def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
     known = certainty(event)
     if known is not None:
         return Bound(_KIND, -np.inf, "the target cannot be reached") if known == 0 else _trivial("the event is certain")
+    edge = at_edge(event)
+    if edge is not None and edge.log == -np.inf:
+        return Bound(_KIND, -np.inf, edge.reason)
     if event.width < _RECURSION:
         return _small(event)
     saddle = find_saddle(event) if saddle is None else saddle
@@ -155,7 +160,7 @@ def _best(event: Event, saddle: Saddle) -> Bound:
         total = _log_mean(event, tilt, saddle.law.mu) + _quadrature_error(event, tilt, saddle.law.mu)
         if np.isfinite(total):
             return Bound(_KIND, total) if total < 0 else _trivial("no tilt gives a bound below 1")
-        tilt *= 0.25
+        tilt *= _RETREAT
     return Bound("none", 0.0, f"the inversion over the sphere does not settle near lambda = {saddle.tilt:.3g}")
 
 

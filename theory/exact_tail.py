@@ -14,25 +14,16 @@ sum over their values instead; widths 2 and 3 are integrated over the circle and
 point, by what lies at the rim of the grid, by a second rule over a coordinate, and by rounding.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
-from scipy import stats
 from scipy.special import logsumexp
 
 from theory.activation import FloatArray, NumericActivation
 from theory.concentration import Side
-from theory.conditioning import ComplexArray, log_chi_squared, log_sphere_mean
+from theory.conditioning import SMALLEST_WIDTH, ComplexArray, log_chi_squared, log_sphere_mean
 from theory.exact_small import small_probability
 from theory.layer_law import Event, certainty, event, layer_law, unusable
 from theory.saddle import Saddle, at_tilt, find_saddle, largest_tilt, weights
-
-SMALLEST_WIDTH = 12
-"""From here on the double inversion applies."""
-
-ACCEPTED = 1e-2
-"""Largest relative error at which a probability is given at all."""
+from theory.special_tails import ACCEPTED, ExactTail, at_edge, constant_sum, law_of_signs, unavailable
 
 _EPS = float(np.finfo(np.float64).eps)
 _POLE = 2.5  # least distance of the contour from the pole at lambda = 0, in standard deviations
@@ -42,32 +33,8 @@ _GROW = 1.6  # of the reach while the rim still matters
 _GROWN = 4
 _POINTS = 160  # most points of the grid on one side of 0
 _RIM = 1e-12
+_DECAY = 5.0  # power of the frequency with which moduli are taken to fall beyond the rim, at most
 _PRUNED = 1e-22
-
-
-@dataclass(frozen=True, slots=True)
-class ExactTail:
-    """The probability of a one-step event.
-
-    Args:
-        log: its natural logarithm; -inf for an impossible event, nan where it is not available.
-        error: estimate of the absolute error of `log`, that is, of the relative error of the probability.
-        reason: why it is not available, or by what it is known without inversion, else empty.
-    """
-
-    log: float
-    error: float
-    reason: str = ""
-
-    @property
-    def available(self) -> bool:
-        """Whether there is a number at all."""
-        return not np.isnan(self.log)
-
-    @property
-    def probability(self) -> float:
-        """The probability itself; nan where it is not available, 0 also where it underflows."""
-        return float(np.exp(self.log))
 
 
 def exact_forward(activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0) -> ExactTail:
@@ -137,90 +104,15 @@ def exact_tail(event: Event, saddle: Saddle | None = None) -> ExactTail:
     """
     reason = unusable(event)
     if reason:
-        return _unavailable(reason)
+        return unavailable(reason)
     known = certainty(event)
     if known is not None:
         return ExactTail(0.0, 0.0, "certain") if known else ExactTail(-np.inf, 0.0, "the target cannot be reached")
-    for method in (_by_sign, _by_constant, _at_edge, _small):
+    for method in (law_of_signs, constant_sum, at_edge, _small):
         found = method(event)
         if found is not None:
             return found
     return _inverted(event, saddle)
-
-
-def _unavailable(reason: str) -> ExactTail:
-    return ExactTail(np.nan, np.inf, reason)
-
-
-def _by_constant(event: Event) -> ExactTail | None:
-    """A constant sum that is within rounding of the target: for phi linear."""
-    levels = event.profile.levels
-    spread = event.profile.highest - event.profile.lowest
-    constant = len(levels) == 1 or (not event.weighted and spread > 0 and find_saddle(event) is None)
-    return _unavailable("the sum is a constant, at the target within rounding") if constant else None
-
-
-def _by_sign(event: Event) -> ExactTail | None:
-    r"""Functions that are c_+ on one side of 0 and c_- on the other, or c_+- x^2: exact laws of the signs.
-
-    The number k of positive coordinates is binomial and independent of the moduli, and the share of k coordinates in a
-    squared norm is Beta(k/2, (n-k)/2).
-    """
-    profile, n = event.profile, event.width
-    if np.any(profile.breakpoints != 0):
-        return None
-    quadratic = not event.weighted and len(profile.levels) != 2
-    values = profile.values / profile.nodes.squares if quadratic else profile.values
-    right, left = values[profile.nodes.points > 0], values[profile.nodes.points < 0]
-    size = 1e-12 * np.abs(values).max()
-    if np.ptp(right) > size or np.ptp(left) > size:
-        return None
-    plus, minus = float(np.median(right)), float(np.median(left))
-    if abs(plus - minus) <= size:
-        return None
-    share = (event.target - minus) / (plus - minus)  # of the positive coordinates, to be reached or not exceeded
-    above = (event.sign > 0) == (plus > minus)
-    k = np.arange(n + 1)
-    log_binomial = stats.binom.logpmf(k, n, 0.5)
-    if not (quadratic or event.weighted):
-        slack = 1e-9 * n
-        reached = k >= n * share - slack if above else k <= n * share + slack
-        log_share = np.where(reached, 0.0, -np.inf)
-    else:
-        log_share = _log_beta_tail(k, n, share, above)
-    total = float(logsumexp(log_binomial + log_share))
-    return ExactTail(min(total, 0.0), 1e-12 + 4 * _EPS * n, "the law of the signs")
-
-
-def _log_beta_tail(k: npt.NDArray[np.integer], n: int, share: float, above: bool) -> FloatArray:
-    """log P(B >= share), or <=, for B ~ Beta(k/2, (n-k)/2), a point mass at 0 or 1 for k = 0 and n."""
-    inner, slack = k[1:-1], 1e-12
-    share = float(np.round(share)) if abs(share - np.round(share)) < slack else share  # 1 - 1e-16 is 1
-    tail = stats.beta.logsf if above else stats.beta.logcdf
-    with np.errstate(divide="ignore"):
-        inside = tail(np.clip(share, 0, 1), inner / 2, (n - inner) / 2)
-    ends = [0.0 if (end >= share if above else end <= share) else -np.inf for end in (0.0, 1.0)]
-    return np.concatenate([ends[:1], inside, ends[1:]])
-
-
-def _at_edge(event: Event) -> ExactTail | None:
-    """A target at the end of the range of g: every coordinate must lie where g takes its largest value."""
-    if event.highest > 4 * _EPS * max(1.0, abs(event.target)):
-        return None
-    nodes, gains = event.profile.nodes, event.gain(event.profile.values)
-    masses = [float(np.exp(nodes.log_weights[gains >= -gap]).sum()) for gap in (1e-4, 1e-12)]
-    if masses[1] < 1e-2 * masses[0] or masses[1] == 0:  # the set shrinks to points
-        return ExactTail(-np.inf, 0.0, "the target is reached on a set of measure zero at most")
-    logs = [
-        log_sphere_mean(nodes, np.where(gains >= -gap, 0.0, -np.inf), event.width)
-        for gap in (1e-4, 1e-12)
-        if event.width >= SMALLEST_WIDTH
-    ]
-    if logs and logs[0].log == -np.inf:
-        return ExactTail(-np.inf, 0.0, "the target cannot be reached on the sphere")
-    if not logs or masses[0] != masses[1] or not logs[1].error < ACCEPTED:
-        return _unavailable("the target is at the edge of what can be reached")
-    return ExactTail(logs[1].log, logs[1].error + 1e-7, "every coordinate at the edge")
 
 
 def _small(event: Event) -> ExactTail | None:
@@ -229,12 +121,12 @@ def _small(event: Event) -> ExactTail | None:
         return None
     found = small_probability(event)
     if found is None:
-        return _unavailable(
+        return unavailable(
             f"the inversion needs a width of at least {SMALLEST_WIDTH}, direct integration one of 2 or 3"
         )
     value, error = found
     if value == 0 or error > 0.3 * value:
-        return _unavailable("too rare for direct integration at this width")
+        return unavailable("too rare for direct integration at this width")
     return ExactTail(float(np.log(value)), error / value, "direct integration over the sphere")
 
 
@@ -242,7 +134,7 @@ def _inverted(event: Event, saddle: Saddle | None) -> ExactTail:
     """Inversion for the event, or for its complement where the mean lies in the event."""
     start = at_tilt(event, 0.0)
     if start is None or not start.sigma > 0:
-        return _unavailable("the sum has no tilted law")
+        return unavailable("the sum has no tilted law")
     if len(event.profile.levels) == 2 and not event.weighted:
         return _lattice(event)
     if start.slope > 0:
@@ -253,7 +145,7 @@ def _inverted(event: Event, saddle: Saddle | None) -> ExactTail:
 
 def _complement(other: ExactTail) -> ExactTail:
     if not other.available or not other.log < 0:
-        return _unavailable(other.reason or "the complement has probability 1 within the error")
+        return unavailable(other.reason or "the complement has probability 1 within the error")
     inner = float(np.exp(other.log))
     return ExactTail(float(np.log1p(-inner)), other.error * inner / (1 - inner) + _EPS, other.reason)
 
@@ -280,19 +172,24 @@ def _lattice(event: Event) -> ExactTail:
 def _invert(event: Event, saddle: Saddle | None, lattice: float) -> ExactTail:
     """The double inversion through a saddle with lambda > 0; `lattice` is the spacing of a discrete sum, or 0."""
     if saddle is None:
-        return _unavailable("the sum has no tilted law")
+        return unavailable("the sum has no tilted law")
     saddle = _off_pole(event, saddle)
     if not (saddle.sigma > 0 and saddle.law.variance > 0):
-        return _unavailable("the event is too close to the edge of what can be reached")
+        return unavailable("the event is too close to the edge of what can be reached")
+    exponent = weights(event, saddle.tilt, event.profile.values)
+    single = log_sphere_mean(event.profile.nodes, exponent, event.width, start=saddle.law.mu)
+    if not np.isfinite(single.error):
+        return unavailable("a few giant coordinates dominate the event: the integrand is no Gaussian near the saddle")
     total, error = _integral(event, saddle, lattice)
     if not (total > 0 and error < ACCEPTED):
-        reason = "the grid of the inversion does not settle: a few coordinates dominate, or the sum has atoms"
-        return _unavailable(reason)
+        return unavailable("the grid of the inversion does not settle: the sum is nearly discrete")
     common = event.width * saddle.law.log_normalizer - log_chi_squared(event.width, 1.0)
     log = common + np.log(total)
     error += _quadrature_error(event, saddle) + 8 * _EPS * (event.width + abs(common))
     if not error < ACCEPTED:
-        return _unavailable("the integrals over a coordinate are not resolved this far out")
+        return unavailable("the integrals over a coordinate are not resolved this far out")
+    if log > single.log + single.error + error:  # no probability exceeds its exponential bound
+        return unavailable("the inversion contradicts Cramér's bound")
     return ExactTail(float(min(log, 0.0)), float(error))
 
 
@@ -382,9 +279,18 @@ class _Grid:
         return total, min(miss, 10 * miss * miss) + self._rim(np.abs(terms)) * cell / total + _EPS * self._loss(terms)
 
     def _rim(self, sizes: FloatArray) -> float:
-        """Sum of the moduli that lie outside, if they fall from the rim like a power n/2 - 1 of the frequency."""
-        across = 0.0 if self._period else float(sizes[0].sum() + sizes[-1].sum())
-        return (across * len(self._u) / 2 + float(sizes[:, -1].sum()) * len(self._v)) / (0.5 * self._event.width - 1)
+        """Sum of the moduli that lie outside, if they fall from the rim on like a power; infinite on a plateau."""
+        half, columns = len(self._u) // 2, sizes.shape[1]
+        inner_u, inner_v = half - int(0.7 * half), int(0.7 * columns)
+        rims = [(float(sizes[:, -1].sum()) * columns, float(sizes[:, inner_v].sum()) * columns)]
+        if not self._period:
+            rims.append(
+                (float((sizes[0] + sizes[-1]).sum()) * half, float((sizes[inner_u] + sizes[-1 - inner_u]).sum()) * half)
+            )
+        negligible = _EPS * float(sizes.sum())
+        if any(rim > max(0.5 * inner, negligible) for rim, inner in rims):
+            return np.inf
+        return float(sum(rim for rim, _ in rims)) / min(0.5 * self._event.width - 1, _DECAY)
 
     def _loss(self, terms: ComplexArray) -> float:
         """Cancellation: moduli over the sum."""

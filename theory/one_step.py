@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from theory.activation import NumericActivation
 from theory.concentration import CLAIMS, Bound, Side, levy
 from theory.cramer import cramer
-from theory.exact_tail import ExactTail, exact_tail
+from theory.exact_tail import exact_tail
 from theory.layer_law import LayerLaw, certainty, event, layer_law, unusable
 from theory.saddle import find_saddle
 from theory.saddlepoint import Prediction, saddlepoint
+from theory.special_tails import ExactTail
 
 __all__ = ["CLAIMS", "LayerLaw", "OneStepTail", "layer_law", "one_step", "one_step_tails"]
 
