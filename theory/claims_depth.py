@@ -208,7 +208,7 @@ _BOUNDS = (
         rigor="numerical evaluation of a proved bound",
         proof="docs/relu-deep-law.md#3-the-deep-bound",
         function="theory.homogeneous:relu_deep_bound",
-        test="tests/test_homogeneous.py::test_it_is_a_test",
+        test="tests/test_homogeneous.py::test_the_bound_is_above_the_exact_law",
     ),
     Claim(
         id="homogeneous-deep-bound",
@@ -244,7 +244,7 @@ _BOUNDS = (
         rigor="numerical evaluation of a proved bound",
         proof="docs/relu-deep-law.md#3-the-deep-bound",
         function="theory.homogeneous:deep_bound",
-        test="tests/test_homogeneous.py::test_it_is_a_test",
+        test="tests/test_homogeneous.py::test_the_bound_is_above_the_exact_law",
     ),
 )
 
