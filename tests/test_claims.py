@@ -10,7 +10,7 @@ import pytest
 from matplotlib.mathtext import MathTextParser
 
 import gpn
-from gpn import plots, tables
+from gpn import plots, verification_tables
 from gpn.report import Row
 from gpn.statistics import Verdict
 from theory import claims, concentration
@@ -150,7 +150,7 @@ def test_a_verdict_knows_its_claims():
 
 def test_tables_and_figures_speak_from_the_registry():
     for identity in EVENTS:
-        assert tables.claim_title(identity, 7).startswith(CLAIMS[identity].title)
+        assert verification_tables.claim_title(identity, 7).startswith(CLAIMS[identity].title)
         figure_axes = plots.Figure().subplots()
         plots._exceedance_panel(figure_axes, [row(identity, "levy")], {0.2: "k"}, {"levy": "-"})
         assert figure_axes.get_ylabel() == f"${CLAIMS[identity].event}$"

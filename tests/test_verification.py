@@ -19,7 +19,7 @@ from theory.errors import UsageError
 
 SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 1.5), "trials": 400}
 CONTRACT = ["claim", "activation", "width", "depth", "epsilon", "side", "trials", "exceedances", "estimate"]
-CONTRACT += ["lower", "upper", "bound_kind", "bound", "prediction", "verdict"]
+CONTRACT += ["lower", "upper", "bound_kind", "bound", "prediction", "verdict", "method"]
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def test_rows_have_the_contracted_columns_in_order(report):
     assert [field.name for field in fields(Row)] == CONTRACT
     frame = report.to_frame()
     assert list(frame.columns) == CONTRACT
-    # 3 one-step claims x 2 widths x 2 epsilons x 2 sides, and 2 widths x 2 depths x 2 epsilons
-    assert len(frame) == 24 + 8
+    # 3 one-step claims x 2 widths x 2 epsilons x 2 sides x 3 kinds, and 2 widths x 2 depths x 2 epsilons x 2 kinds
+    assert len(frame) == 72 + 16
     assert set(frame["verdict"]) <= {str(verdict) for verdict in Verdict}
 
 
