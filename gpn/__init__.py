@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
     from gpn.verification import verify
+    from gpn.width import carried_depth, guaranteed_epsilon, required_width
+    from theory.claims import claim
 
 _HOMES = {
     "Network": "gpn.engine",
@@ -24,8 +26,12 @@ _HOMES = {
     "Verdict": "gpn.statistics",
     "activation": "gpn.adapters",
     "audit": "gpn.audit",
+    "carried_depth": "gpn.width",
     "check": "gpn.checking",
+    "claim": "theory.claims",
+    "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
+    "required_width": "gpn.width",
     "simulate": "gpn.simulation",
     "verify": "gpn.verification",
 }
@@ -37,8 +43,12 @@ __all__ = [
     "__version__",
     "activation",
     "audit",
+    "carried_depth",
     "check",
+    "claim",
+    "guaranteed_epsilon",
     "normalize",
+    "required_width",
     "simulate",
     "verify",
 ]

@@ -11,29 +11,10 @@ from rich.text import Text
 from gpn.planning import PREDICTION
 from gpn.report import NO_BOUNDS
 from gpn.tables import new_table, plain, short_number
+from theory.claims import CLAIMS
 
 if TYPE_CHECKING:
     from gpn.report import Row, VerificationReport
-
-CLAIMS = {
-    "forward-one-step": (
-        "Forward, one layer",
-        "the squared length |x_1|²/n of the signal differs from 1 by ε or more",
-    ),
-    "backward-one-step-random": (
-        "Backward, one layer, random direction",
-        "|φ'(h)·u|², u a fresh random unit vector, differs from 1 by ε or more",
-    ),
-    "backward-one-step-fixed": (
-        "Backward, one layer, fixed direction",
-        "|φ'(h)·y|²/|y|², y a fixed flat vector, differs from 1 by ε or more",
-    ),
-    "deep-gradient-ratio": (
-        "Whole network",
-        "in some layer |∂E/∂W_l|² is e^ε times larger or smaller than in the top layer, or more",
-    ),
-}
-"""Each claim id in plain words: a short title and the event whose probability is bounded."""
 
 _NAMES = {"levy": "Lévy bound", "cramer": "Cramér bound", "deep": "deep bound", "exact": "exact probability"}
 _MARKS = {"holds": " ✓", "violated": " ✗"}
@@ -53,7 +34,7 @@ def claim_title(claim: str, depth: int) -> str:
     >>> claim_title("deep-gradient-ratio", 50)
     'Whole network, depth 50'
     """
-    title = CLAIMS.get(claim, (plain(claim), ""))[0]
+    title = CLAIMS[claim].title if claim in CLAIMS else plain(claim)
     return title if claim.endswith(("one-step", "one-step-random", "one-step-fixed")) else f"{title}, depth {depth}"
 
 
@@ -130,10 +111,9 @@ def _header(report: "VerificationReport") -> Text:
 
 
 def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
-    event = CLAIMS.get(claim, ("", ""))[1]
     lines = [Text(claim_title(claim, depth), style="bold")]
-    if event:
-        lines.append(Text(f"P({event})"))
+    if claim in CLAIMS:
+        lines.append(Text(f"P({CLAIMS[claim].words})"))
     remarks = [*sharpness(rows), *dict.fromkeys(row.bound_kind for row in rows if row.bound is None)]
     return [*lines, *(Text(plain(remark, 500), style="dim") for remark in remarks)]
 
