@@ -364,6 +364,9 @@ def test_outcomes_that_are_not_numbers_have_reasons():
     for expression in (sympy.Abs(X), 2 * X):
         assert deep_bound(Activation("isometry", expression), 100, 10, 0.5).probability == 0.0
     assert "random readout only" in deep_bound(leaky("1/2"), 100, 10, 0.5, "any").reason
+    near = Slopes(sympy.Integer(1), 1 + sympy.Rational(1, 10**20))
+    assert "too little for float64" in slopes_deep_bound(near, 100, 10, 0.5).reason
+    assert leaky_relu_deep_bound(0.99999, 2000, 10, 0.5).probability < 1e-3
     assert relu_deep_bound(100, 1, 0.5).log == pytest.approx(-100 * np.log(2))
     assert leaky_relu_deep_bound(0.1, 100, 1, 0.5).log == -np.inf
     assert required_width(Slopes(sympy.Integer(0), sympy.Integer(0)), 10, 1.0) is None
@@ -373,6 +376,7 @@ def test_misuse_is_told():
     for arguments, message in [
         ((4, 10, 0.5), "width must be a whole number of at least 8, not 4"),
         ((10.5, 10, 0.5), "width must be"),
+        ((float("nan"), 10, 0.5), "width must be"),
         ((100, 0, 0.5), "depth must be"),
         ((100, 10, 0.0), "epsilon must be a positive number"),
         ((100, 10, float("nan")), "epsilon must be"),

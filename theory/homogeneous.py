@@ -36,6 +36,7 @@ _LEVELS = (1.0, 0.7, 0.5, 0.35, 0.2)  # of the first exit, in units of epsilon
 _ALIGNED_SHARES = np.geomspace(0.002, 0.2, 8)  # and, for s > 0, in units of n/(D max(1, epsilon))
 _LEAST_WIDTH = 8
 _MOST_WIDTH = 10**7
+_LEAST_GAP = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ def slopes_deep_bound(slopes: Slopes, width: int, depth: int, epsilon: float, re
         return Bound("none", 0.0, "phi = 0: every gradient vanishes")
     if slopes.is_isometry:
         return Bound("deep", -np.inf, "every layer is an isometry up to a constant: all G_l are exactly 1")
+    if high - low < _LEAST_GAP:
+        return Bound("none", 0.0, "the moduli of the slopes differ too little for float64: nearly an isometry")
     if readout == "any" and low > 0.0:
         return Bound("none", 0.0, "for a slope that is nowhere 0 the bound covers the random readout only")
     dead = -width * np.log(2.0) if low == 0.0 else -np.inf  # log P(no neuron of the top layer is active)
@@ -337,7 +340,7 @@ def _best(logs: FloatArray) -> FloatArray:
 
 def _check(width: int, depth: int, epsilon: float, readout: str) -> None:
     for name, value, least in (("width", width, _LEAST_WIDTH), ("depth", depth, 1)):
-        if int(value) != value or value < least:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
             raise UsageError(f"the {name} must be a whole number of at least {least}, not {value}")
     if not (np.isfinite(epsilon) and epsilon > 0):
         raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
