@@ -14,6 +14,8 @@ sum over their values instead; widths 2 and 3 are integrated over the circle and
 point, by what lies at the rim of the grid, by a second rule over a coordinate, and by rounding.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import logsumexp
 
@@ -26,12 +28,12 @@ from theory.saddle import Saddle, at_tilt, find_saddle, largest_tilt, weights
 from theory.special_tails import ACCEPTED, ExactTail, at_edge, constant_sum, law_of_signs, unavailable
 
 _EPS = float(np.finfo(np.float64).eps)
-_POLE = 2.5  # least distance of the contour from the pole at lambda = 0, in standard deviations
-_STEP = 0.35  # of the grid in standard deviations at large width
+# Least distance of the contour from the pole at lambda = 0, and step of the grid, in standard deviations at large
+# width. The trapezoid rule errs by exp(-2 pi distance/step); a far contour may leave the Gaussian part of the law.
+_CONTOURS = ((2.5, 0.35), (0.8, 0.16))
 _REACH = 8.0  # of the grid, likewise
 _GROW = 1.6  # of the reach while the rim still matters
-_GROWN = 4
-_POINTS = 160  # most points of the grid on one side of 0
+_POINTS = 40_000  # of the grid, beyond which it is not grown
 _RIM = 1e-12
 _DECAY = 5.0  # power of the frequency with which moduli are taken to fall beyond the rim, at most
 _PRUNED = 1e-22
@@ -173,16 +175,27 @@ def _invert(event: Event, saddle: Saddle | None, lattice: float) -> ExactTail:
     """The double inversion through a saddle with lambda > 0; `lattice` is the spacing of a discrete sum, or 0."""
     if saddle is None:
         return unavailable("the sum has no tilted law")
-    saddle = _off_pole(event, saddle)
+    found = unavailable("")
+    for distance, step in _CONTOURS:
+        contour = _off_pole(event, saddle, distance)
+        found = _along(event, contour, step, lattice)
+        if found.available or contour is saddle:
+            break
+    return found
+
+
+def _along(event: Event, saddle: Saddle, step: float, lattice: float) -> ExactTail:
+    """The double inversion along one contour, if what can be checked about it is in order."""
     if not (saddle.sigma > 0 and saddle.law.variance > 0):
         return unavailable("the event is too close to the edge of what can be reached")
     exponent = weights(event, saddle.tilt, event.profile.values)
     single = log_sphere_mean(event.profile.nodes, exponent, event.width, start=saddle.law.mu)
     if not np.isfinite(single.error):
         return unavailable("a few giant coordinates dominate the event: the integrand is no Gaussian near the saddle")
-    total, error = _integral(event, saddle, lattice)
+    total, error = _integral(event, saddle, step, lattice)
     if not (total > 0 and error < ACCEPTED):
-        return unavailable("the grid of the inversion does not settle: the sum is nearly discrete")
+        reason = "the inversion does not settle: a few giant coordinates dominate, or the sum is nearly discrete"
+        return unavailable(reason)
     common = event.width * saddle.law.log_normalizer - log_chi_squared(event.width, 1.0)
     log = common + np.log(total)
     error += _quadrature_error(event, saddle) + 8 * _EPS * (event.width + abs(common))
@@ -193,9 +206,9 @@ def _invert(event: Event, saddle: Saddle | None, lattice: float) -> ExactTail:
     return ExactTail(float(min(log, 0.0)), float(error))
 
 
-def _off_pole(event: Event, saddle: Saddle) -> Saddle:
+def _off_pole(event: Event, saddle: Saddle, distance: float) -> Saddle:
     """The saddle, or a contour to its right where it is too close to the pole at 0."""
-    needed = _POLE / (max(saddle.sigma, 1e-300) * np.sqrt(event.width))
+    needed = distance / (max(saddle.sigma, 1e-300) * np.sqrt(event.width))
     if saddle.tilt >= needed:
         return saddle
     limit = largest_tilt(event)
@@ -210,28 +223,34 @@ def _quadrature_error(event: Event, saddle: Saddle) -> float:
     return 2 * event.width * abs(second - saddle.law.log_normalizer)
 
 
-def _integral(event: Event, saddle: Saddle, lattice: float) -> tuple[float, float]:
-    """The integral over both frequencies, and its relative error from the step and the rim."""
+def _integral(event: Event, saddle: Saddle, fraction: float, lattice: float) -> tuple[float, float]:
+    """The integral over both frequencies, and its relative error from the step and from the rims."""
     shrink = 1 + 20 / event.width
-    reach, step = _REACH * shrink, _STEP / shrink
-    total, error = 0.0, np.inf
-    for _ in range(_GROWN):
-        grid = _Grid(event, saddle, reach, step, lattice)
-        terms = grid.terms()
-        total, error = grid.sum(terms)
-        if error < _RIM or reach * _GROW / step > _POINTS:
-            break
-        reach *= _GROW
-    return total, error
+    reach, step = [_REACH * shrink, _REACH * shrink], fraction / shrink
+    while True:
+        grid = _Grid(event, saddle, (reach[0], reach[1]), step, lattice)
+        found = grid.sum(grid.terms())
+        worse = int(np.argmax(found.rims))
+        if found.rims[worse] < _RIM or grid.size > _POINTS:
+            return found.total, found.miss + sum(found.rims)
+        reach[worse] *= _GROW
+
+
+class _Sum(NamedTuple):
+    """The integral, its relative error from the step and rounding, and from beyond the rims in u and in v."""
+
+    total: float
+    miss: float
+    rims: tuple[float, float]
 
 
 class _Grid:
     """Frequencies around a saddle, sheared so that the integrand is nearly a product of two Gaussians."""
 
-    def __init__(self, event: Event, saddle: Saddle, reach: float, step: float, lattice: float) -> None:
+    def __init__(self, event: Event, saddle: Saddle, reach: tuple[float, float], step: float, lattice: float) -> None:
         root = np.sqrt(event.width)
         self._event, self._saddle, self._lattice = event, saddle, lattice
-        half = int(np.ceil(reach / step / 2)) * 2
+        half, columns = (int(np.ceil(length / step / 2)) * 2 for length in reach)
         self._step_u = step / (saddle.sigma * root)
         self._period = False
         if lattice and half * self._step_u * lattice >= np.pi:  # one period is all there is
@@ -240,7 +259,8 @@ class _Grid:
             self._period = True
         self._u = self._step_u * np.arange(-half, half + 1)
         self._step_v = step / (np.sqrt(saddle.law.variance) * root)
-        self._v = self._step_v * np.arange(int(np.ceil(reach / step / 2)) * 2 + 1)
+        self._v = self._step_v * np.arange(columns + 1)
+        self.size = len(self._u) * len(self._v)
 
     def terms(self) -> ComplexArray:
         """The integrand at (u, v), v >= 0, divided by its value without frequencies; 1/lambda included."""
@@ -261,8 +281,8 @@ class _Grid:
             values: ComplexArray = np.exp(event.width * np.log(chf)) * kernel[:, None]
         return values
 
-    def sum(self, terms: ComplexArray) -> tuple[float, float]:
-        """The integral divided by (2 pi)^2, and its relative error."""
+    def sum(self, terms: ComplexArray) -> _Sum:
+        """The integral divided by (2 pi)^2."""
         real = terms.real.copy()
         real[:, 0] *= 0.5  # the other half plane is the conjugate
         ends = np.ones(len(self._u))
@@ -270,27 +290,27 @@ class _Grid:
             ends[[0, -1]] = 0.5
         cell = 2 * self._step_u * self._step_v / (4 * np.pi**2)
         total = float(ends @ real.sum(axis=1)) * cell
-        coarse_ends = ends[::2]
-        coarse = float(coarse_ends @ real[::2, ::2].sum(axis=1)) * cell * 4
         if not total > 0:
-            return total, np.inf
+            return _Sum(total, np.inf, (0.0, 0.0))
+        coarse = float(ends[::2] @ real[::2, ::2].sum(axis=1)) * cell * 4
         miss = abs(coarse - total) / total
         # The error is exponentially small in 1/step, so that halving the step squares it at least.
-        return total, min(miss, 10 * miss * miss) + self._rim(np.abs(terms)) * cell / total + _EPS * self._loss(terms)
+        rounding = _EPS * self._loss(terms)
+        rim_u, rim_v = (rim * cell / total for rim in self._rims(np.abs(terms)))
+        return _Sum(total, min(miss, 10 * miss * miss) + rounding, (rim_u, rim_v))
 
-    def _rim(self, sizes: FloatArray) -> float:
-        """Sum of the moduli that lie outside, if they fall from the rim on like a power; infinite on a plateau."""
-        half, columns = len(self._u) // 2, sizes.shape[1]
-        inner_u, inner_v = half - int(0.7 * half), int(0.7 * columns)
-        rims = [(float(sizes[:, -1].sum()) * columns, float(sizes[:, inner_v].sum()) * columns)]
-        if not self._period:
-            rims.append(
-                (float((sizes[0] + sizes[-1]).sum()) * half, float((sizes[inner_u] + sizes[-1 - inner_u]).sum()) * half)
-            )
-        negligible = _EPS * float(sizes.sum())
-        if any(rim > max(0.5 * inner, negligible) for rim, inner in rims):
-            return np.inf
-        return float(sum(rim for rim, _ in rims)) / min(0.5 * self._event.width - 1, _DECAY)
+    def _rims(self, sizes: FloatArray) -> tuple[float, float]:
+        """Sums of moduli beyond the rims, if these fall on like a power from there; infinite on a plateau."""
+        over_v, over_u = sizes.sum(axis=1), sizes.sum(axis=0)
+        over_v = over_v[len(over_v) // 2 :] + over_v[len(over_v) // 2 :: -1]
+        power, negligible = min(0.5 * self._event.width - 1, _DECAY), _EPS * float(sizes.sum())
+        found = [
+            float(line[-1]) * len(line) / power
+            if line[-1] <= max(0.7 * line[int(0.7 * len(line))], negligible)
+            else np.inf
+            for line in (over_v, over_u)
+        ]
+        return (0.0 if self._period else found[0]), found[1]
 
     def _loss(self, terms: ComplexArray) -> float:
         """Cancellation: moduli over the sum."""
