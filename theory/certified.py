@@ -18,6 +18,7 @@ from theory.balls_core import NotCertifiable, NotCertified, precision
 from theory.balls_functions import REAL
 from theory.certified_integrals import Accuracy, Enclosures, Moment, add_piece
 from theory.certified_joins import discontinuity
+from theory.certified_switches import unproved_switch
 from theory.errors import UsageError
 from theory.moments import RawMoments, RootBalls, root_balls
 from theory.pieces import Piece
@@ -187,6 +188,9 @@ def certified_moments(
         piece = activation.undefined[0]
         return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
     exact = Activation(activation.name, without_floats(activation.expression))
+    doubt = unproved_switch(exact.expression)
+    if doubt is not None:
+        return NotCertified(doubt)
     try:
         return _certify(exact, int(digits), list(names))
     except NotCertifiable as reason:
@@ -202,7 +206,7 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Certified
         accuracy = Accuracy(goal, value_size, slope_size)
         found = _enclose(activation, [name for name in names if name not in excluded], accuracy, excluded, digits)
         shortfall = _shortfall(found, accuracy, wanted)
-        if shortfall <= 0:
+        if shortfall <= 0 or not found.balls:
             break
         goal += min(shortfall, wanted) + _MARGIN
     return found

@@ -34,6 +34,7 @@ _NARROW = 2.0**-20
 _MOST_PANELS = 1500
 _MINUS_HALF = arb(-0.5)
 _NOWHERE = (acb(arb.nan(), arb.nan()),) * 4
+_EFFORT = 20_000, 100  # evaluations of an integrand on one panel: at least, and for each bit
 _RADII = 24  # cutoffs that are tried, each a quarter farther out
 
 
@@ -185,6 +186,11 @@ class Section:
         self._complex = program.bind(COMPLEX)
         self._memory: dict[Any, tuple[Any, Any, Any, Any]] = {}
 
+    def place(self, t: arb) -> str:
+        """The point x that belongs to t, for a message."""
+        z: arb = self._real(t)[0]
+        return str(z.str(4, radius=False))
+
     def integrand(self, moment: Moment) -> Callable[[acb, bool], acb]:
         """The moment times exp(-z^2/2), for `acb.integral`."""
 
@@ -217,14 +223,31 @@ class Section:
 
 def _add_section(section: Section, moment: Moment, enclosures: Enclosures, accuracy: Accuracy) -> None:
     root = (2 * arb.pi()).sqrt()
-    tolerance = accuracy.tolerance(moment) * root
+    tolerance, relative = accuracy.tolerance(moment) * root, arb(2) ** -accuracy.bits
     function = section.integrand(moment)
+    effort = _EFFORT[0] + _EFFORT[1] * accuracy.bits
     for left, right in zip(section.panels, section.panels[1:], strict=False):
-        integral = acb.integral(function, left, right, rel_tol=arb(2) ** -accuracy.bits, abs_tol=tolerance)
+        counted = _Counted(function)
+        integral = acb.integral(counted, left, right, rel_tol=relative, abs_tol=tolerance, eval_limit=effort)
         if not (integral.is_finite() and integral.imag.contains(0)):
             enclosures.fail(moment, "the quadrature meets a pole or a branch point, or needs too many panels")
             return
+        if counted.calls >= effort:
+            for other in enclosures.open:
+                enclosures.fail(other, f"phi varies too fast between {section.place(left)} and {section.place(right)}")
+            return
         enclosures.add(moment, integral.real / root)
+
+
+class _Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Callable[[acb, bool], acb]) -> None:
+        self._function, self.calls = function, 0
+
+    def __call__(self, t: acb, analytic: bool) -> acb:
+        self.calls += 1
+        return self._function(t, analytic)
 
 
 def _sections(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> Iterator[Section]:

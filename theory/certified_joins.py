@@ -5,7 +5,7 @@ from typing import Literal
 
 import sympy
 
-from theory.arithmetic import X
+from theory.arithmetic import UNDEFINED, X
 from theory.balls import constant_ball
 from theory.balls_core import NotCertifiable, precision
 from theory.pieces import Piece
@@ -56,7 +56,7 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
 def _limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
     """A one-sided limit, nan if it is not found or not finite."""
     value: sympy.Expr = expression.xreplace({X: point})
-    if value.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+    if value.has(*UNDEFINED):
         try:
             value = sympy.limit(expression, X, point, dir=side)
         except (NotImplementedError, ValueError, TypeError):
