@@ -16,7 +16,7 @@ from theory.activation import Activation, CallableActivation
 from theory.balls import Program, constant_ball, without_floats
 from theory.balls_core import NotCertifiable, NotCertified, precision
 from theory.balls_functions import REAL
-from theory.certified_integrals import Accuracy, Enclosures, Moment, add_piece
+from theory.certified_integrals import TOO_FAST, Accuracy, Enclosures, Moment, add_piece
 from theory.certified_joins import discontinuity
 from theory.certified_switches import unproved_switch
 from theory.errors import UsageError
@@ -204,36 +204,51 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Certified
     goal = wanted + _MARGIN
     for _ in range(_ROUNDS):
         accuracy = Accuracy(goal, value_size, slope_size)
-        found = _enclose(activation, [name for name in names if name not in excluded], accuracy, excluded, digits)
+        enclosures = _enclosures(activation, [name for name in names if name not in excluded], accuracy)
+        found = _collected(activation, enclosures, accuracy, excluded, digits)
         shortfall = _shortfall(found, accuracy, wanted)
-        if shortfall <= 0 or not found.balls:
+        if shortfall <= 0 or not found.balls or enclosures.exhausted:
             break
         goal += min(shortfall, wanted) + _MARGIN
     return found
 
 
-def _enclose(
-    activation: Activation, names: list[str], accuracy: Accuracy, excluded: Mapping[str, str], digits: int
-) -> CertifiedMoments:
-    bits = accuracy.bits + _GUARD
-    with precision(bits):
-        enclosures = Enclosures({MOMENTS[name]: arb(0) for name in names})
+def _enclosures(activation: Activation, names: list[str], accuracy: Accuracy) -> Enclosures:
+    enclosures = Enclosures({MOMENTS[name]: arb(0) for name in names})
+    with precision(accuracy.bits + _GUARD):
         for piece in activation.pieces:
             add_piece(piece, enclosures, accuracy)
-    reasons = {name: enclosures.reasons[MOMENTS[name]] for name in names if MOMENTS[name] in enclosures.reasons}
-    balls = {name: enclosures.sums[MOMENTS[name]] for name in names if name not in reasons}
-    lost = [name for name, ball in balls.items() if not ball.is_finite()]
-    reasons |= dict.fromkeys(lost, "the enclosure is not finite")
+    return enclosures
+
+
+def _collected(
+    activation: Activation, enclosures: Enclosures, accuracy: Accuracy, excluded: Mapping[str, str], digits: int
+) -> CertifiedMoments:
+    """The balls that are of use, and the reasons why the others are missing."""
+    names = {name: moment for name, moment in MOMENTS.items() if moment in enclosures.sums}
+    reasons = {name: enclosures.reasons[moment] for name, moment in names.items() if moment in enclosures.reasons}
+    balls = {name: enclosures.sums[moment] for name, moment in names.items() if name not in reasons}
+    lost = {name: "the enclosure is not finite" for name, ball in balls.items() if not ball.is_finite()}
+    lost |= {
+        name: TOO_FAST
+        for name in balls
+        if name not in lost and names[name] in enclosures.exhausted and _is_vague(balls[name], names[name], accuracy)
+    }
     (first, *others) = activation.pieces
     return CertifiedMoments(
         digits=digits,
-        bits=bits,
+        bits=accuracy.bits + _GUARD,
         balls=MappingProxyType({name: ball for name, ball in balls.items() if name not in lost}),
-        reasons=MappingProxyType({**excluded, **reasons}),
-        divergent=frozenset(name for name in names if MOMENTS[name] in enclosures.divergent),
+        reasons=MappingProxyType({**excluded, **reasons, **lost}),
+        divergent=frozenset(name for name, moment in names.items() if moment in enclosures.divergent),
         homogeneous=activation.is_positively_homogeneous,
         affine=not others and not first.slope.free_symbols,
     )
+
+
+def _is_vague(ball: arb, moment: Moment, accuracy: Accuracy) -> bool:
+    """Whether not even three digits are known, relative to the natural size of the moment."""
+    return bool(ball.rad() > accuracy.tolerance(moment) * arb(2) ** (accuracy.bits - 10))
 
 
 def _shortfall(found: CertifiedMoments, accuracy: Accuracy, wanted: int) -> int:

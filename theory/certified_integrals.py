@@ -34,7 +34,8 @@ _NARROW = 2.0**-20
 _MOST_PANELS = 1500
 _MINUS_HALF = arb(-0.5)
 _NOWHERE = (acb(arb.nan(), arb.nan()),) * 4
-_EFFORT = 20_000, 100  # evaluations of an integrand on one panel: at least, and for each bit
+_EFFORT = 40_000, 100, 200  # evaluations of an integrand on a section: at least, for each bit, for each panel
+TOO_FAST = "phi varies too fast for the quadrature"
 _RADII = 24  # cutoffs that are tried, each a quarter farther out
 
 
@@ -68,6 +69,7 @@ class Enclosures:
     sums: dict[Moment, arb]
     reasons: dict[Moment, str] = field(default_factory=dict)
     divergent: set[Moment] = field(default_factory=set)  # those that are proved to diverge
+    exhausted: set[Moment] = field(default_factory=set)  # those whose integrand varies too fast for the effort allowed
 
     @property
     def open(self) -> list[Moment]:
@@ -121,7 +123,10 @@ def add_piece(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
         return
     for section in _sections(piece, enclosures, accuracy):
         for moment in enclosures.open:
-            _add_section(section, moment, enclosures, accuracy)
+            if enclosures.exhausted:
+                enclosures.fail(moment, TOO_FAST)
+            else:
+                _add_section(section, moment, enclosures, accuracy)
 
 
 # ---- polynomial pieces
@@ -186,11 +191,6 @@ class Section:
         self._complex = program.bind(COMPLEX)
         self._memory: dict[Any, tuple[Any, Any, Any, Any]] = {}
 
-    def place(self, t: arb) -> str:
-        """The point x that belongs to t, for a message."""
-        z: arb = self._real(t)[0]
-        return str(z.str(4, radius=False))
-
     def integrand(self, moment: Moment) -> Callable[[acb, bool], acb]:
         """The moment times exp(-z^2/2), for `acb.integral`."""
 
@@ -224,19 +224,17 @@ class Section:
 def _add_section(section: Section, moment: Moment, enclosures: Enclosures, accuracy: Accuracy) -> None:
     root = (2 * arb.pi()).sqrt()
     tolerance, relative = accuracy.tolerance(moment) * root, arb(2) ** -accuracy.bits
-    function = section.integrand(moment)
-    effort = _EFFORT[0] + _EFFORT[1] * accuracy.bits
+    function = _Counted(section.integrand(moment))
+    effort = _EFFORT[0] + _EFFORT[1] * accuracy.bits + _EFFORT[2] * len(section.panels)
     for left, right in zip(section.panels, section.panels[1:], strict=False):
-        counted = _Counted(function)
-        integral = acb.integral(counted, left, right, rel_tol=relative, abs_tol=tolerance, eval_limit=effort)
+        limit = max(effort - function.calls, 1)
+        integral = acb.integral(function, left, right, rel_tol=relative, abs_tol=tolerance, eval_limit=limit)
         if not (integral.is_finite() and integral.imag.contains(0)):
             enclosures.fail(moment, "the quadrature meets a pole or a branch point, or needs too many panels")
             return
-        if counted.calls >= effort:
-            for other in enclosures.open:
-                enclosures.fail(other, f"phi varies too fast between {section.place(left)} and {section.place(right)}")
-            return
         enclosures.add(moment, integral.real / root)
+    if function.calls >= effort:
+        enclosures.exhausted.add(moment)
 
 
 class _Counted:

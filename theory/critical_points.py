@@ -18,7 +18,7 @@ from theory.balls_core import NotCertifiable, precision
 from theory.errors import SpecificationError
 
 _BITS = (64, 256, 1024, 4096)
-_LARGEST_IDENTITY = 200  # operations of a difference that is simplified to see whether it is zero
+_LARGEST_IDENTITY = 60  # operations of a difference that is simplified to see whether it is zero
 
 POSITIVE = (
     *(sympy.exp, sympy.cosh, sympy.sech, sympy.erfc),
@@ -87,9 +87,21 @@ def is_zero(expression: sympy.Expr) -> bool:
     """
     if expression == 0 or sympy.expand(expression) == 0:
         return True
+    roots = expression.atoms(sympy.CRootOf)
+    if len(roots) == 1:
+        return _vanishes_at(expression, roots.pop())
     if sympy.count_ops(expression) > _LARGEST_IDENTITY:
         return False
     return bool(sympy.simplify(sympy.expand_func(expression)) == 0)
+
+
+def _vanishes_at(expression: sympy.Expr, root: sympy.CRootOf) -> bool:
+    """Whether a polynomial in an algebraic number is a multiple of that number's polynomial."""
+    numerator = sympy.fraction(sympy.together(expression.xreplace({root: X})))[0]
+    if not numerator.is_polynomial(X):
+        return False
+    minimal = sympy.Poly(root.poly.all_coeffs(), X)
+    return bool(sympy.Poly(sympy.expand(numerator), X).rem(minimal).is_zero)
 
 
 def compare(left: sympy.Expr, right: sympy.Expr) -> int:
@@ -209,8 +221,18 @@ def _polynomial_zeros(polynomial: sympy.Poly) -> list[sympy.Expr] | None:
         slope, intercept = polynomial.all_coeffs()
         return [-intercept / slope]
     if all(coefficient.is_Rational for coefficient in polynomial.all_coeffs()):
-        return [root for root, _ in sympy.real_roots(polynomial, multiple=False)]
+        return [_short(root) for root, _ in polynomial.real_roots(multiple=False, radicals=False)]
     return None
+
+
+def _short(root: sympy.Expr) -> sympy.Expr:
+    """An algebraic number as a square root where it is one; radicals of a higher degree would only be in the way."""
+    if not isinstance(root, sympy.CRootOf):
+        return root
+    if root.poly.degree() == 2:
+        return sympy.CRootOf(root.poly, root.index, radicals=True)
+    powers = [power for (power,) in root.poly.monoms()]
+    return sympy.CRootOf(root.poly, root.index, radicals=True) if len(powers) == 2 else root
 
 
 def _solved(function: sympy.Expr) -> list[sympy.Expr]:

@@ -7,7 +7,7 @@ there is exact for polynomials; for other functions it is a `Claim`, which certi
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations, pairwise
 
@@ -16,11 +16,12 @@ import sympy
 from sympy.core.relational import Relational
 
 from theory.arithmetic import X, constant_value
-from theory.critical_points import between, is_real, is_zero, sign_changes, sign_of, singular_points
+from theory.critical_points import between, compare, is_real, is_zero, sign_changes, sign_of, singular_points
 from theory.errors import SpecificationError
 
 _PROBES = 12  # further points at which the sign of a switching function is compared
-_SWITCHES = (sympy.Piecewise, sympy.Abs, sympy.Max, sympy.Min, sympy.sign, sympy.Heaviside)
+_CONTINUOUS = (sympy.Abs, sympy.Max, sympy.Min)
+_SWITCHES = (*_CONTINUOUS, sympy.Piecewise, sympy.sign, sympy.Heaviside)
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,14 @@ class Piece:
     Args:
         lower, upper: exact SymPy numbers or -oo, oo.
         value: the function there, an expression in `X`.
+        is_joined: whether `Abs`, `Max` and `Min` alone switch at the lower end. They are continuous, so the function
+            is continuous there unless one of its formulas is singular.
     """
 
     lower: sympy.Expr
     upper: sympy.Expr
     value: sympy.Expr
+    is_joined: bool = False
 
     @cached_property
     def slope(self) -> sympy.Expr:
@@ -72,19 +76,31 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
     >>> [(str(p.lower), str(p.upper), str(p.value)) for p in split(sympy.Abs(X - 1))]
     [('-oo', '1', '1 - x'), ('1', 'oo', 'x - 1')]
     """
+    record = _Record()
     cells: list[Piece] = []
-    for cell in _resolve(expression, -sympy.oo, sympy.oo, []):
+    for cell in _resolve(expression, -sympy.oo, sympy.oo, record):
         if cells and cells[-1].value == cell.value:
-            cells[-1] = Piece(cells[-1].lower, cell.upper, cell.value)
+            cells[-1] = replace(cells[-1], upper=cell.upper)
         else:
             cells.append(cell)
     return tuple(
-        Piece(left, right, cell.value)
+        Piece(left, right, cell.value, left == cell.lower and left.is_finite and not record.jumps_at(left))
         for cell in cells
         for left, right in pairwise(
             [cell.lower, *between(singular_points(cell.value), cell.lower, cell.upper), cell.upper]
         )
     )
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is met while switches are resolved: claims, and the points at which a switch may jump."""
+
+    claims: list["Claim"] = field(default_factory=list)
+    jumps: set[sympy.Expr] = field(default_factory=set)
+
+    def jumps_at(self, point: sympy.Expr) -> bool:
+        return any(compare(jump, point) == 0 for jump in self.jumps)
 
 
 @dataclass(frozen=True)
@@ -107,15 +123,13 @@ def claims(expression: sympy.Expr) -> tuple[Claim, ...]:
     >>> [str(claim) for claim in claims(sympy.Max(sympy.exp(X) - 2, 0))]
     ['exp(x) - 2 keeps its sign on (-oo, log(2))', 'exp(x) - 2 keeps its sign on (log(2), oo)']
     """
-    found: list[Claim] = []
-    for _ in _resolve(expression, -sympy.oo, sympy.oo, found):
+    record = _Record()
+    for _ in _resolve(expression, -sympy.oo, sympy.oo, record):
         pass
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(record.claims))
 
 
-def _resolve(
-    expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, claimed: list[Claim]
-) -> Iterator[Piece]:
+def _resolve(expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, record: _Record) -> Iterator[Piece]:
     """Replace the innermost switch by its branch on each cell between its changes of sign, until none is left."""
     switch = _innermost_switch(expression)
     if switch is None:
@@ -123,14 +137,16 @@ def _resolve(
         return
     switching = list(dict.fromkeys(_switching_functions(switch)))
     points = {point for function in switching for point in sign_changes(function)}
+    if not isinstance(switch, _CONTINUOUS):
+        record.jumps |= points
     for left, right in pairwise([lower, *between(points, lower, upper), upper]):
         sample = _sample(left, right)
         if not all(is_real(function.xreplace({X: sample})) for function in switching):
             yield Piece(left, right, sympy.nan)
             continue
         signs = {function: _constant_sign(function, left, right) for function in switching}
-        claimed += [Claim(f, left, right) for f, sign in signs.items() if sign and not _is_exact(f)]
-        yield from _resolve(expression.xreplace({switch: _branch(switch, signs)}), left, right, claimed)
+        record.claims += [Claim(f, left, right) for f, sign in signs.items() if sign and not _is_exact(f)]
+        yield from _resolve(expression.xreplace({switch: _branch(switch, signs)}), left, right, record)
 
 
 def _is_exact(function: sympy.Expr) -> bool:
