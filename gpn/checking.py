@@ -113,12 +113,15 @@ class Details:
         closed_form: exact expressions of the moments, a, b and chi, or None.
         spectrum: Hermite coefficients with the identities that check them.
         correlation_slope, correlation_curvature: C'(1) = E phi'^2 and C''(1) = E phi''^2; infinite where they diverge.
+        depth: for each normalization ("plus", "minus") the certified coefficients of the laws of depth as decimal
+            strings whose digits are all correct (see `theory.certified_coefficients`), or why there are none.
     """
 
     closed_form: "ClosedForm | None"
     spectrum: "HermiteSpectrum"
     correlation_slope: float
     correlation_curvature: float
+    depth: dict[str, dict[str, str] | str]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -127,6 +130,7 @@ class Details:
             "hermite": self.spectrum.to_dict(),
             "correlation_slope": _finite(self.correlation_slope),
             "correlation_curvature": _finite(self.correlation_curvature),
+            "depth": self.depth,
         }
 
 
@@ -149,7 +153,27 @@ def details(spec: Any, order: int = 60) -> Details:
     phi = activation(spec)
     slope, curvature = correlation_slopes(phi)
     exact = closed_form(phi) if isinstance(phi, Activation) else None
-    return Details(exact, hermite_spectrum(phi, order), slope.value, curvature.value)
+    return Details(exact, hermite_spectrum(phi, order), slope.value, curvature.value, _depth_coefficients(phi))
+
+
+def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, dict[str, str] | str]":
+    from theory.balls_core import NotCertified
+    from theory.balls_decimal import digits_of
+    from theory.certified import certified_moments
+    from theory.certified_coefficients import depth_coefficients
+
+    moments = certified_moments(phi, 20)
+    roots = moments if isinstance(moments, NotCertified) else moments.roots()
+    if isinstance(moments, NotCertified) or isinstance(roots, NotCertified):
+        return {"plus": f"not certified: {getattr(roots, 'reason', '')}"}
+    found: dict[str, dict[str, str] | str] = {}
+    for root in roots:
+        law = depth_coefficients(moments, root)
+        if isinstance(law, NotCertified):
+            found[root.root] = f"not certified: {law.reason}"
+        else:
+            found[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
+    return found
 
 
 def _finite(number: float) -> float | None:

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
     from gpn.audit import AuditReport
     from gpn.checking import Details
     from theory.families import Solutions
+    from theory.poincare import Conditions
     from theory.propagation import DepthFactor
 
 SHOWN_DEGREES = 13
 
 
-def near_miss(factors: "Sequence[DepthFactor]") -> RenderableType:
-    """What constants that are nearly GPN cost over depth."""
+def near_miss(factors: "Sequence[DepthFactor]", conditions: "Conditions") -> RenderableType:
+    """By how much constants that are nearly GPN miss the conditions, and what that costs over depth."""
     table = new_table(("layers", "squared length", "squared gradient"), right=("layers", "squared length"))
     for factor in factors:
         table.add_row(
             str(factor.depth), short_number(factor.squared_length, 6), f"x {short_number(factor.squared_gradient, 6)}"
         )
-    return Group(Text("Nearly GPN. In mean field (infinite width, unit length at the input) this amounts to:"), table)
+    return Group(
+        Text(f"Nearly GPN: {conditions.reason.partition(', tolerance')[0]}."),
+        Text("In mean field (infinite width, unit length at the input) this amounts to:"),
+        table,
+    )
 
 
 def details(found: "Details") -> RenderableType:
@@ -38,6 +43,8 @@ def details(found: "Details") -> RenderableType:
         Text(),
         *_closed_forms(found),
         Text(),
+        *_depth(found.depth),
+        Text(),
         _spectrum(found),
     ]
     return Group(*parts)
@@ -50,6 +57,19 @@ def _closed_forms(found: "Details") -> list[RenderableType]:
     for name, expression in found.closed_form.expressions().items():
         table.add_row(name, plain(str(expression), 2000))
     return [table]
+
+
+def _depth(coefficients: "dict[str, dict[str, str] | str]") -> list[RenderableType]:
+    """Coefficients of the laws of depth, one column for each normalization."""
+    known = {root: values for root, values in coefficients.items() if isinstance(values, dict)}
+    missing = [Text(f"b_{root}: depth coefficients {why}") for root, why in coefficients.items() if root not in known]
+    if not known:
+        return list(missing)
+    headings = [f"with b_{root}" for root in known]
+    table = new_table(("depth coefficient", *headings), right=headings)
+    for name in next(iter(known.values())):
+        table.add_row(name, *(values[name] for values in known.values()))
+    return [table, *missing]
 
 
 def _spectrum(found: "Details") -> RenderableType:
@@ -75,13 +95,13 @@ def audit(report: "AuditReport") -> RenderableType:
                 plain(number.published),
                 number.exact,
                 "to all digits" if number.rounds else short_number(number.relative_error, 2),
-                "" if number.rounds else _depth(row.cost.depth_2),
-                "" if number.rounds else _depth(row.cost.depth_10),
+                "" if number.rounds else _layers(row.cost.depth_2),
+                "" if number.rounds else _layers(row.cost.depth_10),
             )
     return Group(table, Text(), Text(report.summary()))
 
 
-def _depth(depth: float) -> str:
+def _layers(depth: float) -> str:
     return "never" if depth == float("inf") else f"{depth:.0f}"
 
 

@@ -1,8 +1,9 @@
 r"""Certified Gaussian moments of an activation: balls with a proved radius, to any number of digits.
 
-From them follow, again as balls, the normalization constants a and b, the slope chi of the length map and the
-coefficients of the fluctuation law. What cannot be proved is `NotCertified` with the reason, never a guess. The proofs
-rest on flint's ball arithmetic and on SymPy's algebra: the derivative, and the splitting of the line into pieces.
+From them follow, again as balls, the normalization constants a and b, the slope chi of the length map, and the
+coefficients of the laws of depth (`theory.certified_coefficients`). What cannot be proved is `NotCertified` with the
+reason, never a guess. The proofs rest on flint's ball arithmetic and on SymPy's algebra for the derivative; where a
+piece begins and ends is proved too (`theory.certified_switches`).
 """
 
 import math
@@ -50,31 +51,6 @@ _ROUNDS = 4
 _MARGIN = 8  # bits beyond the digits asked for
 _GUARD = 32  # working bits beyond the accuracy aimed at
 _PILOT_BITS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Fluctuation:
-    r"""Coefficients of the fluctuation law of depth for one normalized activation phi, with s = phi'^2.
-
-    .. math::
-        \kappa = \tfrac12 E s (z^2 - 1), \quad v_q = Var \phi^2 - 2 \chi^2, \quad v_g = 3 Var s - 2 \kappa^2, \quad
-        c = E \phi^2 s - 1 - 2 \chi \kappa, \quad Q_2 = \tfrac14 E \phi^2 He_4, \quad S_2 = \tfrac14 E s He_4
-
-    With eta = q - 1 the deviation of the squared length, eta_l = chi eta_{l-1} + xi_l and
-    log(|d_l|^2/|e_l|^2) = kappa eta_{l-1} + nu_l up to O(1/n), where n Var xi = v_q, n Var nu = v_g, n Cov = c.
-
-    Args:
-        kappa: response of the backward signal to the squared length.
-        forward_variance, backward_variance, covariance: v_q, v_g and c.
-        forward_bias, backward_bias: Q_2 and S_2, the corrections of order 1/n to E q_1 and E s are minus these over n.
-    """
-
-    kappa: arb
-    forward_variance: arb
-    backward_variance: arb
-    covariance: arb
-    forward_bias: arb
-    backward_bias: arb
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +112,10 @@ class CertifiedMoments:
         with precision(self.bits):
             return arb(0) if self.affine else 1 - raw.variance / raw.slope_second
 
-    def fluctuation(self, root: RootBalls) -> Fluctuation | NotCertified:
-        """The coefficients of the fluctuation law for the normalization a phi + b."""
+    def first_missing(self) -> NotCertified | None:
+        """Why not all of `MOMENTS` are known; None if they are."""
         missing = [name for name in MOMENTS if name not in self.balls]
-        if missing:
-            return self._missing(missing[0])
-        with precision(self.bits):
-            return _fluctuation(self.balls, root)
+        return self._missing(missing[0]) if missing else None
 
 
 def certified_moments(
@@ -324,27 +297,3 @@ def _without_slope(activation: Activation, names: list[str]) -> dict[str, str]:
         if reason is not None:
             return {name: str(reason) for name in names if MOMENTS[name].slope}
     return {}
-
-
-def _fluctuation(balls: Mapping[str, arb], root: RootBalls) -> Fluctuation:
-    a, b, chi = root.a, root.b, root.chi
-    square = a * a
-    fourth = (
-        square * square * balls["fourth"]
-        + 4 * a * square * b * balls["third"]
-        + 6 * square * b * b * balls["second"]
-        + 4 * a * b * b * b * balls["mean"]
-        + b * b * b * b
-    )
-    kappa = square * balls["slope_tilt"] / 2
-    mixed = square * (
-        square * balls["second_slope_second"] + 2 * a * b * balls["value_slope_second"] + b * b * balls["slope_second"]
-    )
-    return Fluctuation(
-        kappa=kappa,
-        forward_variance=fourth - 1 - 2 * chi * chi,
-        backward_variance=3 * (square * square * balls["slope_fourth"] - 1) - 2 * kappa * kappa,
-        covariance=mixed - 1 - 2 * chi * kappa,
-        forward_bias=(square * balls["second_quartic"] + 2 * a * b * balls["mean_quartic"]) / 4,
-        backward_bias=square * balls["slope_quartic"] / 4,
-    )
