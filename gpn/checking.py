@@ -119,6 +119,8 @@ class Details:
         spectrum: Hermite coefficients with the identities that check them.
         correlation_slope, correlation_curvature: C'(1) = E phi'^2 and C''(1) = E phi''^2; infinite where they diverge.
         depth: what depth does to the activation as it is and to its normalizations, at one width.
+        coefficients: for each normalization ("plus", "minus") the certified coefficients of the laws of depth as
+            decimal strings, all digits correct (see `theory.certified_coefficients`), or why there are none.
     """
 
     closed_form: "ClosedForm | None"
@@ -126,6 +128,7 @@ class Details:
     correlation_slope: float
     correlation_curvature: float
     depth: "tuple[DepthProfile, ...]"
+    coefficients: dict[str, dict[str, str] | str]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -135,6 +138,7 @@ class Details:
             "correlation_slope": _finite(self.correlation_slope),
             "correlation_curvature": _finite(self.correlation_curvature),
             "depth": [profile.as_dict() for profile in self.depth],
+            "coefficients": self.coefficients,
         }
 
 
@@ -158,7 +162,34 @@ def details(spec: Any, order: int = 60) -> Details:
     phi = activation(spec)
     slope, curvature = correlation_slopes(phi)
     exact = closed_form(phi) if isinstance(phi, Activation) else None
-    return Details(exact, hermite_spectrum(phi, order), slope.value, curvature.value, depth_profiles(phi))
+    return Details(
+        exact,
+        hermite_spectrum(phi, order),
+        slope.value,
+        curvature.value,
+        depth_profiles(phi),
+        _depth_coefficients(phi),
+    )
+
+
+def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, dict[str, str] | str]":
+    from theory.balls_core import NotCertified
+    from theory.balls_decimal import digits_of
+    from theory.certified import certified_moments
+    from theory.certified_coefficients import depth_coefficients
+
+    moments = certified_moments(phi, 20)
+    roots = moments if isinstance(moments, NotCertified) else moments.roots()
+    if isinstance(moments, NotCertified) or isinstance(roots, NotCertified):
+        return {"plus": f"not certified: {getattr(roots, 'reason', '')}"}
+    found: dict[str, dict[str, str] | str] = {}
+    for root in roots:
+        law = depth_coefficients(moments, root)
+        if isinstance(law, NotCertified):
+            found[root.root] = f"not certified: {law.reason}"
+        else:
+            found[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
+    return found
 
 
 def _finite(number: float) -> float | None:

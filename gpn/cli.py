@@ -174,7 +174,7 @@ def check(
         tables.show(tables.check_report(conditions, spec))
         if drift:
             tables.emit("")
-            tables.show(detail_tables.near_miss(drift))
+            tables.show(detail_tables.near_miss(drift, conditions))
         if more is not None:
             tables.emit("")
             tables.show(detail_tables.details(more))

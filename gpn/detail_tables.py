@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpn.checking import Details
     from gpn.depth import DepthProfile
     from theory.families import Solutions
+    from theory.poincare import Conditions
     from theory.propagation import DepthFactor
 
 SHOWN_DEGREES = 13
@@ -21,14 +22,18 @@ LOWEST, HIGHEST = 1.001e-6, 0.999e6
 """Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
 
 
-def near_miss(factors: "Sequence[DepthFactor]") -> RenderableType:
-    """What constants that are nearly GPN cost over depth."""
+def near_miss(factors: "Sequence[DepthFactor]", conditions: "Conditions") -> RenderableType:
+    """By how much constants that are nearly GPN miss the conditions, and what that costs over depth."""
     table = new_table(("layers", "squared length", "squared gradient"), right=("layers", "squared length"))
     for factor in factors:
         table.add_row(
             str(factor.depth), short_number(factor.squared_length, 6), f"x {short_number(factor.squared_gradient, 6)}"
         )
-    return Group(Text("Nearly GPN. In mean field (infinite width, unit length at the input) this amounts to:"), table)
+    return Group(
+        Text(f"Nearly GPN: {conditions.reason.partition(', tolerance')[0]}."),
+        Text("In mean field (infinite width, unit length at the input) this amounts to:"),
+        table,
+    )
 
 
 def details(found: "Details") -> RenderableType:
@@ -43,6 +48,8 @@ def details(found: "Details") -> RenderableType:
         depth(found.depth),
         Text(),
         *_closed_forms(found),
+        Text(),
+        *_coefficients(found.coefficients),
         Text(),
         _spectrum(found),
     ]
@@ -60,8 +67,8 @@ def depth(profiles: "Sequence[DepthProfile]") -> RenderableType:
             _fixed_points(profile),
             _basin(profile),
             _correlation_slope(profile),
-            _depth(profile.horizon.gradient_layers),
-            _depth(profile.horizon.length_layers),
+            _layers(profile.horizon.gradient_layers),
+            _layers(profile.horizon.length_layers),
         )
     width = profiles[0].horizon.width if profiles else 0
     notes = (
@@ -111,6 +118,19 @@ def _closed_forms(found: "Details") -> list[RenderableType]:
     return [table]
 
 
+def _coefficients(coefficients: "dict[str, dict[str, str] | str]") -> list[RenderableType]:
+    """Coefficients of the laws of depth, one column for each normalization."""
+    known = {root: values for root, values in coefficients.items() if isinstance(values, dict)}
+    missing = [Text(f"b_{root}: depth coefficients {why}") for root, why in coefficients.items() if root not in known]
+    if not known:
+        return list(missing)
+    headings = [f"with b_{root}" for root in known]
+    table = new_table(("depth coefficient", *headings), right=headings)
+    for name in next(iter(known.values())):
+        table.add_row(name, *(values[name] for values in known.values()))
+    return [table, *missing]
+
+
 def _spectrum(found: "Details") -> RenderableType:
     spectrum = found.spectrum
     table = new_table(("k", "c_k", "sum c_k²", "sum k c_k²"), right=("k", "c_k", "sum c_k²", "sum k c_k²"))
@@ -134,13 +154,13 @@ def audit(report: "AuditReport") -> RenderableType:
                 plain(number.published),
                 number.exact,
                 "to all digits" if number.rounds else short_number(number.relative_error, 2),
-                "" if number.rounds else _depth(row.cost.depth_2),
-                "" if number.rounds else _depth(row.cost.depth_10),
+                "" if number.rounds else _layers(row.cost.depth_2),
+                "" if number.rounds else _layers(row.cost.depth_10),
             )
     return Group(table, Text(), Text(report.summary()))
 
 
-def _depth(depth: float) -> str:
+def _layers(depth: float) -> str:
     return "never" if depth == float("inf") else f"{depth:.0f}"
 
 

@@ -13,11 +13,9 @@ from scipy.special import betainccinv, logsumexp
 
 from theory.activation import FloatArray, NumericActivation
 from theory.conditioning_pairs import (
-    Cells,
-    Nodes,
     GUARDED,
+    Nodes,
     cells,
-    gaussian_nodes,
     log_chi_squared,
     log_mean,
     log_pair_mean,
@@ -33,11 +31,9 @@ from theory.deep_verifier import (
     bracket_functions,
     dominates_power,
     escape_log,
-    forward_costs,
     kappa,
     layers,
     limit_functions,
-    log_moments,
     lower_constants,
     prepare,
     top_alignment,

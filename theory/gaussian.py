@@ -171,9 +171,10 @@ def integrate(
         done = enough | tiny | hopeless
         if 2 * np.count_nonzero(~done) > most_panels or generation == _GENERATIONS - 1:
             done[:] = True
-        value += refined[:, done].sum(axis=1)
-        total += modulus[:, done].sum(axis=1)
-        error += _remaining(difference, previous, modulus, at_end, scale, noise)[:, done].sum(axis=1)
+        with np.errstate(all="ignore"):  # infinities of both signs; the sum is nan then, which is told below
+            value += refined[:, done].sum(axis=1)
+            total += modulus[:, done].sum(axis=1)
+            error += _remaining(difference, previous, modulus, at_end, scale, noise)[:, done].sum(axis=1)
         keep = np.concatenate([~done, ~done])
         left, right, coarse = halves[0][keep], halves[1][keep], fine[:, keep]
         previous = np.concatenate([difference, difference], axis=1)[:, keep]

@@ -27,6 +27,7 @@ from theory.balls_core import NotCertifiable, NotCertified, hull, precision
 from theory.balls_functions import INTERVAL, REAL
 from theory.certified_ends import T, is_regular, local_width, localized, mirrored
 from theory.certified_joins import Discontinuity, discontinuity
+from theory.certified_switches import unproved_singularities, unproved_switch
 from theory.envelope import Growth, variable
 from theory.envelope_functions import growth_arithmetic
 from theory.errors import UsageError
@@ -122,7 +123,7 @@ def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
     gaps = _gaps(activation, order, end)
     if any(gap.proved for gap in gaps):
         return arb.pos_inf()
-    doubts = [str(gap) for gap in gaps]
+    doubts = [doubt for doubt in (unproved_switch(activation.expression), *map(str, gaps)) if doubt]
     search = _Search(tolerance)
     pieces = [part for piece in activation.pieces if (part := _restricted(piece, end)) is not None]
     tails = [tail for piece in pieces for tail in _prepare(piece, order, search, doubts)]
@@ -295,6 +296,9 @@ class _Tail:
 
 def _prepare(piece: Piece, order: Order, search: _Search, doubts: list[str]) -> list[_Tail]:
     """Put the bounded stretches of a piece into the search; return its unbounded sides."""
+    doubt = unproved_singularities(piece)
+    if doubt is not None:
+        doubts.append(doubt)
     function = piece.slope if order == "slope" else piece.curvature
     formulas = [_tightened(function), _tightened(sympy.diff(function, X))]
     main = Program(formulas)
