@@ -42,7 +42,7 @@ _TERMS = 16  # of the Taylor expansion, even
 _REACH = 0.9  # half-width of a cell in standard deviations of the tilted length
 _GRID = 321  # points of a cell at which the bound is evaluated
 _BULK = 14.0  # the guard nodes begin here
-_CUT = 1e-9  # most of the modulus, relative to the whole, that may be left at the last frequency
+_CUT = 1e-5  # most of the modulus, relative to the whole, that may be left at the last frequency
 _DEGREE = 10  # of the Gauss rule on each panel
 _BLOCK = 16  # systems worked on together
 _ROUNDS = 80  # of Newton's method
@@ -273,12 +273,12 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
         transform = np.exp(width * np.log(np.einsum("skj,sk->sj", waves, law)))
         transform[:, 1:] *= 2.0
         scale = unit / (2 * np.pi)
+        moments = unit[:, None] * np.arange(_HALF + 1)
     guard = width * law[:, nodes.guard].sum(axis=1)
     level = width * (log_mass - tilt * q) + np.log(scale)
-    moments = unit[:, None] * np.arange(_HALF + 1)
     modulus = np.abs(transform)
-    level = np.where(modulus[:, -1] <= _CUT * modulus.sum(axis=1), level, np.inf)
-    return _envelope(width, grid, level, tilt, (transform, modulus, moments), guard)
+    cut = modulus[:, -1] / modulus.sum(axis=1)
+    return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
 
 
 def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, grid: Cells) -> Envelope:
@@ -308,11 +308,11 @@ def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, gr
         unit, other = _STEP / np.sqrt(width * variances[0]), _STEP / np.sqrt(width * variances[1])
         transform, modulus, cut = _pair_transform(nodes.z**2, law, spread, (unit, other), q, width)
         scale = unit * other / (4 * np.pi**2)
+        moments = unit[:, None] * np.arange(-_HALF, _HALF + 1)
     guard = width * law[:, nodes.guard].sum(axis=1)
     level = width * (log_mass - tilt * q - shift) + np.log(scale) - log_chi_squared(float(width), width)
-    level = np.where((shift < ceiling) & (cut <= _CUT), level, np.inf)
-    moments = unit[:, None] * np.arange(-_HALF, _HALF + 1)
-    return _envelope(width, grid, level, tilt, (transform, modulus, moments), guard)
+    level = np.where(shift < ceiling, level, np.inf)
+    return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
 
 
 def _pair_transform(
@@ -400,9 +400,13 @@ def _envelope(
     level: FloatArray,
     tilt: FloatArray,
     sums: tuple[FloatArray, FloatArray, FloatArray],
-    guard: FloatArray,
+    doubts: tuple[FloatArray, FloatArray],
 ) -> Envelope:
-    """Taylor coefficients in (q - q_c)/r from the terms of the trapezoidal rule, the remainder from their moduli."""
+    """Taylor coefficients in (q - q_c)/r from the terms of the trapezoidal rule, the remainder from their moduli.
+
+    The frequencies beyond the last, where the modulus falls like a power of order n/2, count as `_HALF` times the last.
+    """
+    guard, cut = doubts
     transform, modulus, frequency = sums
     shape = (-1, len(grid.centre))
     half = np.tile(grid.half, len(level) // len(grid.half))
@@ -413,11 +417,13 @@ def _envelope(
             np.concatenate([np.ones_like(reach)[..., None], reach[..., None] / (order + 1.0)], 2), axis=2
         )
         taylor = np.einsum("sj,sjk,k->sk", transform, power[..., :-1], (-1j) ** order).real
-        remainder = np.einsum("sj,sj->s", modulus, np.abs(power[..., -1]))
-        flat = modulus.sum(axis=1)  # a bound for every q
+        flat = modulus.sum(axis=1) * (1 + _HALF * cut)  # a bound for every q
+        remainder = np.einsum("sj,sj->s", modulus, np.abs(power[..., -1])) + _HALF * cut * flat
         oscillates = ~((taylor[:, 0] > 1e-3 * flat) & (remainder < 0.05 * taylor[:, 0]))
         taylor[:, 0] += remainder
         taylor[oscillates] = 0.0
         taylor[oscillates, 0] = flat[oscillates]
-        level = np.where((guard < GUARDED) & np.isfinite(level), level, np.inf)
+    known = (guard < GUARDED) & (cut <= _CUT) & np.isfinite(level) & np.isfinite(tilt) & np.isfinite(taylor).all(axis=1)
+    level, tilt = np.where(known, level, np.inf), np.where(known, tilt, 0.0)
+    taylor = np.where(known[:, None], taylor, np.eye(1, _TERMS))
     return Envelope(width, grid, level.reshape(shape), tilt.reshape(shape), taylor.reshape(*shape, _TERMS))

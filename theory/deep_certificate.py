@@ -16,6 +16,7 @@ _DEEPEST = 10**6
 _LOWEST = 0.01  # end of a tube
 
 ReadoutKind = Literal["random", "any", "aligned"]
+KINDS = ("random", "any", "aligned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def _numbers(part: Any) -> Iterator[float]:
     elif isinstance(part, tuple):
         for item in part:
             yield from _numbers(item)
-    elif not isinstance(part, str):
+    elif part not in KINDS:
         yield part
 
 
@@ -162,7 +163,7 @@ def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
     yield c.width == int(c.width) and c.width >= 4, "the width is at least 4"
     yield c.depth == int(c.depth) and 2 <= c.depth <= _DEEPEST, f"the depth lies between 2 and {_DEEPEST}"
     yield c.epsilon > 0, "epsilon is positive"
-    yield c.readout.kind in ("random", "any", "aligned"), "the kind of readout is unknown"
+    yield c.readout.kind in KINDS, "the kind of readout is unknown"
     yield 0 <= c.readout.alignment <= 1 and 0 <= c.readout.exception < 1, "the alignment of the readout lies in [0, 1]"
     yield _LOWEST <= c.low < 1 < c.high <= 1 / _LOWEST, "the tube lies around 1"
     yield len(c.escapes) == 2 and all(e.tilt > 0 and len(e.tents) > 0 for e in c.escapes), "two sides of the tube"
