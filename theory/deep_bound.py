@@ -3,10 +3,10 @@ r"""The deep bound: how far the gradients of all layers of one network differ, a
 .. math:: P\Big(\max_{l \le L} |\log G_l| \ge \epsilon\Big) \le e^{\texttt{log}}, \qquad
           G_l = \frac{|\partial E/\partial W_l|^2}{|\partial E/\partial W_L|^2}
 
-for Haar orthogonal weights, an input with :math:`|x_0|^2 = n` and any locally Lipschitz phi whose squared length returns
-to 1 in depth. Derived for this project; theorem and proof in docs/deep-bound.md. The width it asks for is about
-:math:`12\, v L/\epsilon^2`, v the variance per layer of the fluctuation law. `theory.deep_search` proposes the parameters,
-`theory.deep_verifier` computes the bound from them.
+for Haar orthogonal weights, an input with :math:`|x_0|^2 = n` and any locally Lipschitz phi whose squared length
+returns to 1 in depth. Derived for this project; theorem and proof in docs/deep-bound.md. The width it asks for is 10 to
+17 times :math:`v L/\epsilon^2` for tanh, v the variance per layer of the fluctuation law. `theory.deep_search` proposes
+the parameters, `theory.deep_verifier` computes the bound from them.
 """
 
 from collections.abc import Callable
