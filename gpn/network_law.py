@@ -1,6 +1,9 @@
 """What theory and simulation say of the gradients of a whole network, one probability at a time."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 from gpn import cells, experiment
 from gpn.homogeneous_law import sample_homogeneous_ratios
@@ -8,9 +11,10 @@ from theory import deep_bound as smooth
 from theory import homogeneous
 from theory.activation import Activation, CallableActivation
 from theory.concentration import Bound
-from theory.fluctuation import fluctuation_coefficients, log_ratio_law, log_spread_probability
+from theory.fluctuation import fluctuation_coefficients, log_norm_law, log_ratio_law, log_spread_probability
 
 Phi = Activation | CallableActivation
+FloatArray = npt.NDArray[np.float64]
 
 LAW_TRIALS = 20_000
 _LEAST_SEEN = 20  # of these, for their share to be taken as a probability
@@ -36,6 +40,25 @@ def predicted(activation: Phi, width: int, depth: int, epsilon: float, *, rough:
     if coefficients.obstacle:
         return Bound("none", 0.0, coefficients.obstacle)
     return Bound("prediction", log_spread_probability(log_ratio_law(coefficients, width, depth), epsilon))
+
+
+def predicted_norms(activation: Phi, width: int, depth: int, probabilities: Sequence[float]) -> FloatArray | None:
+    r"""Quantiles of :math:`\|\partial E/\partial W_l\|_F / \sqrt n` by the fluctuation law, for |dE/dx_L| = 1.
+
+    Args:
+        activation: phi, normalized.
+        width, depth: n and L.
+        probabilities: of the quantiles.
+
+    Returns:
+        Array (depth, len(probabilities)), None where the law does not apply.
+    """
+    coefficients = fluctuation_coefficients(activation)
+    if coefficients.obstacle:
+        return None
+    law = log_norm_law(coefficients, width, depth)
+    layers = np.arange(1, depth + 1)
+    return np.stack([np.exp(0.5 * np.interp(layers, law.layers, band)) for band in law.bands(probabilities).T], axis=1)
 
 
 def _simulated_law(slopes: homogeneous.Slopes, width: int, depth: int, epsilon: float, rough: bool) -> Bound:

@@ -61,7 +61,7 @@ class FluctuationCoefficients:
 
     @property
     def rate(self) -> float:
-        r"""v, the variance of a log gradient ratio per layer times n: :math:`sb + 2r\,cx + r^2 sf`, r = kappa/(1-chi)."""
+        r"""v = :math:`sb + 2r\,cx + r^2 sf`, r = kappa/(1-chi): n times the variance of log G_l per layer."""
         ratio = self.kappa / (1 - self.chi)
         return self.backward + 2 * ratio * self.cross + ratio**2 * self.forward
 
@@ -168,7 +168,7 @@ def log_ratio_law(coefficients: FluctuationCoefficients, width: int, depth: int)
 
 
 def log_norm_law(coefficients: FluctuationCoefficients, width: int, depth: int) -> FluctuationLaw:
-    r"""Law of :math:`\log(\|\partial E/\partial W_l\|_F^2/n)` for the layers l = 1..L, if :math:`|\partial E/\partial x_L| = 1`.
+    r"""Law of :math:`\log(\|\partial E/\partial W_l\|_F^2/n)` for the layers l = 1..L, if dE/dx_L is a unit vector.
 
     .. math:: \sum_{j=l}^{L} (\kappa \eta_{j-1} + \nu_j) + \log q_{l-1}
 
