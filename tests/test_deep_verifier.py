@@ -195,7 +195,9 @@ def test_infeasible_events_make_their_term_one(certificate):
     assert term("bracket, lower", ("lower", "b"), -0.1) == 0
     assert term("floor of one layer", ("lower", "floor"), 1.2) == 0
     assert term("tube, above", ("high",), 1.02) == 0
-    assert term("large gradients", ("upper", "chains", 0, "log_weights", 0), -50.0) >= verify(certificate, TANH).log - 50
+    assert (
+        term("large gradients", ("upper", "chains", 0, "log_weights", 0), -50.0) >= verify(certificate, TANH).log - 50
+    )
 
 
 def test_a_malformed_certificate_is_an_outcome(certificate):
