@@ -5,9 +5,10 @@ import pytest
 
 from gpn.sampler import sample
 from theory import conditioning_pairs
+from theory import deep_bound as module
 from theory.deep_bound import HOMOGENEOUS, Readout, deep_bound, required_width_deep
 from theory.deep_moments import depth_moments
-from theory.deep_verifier import log_moments, prepare, verify
+from theory.deep_verifier import DeepBound, log_moments, prepare, verify
 from theory.errors import UsageError
 from theory.poincare import normalize
 from theory.specification import activation
@@ -118,6 +119,21 @@ def test_an_aligned_readout_stays_below_the_bound_for_any():
     assert share <= found.probability < 0.05
 
 
+@pytest.mark.parametrize("least", [500, 1234])
+def test_the_width_is_bracketed_to_two_per_cent(monkeypatch, least):
+    def attempt(_activation, problem, _budget):
+        return DeepBound("deep", -4.0 if problem[0] >= least else -2.0, "")
+
+    monkeypatch.setattr(module, "_attempt", attempt)
+    found = required_width_deep(TANH, 10, 1.0, 0.05)
+    assert least <= found.width <= 1.021 * least
+    monkeypatch.setattr(module, "_attempt", lambda *_: DeepBound("deep", 0.0, "no tube"))
+    never = required_width_deep(TANH, 10, 1.0, 0.05)
+    assert never.width is None
+    assert "no tube" in never.reason
+
+
+@pytest.mark.slow
 def test_the_required_width_has_its_bound_below_the_probability():
     found = required_width_deep(TANH, 10, 1.0, 0.05)
     assert found.bound.probability < 0.05
