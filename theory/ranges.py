@@ -36,7 +36,9 @@ from theory.pieces import Piece
 Order = Literal["slope", "curvature"]
 
 _BITS = 96
-_MOST_BOXES = 20_000
+_MOST_BOXES = 20_000  # of a formula of ordinary length, fewer of a longer one
+_ORDINARY_SIZE = 40  # operations
+_TIGHTENED = 200  # the longest formula that is rewritten
 _NARROWEST = 2.0**-80  # relative width at which splitting a box is given up
 _POLE = 2.0**-30  # the same for a box without a finite bound
 _FIRST_CUTOFF = 16
@@ -175,6 +177,7 @@ class _Patch:
     """A function and its derivative on real balls."""
 
     def __init__(self, program: Program) -> None:
+        self.cost = max(1, program.size // _ORDINARY_SIZE)
         self._point, self._range = program.bind(REAL), program.bind(INTERVAL)
 
     def value(self, x: arb) -> arb:
@@ -239,7 +242,7 @@ class _Search:
             middle = ((left + right) / 2).mid()
             self._push(patch, left, middle)
             self._push(patch, middle, right)
-            self._budget -= 1
+            self._budget -= patch.cost
 
     def enclosure(self) -> arb:
         """The supremum as a ball, +inf if it is proved to be infinite."""
@@ -323,6 +326,8 @@ def _tightened(expression: sympy.Expr) -> sympy.Expr:
 
     Products of sines and cosines become sums, and sums of quotients one fraction if that cancels something.
     """
+    if sympy.count_ops(expression) > _TIGHTENED:
+        return expression
     if expression.has(sympy.sin, sympy.cos):
         expression = TR8(expression)
     numerator, denominator = sympy.fraction(sympy.together(expression))
