@@ -95,8 +95,8 @@ class _Grid:
         farthest = hidden[-1] * max(2 * abs(step.a) + abs(step.b) + abs(step.d) for step in steps)
         half = fft.next_fast_len(int((epsilon + farthest + _REACH * deviation) / spacing) + 1, real=True)
         frequencies = 2 * np.pi * fft.rfftfreq(2 * half, spacing)
-        points = spacing * np.arange(-half, half)
-        noise = np.exp(-0.5 * (deviation * frequencies) ** 2)
+        points = np.linspace(-half * spacing, (half - 1) * spacing, 2 * half)
+        noise: FloatArray = np.exp(-0.5 * (deviation * frequencies) ** 2)
         return cls(epsilon, hidden, points, spacing, frequencies, noise)
 
     def start(self) -> FloatArray:
@@ -120,7 +120,7 @@ class _Grid:
         lower = (-self.epsilon - a * self.hidden - self.points[0]) / self.spacing
         upper = (self.epsilon - a * self.hidden - self.points[0]) / self.spacing
         index = np.arange(len(self.points))
-        weights = ((index >= lower[:, None]) & (index <= upper[:, None])).astype(np.float64)
+        weights: FloatArray = ((index >= lower[:, None]) & (index <= upper[:, None])).astype(np.float64)
         first, last = np.ceil(lower).astype(int), np.floor(upper).astype(int)
         rows, columns = np.arange(len(self.hidden))[:, None], np.arange(_ORDER)
         weights[rows, first[:, None] + columns] += end_corrections(first - lower)
@@ -161,7 +161,7 @@ def interval_grid(epsilon: float, deviation: float) -> FloatArray:
 def end_corrected_weights(points: int) -> FloatArray:
     """Quadrature weights of unit spacing on an interval with both ends among its points (at least 20)."""
     corrections = end_corrections(np.zeros(1))[0]
-    weights = np.ones(points)
+    weights: FloatArray = np.ones(points, dtype=np.float64)
     weights[:_ORDER] += corrections
     weights[-_ORDER:] += corrections[::-1]
     return weights
@@ -171,7 +171,7 @@ def end_corrected_weights(points: int) -> FloatArray:
 def _sums() -> FloatArray:
     """Minus the regularized sums of i^k over i >= 0, that is -zeta(-k), and one less for k = 0."""
     bernoulli = special.bernoulli(_ORDER)
-    sums: FloatArray = bernoulli[1:] / np.arange(1, _ORDER + 1)
+    sums: FloatArray = np.asarray(bernoulli[1:] / np.arange(1, _ORDER + 1), dtype=np.float64)
     sums[0] = -0.5
     return sums
 

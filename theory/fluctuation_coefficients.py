@@ -51,7 +51,7 @@ class FluctuationCoefficients:
 
     @property
     def v(self) -> float:
-        """n times the variance of the log ratio of squared gradient norms per layer of a deep network; nan at chi = 1."""
+        """n times the variance that a layer deep inside a network adds to the log ratio; nan at chi = 1."""
         if self.chi == 1 or self.homogeneous:
             return np.nan
         gain = self.kappa / (1 - self.chi)

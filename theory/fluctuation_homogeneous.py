@@ -32,7 +32,7 @@ _SPACING = 0.08  # of k: the trapezoidal rule errs by exp(-pi/(2 spacing)) for a
 _FARTHEST = 9.0  # beyond the argument t the integrand falls like exp(-pi (k - t))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class HomogeneousLaw(LogRatioLaw):
     """The law of Y_l for a positively homogeneous activation, through the time Var s (L - l)/n.
 
@@ -46,14 +46,12 @@ class HomogeneousLaw(LogRatioLaw):
     def of(cls, coefficients: FluctuationCoefficients, width: int, depth: int, q0: float) -> "HomogeneousLaw":
         """The law for checked arguments (see `theory.fluctuation.log_ratio_law`)."""
         rate = coefficients.slope_variance / width
-        times = rate * np.arange(depth - 1, -1, -1)
+        times = rate * np.arange(depth - 1, -1, -1, dtype=np.float64)
         growth = np.log(coefficients.slope_second) - 1.5 * rate
         gradient_mean = np.full(depth, np.log(q0) + depth * growth)
         gradient_variance = np.full(depth, 3 * rate * depth)
         variance = log_ratio_variance(times)
-        return cls(
-            coefficients, width, depth, q0, np.zeros(depth), variance, gradient_mean, gradient_variance, times
-        )
+        return cls(coefficients, width, depth, q0, np.zeros(depth), variance, gradient_mean, gradient_variance, times)
 
     def quantiles(self, probabilities: Sequence[float]) -> FloatArray:
         """Quantiles of Y_l, array (L, number of probabilities), by Fourier inversion."""
@@ -135,7 +133,7 @@ def log_ratio_variance(times: npt.ArrayLike) -> FloatArray:
     >>> log_ratio_variance(np.array([1e-4, 1e4])) / [4e-4, np.pi**2]
     array([0.99995, 1.     ])
     """
-    k = _SPACING * np.arange(1, int(_FARTHEST / _SPACING))
+    k = _wave_numbers(_FARTHEST)
     gamma = np.exp(2 * _log_modulus(0.25, k))  # falls like exp(-pi k)
     measure = _SPACING * k * np.tanh(2 * np.pi * k) * gamma / (k * k + 1 / 16)
     decay = -np.expm1(-np.multiply.outer(np.asarray(times, dtype=np.float64), 1 / 8 + 2 * k * k))
@@ -146,17 +144,17 @@ def log_ratio_variance(times: npt.ArrayLike) -> FloatArray:
 def characteristic_function(t: FloatArray, time: float) -> FloatArray:
     r"""Characteristic function of the log ratio after a time: real, since Y and -Y have the same law.
 
-    .. math:: E e^{itY} = \frac{1}{\cosh \pi t} + \frac{2 t \sinh(\pi t)}{\pi^{5/2}} \int_0^\infty
-              e^{-(1/8+2k^2)\tau}\, \frac{k \sinh(2\pi k)\, |\Gamma(3/4+ik)|^2}{2 (k^2+1/16)\,\pi}
+    .. math:: E e^{itY} = \frac{1}{\cosh \pi t} + \frac{t \sinh \pi t}{\pi^{7/2}} \int_0^\infty
+              e^{-(1/8+2k^2)\tau}\, \frac{k \sinh(2\pi k)\, |\Gamma(3/4+ik)|^2}{k^2+1/16}\,
               |\Gamma(\tfrac14 + i(t+k))\, \Gamma(\tfrac14 + i(t-k))|^2\, dk
 
     Derived for this project, docs/fluctuation-law.md, equation (19).
 
     Args:
         t: arguments, array (m,), at least 0.
-        time: tau = Var(s) layers/n, at least 0.02 or so: the integrand extends to k = 6/sqrt(time).
+        time: tau = Var(s) layers/n.
     """
-    k = _SPACING * np.arange(1, int((t.max() + _FARTHEST) / _SPACING))
+    k = _wave_numbers(float(t.max()) + _FARTHEST)
     # logarithms, since sinh and Gamma overflow and underflow where their product is of order 1
     log_k = np.log(k) + _log_sinh(2 * np.pi * k) + 2 * _log_modulus(0.75, k) - np.log(k * k + 1 / 16)
     log_t = np.log(np.maximum(t, 1e-300)) + _log_sinh(np.pi * np.maximum(t, 1e-300))
@@ -166,6 +164,10 @@ def characteristic_function(t: FloatArray, time: float) -> FloatArray:
     ground = 1 / np.cosh(np.pi * np.minimum(t, 200.0))
     total: FloatArray = ground + continuum
     return total
+
+
+def _wave_numbers(end: float) -> FloatArray:
+    return _SPACING * np.arange(1, int(end / _SPACING), dtype=np.float64)
 
 
 def _log_modulus(real: float, imaginary: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ from theory.errors import UsageError
 from theory.fluctuation_coefficients import FluctuationCoefficients
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LogRatioLaw(ABC):
     r"""Predicted law of gradient norms by layer, for a random readout, to leading order in 1/width.
 
@@ -38,6 +38,9 @@ class LogRatioLaw(ABC):
     variance: FloatArray
     gradient_mean: FloatArray
     gradient_variance: FloatArray
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(width={self.width}, depth={self.depth}, q0={self.q0})"
 
     @abstractmethod
     def quantiles(self, probabilities: Sequence[float]) -> FloatArray:

@@ -16,7 +16,7 @@ _HIDDEN_RANGE = 5.5
 _HIDDEN_SPACING = 1.2  # in the narrowest standard deviation that integrands over the hidden state have
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StableLaw(LogRatioLaw):
     r"""The Gaussian law of Y_l for an activation with a stable fixed point, |chi| < 1.
 
@@ -125,7 +125,7 @@ def _step_deviation(coefficients: FluctuationCoefficients, width: int) -> float:
 def _weights(
     coefficients: FluctuationCoefficients, top: int, removed: float, depth: int
 ) -> tuple[FloatArray, FloatArray]:
-    """How the sum of log factors of layers l..top, plus log q_(l-1), minus `removed` log q_(L-1), follows eta and xi."""
+    """How log factors of layers l..top plus log q_(l-1) minus `removed` log q_(L-1) follow eta_(l-1) and the xi_j."""
     chi, kappa = coefficients.chi, coefficients.kappa
     powers = chi ** np.arange(depth + 1)
     sums = np.append(0.0, np.cumsum(powers))  # g_0, g_1, ...
