@@ -51,7 +51,7 @@ def exit_probability(epsilon: float, deviation: float, hidden: FloatArray, steps
         steps: in their order, at least one.
 
     Returns:
-        The probability, as the sum of what leaves at each step, so that it is relatively precise where it is small.
+        The probability, as the sum of what leaves at each step: precise to 5e-4 of itself and 1e-13.
 
     >>> walk = [LinearStep(0.0, 0.0, 0.0, 0.0)]
     >>> hidden = np.linspace(-6, 6, 25)
@@ -143,7 +143,7 @@ def end_corrections(offsets: FloatArray) -> FloatArray:
         Array (number of offsets, 10).
 
     >>> weights = end_corrected_weights(33)
-    >>> round(abs(float(weights @ np.exp(np.arange(33) / 32)) / 32 - np.expm1(1)), 12)
+    >>> round(abs(float(weights @ np.exp(np.arange(33) / 32) / 32 - np.expm1(1))), 12)
     0.0
     """
     powers = np.arange(1, _ORDER + 1)
@@ -183,5 +183,7 @@ def _inverse_vandermonde() -> FloatArray:
 
 
 def _normal_density(x: FloatArray, deviation: float) -> FloatArray:
-    density: FloatArray = np.exp(-0.5 * (x / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
+    """The normal density, 0 below 1e-30 of its top: products of smaller numbers underflow, which is slow."""
+    exponent = -0.5 * (x / deviation) ** 2
+    density: FloatArray = np.where(exponent > -70, np.exp(exponent), 0.0) / (deviation * np.sqrt(2 * np.pi))
     return density

@@ -11,7 +11,7 @@ from theory.activation import FloatArray
 from theory.fluctuation_coefficients import FluctuationCoefficients
 from theory.fluctuation_law import LogRatioLaw, checked_probabilities
 
-_RARE = 9.0  # standard deviations beyond which a sum over layers stands in for the crossing probability
+_RARE = 7.0  # standard deviations beyond which a sum over layers stands in for the crossing probability
 _HIDDEN_RANGE = 5.5
 _HIDDEN_SPACING = 1.2  # in the narrowest standard deviation that integrands over the hidden state have
 
@@ -73,7 +73,7 @@ class StableLaw(LogRatioLaw):
         .. math:: P(\max_l |Y_l| \ge \epsilon)
 
         Downwards from the top layer (eta, Y) is a Markov chain with Gaussian steps: its density on the event that no
-        |Y_l| has reached epsilon is propagated on a grid. Beyond 9 standard deviations a union over layers stands in.
+        |Y_l| has reached epsilon is propagated on a grid. Beyond 7 standard deviations a union over layers stands in.
 
         Args:
             epsilon: > 0, checked.
