@@ -178,8 +178,8 @@ def _sums() -> FloatArray:
 
 @lru_cache(maxsize=1)
 def _inverse_vandermonde() -> FloatArray:
-    inverse: FloatArray = np.linalg.inv(np.vander(np.arange(_ORDER, dtype=np.float64), increasing=True).T)
-    return inverse
+    powers = np.vander(np.arange(_ORDER, dtype=np.float64), increasing=True)
+    return np.asarray(np.linalg.inv(powers.T), dtype=np.float64)
 
 
 def _normal_density(x: FloatArray, deviation: float) -> FloatArray:

@@ -7,7 +7,7 @@ Such a phi keeps no length: chi = 1. But <e_l, x_l> is the same in every layer (
 
 and :math:`u = \log(n \cos^2)` is a stationary reversible diffusion, du = (1 - e^u) dt + 2 dW in the time
 t = layers Var s/n. Its generator is a Schrödinger operator with Morse potential, whose spectrum is known. Derived for
-this project, docs/fluctuation-law.md, equations (13) to (20).
+this project, docs/fluctuation-law.md, equations (11) to (18).
 """
 
 from collections.abc import Sequence
@@ -127,7 +127,7 @@ def log_ratio_variance(times: npt.ArrayLike) -> FloatArray:
               \frac{k \tanh(2\pi k)\, |\Gamma(1/4+ik)|^2}{k^2 + 1/16}\, dk
               = 4t - 2t^2 + O(t^3), \qquad \to \pi^2
 
-    Derived for this project, docs/fluctuation-law.md, equation (18).
+    Derived for this project, docs/fluctuation-law.md, equation (16).
 
     Args:
         times: t = Var(s) layers/n, any shape.
@@ -150,7 +150,7 @@ def characteristic_function(t: FloatArray, time: float) -> FloatArray:
               e^{-(1/8+2k^2)\tau}\, \frac{k \sinh(2\pi k)\, |\Gamma(3/4+ik)|^2}{k^2+1/16}\,
               |\Gamma(\tfrac14 + i(t+k))\, \Gamma(\tfrac14 + i(t-k))|^2\, dk
 
-    Derived for this project, docs/fluctuation-law.md, equation (19).
+    Derived for this project, docs/fluctuation-law.md, equation (17).
 
     Args:
         t: arguments, array (m,), at least 0.
