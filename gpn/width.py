@@ -304,9 +304,7 @@ def solve(
         for claim in ONE_LAYER:
             found += _one_layer(asked, phi, claim)
     tell("the fluctuation law")
-    prediction = _solve(
-        asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x), rough=True), _FINE
-    )
+    prediction = _solve(asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
     tell("the deep bound")
     start = prediction.value
     guess = None if start is None else start * _DEEP_OVER_TRUTH[asked.unknown]
