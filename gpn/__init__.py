@@ -11,6 +11,7 @@ from gpn._version import __version__
 if TYPE_CHECKING:
     from gpn.audit import audit
     from gpn.checking import check, normalize
+    from gpn.depth import depth_profiles
     from gpn.engine import Network
     from gpn.report import VerificationReport
     from gpn.simulation import simulate
@@ -25,6 +26,7 @@ _HOMES = {
     "activation": "theory.specification",
     "audit": "gpn.audit",
     "check": "gpn.checking",
+    "depth_profiles": "gpn.depth",
     "normalize": "gpn.checking",
     "simulate": "gpn.simulation",
     "verify": "gpn.verification",
@@ -38,6 +40,7 @@ __all__ = [
     "activation",
     "audit",
     "check",
+    "depth_profiles",
     "normalize",
     "simulate",
     "verify",

@@ -128,7 +128,7 @@ def check(
     spec: Spec,
     digits: Annotated[str, _option("N", "Significant digits of the moments.")] = "30",
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, correlation map.")
+        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
     ] = False,
     as_json: Json = False,
 ) -> None:
