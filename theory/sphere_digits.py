@@ -366,9 +366,13 @@ def _entries(branches: _Piecewise, radius: mpmath.mpf) -> list[mpmath.mpf]:
 
 
 def _split(pieces: _Piecewise, angles: list[mpmath.mpf]) -> _Piecewise:
+    """Cut the pieces at the angles; angles that should coincide, with an end or with each other, count once."""
+    nearest = mpmath.mpf(10) ** (-mpmath.mp.dps // 2)
     split: _Piecewise = []
     for lower, upper, function in pieces:
-        nearest = mpmath.mpf(10) ** (-mpmath.mp.dps // 2)  # two breakpoints that should coincide
-        inside = sorted(angle for angle in angles if lower + nearest < angle < upper - nearest)
-        split += [(low, high, function) for low, high in pairwise([lower, *inside, upper])]
+        ends = [lower]
+        for angle in sorted(angles):
+            if ends[-1] + nearest < angle < upper - nearest:
+                ends.append(angle)
+        split += [(low, high, function) for low, high in pairwise([*ends, upper])]
     return split
