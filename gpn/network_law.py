@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from gpn import cells, experiment
 from theory import deep_bound as smooth
 from theory import homogeneous
 from theory.activation import Activation, CallableActivation
@@ -14,6 +15,10 @@ from theory.fluctuation_coefficients import NoPrediction
 
 Phi = Activation | CallableActivation
 FloatArray = npt.NDArray[np.float64]
+
+SIMULATED_TRIALS = 4000
+_STREAM = 6  # identity of the random numbers, see gpn.plan
+_CHUNK_NEURONS = 8_000_000
 
 
 def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:
@@ -63,11 +68,6 @@ def deep_bound(
     if width < homogeneous.LEAST_WIDTH:
         return Bound("deep", 0.0, f"the theorem needs a width of at least {homogeneous.LEAST_WIDTH}")
     return homogeneous.deep_bound(activation, width, depth, epsilon, readout)
-
-
-SIMULATED_TRIALS = 4000
-_STREAM = 6  # identity of the random numbers, see gpn.plan
-_CHUNK_NEURONS = 8_000_000
 
 
 class Simulated:

@@ -305,6 +305,7 @@ def trapezoidal_sums(
     count: int,
     digits: int,
     halvings: int,
+    patience: int = 5,
 ) -> tuple[_Terms, _Terms]:
     """Integrals over the whole line by the trapezoidal rule with a step that is halved until it settles.
 
@@ -314,6 +315,7 @@ def trapezoidal_sums(
         count: number of terms.
         digits: wanted, relative to the integral of the modulus.
         halvings: steps that are tried before an agreement counts.
+        patience: steps after which a sum without one right digit is given up.
 
     Returns:
         Values and errors; (nan, inf) where a term is infinite, complex or undefined.
@@ -328,8 +330,8 @@ def trapezoidal_sums(
         error = unknown[1]
         first, gaps = -len(down) * step, len(terms) - 1
         for halving in range(1, 16):
-            if gaps > _most_points(digits) or (halving > 5 and not _all_below(error, modulus, 1)):
-                break  # too long, or a step of 1/128 has not even found one digit
+            if gaps > _most_points(digits) or (halving > patience and not _all_below(error, modulus, 1)):
+                break  # too long, or a fine step has not even found one digit
             terms = [integrand(first + (k + mpmath.mpf(0.5)) * step) for k in range(gaps)]
             middle = _sums(terms, step)
             error = [abs(m - t) / 2 for m, t in zip(middle, total, strict=True)]
