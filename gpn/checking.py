@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from theory.errors import UsageError
 
 if TYPE_CHECKING:
+    from gpn.depth import DepthProfile
     from theory.activation import Activation, CallableActivation
     from theory.catalog import Entry
     from theory.closed_forms import ClosedForm
@@ -117,12 +118,17 @@ class Details:
         closed_form: exact expressions of the moments, a, b and chi, or None.
         spectrum: Hermite coefficients with the identities that check them.
         correlation_slope, correlation_curvature: C'(1) = E phi'^2 and C''(1) = E phi''^2; infinite where they diverge.
+        depth: what depth does to the activation as it is and to its normalizations, at one width.
+        coefficients: for each normalization ("plus", "minus") the certified coefficients of the laws of depth as
+            decimal strings, all digits correct (see `theory.certified_coefficients`), or why there are none.
     """
 
     closed_form: "ClosedForm | None"
     spectrum: "HermiteSpectrum"
     correlation_slope: float
     correlation_curvature: float
+    depth: "tuple[DepthProfile, ...]"
+    coefficients: dict[str, dict[str, str] | str]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -131,11 +137,13 @@ class Details:
             "hermite": self.spectrum.to_dict(),
             "correlation_slope": _finite(self.correlation_slope),
             "correlation_curvature": _finite(self.correlation_curvature),
+            "depth": [profile.as_dict() for profile in self.depth],
+            "coefficients": self.coefficients,
         }
 
 
 def details(spec: Any, order: int = 60) -> Details:
-    """Closed forms, Hermite spectrum and correlation map of an activation with finite moments.
+    """Closed forms, Hermite spectrum, correlation map and depth horizon of an activation with finite moments.
 
     Args:
         spec: as for `check`.
@@ -146,6 +154,7 @@ def details(spec: Any, order: int = 60) -> Details:
     (1/2, inf)
     """
     from gpn.adapters import activation
+    from gpn.depth import depth_profiles
     from theory.activation import Activation
     from theory.closed_forms import closed_form
     from theory.hermite import correlation_slopes, hermite_spectrum
@@ -153,7 +162,34 @@ def details(spec: Any, order: int = 60) -> Details:
     phi = activation(spec)
     slope, curvature = correlation_slopes(phi)
     exact = closed_form(phi) if isinstance(phi, Activation) else None
-    return Details(exact, hermite_spectrum(phi, order), slope.value, curvature.value)
+    return Details(
+        exact,
+        hermite_spectrum(phi, order),
+        slope.value,
+        curvature.value,
+        depth_profiles(phi),
+        _depth_coefficients(phi),
+    )
+
+
+def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, dict[str, str] | str]":
+    from theory.balls_core import NotCertified
+    from theory.balls_decimal import digits_of
+    from theory.certified import certified_moments
+    from theory.certified_coefficients import depth_coefficients
+
+    moments = certified_moments(phi, 20)
+    roots = moments if isinstance(moments, NotCertified) else moments.roots()
+    if isinstance(moments, NotCertified) or isinstance(roots, NotCertified):
+        return {"plus": f"not certified: {getattr(roots, 'reason', '')}"}
+    found: dict[str, dict[str, str] | str] = {}
+    for root in roots:
+        law = depth_coefficients(moments, root)
+        if isinstance(law, NotCertified):
+            found[root.root] = f"not certified: {law.reason}"
+        else:
+            found[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
+    return found
 
 
 def _finite(number: float) -> float | None:

@@ -135,7 +135,7 @@ def check(
     digits: Annotated[str, _option("N", "Significant digits of the moments.")] = "30",
     derivative: Derivative = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, correlation map.")
+        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -174,7 +174,7 @@ def check(
         tables.show(tables.check_report(conditions, spec))
         if drift:
             tables.emit("")
-            tables.show(detail_tables.near_miss(drift))
+            tables.show(detail_tables.near_miss(drift, conditions))
         if more is not None:
             tables.emit("")
             tables.show(detail_tables.details(more))
@@ -311,27 +311,24 @@ def width(
       gpn width relu --width 4096 --epsilon 1
       gpn width gelu --width 4096 --depth 20 --simulate
     """
-    given = {"width": width, "depth": depth, "epsilon": epsilon}
-    missing = [name for name, text in given.items() if text is None]
-    if len(missing) != 1:
+    given = _given(
+        width=None if width is None else _number("--width", width, int, "1024"),
+        depth=None if depth is None else _number("--depth", depth, int, "50"),
+        epsilon=None if epsilon is None else _number("--epsilon", epsilon, float, "0.5"),
+    )
+    if len(given) != 2:
         raise UsageError(
             "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
         )
-    numbers = {
-        name: _number(f"--{name}", text, float if name == "epsilon" else int, "0.5" if name == "epsilon" else "50")
-        for name, text in given.items()
-        if text is not None
-    }
     from gpn import tables, width_tables
-    from gpn import width as solvers
+    from gpn.width import solve
 
     if out is not None:
         _writable(out)
-    solve = {"width": solvers.required_width, "depth": solvers.carried_depth, "epsilon": solvers.guaranteed_epsilon}
     with _status() as tell:
-        report = solve[missing[0]](
+        report = solve(
             spec,
-            **numbers,
+            **given,
             probability=_number("--probability", probability, float, "0.05"),
             root=_root(root, raw),
             simulate=simulate,

@@ -16,11 +16,12 @@ from gpn.rare_events import Tilt
 from gpn.request import Request
 from theory.activation import Activation, CallableActivation
 from theory.concentration import CLAIMS, Bound, Side
-from theory.exact_tail import ExactTail
+from theory.homogeneous import Readout
 from theory.layer_law import event as layer_event
 from theory.layer_law import layer_law, unusable
 from theory.one_step import one_step
 from theory.saddle import find_saddle
+from theory.special_tails import ExactTail
 
 DEEP_CLAIM = "deep-gradient-ratio"
 SIDES: tuple[Side, ...] = ("upper", "lower")
@@ -96,7 +97,7 @@ def deep_questions(
         activation: phi, as it is tested.
         loaded: real inputs; with labels, the last gradient is that of a loss and depends on the forward pass.
     """
-    readout = "random" if loaded is None or loaded.labels is None else "any"
+    readout: Readout = "random" if loaded is None or loaded.labels is None else "any"
     for width in request.widths:
         for depth in request.depths:
             for epsilon in request.deep_epsilons:

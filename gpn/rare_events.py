@@ -178,15 +178,7 @@ class _TiltedLaw:
 
     def draw(self, rows: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray | None]:
         """Tilted coordinates, array (rows, n), and the squared weights w^2 of the event, if it has a direction."""
-        z = np.empty(rows * self.event.width)
-        filled = 0
-        while filled < len(z):
-            cell = np.searchsorted(self.cumulative, rng.random(len(z) - filled), side="right")
-            candidates = self.left[cell] + self.size[cell] * rng.random(len(cell))
-            accepted = candidates[rng.random(len(cell)) * self.height[cell] < self._weight(candidates)]
-            z[filled : filled + len(accepted)] = accepted
-            filled += len(accepted)
-        z = z.reshape(rows, self.event.width)
+        z = self._coordinates(rows * self.event.width, rng).reshape(rows, self.event.width)
         if not self.event.has_direction:
             return z, None
         squares = rng.standard_normal(z.shape)
@@ -194,19 +186,31 @@ class _TiltedLaw:
         squares /= 1 - 2 * self.tilt.exponent * self.event.excess(self.activation, z)
         return z, squares
 
+    def _coordinates(self, count: int, rng: np.random.Generator) -> FloatArray:
+        """By rejection from the step function above the density."""
+        found = np.empty(count)
+        filled = 0
+        while filled < count:
+            cell = np.searchsorted(self.cumulative, rng.random(count - filled), side="right")
+            candidates = self.left[cell] + self.size[cell] * rng.random(len(cell))
+            accepted = candidates[rng.random(len(cell)) * self.height[cell] < self._weight(candidates)]
+            found[filled : filled + len(accepted)] = accepted
+            filled += len(accepted)
+        return found
+
     def sums(self, h: FloatArray, squares: FloatArray | None) -> FloatArray:
         """sum_i g(h_i) w_i^2 for each row."""
         excess = self.event.excess(self.activation, h)
-        if squares is None:
-            return np.asarray(excess.sum(axis=1))
-        return np.einsum("ij,ij->i", excess, squares)
+        total: FloatArray = excess.sum(axis=1) if squares is None else np.einsum("ij,ij->i", excess, squares)
+        return total
 
     def log_estimates(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
         """log of kappa / (|S^(n-1)| r^(n-1) p) at the points h of the sphere and the radii they were drawn with."""
         n = self.event.width
         log_sphere = np.log(2.0) + 0.5 * n * np.log(np.pi) - lgamma(0.5 * n)
         log_density = self._radial(h, radius, squares) - n * (self.log_mass + self.peak + 0.5 * np.log(2 * np.pi))
-        return self._log_kappa(h, radius, squares) - log_sphere - log_density
+        log: FloatArray = self._log_kappa(h, radius, squares) - log_sphere - log_density
+        return log
 
     def _log_kappa(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
         """Normal law of the radius, with the moments of its law given the direction, where that is not zero."""
@@ -218,7 +222,8 @@ class _TiltedLaw:
         deviation = np.sqrt(np.maximum(grid**2 @ shares - mean**2, (0.3 * (grid[1] - grid[0])) ** 2))
         reach = self.end * self.end / np.abs(h).max(axis=1)  # beyond, a coordinate leaves the support
         inside = ndtr((reach - mean) / deviation) - ndtr(-mean / deviation)
-        return -0.5 * ((radius - mean) / deviation) ** 2 - np.log(np.sqrt(2 * np.pi) * deviation * inside)
+        log: FloatArray = -0.5 * ((radius - mean) / deviation) ** 2 - np.log(np.sqrt(2 * np.pi) * deviation * inside)
+        return log
 
     def _radial(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
         """log of r^(n-1) prod_i p(r theta_i) Z sqrt(2 pi) at the directions of h, -inf outside the support."""

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from gpn.files import save_figure, write_whole
 from gpn.planning import EXACT, PREDICTION, trials_wanted
 from gpn.statistics import Verdict, combine, row_alpha
+from theory.claim import Claim
+from theory.claims import claim, claims_of_bound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +92,11 @@ class Row:
             return None
         return self.bound / self.prediction
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claim whose event was counted, then those behind the bound it was compared with, if there is one."""
+        return claim(self.claim), *claims_of_bound(self.claim, self.bound_kind)
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -100,6 +107,7 @@ class Profile:
     Args:
         role: "claim" for the verified network, "control" for one that the theorem does not cover.
         gradient_norms: array (depth, len(probabilities)).
+        predicted: the same by the fluctuation law, None where it does not apply.
     """
 
     label: str
@@ -109,6 +117,7 @@ class Profile:
     trials: int
     probabilities: tuple[float, ...]
     gradient_norms: FloatArray
+    predicted: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +151,11 @@ class VerificationReport:
         """
         verdict = combine([row.verdict for row in self.rows if row.bound_kind != PREDICTION])
         return Verdict.UNDECIDED if verdict is Verdict.HOLDS and self._usual_events() else verdict
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims behind the rows, each once: statement, assumptions, proof, function and test."""
+        return tuple(dict.fromkeys(found for row in self.rows for found in row.claims))
 
     def _usual_events(self) -> int:
         one_layer = [row for row in self.rows if row.claim != "deep-gradient-ratio"]

@@ -159,13 +159,17 @@ def required_width(
 
     Raises:
         UsageError: an argument outside its range, or an activation that cannot be normalized.
-
-    >>> report = required_width("relu", depth=10, epsilon=1.0)
-    >>> report.value("exact", "one layer, forward") < report.value("deep")
-    True
     """
-    asked = _Asked("width", None, depth, epsilon, probability)
-    return _report(asked, activation, root, simulate, seed, progress)
+    return solve(
+        activation,
+        depth=depth,
+        epsilon=epsilon,
+        probability=probability,
+        root=root,
+        simulate=simulate,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def carried_depth(
@@ -186,9 +190,20 @@ def carried_depth(
     Args:
         activation, epsilon, probability, root, simulate, seed, progress: as for `required_width`.
         width: n >= 2.
+
+    >>> carried_depth("relu", 400, 1.0).value("deep")
+    13.0
     """
-    asked = _Asked("depth", width, None, epsilon, probability)
-    return _report(asked, activation, root, simulate, seed, progress)
+    return solve(
+        activation,
+        width=width,
+        epsilon=epsilon,
+        probability=probability,
+        root=root,
+        simulate=simulate,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def guaranteed_epsilon(
@@ -210,8 +225,16 @@ def guaranteed_epsilon(
         activation, depth, probability, root, simulate, seed, progress: as for `required_width`.
         width: n >= 2.
     """
-    asked = _Asked("epsilon", width, depth, None, probability)
-    return _report(asked, activation, root, simulate, seed, progress)
+    return solve(
+        activation,
+        width=width,
+        depth=depth,
+        probability=probability,
+        root=root,
+        simulate=simulate,
+        seed=seed,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,15 +271,31 @@ Probability = Callable[[float], Bound]
 """The unknown -> an upper bound, or a probability, or kind "none" with a reason."""
 
 
-def _report(
-    asked: _Asked,
-    spec: Any,
-    root: str | None,
-    simulate: bool,
-    seed: int,
-    progress: Callable[[str], None] | None,
+def solve(
+    activation: Any,
+    *,
+    width: int | None = None,
+    depth: int | None = None,
+    epsilon: float | None = None,
+    probability: float = 0.05,
+    root: str | None = "auto",
+    simulate: bool = False,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
 ) -> WidthReport:
-    raw = read_activation(spec)
+    """Solve for the one of width, depth and epsilon that is not given, by every method.
+
+    Args:
+        activation, width, depth, epsilon, probability, root, simulate, seed, progress: as for `required_width`.
+
+    Raises:
+        UsageError: not exactly two of width, depth and epsilon; or as for `required_width`.
+    """
+    missing = [name for name, given in (("width", width), ("depth", depth), ("epsilon", epsilon)) if given is None]
+    if len(missing) != 1:
+        raise UsageError(f"give two of width, depth and epsilon to solve for the third; missing: {missing or 'none'}")
+    asked = _Asked(missing[0], width, depth, epsilon, probability)
+    raw = read_activation(activation)
     phi = raw if root is None else poincare.normalize(raw, root)
     found = []
     tell = progress or (lambda _: None)
@@ -265,9 +304,7 @@ def _report(
         for claim in ONE_LAYER:
             found += _one_layer(asked, phi, claim)
     tell("the fluctuation law")
-    prediction = _solve(
-        asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x), rough=True), _FINE
-    )
+    prediction = _solve(asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
     tell("the deep bound")
     start = prediction.value
     guess = None if start is None else start * _DEEP_OVER_TRUTH[asked.unknown]

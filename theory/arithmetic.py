@@ -21,6 +21,9 @@ X = sympy.Symbol("x", real=True)
 
 Arithmetic = Literal["numpy", "mpmath"]
 
+UNDEFINED = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.AccumBounds)
+"""What a constant must not contain to be a number."""
+
 _CONSTANT_DIGITS = 40
 
 
@@ -50,13 +53,13 @@ def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmeti
 def constant_value(expression: sympy.Expr, digits: int) -> mpmath.mpf | mpmath.mpc:
     """Evaluate an expression without free symbols to `digits` digits by mpmath, leaving its settings alone.
 
-    A pole, an infinity or an undefined form gives nan.
+    A pole, an infinity, a range (as SymPy's limit of an oscillation) or an undefined form gives nan.
 
     >>> import mpmath
     >>> mpmath.nstr(constant_value(sympy.sqrt(2), 20), 20)
     '1.4142135623730950488'
     """
-    if expression.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo):
+    if expression.has(*UNDEFINED):
         return mpmath.nan
     roots = {root: root.evalf(digits + 15) for root in expression.atoms(sympy.CRootOf)}
     with mpmath.workdps(digits + 10):

@@ -32,9 +32,10 @@ POLICIES = ("auto", "plus", "minus", "stable")
 TOLERANCE = 1e-12
 """How far the two conditions may be missed by an activation whose constants are typed in double precision."""
 
-
 DIFFERENCE_TOLERANCE = 1e-9
 """The same for a Python function without derivative, whose slope is known by differences."""
+
+_HOPELESS = 8  # where adaptive float64 panels do not find so many digits, a rule of many digits finds none
 
 _VALUE_FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
     {
@@ -221,6 +222,8 @@ def _moments(activation: Activation | CallableActivation, digits: int, *, slope:
     functionals = _FUNCTIONALS if slope else _VALUE_FUNCTIONALS
     moments = _float_moments(activation, functionals)
     if isinstance(activation, CallableActivation) or (digits <= 15 and _are_precise(activation, moments, 13)):
+        return moments
+    if not _are_precise(activation, moments, _HOPELESS):
         return moments
     for working in (digits + 5, 2 * digits + 20, 4 * digits + 40):
         previous, moments = moments, _mpmath_moments(activation, functionals, working)
