@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from gpn.equivalence import Agreement, equivalence
 from scipy import special
 
 from gpn.cells import spread
 from gpn.sampler import sample
+from gpn.statistics import Verdict, equivalent, lower_limit, upper_limit
 from theory import absorption
 from theory.errors import UsageError
 from theory.fluctuation import (
@@ -370,7 +370,8 @@ def test_networks_of_width_256(name, root):
     law, spreads = check_against_networks(name, root, 256, 40, 3000, 3, 0.12)
     for p, margin in ((0.5, 0.2), (0.1, 0.6)):
         exceedances = int((spreads >= spread_quantile(law, p)).sum())
-        assert equivalence(exceedances, len(spreads), p, margin, 1e-6).agreement is Agreement.AGREES
+        limits = (float(limit(exceedances, len(spreads), 1e-6)) for limit in (lower_limit, upper_limit))
+        assert equivalent(*limits, p, 1 + margin) is Verdict.HOLDS
 
 
 @pytest.mark.slow
@@ -380,7 +381,8 @@ def test_networks_of_width_1024_and_depth_100(name, root):
     law, spreads = check_against_networks(name, root, 1024, 100, 40_000, 8, 0.03)
     for p, margin in ((0.5, 0.05), (0.1, 0.15), (0.02, 0.4)):
         exceedances = int((spreads >= spread_quantile(law, p)).sum())
-        assert equivalence(exceedances, len(spreads), p, margin, 1e-3).agreement is Agreement.AGREES
+        limits = (float(limit(exceedances, len(spreads), 1e-3)) for limit in (lower_limit, upper_limit))
+        assert equivalent(*limits, p, 1 + margin) is Verdict.HOLDS
 
 
 def test_aligned_readout_grows_by_51_over_50_layers_of_relu():

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from gpn.equivalence import Agreement, equivalence
 from scipy import linalg, special
 
 from gpn.cells import spread
 from gpn.sampler import sample
+from gpn.statistics import Verdict, equivalent, lower_limit, upper_limit
 from theory.fluctuation import log_ratio_law, spread_probability, spread_quantile
 from theory.fluctuation_homogeneous import (
     characteristic_function,
@@ -134,7 +134,8 @@ def check_networks(width, depth, trials, seed, slack):
     spreads = spread(logs / 2)
     for p, margin in ((0.5, 0.2), (0.1, 0.6)):
         exceedances = int((spreads >= spread_quantile(law, p)).sum())
-        assert equivalence(exceedances, trials, p, margin, 1e-6).agreement is Agreement.AGREES
+        limits = (float(limit(exceedances, trials, 1e-6)) for limit in (lower_limit, upper_limit))
+        assert equivalent(*limits, p, 1 + margin) is Verdict.HOLDS
 
 
 def test_relu_networks_of_width_512():
