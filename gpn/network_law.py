@@ -70,6 +70,24 @@ def deep_bound(
     return homogeneous.deep_bound(activation, width, depth, epsilon, readout)
 
 
+def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) -> tuple[int | None, Bound]:
+    """The width from which on the deep bound is below a probability, with the bound there, or None with its reason.
+
+    Args:
+        activation: phi, as it is.
+        depth, epsilon: L and the tolerance.
+        probability: between 0 and 1.
+    """
+    slopes = homogeneous.homogeneous_slopes(activation)
+    if slopes is None:
+        found = smooth.required_width_deep(activation, depth, epsilon, probability)
+        return found.width, found.bound
+    width = homogeneous.required_width(slopes, depth, epsilon, probability)
+    if width is None:
+        return None, Bound("deep", 0.0, "no width up to 10^7 will do")
+    return width, homogeneous.slopes_deep_bound(slopes, width, depth, epsilon)
+
+
 class Simulated:
     """Frequencies of the event in simulated networks, as if they were probabilities.
 

@@ -206,7 +206,9 @@ def _seen(event: "list[Row]") -> str:
 
 def _value(event: "list[Row]", kind: str) -> str:
     row = next((row for row in event if row.bound_kind == kind), None)
-    if row is None or row.bound is None:
+    if row is None:
+        return "-"
+    if row.bound is None:
         return "none"
     mark = _MARKS.get(str(row.verdict.value), "") if kind == PREDICTION else ""
     return f"{short_number(row.bound)}{mark}"
