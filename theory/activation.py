@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
-from theory.arithmetic import X, compile_expressions, constant_value
+from theory.arithmetic import UNDEFINED, X, compile_expressions, constant_value
 from theory.errors import SpecificationError
 from theory.pieces import Piece, split
 
@@ -298,7 +298,7 @@ def _symbolic_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> mpm
         limit = sympy.limit(expression, X, point, dir=side)
     except (NotImplementedError, ValueError, TypeError):
         return mpmath.nan
-    if limit.free_symbols or not limit.is_finite:
+    if limit.free_symbols or limit.has(*UNDEFINED):
         return mpmath.nan
     return constant_value(limit, _DIGITS + 10)
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from flint import arb
 
 from theory.activation import Activation, CallableActivation
+from theory.arithmetic import is_infinite
 from theory.balls import Program, constant_ball, without_floats
 from theory.balls_core import NotCertifiable, NotCertified, precision
 from theory.balls_functions import REAL
@@ -280,8 +281,8 @@ def _largest_samples(activation: Activation) -> tuple[arb, arb]:
 
 
 def _inside(point: arb, piece: Piece) -> bool:
-    above = piece.lower.is_infinite or point > constant_ball(piece.lower)
-    below = piece.upper.is_infinite or point < constant_ball(piece.upper)
+    above = is_infinite(piece.lower) or point > constant_ball(piece.lower)
+    below = is_infinite(piece.upper) or point < constant_ball(piece.upper)
     return bool(above and below)
 
 
