@@ -296,7 +296,7 @@ def _limit(piece: Piece, order: str, side: str) -> mpmath.mpf | None:
 def _symbolic_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> mpmath.mpf | mpmath.mpc:
     try:
         limit = sympy.limit(expression, X, point, dir=side)
-    except (NotImplementedError, ValueError, TypeError):
+    except (NotImplementedError, ValueError, TypeError, RecursionError):
         return mpmath.nan
     if limit.free_symbols or limit.has(*UNDEFINED):
         return mpmath.nan

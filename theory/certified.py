@@ -162,13 +162,13 @@ def certified_moments(
         piece = activation.undefined[0]
         return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
     exact = Activation(activation.name, without_floats(activation.expression))
-    doubt = unproved_switch(exact.expression)
-    if doubt is not None:
-        return NotCertified(doubt)
     try:
-        return _certify(exact, int(digits), list(names))
+        doubt = unproved_switch(exact.expression)
+        return _certify(exact, int(digits), list(names)) if doubt is None else NotCertified(doubt)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
+    except RecursionError:  # SymPy's
+        return NotCertified("the expression is nested too deeply")
 
 
 def _certify(activation: Activation, digits: int, names: list[str]) -> CertifiedMoments:

@@ -119,6 +119,8 @@ def certified_supremum(
             return _supremum(same, order, end, tolerance)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
+    except RecursionError:  # SymPy's
+        return NotCertified("the expression is nested too deeply")
 
 
 def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: float) -> arb:
