@@ -75,6 +75,6 @@ def _limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
     if value.has(*UNDEFINED):
         try:
             value = sympy.limit(expression, X, point, dir=side)
-        except (NotImplementedError, ValueError, TypeError):
+        except (NotImplementedError, ValueError, TypeError, RecursionError):
             return sympy.nan
     return value
