@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpn import network_law
+from gpn import experiment, network_law
 from gpn.adapters import activation as read_activation
 from gpn.files import save_figure, write_whole
 from gpn.request import MAX_EPSILON
@@ -295,6 +295,7 @@ def solve(
     if len(missing) != 1:
         raise UsageError(f"give two of width, depth and epsilon to solve for the third; missing: {missing or 'none'}")
     asked = _Asked(missing[0], width, depth, epsilon, probability)
+    experiment.checked_run(seed, None)
     raw = read_activation(activation)
     phi = raw if root is None else poincare.normalize(raw, root)
     found = []

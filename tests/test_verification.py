@@ -17,7 +17,7 @@ from gpn.statistics import Verdict, exact_test
 from theory.concentration import CLAIMS, Bound
 from theory.errors import UsageError
 
-SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 1.5), "trials": 400}
+SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 0.6), "trials": 400}
 CONTRACT = ["claim", "activation", "width", "depth", "epsilon", "side", "trials", "exceedances", "estimate"]
 CONTRACT += ["lower", "upper", "bound_kind", "bound", "prediction", "verdict", "method"]
 
@@ -45,7 +45,8 @@ def test_the_plan_has_the_trials_that_decide_each_row(report):
         if row.bound is None or not 0 < row.bound < 1:
             assert np.isnan(wanted)
         elif row.bound_kind in ("levy", "cramer") and not np.isnan(wanted):
-            assert planning.power(int(wanted), row.bound, alpha, row.prediction) >= 0.95
+            truth = row.bound / 8 if row.prediction is None else row.prediction
+            assert planning.power(int(wanted), row.bound, alpha, truth) >= 0.95
             bounds += 1
     assert bounds > 10
 
@@ -56,7 +57,7 @@ def test_without_a_number_the_trials_are_those_that_decide():
     one_step = [row for row in report.rows if row.claim != "deep-gradient-ratio"]
     assert {row.verdict for row in one_step} <= {Verdict.HOLDS, Verdict.VACUOUS}
     assert {row.method for row in one_step} == {"counting", "importance sampling"}
-    assert len(set(report.config.one_step_trials)) == 2
+    assert len({(row.width, row.trials) for row in one_step if row.method == "counting"}) == 2
     for row, wanted in zip(report.rows, report.plan()["trials_wanted"], strict=True):
         if row.method == "counting" and row.depth == 1 and row.bound_kind in ("levy", "cramer", "exact"):
             assert np.isnan(wanted) or row.trials >= wanted
@@ -120,17 +121,18 @@ def test_predictions_are_no_theorems():
     assert replace(report, rows=(*others, missed)).verdict is replace(report, rows=tuple(others)).verdict
 
 
-@pytest.mark.parametrize("options", [{"weights": "gaussian"}, {"inputs": np.ones((4, 8)), "labels": np.zeros(4, int)}])
+@pytest.mark.parametrize("options", [{"weights": "gaussian"}, {"inputs": np.ones((4, 8)), "labels": np.arange(4) % 2}])
 def test_no_prediction_where_the_fluctuation_law_does_not_apply(options):
     report = gpn.verify("tanh", widths=64, depth=3, epsilons=0.5, trials=50, **options)
     assert all(row.prediction is None for row in report.rows if row.claim == "deep-gradient-ratio")
 
 
 def test_larger_epsilon_is_exceeded_less(report):
-    rows = {(row.claim, row.width, row.depth, row.side, row.epsilon): row for row in report.rows}
+    counted = [row for row in report.rows if row.method == "counting"]
+    rows = {(row.claim, row.width, row.depth, row.side, row.epsilon): row for row in counted}
     for (claim, width, depth, side, epsilon), row in rows.items():
-        if epsilon == 0.3:
-            assert rows[claim, width, depth, side, 1.5].exceedances <= row.exceedances
+        if epsilon == 0.3 and (claim, width, depth, side, 0.6) in rows:
+            assert rows[claim, width, depth, side, 0.6].exceedances <= row.exceedances
 
 
 def test_relu_backward_rows_say_why_no_bound_applies():
@@ -152,7 +154,8 @@ def test_forward_frequencies_follow_the_exact_law_of_relu():
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 2_000)  # many chunks in each cell
+    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 8_000)  # many chunks in each cell
+    monkeypatch.setattr(plan, "RARE_DRAWS", 50)
     one, other = gpn.verify("tanh", **SMALL, workers=1), gpn.verify("tanh", **SMALL, workers=workers)
     assert one.rows == other.rows
     for profile, twin in zip(one.profiles, other.profiles, strict=True):
@@ -161,6 +164,7 @@ def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
 
 def test_bits_do_not_depend_on_the_executor(monkeypatch):
     monkeypatch.setattr(plan, "_CHUNK_NEURONS", 100)
+    monkeypatch.setattr(plan, "RARE_DRAWS", 20)
     options = {"widths": 8, "depth": 2, "epsilons": 0.5, "trials": 40}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         elsewhere = gpn.verify("tanh", **options, executor=executor)
@@ -169,9 +173,12 @@ def test_bits_do_not_depend_on_the_executor(monkeypatch):
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(report):
     alone = gpn.verify("tanh", **(SMALL | {"widths": 48, "depth": 5}))
-    counts = {(row.event, row.bound_kind): row.exceedances for row in report.rows}
-    for row in alone.rows:
-        assert counts[row.event, row.bound_kind] == row.exceedances
+    """But for the method: with fewer rows each may err more, so that fewer events are too rare to be counted."""
+    counts = {(row.event, row.bound_kind, row.method): row.exceedances for row in report.rows}
+    same = [row for row in alone.rows if (row.event, row.bound_kind, row.method) in counts]
+    assert len(same) > 0.8 * len(alone.rows)
+    for row in same:
+        assert counts[row.event, row.bound_kind, row.method] == row.exceedances
 
 
 def test_seeds_differ(report):
