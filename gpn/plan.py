@@ -69,7 +69,9 @@ class Plan:
         """
         wanted = _wanted(asked, alpha)
         rare = [
-            question for question, number in wanted.items() if number > _limit(request, question) and _visible(question)
+            question
+            for question, number in wanted.items()
+            if number > _limit(request, question) and (question.value or 0.0) < 0.5
         ]
         if request.weights != "haar":
             rare = []

@@ -324,7 +324,7 @@ def solve(
 
 
 def _interpolated(asked: _Asked, requirement: Requirement) -> Requirement:
-    """Where a line through all points near the edge, in logarithms, meets p: frequencies scatter, none decides alone."""
+    """Where a line through all points near the edge, in logarithms, meets p: frequencies scatter."""
     near = [point for point in requirement.points if asked.probability / 4 < point.probability < 4 * asked.probability]
     if requirement.value is None or len(near) < 3:
         return requirement
