@@ -10,6 +10,7 @@ from gpn.cells import spread
 from gpn.sampler import sample
 from gpn.statistics import Verdict, equivalent, lower_limit, upper_limit
 from theory import absorption
+from theory.alignment import alignments
 from theory.errors import UsageError
 from theory.fluctuation import (
     aligned_profile,
@@ -21,7 +22,6 @@ from theory.fluctuation import (
     width_for,
 )
 from theory.fluctuation_coefficients import NoPrediction, fluctuation_coefficients
-from theory.fluctuation_stable import alignments
 from theory.gaussian import expectations_high_precision
 from theory.poincare import normalize
 from theory.propagation import depth_factors, length_map, length_map_slope, slope_map

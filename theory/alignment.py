@@ -8,7 +8,6 @@ is uniform in the complement of x_l,
 The squared cosine is of order 1/n, as for an independent direction, but with another constant A_l = n E alpha_l^2.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,45 +15,13 @@ import numpy.typing as npt
 
 from theory.activation import FloatArray, NumericActivation
 from theory.errors import UsageError
-from theory.gaussian import Functional, expectations
+from theory.fluctuation_coefficients import FluctuationCoefficients, fluctuation_coefficients
 from theory.sphere import mean_squared_slope
 
 _NORMALIZED = 1e-6  # how far E phi^2 and E phi'^2 of a normalized activation may be from 1
 
-_FUNCTIONALS: Mapping[str, Functional] = {
-    "second": lambda _z, value, _slope: value**2,
-    "gain": lambda _z, _value, slope: slope**2,
-    "chi": lambda z, value, slope: value * slope * z,
-    "kappa": lambda z, _value, slope: slope**2 * (z * z - 1) / 2,
-    "coupling": lambda _z, value, slope: (value * slope) ** 2,
-    "fourth": lambda _z, value, _slope: value**4,
-    "length_curvature": lambda z, value, _slope: value**2 * (z**4 - 6 * z**2 + 3) / 4,
-    "slope_curvature": lambda z, _value, slope: slope**2 * (z**4 - 6 * z**2 + 3) / 4,
-}
 
-
-@dataclass(frozen=True, slots=True)
-class AlignmentCoefficients:
-    r"""The Gaussian moments of a normalized activation that the recursion needs.
-
-    Args:
-        chi: :math:`E \phi\phi' z`.
-        kappa: :math:`\tfrac12 E \phi'^2 (z^2 - 1)`.
-        coupling: :math:`c = E \phi^2 \phi'^2 - 1`.
-        length_noise: :math:`Var \phi^2 - 2\chi^2`, n times the variance of one layer's squared length.
-        length_curvature: :math:`Q''(1) = E \phi^2 He_4/4`.
-        slope_curvature: :math:`E \phi'^2 He_4/4`.
-    """
-
-    chi: float
-    kappa: float
-    coupling: float
-    length_noise: float
-    length_curvature: float
-    slope_curvature: float
-
-
-def alignment_coefficients(activation: NumericActivation) -> AlignmentCoefficients:
+def alignment_coefficients(activation: NumericActivation) -> FluctuationCoefficients:
     """The coefficients of a normalized activation, in float64.
 
     Args:
@@ -66,23 +33,16 @@ def alignment_coefficients(activation: NumericActivation) -> AlignmentCoefficien
     >>> from theory.catalog import build
     >>> from theory.poincare import normalize
     >>> found = alignment_coefficients(normalize(build("relu")))
-    >>> round(found.chi, 12), round(abs(found.kappa), 12), round(found.coupling, 12)
+    >>> round(found.chi, 12), round(abs(found.kappa), 12), round(found.c, 12)
     (1.0, 0.0, 1.0)
     """
-    found = {name: estimate.value for name, estimate in expectations(activation, _FUNCTIONALS).items()}
-    if not (abs(found["second"] - 1) < _NORMALIZED and abs(found["gain"] - 1) < _NORMALIZED):
+    found = fluctuation_coefficients(activation)
+    if not (abs(found.second - 1) < _NORMALIZED and abs(found.slope_second - 1) < _NORMALIZED):
         raise UsageError(
-            f"{activation.name} has E phi^2 = {found['second']:.6g} and E phi'^2 = {found['gain']:.6g}, but the "
+            f"{activation.name} has E phi^2 = {found.second:.6g} and E phi'^2 = {found.slope_second:.6g}, but the "
             "alignment recursion holds for normalized activations; try theory.poincare.normalize"
         )
-    return AlignmentCoefficients(
-        found["chi"],
-        found["kappa"],
-        found["coupling"] - 1,
-        found["fourth"] - 1 - 2 * found["chi"] ** 2,
-        found["length_curvature"],
-        found["slope_curvature"],
-    )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +59,7 @@ class Alignment:
     stationary: float
 
 
-def alignment(activation: NumericActivation | AlignmentCoefficients, layers: int) -> Alignment:
+def alignment(activation: NumericActivation | FluctuationCoefficients, layers: int) -> Alignment:
     r"""The mean squared cosine between the backward and the forward signal, times n, in each layer.
 
     .. math:: A_l = n E \alpha_l^2, \qquad A_L = 1, \qquad A_l = \chi^2 A_{l+1} + 1 + 2\kappa - \chi^2
@@ -121,13 +81,17 @@ def alignment(activation: NumericActivation | AlignmentCoefficients, layers: int
     """
     if layers < 1 or layers != int(layers):
         raise UsageError(f"a network has a whole number of at least 1 layer, not {layers}")
-    if not isinstance(activation, AlignmentCoefficients):
+    if not isinstance(activation, FluctuationCoefficients):
         activation = alignment_coefficients(activation)
-    square, kappa = activation.chi**2, activation.kappa
+    return Alignment(alignments(activation, layers), _stationary(activation.chi**2, activation.kappa))
+
+
+def alignments(coefficients: FluctuationCoefficients, layers: int) -> FloatArray:
+    """The recursion of `alignment` alone: A_1, ..., A_L, shape (L,)."""
     values = np.ones(layers)
     for layer in range(layers - 2, -1, -1):
-        values[layer] = square * values[layer + 1] + 1 + 2 * kappa - square
-    return Alignment(values, _stationary(square, kappa))
+        values[layer] = coefficients.chi**2 * (values[layer + 1] - 1) + 1 + 2 * coefficients.kappa
+    return values
 
 
 def _stationary(square: float, kappa: float) -> float:
@@ -142,7 +106,7 @@ def inner_layer_mean(activation: NumericActivation, width: int, layers: int) -> 
     .. math:: E B_l \approx S_n(1) + \frac{(A_l - 1) c + \kappa m_{l-1} + \tfrac12 S_2 \sigma_{l-1}^2}{n}
 
     with :math:`\sigma_l^2 = \chi^2 \sigma_{l-1}^2 + Var\,\phi^2 - 2\chi^2`, :math:`m_l = \chi m_{l-1} +
-    Q_2 (\sigma_{l-1}^2/2 - 1)`, sigma_0 = m_0 = 0, Q_2 and S_2 the curvatures of `AlignmentCoefficients`
+    Q_2 (\sigma_{l-1}^2/2 - 1)`, sigma_0 = m_0 = 0, Q_2 and S_2 the curvatures q2 and s2 of `FluctuationCoefficients`
     (derived for this project, docs/finite-width.md). An approximation: the error is O(1/n^2) at fixed depth, and
     grows with depth where |chi| >= 1. With one layer it is S_n, which is exact.
 
@@ -166,10 +130,10 @@ def inner_layer_mean(activation: NumericActivation, width: int, layers: int) -> 
     aligned = alignment(found, layers).values
     mean, variance = np.zeros(layers), np.zeros(layers)  # of q_(l-1), times n
     for layer in range(1, layers):
-        mean[layer] = found.chi * mean[layer - 1] + found.length_curvature * (variance[layer - 1] / 2 - 1)
-        variance[layer] = found.chi**2 * variance[layer - 1] + found.length_noise
-    drift = found.kappa * mean + found.slope_curvature * variance / 2
-    return np.asarray(mean_squared_slope(activation, width).value + ((aligned - 1) * found.coupling + drift) / width)
+        mean[layer] = found.chi * mean[layer - 1] + found.q2 * (variance[layer - 1] / 2 - 1)
+        variance[layer] = found.chi**2 * variance[layer - 1] + found.sf
+    drift = found.kappa * mean + found.s2 * variance / 2
+    return np.asarray(mean_squared_slope(activation, width).value + ((aligned - 1) * found.c + drift) / width)
 
 
 def conditional_growth(

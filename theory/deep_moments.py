@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.activation import NumericActivation
-from theory.gaussian import expectations
+from theory.fluctuation_coefficients import fluctuation_coefficients
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +60,15 @@ def depth_moments(activation: NumericActivation) -> DepthMoments:
     >>> round(moments.chi, 12), round(moments.sigma, 12)
     (1.0, 1.0)
     """
-    found = expectations(
-        activation,
-        {
-            "second": lambda _z, f, _d: f**2,
-            "slope": lambda _z, _f, d: d**2,
-            "chi": lambda z, f, _d: 0.5 * f**2 * (z**2 - 1),
-            "kappa": lambda z, _f, d: 0.5 * d**2 * (z**2 - 1),
-            "f4": lambda _z, f, _d: f**4,
-            "s2": lambda _z, _f, d: d**4,
-            "a": lambda _z, f, d: (f * d) ** 2,
-            "sigma": lambda z, _f, d: (d * z) ** 2,
-        },
+    found = fluctuation_coefficients(activation)
+    return DepthMoments(
+        second=found.second,
+        slope=found.slope_second,
+        chi=found.chi,
+        kappa=found.kappa,
+        forward=found.sf,
+        backward=found.sb,
+        cross=found.cx,
+        a=found.second * (found.c + found.slope_second) if found.second else 0.0,
+        sigma=2 * found.kappa + found.slope_second,
     )
-    m = {name: estimate.value for name, estimate in found.items()}
-    forward = m["f4"] - m["second"] ** 2 - 2 * m["chi"] ** 2
-    backward = 3 * (m["s2"] - m["slope"] ** 2) - 2 * m["kappa"] ** 2
-    cross = m["a"] - m["second"] * m["slope"] - 2 * m["chi"] * m["kappa"]
-    return DepthMoments(m["second"], m["slope"], m["chi"], m["kappa"], forward, backward, cross, m["a"], m["sigma"])

@@ -8,6 +8,7 @@ from scipy import special
 
 from theory.absorption import LinearStep, exit_probability
 from theory.activation import FloatArray
+from theory.alignment import alignments
 from theory.fluctuation_coefficients import FluctuationCoefficients
 from theory.fluctuation_law import LogRatioLaw, checked_probabilities
 
@@ -179,17 +180,6 @@ def length_path(coefficients: FluctuationCoefficients, q0: float, depth: int) ->
             path[layer:] = path[layer]  # it has left; the caller refuses
             break
     return path
-
-
-def alignments(coefficients: FluctuationCoefficients, depth: int) -> FloatArray:
-    r"""n times the mean squared cosine of e_l and x_l under a random readout, for l = 1..depth.
-
-    .. math:: A_l = \chi^2 A_{l+1} + 1 + 2\kappa - \chi^2, \qquad A_L = 1
-    """
-    alignment = np.ones(depth)
-    for layer in range(depth - 2, -1, -1):
-        alignment[layer] = coefficients.chi**2 * (alignment[layer + 1] - 1) + 1 + 2 * coefficients.kappa
-    return alignment
 
 
 def _hidden_states(steps: Sequence[LinearStep], deviation: float) -> FloatArray:
