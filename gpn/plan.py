@@ -13,6 +13,7 @@ from gpn.evidence import Counted, Evidence, Weighted
 from gpn.questions import DEEP_CLAIM, Event, Question, rare_tilt
 from gpn.request import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Request
 from theory.activation import Activation, CallableActivation
+from theory.layer_law import layer_law
 
 Phi = Activation | CallableActivation
 Key = tuple[Any, ...]
@@ -76,7 +77,8 @@ class Plan:
         if request.weights != "haar":
             rare = []
         events = dict.fromkeys(question.event for question in rare if question.event.claim != DEEP_CLAIM)
-        tilts = {event: rare_tilt(activation, event) for event in events}
+        laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
+        tilts = {event: rare_tilt(laws[event.width], event) for event in events}
         known = {event: tilt for event, tilt in tilts.items() if tilt is not None}
         keys = dict.fromkeys(_key(question.event) for question in asked)
         return cls(

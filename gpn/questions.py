@@ -19,8 +19,8 @@ from gpn.request import Request
 from theory.activation import Activation, CallableActivation
 from theory.concentration import CLAIMS, Bound, Side
 from theory.homogeneous import Readout
+from theory.layer_law import LayerLaw, layer_law, unusable
 from theory.layer_law import event as layer_event
-from theory.layer_law import layer_law, unusable
 from theory.one_step import one_step
 from theory.saddle import find_saddle
 from theory.special_tails import ExactTail
@@ -134,14 +134,14 @@ def _held(bound: Bound) -> Bound:
     return bound
 
 
-def rare_tilt(activation: Activation | CallableActivation, event: Event) -> Tilt | None:
+def rare_tilt(law: LayerLaw, event: Event) -> Tilt | None:
     """The tilt under which a one-step event is not rare, None where there is no such law.
 
     Args:
-        activation: phi.
+        law: of the layer, at the width of the event.
         event: of one layer.
     """
     side: Side = "upper" if event.side == "upper" else "lower"
-    happening = layer_event(event.claim, layer_law(activation, event.width), event.epsilon, side)
+    happening = layer_event(event.claim, law, event.epsilon, side)
     saddle = None if unusable(happening) else find_saddle(happening)
     return None if saddle is None else Tilt(saddle.tilt, saddle.law.mu)

@@ -109,28 +109,37 @@ def verify(
     contradicted = [q for q in left_out if row(q).verdict is statistics.Verdict.VIOLATED]
     asked = [*asked, *contradicted]
     rows = tuple(map(row, asked))
-    config = Configuration(
+    config = _configuration(request, raw, root, (scale, shift), seed, loaded)
+    spreads = tuple(_spreads(request, outcomes))
+    skipped = [question for question in left_out if question not in contradicted]
+    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *_undecided(asked, rows, alpha))
+    profiles = tuple(_profiles(request, tested, config, outcomes))
+    return VerificationReport(config, rows, profiles, spreads, notes, versions())
+
+
+def _configuration(
+    request: Request, raw: Phi, root: str | None, constants: tuple[float, float], seed: int, loaded: data.Inputs | None
+) -> Configuration:
+    readout = "random"
+    if loaded is not None and loaded.labels is not None:
+        readout = f"loss, {loaded.classes} classes"
+    return Configuration(
         activation=raw.name,
         expression=str(raw.expression) if isinstance(raw, Activation) else None,
         root=root,
-        scale=scale,
-        shift=shift,
+        scale=constants[0],
+        shift=constants[1],
         widths=request.widths,
         depths=request.depths,
         epsilons=request.epsilons,
         deep_epsilons=request.deep_epsilons,
         trials=request.trials,
         seed=seed,
-        level=level,
-        weights=weights,
+        level=request.level,
+        weights=request.weights,
         inputs=None if loaded is None else loaded.name,
-        readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
+        readout=readout,
     )
-    spreads = tuple(_spreads(request, outcomes))
-    skipped = [question for question in left_out if question not in contradicted]
-    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *_undecided(asked, rows, alpha))
-    profiles = tuple(_profiles(request, tested, config, outcomes))
-    return VerificationReport(config, rows, profiles, spreads, notes, versions())
 
 
 def versions() -> dict[str, str]:

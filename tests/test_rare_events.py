@@ -25,7 +25,7 @@ def normalized(name, root="auto"):
 
 
 def estimates(phi, claim, width, epsilon, side, *, tilt=None, draws=4000, seed=0):
-    tilt = tilt or rare_tilt(phi, Key(claim, width, 1, epsilon, side))
+    tilt = tilt or rare_tilt(layer_law(phi, width), Key(claim, width, 1, epsilon, side))
     logs = importance_sample(phi, Event(claim, width, epsilon, side), tilt, draws, np.random.default_rng(seed))
     return np.exp(logs)
 
@@ -72,7 +72,7 @@ def test_estimates_agree_with_counting_where_both_see_the_event(claim):
 def test_any_tilt_is_unbiased():
     """At a narrow width, half the tilt and a wrong radial exponent only cost variance."""
     phi = normalized("silu")
-    best = rare_tilt(phi, Key("forward-one-step", 16, 1, 0.4, "upper"))
+    best = rare_tilt(layer_law(phi, 16), Key("forward-one-step", 16, 1, 0.4, "upper"))
     exact = one_step("forward-one-step", layer_law(phi, 16), 0.4, "upper").exact.probability
     for tilt in (best, Tilt(0.5 * best.exponent, 0.8 * best.radial), Tilt(0.0, 0.0)):
         assert_mean(estimates(phi, "forward-one-step", 16, 0.4, "upper", tilt=tilt, draws=20_000), exact)
@@ -80,7 +80,7 @@ def test_any_tilt_is_unbiased():
 
 def test_underflowing_probabilities_keep_their_logarithms():
     phi = normalized("tanh")
-    tilt = rare_tilt(phi, Key("backward-one-step-fixed", 20_000, 1, 0.2, "lower"))
+    tilt = rare_tilt(layer_law(phi, 20_000), Key("backward-one-step-fixed", 20_000, 1, 0.2, "lower"))
     event = Event("backward-one-step-fixed", 20_000, 0.2, "lower")
     logs = importance_sample(phi, event, tilt, 300, np.random.default_rng(2))
     exact = one_step("backward-one-step-fixed", layer_law(phi, 20_000), 0.2, "lower").exact.log
