@@ -154,7 +154,8 @@ def in_reach(request: Request, asked: Sequence[Question], alpha: float) -> tuple
     wanted = _wanted(asked, alpha)
     small = [q for q, number in wanted.items() if q.kind == "deep" and number > _limit(request, q)]
     # A bound that is expected to fail, or is not claimed for these weights, must stay: few networks refute it.
-    out = [q for q in small if request.weights == "haar" and (q.prediction or 1.0) < (q.value or 0.0)]
+    believed = [q for q in small if q.prediction is not None and q.prediction < (q.value or 0.0)]
+    out = believed if request.weights == "haar" else []
     return [question for question in asked if question not in out], out
 
 

@@ -13,6 +13,7 @@ from scipy import stats
 import gpn
 from gpn import cells, plan, planning, questions, verification
 from gpn.report import Row
+from gpn.request import Request
 from gpn.statistics import Verdict, exact_test
 from theory.concentration import CLAIMS, Bound
 from theory.errors import UsageError
@@ -136,6 +137,24 @@ def test_deep_rows_carry_the_deep_bound_and_the_prediction():
     assert bound.verdict is Verdict.HOLDS
     assert prediction.bound == bound.prediction < bound.bound
     assert 10 < bound.times_truth < 1000
+
+
+@pytest.mark.parametrize(
+    ("weights", "prediction", "left_out"),
+    [
+        ("haar", 1e-20, True),
+        ("haar", 0.0, True),
+        ("haar", 0.5, False),
+        ("haar", None, False),
+        ("gaussian", None, False),
+    ],
+)
+def test_only_deep_bounds_that_theory_believes_are_left_out(weights, prediction, left_out):
+    """Of a bound of e^-40; a prediction that underflows to 0 is below it."""
+    request = Request.read(64, 10, None, None, 0.99, weights)
+    event = questions.Event("deep-gradient-ratio", 64, 10, 1.0, "either")
+    question = questions.Question(event, "deep", Bound("deep", -40.0), prediction)
+    assert plan.in_reach(request, [question], 1e-4) == (([], [question]) if left_out else ([question], []))
 
 
 def test_narrow_deep_rows_say_nothing(report):
