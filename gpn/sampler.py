@@ -35,6 +35,7 @@ from gpn.engine import (
     class_labels,
     cross_entropy_of_logits,
     quiet,
+    row_dots,
     row_norms,
 )
 from gpn.weights import count, standard_deviation
@@ -244,11 +245,11 @@ def one_step(
             rng.standard_normal(out=g)
             g *= law.stretch(radius[: len(g)], g)[:, None]
             value, slope = activation.value_and_slope(g)
-            forward[block] = _dot(value, value) / width
-            fixed[block] = _dot(slope, slope) / width
+            forward[block] = row_dots(value, value) / width
+            fixed[block] = row_dots(slope, slope) / width
             rng.standard_normal(out=g)
             slope *= g
-            random[block] = _dot(slope, slope) / _dot(g, g)
+            random[block] = row_dots(slope, slope) / row_dots(g, g)
     return OneStep(forward, random, fixed)
 
 
@@ -274,14 +275,14 @@ class _Law(Protocol):
 
 class _Haar:
     def stretch(self, radius: FloatArray, normals: FloatArray, /) -> FloatArray:
-        scale: FloatArray = radius / np.sqrt(_dot(normals, normals))
+        scale: FloatArray = radius / np.sqrt(row_dots(normals, normals))
         return scale
 
     def share(self, along: FloatArray, normals: FloatArray, overlap: FloatArray, /) -> FloatArray:
         across = 1.0 - along * along  # the share of |d|^2 that is orthogonal to x
         if normals.shape[1] == 1:  # nothing is orthogonal to x, and rounding must not invent it
             across[overlap != 0.0] = 0.0
-        squares = _dot(normals, normals)
+        squares = row_dots(normals, normals)
         # |(I - P) g|^2; the floor acts with probability 2e-8 at n = 2, 5e-16 at n = 3
         rest = np.maximum(squares - overlap * overlap, 1e-15 * squares)
         share: FloatArray = np.sqrt(np.maximum(across / rest, _LEAST_SHARE**2))
@@ -323,7 +324,7 @@ _Readout = Callable[[_Top], tuple[FloatArray, FloatArray]]
 
 def _random_readout(top: _Top) -> tuple[FloatArray, FloatArray]:
     top.rng.standard_normal(out=top.normals)
-    return top.normals, -0.5 * np.log(_dot(top.normals, top.normals))
+    return top.normals, -0.5 * np.log(row_dots(top.normals, top.normals))
 
 
 def _aligned_readout(top: _Top) -> tuple[FloatArray, FloatArray]:
@@ -353,7 +354,7 @@ class _LossReadout:
         logits *= self.law.stretch(top.radius, logits)[:, None]
         _, residuals = cross_entropy_of_logits(logits, self.labels[top.block])
         size = row_norms(residuals)
-        along = _dot(residuals, logits) * _reciprocals(size) * top.inverse
+        along = row_dots(residuals, logits) * _reciprocals(size) * top.inverse
         log_share = _transpose(self.law, along, top.outputs, top.inverse, top.normals, top.rng)
         return top.normals, np.log(size) + log_share
 
@@ -399,7 +400,7 @@ def _backward(
         log_backward[layer] = log_scale
         if layer == 0:
             break
-        along = _dot(d, kept[layer]) * _reciprocals(size) * inverses[layer]
+        along = row_dots(d, kept[layer]) * _reciprocals(size) * inverses[layer]
         x, slope = network.activation.value_and_slope(kept[layer - 1])
         log_scale = log_scale + _transpose(network.law, along, x, inverses[layer], normals, rng)
         e = normals
@@ -420,7 +421,7 @@ def _transpose(
     the projection, the rescaling and the component along x in one pass. `inverse` is 1 / |x|.
     """
     rng.standard_normal(out=normals)
-    overlap = _dot(normals, x) * inverse
+    overlap = row_dots(normals, x) * inverse
     share = law.share(along, normals, overlap)
     x *= ((along / share - overlap) * inverse)[:, None]
     normals += x
@@ -438,12 +439,6 @@ def _collect(norms: FloatArray, log_backward: FloatArray, width: int) -> Sample:
         log_gradient_norms=log_gradients,
         batch_gradient_norms=gradients,
     )
-
-
-def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Row-wise inner products, with bits that do not depend on the number of BLAS threads."""
-    products: FloatArray = np.einsum("ij,ij->i", left, right)
-    return products
 
 
 def _reciprocals(norms: FloatArray) -> FloatArray:
