@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpn import sampler
-from theory.activation import NumericActivation
+from gpn import rare_events, sampler
+from theory.activation import Activation, CallableActivation, NumericActivation
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,6 +27,19 @@ class OneStep:
             "backward-one-step-random": ratios.backward_random,
             "backward-one-step-fixed": ratios.backward_fixed,
         }
+
+
+@dataclass(frozen=True)
+class RareEvent:
+    """One layer with tilted coordinates: logarithms of unbiased estimates of the probability of a rare event."""
+
+    activation: CallableActivation | Activation
+    event: rare_events.Event
+    tilt: rare_events.Tilt
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        estimates = rare_events.importance_sample(self.activation, self.event, self.tilt, trials, rng)
+        return {"log_estimates": estimates}
 
 
 @dataclass(frozen=True)

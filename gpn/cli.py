@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,6 +20,7 @@ from theory.errors import UsageError
 
 if TYPE_CHECKING:
     from gpn.report import VerificationReport
+    from gpn.width import WidthReport
     from theory.poincare import Conditions
 
 MISUSE, UNDECIDED, INTERNAL, INTERRUPTED = 2, 3, 70, 130
@@ -267,6 +268,62 @@ def verify(
     raise typer.Exit(VERIFY_CODES[str(report.verdict.value)])
 
 
+@app.command(short_help="How wide a network must be, and the inverses.")
+def width(
+    spec: Spec,
+    width: Annotated[str | None, _option("N", "Width n, to ask for the depth or the tolerance it carries.")] = None,
+    depth: Annotated[str | None, _option("L", "Depth L.")] = None,
+    epsilon: Annotated[str | None, _option("E", "Tolerance: squared gradient norms within e^-E and e^E.")] = None,
+    probability: Annotated[str, _option("P", "Accepted probability of leaving the tolerance.")] = "0.05",
+    root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
+    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
+    seed: Annotated[str, _option("N", "Of the simulation.")] = "0",
+    out: Annotated[Path | None, _option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tabulate the width that each rigorous bound and the prediction ask for.
+
+    Give two of --width, --depth and --epsilon; the third is solved for.
+
+    \b
+    Examples:
+      gpn width tanh --depth 50 --epsilon 0.5 --probability 0.05
+      gpn width relu --width 4096 --epsilon 1
+      gpn width gelu --width 4096 --depth 20 --simulate
+    """
+    given = {"width": width, "depth": depth, "epsilon": epsilon}
+    missing = [name for name, text in given.items() if text is None]
+    if len(missing) != 1:
+        raise UsageError(
+            "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
+        )
+    numbers = {
+        name: _number(f"--{name}", text, float if name == "epsilon" else int, "0.5" if name == "epsilon" else "50")
+        for name, text in given.items()
+        if text is not None
+    }
+    from gpn import tables, width_tables
+    from gpn import width as solvers
+
+    if out is not None:
+        _writable(out)
+    solve = {"width": solvers.required_width, "depth": solvers.carried_depth, "epsilon": solvers.guaranteed_epsilon}
+    with _status() as tell:
+        report = solve[missing[0]](
+            spec,
+            **numbers,
+            probability=_number("--probability", probability, float, "0.05"),
+            root=_root(root, raw),
+            simulate=simulate,
+            seed=_number("--seed", seed, int, "7"),
+            progress=tell,
+        )
+    tables.emit_json(report.to_dict()) if as_json else tables.show(width_tables.width(report))
+    if out is not None:
+        _save(report, out, sys.stderr if as_json else None)
+
+
 @app.command(short_help="Published constants against the exact ones.")
 def audit(
     table: Annotated[
@@ -364,20 +421,26 @@ def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:
 
 def _show_verification(report: "VerificationReport", folder: Path, *, as_json: bool, save: bool) -> None:
     """Print first and write then: a full disk does not lose the answer."""
-    from gpn import tables
+    from gpn import tables, verification_tables
 
     if as_json:
         tables.emit_json(report.to_dict())
     else:
-        tables.show(tables.verification(report))
-    if not save:
-        return
+        tables.show(verification_tables.verification(report))
+    if save:
+        _save(report, folder, sys.stderr if as_json else None)
+
+
+def _save(report: "VerificationReport | WidthReport", folder: Path, stream: IO[str] | None) -> None:
+    """Write the files of a report and name them."""
+    from gpn import tables
+
     try:
         written = report.save(folder)
     except OSError as error:
         raise _unwritable(folder, error.strerror or str(error)) from error
     names = ", ".join(path.name for path in written)
-    tables.show(f"\nWritten to {tables.plain(str(folder))}: {names}", sys.stderr if as_json else None)
+    tables.show(f"\nWritten to {tables.plain(str(folder))}: {names}", stream)
 
 
 def _numbers(option: str, text: str | None, kind: type[Number], example: str) -> list[Number] | None:
@@ -429,6 +492,18 @@ def _writable(folder: Path) -> Path:
 
 def _unwritable(folder: Path, reason: str) -> UsageError:
     return UsageError(f"cannot write results to --out {folder} ({reason}); name another folder, such as --out results")
+
+
+@contextmanager
+def _status() -> Iterator[Callable[[str], None] | None]:
+    """A line on standard error that says what is being computed, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield lambda words: status.update(words)
 
 
 @contextmanager

@@ -5,8 +5,14 @@ from fractions import Fraction
 
 from scipy import optimize, special
 
-from gpn.statistics import MAX_TRIALS, checked_counts, upper_limit
+from gpn.statistics import FACTOR, MAX_TRIALS, checked_counts, upper_limit
 from theory.errors import UsageError
+
+EXACT, PREDICTION = "exact", "prediction"
+"""Kinds of row that state a probability instead of bounding it."""
+
+POWER = 0.95
+"""Probability with which a run should decide a true claim."""
 
 
 def trials_to_decide(bound: float | None, alpha: float) -> int | None:
@@ -122,6 +128,53 @@ def trials_with_power(bound: float | None, alpha: float, truth: float, power: fl
         # Rounding N up to an integer costs a little power: try the next teeth, first one by one.
         tolerated += 1 + (tolerated - first) // 100
     return None
+
+
+def trials_for_factor(probability: float, alpha: float, power: float = POWER) -> int | None:
+    r"""Trials after which exact limits of error alpha/2 each lie within a factor 2 of a probability p.
+
+    .. math:: N = \left(\frac{z_{1-\alpha/2} + z_{power}}{2 (1 - 1/\sqrt2)}\right)^2 \frac1{\min(p, 1-p)}
+
+    in normal approximation: the root of a count has standard deviation 1/2 whatever its mean Np, so the lower limit
+    is above Np/2 with the wanted probability once sqrt(Np) (1 - 1/sqrt 2) is half the sum of the two quantiles. The
+    upper limit needs fewer.
+
+    Args:
+        probability: p.
+        alpha: error probability of the two limits together.
+        power: the wanted probability.
+
+    Returns:
+        N, or None where it is beyond 2^53.
+
+    >>> trials_for_factor(0.01, 0.01)
+    5192
+    """
+    rarer = min(probability, 1 - probability)
+    quantiles = special.ndtri(1 - alpha / 2) + special.ndtri(power)
+    scaled = (quantiles / (2 * (1 - FACTOR**-0.5))) ** 2
+    return math.ceil(scaled / rarer) if rarer > scaled / MAX_TRIALS else None
+
+
+def trials_wanted(kind: str, value: float | None, prediction: float | None, alpha: float) -> int | None:
+    """How many counted trials decide a row of a report with probability `POWER`; None where no number does.
+
+    An event without a known probability is taken to happen an eighth as often as its bound allows.
+
+    Args:
+        kind: of the row: `EXACT`, `PREDICTION`, or anything else for an upper bound.
+        value: the bound, or the exact or predicted probability; None where there is none.
+        prediction: the exact or predicted probability of the event of a bound.
+        alpha: error probability of the row.
+
+    >>> trials_wanted("cramer", 0.01, 0.002, 0.01), trials_wanted("levy", 1.0, 0.002, 0.01)
+    (1307, None)
+    """
+    if value is None or not 0 < value < 1:
+        return None
+    if kind in (EXACT, PREDICTION):
+        return trials_for_factor(value, alpha if kind == EXACT else 2 * alpha)
+    return trials_with_power(value, alpha, value / 8 if prediction is None else prediction, POWER)
 
 
 def _first_tolerated(bound: float, alpha: float, truth: float, power: float) -> int | None:

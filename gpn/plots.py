@@ -16,7 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
-from gpn.tables import bound_name, claim_finding, claim_title, report_finding, short_number
+from gpn.report import NO_BOUNDS
+from gpn.tables import short_number
+from gpn.verification_tables import claim_finding, claim_title, kind_name, report_finding
 
 if TYPE_CHECKING:
     from gpn.report import Profile, Row, VerificationReport
@@ -52,7 +54,8 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
     spare = columns * lines > len(panels)  # an empty cell takes the legend
     figure = Figure(figsize=(max(6.4, 4.1 * columns), 3.4 * lines + (0.4 if spare else 1.4)), layout="constrained")
     colours = _assign({row.epsilon for row in report.rows}, PALETTE)
-    styles = _assign({row.bound_kind for row in report.rows if row.bound is not None}, _BOUND_STYLES)
+    kinds = {row.bound_kind for row in report.rows if row.bound is not None}
+    styles = _assign(kinds - set(NO_BOUNDS), _BOUND_STYLES)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, rows in zip(grid, panels, strict=False):
         _exceedance_panel(axes, rows, colours, styles)
@@ -116,12 +119,14 @@ def _assign(keys: Iterable[Any], looks: Sequence[Any]) -> dict[Any, Any]:
 
 def _exceedance_panel(axes: Axes, rows: "list[Row]", colours: Mapping[float, str], styles: Mapping[str, Any]) -> None:
     floor = _floor(rows)
-    for order, ((epsilon, side, kind), series) in enumerate(_series(rows).items()):
+    for order, ((epsilon, side), series) in enumerate(_series(rows).items()):
         shift = 1.0 + 0.07 * ((order % 4) - 1.5)  # bars at one width side by side
         marker, filled = SIDES[side][0], list(colours).index(epsilon) % 2 == 0
-        _observed(axes, series, shift, floor, colours[epsilon], marker, filled)
-        _line(axes, series, "bound", colours[epsilon], styles.get(kind, "-"), 1.3)
-        _line(axes, series, "prediction", colours[epsilon], ":", 1.6)
+        _observed(axes, _sharpest(series), shift, floor, colours[epsilon], marker, filled)
+        for kind in styles:
+            bounds = [row for row in series if row.bound_kind == kind]
+            _line(axes, bounds, "bound", colours[epsilon], styles[kind], 1.3)
+        _line(axes, _sharpest(series), "prediction", colours[epsilon], ":", 1.6)
     ceiling = floor ** (-_VACUOUS / (1 - _VACUOUS))
     axes.axhspan(1.0, ceiling, facecolor="0.93", edgecolor="0.7", hatch="///", linewidth=0, zorder=0)
     axes.set_xscale("log")
@@ -135,11 +140,17 @@ def _exceedance_panel(axes: Axes, rows: "list[Row]", colours: Mapping[float, str
     _style(axes)
 
 
-def _series(rows: "list[Row]") -> "dict[tuple[float, str, str], list[Row]]":
-    series: dict[tuple[float, str, str], list[Row]] = {}
+def _series(rows: "list[Row]") -> "dict[tuple[float, str], list[Row]]":
+    series: dict[tuple[float, str], list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row.epsilon, row.side, row.width)):
-        series.setdefault((row.epsilon, row.side, row.bound_kind), []).append(row)
+        series.setdefault((row.epsilon, row.side), []).append(row)
     return series
+
+
+def _sharpest(series: "list[Row]") -> "list[Row]":
+    """One row for each event: by importance sampling where counting was too blunt."""
+    events = {row.event: row for row in sorted(series, key=lambda row: row.method != "counting")}
+    return list(events.values())
 
 
 def _floor(rows: "list[Row]") -> float:
@@ -217,9 +228,11 @@ def _exceedance_legend(
     if any(row.exceedances == 0 for row in rows):
         arrow = "nothing seen: upper limit"
         handles.append(Line2D([], [], color=_GREY, marker=r"$\downarrow$", markersize=9, linestyle="none", label=arrow))
-    handles += [Line2D([], [], color=_GREY, linestyle=style, label=bound_name(kind)) for kind, style in styles.items()]
+    handles += [Line2D([], [], color=_GREY, linestyle=style, label=kind_name(kind)) for kind, style in styles.items()]
     if any(row.prediction is not None for row in rows):
-        handles.append(Line2D([], [], color=_GREY, linestyle=":", linewidth=1.6, label="prediction"))
+        handles.append(
+            Line2D([], [], color=_GREY, linestyle=":", linewidth=1.6, label="exact or predicted probability")
+        )
     if any(row.claim == "deep-gradient-ratio" for row in rows):
         handles.append(Line2D([], [], linestyle="none", label=r"$\nabla_l = \partial E/\partial W_l$"))
     handles.append(Patch(facecolor="0.93", edgecolor="0.7", hatch="///", label="a bound here says nothing"))

@@ -2,17 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn.planning import trials_to_decide
+from gpn.files import save_figure, write_whole
+from gpn.planning import EXACT, PREDICTION, trials_wanted
 from gpn.statistics import Verdict, combine, row_alpha
 
 if TYPE_CHECKING:
@@ -21,12 +19,10 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-_METADATA: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}}  # the same bytes every time
-
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What was asked for: all that is needed to run the same verification again."""
+    """What was asked for: all that is needed to run the same verification again; trials None means planned."""
 
     activation: str
     expression: str | None
@@ -37,13 +33,15 @@ class Configuration:
     depths: tuple[int, ...]
     epsilons: tuple[float, ...]
     deep_epsilons: tuple[float, ...]
-    trials: int
-    one_step_trials: int
+    trials: int | None
     seed: int
     level: float
     weights: str
     inputs: str | None
     readout: str = "random"
+
+
+NO_BOUNDS = (EXACT, PREDICTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +53,12 @@ class Row:
             "deep-gradient-ratio".
         side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
         estimate: exceedances/trials; lower and upper are its simultaneous one-sided exact limits.
-        bound: the proved probability bound; None where none is known, and then `bound_kind` says why.
-        prediction: a probability expected by an asymptotic law, None where there is none.
+        bound_kind: what theory says: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact probability,
+            "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
+        bound: the bound, or the exact or predicted probability; None where none is known.
+        prediction: the exact probability for one layer, the predicted one for a network; None where unknown.
+        method: "counting", or "importance sampling" for events too rare to be counted; then `trials` are weighted
+            draws, `exceedances` those that showed the event, and the limits are asymptotic.
     """
 
     claim: str
@@ -74,6 +76,19 @@ class Row:
     bound: float | None
     prediction: float | None
     verdict: Verdict
+    method: str = "counting"
+
+    @property
+    def event(self) -> tuple[str, int, int, float, str]:
+        """What rows about the same event share: claim, width, depth, epsilon, side."""
+        return self.claim, self.width, self.depth, self.epsilon, self.side
+
+    @property
+    def times_truth(self) -> float | None:
+        """How many times the bound lies above the exact (or predicted) probability; None where that is unknown."""
+        if self.bound is None or not self.prediction or self.bound_kind in NO_BOUNDS:
+            return None
+        return self.bound / self.prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +135,12 @@ class VerificationReport:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of all rows together.
+        """The verdict of all rows together, but for predictions, which are no theorems.
 
         `holds` needs one thing more than that no row contradicts it: that no event of a single layer for which there is
         no bound below 1 is the rule rather than the exception.
         """
-        verdict = combine([row.verdict for row in self.rows])
+        verdict = combine([row.verdict for row in self.rows if row.bound_kind != PREDICTION])
         return Verdict.UNDECIDED if verdict is Verdict.HOLDS and self._usual_events() else verdict
 
     def _usual_events(self) -> int:
@@ -141,11 +156,11 @@ class VerificationReport:
         return frame.astype({"bound": float, "prediction": float})
 
     def plan(self) -> "pd.DataFrame":
-        """For each row the trials it had, and how many could decide it if nothing is seen (missing: no number can)."""
+        """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
         alpha = row_alpha(self.config.level, len(self.rows))
-        frame = self.to_frame()[["claim", "width", "depth", "epsilon", "side", "bound", "trials", "verdict"]]
-        needed = [trials_to_decide(row.bound, alpha) for row in self.rows]
-        return frame.assign(trials_to_decide=np.array(needed, dtype=np.float64))
+        columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
+        needed = [trials_wanted(row.bound_kind, row.bound, row.prediction, alpha) for row in self.rows]
+        return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:
         """{verdict, rows, config, versions}, ready for JSON: None where a number is missing."""
@@ -159,20 +174,28 @@ class VerificationReport:
 
     def summary(self) -> str:
         """The verdict in one paragraph of words."""
-        counts = {verdict: sum(row.verdict is verdict for row in self.rows) for verdict in Verdict}
-        testable = len(self.rows) - counts[Verdict.VACUOUS]
+        theory = [row for row in self.rows if row.bound_kind != PREDICTION]
+        counts = {verdict: sum(row.verdict is verdict for row in theory) for verdict in Verdict}
+        testable = len(theory) - counts[Verdict.VACUOUS]
         sentences = [
             f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
-            f"Rows with a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
+            f"Rows with an exact law or a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
             f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided. "
             f"Rows without one: {counts[Verdict.VACUOUS]}, which count as no evidence.",
         ]
+        predictions = [row.verdict for row in self.rows if row.bound_kind == PREDICTION]
+        if predictions:
+            sentences.append(
+                f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} confirmed "
+                f"within a factor 2, {predictions.count(Verdict.VIOLATED)} missed by more."
+            )
         if usual := self._usual_events():
             sentences.append(
                 f"In {usual} rows of a single layer the event is seen in most trials: norms do not concentrate."
             )
-        if all(row.bound is None for row in self.rows if row.claim == "deep-gradient-ratio"):
-            sentences.append("The verdict is on single layers: no bound for the whole network was tested.")
+        deep = [row for row in theory if row.claim == "deep-gradient-ratio" and row.verdict is not Verdict.VACUOUS]
+        if not deep:
+            sentences.append("The verdict is on single layers: no bound below 1 for the whole network was tested.")
         if self.spreads:
             sentences.append(_spread_in_words(self.spreads[-1]))
         return " ".join(sentences)
@@ -190,18 +213,15 @@ class VerificationReport:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         written = [
-            _write_whole(folder / "results.csv", lambda path: self.to_frame().to_csv(path, index=False)),
-            _write_whole(
+            write_whole(folder / "results.csv", lambda path: self.to_frame().to_csv(path, index=False)),
+            write_whole(
                 folder / "results.json",
                 lambda path: path.write_text(json.dumps(self.to_dict(), indent=2) + "\n"),
             ),
         ]
         figures = {"exceedance": plots.exceedance_against_width, "gradients": plots.gradient_by_layer}
         for name, draw in figures.items():
-            figure = draw(self)
-            for suffix in ("png", "pdf"):
-                save = partial(figure.savefig, format=suffix, dpi=200, metadata=_METADATA[suffix])
-                written.append(_write_whole(folder / f"{name}.{suffix}", save))
+            written += save_figure(draw(self), folder, name)
         return written
 
     def __repr__(self) -> str:
@@ -219,14 +239,3 @@ def _spread_in_words(spread: DepthSpread) -> str:
         f"{where}, the squared gradient norm of every layer stays within a factor {np.exp(spread.median):.3g} of the "
         f"top layer's in half of {spread.trials} networks, and within {np.exp(spread.quantile_95):.3g} in 95 % of them."
     )
-
-
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Write beside the target and rename, so that an interrupted run leaves no partial file."""
-    draft = path.with_name(f".{path.name}.{uuid4().hex}.partial")  # no other run writes to the same draft
-    try:
-        write(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path

@@ -222,19 +222,94 @@ def decide(exceedances: int, trials: int, bound: float | None, alpha: float) -> 
     >>> [str(decide(3, trials, 0.01, alpha=0.01).verdict) for trials in (10_000, 100, 10)]
     ['holds', 'undecided', 'violated']
     """
-    if bound is not None and bound < 0:
-        raise UsageError(f"the bound is {bound}; a bound of a probability is not negative")
     lower = float(lower_limit(exceedances, trials, alpha))
     upper = float(upper_limit(exceedances, trials, alpha))
+    return Decision(lower, upper, bounded(lower, upper, bound))
+
+
+def bounded(lower: float, upper: float, bound: float | None) -> Verdict:
+    """The verdict of two limits of a probability on the claim that it is at most `bound`.
+
+    Args:
+        lower, upper: the limits.
+        bound: the claimed upper bound of the probability; None or nan where there is none.
+
+    Raises:
+        UsageError: a negative bound.
+
+    >>> [str(bounded(0.1, 0.2, bound)) for bound in (0.05, 0.15, 0.25, 1.5)]
+    ['violated', 'undecided', 'holds', 'vacuous']
+    """
+    if bound is not None and bound < 0:
+        raise UsageError(f"the bound is {bound}; a bound of a probability is not negative")
     if bound is None or math.isnan(bound) or bound >= 1:
-        verdict = Verdict.VACUOUS
-    elif lower > bound:
-        verdict = Verdict.VIOLATED
-    elif upper <= bound:
-        verdict = Verdict.HOLDS
-    else:
-        verdict = Verdict.UNDECIDED
-    return Decision(lower, upper, verdict)
+        return Verdict.VACUOUS
+    if lower > bound:
+        return Verdict.VIOLATED
+    return Verdict.HOLDS if upper <= bound else Verdict.UNDECIDED
+
+
+FACTOR = 2.0
+"""Limits within this factor of a probability (or of its complement, if that is smaller) confirm it."""
+
+
+def equals(lower: float, upper: float, probability: float, error: float = 0.0) -> Verdict:
+    """The verdict of two limits of a probability on the claim that it is exactly `probability`.
+
+    `violated` if the claimed value lies outside the limits, else `holds` if they pin the probability down to within
+    the factor `FACTOR`, of the smaller of p and 1 - p, and `undecided` if they are wider. With exact limits of
+    error probability alpha/2 each this is an exact two-sided test at level alpha (Clopper and Pearson 1934).
+
+    Args:
+        lower, upper: the limits.
+        probability: p, known exactly.
+        error: by how much the number given for p may be off.
+
+    Raises:
+        UsageError: a probability outside [0, 1].
+
+    >>> [str(equals(0.01, 0.03, p)) for p in (0.009, 0.016, 0.019, 0.029)]
+    ['violated', 'holds', 'holds', 'undecided']
+    """
+    if not 0 <= probability <= 1:
+        raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
+    if not lower - error <= probability <= upper + error:
+        return Verdict.VIOLATED
+    return _within_factor(lower, upper, probability)
+
+
+def equivalent(lower: float, upper: float, prediction: float) -> Verdict:
+    """The verdict of two limits of a probability on the claim that it is close to a predicted one.
+
+    Close means within the factor `FACTOR`, of the smaller of p and 1 - p: `holds` if both limits are, `violated` if
+    they lie beyond it on one side, else `undecided`. With limits of error probability alpha each these are the two
+    one-sided tests of Schuirmann (1987) and their converse. A prediction carries an error of its own, so that a test of
+    exact equality would reject it, however good it is, once the trials are many.
+
+    Args:
+        lower, upper: the limits.
+        prediction: p.
+
+    Raises:
+        UsageError: a prediction outside [0, 1].
+
+    >>> [str(equivalent(0.01, 0.03, p)) for p in (0.004, 0.016, 0.03, 0.07)]
+    ['violated', 'holds', 'undecided', 'violated']
+    """
+    if not 0 <= prediction <= 1:
+        raise UsageError(f"the prediction is {prediction}; it must lie between 0 and 1")
+    far = upper < prediction / FACTOR or lower > FACTOR * prediction
+    if prediction > 0.5:
+        far = 1 - lower < (1 - prediction) / FACTOR or 1 - upper > FACTOR * (1 - prediction)
+    return Verdict.VIOLATED if far else _within_factor(lower, upper, prediction)
+
+
+def _within_factor(lower: float, upper: float, probability: float) -> Verdict:
+    """`holds` if both limits are within the factor of the smaller of p and 1 - p, else `undecided`."""
+    if probability > 0.5:
+        lower, upper, probability = 1 - upper, 1 - lower, 1 - probability
+    narrow = probability / FACTOR <= lower and upper <= FACTOR * probability
+    return Verdict.HOLDS if narrow else Verdict.UNDECIDED
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:

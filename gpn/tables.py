@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: the check report, the verification tables, the catalog.
+"""What a person reads in the terminal: how it is printed, the check report, the catalog.
 
 Everything is built from the same plain data that the JSON output carries, so the two cannot disagree. Text that a
 user typed enters as `rich.text.Text`, never as markup, and without control characters.
@@ -10,8 +10,7 @@ import os
 import shlex
 import sys
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from rich import box
@@ -20,46 +19,15 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from gpn.report import Row, VerificationReport
     from theory.poincare import Conditions, Normalization
 
 PAGE_WIDTH = 100
 """Columns of text where no terminal says how many there are."""
 
-CLAIMS = {
-    "forward-one-step": (
-        "Forward, one layer",
-        "the squared length |x_1|²/n of the signal differs from 1 by ε or more",
-    ),
-    "backward-one-step-random": (
-        "Backward, one layer, random direction",
-        "|φ'(h)·u|², u a fresh random unit vector, differs from 1 by ε or more",
-    ),
-    "backward-one-step-fixed": (
-        "Backward, one layer, fixed direction",
-        "|φ'(h)·y|²/|y|², y a fixed flat vector, differs from 1 by ε or more",
-    ),
-    "deep-gradient-ratio": (
-        "Whole network",
-        "in some layer |∂E/∂W_l|² is e^ε times larger or smaller than in the top layer, or more",
-    ),
-}
-"""Each claim id in plain words: a short title and the event whose probability is bounded."""
-
 STABILITY = {
     "stable": "stable: squared length returns to 1",
     "marginal": "marginal: squared length drifts",
     "unstable": "unstable: squared length leaves 1",
-}
-
-_BOUND_NAMES = {"levy": "Lévy", "cramer": "Cramér"}
-_SIDES = {"upper": "above", "lower": "below", "either": "either way"}
-_VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
-_VERDICT_MEANINGS = {
-    "holds": "the upper confidence limit is at most the bound",
-    "violated": "the lower confidence limit is above the bound",
-    "undecided": "the bound lies between the limits, more trials may decide",
-    "vacuous": "no bound below 1 or an impossible event, so no evidence either way",
 }
 
 
@@ -126,126 +94,6 @@ def short_number(value: float | None, digits: int = 3) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:#.{digits}g}"
 
 
-# ---------------------------------------------------------------------------------------------- verification
-
-
-def claim_title(claim: str, depth: int) -> str:
-    """The short title of a claim; a claim about many layers names the depth.
-
-    >>> claim_title("deep-gradient-ratio", 50)
-    'Whole network, depth 50'
-    """
-    title = CLAIMS.get(claim, (plain(claim), ""))[0]
-    return title if claim.endswith(("one-step", "one-step-random", "one-step-fixed")) else f"{title}, depth {depth}"
-
-
-def bound_name(kind: str) -> str:
-    """What a kind of bound is called in tables and figures.
-
-    >>> bound_name("levy"), bound_name("my kind")
-    ('Lévy bound', 'my kind bound')
-    """
-    return f"{_BOUND_NAMES.get(kind, plain(kind, 30))} bound"
-
-
-def claim_finding(rows: "Sequence[Row]") -> str:
-    """What the rows of one claim show, in a few words."""
-    counts = Counter(str(row.verdict.value) for row in rows)
-    if counts["violated"]:
-        return f"seen more often than the bound allows in {counts['violated']} of {len(rows)} cases"
-    if all(row.bound is None for row in rows):
-        return "no bound to test against: observed only"
-    parts = [
-        f"{counts[verdict]} {words}"
-        for verdict, words in (
-            ("holds", "within the bound"),
-            ("undecided", "undecided"),
-            ("vacuous", "bounds say nothing"),
-        )
-        if counts[verdict]
-    ]
-    return f"all {parts[0]}" if len(parts) == 1 else ", ".join(parts)
-
-
-def report_finding(report: "VerificationReport") -> str:
-    """The finding of a verification in one line, for a title."""
-    config, counts = report.config, Counter(str(row.verdict.value) for row in report.rows)
-    subject = plain(config.activation, 40) if config.root is None else f"GPN {plain(config.activation, 40)}"
-    if counts["violated"]:
-        return f"{subject}: {counts['violated']} of {len(report.rows)} frequencies lie above their bound"
-    tested = counts["holds"] + counts["undecided"]
-    if not tested:
-        return f"{subject}: no bound below 1 here, nothing is tested"
-    return f"{subject}: no bound is exceeded, {counts['holds']} of {tested} confirmed at {100 * config.level:g} %"
-
-
-def verification(report: "VerificationReport") -> RenderableType:
-    """The report of `gpn verify`: header line, one table for each claim, notes, the verdict in words."""
-    parts: list[RenderableType] = [_header(report)]
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in report.rows:
-        groups.setdefault((row.claim, row.depth), []).append(row)
-    for (claim, depth), rows in groups.items():
-        parts += [Text(), *_claim_heading(claim, depth, rows), _claim_table(rows, report.config.level)]
-    present = {str(row.verdict.value) for row in report.rows}
-    meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
-    parts += [Text(), Text("; ".join(meanings) + ".", style="dim")]
-    parts += [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
-    parts += [Text(), Text(plain(report.summary(), 5000), style="bold")]
-    return Group(*parts)
-
-
-def _header(report: "VerificationReport") -> Text:
-    config = report.config
-    if config.root is None:
-        subject = f"{plain(config.activation)}, as it is (not normalized)"
-    else:
-        subject = (
-            f"GPN {plain(config.activation)}: a = {config.scale:.10g}, b = {config.shift:.10g} (root {config.root})"
-        )
-    inputs = "" if config.inputs is None else f", inputs {plain(str(config.inputs))}"
-    return Text(f"{subject}; weights {config.weights}, seed {config.seed}{inputs}", style="bold")
-
-
-def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
-    event = CLAIMS.get(claim, ("", ""))[1]
-    lines = [Text(claim_title(claim, depth), style="bold")]
-    if event:
-        lines.append(Text(f"P({event})"))
-    reasons = dict.fromkeys(row.bound_kind for row in rows if row.bound is None)
-    return [*lines, *(Text(f"bound: {plain(reason, 500)}", style="dim") for reason in reasons)]
-
-
-def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
-    """The rows of one claim; what is the same in all of them moves to the head, what is empty goes."""
-    trials = {row.trials for row in rows}
-    kinds = {row.bound_kind for row in rows if row.bound is not None}
-    columns: dict[str, Callable[[Row], str]] = {
-        "width": lambda row: str(row.width),
-        "ε": lambda row: f"{row.epsilon:g}",
-    }
-    if {row.side for row in rows} != {"either"}:
-        columns["side"] = lambda row: _SIDES.get(row.side, row.side)
-    if len(trials) == 1:
-        columns[f"seen in {rows[0].trials:,}"] = lambda row: f"{row.exceedances:,}"
-    else:
-        columns["seen"] = lambda row: f"{row.exceedances:,} of {row.trials:,}"
-    columns[f"one-sided {100 * level:g} % limits"] = _limits
-    if len(kinds) == 1:
-        columns[bound_name(*kinds)] = lambda row: "none" if row.bound is None else short_number(row.bound)
-    elif kinds:
-        columns["bound"] = _named_bound
-    if any(row.prediction is not None for row in rows):
-        columns["prediction"] = lambda row: short_number(row.prediction)
-    table = new_table(columns, right=("width", "ε", *(header for header in columns if header.startswith("seen"))))
-    table.add_column("verdict")
-    for row in rows:
-        verdict = str(row.verdict.value)
-        cells = [cell(row) for cell in columns.values()]
-        table.add_row(*cells, Text(verdict, style=_VERDICT_STYLES.get(verdict, "")))
-    return table
-
-
 def new_table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence[str] = ()) -> Table:
     """An empty table; on a narrow terminal the columns of words wrap, those of numbers do not."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
@@ -253,22 +101,6 @@ def new_table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence
         justify: JustifyMethod = "right" if header in right else "left"
         table.add_column(header, justify=justify, no_wrap=header not in words, overflow="fold")
     return table
-
-
-def _named_bound(row: "Row") -> str:
-    return "none" if row.bound is None else f"{short_number(row.bound)} ({bound_name(row.bound_kind)})"
-
-
-def _limits(row: "Row") -> str:
-    if row.exceedances == 0:
-        return f"at most {_probability(row.upper)}"
-    if row.exceedances == row.trials:
-        return f"at least {_probability(row.lower)}"
-    return f"{_probability(row.lower)} to {_probability(row.upper)}"
-
-
-def _probability(value: float) -> str:
-    return f"1 - {short_number(1 - value)}" if 0.9995 <= value < 1 else short_number(value)
 
 
 # ---------------------------------------------------------------------------------------------- check

@@ -3,40 +3,28 @@
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn import cells, data, experiment, planning, statistics
+from gpn import data, experiment, questions, statistics
 from gpn._version import __version__
+from gpn.plan import Outcomes, Plan, in_reach
+from gpn.planning import PREDICTION
+from gpn.questions import Question
 from gpn.report import Configuration, DepthSpread, Profile, Row, VerificationReport
-from theory import concentration, poincare, propagation
+from gpn.request import DEFAULT_DEPTHS, DEFAULT_WIDTHS, MOST_TRIALS, Request
+from gpn.rows import answer
+from theory import poincare, propagation
 from theory.activation import Activation, CallableActivation
-from theory.concentration import Bound
 from theory.errors import UsageError
 from theory.specification import activation as read_activation
 
 FloatArray = npt.NDArray[np.float64]
 
-DEFAULT_WIDTHS = (64, 256, 1024)
-DEFAULT_DEPTHS = (50, 200)
-DEFAULT_EPSILONS = (0.1, 0.2)
-DEFAULT_DEEP_EPSILONS = (0.5, 1.0)
-DEFAULT_ONE_STEP_TRIALS = 100_000
-DEFAULT_DEEP_TRIALS = 1_000
-CONTROL_TRIALS = 200
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
-WEIGHTS = ("haar", "gaussian", "he", "glorot")
-
-# Identities of the random streams; a number, once given, keeps its meaning.
-ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL = 1, 2, 3, 4
-MOST_TRIALS = 10**12  # of one row; more cannot be run
-MAX_EPSILON = 1e6
-MAX_NEURONS = 500_000_000  # of one network: 4 GB of pre-activations in each worker
-_CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
 
 
 def verify(
@@ -93,34 +81,41 @@ def verify(
     if labels is not None and inputs is None:
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
-    plan = _Plan.read(_default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights)
+    request = Request.read(
+        _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
+    )
     raw = read_activation(activation)
     tested, scale, shift = _prepare(raw, root)
-    jobs = _jobs(plan, tested, raw if root else None, loaded)
+    asked = [*questions.one_step_questions(request, tested), *questions.deep_questions(request, tested, loaded)]
+    left_out: list[Question] = []
+    if epsilons is None:  # what was not asked for by name need not be asked in vain
+        asked, left_out = in_reach(request, asked, statistics.row_alpha(request.level, len(asked)))
+    alpha = statistics.row_alpha(request.level, len(asked))
+    plan = Plan.make(request, asked, tested, alpha)
+    jobs = plan.jobs(tested, raw if root else None, loaded)
     results = experiment.run([job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress)
     outcomes = dict(zip([job.key for job in jobs], results, strict=True))
-    rows = tuple(_rows(plan, tested, outcomes))
+    rows = tuple(answer(question, plan.evidence(question, outcomes), tested.name, alpha) for question in asked)
     config = Configuration(
         activation=raw.name,
         expression=str(raw.expression) if isinstance(raw, Activation) else None,
         root=root,
         scale=scale,
         shift=shift,
-        widths=plan.widths,
-        depths=plan.depths,
-        epsilons=plan.epsilons,
-        deep_epsilons=plan.deep_epsilons,
-        trials=plan.deep_trials,
-        one_step_trials=plan.one_step_trials,
+        widths=request.widths,
+        depths=request.depths,
+        epsilons=request.epsilons,
+        deep_epsilons=request.deep_epsilons,
+        trials=request.trials,
         seed=seed,
         level=level,
         weights=weights,
         inputs=None if loaded is None else loaded.name,
         readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
     )
-    spreads = tuple(_spreads(plan, outcomes))
-    notes = (*_hypotheses(tested), *_notes(plan, rows, loaded))
-    return VerificationReport(config, rows, tuple(_profiles(plan, config, outcomes)), spreads, notes, versions())
+    spreads = tuple(_spreads(request, outcomes))
+    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(left_out), *_undecided(asked, rows, alpha))
+    return VerificationReport(config, rows, tuple(_profiles(request, config, outcomes)), spreads, notes, versions())
 
 
 def versions() -> dict[str, str]:
@@ -129,73 +124,9 @@ def versions() -> dict[str, str]:
     return {"gpn": __version__, "python": platform.python_version(), **packages}
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The validated request."""
-
-    widths: tuple[int, ...]
-    depths: tuple[int, ...]
-    epsilons: tuple[float, ...]
-    deep_epsilons: tuple[float, ...]
-    one_step_trials: int
-    deep_trials: int
-    level: float
-    weights: str
-
-    @classmethod
-    def read(
-        cls,
-        widths: Sequence[int] | int,
-        depth: Sequence[int] | int,
-        epsilons: Sequence[float] | float | None,
-        trials: int | None,
-        level: float,
-        weights: str,
-    ) -> "_Plan":
-        if trials is not None and (not isinstance(trials, int | np.integer) or not 1 <= trials <= MOST_TRIALS):
-            raise UsageError(
-                f"trials must be a whole number of at least 1 and at most {MOST_TRIALS:,}, not {trials!r:.40}; leave "
-                "it out for a sensible number"
-            )
-        statistics.row_alpha(level, 1)  # refuses an impossible level before the work begins
-        if weights not in WEIGHTS:
-            raise UsageError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}")
-        widths = _integers("width", widths, least=2)
-        depths = _integers("depth", depth, least=1)
-        if widths[-1] * depths[-1] > MAX_NEURONS:
-            raise UsageError(
-                f"width {widths[-1]} times depth {depths[-1]} is more than the {MAX_NEURONS:,} neurons of one network "
-                "that are kept in memory; try a smaller width or depth"
-            )
-        return cls(
-            widths=widths,
-            depths=depths,
-            epsilons=_tolerances(DEFAULT_EPSILONS if epsilons is None else epsilons),
-            deep_epsilons=_tolerances(DEFAULT_DEEP_EPSILONS if epsilons is None else epsilons),
-            one_step_trials=trials or DEFAULT_ONE_STEP_TRIALS,
-            deep_trials=trials or DEFAULT_DEEP_TRIALS,
-            level=level,
-            weights=weights,
-        )
-
-
 def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
     features = 0 if loaded is None else loaded.vectors.shape[1]
     return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
-
-
-def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, ...]:
-    numbers = np.atleast_1d(np.asarray(values))
-    if numbers.size == 0 or not np.issubdtype(numbers.dtype, np.integer) or numbers.min() < least:
-        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**63, not {values}")
-    return tuple(sorted({int(number) for number in numbers}))
-
-
-def _tolerances(values: Sequence[float] | float) -> tuple[float, ...]:
-    numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if numbers.size == 0 or not ((numbers > 0) & (numbers <= MAX_EPSILON)).all():
-        raise UsageError(f"every epsilon must be a positive number up to {MAX_EPSILON:g}, not {values}; try 0.2,0.5")
-    return tuple(sorted({float(number) for number in numbers}))
 
 
 def _prepare(
@@ -209,149 +140,21 @@ def _prepare(
     return raw.affine(normalization.a, normalization.b, label), normalization.a, normalization.b
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A cell of the experiment, and the key under which its outcome is looked up."""
-
-    key: tuple[str, int, int]
-    cell: experiment.Cell
-
-
-def _jobs(
-    plan: _Plan,
-    tested: Activation | CallableActivation,
-    control: Activation | CallableActivation | None,
-    loaded: data.Inputs | None,
-) -> list[_Job]:
-    jobs = [
-        _job("one-step", ONE_STEP, cells.OneStep(tested, width, plan.weights), width, 1, plan.one_step_trials)
-        for width in plan.widths
-    ]
-    for width in plan.widths:
-        inputs = _on_shell(loaded, width)
-        for depth in plan.depths:
-            drawn = (width, depth) == (plan.widths[-1], plan.depths[-1])
-            network = cells.Deep(tested, width, depth, plan.weights, inputs, keep_layers=drawn)
-            jobs.append(_job("deep", DEEP, network, width, depth, plan.deep_trials))
-    width, depth = plan.widths[-1], plan.depths[-1]
-    trials = min(plan.deep_trials, CONTROL_TRIALS)
-    inputs = _on_shell(loaded, width)
-    if control is not None:
-        plain = cells.Deep(control, width, depth, plan.weights, inputs, keep_layers=True)
-        jobs.append(_job("raw", RAW_CONTROL, plain, width, depth, trials))
-    if plan.weights == "haar":
-        gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True)
-        jobs.append(_job("gaussian", GAUSSIAN_CONTROL, gaussian, width, depth, trials))
-    return jobs
-
-
-def _job(kind: str, stream: int, compute: Any, width: int, depth: int, trials: int) -> _Job:
-    cell = experiment.Cell(
-        compute=compute,
-        experiment=stream,
-        cell=width << 32 | depth,  # the identity of the cell, whatever else runs beside it
-        trials=trials,
-        chunk=max(1, _CHUNK_NEURONS // (width * depth)),
-        cost=width * depth,
-        label=f"{kind}, width {width}, depth {depth}",
-    )
-    return _Job((kind, width, depth), cell)
-
-
-def _on_shell(loaded: data.Inputs | None, width: int) -> cells.RealInputs | None:
-    if loaded is None:
-        return None
-    vectors, _ = data.to_thin_shell(loaded.vectors, width)
-    return cells.RealInputs(vectors, loaded.labels, loaded.classes)
-
-
-Outcomes = dict[tuple[str, int, int], dict[str, FloatArray]]
-
-
-def _rows(plan: _Plan, tested: Activation | CallableActivation, outcomes: Outcomes) -> Iterator[Row]:
-    """One row for each claim, width, depth, epsilon and side; limits hold for all of them together."""
-    one_step = 6 * len(plan.widths) * len(plan.epsilons)
-    deep = len(plan.widths) * len(plan.depths) * len(plan.deep_epsilons)
-    alpha = statistics.row_alpha(plan.level, one_step + deep)
-    for claim in ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed"):
-        for width in plan.widths:
-            ratios = outcomes["one-step", width, 1][claim]
-            constants = concentration.layer_constants(tested, width)
-            for epsilon in plan.epsilons:
-                for side in ("upper", "lower"):
-                    bound = concentration.levy(claim, constants, epsilon, side)
-                    hits = ratios >= 1 + epsilon if side == "upper" else ratios <= 1 - epsilon
-                    yield _row(claim, tested.name, width, 1, epsilon, side, hits, bound, alpha)
-    for width in plan.widths:
-        for depth in plan.depths:
-            spreads = outcomes["deep", width, depth]["spread"]
-            for epsilon in plan.deep_epsilons:
-                hits = spreads >= epsilon
-                yield _row(
-                    "deep-gradient-ratio",
-                    tested.name,
-                    width,
-                    depth,
-                    epsilon,
-                    "either",
-                    hits,
-                    NO_DEEP_BOUND,
-                    alpha,
-                )
-
-
-NO_DEEP_BOUND = Bound("none", 0.0, "no rigorous bound for the whole depth yet")
-
-
-def _row(
-    claim: str,
-    name: str,
-    width: int,
-    depth: int,
-    epsilon: float,
-    side: str,
-    hits: npt.NDArray[np.bool_],
-    bound: Bound,
-    alpha: float,
-) -> Row:
-    known = not bound.kind.startswith("none")
-    exceedances, trials = int(hits.sum()), len(hits)
-    decision = statistics.decide(exceedances, trials, bound.probability if known else None, alpha)
-    proved_impossible = known and bound.log == -np.inf and not exceedances  # nothing that counting could add
-    return Row(
-        claim=claim,
-        activation=name,
-        width=width,
-        depth=depth,
-        epsilon=epsilon,
-        side=side,
-        trials=trials,
-        exceedances=exceedances,
-        estimate=exceedances / trials,
-        lower=decision.lower,
-        upper=decision.upper,
-        bound_kind=bound.kind if known else f"none ({bound.reason})",
-        bound=bound.probability if known else None,
-        prediction=None,
-        verdict=statistics.Verdict.VACUOUS if proved_impossible else decision.verdict,
-    )
-
-
-def _spreads(plan: _Plan, outcomes: Outcomes) -> Iterator[DepthSpread]:
-    for width in plan.widths:
-        for depth in plan.depths:
+def _spreads(request: Request, outcomes: Outcomes) -> Iterator[DepthSpread]:
+    for width in request.widths:
+        for depth in request.depths:
             values = outcomes["deep", width, depth]["spread"]
             median, high = np.quantile(values, [0.5, 0.95], method="higher")
             yield DepthSpread(width, depth, len(values), float(median), float(high))
 
 
-def _profiles(plan: _Plan, config: Configuration, outcomes: Outcomes) -> Iterator[Profile]:
+def _profiles(request: Request, config: Configuration, outcomes: Outcomes) -> Iterator[Profile]:
     """Gradient norm by layer at the largest width and depth: the claim, then the controls."""
-    width, depth = plan.widths[-1], plan.depths[-1]
+    width, depth = request.widths[-1], request.depths[-1]
     tested = f"GPN {config.activation}" if config.root else config.activation
     labels = {
-        "deep": ("claim", f"{tested}, {plan.weights.capitalize()} weights"),
-        "raw": ("control", f"{config.activation} as it is, {plan.weights.capitalize()} weights"),
+        "deep": ("claim", f"{tested}, {request.weights.capitalize()} weights"),
+        "raw": ("control", f"{config.activation} as it is, {request.weights.capitalize()} weights"),
         "gaussian": ("control", f"{tested}, Gaussian weights"),
     }
     for kind, (role, label) in labels.items():
@@ -381,31 +184,47 @@ def _hypotheses(tested: Activation | CallableActivation) -> Iterator[str]:
         )
 
 
-def _notes(plan: _Plan, rows: tuple[Row, ...], loaded: data.Inputs | None) -> Iterator[str]:
+def _notes(request: Request, loaded: data.Inputs | None) -> Iterator[str]:
     """What a reader must know beside the table."""
-    if plan.weights != "haar":
+    if request.weights != "haar":
         yield (
-            f"The bounds are those of Haar orthogonal weights; {plan.weights} weights lie outside the theorem, so the "
-            "rows ask whether its conclusion holds all the same."
+            f"The bounds are those of Haar orthogonal weights; {request.weights} weights lie outside the theorem, so "
+            "the rows ask whether its conclusion holds all the same."
         )
     if loaded is not None:
         yield from loaded.notes
-        yield data.to_thin_shell(loaded.vectors, plan.widths[0])[1].text
+        yield data.to_thin_shell(loaded.vectors, request.widths[0])[1].text
         yield (
             "Random weights treat every direction alike, so the law of the norms depends on an input only through its "
             "length, which the scaling makes equal, and on a label not at all: these rows agree in law with those of "
             "any other data of as many classes."
         )
-    undecided = [row for row in rows if row.verdict is statistics.Verdict.UNDECIDED]
-    if undecided:
-        yield _trials_wanted(undecided, statistics.row_alpha(plan.level, len(rows)))
 
 
-def _trials_wanted(undecided: list[Row], alpha: float) -> str:
-    """How many trials could decide the undecided rows, in one sentence."""
-    needed = [planning.trials_to_decide(row.bound, alpha) or statistics.MAX_TRIALS for row in undecided]
-    least, most = min(needed), max(needed)
-    text = f"{len(undecided)} rows are undecided. Even if nothing is seen, the first can be decided by {least:,} trials"
-    if most <= MOST_TRIALS:
-        return f"{text}, the last by {most:,}."
-    return f"{text if least <= MOST_TRIALS else text.split('.')[0]}; the smallest bounds are out of reach of counting."
+def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -> Iterator[str]:
+    """How many trials would decide what is still undecided."""
+    pairs = zip(asked, rows, strict=True)
+    undecided = statistics.Verdict.UNDECIDED
+    open_ones = [q for q, row in pairs if row.verdict is undecided and q.kind != PREDICTION]
+    if not open_ones:
+        return
+    wanted = [question.trials_wanted(alpha) or statistics.MAX_TRIALS for question in open_ones]
+    reachable = [number for number in wanted if number <= MOST_TRIALS]
+    text = f"{len(open_ones)} rows are undecided."
+    if reachable:
+        numbers = f"{min(reachable):,}" if len(set(reachable)) == 1 else f"{min(reachable):,} to {max(reachable):,}"
+        text += f" Trials that would decide {len(reachable)} of them, if theory is right: {numbers}."
+    if len(reachable) < len(wanted):
+        text += f" {len(wanted) - len(reachable)} are out of reach of counting."
+    yield text
+
+
+def _left_out(left_out: Sequence[Question]) -> Iterator[str]:
+    """The deep bounds that no affordable number of networks could confirm."""
+    if left_out:
+        cases = "; ".join(
+            f"{question.value:.2g} (width {question.event.width}, depth {question.event.depth}, "
+            f"epsilon {question.event.epsilon:g})"
+            for question in left_out
+        )
+        yield f"Deep bounds too small to be confirmed by counting networks, so not tested: {cases}."

@@ -127,7 +127,7 @@ def levy_forward(constants: LayerConstants, epsilon: float, side: Side) -> Bound
     -2.0
     """
     if np.isinf(constants.slope):
-        _check(epsilon, side)
+        check_tail(epsilon, side)
         return Bound("none", 0.0, "phi is not Lipschitz on the sphere of this layer")
     return _levy(constants.slope**2 * constants.q, constants.forward, constants.width, epsilon, side)
 
@@ -158,7 +158,7 @@ def levy_backward_random(constants: LayerConstants, epsilon: float, side: Side) 
     Bound(kind='none', log=0.0, reason="phi' is not Lipschitz")
     """
     if np.isinf(constants.curvature):
-        _check(epsilon, side)
+        check_tail(epsilon, side)
         return Bound("none", 0.0, "phi' is not Lipschitz")
     square = constants.slope**2 + constants.curvature**2 * constants.q
     return _levy(square, constants.backward, constants.width, epsilon, side)
@@ -193,7 +193,7 @@ def levy_backward_fixed(constants: LayerConstants, epsilon: float, side: Side, f
     if not 1 <= flatness <= constants.width:
         raise UsageError(f"the flatness n max(y^2)/|y|^2 lies between 1 and n = {constants.width}, not {flatness}")
     if np.isinf(constants.curvature):
-        _check(epsilon, side)
+        check_tail(epsilon, side)
         return Bound("none", 0.0, "phi' is not Lipschitz")
     square = constants.curvature**2 * flatness * constants.q
     return _levy(square, constants.backward, constants.width, epsilon, side)
@@ -207,7 +207,8 @@ def levy(claim: str, constants: LayerConstants, epsilon: float, side: Side) -> B
     return bounds[claim](constants, epsilon, side)
 
 
-def _check(epsilon: float, side: str) -> None:
+def check_tail(epsilon: float, side: str) -> None:
+    """Refuse a tolerance that is not positive and an unknown side."""
     if not (np.isfinite(epsilon) and epsilon > 0):
         raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.2")
     if side not in ("upper", "lower"):
@@ -216,7 +217,7 @@ def _check(epsilon: float, side: str) -> None:
 
 def _levy(square: float, second: Estimate, width: int, epsilon: float, side: Side) -> Bound:
     """Tail of F^2 for F with squared Lipschitz constant `square` on the unit sphere and E F^2 = `second`."""
-    _check(epsilon, side)
+    check_tail(epsilon, side)
     if not np.isfinite(second.value + second.error):
         return Bound("none", 0.0, "the mean square at this width is not known")
     if side == "lower" and epsilon > 1:

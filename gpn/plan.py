@@ -1,0 +1,212 @@
+"""How each event of a verification is seen: which cells are run, and which of their trials answer which question."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn import cells, data, experiment, rare_events, statistics
+from gpn.evidence import Counted, Evidence, Weighted
+from gpn.questions import DEEP_CLAIM, Event, Question, rare_tilt
+from gpn.request import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Request
+from theory.activation import Activation, CallableActivation
+
+Phi = Activation | CallableActivation
+Key = tuple[Any, ...]
+Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
+
+CONTROL_TRIALS = 200
+LEAST_TRIALS = 10_000  # of one layer, where the number is planned
+RARE_DRAWS = 10_000
+
+# Identities of the random streams; a number, once given, keeps its meaning.
+ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL, RARE = 1, 2, 3, 4, 5
+_CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
+_DEEP_NEURONS = 200_000_000  # neurons times layers times trials that counting one deep event may take: seconds
+_MOST_DEEP_TRIALS = 20_000
+_RARE_COST = 30  # of a draw of a rare event, in trials of one layer
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A cell of the experiment, and the key under which its outcome is looked up."""
+
+    key: Key
+    cell: experiment.Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """In how many counted trials each event is looked for, and which are left to importance sampling.
+
+    Args:
+        request: what was asked for.
+        trials: key of a job -> counted trials.
+        tilts: the events of one layer that are too rare to be counted, with the tilt under which they are not.
+        rare: the questions that these answer.
+    """
+
+    request: Request
+    trials: dict[Key, int]
+    tilts: dict[Event, rare_events.Tilt]
+    rare: frozenset[Question]
+
+    @classmethod
+    def make(cls, request: Request, asked: Sequence[Question], activation: Phi, alpha: float) -> "Plan":
+        """Plan from the exact and the predicted probabilities, before anything is drawn.
+
+        If no number of trials was asked for, a cell gets as many as its questions want, within a limit. A question
+        about one layer that wants more than the limit goes to importance sampling.
+
+        Args:
+            request: what was asked for.
+            asked: the questions of the run.
+            activation: phi, as it is tested.
+            alpha: error probability of each row.
+        """
+        wanted = _wanted(asked, alpha)
+        rare = [question for question, number in wanted.items() if number > _limit(request, question)]
+        if request.weights != "haar":
+            rare = []
+        events = dict.fromkeys(question.event for question in rare if question.event.claim != DEEP_CLAIM)
+        tilts = {event: rare_tilt(activation, event) for event in events}
+        known = {event: tilt for event, tilt in tilts.items() if tilt is not None}
+        keys = dict.fromkeys(_key(question.event) for question in asked)
+        return cls(
+            request=request,
+            trials={key: request.trials or _planned(request, wanted, key) for key in keys},
+            tilts=known,
+            rare=frozenset(question for question in rare if question.event in known),
+        )
+
+    def jobs(self, tested: Phi, control: Phi | None, loaded: data.Inputs | None) -> list[Job]:
+        """The cells to run: single layers, whole networks, controls, rare events.
+
+        Args:
+            tested: phi.
+            control: phi before it was normalized, if it was.
+            loaded: real inputs, if there are any.
+        """
+        layers = [
+            _job(key, ONE_STEP, cells.OneStep(tested, key[1], self.request.weights), trials)
+            for key, trials in self.trials.items()
+            if key[0] == "one-step"
+        ]
+        rare = [_rare_job(tested, event, tilt) for event, tilt in self.tilts.items()]
+        return [*layers, *self._networks(tested, loaded), *_controls(self.request, tested, control, loaded), *rare]
+
+    def _networks(self, tested: Phi, loaded: data.Inputs | None) -> Iterator[Job]:
+        for key, trials in self.trials.items():
+            kind, width, depth = key
+            if kind == "deep":
+                drawn = (width, depth) == (self.request.widths[-1], self.request.depths[-1])
+                inputs = _on_shell(loaded, width)
+                network = cells.Deep(tested, width, depth, self.request.weights, inputs, keep_layers=drawn)
+                yield _job(key, DEEP, network, trials)
+
+    def evidence(self, question: Question, outcomes: Outcomes) -> Evidence:
+        """What the outcomes say of the event of a question.
+
+        Args:
+            question: one of those that the plan was made for.
+            outcomes: of all jobs, by key.
+        """
+        event = question.event
+        if question in self.rare:
+            return Weighted(outcomes["rare", event]["log_estimates"])
+        outcome = outcomes[_key(event)]
+        if event.claim == DEEP_CLAIM:
+            hits = outcome["spread"] >= event.epsilon
+        else:
+            ratios = outcome[event.claim]
+            hits = ratios >= 1 + event.epsilon if event.side == "upper" else ratios <= 1 - event.epsilon
+        return Counted(int(hits.sum()), len(hits))
+
+
+def in_reach(request: Request, asked: Sequence[Question], alpha: float) -> tuple[list[Question], list[Question]]:
+    """Split questions into those that some method can decide, and deep bounds that are too small to be counted.
+
+    Args:
+        request: what was asked for.
+        asked: all questions.
+        alpha: error probability of each row.
+    """
+    wanted = _wanted(asked, alpha)
+    out = [q for q, n in wanted.items() if q.kind == "deep" and q.value and n > _limit(request, q)]
+    return [question for question in asked if question not in out], out
+
+
+def _wanted(asked: Sequence[Question], alpha: float) -> dict[Question, int]:
+    """Question -> the counted trials that it wants, for those that trials could answer."""
+    return {q: q.trials_wanted(alpha) or statistics.MAX_TRIALS for q in asked if q.open}
+
+
+def _key(event: Event) -> Key:
+    return ("deep" if event.claim == DEEP_CLAIM else "one-step", event.width, event.depth)
+
+
+def _limit(request: Request, question: Question) -> int:
+    """The most trials that counting one event may take."""
+    width, depth = question.event.width, question.event.depth
+    if question.event.claim == DEEP_CLAIM:
+        limit = int(np.clip(_DEEP_NEURONS // (width * depth), DEFAULT_DEEP_TRIALS, _MOST_DEEP_TRIALS))
+    else:
+        limit = DEFAULT_ONE_STEP_TRIALS
+    return max(request.trials or 0, limit)
+
+
+def _planned(request: Request, wanted: dict[Question, int], key: Key) -> int:
+    """As many trials as the questions of a cell want, of those that counting can answer."""
+    counted = [n for q, n in wanted.items() if _key(q.event) == key and n <= _limit(request, q)]
+    return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
+
+
+def _controls(request: Request, tested: Phi, control: Phi | None, loaded: data.Inputs | None) -> Iterator[Job]:
+    width, depth = request.widths[-1], request.depths[-1]
+    trials = min(request.trials or CONTROL_TRIALS, CONTROL_TRIALS)
+    inputs = _on_shell(loaded, width)
+    if control is not None:
+        plain = cells.Deep(control, width, depth, request.weights, inputs, keep_layers=True)
+        yield _job(("raw", width, depth), RAW_CONTROL, plain, trials)
+    if request.weights == "haar":
+        gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True)
+        yield _job(("gaussian", width, depth), GAUSSIAN_CONTROL, gaussian, trials)
+
+
+def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job:
+    kind, width, depth = key
+    cell = experiment.Cell(
+        compute=compute,
+        experiment=stream,
+        cell=width << 32 | depth,  # the identity of the cell, whatever else runs beside it
+        trials=trials,
+        chunk=max(1, _CHUNK_NEURONS // (width * depth)),
+        cost=width * depth,
+        label=f"{kind}, width {width}, depth {depth}",
+    )
+    return Job(key, cell)
+
+
+def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
+    rare = rare_events.Event(event.claim, event.width, event.epsilon, event.side)
+    identity = crc32(f"{event.claim} {event.epsilon!r} {event.side}".encode())
+    cell = experiment.Cell(
+        compute=cells.RareEvent(activation, rare, tilt),
+        experiment=RARE,
+        cell=event.width << 32 | identity,
+        trials=RARE_DRAWS,
+        chunk=max(1, _CHUNK_NEURONS // (event.width * _RARE_COST)),
+        cost=event.width * _RARE_COST,
+        label=f"rare event {event}",
+    )
+    return Job(("rare", event), cell)
+
+
+def _on_shell(loaded: data.Inputs | None, width: int) -> cells.RealInputs | None:
+    if loaded is None:
+        return None
+    vectors, _ = data.to_thin_shell(loaded.vectors, width)
+    return cells.RealInputs(vectors, loaded.labels, loaded.classes)

@@ -1,0 +1,129 @@
+"""What theory says of every event of a verification, before any trial: bounds, exact laws and predictions.
+
+A question is one statement about one event: its probability is at most a bound, or equal to an exact value, or close
+to a prediction. Several questions may share an event, and then its trials.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+from gpn import network_law, planning
+from gpn.data import Inputs
+from gpn.planning import EXACT, PREDICTION
+from gpn.rare_events import Tilt
+from gpn.request import Request
+from theory.activation import Activation, CallableActivation
+from theory.concentration import CLAIMS, Bound, Side
+from theory.exact_tail import ExactTail
+from theory.layer_law import event as layer_event
+from theory.layer_law import layer_law, unusable
+from theory.one_step import one_step
+from theory.saddle import find_saddle
+
+DEEP_CLAIM = "deep-gradient-ratio"
+SIDES: tuple[Side, ...] = ("upper", "lower")
+
+
+class Event(NamedTuple):
+    """What may happen in a trial; the key under which trials are counted."""
+
+    claim: str
+    width: int
+    depth: int
+    epsilon: float
+    side: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One statement of theory about the probability of an event.
+
+    Args:
+        event: which.
+        kind: "levy", "cramer", "deep" for upper bounds, "exact" or "prediction".
+        bound: the bound or the value; its kind is "none", with a reason, where there is none.
+        prediction: the exact or the predicted probability, None where none is known.
+        error: by how much an exact probability may be off, absolutely.
+    """
+
+    event: Event
+    kind: str
+    bound: Bound
+    prediction: float | None
+    error: float = 0.0
+
+    @property
+    def value(self) -> float | None:
+        """The bound, or the exact or predicted probability; None where there is none."""
+        return None if self.bound.kind.startswith("none") else self.bound.probability
+
+    @property
+    def open(self) -> bool:
+        """Whether trials could say anything: not of a missing or a vacuous bound, nor of an impossible event."""
+        return self.value is not None and 0 < self.value < 1
+
+    def trials_wanted(self, alpha: float) -> int | None:
+        """How many counted trials decide the question, see `planning.trials_wanted`."""
+        return planning.trials_wanted(self.kind, self.value, self.prediction, alpha)
+
+
+def one_step_questions(request: Request, activation: Activation | CallableActivation) -> Iterator[Question]:
+    """Lévy's and Cramér's bound and the exact probability of every one-step event.
+
+    Args:
+        request: widths and tolerances.
+        activation: phi, as it is tested.
+    """
+    laws = {width: layer_law(activation, width) for width in request.widths}
+    for claim, width, epsilon, side in product(CLAIMS, request.widths, request.epsilons, SIDES):
+        tail = one_step(claim, laws[width], epsilon, side)
+        event = Event(claim, width, 1, epsilon, side)
+        exact = tail.exact.probability if tail.exact.available else None
+        yield Question(event, "levy", tail.levy, exact)
+        yield Question(event, "cramer", tail.cramer, exact)
+        yield Question(event, EXACT, *_exact(tail.exact))
+
+
+def deep_questions(
+    request: Request, activation: Activation | CallableActivation, loaded: Inputs | None = None
+) -> Iterator[Question]:
+    """The deep bound and the prediction of the fluctuation law for every event of a whole network.
+
+    Args:
+        request: widths, depths and tolerances.
+        activation: phi, as it is tested.
+        loaded: real inputs; with labels, the last gradient is that of a loss and depends on the forward pass.
+    """
+    readout = "random" if loaded is None or loaded.labels is None else "any"
+    for width in request.widths:
+        for depth in request.depths:
+            for epsilon in request.deep_epsilons:
+                event = Event(DEEP_CLAIM, width, depth, epsilon, "either")
+                law = network_law.predicted(activation, width, depth, epsilon)
+                predicted = None if law.kind == "none" else law.probability
+                yield Question(
+                    event, "deep", network_law.deep_bound(activation, width, depth, epsilon, readout), predicted
+                )
+                yield Question(event, PREDICTION, law, predicted)
+
+
+def _exact(tail: ExactTail) -> tuple[Bound, float | None, float]:
+    if not tail.available:
+        return Bound("none", 0.0, tail.reason), None, 0.0
+    probability = min(tail.probability, 1.0)
+    return Bound(EXACT, min(tail.log, 0.0)), probability, probability * tail.error
+
+
+def rare_tilt(activation: Activation | CallableActivation, event: Event) -> Tilt | None:
+    """The tilt under which a one-step event is not rare, None where there is no such law.
+
+    Args:
+        activation: phi.
+        event: of one layer.
+    """
+    side: Side = "upper" if event.side == "upper" else "lower"
+    happening = layer_event(event.claim, layer_law(activation, event.width), event.epsilon, side)
+    saddle = None if unusable(happening) else find_saddle(happening)
+    return None if saddle is None else Tilt(saddle.tilt, saddle.law.mu)

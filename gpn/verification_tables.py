@@ -1,0 +1,238 @@
+"""What a person reads of a verification: one table for each claim, and findings in words for titles."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gpn.planning import PREDICTION
+from gpn.report import NO_BOUNDS
+from gpn.tables import new_table, plain, short_number
+
+if TYPE_CHECKING:
+    from gpn.report import Row, VerificationReport
+
+CLAIMS = {
+    "forward-one-step": (
+        "Forward, one layer",
+        "the squared length |x_1|²/n of the signal differs from 1 by ε or more",
+    ),
+    "backward-one-step-random": (
+        "Backward, one layer, random direction",
+        "|φ'(h)·u|², u a fresh random unit vector, differs from 1 by ε or more",
+    ),
+    "backward-one-step-fixed": (
+        "Backward, one layer, fixed direction",
+        "|φ'(h)·y|²/|y|², y a fixed flat vector, differs from 1 by ε or more",
+    ),
+    "deep-gradient-ratio": (
+        "Whole network",
+        "in some layer |∂E/∂W_l|² is e^ε times larger or smaller than in the top layer, or more",
+    ),
+}
+"""Each claim id in plain words: a short title and the event whose probability is bounded."""
+
+_NAMES = {"levy": "Lévy bound", "cramer": "Cramér bound", "deep": "deep bound", "exact": "exact probability"}
+_MARKS = {"holds": " ✓", "violated": " ✗"}
+_SIDES = {"upper": "above", "lower": "below", "either": "either way"}
+_VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
+_VERDICT_MEANINGS = {
+    "holds": "the limits confirm what theory says",
+    "violated": "the limits contradict it",
+    "undecided": "they do neither, more trials may",
+    "vacuous": "no bound below 1 or an impossible event, so no evidence either way",
+}
+
+
+def claim_title(claim: str, depth: int) -> str:
+    """The short title of a claim; a claim about many layers names the depth.
+
+    >>> claim_title("deep-gradient-ratio", 50)
+    'Whole network, depth 50'
+    """
+    title = CLAIMS.get(claim, (plain(claim), ""))[0]
+    return title if claim.endswith(("one-step", "one-step-random", "one-step-fixed")) else f"{title}, depth {depth}"
+
+
+def kind_name(kind: str) -> str:
+    """What a kind of row is called in tables and figures.
+
+    >>> kind_name("levy"), kind_name("my kind")
+    ('Lévy bound', 'my kind')
+    """
+    return _NAMES.get(kind, plain(kind, 30))
+
+
+def claim_finding(rows: "Sequence[Row]") -> str:
+    """What the rows of one claim show, in a few words."""
+    bounds = [row for row in rows if row.bound_kind not in NO_BOUNDS]
+    counts = Counter(str(row.verdict.value) for row in bounds)
+    wrong = sum(str(row.verdict.value) == "violated" for row in rows if row.bound_kind == "exact")
+    if wrong:
+        return f"the exact law is contradicted in {wrong} cases"
+    if counts["violated"]:
+        return f"seen more often than the bound allows in {counts['violated']} of {len(bounds)} cases"
+    if all(row.bound is None for row in bounds):
+        return "no bound to test against: observed only"
+    parts = [
+        f"{counts[verdict]} {words}"
+        for verdict, words in (
+            ("holds", "within the bound"),
+            ("undecided", "undecided"),
+            ("vacuous", "bounds say nothing"),
+        )
+        if counts[verdict]
+    ]
+    return f"all {parts[0]}" if len(parts) == 1 else ", ".join(parts)
+
+
+def report_finding(report: "VerificationReport") -> str:
+    """The finding of a verification in one line, for a title."""
+    config = report.config
+    rows = [row for row in report.rows if row.bound_kind != "prediction"]
+    counts = Counter(str(row.verdict.value) for row in rows)
+    subject = plain(config.activation, 40) if config.root is None else f"GPN {plain(config.activation, 40)}"
+    if counts["violated"]:
+        return f"{subject}: theory is contradicted in {counts['violated']} of {len(rows)} rows"
+    tested = counts["holds"] + counts["undecided"]
+    if not tested:
+        return f"{subject}: no bound below 1 here, nothing is tested"
+    return f"{subject}: nothing contradicts theory, {counts['holds']} of {tested} confirmed at {100 * config.level:g} %"
+
+
+def verification(report: "VerificationReport") -> RenderableType:
+    """The report of `gpn verify`: header line, one table for each claim, notes, the verdict in words."""
+    parts: list[RenderableType] = [_header(report)]
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in report.rows:
+        groups.setdefault((row.claim, row.depth), []).append(row)
+    for (claim, depth), rows in groups.items():
+        parts += [Text(), *_claim_heading(claim, depth, rows), _claim_table(rows, report.config.level)]
+    parts += [Text(), Text(_legend(report.rows), style="dim")]
+    parts += [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
+    parts += [Text(), Text(plain(report.summary(), 5000), style="bold")]
+    return Group(*parts)
+
+
+def _header(report: "VerificationReport") -> Text:
+    config = report.config
+    if config.root is None:
+        subject = f"{plain(config.activation)}, as it is (not normalized)"
+    else:
+        subject = (
+            f"GPN {plain(config.activation)}: a = {config.scale:.10g}, b = {config.shift:.10g} (root {config.root})"
+        )
+    inputs = "" if config.inputs is None else f", inputs {plain(str(config.inputs))}"
+    return Text(f"{subject}; weights {config.weights}, seed {config.seed}{inputs}", style="bold")
+
+
+def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
+    event = CLAIMS.get(claim, ("", ""))[1]
+    lines = [Text(claim_title(claim, depth), style="bold")]
+    if event:
+        lines.append(Text(f"P({event})"))
+    remarks = [*sharpness(rows), *dict.fromkeys(row.bound_kind for row in rows if row.bound is None)]
+    return [*lines, *(Text(plain(remark, 500), style="dim") for remark in remarks)]
+
+
+def sharpness(rows: "Sequence[Row]") -> list[str]:
+    """For each kind of bound, from which width on it says something, and how far above the truth it lies."""
+    sentences = []
+    for kind in dict.fromkeys(row.bound_kind for row in rows if row.times_truth is not None):
+        ratios = [row.times_truth for row in rows if row.bound_kind == kind and row.bound and row.bound < 1]
+        widths = [row.width for row in rows if row.bound_kind == kind and row.bound and row.bound < 1]
+        if widths:
+            truth = "predicted" if kind == "deep" else "exact"
+            low, high = (_times(ratio) for ratio in (min(filter(None, ratios)), max(filter(None, ratios))))
+            sentences.append(
+                f"{kind_name(kind)}: below 1 from width {min(widths)} on, {low} to {high} times the {truth} probability"
+            )
+        else:
+            sentences.append(f"{kind_name(kind)}: says nothing at these widths")
+    return sentences
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 100 else short_number(ratio, 2)
+
+
+def _legend(rows: "Iterable[Row]") -> str:
+    present = {str(row.verdict.value) for row in rows if row.bound_kind != PREDICTION}
+    meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
+    parts = ["; ".join(meanings)]
+    if any(row.bound_kind == PREDICTION for row in rows):
+        parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
+    if any(row.method != "counting" for row in rows):
+        parts.append("*: too rare to be counted, estimated by importance sampling")
+    return ". ".join(parts) + "."
+
+
+def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
+    """One line for each event; what theory says of it stands in columns by kind."""
+    events: dict[tuple[str, int, int, float, str], list[Row]] = {}
+    for row in rows:
+        events.setdefault(row.event, []).append(row)
+    columns: dict[str, Callable[[list[Row]], str]] = {
+        "width": lambda event: str(event[0].width),
+        "ε": lambda event: f"{event[0].epsilon:g}",
+    }
+    if {row.side for row in rows} != {"either"}:
+        columns["side"] = lambda event: _SIDES.get(event[0].side, event[0].side)
+    columns["seen"] = _seen
+    columns[f"one-sided {100 * level:g} % limits"] = _limits
+    for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
+        columns[kind_name(kind)] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
+    table = new_table(columns, right=("width", "ε", "seen"))
+    table.add_column("verdict")
+    for event in events.values():
+        verdict = event_verdict(event)
+        cells = [cell(event) for cell in columns.values()]
+        table.add_row(*cells, Text(verdict, style=_VERDICT_STYLES.get(verdict.split(",")[0], "")))
+    return table
+
+
+def event_verdict(rows: "Sequence[Row]") -> str:
+    """The verdicts of one event together, predictions apart: one word, and where kinds of row differ, which."""
+    kinds: dict[str, list[str]] = {}
+    for row in (row for row in rows if row.bound_kind != PREDICTION):
+        kinds.setdefault(str(row.verdict.value), []).append(row.bound_kind)
+    for verdict in ("violated", "undecided", "holds"):
+        if verdict in kinds:
+            all_alike = verdict == "holds" or set(kinds) <= {verdict, "vacuous"}
+            return verdict if all_alike else f"{verdict}, {' and '.join(kind_name(kind) for kind in kinds[verdict])}"
+    return "vacuous"
+
+
+def _best(event: "list[Row]") -> "Row":
+    """The row whose limits are shown: importance sampling is sharper wherever it was needed."""
+    return max(event, key=lambda row: (row.method != "counting", row.bound_kind not in NO_BOUNDS))
+
+
+def _seen(event: "list[Row]") -> str:
+    counted = [row for row in event if row.method == "counting"]
+    return f"{counted[0].exceedances:,} of {counted[0].trials:,}" if counted else "-"
+
+
+def _value(event: "list[Row]", kind: str) -> str:
+    row = next((row for row in event if row.bound_kind == kind), None)
+    if row is None or row.bound is None:
+        return "none"
+    mark = _MARKS.get(str(row.verdict.value), "") if kind == PREDICTION else ""
+    return f"{short_number(row.bound)}{mark}"
+
+
+def _limits(event: "list[Row]") -> str:
+    row = _best(event)
+    mark = "" if row.method == "counting" else "*"
+    if row.exceedances == 0:
+        return f"at most {_probability(row.upper)}{mark}"
+    if row.exceedances == row.trials and not mark:
+        return f"at least {_probability(row.lower)}"
+    return f"{_probability(row.lower)} to {_probability(row.upper)}{mark}"
+
+
+def _probability(value: float) -> str:
+    return f"1 - {short_number(1 - value)}" if 0.9995 <= value < 1 else short_number(value)

@@ -1,0 +1,56 @@
+"""What a person reads of `gpn width`."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gpn.tables import new_table, plain, short_number
+
+if TYPE_CHECKING:
+    from gpn.width import Requirement, WidthReport
+
+METHODS = {
+    "deep": ("deep bound", "proved bound"),
+    "levy": ("Lévy bound", "proved bound"),
+    "cramer": ("Cramér bound", "bound, numerical"),
+    "exact": ("exact law", "numerical"),
+    "prediction": ("fluctuation law", "asymptotic, no bound"),
+    "simulation": ("simulation", "Monte Carlo"),
+}
+"""Each kind of requirement: what it is called, and what its number is worth."""
+
+_UNKNOWN = {"width": "least width", "depth": "largest depth", "epsilon": "least ε"}
+
+
+def width(report: "WidthReport") -> RenderableType:
+    """The report of `gpn width`: what is asked, one line for each method, what it means."""
+    table = new_table(
+        ("scope", "method", _UNKNOWN[report.unknown], "probability there", "what it is"), words=("scope",)
+    )
+    for requirement in report.requirements:
+        method, worth = METHODS[requirement.kind]
+        value = "none" if requirement.value is None else value_text(report.unknown, requirement.value)
+        table.add_row(requirement.scope, method, value, short_number(requirement.probability), worth)
+    notes = [Text(f"{_label(r)}: none, {plain(r.reason, 300)}", style="dim") for r in report.requirements if r.reason]
+    return Group(Text(question(report), style="bold"), Text(), table, *([Text(), *notes] if notes else []))
+
+
+def question(report: "WidthReport") -> str:
+    """What was asked, in words."""
+    given = {"width": report.width, "depth": report.depth, "epsilon": report.epsilon}
+    words = {"width": "width n = ", "depth": "depth L = ", "epsilon": "ε = "}
+    known = ", ".join(f"{words[name]}{value:g}" for name, value in given.items() if value is not None)
+    return (
+        f"{plain(report.activation)}: the {_UNKNOWN[report.unknown]} at which, with probability "
+        f"{1 - report.probability:g}, all squared gradient norms lie within e^±ε of the top one; {known}"
+    )
+
+
+def value_text(unknown: str, value: float) -> str:
+    """A width or a depth as a whole number, epsilon with three digits."""
+    return short_number(value) if unknown == "epsilon" else f"{value:,.0f}"
+
+
+def _label(requirement: "Requirement") -> str:
+    return f"{requirement.scope}, {METHODS[requirement.kind][0]}"
