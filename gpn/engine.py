@@ -13,7 +13,6 @@ from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
 
-
 _DOT_ENTRIES = 8192
 
 
@@ -322,9 +321,15 @@ def row_norms(rows: FloatArray) -> FloatArray:
     >>> row_norms(np.array([[3.0, 4.0], [3e200, 4e200], [3e-200, 4e-200]]))
     array([5.e+000, 5.e+200, 5.e-200])
     """
+    with quiet():
+        return row_norms_unguarded(rows)
+
+
+def row_norms_unguarded(rows: FloatArray) -> FloatArray:
+    """Compute `row_norms` where floating-point errors are silenced already; twice as fast for short arrays."""
     squares = row_dots(rows, rows)
     norms: FloatArray = np.sqrt(squares)
-    if not (squares.min(initial=1.0) > _TINY and squares.max(initial=1.0) < _HUGE):
+    if not (np.minimum.reduce(squares, initial=1.0) > _TINY and np.maximum.reduce(squares, initial=1.0) < _HUGE):
         extreme = ~((squares > _TINY) & (squares < _HUGE))
         norms[extreme] = _scaled_norms(rows[extreme])
     return norms
@@ -338,11 +343,13 @@ def row_dots(left: FloatArray, right: FloatArray) -> FloatArray:
 
     Returns:
         Array (k,), with bits that do not depend on the number of BLAS threads: OpenBLAS splits only vectors of more
-        than 10,000 entries.
+        than 10,000 entries. An overflow is warned of like that of any NumPy function.
 
     >>> row_dots(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]))
     array([11.])
     """
+    if left.shape[1] <= _DOT_ENTRIES:
+        return np.vecdot(left, right)
     products: FloatArray = np.vecdot(left[:, :_DOT_ENTRIES], right[:, :_DOT_ENTRIES])
     for start in range(_DOT_ENTRIES, left.shape[1], _DOT_ENTRIES):
         columns = slice(start, start + _DOT_ENTRIES)
