@@ -348,13 +348,15 @@ def row_dots(left: FloatArray, right: FloatArray) -> FloatArray:
     >>> row_dots(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]))
     array([11.])
     """
-    if left.shape[1] <= _DOT_ENTRIES:
+    rows, columns = left.shape
+    if columns <= _DOT_ENTRIES:
         return np.vecdot(left, right)
-    products: FloatArray = np.vecdot(left[:, :_DOT_ENTRIES], right[:, :_DOT_ENTRIES])
-    for start in range(_DOT_ENTRIES, left.shape[1], _DOT_ENTRIES):
-        columns = slice(start, start + _DOT_ENTRIES)
-        products += np.vecdot(left[:, columns], right[:, columns])
-    return products
+    blocks, rest = divmod(columns, _DOT_ENTRIES)
+    left_blocks, right_blocks = (
+        array[:, : columns - rest].reshape(rows, blocks, _DOT_ENTRIES) for array in (left, right)
+    )
+    products: FloatArray = np.vecdot(left_blocks, right_blocks).sum(axis=1)
+    return products + np.vecdot(left[:, columns - rest :], right[:, columns - rest :])
 
 
 def frobenius_norm(matrix: FloatArray) -> float:

@@ -10,15 +10,15 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from gpn.engine import ElementwiseActivation, FloatArray, quiet, row_dots, row_norms, row_norms_unguarded
 from gpn.laws import Law, reciprocals
 
-TILE_NEURONS = 2**16
-"""Neurons of one layer that are worked on together: 512 KiB per array, near the processor, and\nenough that the overhead of a call does not count."""
+TILE_NEURONS = 2**17
+"""Columns of a wide network that are worked on together: 1 MiB per array."""
 
 _ROW_BUFFER = 256  # numbers; rows at least as long as NumPy's buffer are scaled without a copy of the factors
 
@@ -39,8 +39,7 @@ class Tile:
     e: FloatArray
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(NamedTuple):
     """The gradient with respect to the values x of one layer: scale * (e + along * x) for the e of its tiles.
 
     Attributes:
@@ -61,8 +60,7 @@ class Source(Protocol):
         """Go through the tiles once and fill their `e`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transposed:
+class Transposed(NamedTuple):
     """W^T d for the matrix W of the layer above, up to the factor |d|.
 
     Attributes:
@@ -243,7 +241,7 @@ def backward(
         drawn = source.draw(evaluated(network.activation, h, work), rng)
         sizes[layer], overlap = _through_slopes(drawn)
         scales[layer] = drawn.scale
-        cosine = overlap * reciprocals(sizes[layer]) * inverses[layer]
+        cosine = overlap * inverses[layer] * reciprocals(sizes[layer])
         source = Transposed(network.upper_law, cosine, inverses[layer])
     logs = log_scale + np.cumsum((np.log(sizes) + np.log(scales))[::-1], axis=0)[::-1]
     logs[:, ~np.isfinite(norms).all(axis=0)] = np.nan
@@ -270,9 +268,11 @@ def draw_normals(law: Law, radius: FloatArray, h: FloatArray, rng: np.random.Gen
 def tiles(rows: FloatArray) -> list[FloatArray]:
     """Views of stretches of columns; more than one only for a single row, so that each is contiguous.
 
-    >>> [tile.shape for tile in tiles(np.empty((1, 70_000)))]
-    [(1, 65536), (1, 4464)]
+    >>> [tile.shape for tile in tiles(np.empty((1, 200_000)))]
+    [(1, 131072), (1, 68928)]
     """
+    if rows.shape[1] <= TILE_NEURONS:
+        return [rows]
     return [rows[:, start : start + TILE_NEURONS] for start in range(0, rows.shape[1], TILE_NEURONS)]
 
 

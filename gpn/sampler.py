@@ -17,6 +17,10 @@ from gpn.readouts import readout as read_readout
 from gpn.weights import count
 from theory.errors import UsageError
 
+BLOCK_NEURONS = 2**16
+"""Neurons of one layer, over several trials, that are worked on together: 512 KiB per array, not far from the
+processor, and enough that the calls themselves cost little."""
+
 BLOCK_STORAGE = 2**25
 """Neurons of all layers kept from forward to backward: 256 MiB, or one trial if that needs more."""
 
@@ -87,7 +91,7 @@ def block_trials(width: int, depth: int) -> int:
     >>> block_trials(1024, 50), block_trials(10**6, 200)
     (64, 1)
     """
-    return max(1, min(passes.TILE_NEURONS // width, BLOCK_STORAGE // (width * depth)))
+    return max(1, min(BLOCK_NEURONS // width, BLOCK_STORAGE // (width * depth)))
 
 
 def sample(

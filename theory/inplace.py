@@ -6,7 +6,7 @@ caller's, which stay in the cache, instead of a fresh array for each step. The c
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 FloatArray = npt.NDArray[np.float64]
 Function = Callable[[Any], list[Any]]
+_Call: TypeAlias = tuple[np.ufunc, tuple[Any, ...]]
 
-_INPUT = -1  # the register of the argument
 _POWERS = {2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal, 1.0: np.positive}  # what NumPy's operator ** does
 
 
@@ -23,26 +23,18 @@ class _NotRecordable(TypeError):
     """The function does something else than to call ufuncs on float64 arrays and real numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Register:
-    """Where an array lives: first the results, then scratch arrays; `_INPUT` for the argument."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One call of a ufunc."""
+class _Step(NamedTuple):
+    """One call of a ufunc: registers hold first the results, then scratch arrays, the argument and the constants."""
 
     ufunc: np.ufunc
-    arguments: tuple[Any, ...]
+    arguments: tuple[int, ...]
     result: int
 
 
 class _Recorded(NDArrayOperatorsMixin):
     """Stands for an array while a function is recorded; `number` counts the calls before it, 0 for the argument."""
 
-    def __init__(self, calls: list[tuple[np.ufunc, tuple[Any, ...]]], number: int) -> None:
+    def __init__(self, calls: list[_Call], number: int) -> None:
         self._calls, self.number = calls, number
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *arguments: Any, **options: Any) -> "_Recorded":
@@ -82,7 +74,7 @@ class Program:
     """
 
     def __init__(self, function: Function, count: int) -> None:
-        calls: list[tuple[np.ufunc, tuple[Any, ...]]] = []
+        calls: list[_Call] = []
         results = function(_Recorded(calls, 0))
         finals: list[int] = []
         for result in results:
@@ -93,42 +85,54 @@ class Program:
                 calls.append((np.positive, (result,)))
                 number = len(calls)
             finals.append(number)
-        self.constants = [float(r) if not isinstance(r, _Recorded) else None for r in results]
-        self._steps, self._scratch = _assign(calls, finals)
         if len(finals) != count:
             raise _NotRecordable(f"{len(finals)} results, not {count}")
+        self.constants = [None if isinstance(result, _Recorded) else float(result) for result in results]
+        places, scratch = _places(calls, finals)
+        self._scratch = range(scratch)
+        self._numbers: list[float] = []
+        self._steps: list[_Step] = []
+        for number, (ufunc, arguments) in enumerate(calls, start=1):
+            registers = []
+            for argument in arguments:
+                if isinstance(argument, _Recorded):
+                    registers.append(places[argument.number])
+                else:
+                    registers.append(count + scratch + 1 + len(self._numbers))
+                    self._numbers.append(float(argument))
+            self._steps.append(_Step(ufunc, tuple(registers), places[number]))
 
     def __call__(self, x: FloatArray, results: Sequence[FloatArray]) -> None:
         """Write the results for `x` into arrays of its shape."""
-        registers = [*results, *(np.empty_like(x) for _ in range(self._scratch)), x]
-        for step in self._steps:
-            arguments = [registers[a.number] if isinstance(a, _Register) else a for a in step.arguments]
-            step.ufunc(*arguments, out=registers[step.result])
+        registers = [*results, *[np.empty_like(x) for _ in self._scratch], x, *self._numbers]
+        for ufunc, arguments, result in self._steps:
+            ufunc(*[registers[argument] for argument in arguments], out=registers[result])
 
 
-def _assign(calls: list[tuple[np.ufunc, tuple[Any, ...]]], finals: list[int]) -> tuple[list[_Step], int]:
-    """Give each call a register for its result, one that holds nothing needed any more; and the scratch registers.
+def _places(calls: Sequence[_Call], finals: Sequence[int]) -> tuple[list[int], int]:
+    """A register for the argument and for each call, one that holds nothing needed any more; and the scratch arrays.
 
-    A register of a result may hold other numbers until the call that makes the result.
+    The register of a result may hold other numbers until the call that makes the result.
     """
-    last_use = {0: len(calls)} | dict.fromkeys(finals, len(calls) + 1)
+    last_use = [0] * (len(calls) + 1)
     for number, (_, arguments) in enumerate(calls, start=1):
         for argument in arguments:
             if isinstance(argument, _Recorded):
-                last_use[argument.number] = max(last_use.get(argument.number, 0), number)
-    places, steps, total = {0: _INPUT}, [], len(finals)
-    for number, (ufunc, arguments) in enumerate(calls, start=1):
-        inputs = tuple(_Register(places[a.number]) if isinstance(a, _Recorded) else float(a) for a in arguments)
-        busy = {places[other] for other, end in last_use.items() if other in places and end > number}
+                last_use[argument.number] = number
+    for final in finals:
+        last_use[final] = len(calls) + 1
+    places, total = [-1], len(finals)
+    for number in range(1, len(calls) + 1):
+        busy = {place for place, end in zip(places, last_use, strict=False) if end > number}
         if number in finals:
-            places[number] = finals.index(number)
+            places.append(finals.index(number))
         else:
-            end = last_use.get(number, number)
-            usable = [r for r in range(total) if r not in busy and (r >= len(finals) or end <= finals[r])]
-            places[number] = usable[0] if usable else total
-            total = max(total, places[number] + 1)
-        steps.append(_Step(ufunc, inputs, places[number]))
-    return steps, total - len(finals)
+            ends = [*finals, *[len(calls)] * (total - len(finals))]
+            usable = [r for r, end in enumerate(ends) if r not in busy and last_use[number] <= end]
+            places.append(usable[0] if usable else total)
+            total = max(total, places[-1] + 1)
+    places[0] = total  # the argument comes after the scratch arrays
+    return places, total - len(finals)
 
 
 def _is_real(argument: Any) -> bool:
