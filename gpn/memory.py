@@ -14,6 +14,7 @@ _NUMBER = 8  # bytes
 _WORK = 3  # values, slopes and gradients of a layer
 _TEMPORARIES = 16  # of an activation
 _STATE = 2**12  # bytes, more than any of NumPy's generators needs
+_DECOMPOSITION = 5  # matrices that are alive while one is orthogonalized
 _PADDING = 2**20
 
 
@@ -111,3 +112,23 @@ def layers_that_fit(width: int, depth: int, trials: int, rows: int, memory: int)
             f"more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer trials at once"
         )
     return min(depth - 1, (memory - least) // max(layer - _STATE, 1))
+
+
+def check_dense(width: int, depth: int, trials: int, batch: int, memory: int) -> None:
+    """Check that a network with explicit matrices fits: its weights, one decomposition, its layers and the results.
+
+    Args:
+        width, depth, trials, batch: of the simulation.
+        memory: bytes.
+
+    Raises:
+        UsageError: it does not.
+    """
+    matrices = (depth + _DECOMPOSITION) * width**2
+    layers = (depth + _WORK) * batch * width + 8 * trials * (depth + 1) * batch
+    size = _NUMBER * (matrices + layers) + _PADDING
+    if size > memory:
+        raise UsageError(
+            f"explicit matrices of width {width} and depth {depth} need {in_words(size)} of memory, more than the "
+            f"{in_words(memory)} that may be taken; allow more with memory=..., or use method='matrix-free'"
+        )

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpn.engine import ElementwiseActivation, FloatArray, quiet, row_dots, row_norms, row_norms_unguarded
+from gpn.engine import FloatArray, quiet, row_dots, row_norms, row_norms_unguarded
+from gpn.evaluation import Evaluation
 from gpn.laws import Law, reciprocals
 
 TILE_NEURONS = 2**17
@@ -103,36 +104,6 @@ class Top:
 
 Readout = Callable[[Top], tuple[Source, FloatArray]]
 """Gives the source of e_L and the logarithm of a factor of each trial that it leaves out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """An activation that may use arrays of the caller's.
-
-    Attributes:
-        value: gives phi(h) for h and an array that may be overwritten.
-        value_and_slope: gives phi(h) and phi'(h) for h and two arrays that may be overwritten.
-    """
-
-    value: Callable[[FloatArray, FloatArray], FloatArray]
-    value_and_slope: Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
-
-
-def evaluation(activation: ElementwiseActivation) -> Evaluation:
-    """Use what an activation offers: evaluation in place, value alone, or fresh arrays of value and slope."""
-    if hasattr(activation, "value_into") and hasattr(activation, "value_and_slope_into"):
-
-        def value(h: FloatArray, out: FloatArray) -> FloatArray:
-            activation.value_into(h, out)
-            return out
-
-        def value_and_slope(h: FloatArray, x: FloatArray, slope: FloatArray) -> tuple[FloatArray, FloatArray]:
-            activation.value_and_slope_into(h, x, slope)
-            return x, slope
-
-        return Evaluation(value, value_and_slope)
-    alone = getattr(activation, "value", None) or (lambda h: activation.value_and_slope(h)[0])
-    return Evaluation(lambda h, _: alone(h), lambda h, _x, _slope: activation.value_and_slope(h))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +214,7 @@ def backward(
         scales[layer] = drawn.scale
         cosine = overlap * inverses[layer] * reciprocals(sizes[layer])
         source = Transposed(network.upper_law, cosine, inverses[layer])
-    logs = log_scale + np.cumsum((np.log(sizes) + np.log(scales))[::-1], axis=0)[::-1]
+    logs: FloatArray = log_scale + np.cumsum((np.log(sizes) + np.log(scales))[::-1], axis=0)[::-1]
     logs[:, ~np.isfinite(norms).all(axis=0)] = np.nan
     return logs
 

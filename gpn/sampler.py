@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn import passes
-from gpn.engine import ElementwiseActivation, FloatArray, check_activation, row_dots, row_norms
+from gpn.engine import FloatArray, row_dots, row_norms
+from gpn.evaluation import ElementwiseActivation, check_activation, evaluation
 from gpn.laws import law
 from gpn.memory import budget, layers_that_fit
 from gpn.readouts import readout as read_readout
@@ -150,7 +151,7 @@ def sample(
     check_activation(activation)
     input_norms, input_width = _input_norms(inputs, width, trials)
     network = passes.Network(
-        passes.evaluation(activation),
+        evaluation(activation),
         law(weights, width, input_width),
         law(weights, width, width),
         read_readout(readout, width, trials, labels, classes),
@@ -212,7 +213,7 @@ def one_step(
     rows = min(block_trials(width, 1), trials)
     _keep_freed_memory(rows * width)
     preactivations, work = np.empty((rows, width)), passes.Work(rows, width)
-    evaluation = passes.evaluation(activation)
+    phi = evaluation(activation)
     forward, fixed, random = np.empty(trials), np.empty(trials), np.empty(trials)
     radius = np.full(rows, np.sqrt(width * q))
     with passes.row_arithmetic(width):
@@ -221,7 +222,7 @@ def one_step(
             size = block.stop - block.start
             h = preactivations[:size]
             h *= passes.draw_normals(matrix, radius[:size], h, rng)
-            parts = [_squares(tile, rng) for tile in passes.evaluated(evaluation, h, work)]
+            parts = [_squares(tile, rng) for tile in passes.evaluated(phi, h, work)]
             value, slope, product, direction = (passes.total(list(squares)) for squares in zip(*parts, strict=True))
             forward[block], fixed[block], random[block] = value / width, slope / width, product / direction
     return OneStep(forward, random, fixed)

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.engine import (
-    ElementwiseActivation,
     FloatArray,
     Network,
     class_labels,
@@ -14,6 +13,8 @@ from gpn.engine import (
     row_norms,
     softmax_cross_entropy,
 )
+from gpn.evaluation import ElementwiseActivation
+from gpn.memory import budget, check_dense
 from gpn.sampler import Sample, sample
 from gpn.weights import count
 from theory.errors import UsageError
@@ -33,6 +34,7 @@ def simulate(
     batch: int = 1,
     labels: npt.ArrayLike | None = None,
     classes: int | None = None,
+    memory: int | str | None = None,
 ) -> Sample:
     """Simulate signals and gradients of independent random networks.
 
@@ -64,6 +66,8 @@ def simulate(
         batch: k, the number of inputs of each network.
         labels, classes: for "loss", whole numbers (trials,), and how many classes there are; for a batch (k,)
             or (trials, k).
+        memory: what all arrays may take at the worst moment, as bytes or a text such as "4GiB"; None for half of what
+            is free. Matrix-free, layers that do not fit are drawn twice, which changes no bit of the result.
 
     Returns:
         `gpn.sampler.Sample` with squared_lengths (trials, L + 1), signal_norms, backward_norms and
@@ -71,7 +75,7 @@ def simulate(
         batch_gradient_norms (trials, L) of the summed loss.
 
     Raises:
-        UsageError: an argument outside of what is described here.
+        UsageError: an argument outside of what is described here, or a network that needs more memory.
 
     >>> result = simulate("tanh", width=32, depth=5, trials=10, seed=0)
     >>> result
@@ -84,6 +88,7 @@ def simulate(
     rng = _generator(seed)
     phi = _activation(activation)
     if method == "dense":
+        check_dense(width, depth, trials, batch, budget(memory))
         setup = _Dense(width, depth, trials, batch, inputs, readout, labels, classes)
         return setup.run(phi, weights, rng)
     if method != "matrix-free":
@@ -101,6 +106,7 @@ def simulate(
         readout=readout,
         labels=labels,
         classes=classes,
+        memory=memory,
     )
 
 
@@ -139,6 +145,7 @@ class _Dense:
             found = network.backward_norms(forward, self._output_gradients(forward.outputs, trial, rng))
             norms[trial, 0], norms[trial, 1:] = forward.input_norms, forward.signal_norms.T
             backward[trial], totals[trial] = found.backward_norms.T, found.batch_gradient_norms
+            del network  # before the next one is drawn
         return self._collect(norms, backward, totals)
 
     def _collect(self, norms: FloatArray, backward: FloatArray, totals: FloatArray) -> Sample:

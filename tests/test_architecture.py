@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NUMPY_ONLY = [f"gpn/{name}.py" for name in ("engine", "weights", "laws", "passes", "readouts", "memory", "sampler")]
+NUMPY_ONLY = [
+    f"gpn/{name}.py" for name in ("evaluation", "engine", "weights", "laws", "passes", "readouts", "memory", "sampler")
+]
 
 
 def imported_modules(path: Path) -> set[str]:
