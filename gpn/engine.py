@@ -192,7 +192,8 @@ class Network:
                 np.matmul(signal, matrix.T, out=h)
                 if self.biases:
                     h += self.biases[index]
-                signal = phi.value(h, np.empty_like(h))
+                signal = np.empty_like(h)
+                phi.value_into(h, signal)
                 norms[:, index] = row_norms_unguarded(signal)
                 if first is None and not (np.isfinite(norms[:, index]).all() and _is_finite(h)):
                     first = index + 1
@@ -255,7 +256,9 @@ class Network:
 
     def _evaluated(self, forward: Forward, index: int) -> tuple[FloatArray, FloatArray]:
         h = forward.preactivations[index]
-        return self._evaluations[index].value_and_slope(h, np.empty_like(h), np.empty_like(h))
+        value, slope = np.empty_like(h), np.empty_like(h)
+        self._evaluations[index].value_and_slope_into(h, value, slope)
+        return value, slope
 
     def _gradient_buffers(self, out: Gradients | None) -> tuple[list[FloatArray], list[FloatArray]]:
         if out is None:

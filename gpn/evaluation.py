@@ -1,8 +1,7 @@
 """How the numerics evaluate an activation."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,34 +17,43 @@ class ElementwiseActivation(Protocol):
     def value_and_slope(self, x: FloatArray, /) -> tuple[FloatArray, FloatArray]: ...
 
 
+@runtime_checkable
+class Evaluation(Protocol):
+    """An activation evaluated into arrays of the caller's, of the shape of h."""
+
+    def value_into(self, h: FloatArray, out: FloatArray, /) -> None:
+        """Write phi(h) into `out`."""
+
+    def value_and_slope_into(self, h: FloatArray, value: FloatArray, slope: FloatArray, /) -> None:
+        """Write phi(h) and phi'(h)."""
+
+
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """An activation that may use arrays of the caller's.
+class _Copied:
+    """An activation that gives fresh arrays; with `value` only that is asked where the slope is not wanted."""
 
-    Attributes:
-        value: gives phi(h) for h and an array that may be overwritten.
-        value_and_slope: gives phi(h) and phi'(h) for h and two arrays that may be overwritten.
-    """
+    activation: ElementwiseActivation
 
-    value: Callable[[FloatArray, FloatArray], FloatArray]
-    value_and_slope: Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+    def value_into(self, h: FloatArray, out: FloatArray, /) -> None:
+        value = getattr(self.activation, "value", None)
+        out[...] = value(h) if callable(value) else self.activation.value_and_slope(h)[0]
+
+    def value_and_slope_into(self, h: FloatArray, value: FloatArray, slope: FloatArray, /) -> None:
+        value[...], slope[...] = self.activation.value_and_slope(h)
 
 
 def evaluation(activation: ElementwiseActivation) -> Evaluation:
-    """Use what an activation offers: evaluation in place, value alone, or fresh arrays of value and slope."""
-    if hasattr(activation, "value_into") and hasattr(activation, "value_and_slope_into"):
+    """Evaluate an activation into given arrays, without a copy if it offers that itself.
 
-        def value(h: FloatArray, out: FloatArray) -> FloatArray:
-            activation.value_into(h, out)
-            return out
-
-        def value_and_slope(h: FloatArray, x: FloatArray, slope: FloatArray) -> tuple[FloatArray, FloatArray]:
-            activation.value_and_slope_into(h, x, slope)
-            return x, slope
-
-        return Evaluation(value, value_and_slope)
-    alone = getattr(activation, "value", None) or (lambda h: activation.value_and_slope(h)[0])
-    return Evaluation(lambda h, _: alone(h), lambda h, _x, _slope: activation.value_and_slope(h))
+    >>> class Square:
+    ...     def value_and_slope(self, x):
+    ...         return x * x, 2.0 * x
+    >>> value, slope = np.empty(2), np.empty(2)
+    >>> evaluation(Square()).value_and_slope_into(np.array([1.0, 3.0]), value, slope)
+    >>> value, slope
+    (array([1., 9.]), array([2., 6.]))
+    """
+    return activation if isinstance(activation, Evaluation) else _Copied(activation)
 
 
 def check_activation(activation: ElementwiseActivation) -> None:

@@ -83,7 +83,7 @@ class Haar:
         across = np.maximum(1.0 - along * along, _LEAST_ACROSS)  # the share of |d|^2 that is orthogonal to x
         if self.width == 1:  # nothing is orthogonal to x, and rounding must not invent it
             across[overlap != 0.0] = _LEAST_ACROSS
-        # The floor is about the rounding of the difference; it acts with probability 4e-8 at n = 2, 6e-15 at n = 3.
+        # The floor is about the rounding of the difference; it acts with probability 4e-8 at n = 2, 2e-15 at n = 3.
         rest = np.maximum(squares - overlap * overlap, 1e-15 * self.width)
         root = np.sqrt(rest / across)
         return along * root - overlap, 1.0 / root

@@ -108,8 +108,9 @@ def layers_that_fit(width: int, depth: int, trials: int, rows: int, memory: int)
     least = fixed + layer + depth * _STATE
     if least > memory:
         raise UsageError(
-            f"{trials} trials of a network of width {width} and depth {depth} need at least {in_words(least)} of memory, "
-            f"more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer trials at once"
+            f"{trials} trials of a network of width {width} and depth {depth} need at least {in_words(least)} of "
+            f"memory, more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer "
+            "trials at once"
         )
     return min(depth - 1, (memory - least) // max(layer - _STATE, 1))
 

@@ -182,7 +182,8 @@ def forward(network: Network, layers: Layers, norms: FloatArray, work: Work, rng
         parts = []
         for tile, out in zip(tiles(h), space, strict=True):
             tile *= scale
-            parts.append(row_norms_unguarded(network.activation.value(tile, out)))
+            network.activation.value_into(tile, out)
+            parts.append(row_norms_unguarded(out))
         norms[layer + 1] = total_norm(parts)
 
 
@@ -223,7 +224,8 @@ def evaluated(activation: Evaluation, h: FloatArray, work: Work) -> Iterator[Til
     """The tiles of a layer with preactivations `h`, one by one; their `e` is yet to be filled."""
     spaces = (tiles(array[: len(h)]) for array in (work.x, work.slope, work.e))
     for tile, x, slope, e in zip(tiles(h), *spaces, strict=True):
-        yield Tile(tile, *activation.value_and_slope(tile, x, slope), e)
+        activation.value_and_slope_into(tile, x, slope)
+        yield Tile(tile, x, slope, e)
 
 
 def draw_normals(law: Law, radius: FloatArray, h: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -51,7 +51,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("phi", [TANH, PlainTanh(), catalog.build("mish")], ids=["gpn-tanh", "plain", "mish"])
-@pytest.mark.parametrize(("width", "depth", "trials"), [(150_000, 8, 1), (2000, 30, 40), (300, 20, 250)])
+@pytest.mark.parametrize(("width", "depth", "trials"), [(150_000, 12, 1), (2000, 30, 40), (300, 20, 250)])
 def test_the_budget_is_kept_and_changes_no_bit(phi, width, depth, trials):
     """From everything kept to nothing kept: (2000, 30, 40) has a last block of fewer trials."""
     rows = min(block_trials(width, depth), trials)
@@ -67,7 +67,7 @@ def test_the_budget_is_kept_and_changes_no_bit(phi, width, depth, trials):
         assert top <= allowed
         same(result, everything)
         tops.append(top)
-    assert tops[-1] - tops[0] > (depth - 2) * 8 * rows * width
+    assert tops[-1] - tops[0] > (depth - 7) * 8 * rows * width  # at the least the allocator's hint is the largest array
 
 
 @pytest.mark.parametrize("bits", GENERATORS, ids=lambda bits: bits.__name__)

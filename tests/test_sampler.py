@@ -1,10 +1,17 @@
 """The matrix-free sampler: same law as explicit matrices, exact laws of one layer, limits of float64."""
 
+import math
+import os
+import subprocess
+import sys
+import threading
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from gpn import laws
+from gpn.engine import row_dots
 from gpn.sampler import block_trials, one_step, sample
 from theory import catalog
 from theory.errors import UsageError
@@ -455,3 +462,63 @@ def test_misuse_is_told():
             sample(**arguments)
     with pytest.raises(UsageError, match="q must be"):
         one_step(Tanh(), 4, 2, rng, q=-1.0)
+
+
+# The machinery
+
+
+@pytest.mark.parametrize("width", [8, 300, 30_000, 300_000])
+def test_a_block_of_trials_does_not_see_the_others(width):
+    """With tiles, rows and row products: trials in one call of `row_dots` have the bits they have alone."""
+    rows = np.random.default_rng(29).standard_normal((3, width))
+    together = row_dots(rows, rows[::-1])
+    alone = [row_dots(rows[i : i + 1], rows[::-1][i : i + 1])[0] for i in range(3)]
+    np.testing.assert_array_equal(together, alone)
+    exact = [math.fsum(a * b) for a, b in zip(rows, rows[::-1], strict=True)]
+    np.testing.assert_allclose(together, exact, atol=1e-13 * width)
+
+
+def test_the_number_of_blas_threads_changes_no_bit():
+    """OpenBLAS splits long vectors among its threads; the blocks of `row_dots` are too short for that."""
+    code = (
+        "import numpy as np; from gpn import simulate; import hashlib; "
+        "r = simulate('tanh', 60_000, 2, 2, seed=0); print(hashlib.sha256(r.gradient_norms.tobytes()).hexdigest())"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2", "4")
+    ]
+    assert len(set(runs)) == 1
+    assert len(runs[0].strip()) == 64
+
+
+def test_numpy_is_left_as_it_was():
+    """The size of NumPy's buffers and its error handling, also after an error and while another thread samples."""
+
+    class Failing:
+        def __init__(self):
+            self.sizes, self.left = [], 3
+
+        def value_and_slope(self, x):
+            self.sizes.append(np.getbufsize())
+            self.left -= 1
+            if self.left < 0:
+                raise KeyError("on purpose")
+            other = threading.Thread(target=lambda: self.sizes.append(-np.getbufsize()))
+            other.start()
+            other.join()
+            return x.copy(), np.ones_like(x)
+
+    before, errors = np.getbufsize(), np.geterr()
+    phi = Failing()
+    with pytest.raises(KeyError):
+        sample(phi, 1000, 9, 5, np.random.default_rng(30))
+    assert np.getbufsize() == before
+    assert np.geterr() == errors
+    assert set(phi.sizes) == {before, -before, 256}  # outside, in another thread, inside
