@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from gpn.evaluation import ElementwiseActivation, check_activation, evaluation
+from gpn.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
 from gpn.weights import draw
 from theory.errors import UsageError
 
@@ -187,6 +187,7 @@ class Network:
         norms = np.empty((len(x), self.depth)) if out is None else out.signal_norms
         input_norms = row_norms(x)
         first, signal = None, x
+        keep_freed_memory(len(x) * max(self.widths))
         with quiet():
             for index, (matrix, phi, h) in enumerate(zip(self.weights, self._evaluations, kept, strict=True)):
                 np.matmul(signal, matrix.T, out=h)
@@ -244,6 +245,7 @@ class Network:
     def _sweep(self, forward: Forward, e: FloatArray) -> Iterator[tuple[int, FloatArray, FloatArray]]:
         """(l - 1, d_l, x_{l-1}) from the top layer down; x_{l-1} comes together with the slope below."""
         last = self.depth - 1
+        keep_freed_memory(len(e) * max(self.widths))
         _, slope = self._evaluated(forward, last)
         for index in range(last, -1, -1):
             d = np.multiply(slope, e, out=slope)
@@ -354,12 +356,11 @@ def row_dots(left: FloatArray, right: FloatArray) -> FloatArray:
     if columns <= _DOT_ENTRIES:
         products: FloatArray = np.vecdot(left, right)
         return products
-    blocks, rest = divmod(columns, _DOT_ENTRIES)
-    left_blocks, right_blocks = (
-        array[:, : columns - rest].reshape(rows, blocks, _DOT_ENTRIES) for array in (left, right)
-    )
-    products = np.vecdot(left_blocks, right_blocks).sum(axis=1)
-    products += np.vecdot(left[:, columns - rest :], right[:, columns - rest :])
+    whole = columns - columns % _DOT_ENTRIES
+    blocks = [array[:, :whole].reshape(rows, -1, _DOT_ENTRIES) for array in (left, right)]
+    products = np.add.reduce(np.vecdot(*blocks), axis=1)
+    if whole < columns:
+        products += np.vecdot(left[:, whole:], right[:, whole:])
     return products
 
 

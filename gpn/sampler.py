@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gpn import passes
 from gpn.engine import FloatArray, row_dots, row_norms
-from gpn.evaluation import ElementwiseActivation, check_activation, evaluation
+from gpn.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
 from gpn.laws import law
 from gpn.memory import budget, layers_that_fit
 from gpn.readouts import readout as read_readout
@@ -158,7 +158,7 @@ def sample(
     )
     rows = min(block_trials(width, depth), trials)
     kept = layers_that_fit(width, depth, trials, rows, budget(memory))
-    _keep_freed_memory(rows * width)
+    keep_freed_memory(rows * width)
     layers = passes.Layers(depth, width, rows, kept)
     work, norms = passes.Work(rows, width), np.empty((depth + 1, rows))
     results = _Results(width, depth, trials)
@@ -211,7 +211,7 @@ def one_step(
         raise UsageError(f"q must be a squared length, finite and not negative, not {q!r}")
     matrix = law(weights, width, width)
     rows = min(block_trials(width, 1), trials)
-    _keep_freed_memory(rows * width)
+    keep_freed_memory(rows * width)
     preactivations, work = np.empty((rows, width)), passes.Work(rows, width)
     phi = evaluation(activation)
     forward, fixed, random = np.empty(trials), np.empty(trials), np.empty(trials)
@@ -273,16 +273,6 @@ class _Results:
             log_gradient_norms=self._logs,
             batch_gradient_norms=self._gradients,
         )
-
-
-def _keep_freed_memory(neurons: int) -> None:
-    """Have the allocator keep freed arrays, by freeing a large one that was never touched.
-
-    glibc gives freed memory above a threshold back to the system, and raises the threshold to the largest
-    array freed so far (mallopt(3), M_MMAP_THRESHOLD). Otherwise every temporary array of an activation is
-    fetched page by page again, which costs more than tanh itself.
-    """
-    np.empty(min(8 * neurons, 2**21))
 
 
 def _input_norms(inputs: npt.ArrayLike | None, width: int, trials: int) -> tuple[FloatArray, int]:
