@@ -9,23 +9,31 @@ from typing import TYPE_CHECKING, Any
 from gpn._version import __version__
 
 if TYPE_CHECKING:
+    from gpn.adapters import activation
     from gpn.audit import audit
     from gpn.checking import check, normalize
+    from gpn.depth import depth_profiles
     from gpn.engine import Network
     from gpn.report import VerificationReport
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
     from gpn.verification import verify
-    from theory.specification import activation
+    from gpn.width import carried_depth, guaranteed_epsilon, required_width
+    from theory.claims import claim
 
 _HOMES = {
     "Network": "gpn.engine",
     "VerificationReport": "gpn.report",
     "Verdict": "gpn.statistics",
-    "activation": "theory.specification",
+    "activation": "gpn.adapters",
     "audit": "gpn.audit",
+    "carried_depth": "gpn.width",
     "check": "gpn.checking",
+    "claim": "theory.claims",
+    "depth_profiles": "gpn.depth",
+    "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
+    "required_width": "gpn.width",
     "simulate": "gpn.simulation",
     "verify": "gpn.verification",
 }
@@ -37,8 +45,13 @@ __all__ = [
     "__version__",
     "activation",
     "audit",
+    "carried_depth",
     "check",
+    "claim",
+    "depth_profiles",
+    "guaranteed_epsilon",
     "normalize",
+    "required_width",
     "simulate",
     "verify",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from theory.errors import UsageError
 
 if TYPE_CHECKING:
+    from gpn.depth import DepthProfile
     from theory.activation import Activation, CallableActivation
     from theory.catalog import Entry
     from theory.closed_forms import ClosedForm
@@ -21,7 +22,7 @@ _EXIT_CODES = {("holds", "yes"): 0, ("fails", "yes"): 1, ("fails", "no"): 4}
 _UNDECIDED = 3
 
 
-def check(spec: Any, digits: int = 30) -> "Conditions":
+def check(spec: Any, digits: int = 30, *, derivative: Any = None) -> "Conditions":
     r"""Check the Gaussian-Poincaré conditions of an activation.
 
     $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
@@ -29,29 +30,33 @@ def check(spec: Any, digits: int = 30) -> "Conditions":
     (Lu, Gould, Ajanthan 2020, "Bidirectionally Self-Normalizing Neural Networks", arXiv 2006.12169).
 
     Args:
-        spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`.
+        spec: a name, a formula, a SymPy expression, a function on arrays, "module:function", a PyTorch module or a
+            PyTorch or JAX function, as for `gpn.activation`. For a function nothing is certified: its kinks, jumps and
+            undefined parts are detected numerically, and the report says so.
         digits: significant digits of the moments, 1 to 1000.
+        derivative: of a function, as a function or "module:function"; it is compared with differences. If left out,
+            automatic differentiation (PyTorch, JAX) or differences are used.
 
     Returns:
         The moments, both normalizations a*phi + b with their stability in depth, Lipschitz constants, kinks
         and jumps; what cannot be normalized is an outcome with a reason.
 
     Raises:
-        UsageError: a specification that cannot be read, or digits out of range.
+        UsageError: a specification that cannot be read, a derivative that does not match, or digits out of range.
 
     >>> conditions = check("gelu")
     >>> conditions.is_gpn, [(root.root, root.b[:7], root.stability) for root in conditions.normalizations]
     ('fails', [('plus', '0.07387', 'unstable'), ('minus', '-0.9095', 'stable')])
     """
+    from gpn.adapters import activation
     from theory.poincare import gaussian_poincare
-    from theory.specification import activation
 
     if not 1 <= digits <= MAX_DIGITS:
         raise UsageError(f"digits must be between 1 and {MAX_DIGITS}, not {digits}; 30 are plenty")
-    return gaussian_poincare(activation(spec), digits)
+    return gaussian_poincare(activation(spec, derivative=derivative), digits)
 
 
-def normalize(spec: Any, root: str = "auto") -> "Activation | CallableActivation":
+def normalize(spec: Any, root: str = "auto", *, derivative: Any = None) -> "Activation | CallableActivation":
     r"""The Gaussian-Poincaré normalized activation a*phi + b.
 
     $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
@@ -59,7 +64,7 @@ def normalize(spec: Any, root: str = "auto") -> "Activation | CallableActivation
     (Lu, Gould, Ajanthan 2020.) The constants alone are given by `theory.poincare.normalization`.
 
     Args:
-        spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`.
+        spec, derivative: as for `check`.
         root: "auto" takes b_plus unless the squared length is unstable in depth with it, then b_minus; "plus";
             "minus"; "stable" takes the smaller |chi|.
 
@@ -69,10 +74,10 @@ def normalize(spec: Any, root: str = "auto") -> "Activation | CallableActivation
     >>> normalize("tanh").name
     'GPN tanh'
     """
+    from gpn.adapters import activation
     from theory import poincare
-    from theory.specification import activation
 
-    return poincare.normalize(activation(spec), root)
+    return poincare.normalize(activation(spec, derivative=derivative), root)
 
 
 NEAR = 0.05
@@ -94,8 +99,8 @@ def near_miss(spec: Any, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
     >>> [(factor.depth, round(factor.squared_gradient, 3)) for factor in factors]
     [(10, 1.0), (100, 1.001), (1000, 1.012)]
     """
+    from gpn.adapters import activation
     from theory.propagation import depth_factors
-    from theory.specification import activation
 
     moments = (conditions.second_moment, conditions.slope_second_moment)
     if conditions.is_gpn != "fails" or conditions.normalizable != "yes":
@@ -113,12 +118,17 @@ class Details:
         closed_form: exact expressions of the moments, a, b and chi, or None.
         spectrum: Hermite coefficients with the identities that check them.
         correlation_slope, correlation_curvature: C'(1) = E phi'^2 and C''(1) = E phi''^2; infinite where they diverge.
+        depth: what depth does to the activation as it is and to its normalizations, at one width.
+        coefficients: for each normalization ("plus", "minus") the certified coefficients of the laws of depth as
+            decimal strings, all digits correct (see `theory.certified_coefficients`), or why there are none.
     """
 
     closed_form: "ClosedForm | None"
     spectrum: "HermiteSpectrum"
     correlation_slope: float
     correlation_curvature: float
+    depth: "tuple[DepthProfile, ...]"
+    coefficients: dict[str, dict[str, str] | str]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -127,11 +137,13 @@ class Details:
             "hermite": self.spectrum.to_dict(),
             "correlation_slope": _finite(self.correlation_slope),
             "correlation_curvature": _finite(self.correlation_curvature),
+            "depth": [profile.as_dict() for profile in self.depth],
+            "coefficients": self.coefficients,
         }
 
 
 def details(spec: Any, order: int = 60) -> Details:
-    """Closed forms, Hermite spectrum and correlation map of an activation with finite moments.
+    """Closed forms, Hermite spectrum, correlation map and depth horizon of an activation with finite moments.
 
     Args:
         spec: as for `check`.
@@ -141,15 +153,43 @@ def details(spec: Any, order: int = 60) -> Details:
     >>> found.closed_form.second_moment, found.correlation_curvature
     (1/2, inf)
     """
+    from gpn.adapters import activation
+    from gpn.depth import depth_profiles
     from theory.activation import Activation
     from theory.closed_forms import closed_form
     from theory.hermite import correlation_slopes, hermite_spectrum
-    from theory.specification import activation
 
     phi = activation(spec)
     slope, curvature = correlation_slopes(phi)
     exact = closed_form(phi) if isinstance(phi, Activation) else None
-    return Details(exact, hermite_spectrum(phi, order), slope.value, curvature.value)
+    return Details(
+        exact,
+        hermite_spectrum(phi, order),
+        slope.value,
+        curvature.value,
+        depth_profiles(phi),
+        _depth_coefficients(phi),
+    )
+
+
+def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, dict[str, str] | str]":
+    from theory.balls_core import NotCertified
+    from theory.balls_decimal import digits_of
+    from theory.certified import certified_moments
+    from theory.certified_coefficients import depth_coefficients
+
+    moments = certified_moments(phi, 20)
+    roots = moments if isinstance(moments, NotCertified) else moments.roots()
+    if isinstance(moments, NotCertified) or isinstance(roots, NotCertified):
+        return {"plus": f"not certified: {getattr(roots, 'reason', '')}"}
+    found: dict[str, dict[str, str] | str] = {}
+    for root in roots:
+        law = depth_coefficients(moments, root)
+        if isinstance(law, NotCertified):
+            found[root.root] = f"not certified: {law.reason}"
+        else:
+            found[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
+    return found
 
 
 def _finite(number: float) -> float | None:

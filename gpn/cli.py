@@ -44,7 +44,11 @@ def _option(metavar: str, help_text: str) -> Any:
     return typer.Option(metavar=metavar, help=help_text)
 
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A name, as gelu or 'leaky_relu(0.2)', or a formula in x.")]
+Spec = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A name, as gelu or 'leaky_relu(0.2)', a formula in x, or module:function."),
+]
+Derivative = Annotated[str | None, _option("MODULE:FUNCTION", "The derivative, where SPEC is a module:function.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -115,6 +119,7 @@ def _gpn(
     Examples:
       gpn verify               does the theorem hold for GPN tanh? (under a minute)
       gpn check gelu           is GELU Gaussian-Poincare normalized, and which a, b make it so?
+      gpn check mymodule:phi   the same for a function of your own
       gpn normalize silu       the constants, and code to paste
       gpn activations          every activation known by name
       gpn audit                published constants against certified ones
@@ -128,8 +133,9 @@ def _gpn(
 def check(
     spec: Spec,
     digits: Annotated[str, _option("N", "Significant digits of the moments.")] = "30",
+    derivative: Derivative = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, correlation map.")
+        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -139,16 +145,24 @@ def check(
     Exit code: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized, 2 wrong use.
 
     \b
+    A function on NumPy arrays, of PyTorch or of JAX is imported from a module, in the current folder too; its kinks
+    and jumps are detected numerically, and nothing about it is certified.
+
+    \b
     Examples:
       gpn check gelu
       gpn check "x*sigmoid(1.3*x)" --digits 50
       gpn check "leaky_relu(0.2)" --json
+      gpn check mymodule:phi --derivative mymodule:dphi
+      gpn check torch.nn.functional:silu
     """
     from gpn import checking, tables
+    from gpn.adapters import activation
 
-    conditions = checking.check(spec, _number("--digits", digits, int, "50"))
-    drift = checking.near_miss(spec, conditions)
-    more = checking.details(spec) if verbose and conditions.normalizable == "yes" else None
+    phi = activation(spec, derivative=derivative)
+    conditions = checking.check(phi, _number("--digits", digits, int, "50"))
+    drift = checking.near_miss(phi, conditions)
+    more = checking.details(phi) if verbose and conditions.normalizable == "yes" else None
     if as_json:
         facts = conditions.as_dict()
         if drift:
@@ -160,7 +174,7 @@ def check(
         tables.show(tables.check_report(conditions, spec))
         if drift:
             tables.emit("")
-            tables.show(detail_tables.near_miss(drift))
+            tables.show(detail_tables.near_miss(drift, conditions))
         if more is not None:
             tables.emit("")
             tables.show(detail_tables.details(more))
@@ -172,6 +186,7 @@ def normalize(
     spec: Spec,
     root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
     emit: Annotated[str | None, _option("TARGET", "Print code to paste instead: numpy or latex.")] = None,
+    derivative: Derivative = None,
     as_json: Json = False,
 ) -> None:
     """Print a and b such that a*phi + b is Gaussian-Poincare normalized, and a snippet to paste.
@@ -187,13 +202,14 @@ def normalize(
       gpn normalize gelu
       gpn normalize gelu --root minus --emit numpy > gelu_gpn.py
       gpn normalize "x*sigmoid(1.3*x)" --json
+      gpn normalize mymodule:phi --derivative mymodule:dphi
     """
     from gpn import checking, tables
+    from gpn.adapters import activation
     from gpn.export import snippet
     from theory.poincare import normalization
-    from theory.specification import activation
 
-    phi = activation(spec)
+    phi = activation(spec, derivative=derivative)
     conditions = checking.check(phi, 15)
     if conditions.normalizable != "yes":
         raise typer.Exit(_not_normalizable(conditions, as_json))
@@ -210,7 +226,7 @@ def normalize(
 
 @app.command(short_help="The main job: Monte Carlo against theory.")
 def verify(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name or a formula in x.")] = "tanh",
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, a formula in x, or module:function.")] = "tanh",
     width: Annotated[str | None, _option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")] = None,
     depth: Annotated[str | None, _option("L,L", "Depths L.  [default: 50,200]")] = None,
     epsilon: Annotated[str | None, _option("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]")] = None,
@@ -221,6 +237,7 @@ def verify(
     level: Annotated[str, _option("P", "Confidence level of all rows together.")] = "0.99",
     weights: Annotated[str, _option("NAME", "haar, or a control: gaussian, he, glorot.")] = "haar",
     root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
+    derivative: Derivative = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     inputs: Annotated[str | None, _option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
     labels: Annotated[str | None, _option("FILE", "Class labels of --inputs: a file .npy.")] = None,
@@ -242,6 +259,7 @@ def verify(
       gpn verify gelu --width 64,256 --depth 50 --epsilon 0.2,0.5 --out gelu
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
+      gpn verify mymodule:phi
     """
     save = not as_json or out is not None
     folder = DEFAULT_FOLDER if out is None else out
@@ -259,6 +277,7 @@ def verify(
         workers=None if workers is None else _number("--workers", workers, int, "2"),
         inputs=inputs,
         labels=labels,
+        derivative=derivative,
     )
     from gpn.verification import verify as run
 
@@ -292,27 +311,24 @@ def width(
       gpn width relu --width 4096 --epsilon 1
       gpn width gelu --width 4096 --depth 20 --simulate
     """
-    given = {"width": width, "depth": depth, "epsilon": epsilon}
-    missing = [name for name, text in given.items() if text is None]
-    if len(missing) != 1:
+    given = _given(
+        width=None if width is None else _number("--width", width, int, "1024"),
+        depth=None if depth is None else _number("--depth", depth, int, "50"),
+        epsilon=None if epsilon is None else _number("--epsilon", epsilon, float, "0.5"),
+    )
+    if len(given) != 2:
         raise UsageError(
             "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
         )
-    numbers = {
-        name: _number(f"--{name}", text, float if name == "epsilon" else int, "0.5" if name == "epsilon" else "50")
-        for name, text in given.items()
-        if text is not None
-    }
     from gpn import tables, width_tables
-    from gpn import width as solvers
+    from gpn.width import solve
 
     if out is not None:
         _writable(out)
-    solve = {"width": solvers.required_width, "depth": solvers.carried_depth, "epsilon": solvers.guaranteed_epsilon}
     with _status() as tell:
-        report = solve[missing[0]](
+        report = solve(
             spec,
-            **numbers,
+            **given,
             probability=_number("--probability", probability, float, "0.05"),
             root=_root(root, raw),
             simulate=simulate,
@@ -365,23 +381,30 @@ def family(
     """Tabulate a family of activations over its parameter (--values), or solve for the parameter (--condition).
 
     \b
+    FAMILY is a name or a formula with a free parameter; or module:function, a function phi(x, parameter), or one of
+    the parameter alone that returns an activation.
+
+    \b
     Examples:
       gpn family "elu(alpha)" --values 0.5,1,1.5
       gpn family "leaky_relu(s)" --condition "chi_minus = 0.5" --between 0,1
+      gpn family mymodule:swish --values 0.5,1,1.5
     """
     if (values is None) == (condition is None):
         raise UsageError("give either --values to tabulate or --condition to solve, such as --values 0.5,1,1.5")
     from gpn import detail_tables, tables
+    from gpn.adapters import family as read_family
     from theory import families
 
+    chosen = read_family(spec) if ":" in spec else spec
     if condition is not None:
         ends = _numbers("--between", between, float, "0,1") or []
         if len(ends) != 2:
             raise UsageError(f"--between takes two numbers, such as --between 0,1, not {between[:80]!r}")
-        found = families.solve(spec, None, condition, (ends[0], ends[1]))
+        found = families.solve(chosen, None, condition, (ends[0], ends[1]))
         tables.emit_json(found.to_dict()) if as_json else tables.show(detail_tables.solutions(found))
         return
-    frame = families.scan(spec, None, _numbers("--values", values, float, "0.5,1,1.5") or [])
+    frame = families.scan(chosen, None, _numbers("--values", values, float, "0.5,1,1.5") or [])
     if as_json:
         tables.emit(frame.to_json(orient="records", double_precision=15, indent=2))
     else:

@@ -183,11 +183,11 @@ class Network:
             UsageError: inputs of another shape or not finite, or an `out` that does not fit.
         """
         x = self._rows("inputs", inputs, self.widths[0])
+        keep_freed_memory(len(x) * max(self.widths))
         kept = self._buffers(len(x)) if out is None else self._reuse(out, len(x))
         norms = np.empty((len(x), self.depth)) if out is None else out.signal_norms
         input_norms = row_norms(x)
         first, signal = None, x
-        keep_freed_memory(len(x) * max(self.widths))
         with quiet():
             for index, (matrix, phi, h) in enumerate(zip(self.weights, self._evaluations, kept, strict=True)):
                 np.matmul(signal, matrix.T, out=h)

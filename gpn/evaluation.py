@@ -81,4 +81,4 @@ def keep_freed_memory(neurons: int) -> None:
     array freed so far (mallopt(3), M_MMAP_THRESHOLD). Otherwise every temporary array of an activation is
     fetched page by page again, which costs more than tanh itself.
     """
-    np.empty(min(8 * neurons, 2**21))
+    np.empty(min(4 * neurons, 2**21))

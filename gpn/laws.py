@@ -108,6 +108,19 @@ class Gaussian:
         return along * (1.0 / self.deviation) - overlap, np.full(len(along), self.deviation)
 
 
+def check_ensemble(weights: str) -> None:
+    """Check that the law of a matrix is known without the matrix.
+
+    Raises:
+        UsageError: weights that are not in `ENSEMBLES`.
+    """
+    if weights not in ENSEMBLES:
+        raise UsageError(
+            f"matrix-free sampling knows the weights {', '.join(ENSEMBLES)}, not {weights!r}; for the other "
+            "ensembles of gpn.weights use method='dense' of gpn.simulate"
+        )
+
+
 def law(weights: str, rows: int, columns: int) -> Law:
     """Give the law of a matrix of an ensemble.
 
@@ -121,11 +134,7 @@ def law(weights: str, rows: int, columns: int) -> Law:
     >>> law("he", 10, 8)
     Gaussian(deviation=0.5)
     """
-    if weights not in ENSEMBLES:
-        raise UsageError(
-            f"matrix-free sampling knows the weights {', '.join(ENSEMBLES)}, not {weights!r}; for the other "
-            "ensembles of gpn.weights use method='dense' of gpn.simulate"
-        )
+    check_ensemble(weights)
     return Haar(rows) if weights == "haar" else Gaussian(standard_deviation(weights, rows, columns))
 
 

@@ -115,19 +115,21 @@ def layers_that_fit(width: int, depth: int, trials: int, rows: int, memory: int)
     return min(depth - 1, (memory - least) // max(layer - _STATE, 1))
 
 
-def check_dense(width: int, depth: int, trials: int, batch: int, memory: int) -> None:
+def check_dense(width: int, depth: int, trials: int, batch: int, memory: int, *, grams: bool = False) -> None:
     """Check that a network with explicit matrices fits: its weights, one decomposition, its layers and the results.
 
     Args:
         width, depth, trials, batch: of the simulation.
         memory: bytes.
+        grams: whether Gram matrices are kept.
 
     Raises:
         UsageError: it does not.
     """
     matrices = (depth + _DECOMPOSITION) * width**2
-    layers = (depth + _WORK) * batch * width + 8 * trials * (depth + 1) * batch
-    size = _NUMBER * (matrices + layers) + _PADDING
+    layers = (depth + _WORK) * batch * width
+    results = trials * (depth + 1) * batch * (8 + batch * grams)
+    size = _NUMBER * (matrices + layers + results) + _PADDING
     if size > memory:
         raise UsageError(
             f"explicit matrices of width {width} and depth {depth} need {in_words(size)} of memory, more than the "

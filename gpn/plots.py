@@ -19,22 +19,20 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLoca
 from gpn.report import NO_BOUNDS
 from gpn.tables import short_number
 from gpn.verification_tables import claim_finding, claim_title, kind_name, report_finding
+from gpn.width_tables import width_finding
+from theory.claims import CLAIMS
 
 if TYPE_CHECKING:
     from gpn.report import Profile, Row, VerificationReport
+    from gpn.width import WidthReport
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe-Ito, ordered so that neighbours also differ in lightness."""
 
 SIDES = {"upper": ("^", "above 1 + ε"), "lower": ("v", "below 1 - ε"), "either": ("o", "either way")}
-_EVENTS = {
-    "forward-one-step": r"$P(\pm(|x_1|^2/n - 1) \geq \epsilon)$",
-    "backward-one-step-random": r"$P(\pm(|\phi'(h)\, u|^2 - 1) \geq \epsilon)$",
-    "backward-one-step-fixed": r"$P(\pm(|\phi'(h)\, y|^2/|y|^2 - 1) \geq \epsilon)$",
-    "deep-gradient-ratio": r"$P(\max_l\, |\log(\|\nabla_l\|^2/\|\nabla_L\|^2)| \geq \epsilon)$",
-}
 _BOUND_STYLES: tuple[Any, ...] = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)))
 _PROFILE_STYLES: tuple[Any, ...] = ("-", "--", "-.", ":")
+_LEAST_DRAWN = 1e-12
 _GREY = "0.45"
 _VACUOUS = 0.1  # share of the axis above probability 1, to show that a bound there says nothing
 
@@ -100,6 +98,37 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
     return figure
 
 
+def probability_against_unknown(report: "WidthReport") -> Figure:
+    """Draw the probability of leaving the tolerance against the width (or depth, or epsilon), one line for each method.
+
+    Points are the values that the search evaluated; a diamond marks where a method meets the accepted probability.
+
+    Args:
+        report: what `gpn.required_width` returns.
+    """
+    figure = Figure(figsize=(7.4, 4.9), layout="constrained")
+    axes = figure.subplots()
+    drawn = [requirement for requirement in report.requirements if requirement.points]
+    for order, requirement in enumerate(drawn):
+        colour, style = PALETTE[order % len(PALETTE)], _BOUND_STYLES[order % len(_BOUND_STYLES)]
+        points = np.array([(point.at, max(point.probability, _LEAST_DRAWN)) for point in requirement.points])
+        label = f"{kind_name(requirement.kind)}, {requirement.scope}"
+        axes.plot(*points.T, color=colour, linestyle=style, linewidth=1.5, marker=".", markersize=4, label=label)
+        if requirement.value is not None and requirement.probability is not None:
+            axes.plot(requirement.value, requirement.probability, "D", color=colour, markersize=6)
+    axes.axhline(report.probability, color=_GREY, linewidth=0.9, zorder=1)
+    axes.set_ylim(report.probability / 100, 1.5)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _style(axes)
+    unknown = {"width": "width n (neurons)", "depth": "depth L (layers)", "epsilon": "tolerance ε"}
+    axes.set_xlabel(unknown[report.unknown])
+    axes.set_ylabel("probability, or bound, of leaving the tolerance")
+    axes.set_title(_literal(width_finding(report)), fontsize=11, fontweight="bold", loc="left", wrap=True)
+    axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
 def _literal(text: str) -> str:
     """Text that a user may have chosen, kept from being read as a mathematical formula."""
     return text.replace("$", r"\$")
@@ -134,7 +163,7 @@ def _exceedance_panel(axes: Axes, rows: "list[Row]", colours: Mapping[float, str
     axes.set_ylim(floor, ceiling)
     axes.yaxis.set_minor_formatter(NullFormatter())
     _width_axis(axes, sorted({row.width for row in rows}))
-    axes.set_ylabel(_EVENTS.get(rows[0].claim, "probability"))
+    axes.set_ylabel(f"${CLAIMS[rows[0].claim].event}$" if rows[0].claim in CLAIMS else "probability")
     axes.set_title(claim_title(rows[0].claim, rows[0].depth), fontsize=10, fontweight="bold", loc="left", pad=20)
     axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
     _style(axes)
@@ -223,7 +252,7 @@ def _exceedance_legend(
         for side, (marker, words) in SIDES.items()
         if side in present
     ]
-    limits = f"simultaneous one-sided {100 * level:g} % limits"
+    limits = f"simultaneous {100 * level:g} % limits"
     handles.append(Line2D([], [], color=_GREY, marker="|", markersize=11, linestyle="none", label=limits))
     if any(row.exceedances == 0 for row in rows):
         arrow = "nothing seen: upper limit"
@@ -258,6 +287,11 @@ def _profile(axes: Axes, profile: "Profile", colour: str, style: Any) -> None:
     median = quantiles[:, _middle(profile)]
     label = _literal(f"{profile.label} ({profile.trials} networks)")
     axes.plot(layers, median, color=colour, linestyle=style, linewidth=2.0, label=label)
+    if profile.predicted is not None:
+        share = 100 * (profile.probabilities[-1] - profile.probabilities[0])
+        for column, words in ((0, f"{share:.0f} % band of the fluctuation law"), (-1, None)):
+            edge = profile.predicted[:, column]
+            axes.plot(layers, edge, color="black", linestyle=(0, (4, 2)), linewidth=1.1, zorder=4, label=words)
 
 
 def _middle(profile: "Profile") -> int:

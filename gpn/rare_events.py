@@ -38,6 +38,9 @@ FloatArray = npt.NDArray[np.float64]
 
 CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
 
+TIE = 1e-9
+"""Relative rounding that a mean square may have, as in `theory.layer_law`: (sqrt 2)^2 is not 2 in float64."""
+
 _CELLS = 4096  # of the table from which the tilted law is drawn
 _NEGLIGIBLE = 60.0  # nats below its maximum at which the tilted density is cut off
 _NODES = 25  # of the grid on which the law of the radius is measured
@@ -82,6 +85,11 @@ class Event:
         return np.subtract(1 - self.epsilon, square, out=square)
 
     @property
+    def slack(self) -> float:
+        """What counts as rounding in a mean of g: an atom at the tolerance itself belongs to the event."""
+        return TIE * (1 + self.epsilon)
+
+    @property
     def has_direction(self) -> bool:
         """Whether a random direction weighs the coordinates."""
         return self.claim == "backward-one-step-random"
@@ -109,7 +117,8 @@ def importance_sample(
     Args:
         activation: phi, as it is.
         event: A.
-        tilt: exponents lambda >= 0 and mu, from the saddle point of Cramér's bound; any others are unbiased too.
+        tilt: exponents lambda >= 0 and mu, from the saddle point of Cramér's bound; others are unbiased
+            too, up to the e^-60 of the density that is cut off.
         draws: how many.
         rng: where the randomness comes from.
 
@@ -138,7 +147,7 @@ def importance_sample(
         z, squares = law.draw(stop - start, rng)
         radius = np.sqrt(np.einsum("ij,ij->i", z, z))
         z *= (np.sqrt(event.width * event.q) / radius)[:, None]  # now on the sphere
-        hit = law.sums(z, squares) >= 0
+        hit = law.sums(z, squares) >= -event.width * event.slack
         if hit.any():
             weights = None if squares is None else squares[hit]
             found[start:stop][hit] = law.log_estimates(z[hit], radius[hit], weights)
@@ -178,15 +187,7 @@ class _TiltedLaw:
 
     def draw(self, rows: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray | None]:
         """Tilted coordinates, array (rows, n), and the squared weights w^2 of the event, if it has a direction."""
-        z = np.empty(rows * self.event.width)
-        filled = 0
-        while filled < len(z):
-            cell = np.searchsorted(self.cumulative, rng.random(len(z) - filled), side="right")
-            candidates = self.left[cell] + self.size[cell] * rng.random(len(cell))
-            accepted = candidates[rng.random(len(cell)) * self.height[cell] < self._weight(candidates)]
-            z[filled : filled + len(accepted)] = accepted
-            filled += len(accepted)
-        z = z.reshape(rows, self.event.width)
+        z = self._coordinates(rows * self.event.width, rng).reshape(rows, self.event.width)
         if not self.event.has_direction:
             return z, None
         squares = rng.standard_normal(z.shape)
@@ -194,19 +195,36 @@ class _TiltedLaw:
         squares /= 1 - 2 * self.tilt.exponent * self.event.excess(self.activation, z)
         return z, squares
 
+    def _coordinates(self, count: int, rng: np.random.Generator) -> FloatArray:
+        """By rejection from the step function above the density."""
+        found = np.empty(count)
+        filled = 0
+        while filled < count:
+            cell = np.searchsorted(self.cumulative, rng.random(count - filled), side="right")
+            candidates = self.left[cell] + self.size[cell] * rng.random(len(cell))
+            weight = self._weight(candidates)
+            if (weight > self.height[cell]).any():
+                raise UsageError(
+                    f"the tilted law of {self.event} changes too quickly to be drawn; give the breakpoints of phi"
+                )
+            accepted = candidates[rng.random(len(cell)) * self.height[cell] < weight]
+            found[filled : filled + len(accepted)] = accepted
+            filled += len(accepted)
+        return found
+
     def sums(self, h: FloatArray, squares: FloatArray | None) -> FloatArray:
         """sum_i g(h_i) w_i^2 for each row."""
         excess = self.event.excess(self.activation, h)
-        if squares is None:
-            return np.asarray(excess.sum(axis=1))
-        return np.einsum("ij,ij->i", excess, squares)
+        total: FloatArray = excess.sum(axis=1) if squares is None else np.einsum("ij,ij->i", excess, squares)
+        return total
 
     def log_estimates(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
         """log of kappa / (|S^(n-1)| r^(n-1) p) at the points h of the sphere and the radii they were drawn with."""
         n = self.event.width
         log_sphere = np.log(2.0) + 0.5 * n * np.log(np.pi) - lgamma(0.5 * n)
         log_density = self._radial(h, radius, squares) - n * (self.log_mass + self.peak + 0.5 * np.log(2 * np.pi))
-        return self._log_kappa(h, radius, squares) - log_sphere - log_density
+        log: FloatArray = self._log_kappa(h, radius, squares) - log_sphere - log_density
+        return log
 
     def _log_kappa(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
         """Normal law of the radius, with the moments of its law given the direction, where that is not zero."""
@@ -218,7 +236,8 @@ class _TiltedLaw:
         deviation = np.sqrt(np.maximum(grid**2 @ shares - mean**2, (0.3 * (grid[1] - grid[0])) ** 2))
         reach = self.end * self.end / np.abs(h).max(axis=1)  # beyond, a coordinate leaves the support
         inside = ndtr((reach - mean) / deviation) - ndtr(-mean / deviation)
-        return -0.5 * ((radius - mean) / deviation) ** 2 - np.log(np.sqrt(2 * np.pi) * deviation * inside)
+        log: FloatArray = -0.5 * ((radius - mean) / deviation) ** 2 - np.log(np.sqrt(2 * np.pi) * deviation * inside)
+        return log
 
     def _radial(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
         """log of r^(n-1) prod_i p(r theta_i) Z sqrt(2 pi) at the directions of h, -inf outside the support."""
@@ -245,6 +264,8 @@ class _TiltedLaw:
         """Ends of the cells: fine where the tilted law lives, split where phi or phi' breaks."""
         rough = np.linspace(-self.end, self.end, 20_001)
         log = self._log_weight(rough)
+        if not (log < np.inf).all():
+            raise UsageError(f"the tilt {self.tilt} has no law: its density is not finite")
         live = rough[log > np.nanmax(log) - _NEGLIGIBLE]
         margin = rough[1] - rough[0]
         low, high = max(live[0] - margin, -self.end), min(live[-1] + margin, self.end)
@@ -255,7 +276,8 @@ class _TiltedLaw:
         """A step function above the density: in a cell, at most its largest value plus twice its bend."""
         inside = 1e-9 * np.diff(edges)  # of two one-sided limits at a break, each cell takes its own
         left, middle, right = (self._weight(x) for x in (edges[:-1] + inside, middles, edges[1:] - inside))
-        self.height = np.maximum(np.maximum(left, right), middle) + 2 * np.abs(left - 2 * middle + right) + 1e-300
+        self.height = np.maximum(np.maximum(left, right), middle) + 2 * np.abs(left - 2 * middle + right)
+        self.height = 1.01 * self.height + 1e-300
         self.left, self.size = edges[:-1], np.diff(edges)
         mass = self.height * self.size
         self.cumulative = np.cumsum(mass)[:-1] / mass.sum()

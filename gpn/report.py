@@ -12,6 +12,8 @@ import numpy.typing as npt
 from gpn.files import save_figure, write_whole
 from gpn.planning import EXACT, PREDICTION, trials_wanted
 from gpn.statistics import Verdict, combine, row_alpha
+from theory.claim import Claim
+from theory.claims import claim, claims_of_bound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +48,13 @@ NO_BOUNDS = (EXACT, PREDICTION)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One inequality P(event) <= bound at one width, depth and epsilon, and what the trials say of it.
+    """What theory says of one event at one width, depth and epsilon, and what the trials say of it.
 
     Args:
         claim: which theorem: "forward-one-step", "backward-one-step-random", "backward-one-step-fixed" or
             "deep-gradient-ratio".
         side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
-        estimate: exceedances/trials; lower and upper are its simultaneous one-sided exact limits.
+        estimate: exceedances/trials; lower and upper are limits that hold for all rows together, exact for counts.
         bound_kind: what theory says: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact probability,
             "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
         bound: the bound, or the exact or predicted probability; None where none is known.
@@ -90,6 +92,11 @@ class Row:
             return None
         return self.bound / self.prediction
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claim whose event was counted, then those behind the bound it was compared with, if there is one."""
+        return claim(self.claim), *claims_of_bound(self.claim, self.bound_kind)
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -100,6 +107,7 @@ class Profile:
     Args:
         role: "claim" for the verified network, "control" for one that the theorem does not cover.
         gradient_norms: array (depth, len(probabilities)).
+        predicted: the same by the fluctuation law, None where it does not apply.
     """
 
     label: str
@@ -109,6 +117,7 @@ class Profile:
     trials: int
     probabilities: tuple[float, ...]
     gradient_norms: FloatArray
+    predicted: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +152,11 @@ class VerificationReport:
         verdict = combine([row.verdict for row in self.rows if row.bound_kind != PREDICTION])
         return Verdict.UNDECIDED if verdict is Verdict.HOLDS and self._usual_events() else verdict
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims behind the rows, each once: statement, assumptions, proof, function and test."""
+        return tuple(dict.fromkeys(found for row in self.rows for found in row.claims))
+
     def _usual_events(self) -> int:
         one_layer = [row for row in self.rows if row.claim != "deep-gradient-ratio"]
         return sum(row.verdict is Verdict.VACUOUS and row.lower > 0.5 for row in one_layer)
@@ -157,7 +171,7 @@ class VerificationReport:
 
     def plan(self) -> "pd.DataFrame":
         """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
-        alpha = row_alpha(self.config.level, len(self.rows))
+        alpha = row_alpha(self.config.level, len(self.rows)) / 2
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
         needed = [trials_wanted(row.bound_kind, row.bound, row.prediction, alpha) for row in self.rows]
         return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
@@ -181,13 +195,13 @@ class VerificationReport:
             f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
             f"Rows with an exact law or a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
             f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided. "
-            f"Rows without one: {counts[Verdict.VACUOUS]}, which count as no evidence.",
+            f"Rows without one, or about an event that theory excludes: {counts[Verdict.VACUOUS]}, no evidence.",
         ]
         predictions = [row.verdict for row in self.rows if row.bound_kind == PREDICTION]
         if predictions:
             sentences.append(
-                f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} confirmed "
-                f"within a factor 2, {predictions.count(Verdict.VIOLATED)} missed by more."
+                f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} "
+                f"confirmed within a factor 2, {predictions.count(Verdict.VIOLATED)} missed by more."
             )
         if usual := self._usual_events():
             sentences.append(
@@ -196,7 +210,7 @@ class VerificationReport:
         deep = [row for row in theory if row.claim == "deep-gradient-ratio" and row.verdict is not Verdict.VACUOUS]
         if not deep:
             sentences.append("The verdict is on single layers: no bound below 1 for the whole network was tested.")
-        if self.spreads:
+        if self.spreads and self.spreads[-1].depth > 1:
             sentences.append(_spread_in_words(self.spreads[-1]))
         return " ".join(sentences)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn import passes
-from gpn.engine import FloatArray, row_dots, row_norms
+from gpn.engine import FloatArray, quiet, row_dots, row_norms
 from gpn.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
 from gpn.laws import law
 from gpn.memory import budget, layers_that_fit
@@ -32,8 +32,8 @@ class Sample:
 
     A trial whose signal overflows float64 has inf or nan in `signal_norms` at that layer and nan in
     every gradient, which then cannot be known. A gradient alone beyond float64 is inf; matrix-free, its logarithm
-    right. With a batch of k > 1 inputs (dense simulation only) every array except `batch_gradient_norms` has
-    a last axis of length k.
+    right. With a batch of k > 1 inputs (`gpn.batch_sampler`, or dense) every array beside those of the batch has a
+    last axis of length k.
 
     Attributes:
         squared_lengths: q_l = |x_l|^2 / n for l = 0..L, array (trials, L + 1).
@@ -43,6 +43,9 @@ class Sample:
         log_gradient_norms: their natural logarithms, (trials, L).
         batch_gradient_norms: |dE/dW_l|_F of the loss summed over the batch, array (trials, L); for one input
             the same as `gradient_norms`.
+        log_batch_gradient_norms: their natural logarithms, (trials, L).
+        grams: <x_l^i, x_l^j> / n for l = 0..L and each pair of inputs, array (trials, L + 1, k, k), if they were
+            asked for; otherwise None.
     """
 
     squared_lengths: FloatArray
@@ -51,6 +54,26 @@ class Sample:
     gradient_norms: FloatArray
     log_gradient_norms: FloatArray
     batch_gradient_norms: FloatArray
+    log_batch_gradient_norms: FloatArray
+    grams: FloatArray | None = None
+
+    @property
+    def correlations(self) -> FloatArray:
+        r"""The cosines between the signals of each pair of inputs, array (trials, L + 1, k, k).
+
+            rho_l^{ij} = <x_l^i, x_l^j> / (|x_l^i| |x_l^j|);
+        nan where a signal is zero or overflowed. In wide networks of a GPN activation rho_l = C(rho_{l-1}), with C of
+        `theory.hermite.HermiteSpectrum.correlation`.
+
+        Raises:
+            UsageError: the Gram matrices were not asked for.
+        """
+        if self.grams is None:
+            raise UsageError("correlations need the Gram matrices; simulate with grams=True")
+        with quiet():
+            lengths = np.sqrt(np.diagonal(self.grams, axis1=-2, axis2=-1))
+            cosines: FloatArray = self.grams / lengths[..., :, None] / lengths[..., None, :]
+        return cosines
 
     @property
     def overflowed(self) -> npt.NDArray[np.bool_]:
@@ -272,6 +295,7 @@ class _Results:
             gradient_norms=self._gradients,
             log_gradient_norms=self._logs,
             batch_gradient_norms=self._gradients,
+            log_batch_gradient_norms=self._logs,
         )
 
 

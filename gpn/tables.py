@@ -207,7 +207,8 @@ def _regularity(conditions: "Conditions") -> Text:
         _points("kink", conditions.kinks),
         _points("jump", conditions.jumps),
     ]
-    return Text("; ".join(parts), style="dim")
+    lines = ["; ".join(parts), *([f"Kinks and jumps {plain(conditions.located, 500)}."] if conditions.located else [])]
+    return Text("\n".join(lines), style="dim")
 
 
 def _constant(value: float | None) -> str:
@@ -217,7 +218,8 @@ def _constant(value: float | None) -> str:
 def _points(noun: str, points: Sequence[str]) -> str:
     if not points:
         return f"no {noun}s"
-    return f"{noun}{'s' if len(points) > 1 else ''} at {', '.join(plain(point, 30) for point in points)}"
+    shown, more = points[:12], f" and {len(points) - 12} more" if len(points) > 12 else ""
+    return f"{noun}{'s' if len(points) > 1 else ''} at {', '.join(plain(point, 30) for point in shown)}{more}"
 
 
 # ---------------------------------------------------------------------------------------------- normalize, catalog
@@ -225,13 +227,16 @@ def _points(noun: str, points: Sequence[str]) -> str:
 
 def normalization_report(conditions: "Conditions", chosen: "Normalization", spec: str) -> RenderableType:
     """The report of `gpn normalize`: a and b to double precision, what depth does, how to get code."""
+    emit = f"Next: gpn normalize --root {chosen.root} --emit numpy {_argument(spec)}"
+    error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}"
+    estimated = f"The moments are those of a Python function: estimated, error {error}, not certified."
     return Group(
         Text(f"GPN {plain(conditions.name)} = a φ + b, root {chosen.root}", style="bold"),
         Text(f"  a = {chosen.a!r}"),
         Text(f"  b = {chosen.b!r}"),
         Text(f"  χ = {chosen.chi:.6g}, in depth {STABILITY[chosen.stability]}"),
         Text(),
-        Text(f"Next: gpn normalize --root {chosen.root} --emit numpy {_argument(spec)}"),
+        Text(estimated if conditions.expression is None else emit),
     )
 
 

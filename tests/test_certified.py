@@ -13,6 +13,7 @@ from theory.arithmetic import compile_expressions, constant_value
 from theory.balls_core import NotCertified, precision
 from theory.balls_decimal import digits_of
 from theory.certified import CONDITIONS, MOMENTS, CertifiedMoments, certified_moments
+from theory.certified_coefficients import certified_coefficients, depth_coefficients
 from theory.certified_joins import discontinuity
 from theory.errors import UsageError
 from theory.functions import normal_cdf, sigmoid, softplus
@@ -318,9 +319,9 @@ def test_floats_stay_exact_through_differentiation():
 
 def test_a_function_that_is_complex_far_out_is_not_certified():
     """asin(x/1000) is real wherever the normal density matters, and yet not on the whole line."""
-    found = certify(sympy.asin(X / 1000), 15)
-    assert not found.balls
-    assert "inverse sine" in found.reasons["second"]
+    found = certified_moments(Activation("phi", sympy.asin(X / 1000)), 15)
+    assert isinstance(found, NotCertified)
+    assert found.reason == "phi has no real value on (-oo, -1000)"
 
 
 def test_an_envelope_may_begin_far_out():
@@ -374,9 +375,7 @@ def finite_sum(fluctuation, chi, depth):
     for start in range(1, depth):
         response = sum(kappa * chi ** (layer - 1 - start) for layer in range(start + 1, depth))
         weights[start] = response - chi ** (depth - 1 - start)
-    forward, backward, mixed = (
-        float(b) for b in (fluctuation.forward_variance, fluctuation.backward_variance, fluctuation.covariance)
-    )
+    forward, backward, mixed = map(float, (fluctuation.sf, fluctuation.sb, fluctuation.cx))
     return sum(weights[k] ** 2 * forward + backward + 2 * weights[k] * mixed for k in range(1, depth))
 
 
@@ -385,29 +384,75 @@ def test_fluctuation_coefficients(name, index, expected):
     """The variance of the log ratio of gradient norms over 100 layers, computed independently."""
     found = certified_moments(catalog.build(name), 20)
     root = found.roots()[index]
-    fluctuation = found.fluctuation(root)
+    fluctuation = depth_coefficients(found, root)
     assert finite_sum(fluctuation, float(root.chi), 100) == pytest.approx(expected, abs=0.006)
     if name == "tanh":
-        stationary = fluctuation.forward_variance / (1 - root.chi * root.chi)
+        stationary = fluctuation.sf / (1 - root.chi * root.chi)
         assert float(stationary) == pytest.approx(0.7775, abs=1e-4)
         # E q_1 - 1 = -Q_2/n + O(1/n^2), with Q_1024 = 1.00036035293834
-        assert float(fluctuation.forward_bias) == pytest.approx(-0.00036035293834 * 1024, rel=2e-3)
+        assert float(fluctuation.Q2) == pytest.approx(-0.00036035293834 * 1024, rel=2e-3)
 
 
 def test_fluctuation_of_relu_in_closed_form():
     """Homogeneous phi with b = 0: Var phi^2 = 5, Var s = 1, E phi^2 s = 2, chi = 1, kappa = 0."""
     found = certified_moments(catalog.build("relu"), 20)
-    law = found.fluctuation(found.roots()[0])
-    for ball, value in zip(
-        (law.kappa, law.forward_variance, law.backward_variance, law.covariance), (0, 3, 3, 1), strict=True
-    ):
+    law = depth_coefficients(found, found.roots()[0])
+    for ball, value in zip((law.kappa, law.c, law.sf, law.sb, law.cx), (0, 1, 3, 3, 1), strict=True):
         assert ball.contains(value)
         assert ball.rad() < 1e-20
 
 
+@pytest.mark.parametrize(("name", "root"), [("tanh", "plus"), ("gelu", "minus"), ("selu", "plus")])
+def test_depth_coefficients_against_their_definitions(name, root):
+    """Each coefficient by mpmath from the normalized function itself, not from raw moments."""
+    law = certified_coefficients(catalog.build(name), 20, root)
+    moments = certified_moments(catalog.build(name), 30, CONDITIONS)
+    chosen = next(r for r in moments.roots() if r.root == root)
+    with mpmath.workdps(40):
+        a, b = (mpmath.mpf(ball.mid().str(38, radius=False)) for ball in (chosen.a, chosen.b))
+
+        def mean(integrand):
+            total = mpmath.mpf(0)
+            for piece in catalog.build(name).pieces:
+                run = compile_expressions([piece.value, piece.slope], "mpmath")
+                low, high = max(piece.lower, -14), min(piece.upper, 14)
+                edges = [mpmath.mpf(k) for k in range(int(low), int(high) + 1)]
+
+                def weighted(z, run=run):
+                    value, slope = run(z)
+                    return integrand(z, (a * value + b) ** 2, (a * slope) ** 2) * mpmath.npdf(z)
+
+                total += mpmath.quad(weighted, edges)
+            return total
+
+        two, four = (lambda z: (z * z - 1) / 2), (lambda z: (z**4 - 6 * z * z + 3) / 4)
+        chi, kappa = mean(lambda z, f, _: f * two(z)), mean(lambda z, _, s: s * two(z))
+        c = mean(lambda _, f, s: f * s) - 1
+        expected = {
+            "chi": chi,
+            "kappa": kappa,
+            "c": c,
+            "sf": mean(lambda _z, f, _s: f * f) - 1 - 2 * chi**2,
+            "sb": 3 * (mean(lambda _z, _f, s: s * s) - 1) - 2 * kappa**2,
+            "cx": c - 2 * chi * kappa,
+            "Q2": mean(lambda z, f, _: f * four(z)),
+            "S2": mean(lambda z, _, s: s * four(z)),
+        }
+    for key, ball in law.items():
+        assert encloses(ball, expected[key], 18), key
+        assert radius_is_below(ball, 17), key
+
+
+def test_depth_coefficients_say_what_is_missing():
+    assert "real value" in certified_coefficients(specified("sqrt(x)")).reason
+    assert "constant" in certified_coefficients(specified("0*x + 2")).reason
+    with pytest.raises(UsageError, match="root"):
+        certified_coefficients(catalog.build("tanh"), 20, "both")
+
+
 def test_fluctuation_needs_all_moments():
     found = certify(sympy.exp(X**2 / 5), 15, tuple(MOMENTS))
-    outcome = found.fluctuation(found.roots()[0])
+    outcome = depth_coefficients(found, found.roots()[0])
     assert isinstance(outcome, NotCertified)
     assert "diverges" in outcome.reason
 

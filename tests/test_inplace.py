@@ -16,7 +16,8 @@ POINTS = np.concatenate(
 FORMULAS = [
     "exp(x)", "x", "2", "tanh(x)**3 - x", "x*sigmoid(x) + sigmoid(x)",
     "sin(x)*cos(x)/(1 + x**2)", "sqrt(1 + x**2) - x",
-    "max(x, 0)*tanh(x)", "max(0, min(x, 1))**2", "abs(x - 1) + abs(x + 1)", "1/(1 + exp(-3*x))", "log(1 + exp(x))*erf(x)",
+    "max(x, 0)*tanh(x)", "max(0, min(x, 1))**2", "abs(x - 1) + abs(x + 1)", "1/(1 + exp(-3*x))",
+    "log(1 + exp(x))*erf(x)",
     "x**2*(x**2 + exp(-x**2)) + exp(-x**2)/(2 + x**2)",
 ]  # fmt: skip
 

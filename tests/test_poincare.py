@@ -361,7 +361,8 @@ def test_python_functions_have_honest_digits():
             assert abs(float(text) - float(truth)) <= 10.0**-shown
     jump = CallableActivation("sign", np.sign, np.zeros_like, (0.0,))
     assert "jumps" in gaussian_poincare(jump).reason
-    assert "settle" in gaussian_poincare(CallableActivation("root", np.sqrt)).reason
+    assert "no real value" in gaussian_poincare(CallableActivation("root", np.sqrt)).reason
+    assert "settle" in gaussian_poincare(CallableActivation("cusp", lambda x: np.sqrt(np.abs(x)))).reason
 
 
 def test_settings_are_left_alone():

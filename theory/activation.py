@@ -1,7 +1,7 @@
 """One definition of an activation: a SymPy expression from which everything else derives."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
-from theory.arithmetic import X, compile_expressions, constant_value
+from theory.arithmetic import FloatArray as FloatArray
+from theory.arithmetic import X, compile_expressions, constant_value, real_values
+from theory.callable import CallableActivation as CallableActivation
 from theory.errors import SpecificationError
 from theory.inplace import Branch, Evaluator, Program
+from theory.limits import one_sided_limit
 from theory.pieces import Piece, split
 
-FloatArray = npt.NDArray[np.float64]
 Exact: TypeAlias = int | float | sympy.Expr
 
 _DIGITS = 50  # one-sided limits that agree to this many digits are taken as equal
@@ -203,74 +205,6 @@ class Activation:
         return rf"$\displaystyle \varphi(x) = {self.latex}$"
 
 
-@dataclass(frozen=True)
-class CallableActivation:
-    """An activation given as a Python function on NumPy arrays.
-
-    Args:
-        name: how tables and figures call it.
-        function: maps a float64 array to an array of the same shape, elementwise.
-        derivative: the slope in the same form; by fourth-order central differences if left out (about 1e-11
-            relative for a smooth function, less near a kink).
-        breakpoints: the kinks and jumps of the function, ascending, if it has any.
-
-    >>> square = CallableActivation("square", np.square, lambda x: 2 * x)
-    >>> square.value_and_slope([3.0])
-    (array([9.]), array([6.]))
-    """
-
-    name: str
-    function: Callable[[FloatArray], FloatArray]
-    derivative: Callable[[FloatArray], FloatArray] | None = None
-    breakpoints: Sequence[float] = field(default=())
-
-    @property
-    def breakpoint_values(self) -> FloatArray:
-        """The breakpoints as float64."""
-        return np.asarray(self.breakpoints, dtype=np.float64)
-
-    def value(self, x: npt.ArrayLike) -> FloatArray:
-        """phi(x), elementwise, for float64 x of any shape."""
-        return self._call(self.function, np.asarray(x, dtype=np.float64))
-
-    __call__ = value
-
-    def slope(self, x: npt.ArrayLike) -> FloatArray:
-        """phi'(x), elementwise."""
-        points = np.asarray(x, dtype=np.float64)
-        return (
-            _central_difference(self.value, points) if self.derivative is None else self._call(self.derivative, points)
-        )
-
-    def curvature(self, x: npt.ArrayLike) -> FloatArray:
-        """phi''(x), elementwise, by differences of the slope."""
-        return _central_difference(self.slope, np.asarray(x, dtype=np.float64))
-
-    def value_and_slope(self, x: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """phi(x) and phi'(x), two fresh arrays of the shape of x."""
-        return self.value(x), self.slope(x)
-
-    def affine(self, scale: float, shift: float, name: str | None = None) -> "CallableActivation":
-        """The activation scale * phi + shift."""
-        label = f"{scale:.6g}*{self.name}{shift:+.6g}" if name is None else name
-        return CallableActivation(
-            label,
-            lambda x: scale * self.value(x) + shift,
-            lambda x: scale * self.slope(x),
-            self.breakpoints,
-        )
-
-    def _call(self, function: Callable[[FloatArray], FloatArray], points: FloatArray) -> FloatArray:
-        with np.errstate(all="ignore"):
-            result = np.array(function(points), dtype=np.float64)
-        if result.shape != points.shape:
-            raise SpecificationError(
-                f"{self.name} maps an array of shape {points.shape} to shape {result.shape}; an activation works "
-                "elementwise on NumPy arrays (try numpy.vectorize for a scalar function)"
-            )
-        return result
-
-
 class _Branch:
     """NumPy evaluation of one smooth branch, safe for arguments outside its interval."""
 
@@ -330,40 +264,18 @@ def _limit(piece: Piece, order: str, side: str) -> mpmath.mpf | None:
 
 
 def _symbolic_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> mpmath.mpf | mpmath.mpc:
-    try:
-        limit = sympy.limit(expression, X, point, dir=side)
-    except (NotImplementedError, ValueError, TypeError):
-        return mpmath.nan
-    if limit.free_symbols or not limit.is_finite:
-        return mpmath.nan
-    return constant_value(limit, _DIGITS + 10)
+    return constant_value(one_sided_limit(expression, point, side), _DIGITS + 10)
 
 
 def _select(mask: npt.NDArray[np.int64], chosen: Any, otherwise: Any) -> FloatArray:
     """numpy.where on the bits of float64 numbers, about twice as fast where the mask is random."""
-    one, other = _real(chosen).view(np.int64), _real(otherwise).view(np.int64)
+    one, other = real_values(chosen).view(np.int64), real_values(otherwise).view(np.int64)
     bits: npt.NDArray[np.int64] = other ^ ((other ^ one) & mask)
     return bits.view(np.float64)
 
 
-def _real(values: Any) -> FloatArray:
-    """As float64, with nan for complex numbers: sqrt(x) below 0, say."""
-    if np.iscomplexobj(values):
-        values = np.where(np.imag(values) == 0, np.real(values), np.nan)
-    return np.asarray(values, dtype=np.float64)
-
-
 def _full(result: Any, points: FloatArray) -> FloatArray:
     """Broadcast a constant branch to the shape of the points, always as a fresh array."""
-    values = _real(result)
+    values = real_values(result)
     fresh = values.shape == points.shape and values is not points
     return values if fresh else np.array(np.broadcast_to(values, points.shape))
-
-
-def _central_difference(function: Callable[[FloatArray], FloatArray], x: FloatArray) -> FloatArray:
-    """Fourth-order central difference with a step balanced between truncation and rounding."""
-    step = 1e-3 * np.maximum(1.0, np.abs(x))
-    with np.errstate(all="ignore"):  # infinities and NaN are told by the caller
-        near = function(x + step) - function(x - step)
-        far = function(x + 2 * step) - function(x - 2 * step)
-        return (8 * near - far) / (12 * step)

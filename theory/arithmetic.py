@@ -8,14 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import mpmath
+import numpy as np
+import numpy.typing as npt
 import sympy
 
 from theory import functions
+
+FloatArray = npt.NDArray[np.float64]
 
 X = sympy.Symbol("x", real=True)
 """The variable of every activation."""
 
 Arithmetic = Literal["numpy", "mpmath"]
+
+UNDEFINED = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.AccumBounds)
+"""What a constant must not contain to be a number."""
 
 _CONSTANT_DIGITS = 40
 
@@ -43,16 +50,27 @@ def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmeti
     return compiled
 
 
+def is_infinite(end: sympy.Expr) -> bool:
+    """Whether an end of an interval, a constant, is -oo or oo.
+
+    SymPy's own `is_finite` and `is_infinite` are unknown, that is None, for constants such as tan(log(2)).
+
+    >>> is_infinite(-sympy.oo), is_infinite(sympy.tan(sympy.log(2)))
+    (True, False)
+    """
+    return end in (sympy.oo, -sympy.oo)
+
+
 def constant_value(expression: sympy.Expr, digits: int) -> mpmath.mpf | mpmath.mpc:
     """Evaluate an expression without free symbols to `digits` digits by mpmath, leaving its settings alone.
 
-    A pole, an infinity or an undefined form gives nan.
+    A pole, an infinity, a range (as SymPy's limit of an oscillation) or an undefined form gives nan.
 
     >>> import mpmath
     >>> mpmath.nstr(constant_value(sympy.sqrt(2), 20), 20)
     '1.4142135623730950488'
     """
-    if expression.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo):
+    if expression.has(*UNDEFINED):
         return mpmath.nan
     roots = {root: root.evalf(digits + 15) for root in expression.atoms(sympy.CRootOf)}
     with mpmath.workdps(digits + 10):
@@ -75,3 +93,10 @@ def fold_constants(expression: sympy.Expr) -> sympy.Expr:
     if isinstance(expression, sympy.Pow) and expression.exp.is_Rational:
         return sympy.Pow(fold_constants(expression.base), expression.exp)
     return expression.func(*(fold_constants(argument) for argument in expression.args))
+
+
+def real_values(values: Any) -> FloatArray:
+    """As float64, with nan for complex numbers: sqrt(x) below 0, say."""
+    if np.iscomplexobj(values):
+        values = np.where(np.imag(values) == 0, np.real(values), np.nan)
+    return np.asarray(values, dtype=np.float64)

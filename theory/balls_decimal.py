@@ -7,6 +7,8 @@ from flint import arb, fmpq, fmpz
 
 from theory.balls_core import precision
 
+_MOST_EXPONENT = 100_000  # binary
+
 
 class Truth(StrEnum):
     """The outcome of a comparison of balls; balls that overlap leave it undecided.
@@ -58,7 +60,7 @@ def digits_of(ball: arb, digits: int) -> str:
 
     Certain means: every number in the ball, rounded to as many digits (half to even), gives this very string. A ball
     without a certain significant digit, such as one around 0, is rounded to as many decimals as are certain, as in
-    "0.000". Without any certain digit, or if the ball is not finite, the string is "?".
+    "0.000". Without any certain digit, or if the ball is not finite or beyond 10^+-30000, the string is "?".
 
     Args:
         ball: the enclosure.
@@ -68,7 +70,7 @@ def digits_of(ball: arb, digits: int) -> str:
     ...     digits_of(arb(2).sqrt(), 20), digits_of(arb(2).sqrt() + arb(0, 1e-6), 20), digits_of(arb(0, 1e-4), 20)
     ('1.4142135623730950488', '1.41421', '0.000')
     """
-    if not ball.is_finite():
+    if not ball.is_finite() or _is_giant(ball):
         return "?"
     low, high = _ends(ball)
     if low == high == 0:
@@ -79,6 +81,12 @@ def digits_of(ball: arb, digits: int) -> str:
         if text == _rounded(high, count):
             return text
     return _zeros(max(abs(low), abs(high)), digits)
+
+
+def _is_giant(ball: arb) -> bool:
+    """Whether the digits before or after the point would be too many to be written out."""
+    parts = (part.man_exp() for part in (ball.mid(), ball.rad()) if not part.is_zero())
+    return any(abs(int(exponent)) > _MOST_EXPONENT for _, exponent in parts)
 
 
 def _ends(ball: arb) -> tuple[Fraction, Fraction]:

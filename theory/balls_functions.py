@@ -108,10 +108,10 @@ def _even(function: Callable[[arb], arb]) -> Callable[[arb], arb]:
 def _interval_power(exponent: fmpq) -> Callable[[arb], arb]:
     p, q = int(exponent.p), int(exponent.q)
     if q != 1:
-        return _increasing(_real_power(exponent))
+        return _increasing(_real_power(exponent))  # or decreasing: the values at the ends are the extremes either way
     if p < 0:
-        positive = _interval_power(-exponent)
-        return lambda x: 1 / positive(x)
+        monotone = _increasing(_signed_power(p))
+        return lambda x: arb.nan() if x.contains(0) else monotone(x)
     return _even(_signed_power(p)) if p % 2 == 0 else _increasing(_signed_power(p))
 
 
@@ -272,7 +272,10 @@ def taylor_coefficients(program: Evaluable, count: int) -> list[arb]:
         NotCertifiable: some of them have no finite value.
     """
     with precision(ctx.prec, count + _SPARE_TERMS):
-        (value,) = program.bind(SERIES)(arb_series([0, 1]))
+        try:
+            (value,) = program.bind(SERIES)(arb_series([0, 1]))
+        except (ValueError, ArithmeticError) as error:  # a quotient, logarithm or root that is no power series
+            raise NotCertifiable(f"no Taylor series at the singular point ({error})") from error
         series = value + arb_series([0])
         coefficients = [series[k] for k in range(count)]
         if series.prec < count or not all(coefficient.is_finite() for coefficient in coefficients):

@@ -1,8 +1,9 @@
 r"""Certified Gaussian moments of an activation: balls with a proved radius, to any number of digits.
 
-From them follow, again as balls, the normalization constants a and b, the slope chi of the length map and the
-coefficients of the fluctuation law. What cannot be proved is `NotCertified` with the reason, never a guess. The proofs
-rest on flint's ball arithmetic and on SymPy's algebra: the derivative, and the splitting of the line into pieces.
+From them follow, again as balls, the normalization constants a and b, the slope chi of the length map, and the
+coefficients of the laws of depth (`theory.certified_coefficients`). What cannot be proved is `NotCertified` with the
+reason, never a guess. The proofs rest on flint's ball arithmetic and on SymPy's algebra for the derivative; where a
+piece begins and ends is proved too (`theory.certified_switches`).
 """
 
 import math
@@ -13,11 +14,13 @@ from types import MappingProxyType
 from flint import arb
 
 from theory.activation import Activation, CallableActivation
+from theory.arithmetic import is_infinite
 from theory.balls import Program, constant_ball, without_floats
 from theory.balls_core import NotCertifiable, NotCertified, precision
 from theory.balls_functions import REAL
-from theory.certified_integrals import Accuracy, Enclosures, Moment, add_piece
+from theory.certified_integrals import TOO_FAST, Accuracy, Enclosures, Moment, add_piece
 from theory.certified_joins import discontinuity
+from theory.certified_switches import unproved_switch
 from theory.errors import UsageError
 from theory.moments import RawMoments, RootBalls, root_balls
 from theory.pieces import Piece
@@ -49,31 +52,6 @@ _ROUNDS = 4
 _MARGIN = 8  # bits beyond the digits asked for
 _GUARD = 32  # working bits beyond the accuracy aimed at
 _PILOT_BITS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Fluctuation:
-    r"""Coefficients of the fluctuation law of depth for one normalized activation phi, with s = phi'^2.
-
-    .. math::
-        \kappa = \tfrac12 E s (z^2 - 1), \quad v_q = Var \phi^2 - 2 \chi^2, \quad v_g = 3 Var s - 2 \kappa^2, \quad
-        c = E \phi^2 s - 1 - 2 \chi \kappa, \quad Q_2 = \tfrac14 E \phi^2 He_4, \quad S_2 = \tfrac14 E s He_4
-
-    With eta = q - 1 the deviation of the squared length, eta_l = chi eta_{l-1} + xi_l and
-    log(|d_l|^2/|e_l|^2) = kappa eta_{l-1} + nu_l up to O(1/n), where n Var xi = v_q, n Var nu = v_g, n Cov = c.
-
-    Args:
-        kappa: response of the backward signal to the squared length.
-        forward_variance, backward_variance, covariance: v_q, v_g and c.
-        forward_bias, backward_bias: Q_2 and S_2, the corrections of order 1/n to E q_1 and E s are minus these over n.
-    """
-
-    kappa: arb
-    forward_variance: arb
-    backward_variance: arb
-    covariance: arb
-    forward_bias: arb
-    backward_bias: arb
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +113,10 @@ class CertifiedMoments:
         with precision(self.bits):
             return arb(0) if self.affine else 1 - raw.variance / raw.slope_second
 
-    def fluctuation(self, root: RootBalls) -> Fluctuation | NotCertified:
-        """The coefficients of the fluctuation law for the normalization a phi + b."""
+    def first_missing(self) -> NotCertified | None:
+        """Why not all of `MOMENTS` are known; None if they are."""
         missing = [name for name in MOMENTS if name not in self.balls]
-        if missing:
-            return self._missing(missing[0])
-        with precision(self.bits):
-            return _fluctuation(self.balls, root)
+        return self._missing(missing[0]) if missing else None
 
 
 def certified_moments(
@@ -188,9 +163,12 @@ def certified_moments(
         return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
     exact = Activation(activation.name, without_floats(activation.expression))
     try:
-        return _certify(exact, int(digits), list(names))
+        doubt = unproved_switch(exact.expression)
+        return _certify(exact, int(digits), list(names)) if doubt is None else NotCertified(doubt)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
+    except RecursionError:  # SymPy's
+        return NotCertified("the expression is nested too deeply")
 
 
 def _certify(activation: Activation, digits: int, names: list[str]) -> CertifiedMoments:
@@ -200,36 +178,51 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Certified
     goal = wanted + _MARGIN
     for _ in range(_ROUNDS):
         accuracy = Accuracy(goal, value_size, slope_size)
-        found = _enclose(activation, [name for name in names if name not in excluded], accuracy, excluded, digits)
+        enclosures = _enclosures(activation, [name for name in names if name not in excluded], accuracy)
+        found = _collected(activation, enclosures, accuracy, excluded, digits)
         shortfall = _shortfall(found, accuracy, wanted)
-        if shortfall <= 0:
+        if shortfall <= 0 or not found.balls or enclosures.exhausted:
             break
         goal += min(shortfall, wanted) + _MARGIN
     return found
 
 
-def _enclose(
-    activation: Activation, names: list[str], accuracy: Accuracy, excluded: Mapping[str, str], digits: int
-) -> CertifiedMoments:
-    bits = accuracy.bits + _GUARD
-    with precision(bits):
-        enclosures = Enclosures({MOMENTS[name]: arb(0) for name in names})
+def _enclosures(activation: Activation, names: list[str], accuracy: Accuracy) -> Enclosures:
+    enclosures = Enclosures({MOMENTS[name]: arb(0) for name in names})
+    with precision(accuracy.bits + _GUARD):
         for piece in activation.pieces:
             add_piece(piece, enclosures, accuracy)
-    reasons = {name: enclosures.reasons[MOMENTS[name]] for name in names if MOMENTS[name] in enclosures.reasons}
-    balls = {name: enclosures.sums[MOMENTS[name]] for name in names if name not in reasons}
-    lost = [name for name, ball in balls.items() if not ball.is_finite()]
-    reasons |= dict.fromkeys(lost, "the enclosure is not finite")
+    return enclosures
+
+
+def _collected(
+    activation: Activation, enclosures: Enclosures, accuracy: Accuracy, excluded: Mapping[str, str], digits: int
+) -> CertifiedMoments:
+    """The balls that are of use, and the reasons why the others are missing."""
+    names = {name: moment for name, moment in MOMENTS.items() if moment in enclosures.sums}
+    reasons = {name: enclosures.reasons[moment] for name, moment in names.items() if moment in enclosures.reasons}
+    balls = {name: enclosures.sums[moment] for name, moment in names.items() if name not in reasons}
+    lost = {name: "the enclosure is not finite" for name, ball in balls.items() if not ball.is_finite()}
+    lost |= {
+        name: TOO_FAST
+        for name in balls
+        if name not in lost and names[name] in enclosures.exhausted and _is_vague(balls[name], names[name], accuracy)
+    }
     (first, *others) = activation.pieces
     return CertifiedMoments(
         digits=digits,
-        bits=bits,
+        bits=accuracy.bits + _GUARD,
         balls=MappingProxyType({name: ball for name, ball in balls.items() if name not in lost}),
-        reasons=MappingProxyType({**excluded, **reasons}),
-        divergent=frozenset(name for name in names if MOMENTS[name] in enclosures.divergent),
+        reasons=MappingProxyType({**excluded, **reasons, **lost}),
+        divergent=frozenset(name for name, moment in names.items() if moment in enclosures.divergent),
         homogeneous=activation.is_positively_homogeneous,
         affine=not others and not first.slope.free_symbols,
     )
+
+
+def _is_vague(ball: arb, moment: Moment, accuracy: Accuracy) -> bool:
+    """Whether not even three digits are known, relative to the natural size of the moment."""
+    return bool(ball.rad() > accuracy.tolerance(moment) * arb(2) ** (accuracy.bits - 10))
 
 
 def _shortfall(found: CertifiedMoments, accuracy: Accuracy, wanted: int) -> int:
@@ -288,8 +281,8 @@ def _largest_samples(activation: Activation) -> tuple[arb, arb]:
 
 
 def _inside(point: arb, piece: Piece) -> bool:
-    above = piece.lower.is_infinite or point > constant_ball(piece.lower)
-    below = piece.upper.is_infinite or point < constant_ball(piece.upper)
+    above = is_infinite(piece.lower) or point > constant_ball(piece.lower)
+    below = is_infinite(piece.upper) or point < constant_ball(piece.upper)
     return bool(above and below)
 
 
@@ -305,27 +298,3 @@ def _without_slope(activation: Activation, names: list[str]) -> dict[str, str]:
         if reason is not None:
             return {name: str(reason) for name in names if MOMENTS[name].slope}
     return {}
-
-
-def _fluctuation(balls: Mapping[str, arb], root: RootBalls) -> Fluctuation:
-    a, b, chi = root.a, root.b, root.chi
-    square = a * a
-    fourth = (
-        square * square * balls["fourth"]
-        + 4 * a * square * b * balls["third"]
-        + 6 * square * b * b * balls["second"]
-        + 4 * a * b * b * b * balls["mean"]
-        + b * b * b * b
-    )
-    kappa = square * balls["slope_tilt"] / 2
-    mixed = square * (
-        square * balls["second_slope_second"] + 2 * a * b * balls["value_slope_second"] + b * b * balls["slope_second"]
-    )
-    return Fluctuation(
-        kappa=kappa,
-        forward_variance=fourth - 1 - 2 * chi * chi,
-        backward_variance=3 * (square * square * balls["slope_fourth"] - 1) - 2 * kappa * kappa,
-        covariance=mixed - 1 - 2 * chi * kappa,
-        forward_bias=(square * balls["second_quartic"] + 2 * a * b * balls["mean_quartic"]) / 4,
-        backward_bias=square * balls["slope_quartic"] / 4,
-    )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sympy
 from flint import acb, arb, arb_poly
 
-from theory.arithmetic import X
+from theory.arithmetic import X, is_infinite
 from theory.balls import Program, constant_ball, is_analytic_at_zero, regularize
 from theory.balls_core import NotCertifiable, hull
 from theory.balls_functions import COMPLEX, INTERVAL, REAL, integer_power, normal_cdf, normal_pdf
@@ -34,6 +34,8 @@ _NARROW = 2.0**-20
 _MOST_PANELS = 1500
 _MINUS_HALF = arb(-0.5)
 _NOWHERE = (acb(arb.nan(), arb.nan()),) * 4
+_EFFORT = 40_000, 100, 200  # evaluations of an integrand on a section: at least, for each bit, for each panel
+TOO_FAST = "phi varies too fast for the quadrature"
 _RADII = 24  # cutoffs that are tried, each a quarter farther out
 
 
@@ -67,6 +69,7 @@ class Enclosures:
     sums: dict[Moment, arb]
     reasons: dict[Moment, str] = field(default_factory=dict)
     divergent: set[Moment] = field(default_factory=set)  # those that are proved to diverge
+    exhausted: set[Moment] = field(default_factory=set)  # those whose integrand varies too fast for the effort allowed
 
     @property
     def open(self) -> list[Moment]:
@@ -120,14 +123,17 @@ def add_piece(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
         return
     for section in _sections(piece, enclosures, accuracy):
         for moment in enclosures.open:
-            _add_section(section, moment, enclosures, accuracy)
+            if enclosures.exhausted:
+                enclosures.fail(moment, TOO_FAST)
+            else:
+                _add_section(section, moment, enclosures, accuracy)
 
 
 # ---- polynomial pieces
 
 
 def _end(point: sympy.Expr) -> arb:
-    if point.is_infinite:
+    if is_infinite(point):
         return arb.pos_inf() if point == sympy.oo else arb.neg_inf()
     return constant_ball(point)
 
@@ -217,14 +223,29 @@ class Section:
 
 def _add_section(section: Section, moment: Moment, enclosures: Enclosures, accuracy: Accuracy) -> None:
     root = (2 * arb.pi()).sqrt()
-    tolerance = accuracy.tolerance(moment) * root
-    function = section.integrand(moment)
+    tolerance, relative = accuracy.tolerance(moment) * root, arb(2) ** -accuracy.bits
+    function = _Counted(section.integrand(moment))
+    effort = _EFFORT[0] + _EFFORT[1] * accuracy.bits + _EFFORT[2] * len(section.panels)
     for left, right in zip(section.panels, section.panels[1:], strict=False):
-        integral = acb.integral(function, left, right, rel_tol=arb(2) ** -accuracy.bits, abs_tol=tolerance)
+        limit = max(effort - function.calls, 1)
+        integral = acb.integral(function, left, right, rel_tol=relative, abs_tol=tolerance, eval_limit=limit)
         if not (integral.is_finite() and integral.imag.contains(0)):
             enclosures.fail(moment, "the quadrature meets a pole or a branch point, or needs too many panels")
             return
         enclosures.add(moment, integral.real / root)
+    if function.calls >= effort:
+        enclosures.exhausted.add(moment)
+
+
+class _Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Callable[[acb, bool], acb]) -> None:
+        self._function, self.calls = function, 0
+
+    def __call__(self, t: acb, analytic: bool) -> acb:
+        self.calls += 1
+        return self._function(t, analytic)
 
 
 def _sections(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> Iterator[Section]:
@@ -245,11 +266,11 @@ def _sections(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> Itera
 def _far_end(piece: Piece, side: int, enclosures: Enclosures, accuracy: Accuracy) -> arb | None:
     """The cutoff +-R of an unbounded piece, with the tail added; None for a bounded side."""
     end, other = (piece.upper, piece.lower) if side > 0 else (piece.lower, piece.upper)
-    if end.is_finite:
+    if not is_infinite(end):
         return None
     program = Program(mirrored([X, piece.value, piece.slope], side), T)
     radius = arb(math.isqrt(accuracy.bits * 14 // 10) + 3)
-    if other.is_finite:
+    if not is_infinite(other):
         radius = radius.max((abs(constant_ball(other)) + 2).upper()).upper()
     trials = []
     for _ in range(_RADII):

@@ -1,4 +1,4 @@
-r"""Means of exponentials of one layer at finite width, by Fourier inversion at the real saddle, for a range of q at once.
+r"""Means of exponentials of one layer at finite width, by inversion at the real saddle, for whole ranges of q.
 
 With h uniform on the sphere :math:`|h|^2 = nq` and w independent and uniform on the sphere :math:`|w|^2 = n`, the mean
 
@@ -23,11 +23,13 @@ beyond nine standard deviations, and rounding.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
 
 from theory.activation import FloatArray, NumericActivation
+from theory.conditioning import normal_nodes
 from theory.errors import UsageError
 from theory.gaussian import expectations
 
@@ -40,7 +42,7 @@ _TERMS = 16  # of the Taylor expansion, even
 _REACH = 0.9  # half-width of a cell in standard deviations of the tilted length
 _GRID = 321  # points of a cell at which the bound is evaluated
 _BULK = 14.0  # the guard nodes begin here
-_FINE = 6.0  # panels are twice as wide beyond
+_CUT = 1e-5  # most of the modulus, relative to the whole, that may be left at the last frequency
 _DEGREE = 10  # of the Gauss rule on each panel
 _BLOCK = 16  # systems worked on together
 _ROUNDS = 80  # of Newton's method
@@ -105,34 +107,14 @@ def gaussian_nodes(activation: NumericActivation, radius: float, slope_bound: fl
     )
     exact = np.array([estimate.value for estimate in wanted.values()])
     for panel in (1.0, 0.5, 0.25, 0.125):
-        nodes = _rule(activation, radius, slope_bound, min(radius, _BULK), panel)
+        rule = normal_nodes(radius, activation.breakpoint_values, panel=panel, order=_DEGREE)
+        value, slope = activation.value_and_slope(rule.points)
+        nodes = Nodes(rule.points, rule.log_weights, value, slope, np.abs(rule.points) > _BULK, slope_bound)
         forward, backward = nodes.value**2, nodes.slope**2
         found = np.stack([forward, backward, forward * backward]) @ np.exp(nodes.log_weight)
         if np.all(np.abs(found - exact) <= 1e-11 * (1 + exact)):
             return nodes
     raise UsageError(f"the quadrature rule does not settle for {activation.name}; it needs a piecewise smooth phi")
-
-
-def _rule(activation: NumericActivation, radius: float, slope_bound: float, bulk: float, panel: float) -> Nodes:
-    inner, outer = np.arange(0.0, min(_FINE, bulk), panel), np.arange(_FINE, bulk, 2 * panel)
-    half_line = np.concatenate([inner, outer, [bulk]])
-    breakpoints = activation.breakpoint_values
-    edges = np.union1d(np.concatenate([-half_line, half_line]), breakpoints[np.abs(breakpoints) < bulk])
-    beyond = np.geomspace(bulk, radius, 2 + int(4 * np.log(radius / bulk))) if radius > bulk else np.array([bulk])
-    z, weight = _gauss(edges, _DEGREE)
-    far, far_weight = _gauss(beyond, 3)
-    points = np.concatenate([z, far, -far])
-    weights = np.concatenate([weight, far_weight, far_weight])
-    value, slope = activation.value_and_slope(points)
-    log_weight = np.log(weights) - 0.5 * points**2 - 0.5 * np.log(2 * np.pi)
-    return Nodes(points, log_weight, value, slope, np.arange(len(points)) >= len(z), slope_bound)
-
-
-def _gauss(edges: FloatArray, degree: int) -> tuple[FloatArray, FloatArray]:
-    nodes, weights = np.polynomial.legendre.leggauss(degree)
-    half = 0.5 * np.diff(edges)[:, None]
-    middle = 0.5 * (edges[1:] + edges[:-1])[:, None]
-    return (middle + half * nodes).ravel(), (half * weights).ravel()
 
 
 def cells(low: float, high: float, width: int) -> Cells:
@@ -176,7 +158,9 @@ class Envelope:
     def at_centres(self) -> FloatArray:
         """The bound at the centre of each cell, (B, C)."""
         with np.errstate(all="ignore"):
-            return self.level + np.log(self.taylor[..., 0]) - log_chi_squared(self.width * self.cells.centre, self.width)
+            return (
+                self.level + np.log(self.taylor[..., 0]) - log_chi_squared(self.width * self.cells.centre, self.width)
+            )
 
     def suprema(self, log_weight: FloatArray, slope: FloatArray, bend: FloatArray) -> FloatArray:
         r"""Bounds on sup log [ sum_j e^{w_j} M_j(q) / f(q) ] over all cells, f(q) = e^{g(q-1)} cosh(k(q-1)).
@@ -197,14 +181,18 @@ class Envelope:
             logs = logs.reshape(sums, terms, *q.shape) + log_weight[:, :, None, None]
             peak = logs.max(axis=1, keepdims=True)
             total = peak[:, 0] + np.log(np.exp(logs - peak).sum(axis=1))
-            total = total - log_chi_squared(self.width * q, self.width) - log_tent(slope[:, None, None], bend[:, None, None], q)
+            total = (
+                total
+                - log_chi_squared(self.width * q, self.width)
+                - log_tent(slope[:, None, None], bend[:, None, None], q)
+            )
             bow = self._bow(polynomial).reshape(sums, terms, -1).max(axis=1) + (bend[:, None] * self.cells.half) ** 2
             relief = (0.5 * self.width - 1) * (self.cells.half / (self.cells.centre + self.cells.half)) ** 2
             spacing = x[1] - x[0]
             best: FloatArray = (total.max(axis=2) + np.maximum(bow - relief, 0.0) * spacing**2 / 8).max(axis=1)
         return np.where(np.isnan(best), np.inf, best)
 
-    def _bow(self, polynomial: FloatArray) -> FloatArray:
+    def _bow(self, polynomial: Any) -> FloatArray:
         """D with (log p)'' >= -D on each cell, in units of its half-width, (B, C)."""
         order = np.arange(self.taylor.shape[-1])
         size = np.abs(self.taylor)
@@ -285,10 +273,12 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
         transform = np.exp(width * np.log(np.einsum("skj,sk->sj", waves, law)))
         transform[:, 1:] *= 2.0
         scale = unit / (2 * np.pi)
+        moments = unit[:, None] * np.arange(_HALF + 1)
     guard = width * law[:, nodes.guard].sum(axis=1)
     level = width * (log_mass - tilt * q) + np.log(scale)
-    moments = unit[:, None] * np.arange(_HALF + 1)
-    return _envelope(width, grid, level, tilt, (transform, np.abs(transform), moments), guard)
+    modulus = np.abs(transform)
+    cut = modulus[:, -1] / modulus.sum(axis=1)
+    return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
 
 
 def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, grid: Cells) -> Envelope:
@@ -316,24 +306,30 @@ def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, gr
         spread = 1 / (1 - 2 * shift[:, None] - 2 * rate)
         law, log_mass = _tilted(nodes, systems + tilt[:, None] * nodes.z**2 + 0.5 * np.log(spread))
         unit, other = _STEP / np.sqrt(width * variances[0]), _STEP / np.sqrt(width * variances[1])
-        transform, modulus = _pair_transform(nodes.z**2, law, spread, (unit, other), q, width)
+        transform, modulus, cut = _pair_transform(nodes.z**2, law, spread, (unit, other), q, width)
         scale = unit * other / (4 * np.pi**2)
+        moments = unit[:, None] * np.arange(-_HALF, _HALF + 1)
     guard = width * law[:, nodes.guard].sum(axis=1)
     level = width * (log_mass - tilt * q - shift) + np.log(scale) - log_chi_squared(float(width), width)
     level = np.where(shift < ceiling, level, np.inf)
-    moments = unit[:, None] * np.arange(-_HALF, _HALF + 1)
-    return _envelope(width, grid, level, tilt, (transform, modulus, moments), guard)
+    return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
 
 
 def _pair_transform(
-    square: FloatArray, law: FloatArray, spread: FloatArray, units: tuple[FloatArray, FloatArray], q: FloatArray, width: int
-) -> tuple[np.ndarray, FloatArray]:
+    square: FloatArray,
+    law: FloatArray,
+    spread: FloatArray,
+    units: tuple[FloatArray, FloatArray],
+    q: FloatArray,
+    width: int,
+) -> tuple[np.ndarray, FloatArray, FloatArray]:
     """The n-th power of the characteristic function of (z^2, w^2), and its modulus, summed over the second frequency.
 
-    In blocks that fit a cache, without the nodes whose mass is lost in rounding.
+    Beside them the share of the modulus at the last frequencies. It works in blocks that fit a cache, without the nodes
+    whose mass is lost in rounding.
     """
     transform = np.empty((len(q), 2 * _HALF + 1), dtype=np.complex128)
-    modulus = np.empty((len(q), 2 * _HALF + 1))
+    modulus, cut = np.empty((len(q), 2 * _HALF + 1)), np.empty(len(q))
     for start in range(0, len(q), _BLOCK):
         block = slice(start, start + _BLOCK)
         kept = law[block].max(axis=0) > 1e-18
@@ -345,8 +341,11 @@ def _pair_transform(
         double = np.concatenate([np.conj(half[:, :, :0:-1]), half], axis=2)
         power = np.exp(width * np.log(np.swapaxes(double, 1, 2) @ lengths))
         power[:, :, 1:] *= 2.0
-        transform[block], modulus[block] = power.sum(axis=2), np.abs(power).sum(axis=2)
-    return transform, modulus
+        size = np.abs(power)
+        transform[block], modulus[block] = power.sum(axis=2), size.sum(axis=2)
+        edge = np.maximum(np.maximum(modulus[block][:, 0], modulus[block][:, -1]), size[:, :, -1].sum(axis=1))
+        cut[block] = edge / modulus[block].sum(axis=1)
+    return transform, modulus, cut
 
 
 def _systems(psi: FloatArray, grid: Cells) -> tuple[FloatArray, FloatArray]:
@@ -401,22 +400,30 @@ def _envelope(
     level: FloatArray,
     tilt: FloatArray,
     sums: tuple[FloatArray, FloatArray, FloatArray],
-    guard: FloatArray,
+    doubts: tuple[FloatArray, FloatArray],
 ) -> Envelope:
-    """Taylor coefficients in (q - q_c)/r from the terms of the trapezoidal rule, the remainder from their moduli."""
+    """Taylor coefficients in (q - q_c)/r from the terms of the trapezoidal rule, the remainder from their moduli.
+
+    The frequencies beyond the last, where the modulus falls like a power of order n/2, count as `_HALF` times the last.
+    """
+    guard, cut = doubts
     transform, modulus, frequency = sums
     shape = (-1, len(grid.centre))
     half = np.tile(grid.half, len(level) // len(grid.half))
     order = np.arange(_TERMS)
     with np.errstate(all="ignore"):
         reach = width * half[:, None] * frequency
-        power = np.cumprod(np.concatenate([np.ones_like(reach)[..., None], reach[..., None] / (order + 1.0)], 2), axis=2)
+        power = np.cumprod(
+            np.concatenate([np.ones_like(reach)[..., None], reach[..., None] / (order + 1.0)], 2), axis=2
+        )
         taylor = np.einsum("sj,sjk,k->sk", transform, power[..., :-1], (-1j) ** order).real
-        remainder = np.einsum("sj,sj->s", modulus, np.abs(power[..., -1]))
-        flat = modulus.sum(axis=1)  # a bound for every q
+        flat = modulus.sum(axis=1) * (1 + _HALF * cut)  # a bound for every q
+        remainder = np.einsum("sj,sj->s", modulus, np.abs(power[..., -1])) + _HALF * cut * flat
         oscillates = ~((taylor[:, 0] > 1e-3 * flat) & (remainder < 0.05 * taylor[:, 0]))
         taylor[:, 0] += remainder
         taylor[oscillates] = 0.0
         taylor[oscillates, 0] = flat[oscillates]
-        level = np.where((guard < GUARDED) & np.isfinite(level), level, np.inf)
+    known = (guard < GUARDED) & (cut <= _CUT) & np.isfinite(level) & np.isfinite(tilt) & np.isfinite(taylor).all(axis=1)
+    level, tilt = np.where(known, level, np.inf), np.where(known, tilt, 0.0)
+    taylor = np.where(known[:, None], taylor, np.eye(1, _TERMS))
     return Envelope(width, grid, level.reshape(shape), tilt.reshape(shape), taylor.reshape(*shape, _TERMS))

@@ -210,7 +210,7 @@ def _small(event: Event) -> Bound:
 
     limit = largest_tilt(event)
     scale = 1 / (1e-3 + float(np.std(event.profile.values[np.abs(event.profile.nodes.points) < 2])))
-    reach = limit if np.isfinite(limit) else 30 * scale
+    reach = min(limit, 30 * scale) if not event.weighted else min(limit, 1e12)
     found = minimize_scalar(
         lambda y: log_mean(reach * y * y, 60), bounds=(0, 1 - 1e-6), method="bounded", options={"xatol": 1e-3}
     )

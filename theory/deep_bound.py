@@ -3,10 +3,10 @@ r"""The deep bound: how far the gradients of all layers of one network differ, a
 .. math:: P\Big(\max_{l \le L} |\log G_l| \ge \epsilon\Big) \le e^{\texttt{log}}, \qquad
           G_l = \frac{|\partial E/\partial W_l|^2}{|\partial E/\partial W_L|^2}
 
-for Haar orthogonal weights, an input with :math:`|x_0|^2 = n` and any locally Lipschitz phi whose squared length returns
-to 1 in depth. Derived for this project; theorem and proof in docs/deep-bound.md. The width it asks for is about
-:math:`12\, v L/\epsilon^2`, v the variance per layer of the fluctuation law. `theory.deep_search` proposes the parameters,
-`theory.deep_verifier` computes the bound from them.
+for Haar orthogonal weights, an input with :math:`|x_0|^2 = n` and any locally Lipschitz phi whose squared length
+returns to 1 in depth. Derived for this project; theorem and proof in docs/deep-bound.md. The width it asks for is 10 to
+17 times :math:`v L/\epsilon^2` for tanh, v the variance per layer of the fluctuation law. `theory.deep_search` proposes
+the parameters, `theory.deep_verifier` computes the bound from them.
 """
 
 from collections.abc import Callable
@@ -31,6 +31,7 @@ _NORMALIZED = 0.02  # largest miss of E phi^2 = E phi'^2 = 1 that a network may 
 _WIDEST = 10**8
 _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
+_BEYOND_FLOATS = -200.0  # ideal logarithm below which the certificate may overflow
 
 
 def deep_bound(
@@ -73,7 +74,12 @@ def deep_bound(
     reason = _screen(activation, moments, depth) or _hopeless(moments, width, depth, epsilon)
     if reason:
         return DeepBound("deep", 0.0, reason)
-    return _best(activation, (width, depth, epsilon, asked), _ideal_log(moments, width, depth, epsilon))
+    ideal = _ideal_log(moments, width, depth, epsilon)
+    found = _best(activation, (width, depth, epsilon, asked), ideal)
+    if found.log == 0 and ideal < _BEYOND_FLOATS:
+        # Exponents this large leave the range of float64. A smaller tolerance is left more often, so its bound serves.
+        return deep_bound(activation, width, depth, epsilon / 2, asked)
+    return found
 
 
 def _readout(readout: str | Readout) -> Readout:
@@ -139,17 +145,19 @@ def _best(activation: NumericActivation, problem: tuple[int, int, float, Readout
     if best.log == 0 and budget < _LARGEST_BUDGET:
         failed, chosen = budget, _LARGEST_BUDGET
         best = _attempt(activation, problem, chosen)
-    for _ in range(4):
+    for _ in range(3):
         terms = dict(best.terms)
         tails = np.exp(terms.get("large gradients", 0.0)) + np.exp(terms.get("small gradients", 0.0))
         budget = float(np.clip(0.6 * tails, max(1e-100, np.sqrt(failed * chosen)), _LARGEST_BUDGET))
-        if best.log == 0 or 0.5 < budget / chosen < 2:
+        if best.log == 0 or 0.3 < budget / chosen < 3:
             break
         bound = _attempt(activation, problem, budget)
         if bound.log < best.log:
             best, chosen = bound, budget
+        elif bound.log == 0 and budget < chosen:
+            failed = budget
         else:
-            failed = min(budget, 0.5 * chosen)
+            break
     return best
 
 
@@ -212,8 +220,11 @@ def required_width_deep(
     start = _ideal_width(moments, depth, epsilon, probability)
 
     def attempt(width: int) -> DeepBound:
-        found = [_attempt(activation, (width, depth, epsilon, asked), share * probability) for share in (0.6, 0.3)]
-        return min(found, key=lambda bound: bound.log)
+        problem = (width, depth, epsilon, asked)
+        bound = _attempt(activation, problem, 0.4 * probability)
+        if bound.log < np.log(probability):
+            return bound
+        return min(bound, _attempt(activation, problem, 0.2 * probability), key=lambda found: found.log)
 
     return _bracket(attempt, max(start, _LEAST_WIDTH), float(np.log(probability)))
 

@@ -1,8 +1,8 @@
 """The parameters of the deep bound, and what makes them admissible.
 
-A certificate is a proposal: every choice that the theorem of docs/deep-bound.md leaves free. Whoever made it need not be
-trusted, for `theory.deep_verifier` computes the bound from it and from the activation alone. All names are those of that
-page.
+A certificate is a proposal: every choice that the theorem of docs/deep-bound.md leaves free. Whoever made it need not
+be trusted, for `theory.deep_verifier` computes the bound from it and from the activation alone. All names are those of
+that page.
 """
 
 import dataclasses
@@ -12,7 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+_DEEPEST = 10**6
+_LOWEST = 0.01  # end of a tube
+
 ReadoutKind = Literal["random", "any", "aligned"]
+KINDS = ("random", "any", "aligned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +24,10 @@ class Readout:
     """What is known of the gradient e_L = dE/dx_L at the top.
 
     Args:
-        kind: "random", a direction uniform on the sphere and independent of the weights; "any", no knowledge at all: any
-            function of the forward pass and of independent noise; "aligned", e_L = |e_L| (alpha x/|x| + sqrt(1-alpha^2) v)
-            with v uniform in the complement of x_L, independent of the forward pass, and |alpha| at most `alignment`.
+        kind: "random", a direction uniform on the sphere and independent of the weights; "any", no knowledge at all:
+            any function of the forward pass and of independent noise; "aligned",
+            e_L = |e_L| (alpha x_L/|x_L| + sqrt(1-alpha^2) v) with v uniform in the complement of x_L, independent of
+            the forward pass, and |alpha| at most `alignment`.
         alignment: the largest |alpha| for "aligned", in [0, 1].
         exception: probability that |alpha| is larger, in [0, 1).
     """
@@ -150,17 +155,17 @@ def _numbers(part: Any) -> Iterator[float]:
     elif isinstance(part, tuple):
         for item in part:
             yield from _numbers(item)
-    elif not isinstance(part, str):
+    elif part not in KINDS:
         yield part
 
 
 def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
     yield c.width == int(c.width) and c.width >= 4, "the width is at least 4"
-    yield c.depth == int(c.depth) and c.depth >= 2, "the depth is at least 2"
+    yield c.depth == int(c.depth) and 2 <= c.depth <= _DEEPEST, f"the depth lies between 2 and {_DEEPEST}"
     yield c.epsilon > 0, "epsilon is positive"
-    yield c.readout.kind in ("random", "any", "aligned"), "the kind of readout is unknown"
+    yield c.readout.kind in KINDS, "the kind of readout is unknown"
     yield 0 <= c.readout.alignment <= 1 and 0 <= c.readout.exception < 1, "the alignment of the readout lies in [0, 1]"
-    yield 0 < c.low < 1 < c.high, "the tube lies around 1"
+    yield _LOWEST <= c.low < 1 < c.high <= 1 / _LOWEST, "the tube lies around 1"
     yield len(c.escapes) == 2 and all(e.tilt > 0 and len(e.tents) > 0 for e in c.escapes), "two sides of the tube"
     yield 0 <= c.a_low <= c.a_high and c.sigma_high >= 0 and 0 <= c.z_low <= c.z_high, "limits are ordered"
     yield c.gamma_low <= c.gamma_high, "limits of gamma are ordered"

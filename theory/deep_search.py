@@ -13,12 +13,7 @@ from scipy.special import betainccinv, logsumexp
 
 from theory.activation import FloatArray, NumericActivation
 from theory.conditioning_pairs import (
-    Cells,
-    Nodes,
-    GUARDED,
     cells,
-    gaussian_nodes,
-    log_chi_squared,
     log_mean,
     log_pair_mean,
     log_tent,
@@ -26,6 +21,7 @@ from theory.conditioning_pairs import (
     tent_systems,
 )
 from theory.deep_certificate import Certificate, Chain, Escape, Readout, Side, Tent
+from theory.deep_cramer import cramer
 from theory.deep_moments import DepthMoments, depth_moments
 from theory.deep_verifier import (
     Setting,
@@ -33,7 +29,6 @@ from theory.deep_verifier import (
     bracket_functions,
     dominates_power,
     escape_log,
-    forward_costs,
     kappa,
     layers,
     limit_functions,
@@ -49,12 +44,11 @@ MULTIPLES = ((0.62, 0.8, 0.98), (0.5, 0.65), (0.4, 0.48), (0.3, 0.36), (0.2, 0.2
 
 _TILTS = (0.25, 0.4, 0.6, 0.8, 1.0)  # of the tube, as multiples of what a normal law would ask for
 _HIGHEST = 4.0  # end of the widest tube
-_ENOUGH = -80.0
 _BACKWARD = 4  # dominating functions before the stationary one
 _FORWARD = 6
 _GAMMAS = 9
-_UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
-_LOWER_B = (0.0, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97, 0.985, 0.995)
+_UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
+_LOWER_B = (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.56, 0.62, 0.7, 0.8, 0.87, 0.93, 0.97, 0.985, 0.995)
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
 _SHARES = {"tube": 0.15, "limit": 0.04, "bracket": 0.12, "floor": 0.1, "top": 0.06}
 
@@ -93,7 +87,7 @@ def propose(
     """
     with np.errstate(all="ignore"):
         draft = _tube(activation, depth_moments(activation), _blank(width, depth, epsilon, readout), budget)
-        for step in (_limits, _top, lambda d: _feasible(d, _upper), lambda d: _feasible(d, _lower)):
+        for step in (_limits, _top, lambda d: _feasible(d, 1), lambda d: _feasible(d, -1)):
             if isinstance(draft, str):
                 return draft
             draft = step(draft)
@@ -125,7 +119,9 @@ def _tube(activation: NumericActivation, moments: DepthMoments, blank: Certifica
     for _ in range(12):
         low, high = 1 - distance[0], 1 + distance[1]
         if not (low > 0.02 and high < _HIGHEST):
-            return f"at width {blank.width} the squared length strays too far: the tube would be ({low:.2f}, {high:.2f})"
+            return (
+                f"at width {blank.width} the squared length strays too far: the tube would be ({low:.2f}, {high:.2f})"
+            )
         certificate = replace(blank, low=float(low), high=float(high))
         grid = cells(certificate.low, certificate.high, blank.width)
         draft = Draft(replace(setting, certificate=certificate, tube=grid), moments, budget)
@@ -190,90 +186,33 @@ def _interior(c: Certificate, count: int = 5) -> FloatArray:
     return 0.5 * (c.high + c.low) + half * np.cos(np.pi * np.arange(count) / (count - 1))
 
 
-def cramer(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Cramér's bound on P(sum psi(h_i) >= 0 | |h|^2 = nq), to leading order, and its exponent; the worst of several q.
-
-    Args:
-        nodes: a rule.
-        psi: (B, K).
-        width: n.
-        q: (Q,).
-
-    Returns:
-        log probability and exponent, (B,) each, at the q where the probability is largest.
-    """
-    systems, lengths = np.repeat(psi, len(q), axis=0), np.tile(q, len(psi))
-    size = np.sqrt(systems**2 @ np.exp(nodes.log_weight)) + 1e-12
-    tilts = np.stack([1e-3 / size, np.zeros(len(systems))])
-    ceiling = np.full(len(systems), np.inf)  # no tilted law from here on: its mass runs off to large |z|
-    best, kept = np.zeros(len(systems)), tilts.copy()
-    for _ in range(60):
-        law, log, moments = _cramer_state(nodes, systems, tilts, lengths, width)
-        lost = ~(np.isfinite(log) & (width * law[:, nodes.guard].sum(axis=1) < 0.1 * GUARDED))
-        ceiling = np.where(lost, tilts[0], ceiling)
-        better = ~lost & (log < best) & (tilts[0] > 0)
-        best, kept = np.where(better, log, best), np.where(better, tilts, kept)
-        step, stride = _cramer_step(moments, lengths, best < _ENOUGH)
-        damping = np.minimum(1.0, np.minimum(0.7 / (np.abs(step) * size), 0.1 / np.abs(stride)))
-        exponent = np.minimum(tilts[0] - damping * step, 0.5 * (tilts[0] + ceiling))
-        tilts = np.where(lost, np.stack([0.5 * (kept[0] + ceiling), kept[1]]), [exponent, tilts[1] - damping * stride])
-        if np.nanmax(np.abs(step) * size + np.abs(stride)) < 1e-7:
-            break
-    log = best.reshape(len(psi), len(q))
-    worst = log.argmax(axis=1)
-    exponent = np.take_along_axis(kept[0].reshape(log.shape), worst[:, None], axis=1)[:, 0]
-    return log.max(axis=1), np.maximum(exponent, 1e-300)
-
-
-_Moments = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
-
-
-def _cramer_state(
-    nodes: Nodes, systems: FloatArray, tilts: FloatArray, lengths: FloatArray, width: int
-) -> tuple[FloatArray, FloatArray, _Moments]:
-    """The tilted laws, the logarithms of the bounds, and the tilted moments of psi and z^2."""
-    square = nodes.z**2
-    logs = nodes.log_weight + tilts[0][:, None] * systems + tilts[1][:, None] * square
-    peak = logs.max(axis=1, keepdims=True)
-    law = np.exp(logs - peak)
-    mass = law.sum(axis=1)
-    law /= mass[:, None]
-    one, two = np.einsum("sk,sk->s", law, systems), law @ square
-    first = np.einsum("sk,sk->s", law, systems**2) - one**2
-    mixed = np.einsum("sk,sk->s", law, systems * square) - one * two
-    second = law @ square**2 - two**2
-    log = width * (peak[:, 0] + np.log(mass) - tilts[1] * lengths) - 0.5 * np.log(2 * np.pi * width * second)
-    return law, log - log_chi_squared(width * lengths, width), (one, two, first, mixed, second)
-
-
-def _cramer_step(moments: _Moments, lengths: FloatArray, enough: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Newton's step towards mean psi = 0, mean z^2 = q; towards the second alone where the event is rare enough."""
-    one, two, first, mixed, second = moments
-    determinant = first * second - mixed**2
-    step = np.where(enough, 0.0, (second * one - mixed * (two - lengths)) / determinant)
-    full = (first * (two - lengths) - mixed * one) / determinant
-    return step, np.where(enough, (two - lengths) / second, full)
-
-
 def _limits(draft: Draft) -> Draft | str:
     """The tightest seven limits that fail seldom enough, by bisection on all of them together."""
-    m, nodes, wanted = draft.moments, draft.setting.nodes, draft.log_share("limit")
+    m, wanted = draft.moments, draft.log_share("limit")
     square, reach = draft.setting.square, np.sqrt(draft.setting.square) * 2
     start = np.array([m.a, m.a, m.sigma, m.slope, m.slope, m.chi, m.chi])
     far = np.array([0.0, square, square, 0.0, square, -reach, reach])
     near, beyond = np.zeros(7), np.full(7, 0.01)
-    q = _interior(draft.certificate)
     for _ in range(16):  # outwards, then bisection: far out Newton's method may fail
-        log, _ = cramer(nodes, limit_functions(nodes, _with_limits(draft, start + beyond * (far - start)).certificate), draft.certificate.width, q)
-        near, beyond = np.where(log > wanted, beyond, near), np.where(log > wanted, np.minimum(1.35 * beyond, 1.0), beyond)
+        log, _ = _limit_events(draft, start + beyond * (far - start))
+        near, beyond = (
+            np.where(log > wanted, beyond, near),
+            np.where(log > wanted, np.minimum(1.35 * beyond, 1.0), beyond),
+        )
     for _ in range(16):
         middle = 0.5 * (near + beyond)
-        candidate = _with_limits(draft, start + middle * (far - start))
-        log, _ = cramer(nodes, limit_functions(nodes, candidate.certificate), draft.certificate.width, q)
+        log, _ = _limit_events(draft, start + middle * (far - start))
         near, beyond = np.where(log > wanted, middle, near), np.where(log > wanted, beyond, middle)
-    candidate = _with_limits(draft, start + beyond * (far - start))
-    _, tilts = cramer(nodes, limit_functions(nodes, candidate.certificate), draft.certificate.width, q)
-    return candidate.with_(limit_tilts=tuple(map(float, tilts)))
+    limits = start + beyond * (far - start)
+    _, tilts = _limit_events(draft, limits)
+    return _with_limits(draft, limits).with_(limit_tilts=tuple(map(float, tilts)))
+
+
+def _limit_events(draft: Draft, limits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Logarithms of the probabilities that the seven limits fail, and their exponents."""
+    candidate = _with_limits(draft, limits).certificate
+    nodes = draft.setting.nodes
+    return cramer(nodes, limit_functions(nodes, candidate), candidate.width, _interior(candidate))
 
 
 def _with_limits(draft: Draft, limits: FloatArray) -> Draft:
@@ -297,7 +236,8 @@ def _uniform_means(draft: Draft, tau: FloatArray) -> FloatArray:
     """Largest log E exp(tau sum s w^2) over the tube, sampled, (B,)."""
     nodes, c = draft.setting.nodes, draft.certificate
     psi = np.zeros((len(tau), len(nodes.z)))
-    return log_pair_mean(nodes, tau, psi, c.width, points(_interior(c))).at_centres().max(axis=1)
+    found: FloatArray = log_pair_mean(nodes, tau, psi, c.width, points(_interior(c))).at_centres().max(axis=1)
+    return found
 
 
 # The two signs
@@ -309,13 +249,29 @@ def _exponents(draft: Draft, multiples: tuple[float, ...]) -> list[float]:
     return [multiple * typical for multiple in multiples]
 
 
-def _feasible(draft: Draft, attempt: Callable[[Draft, list[float]], Draft | str]) -> Draft | str:
-    """One sign with the largest exponents that its bracket allows."""
+def _feasible(draft: Draft, sign: Sign) -> Draft | str:
+    """One sign with the largest exponents that its bracket allows and that prove something."""
+    best: Draft | str = "no exponents were tried"
+    least = np.inf
     for multiples in MULTIPLES:
-        found = attempt(draft, _exponents(draft, multiples))
-        if not isinstance(found, str):
+        found = (_upper if sign > 0 else _lower)(draft, _exponents(draft, multiples))
+        if isinstance(found, str):
+            best = found if isinstance(best, str) else best
+            continue
+        score = _last_tail(found, sign)
+        if isinstance(best, str) or score < least:
+            best, least = found, score
+        if least < -1:
             break
-    return found
+    return best
+
+
+def _last_tail(draft: Draft, sign: Sign) -> float:
+    """Logarithm of the bound on the tail of the first layer's ratio."""
+    c = draft.certificate
+    side = c.upper if sign > 0 else c.lower
+    logs = [log_moments(draft.setting, sign, side, x)[-1] - x.exponent * c.epsilon for x in side.chains]
+    return float(np.nan_to_num(np.min(logs), nan=0.0, posinf=0.0))
 
 
 def _bracket(draft: Draft, sign: Sign, horizon: float) -> Side | str:
@@ -376,13 +332,17 @@ def _lower(draft: Draft, exponents: list[float]) -> Draft | str:
     if best is None:
         return failure
     side = best[1]
-    return draft.with_(lower=replace(side, chains=tuple(_fill(draft.with_(lower=side), -1, side, x) for x in side.chains)))
+    return draft.with_(
+        lower=replace(side, chains=tuple(_fill(draft.with_(lower=side), -1, side, x) for x in side.chains))
+    )
 
 
 def _floor(draft: Draft, side: Side) -> Side:
     """The highest floor y0 that E3 allows, and its exponent."""
     rates = side.horizon * np.array([0.35, 0.5, 0.7, 0.85, 1.0])
-    costs = lower_constants(draft.setting, rates, side.b) + _uniform_means(draft, -rates / (draft.certificate.width - 1))
+    costs = lower_constants(draft.setting, rates, side.b) + _uniform_means(
+        draft, -rates / (draft.certificate.width - 1)
+    )
     floors = (draft.log_share("floor") - 1e-3 - costs) / rates
     best = int(np.argmax(floors))
     return replace(side, floor=float(min(floors[best], 0.98)), floor_tilt=float(rates[best]))

@@ -6,8 +6,8 @@ For an activation and a `theory.deep_certificate.Certificate` it evaluates the r
           \min\Big(1, \min_\lambda e^{-\lambda\epsilon + \Lambda_\pm(\lambda, m)}\Big), \qquad
           G_l = \frac{|\partial E/\partial W_l|^2}{|\partial E/\partial W_L|^2}
 
-(derived for this project, docs/deep-bound.md, whose names are used). A number that is not finite, an inversion that does
-not settle or a condition that does not hold makes its term 1. Every supremum over q is bounded, not sampled
+(derived for this project, docs/deep-bound.md, whose names are used). A number that is not finite, an inversion that
+does not settle or a condition that does not hold makes its term 1. Every supremum over q is bounded, not sampled
 (`theory.conditioning_pairs`); integrals over one normal variable and the arithmetic are float64.
 """
 
@@ -138,8 +138,9 @@ def _terms(s: Setting) -> dict[str, float]:
     c = s.certificate
     terms = tube(s) | conditions(s) | top(s)
     terms["floor of one layer"] = np.log(layers(c)) + floor_log(s)
-    for sign, side, name in ((1, c.upper, "large gradients"), (-1, c.lower, "small gradients")):
-        logs = np.min([-chain.exponent * c.epsilon + log_moments(s, sign, side, chain) for chain in side.chains], axis=0)
+    for (sign, side), name in zip(_sides(c), ("large gradients", "small gradients"), strict=True):
+        moments = [log_moments(s, sign, side, chain) - chain.exponent * c.epsilon for chain in side.chains]
+        logs = np.min(moments, axis=0)
         terms[name] = float(logsumexp(np.where(logs < 0, logs, 0.0)))  # a NaN counts as probability 1
     return terms
 
@@ -320,9 +321,9 @@ def _forward_end(s: Setting, power: float, f: Tent, tents: tuple[Tent, ...]) -> 
 def dominates_power(chain: Chain, sign: Sign, floor: float) -> bool:
     r"""Whether sum_j w_j e^{+-t_j y} >= y^{+-lambda}, for all y >= 0 above, for y >= y0 below.
 
-    Above, one node t with log w >= lambda log(lambda/t) - lambda (tangent to the logarithm). Below, log sum_j w_j e^{-t_j
-    y} is convex and lambda log y concave, so on a cell [p, r] their sum is at least the tangent of the first at p plus
-    the chord of the second, which is least at p or at r; beyond the last cell the node t = 0 alone is enough.
+    Above, one node t with log w >= lambda log(lambda/t) - lambda (tangent to the logarithm). Below, the logarithm of
+    the sum is convex in y and lambda log y concave, so on a cell [p, r] their total is at least the tangent of the
+    first at p plus the chord of the second, least at p or at r; beyond the last cell the node t = 0 alone is enough.
     """
     rates, weights, power = np.array(chain.rates), np.array(chain.log_weights), chain.exponent
     if sign > 0:
@@ -362,7 +363,9 @@ def forward_costs(s: Setting, inputs: tuple[Tent, ...], outputs: tuple[Tent, ...
 def suprema(s: Setting, psi: FloatArray) -> FloatArray:
     """sup over q of log E[exp(sum psi(h_i))] for several psi: Cramér's bounds on P(sum psi >= 0), tilts included."""
     count = len(psi)
-    return log_mean(s.nodes, psi, s.certificate.width, s.tube).suprema(np.zeros((count, 1)), np.zeros(count), np.zeros(count))
+    return log_mean(s.nodes, psi, s.certificate.width, s.tube).suprema(
+        np.zeros((count, 1)), np.zeros(count), np.zeros(count)
+    )
 
 
 def tent_supremum(power: float, above: Tent | None, below: Tent, grid: Cells) -> float:

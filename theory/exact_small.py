@@ -8,7 +8,9 @@ from theory.activation import FloatArray
 from theory.layer_law import Event
 
 _ANGLES = 20_000  # of the circle
-_LATITUDES, _LONGITUDES, _SHARES = 160, 400, 40
+_PLAIN = (160, 400)  # latitudes and longitudes of the sphere
+_WEIGHTED = (50, 100)  # the same where a direction is integrated too
+_SHARES = 24
 
 
 def small_probability(event: Event) -> tuple[float, float] | None:
@@ -24,7 +26,8 @@ def small_probability(event: Event) -> tuple[float, float] | None:
     if event.width not in (2, 3):
         return None
     coarse, fine = (_probability(event, factor) for factor in (1, 2))
-    return fine, 2 * abs(fine - coarse) + 1e-9
+    longitudes = _ANGLES if event.width == 2 else (_WEIGHTED if event.weighted else _PLAIN)[1]
+    return fine, 4 * abs(fine - coarse) + 0.25 / longitudes  # a jump is placed to half a step of the finer grid
 
 
 def _probability(event: Event, factor: int) -> float:
@@ -33,15 +36,16 @@ def _probability(event: Event, factor: int) -> float:
         angle = _midpoints(_ANGLES * factor) * 2 * np.pi
         gains = np.stack([event.gain(function(np.sqrt(2) * part)) for part in (np.cos(angle), np.sin(angle))])
         return float(_arc_sine(gains[0], gains[1]).mean() if event.weighted else _crossing(gains.sum(axis=0)[None]))
-    latitude = 2 * _midpoints(_LATITUDES * factor) - 1
-    angle = _midpoints(_LONGITUDES * factor) * 2 * np.pi
+    latitudes, longitudes = _WEIGHTED if event.weighted else _PLAIN
+    latitude = 2 * _midpoints(latitudes * factor) - 1
+    angle = _midpoints(longitudes * factor) * 2 * np.pi
     circle = np.sqrt(3 * (1 - latitude**2))[:, None]
     first = event.gain(function(np.sqrt(3) * latitude))[:, None]
     second, third = (event.gain(function(circle * part)) for part in (np.cos(angle), np.sin(angle)))
     if not event.weighted:
         return _crossing(first + second + third)
     total = 0.0
-    shares = _midpoints(_SHARES * factor) ** 2  # of u_1^2 = share, density 1/(2 sqrt(share)) as |u_1| is uniform
+    shares = _midpoints(_SHARES * factor) ** 2  # u_1^2, as |u_1| is uniform on [0, 1]
     for share in shares:
         need = -share * first / (1 - share)
         total += float(_arc_sine(second - need, third - need).mean())

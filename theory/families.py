@@ -21,6 +21,7 @@ from scipy import optimize
 from theory.activation import Activation, CallableActivation, FloatArray
 from theory.balls_core import precision
 from theory.catalog import Entry, exact_number, find
+from theory.doubts import moment_doubts
 from theory.errors import SpecificationError, UsageError
 from theory.gaussian import Estimate, Functional, convergence, expectations
 from theory.moments import RawMoments, root_balls
@@ -206,12 +207,20 @@ def member(spec: object, parameter: str | None, value: float) -> Member:
         return Member(value, reason="undefined on part of the line")
     if getattr(phi, "jumps", ()):
         return Member(value, reason=f"jumps at {', '.join(map(str, getattr(phi, 'jumps', ())))}")
-    found = expectations(phi, _MOMENTS)
+    found = _estimates(phi)
     if any(estimate.error > 1e-6 * max(1.0, abs(estimate.value)) for estimate in found.values()):
         return Member(value, reason=_trouble(phi))
     if found["slope_second"].value <= found["slope_second"].error:
         return Member(value, reason="constant: no scale a makes it GPN")
     return _normalized(value, phi, found)
+
+
+def _estimates(phi: Activation | CallableActivation) -> dict[str, Estimate]:
+    found = expectations(phi, _MOMENTS)
+    if isinstance(phi, CallableActivation):
+        for name, doubt in moment_doubts(phi, list(found)).items():
+            found[name] = Estimate(found[name].value, found[name].error + doubt)
+    return found
 
 
 def _trouble(phi: Activation | CallableActivation) -> str:

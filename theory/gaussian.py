@@ -15,8 +15,8 @@ import mpmath
 import numpy as np
 import sympy
 
-from theory.activation import Activation, FloatArray, NumericActivation
-from theory.arithmetic import compile_expressions, constant_value
+from theory.activation import Activation, CallableActivation, FloatArray, NumericActivation
+from theory.arithmetic import compile_expressions, constant_value, is_infinite
 from theory.errors import UsageError
 from theory.pieces import Piece
 
@@ -69,7 +69,8 @@ def expectations(
         raise UsageError(f"the deviation must be a positive number, not {deviation}")
     integrands = _weighted(activation, list(functionals.values()), deviation)
     breakpoints = activation.breakpoint_values / deviation
-    value, error = integrate(integrands, _edges(breakpoints), breakpoints)
+    edges = _edges(np.concatenate([breakpoints, _landmarks(activation) / deviation]))
+    value, error = integrate(integrands, edges, breakpoints)
     error = error + _tail(integrands)
     return {name: Estimate(float(v), float(e)) for name, v, e in zip(functionals, value, error, strict=True)}
 
@@ -87,12 +88,36 @@ def _weighted(
     return integrands
 
 
-def _edges(breakpoints: FloatArray) -> FloatArray:
+def _edges(points: FloatArray) -> FloatArray:
     """Panels 1/8 wide within |z| < 8, whose halves have nodes at most 6e-3 apart, and wider ones in the tails."""
     tail = np.arange(_FINE, _CUTOFF, 0.5)
     fine = np.linspace(-_FINE, _FINE, int(16 * _FINE) + 1)
     grid = np.concatenate([[-_CUTOFF], -tail, fine, tail, [_CUTOFF]])
-    return np.union1d(grid, breakpoints[np.abs(breakpoints) < _CUTOFF])
+    return np.union1d(grid, points[np.abs(points) < _CUTOFF])
+
+
+def _landmarks(activation: NumericActivation) -> FloatArray:
+    """Where a Python function was seen to vary quickly, so that no first panel steps over it."""
+    if not isinstance(activation, CallableActivation):
+        return np.empty(0)
+    edges = activation.edges
+    return edges if len(edges) < _PANELS // 8 else np.empty(0)  # quick everywhere: bisecting sees it too
+
+
+def keeps_growing(activation: NumericActivation, functional: Functional) -> bool:
+    """Whether the integrand of an expectation does not decay towards the cutoff, as far as float64 can tell.
+
+    >>> from theory.activation import X
+    >>> square = lambda z, value, slope: value**2
+    >>> [keeps_growing(Activation("", sympy.exp(X**2 / k)), square) for k in (3, 4, 5)]
+    [True, True, False]
+    """
+    integrands = _weighted(activation, [functional], 1.0)
+    reach = np.linspace(0.8, 1, 9) * _CUTOFF
+    outward = np.abs(integrands(np.stack([-reach, reach]))[0])
+    outward = np.where(np.isfinite(outward), outward, np.inf)
+    decays = (outward[:, -1] < 0.5 * outward[:, 0]) | (outward[:, -1] < 1e-290)
+    return bool(~decays.all())
 
 
 def _tail(integrands: Callable[[FloatArray], FloatArray]) -> FloatArray:
@@ -107,7 +132,11 @@ def _tail(integrands: Callable[[FloatArray], FloatArray]) -> FloatArray:
 
 
 def integrate(
-    integrands: Callable[[FloatArray], FloatArray], edges: FloatArray, breakpoints: FloatArray
+    integrands: Callable[[FloatArray], FloatArray],
+    edges: FloatArray,
+    breakpoints: FloatArray,
+    floor: FloatArray | None = None,
+    most_panels: int = _PANELS,
 ) -> tuple[FloatArray, FloatArray]:
     """Integrate several functions together over consecutive panels, bisecting where they are not resolved.
 
@@ -115,6 +144,9 @@ def integrate(
         integrands: points (panels, nodes) -> values (functions, panels, nodes).
         edges: ascending ends of the first panels.
         breakpoints: edges at which the integrands may be singular.
+        floor: for each function the difference that counts as none on a panel, where the values themselves carry
+            rounding of that size; else only what float64 resolves counts as none.
+        most_panels: bisection ends when it would take more panels than these at once.
 
     Returns:
         Values and error bounds, one for each function.
@@ -122,6 +154,7 @@ def integrate(
     left, right = edges[:-1], edges[1:]
     coarse, size = _panel_sums(integrands, left, right)
     scale = np.nansum(size, axis=1, keepdims=True)
+    noise = np.zeros_like(scale) if floor is None else floor[:, None]
     previous = np.full_like(coarse, np.inf)
     value, error, total = np.zeros((3, len(coarse)))
     for generation in range(_GENERATIONS):
@@ -131,16 +164,17 @@ def integrate(
         refined, modulus = _pair(fine), _pair(size)
         with np.errstate(all="ignore"):
             difference = np.abs(refined - coarse)
-        enough = np.all(difference <= _EPS * (0.25 * scale + 4 * modulus), axis=0)
+        enough = np.all(difference <= _EPS * (0.25 * scale + 4 * modulus) + noise, axis=0)
         tiny = right - left < 1e3 * np.spacing(np.maximum(np.abs(left), np.abs(right)))
         at_end = np.isin(left, breakpoints) | np.isin(right, breakpoints)
         hopeless = ~np.isfinite(difference).all(axis=0) & ~at_end
         done = enough | tiny | hopeless
-        if 2 * np.count_nonzero(~done) > _PANELS or generation == _GENERATIONS - 1:
+        if 2 * np.count_nonzero(~done) > most_panels or generation == _GENERATIONS - 1:
             done[:] = True
-        value += refined[:, done].sum(axis=1)
-        total += modulus[:, done].sum(axis=1)
-        error += _remaining(difference, previous, modulus, at_end)[:, done].sum(axis=1)
+        with np.errstate(all="ignore"):  # infinities of both signs; the sum is nan then, which is told below
+            value += refined[:, done].sum(axis=1)
+            total += modulus[:, done].sum(axis=1)
+            error += _remaining(difference, previous, modulus, at_end, scale, noise)[:, done].sum(axis=1)
         keep = np.concatenate([~done, ~done])
         left, right, coarse = halves[0][keep], halves[1][keep], fine[:, keep]
         previous = np.concatenate([difference, difference], axis=1)[:, keep]
@@ -173,20 +207,27 @@ def _pair(halves: FloatArray) -> FloatArray:
     return halves[:, :count] + halves[:, count:]
 
 
-def _remaining(difference: FloatArray, previous: FloatArray, modulus: FloatArray, at_end: np.ndarray) -> FloatArray:
+def _remaining(
+    difference: FloatArray,
+    previous: FloatArray,
+    modulus: FloatArray,
+    at_end: np.ndarray,
+    scale: FloatArray,
+    noise: FloatArray,
+) -> FloatArray:
     """Error of a panel: its last difference, summed as a geometric series where it ends at a breakpoint.
 
     At an integrable singularity the differences shrink by a fixed factor r < 1 from one bisection to the
     next, so that r/(1 - r) of the last one remains. Differences that do not shrink are rounding noise where
-    they are a small part of the panel's integral (then the whole panel counts as error), else the integral
-    does not settle.
+    they are a small part of the panel's integral, or that is a small part of the whole (then the whole panel counts
+    as error), else the integral does not settle.
     """
     with np.errstate(all="ignore"):
         ratio = difference / previous
         series = difference * np.maximum(ratio / (1 - ratio), 1.0)
-        stuck = np.where(difference < 0.05 * modulus, modulus, np.inf)
+        stuck = np.where((difference < 0.05 * modulus) | (modulus < _EPS * scale), modulus, np.inf)
         extrapolated = np.where(ratio < 1, series, stuck)
-        return np.where(at_end & (difference > 4 * _EPS * modulus), extrapolated, difference)
+        return np.where(at_end & (difference > 4 * _EPS * modulus + noise), extrapolated, difference)
 
 
 def expectations_high_precision(
@@ -253,25 +294,51 @@ def _most_points(digits: int) -> int:
 
 
 def _piece_sums(piece: Piece, functionals: list[Functional], digits: int, halvings: int) -> tuple[_Terms, _Terms]:
-    """Values and errors over one piece, by the trapezoidal rule in t with a step halved until it settles."""
-    unknown = [mpmath.nan] * len(functionals), [mpmath.inf] * len(functionals)
+    """Values and errors over one piece."""
     chart = _chart(piece, digits)
-    integrand = _integrand(piece, functionals, chart)
+    return trapezoidal_sums(_integrand(piece, functionals, chart), chart.least, len(functionals), digits, halvings)
+
+
+def trapezoidal_sums(
+    integrand: Callable[[mpmath.mpf], _Terms],
+    least: tuple[mpmath.mpf, mpmath.mpf],
+    count: int,
+    digits: int,
+    halvings: int,
+    patience: int = 5,
+) -> tuple[_Terms, _Terms]:
+    """Integrals over the whole line by the trapezoidal rule with a step that is halved until it settles.
+
+    Args:
+        integrand: t -> several terms that become negligible far out; ArithmeticError where one is not finite.
+        least: how far to go down and up in t at least.
+        count: number of terms.
+        digits: wanted, relative to the integral of the modulus.
+        halvings: steps that are tried before an agreement counts.
+        patience: steps after which a sum without one right digit is given up.
+
+    Returns:
+        Values and errors; (nan, inf) where a term is infinite, complex or undefined.
+    """
+    unknown = [mpmath.nan] * count, [mpmath.inf] * count
     step = mpmath.mpf(1) / 4
     try:
-        down = list(_walk(lambda t: integrand(-t), step, chart.least[0], digits))
-        up = list(_walk(integrand, step, chart.least[1], digits))
+        down = list(_walk(lambda t: integrand(-t), step, least[0], digits))
+        up = list(_walk(integrand, step, least[1], digits))
         terms = [*reversed(down), integrand(mpmath.mpf(0)), *up]
-        total, modulus = _sums(terms, step), _sums([list(map(abs, term)) for term in terms], step)
+        total, modulus = _sums(terms, step), _sums(_moduli(terms), step)
         error = unknown[1]
-        first, count = -len(down) * step, len(terms) - 1
+        first, gaps = -len(down) * step, len(terms) - 1
         for halving in range(1, 16):
-            if count > _most_points(digits) or (halving > 5 and not _all_below(error, modulus, 1)):
-                break  # too long, or a step of 1/128 has not even found one digit
-            middle = _sums([integrand(first + (k + mpmath.mpf(0.5)) * step) for k in range(count)], step)
+            if gaps > _most_points(digits) or (halving > patience and not _all_below(error, modulus, 1)):
+                break  # too long, or a fine step has not even found one digit
+            terms = [integrand(first + (k + mpmath.mpf(0.5)) * step) for k in range(gaps)]
+            middle = _sums(terms, step)
             error = [abs(m - t) / 2 for m, t in zip(middle, total, strict=True)]
             total = [(m + t) / 2 for m, t in zip(middle, total, strict=True)]
-            step, count = step / 2, 2 * count
+            sizes = _sums(_moduli(terms), step)
+            modulus = [(m + s) / 2 for m, s in zip(modulus, sizes, strict=True)]
+            step, gaps = step / 2, 2 * gaps
             if halving > halvings and _all_below(error, modulus, digits + 3):
                 break
     except (ArithmeticError, ValueError):  # phi is infinite, complex or undefined at a node
@@ -282,6 +349,10 @@ def _piece_sums(piece: Piece, functionals: list[Functional], digits: int, halvin
 
 def _sums(terms: list[_Terms], step: mpmath.mpf) -> _Terms:
     return [step * mpmath.fsum(column) for column in zip(*terms, strict=True)]
+
+
+def _moduli(terms: list[_Terms]) -> list[_Terms]:
+    return [list(map(abs, term)) for term in terms]
 
 
 def _all_below(small: _Terms, large: _Terms, digits: int) -> bool:
@@ -322,14 +393,15 @@ def _chart(piece: Piece, digits: int) -> _Chart:
     reach = mpmath.sqrt(2 * mpmath.log(10) * (digits + 15))  # the density alone is negligible beyond
     if piece.lower == -sympy.oo and piece.upper == sympy.oo:
         return _Chart(lambda t: (t, mpmath.mpf(1), 0), (reach, reach))
-    ends = [constant_value(end, 16 * digits + 40) for end in (piece.lower, piece.upper) if end.is_finite]
+    ends = [constant_value(end, 16 * digits + 40) for end in (piece.lower, piece.upper) if not is_infinite(end)]
     if len(ends) == 2:
-        return _Chart(lambda t: _tanh_sinh(t, ends[0], ends[1]), (mpmath.mpf(3), mpmath.mpf(3)))
+        return _Chart(lambda t: tanh_sinh(t, ends[0], ends[1]), (mpmath.mpf(3), mpmath.mpf(3)))
     sign = 1 if piece.upper == sympy.oo else -1
     return _Chart(lambda t: _half_line(t, ends[0], sign), (mpmath.mpf(3), mpmath.log(reach + abs(ends[0]))))
 
 
-def _tanh_sinh(t: mpmath.mpf, lower: mpmath.mpf, upper: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf, int]:
+def tanh_sinh(t: mpmath.mpf, lower: mpmath.mpf, upper: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf, int]:
+    """Point of an interval, derivative, and digits lost near its ends (Takahasi and Mori 1974)."""
     growth = mpmath.exp(mpmath.pi * mpmath.sinh(abs(t)))
     distance = (upper - lower) / (1 + growth)
     derivative = mpmath.pi * mpmath.cosh(t) * growth / (1 + growth) * distance
@@ -353,7 +425,7 @@ def _lost_digits(distance: mpmath.mpf) -> int:
 
 def _integrand(piece: Piece, functionals: list[Functional], chart: _Chart) -> Callable[[mpmath.mpf], _Terms]:
     """The integrands in the variable t of the chart."""
-    function = _evaluator([piece.value, piece.slope])
+    function = evaluator([piece.value, piece.slope])
 
     def integrand(t: mpmath.mpf) -> _Terms:
         point, derivative, lost = chart.point(t)
@@ -370,7 +442,7 @@ def _integrand(piece: Piece, functionals: list[Functional], chart: _Chart) -> Ca
     return integrand
 
 
-def _evaluator(expressions: list[sympy.Expr]) -> Callable[[mpmath.mpf], list[Any]]:
+def evaluator(expressions: list[sympy.Expr]) -> Callable[[mpmath.mpf], list[Any]]:
     """Evaluate at the working precision, with irrational constants computed once for each power of 2 of digits."""
     constants = {constant for expression in expressions for constant in _constants(expression)}
     if not constants:
@@ -452,7 +524,7 @@ def _end_verdict(modulus_at: Modulus, piece: Piece, end: sympy.Expr, power: int)
             log_value = power * mpmath.log(modulus) - point * point / 2 if modulus else mpmath.ninf
             if previous is not None and mpmath.isfinite(log_value) and mpmath.isfinite(previous[1]):
                 exponent = (log_value - previous[1]) / (log_scale - previous[0])
-                margins.append(-exponent - 1 if not end.is_finite else 1 - exponent)
+                margins.append(-exponent - 1 if is_infinite(end) else 1 - exponent)
             elif not mpmath.isfinite(log_value):
                 margins.append(mpmath.inf)
             previous = log_scale, log_value
@@ -469,16 +541,16 @@ def _end_verdict(modulus_at: Modulus, piece: Piece, end: sympy.Expr, power: int)
 def approach(piece: Piece, end: sympy.Expr) -> Iterator[tuple[mpmath.mpf, mpmath.mpf]]:
     """Scales growing doubly fast, each with a point at that distance, or one over it from a breakpoint."""
     inward = 1 if end == piece.lower else -1
-    if end.is_finite:
+    if not is_infinite(end):
         width = piece.upper - piece.lower
         origin = constant_value(end, 400)
-        unit = constant_value(width, 400) if width.is_finite else mpmath.mpf(1)
+        unit = constant_value(width, 400) if not is_infinite(width) else mpmath.mpf(1)
         for exponent in (0.4, 0.7, 1, 2, 4, 8, 16, 32):
             scale = mpmath.mpf(10) ** exponent
             yield scale, origin + inward * unit / scale
     else:
         start = piece.upper if end == piece.lower else piece.lower
-        origin = constant_value(start, 400) if start.is_finite else mpmath.mpf(0)
+        origin = mpmath.mpf(0) if is_infinite(start) else constant_value(start, 400)
         for exponent in (0.1, 0.4, 0.7, 1, 2, 4, 8, 16, 32, 64):
             scale = mpmath.mpf(10) ** exponent
             yield scale, origin - inward * scale
@@ -492,8 +564,8 @@ def guarded_modulus(expression: sympy.Expr) -> Modulus:
     """
     functions = expression.atoms(sympy.Function)
     nested = [argument for node in functions for argument in node.args if argument.has(sympy.Function)]
-    steps = [_evaluator([step]) for step in sorted(nested, key=sympy.count_ops)]
-    whole = _evaluator([expression])
+    steps = [evaluator([step]) for step in sorted(nested, key=sympy.count_ops)]
+    whole = evaluator([expression])
 
     def modulus(point: mpmath.mpf) -> mpmath.mpf | None:
         try:

@@ -7,7 +7,6 @@ spectrum, and so is the map of the correlation of two inputs through a layer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from theory.activation import Activation, CallableActivation, FloatArray, NumericActivation
 from theory.errors import UsageError
 from theory.gaussian import Estimate, Functional, expectations, expectations_high_precision
+from theory.survey import Survey
 
 MAX_ORDER = 300  # h_k oscillates for |z| < 2 sqrt(k), which must stay inside the cutoff of the quadrature
 _EPS = float(np.finfo(np.float64).eps)
@@ -217,41 +217,6 @@ def normalized_hermite(order: int, x: Any) -> list[Any]:
     return rows
 
 
-def correlation_map(activation: NumericActivation, rho: float, *, reach: float = 14.0) -> Estimate:
-    r"""The correlation map by direct quadrature over the plane: an independent check of the Hermite series.
-
-    .. math:: C(\rho) = E\,\phi(u) \phi(v) = \iint \phi(u) \phi(v)\, p(u)\,
-        \frac{1}{s}\, p\Big(\frac{v - \rho u}{s}\Big)\, du\, dv, \qquad s = \sqrt{1 - \rho^2}
-
-    Gauss-Legendre panels in u and in v, split at the breakpoints and no wider than s; the error is the
-    difference from panels half as wide. (Daniely, Frostig, Singer 2016, call C the dual activation.)
-
-    Args:
-        activation: phi.
-        rho: the correlation; for |rho| = 1 a single integral, else |rho| <= 0.9999 (s sets the cost).
-        reach: |u|, |v| <= reach is integrated; 14 leaves 1e-43 of the probability out.
-
-    Raises:
-        UsageError: rho out of range.
-
-    >>> from theory.catalog import build
-    >>> estimate = correlation_map(build("erf"), 0.5)
-    >>> bool(abs(estimate.value - 2 / np.pi * np.arcsin(1 / 3)) < 1e-14)
-    True
-    """
-    correlation = float(_correlations(rho))
-    if abs(correlation) == 1:
-        return _degenerate(activation, correlation)
-    deviation = float(np.sqrt((1 - correlation) * (1 + correlation)))
-    if abs(correlation) > 0.9999:
-        raise UsageError(f"|rho| must be 1 or at most 0.9999 for quadrature over the plane, not {rho}")
-    coarse, fine = (
-        _double_integral(activation, correlation, deviation, width, reach)
-        for width in (min(1.0, 2 * deviation), min(0.5, deviation))
-    )
-    return Estimate(fine, abs(fine - coarse) + 64 * _EPS * max(1.0, abs(fine)))
-
-
 def correlation_slopes(activation: NumericActivation) -> tuple[Estimate, Estimate]:
     r"""The first two derivatives of the correlation map at correlation 1.
 
@@ -274,7 +239,7 @@ def correlation_slopes(activation: NumericActivation) -> tuple[Estimate, Estimat
         "the slope",
         lambda x: activation.value_and_slope(x)[1],
         activation.curvature,
-        activation.breakpoint_values.tolist(),
+        known=Survey(tuple(activation.breakpoint_values.tolist()), edges=getattr(activation, "edges", np.empty(0))),
     )
     return first, _slope_second_moment(derivative)
 
@@ -318,49 +283,6 @@ def _slope_second_moment(activation: NumericActivation) -> Estimate:
     if _jumps(activation):
         return Estimate(float("nan"), float("inf"))
     return expectations(activation, {"": lambda _z, _value, slope: slope**2})[""]
-
-
-def _degenerate(activation: NumericActivation, sign: float) -> Estimate:
-    """C(1) = E phi(z)^2 and C(-1) = E phi(z) phi(-z)."""
-    if sign > 0:
-        return expectations(activation, {"": lambda _z, value, _slope: value**2})[""]
-    points = activation.breakpoint_values
-    pair = CallableActivation(  # phi(x) in the place of the value, phi(-x) in the place of the slope
-        "phi and its mirror image",
-        lambda x: activation.value_and_slope(x)[0],
-        lambda x: activation.value_and_slope(-x)[0],
-        np.union1d(points, -points).tolist(),
-    )
-    return expectations(pair, {"": lambda _z, value, mirrored: value * mirrored})[""]
-
-
-def _double_integral(activation: NumericActivation, rho: float, deviation: float, width: float, reach: float) -> float:
-    points, weights = _grid(activation.breakpoint_values, width, reach)
-    values = activation.value_and_slope(points)[0] * weights
-    first = values * np.exp(-0.5 * points**2) / np.sqrt(2 * np.pi)
-    total = 0.0
-    for block in np.array_split(np.arange(len(points)), max(1, len(points) // 64)):
-        near = np.abs(points - rho * points[block].mean()) < 12 * deviation + np.ptp(points[block])
-        distance = (points[near] - rho * points[block, None]) / deviation
-        kernel = np.exp(-0.5 * distance**2) / (np.sqrt(2 * np.pi) * deviation)
-        total += float(first[block] @ (kernel @ values[near]))
-    return total
-
-
-def _grid(breakpoints: FloatArray, width: float, reach: float) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights of Gauss-Legendre panels on |x| <= reach between breakpoints."""
-    inside = breakpoints[np.abs(breakpoints) < reach]
-    edges = np.union1d(np.linspace(-reach, reach, int(np.ceil(2 * reach / width)) + 1), inside)
-    nodes, weights = _gauss_legendre()
-    half = np.diff(edges)[:, None] / 2
-    centre = (edges[:-1] + edges[1:])[:, None] / 2
-    return (centre + half * nodes).ravel(), (half * weights).ravel()
-
-
-@lru_cache(maxsize=1)
-def _gauss_legendre() -> tuple[FloatArray, FloatArray]:
-    nodes, weights = np.polynomial.legendre.leggauss(16)
-    return nodes, weights
 
 
 def _finite(number: float) -> float | None:

@@ -9,8 +9,8 @@ import mpmath
 import numpy as np
 import sympy
 
-from theory.activation import Activation, FloatArray, NumericActivation
-from theory.arithmetic import constant_value
+from theory.activation import Activation, CallableActivation, FloatArray, NumericActivation
+from theory.arithmetic import constant_value, is_infinite
 from theory.balls_core import NotCertified
 from theory.errors import UsageError
 from theory.gaussian import approach, guarded_modulus
@@ -24,7 +24,6 @@ _CANDIDATES = 16  # local maxima of the grid that are refined
 _ZOOMS = 7  # each divides a bracket by 8
 _FAR = 1e12  # end of the grid on an infinite piece
 _TOLERANCE = 1e-13  # relative, of the certified enclosures
-_STEP = 1e-5  # distance from which a Python function's one-sided limits are judged
 
 Order = Literal["slope", "curvature"]
 
@@ -99,7 +98,7 @@ def searched_lipschitz_constants(activation: NumericActivation, radius: float = 
         activation: phi. The kinks and jumps of a Python function are its declared ones, or those that are found.
         radius: R > 0, may be infinite.
     """
-    if _has_step(activation, "value", radius):
+    if _has_step(activation, "value", radius) or _has_cusp(activation, radius):
         return LipschitzConstants(np.inf, np.inf, radius)
     slope = _supremum(activation, "slope", radius) * (1 + INFLATION)
     if _has_step(activation, "slope", radius):
@@ -110,19 +109,21 @@ def searched_lipschitz_constants(activation: NumericActivation, radius: float = 
 def steps(activation: NumericActivation, order: Literal["value", "slope"]) -> tuple[Any, ...]:
     """Points at which phi jumps (order "value") or at which phi' alone does (order "slope").
 
-    Exact for an `Activation`. For a Python function those declared breakpoints at which the values 1e-5 to
-    the left and to the right differ by more than 1e-3.
+    Exact for an `Activation`; found numerically for a Python function (see `theory.survey`).
     """
-    if isinstance(activation, Activation):
-        return activation.jumps if order == "value" else activation.kinks
-    points = activation.breakpoint_values
-    sides = zip(activation.value_and_slope(points - _STEP), activation.value_and_slope(points + _STEP), strict=True)
-    value, slope = (np.abs(right - left) > 1e-3 * (1 + np.abs(left)) for left, right in sides)
-    return tuple(points[value if order == "value" else slope & ~value].tolist())
+    points: tuple[Any, ...] = getattr(activation, "jumps" if order == "value" else "kinks")
+    return points
 
 
 def _has_step(activation: NumericActivation, order: Literal["value", "slope"], radius: float) -> bool:
     return any(_within(sympy.sympify(point), radius) for point in steps(activation, order))
+
+
+def _has_cusp(activation: NumericActivation, radius: float) -> bool:
+    """Whether a Python function was seen to have a point with an infinite slope."""
+    if not isinstance(activation, CallableActivation):
+        return False
+    return any(np.isinf(kink.size) and abs(kink.position) < radius for kink in activation.survey.kinks)
 
 
 def _supremum(activation: NumericActivation, order: Order, radius: float) -> float:
@@ -135,14 +136,22 @@ def _supremum(activation: NumericActivation, order: Order, radius: float) -> flo
     grids = [_grid(lower, upper, radius, margin) for lower, upper in pairwise(edges)]
     found = max(_search(function, grid) for grid in grids)
     if not isinstance(activation, Activation):
-        return found
+        return np.inf if np.isinf(radius) and _grows(function) else found
     ends = [(piece, end) for piece in activation.pieces for end in (piece.lower, piece.upper)]
     limits = [_limit(piece, end, order, found) for piece, end in ends if _within(end, radius)]
     return max([found, *limits])
 
 
+def _grows(function: Callable[[FloatArray], FloatArray]) -> bool:
+    """Whether a modulus still grows where the grid ends, or overflows."""
+    spread = np.linspace(0.9, 1, 101)  # the largest of many, as the modulus may oscillate
+    signs = np.array([[-1.0], [1.0]])
+    near, far = (function(signs * distance * spread).max(axis=1) for distance in (1e-6 * _FAR, _FAR))
+    return bool(((far > 1.5 * near) & (far > 1e-3)).any() or np.isinf(near).any())
+
+
 def _within(end: sympy.Expr, radius: float) -> bool:
-    return bool(abs(constant_value(end, 30)) < radius) if end.is_finite else bool(np.isinf(radius))
+    return bool(np.isinf(radius)) if is_infinite(end) else bool(abs(constant_value(end, 30)) < radius)
 
 
 def _search(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> float:
@@ -184,7 +193,9 @@ def _modulus(activation: NumericActivation, order: Order) -> Callable[[FloatArra
 
     def modulus(x: FloatArray) -> FloatArray:
         values = np.abs(activation.value_and_slope(x)[1] if order == "slope" else activation.curvature(x))
-        if isinstance(activation, Activation):
+        if not isinstance(activation, Activation):
+            values[np.isnan(values)] = 0.0  # as at the 0/0 of sin(x)/x; what is undefined is told apart
+        else:
             lost = np.argwhere(~np.isfinite(values))
             values[~np.isfinite(values)] = 0.0
             for index in map(tuple, lost[:: 1 + len(lost) // 30]):

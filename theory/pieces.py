@@ -1,25 +1,27 @@
 """Split a function of one variable into pieces on which it is smooth.
 
-`Piecewise`, `Abs`, `Max`, `Min`, `sign` and `Heaviside` switch at the roots of a *switching function* (the argument of
-`Abs`, the difference of the two sides of a comparison, ...). Between consecutive roots each of them equals one smooth
-branch, which is found by evaluating the switch at one sample point.
+`Piecewise`, `Abs`, `Max`, `Min`, `sign` and `Heaviside` switch where a *switching function* changes its sign (the
+argument of `Abs`, the difference of the two sides of a comparison, ...), at a zero or at a pole. Between consecutive
+such points each of them equals one smooth branch, which the sign at one sample point tells. That the points are all
+there is exact for polynomials; for other functions it is a `Claim`, which certification proves or gives up.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import mpmath
 import sympy
 from sympy.core.relational import Relational
-from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
-from theory import functions
-from theory.arithmetic import X, constant_value
+from theory.arithmetic import X, constant_value, is_infinite
+from theory.critical_points import between, compare, is_real, is_zero, sign_changes, sign_of, singular_points
 from theory.errors import SpecificationError
 
-_SWITCHES = (sympy.Piecewise, sympy.Abs, sympy.Max, sympy.Min, sympy.sign, sympy.Heaviside)
+_PROBES = 12  # further points at which the sign of a switching function is compared
+_CONTINUOUS = (sympy.Abs, sympy.Max, sympy.Min)
+_SWITCHES = (*_CONTINUOUS, sympy.Piecewise, sympy.sign, sympy.Heaviside)
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,14 @@ class Piece:
     Args:
         lower, upper: exact SymPy numbers or -oo, oo.
         value: the function there, an expression in `X`.
+        is_joined: whether `Abs`, `Max` and `Min` alone switch at the lower end. They are continuous, so the function
+            is continuous there unless one of its formulas is singular.
     """
 
     lower: sympy.Expr
     upper: sympy.Expr
     value: sympy.Expr
+    is_joined: bool = False
 
     @cached_property
     def slope(self) -> sympy.Expr:
@@ -53,11 +58,7 @@ class Piece:
     @cached_property
     def is_defined(self) -> bool:
         """Whether the function takes a real, finite value at the sample point."""
-        try:
-            value = constant_value(self.value.xreplace({X: self.sample}), 15)
-        except (ZeroDivisionError, ValueError, OverflowError):
-            return False
-        return isinstance(value, mpmath.mpf) and bool(mpmath.isfinite(value))
+        return is_real(self.value.xreplace({X: self.sample}))
 
 
 def split(expression: sympy.Expr) -> tuple[Piece, ...]:
@@ -70,36 +71,90 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
         expression: a SymPy expression in `X`.
 
     Raises:
-        SpecificationError: a switching function whose roots cannot be found exactly, as in |sin(x)|.
+        SpecificationError: a switching function whose changes of sign cannot be listed exactly, as in |sin(x)|.
 
     >>> [(str(p.lower), str(p.upper), str(p.value)) for p in split(sympy.Abs(X - 1))]
     [('-oo', '1', '1 - x'), ('1', 'oo', 'x - 1')]
     """
-    pieces: list[Piece] = []
-    for lower, upper, formula in _resolve(expression, -sympy.oo, sympy.oo):
-        points = [lower, *_between(_singular_points(formula), lower, upper), upper]
-        for left, right in pairwise(points):
-            previous = pieces[-1] if pieces else None
-            if previous is not None and previous.value == formula and left == lower:
-                pieces[-1] = Piece(previous.lower, right, formula)
-            else:
-                pieces.append(Piece(left, right, formula))
-    return tuple(pieces)
+    record = _Record()
+    cells: list[Piece] = []
+    for cell in _resolve(expression, -sympy.oo, sympy.oo, record):
+        if cells and cells[-1].value == cell.value:
+            cells[-1] = replace(cells[-1], upper=cell.upper)
+        else:
+            cells.append(cell)
+    return tuple(
+        Piece(left, right, cell.value, left == cell.lower and not is_infinite(left) and not record.jumps_at(left))
+        for cell in cells
+        for left, right in pairwise(
+            [cell.lower, *between(singular_points(cell.value), cell.lower, cell.upper), cell.upper]
+        )
+    )
 
 
-def _resolve(
-    expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr
-) -> Iterator[tuple[sympy.Expr, sympy.Expr, sympy.Expr]]:
-    """Replace the innermost switch by its branch on each cell between its roots, until none is left."""
+@dataclass(slots=True)
+class _Record:
+    """What is met while switches are resolved: claims, and the points at which a switch may jump."""
+
+    claims: list["Claim"] = field(default_factory=list)
+    jumps: set[sympy.Expr] = field(default_factory=set)
+
+    def jumps_at(self, point: sympy.Expr) -> bool:
+        return any(compare(jump, point) == 0 for jump in self.jumps)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a function is continuous and has no zero strictly between two points."""
+
+    function: sympy.Expr
+    lower: sympy.Expr
+    upper: sympy.Expr
+
+    def __str__(self) -> str:
+        return f"{self.function} keeps its sign on ({self.lower}, {self.upper})"
+
+
+def claims(expression: sympy.Expr) -> tuple[Claim, ...]:
+    """What the pieces of an expression rest on and exact root isolation does not prove.
+
+    >>> claims(sympy.Abs(X**3 - X - 1))
+    ()
+    >>> [str(claim) for claim in claims(sympy.Abs(sympy.exp(X) - 2))]
+    ['exp(x) - 2 keeps its sign on (-oo, log(2))', 'exp(x) - 2 keeps its sign on (log(2), oo)']
+    """
+    record = _Record()
+    for _ in _resolve(expression, -sympy.oo, sympy.oo, record):
+        pass
+    return tuple(dict.fromkeys(record.claims))
+
+
+def _resolve(expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, record: _Record) -> Iterator[Piece]:
+    """Replace the innermost switch by its branch on each cell between its changes of sign, until none is left."""
     switch = _innermost_switch(expression)
     if switch is None:
-        yield lower, upper, expression
+        yield Piece(lower, upper, expression)
         return
-    roots = {root for function in _switching_functions(switch) for root in _real_roots(function, switch)}
-    points = [lower, *_between(roots, lower, upper), upper]
-    for left, right in pairwise(points):
-        branch = _branch(switch, _sample(left, right))
-        yield from _resolve(expression.xreplace({switch: branch}), left, right)
+    switching = list(dict.fromkeys(_switching_functions(switch)))
+    points = {point for function in switching for point in sign_changes(function)}
+    if not isinstance(switch, _CONTINUOUS):
+        record.jumps |= points
+    for left, right in pairwise([lower, *between(points, lower, upper), upper]):
+        sample = _sample(left, right)
+        if not all(is_real(function.xreplace({X: sample})) for function in switching):
+            yield Piece(left, right, sympy.nan)
+            continue
+        signs = {function: _constant_sign(function, left, right) for function in switching}
+        record.claims += [Claim(f, left, right) for f, sign in signs.items() if sign and not _is_exact(f)]
+        yield from _resolve(expression.xreplace({switch: _branch(switch, signs)}), left, right, record)
+
+
+def _is_exact(function: sympy.Expr) -> bool:
+    """Whether the zeros of a function are found by exact root isolation."""
+    if not function.is_polynomial(X):
+        return False
+    polynomial = sympy.Poly(function, X)
+    return bool(polynomial.degree() <= 1 or all(c.is_Rational for c in polynomial.all_coeffs()))
 
 
 def _innermost_switch(expression: sympy.Expr) -> sympy.Expr | None:
@@ -111,121 +166,88 @@ def _innermost_switch(expression: sympy.Expr) -> sympy.Expr | None:
     return None
 
 
-def _switching_functions(switch: sympy.Expr) -> list[sympy.Expr]:
-    """The functions at whose roots a switch changes its branch."""
+def _switching_functions(switch: sympy.Expr) -> Iterable[sympy.Expr]:
+    """The functions at whose changes of sign a switch changes its branch."""
     if isinstance(switch, sympy.Piecewise):
-        conditions = [condition for _, condition in switch.args]
-        return [r.lhs - r.rhs for c in conditions for r in c.atoms(Relational)]
+        return [r.lhs - r.rhs for _, c in switch.args for r in _comparisons(c)]
     if isinstance(switch, sympy.Max | sympy.Min):
-        sides = list(switch.args)
-        return [a - b for i, a in enumerate(sides) for b in sides[i + 1 :]]
+        return [a - b for a, b in combinations(switch.args, 2)]
     return [switch.args[0]]
 
 
-def _branch(switch: sympy.Expr, sample: sympy.Expr) -> sympy.Expr:
-    """The smooth formula that a switch equals around a sample point."""
+def _comparisons(condition: sympy.Basic) -> list[Relational]:
+    return sorted(condition.atoms(Relational), key=sympy.default_sort_key)
+
+
+def _constant_sign(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -> int:
+    """The sign of a function on a cell between its changes of sign; 0 if it is identically zero.
+
+    Raises:
+        SpecificationError: a sign that cannot be told, or that changes all the same.
+    """
+    sample = _sample(lower, upper)
+    sign = sign_of(function.xreplace({X: sample}))
+    if sign is None:
+        raise SpecificationError(f"the sign of {function}, which has to be known, cannot be told at x = {sample}")
+    if sign == 0 and not is_zero(function):
+        raise SpecificationError(f"{function} vanishes at x = {sample}, where its sign has to be known")
+    if not _is_exact(function) and any(
+        sign_of(function.xreplace({X: probe})) == -sign != 0 for probe in _probes(lower, upper)
+    ):
+        raise SpecificationError(
+            f"not all points where {function} changes its sign are found; "
+            "write the activation as a Piecewise with explicit breakpoints"
+        )
+    return sign
+
+
+def _branch(switch: sympy.Expr, signs: dict[sympy.Expr, int]) -> sympy.Expr:
+    """The smooth formula that a switch equals where its switching functions have these signs."""
     if isinstance(switch, sympy.Piecewise):
-        for value, condition in switch.args:
-            if _truth(condition, sample):
-                return value
-        return sympy.nan
+        return next((value for value, condition in switch.args if _truth(condition, signs)), sympy.nan)
     if isinstance(switch, sympy.Max | sympy.Min):
-        sign = 1 if isinstance(switch, sympy.Max) else -1
-        return max(switch.args, key=lambda side: sign * _number(side, sample))
+        return _extreme(switch, signs)
     argument = switch.args[0]
-    positive = _number(argument, sample) > 0
+    sign = signs[argument]
     if isinstance(switch, sympy.Abs):
-        return argument if positive else -argument
-    if isinstance(switch, sympy.sign):
-        return sympy.Integer(1 if positive else -1)
-    return sympy.Integer(1 if positive else 0)
+        return sign * argument
+    if isinstance(switch, sympy.sign) or sign == 0:
+        return sympy.Integer(sign) if isinstance(switch, sympy.sign) else switch.func(0, *switch.args[1:])
+    return sympy.Integer(1 if sign > 0 else 0)
 
 
-def _truth(condition: sympy.Basic, sample: sympy.Expr) -> bool:
-    """Truth of a Boolean combination of comparisons at a point where no comparison is an equality."""
+def _extreme(switch: sympy.Expr, signs: dict[sympy.Expr, int]) -> sympy.Expr:
+    """The side of a `Max` or `Min` that wins."""
+    orientation = 1 if isinstance(switch, sympy.Max) else -1
+    best, *others = switch.args
+    for other in others:
+        ahead = signs[other - best] if other - best in signs else -signs[best - other]
+        if ahead * orientation > 0:
+            best = other
+    return best
+
+
+def _truth(condition: sympy.Basic, signs: dict[sympy.Expr, int]) -> bool:
+    """Truth of a Boolean combination of comparisons, from the signs of the differences of their two sides."""
     if isinstance(condition, Relational):
+        sign = signs[condition.lhs - condition.rhs]
         if isinstance(condition, sympy.Eq | sympy.Ne):
-            return isinstance(condition, sympy.Ne)
-        difference = _number(condition.lhs - condition.rhs, sample)
-        wants_less = isinstance(condition, sympy.StrictLessThan | sympy.LessThan)
-        return bool(difference < 0) == wants_less
+            return (sign == 0) == isinstance(condition, sympy.Eq)
+        if sign == 0:
+            return isinstance(condition, sympy.Le | sympy.Ge)
+        return (sign < 0) == isinstance(condition, sympy.Lt | sympy.Le)
     if isinstance(condition, sympy.And):
-        return all(_truth(part, sample) for part in condition.args)
+        return all(_truth(part, signs) for part in condition.args)
     if isinstance(condition, sympy.Or):
-        return any(_truth(part, sample) for part in condition.args)
+        return any(_truth(part, signs) for part in condition.args)
     if isinstance(condition, sympy.Not):
-        return not _truth(condition.args[0], sample)
+        return not _truth(condition.args[0], signs)
     if isinstance(condition, sympy.ITE):
         test, then, otherwise = condition.args
-        return _truth(then if _truth(test, sample) else otherwise, sample)
+        return _truth(then if _truth(test, signs) else otherwise, signs)
     if condition in (sympy.true, sympy.false):
         return bool(condition)
     raise SpecificationError(f"the condition {condition} is not a combination of comparisons")
-
-
-def _number(expression: sympy.Expr, sample: sympy.Expr) -> mpmath.mpf:
-    value = constant_value(expression.xreplace({X: sample}), 30)
-    if not isinstance(value, mpmath.mpf) or mpmath.isnan(value):
-        raise SpecificationError(f"{expression} has no real value at x = {sample}, so its branches cannot be told")
-    return value
-
-
-def _singular_points(formula: sympy.Expr) -> set[sympy.Expr]:
-    """Zeros of denominators, of logarithms' arguments and of the bases of fractional powers, where known."""
-    suspects = [node.args[0] for node in formula.atoms(sympy.log)]
-    suspects += [1 + node.args[0] for node in formula.atoms(functions.log1p)]
-    suspects += [
-        node.base
-        for node in formula.atoms(sympy.Pow)
-        if node.base.has(X) and not (node.exp.is_Integer and node.exp.is_nonnegative)
-    ]
-    points: set[sympy.Expr] = set()
-    for suspect in suspects:
-        if suspect.is_positive is not True:
-            try:
-                points.update(_real_roots(suspect, suspect))
-            except SpecificationError:
-                continue  # e.g. 1/cos(x): quadrature will report that it does not settle
-    return points
-
-
-def _real_roots(function: sympy.Expr, context: sympy.Expr) -> list[sympy.Expr]:
-    """All real roots, exactly; refuse when they cannot be listed."""
-    if not function.has(X):
-        return []
-    if function.is_polynomial(X):
-        polynomial = sympy.Poly(function, X)
-        if polynomial.degree() == 1:
-            slope, intercept = polynomial.all_coeffs()
-            return [-intercept / slope]
-        if all(coefficient.is_Rational for coefficient in polynomial.all_coeffs()):
-            return [root for root, _ in sympy.real_roots(polynomial, multiple=False)]
-    elementary = sympy.expand_func(function)
-    try:  # periodic functions have no finite list of roots, and SymPy may search for it without end
-        periodic = elementary.has(TrigonometricFunction)
-        roots = None if periodic else sympy.solveset(elementary, X, sympy.Reals)
-    except (NotImplementedError, ValueError, TypeError):
-        roots = None
-    if roots is sympy.S.EmptySet:
-        return []
-    if isinstance(roots, sympy.FiniteSet):
-        return [root for root in roots if root.is_real is not False]
-    raise SpecificationError(
-        f"the real roots of {function}, where {context} switches, cannot be listed exactly; "
-        "write the activation as a Piecewise with explicit breakpoints"
-    )
-
-
-def _between(points: set[sympy.Expr] | list[sympy.Expr], lower: sympy.Expr, upper: sympy.Expr) -> list[sympy.Expr]:
-    """The distinct points strictly inside (lower, upper), in order."""
-    inside: dict[mpmath.mpf, sympy.Expr] = {}
-    for point in points:
-        value = constant_value(point, 30)
-        if (lower == -sympy.oo or value > constant_value(lower, 30)) and (
-            upper == sympy.oo or value < constant_value(upper, 30)
-        ):
-            inside.setdefault(mpmath.nstr(value, 30), point)
-    return sorted(inside.values(), key=lambda point: constant_value(point, 30))
 
 
 def _sample(lower: sympy.Expr, upper: sympy.Expr) -> sympy.Rational:
@@ -233,12 +255,40 @@ def _sample(lower: sympy.Expr, upper: sympy.Expr) -> sympy.Rational:
     if lower == -sympy.oo and upper == sympy.oo:
         return sympy.Rational(37, 100)
     if lower == -sympy.oo:
-        return _rational(upper) - sympy.Rational(137, 100)
+        return _beyond(upper, -1, sympy.Rational(137, 100))
     if upper == sympy.oo:
-        return _rational(lower) + sympy.Rational(137, 100)
-    return _rational(lower + (upper - lower) * sympy.Rational(4637, 10000))
+        return _beyond(lower, 1, sympy.Rational(137, 100))
+    return _inside(lower, upper, sympy.Rational(4637, 10000))
 
 
-def _rational(expression: sympy.Expr) -> sympy.Rational:
-    """A rational number within a relative 1e-30 of a constant."""
-    return sympy.Rational(mpmath.nstr(constant_value(expression, 35), 35))
+def _beyond(end: sympy.Expr, side: int, distance: sympy.Rational) -> sympy.Rational:
+    """A rational point at about a distance from an end, or farther if the end is huge."""
+    point = _rational(end, 35)
+    return point + side * (distance + abs(point) / 10**30)
+
+
+def _inside(lower: sympy.Expr, upper: sympy.Expr, share: sympy.Rational) -> sympy.Rational:
+    """A rational point of a bounded interval near lower + share (upper - lower)."""
+    point = lower + (upper - lower) * share
+    for digits in (35, 100, 400, 1500):
+        sample = _rational(point, digits)
+        if sign_of(sample - lower) == 1 and sign_of(upper - sample) == 1:
+            return sample
+    raise SpecificationError(f"the breakpoints {lower} and {upper} cannot be told apart")
+
+
+def _probes(lower: sympy.Expr, upper: sympy.Expr) -> Iterator[sympy.Rational]:
+    """Some more points of a cell, towards both of its ends."""
+    scales = [sympy.Rational(3, 2) ** k / 10 for k in range(_PROBES)]
+    if is_infinite(lower) and is_infinite(upper):
+        yield from (side * scale for scale in scales for side in (-1, 1))
+    elif is_infinite(lower) or is_infinite(upper):
+        end, side = (upper, -1) if is_infinite(lower) else (lower, 1)
+        yield from (_beyond(end, side, scale) for scale in scales)
+    else:
+        yield from (_inside(lower, upper, sympy.Rational(2 * k + 1, 2 * _PROBES)) for k in range(_PROBES))
+
+
+def _rational(expression: sympy.Expr, digits: int) -> sympy.Rational:
+    """A rational number close to a constant."""
+    return sympy.Rational(mpmath.nstr(constant_value(expression, digits), digits))

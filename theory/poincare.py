@@ -18,10 +18,13 @@ from theory.activation import Activation, CallableActivation
 from theory.balls_core import NotCertified, precision
 from theory.balls_decimal import digits_of
 from theory.certified import CONDITIONS, certified_moments
+from theory.doubts import moment_doubts
 from theory.errors import UsageError
-from theory.gaussian import Functional, convergence, expectations, expectations_high_precision
+from theory.gaussian import Functional, expectations, expectations_high_precision
 from theory.lipschitz import lipschitz_constants, steps
 from theory.moments import RawMoments, RootBalls, Stability, recommend, root_balls, stability
+from theory.obstacles import Obstacle, obstacle, place_text
+from theory.survey import LIMITS
 
 Root = Literal["auto", "plus", "minus", "stable"]
 POLICIES = ("auto", "plus", "minus", "stable")
@@ -29,7 +32,10 @@ POLICIES = ("auto", "plus", "minus", "stable")
 TOLERANCE = 1e-12
 """How far the two conditions may be missed by an activation whose constants are typed in double precision."""
 
-_DIFFERENCE_FLOOR = 2e-12  # least error of phi'^2 where phi' comes from differences
+DIFFERENCE_TOLERANCE = 1e-9
+"""The same for a Python function without derivative, whose slope is known by differences."""
+
+_HOPELESS = 8  # where adaptive float64 panels do not find so many digits, a rule of many digits finds none
 
 _VALUE_FUNCTIONALS: Mapping[str, Functional] = MappingProxyType(
     {
@@ -101,7 +107,8 @@ class Conditions:
         normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no
             normalization.
         lipschitz, slope_lipschitz: sup |phi'| and sup |phi''| on the line, None where infinite.
-        kinks, jumps: where phi' and where phi jumps, exact expressions as text.
+        kinks, jumps: where phi' and where phi jumps, exact expressions as text; numbers for a Python function.
+        located: how they were found if not exactly ("detected numerically ..."), else None.
     """
 
     name: str
@@ -122,17 +129,19 @@ class Conditions:
     slope_lipschitz: float | None
     kinks: tuple[str, ...]
     jumps: tuple[str, ...]
+    located: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers, ready for JSON; `uncertified` only where it is not None."""
+        """Plain data for JSON; `uncertified` and `located` only where they are not None."""
         facts = asdict(self)
-        if self.uncertified is None:
-            del facts["uncertified"]
+        for key in ("uncertified", "located"):
+            if facts[key] is None:
+                del facts[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
 
 
 def gaussian_poincare(
-    activation: Activation | CallableActivation, digits: int = 15, *, tolerance: float = TOLERANCE
+    activation: Activation | CallableActivation, digits: int = 15, *, tolerance: float | None = None
 ) -> Conditions:
     r"""Decide whether an activation is Gaussian-Poincaré normalized (GPN), and find what makes it so.
 
@@ -146,9 +155,10 @@ def gaussian_poincare(
     Args:
         activation: phi. Its moments are certified by ball arithmetic wherever every function of the expression has
             a rule (`theory.certified`); otherwise computed in float64, or by mpmath beyond 15 digits. A Python function
-            has float64 only, and its diverging moments are not detected.
+            has float64 only; its kinks, jumps and undefined parts are found numerically (`theory.survey`).
         digits: significant digits wanted, at least 1.
-        tolerance: how far E phi^2 and E phi'^2 may be from 1 for "holds".
+        tolerance: how far E phi^2 and E phi'^2 may be from 1 for "holds"; if left out 1e-12, and 1e-9 where the
+            slope is known by differences only.
 
     Returns:
         `Conditions`; what cannot be normalized is an outcome with a reason, not an exception.
@@ -164,6 +174,8 @@ def gaussian_poincare(
     """
     if digits < 1 or digits != int(digits):
         raise UsageError(f"digits must be a positive whole number, not {digits}")
+    if tolerance is None:
+        tolerance = _tolerance(activation)
     if not tolerance > 0:
         raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
     evidence = _evidence(activation, digits)
@@ -171,20 +183,16 @@ def gaussian_poincare(
         return _conditions(activation, digits, tolerance, evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class _Obstacle:
-    """Why an activation cannot be normalized ("no") or why that cannot be told ("undecided")."""
-
-    normalizable: Literal["no", "undecided"]
-    reason: str
-    hides_value: bool = True  # not even E phi and E phi^2 can be given
+def _tolerance(activation: Activation | CallableActivation) -> float:
+    differenced = isinstance(activation, CallableActivation) and activation.derivative is None
+    return DIFFERENCE_TOLERANCE if differenced else TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
     """What is known of an activation: an obstacle, the moments, and why they are not certified (None if they are)."""
 
-    obstacle: _Obstacle | None
+    obstacle: Obstacle | None
     moments: RawMoments | None
     uncertified: str | None = None
 
@@ -195,41 +203,14 @@ def _evidence(activation: Activation | CallableActivation, digits: int) -> _Evid
     proved = certified if isinstance(certified, NotCertified) else certified.raw()
     if isinstance(proved, RawMoments) and proved.slope_second is not None:
         return _Evidence(None, proved)
-    obstacle = _obstacle(activation)
-    if obstacle is not None and isinstance(proved, RawMoments):
-        return _Evidence(obstacle, proved)
-    if obstacle is not None and obstacle.hides_value:
-        return _Evidence(obstacle, None)
+    found = obstacle(activation)
+    if found is not None and isinstance(proved, RawMoments):
+        return _Evidence(found, proved)
+    if found is not None and found.hides_value:
+        return _Evidence(found, None)
     doubt = certified if isinstance(certified, NotCertified) else certified.moment("slope_second")
     reason = proved.reason if isinstance(proved, NotCertified) else getattr(doubt, "reason", "")
-    return _Evidence(obstacle, _moments(activation, digits, slope=obstacle is None), reason)
-
-
-def _obstacle(activation: Activation | CallableActivation) -> _Obstacle | None:
-    """What forbids integrating phi^2 or phi'^2, before any number is computed."""
-    if isinstance(activation, Activation):
-        if activation.undefined:
-            where = " and ".join(f"({piece.lower}, {piece.upper})" for piece in activation.undefined)
-            return _Obstacle("no", f"phi has no real value on {where}")
-        square = convergence(activation, "value")
-        if square.verdict != "converges":
-            return _divergence("E phi^2", square.verdict, square.place, hides_value=True)
-        slope = convergence(activation, "slope")
-        if slope.verdict != "converges":
-            return _divergence("E phi'^2", slope.verdict, slope.place, hides_value=False)
-    jumps = steps(activation, "value")
-    if jumps:
-        where = ", ".join(map(str, jumps))
-        text = f"phi jumps at {where}, so it is not weakly differentiable and E phi'^2 has no finite value"
-        return _Obstacle("no", text, hides_value=False)
-    return None
-
-
-def _divergence(what: str, verdict: str, place: str, *, hides_value: bool) -> _Obstacle:
-    where = "infinity" if place in ("oo", "-oo") else f"x = {place}"
-    if verdict == "diverges":
-        return _Obstacle("no", f"{what} diverges at {where}", hides_value)
-    return _Obstacle("undecided", f"whether {what} is finite cannot be decided at {where}", hides_value)
+    return _Evidence(found, _moments(activation, digits, slope=found is None), reason)
 
 
 def _bits(digits: int) -> int:
@@ -241,6 +222,8 @@ def _moments(activation: Activation | CallableActivation, digits: int, *, slope:
     functionals = _FUNCTIONALS if slope else _VALUE_FUNCTIONALS
     moments = _float_moments(activation, functionals)
     if isinstance(activation, CallableActivation) or (digits <= 15 and _are_precise(activation, moments, 13)):
+        return moments
+    if not _are_precise(activation, moments, _HOPELESS):
         return moments
     for working in (digits + 5, 2 * digits + 20, 4 * digits + 40):
         previous, moments = moments, _mpmath_moments(activation, functionals, working)
@@ -257,24 +240,10 @@ def _improves(moments: RawMoments, previous: RawMoments) -> bool:
 def _float_moments(activation: Activation | CallableActivation, functionals: Mapping[str, Functional]) -> RawMoments:
     found = expectations(activation, functionals)
     balls: dict[str, Any] = {name: arb(estimate.value, estimate.error) for name, estimate in found.items()}
-    if isinstance(activation, CallableActivation) and activation.derivative is None and "slope_second" in balls:
-        doubt = expectations(activation, {"slope_second": _difference_doubt(activation)})["slope_second"]
-        balls["slope_second"] += arb(0, doubt.value + doubt.error)
+    if isinstance(activation, CallableActivation):
+        for name, doubt in moment_doubts(activation, functionals).items():
+            balls[name] += arb(0, doubt)
     return RawMoments(**balls)
-
-
-def _difference_doubt(activation: CallableActivation) -> Functional:
-    """Bound on the error of phi'^2 where phi' comes from differences: what twice a step of 1e-3 changes."""
-
-    def doubt(z: Any, _value: Any, slope: Any) -> Any:
-        step = 2e-3 * np.maximum(1.0, np.abs(z))
-        near = activation.value(z + step) - activation.value(z - step)
-        far = activation.value(z + 2 * step) - activation.value(z - 2 * step)
-        coarse = (8 * near - far) / (12 * step)
-        miss: Any = np.abs(coarse - slope) * (np.abs(coarse) + np.abs(slope))
-        return np.maximum(miss, _DIFFERENCE_FLOOR)  # rounding noise below the floor could not be integrated
-
-    return doubt
 
 
 def _mpmath_moments(activation: Activation, functionals: Mapping[str, Functional], digits: int) -> RawMoments:
@@ -320,9 +289,19 @@ def _conditions(
         normalizations=tuple(_report(root, digits, root is best) for root in roots),
         lipschitz=_finite(constants.slope),
         slope_lipschitz=_finite(constants.curvature),
-        kinks=tuple(map(str, steps(activation, "slope"))),
-        jumps=tuple(map(str, steps(activation, "value"))),
+        kinks=tuple(map(place_text, steps(activation, "slope"))),
+        jumps=tuple(map(place_text, steps(activation, "value"))),
+        located=_located(activation),
     )
+
+
+def _located(activation: Activation | CallableActivation) -> str | None:
+    """How the kinks and jumps of a Python function were found."""
+    if not isinstance(activation, CallableActivation):
+        return None
+    widths = [found.width for found in (*activation.survey.kinks, *activation.survey.jumps)]
+    within = f"; those listed happen within {_upper_text(arb(max(widths)))}" if widths and max(widths) > 0 else ""
+    return f"detected numerically, {LIMITS}{within}"
 
 
 _SHOWN = ("mean", "variance", "second_moment", "slope_second_moment")
@@ -341,7 +320,7 @@ def _is_known(ball: arb) -> bool:
 
 
 def _verdict(
-    obstacle: _Obstacle | None, moments: RawMoments | None, tolerance: float
+    obstacle: Obstacle | None, moments: RawMoments | None, tolerance: float
 ) -> tuple[Literal["holds", "fails", "undecided"], Literal["yes", "no", "undecided"], str]:
     """(is_gpn, normalizable, reason) from the obstacle or else the moments."""
     if obstacle is not None:
@@ -354,7 +333,8 @@ def _verdict(
     assert moments.slope_second is not None
     square, slope = moments.second, moments.slope_second
     if not (_is_known(square) and _is_known(slope)):
-        return "undecided", "undecided", "the integrals of phi^2 and phi'^2 do not settle numerically"
+        which = "integral of phi'^2 does" if _is_known(square) else "integrals of phi^2 and phi'^2 do"
+        return "undecided", "undecided", f"the {which} not settle numerically"
     if slope.is_zero() or (slope.contains(0) and slope.rad() < 1e-13):
         return "fails", "no", "phi is constant, so that E phi'^2 = 0"
     if not slope > 0:
@@ -393,7 +373,8 @@ def _upper_text(ball: arb) -> str:
 
 
 def _short(ball: arb) -> str:
-    return str(ball.str(2, radius=False)) if not ball.contains(0) else f"0 within {_upper_text(abs(ball).upper())}"
+    is_vague = ball.contains(0) or 10 * ball.rad() > abs(ball)
+    return f"0 within {_upper_text(abs(ball).upper())}" if is_vague else str(ball.str(2, radius=False))
 
 
 def _finite(number: float) -> float | None:
@@ -428,7 +409,7 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
         evidence = _evidence(activation, digits)
         obstacle, moments = evidence.obstacle, evidence.moments
         with precision(_bits(digits)):
-            _, normalizable, reason = _verdict(obstacle, moments, TOLERANCE)
+            _, normalizable, reason = _verdict(obstacle, moments, _tolerance(activation))
             if moments is None or normalizable != "yes":
                 raise UsageError(
                     f"{activation.name} has no normalization: {reason}; it takes a continuous phi, not "

@@ -21,12 +21,13 @@ from flint import arb
 from sympy.simplify.fu import TR8
 
 from theory.activation import Activation, CallableActivation, exact
-from theory.arithmetic import X
+from theory.arithmetic import X, is_infinite
 from theory.balls import Program, constant_ball, is_analytic_at_zero, regularize, without_floats
 from theory.balls_core import NotCertifiable, NotCertified, hull, precision
 from theory.balls_functions import INTERVAL, REAL
 from theory.certified_ends import T, is_regular, local_width, localized, mirrored
 from theory.certified_joins import Discontinuity, discontinuity
+from theory.certified_switches import unproved_singularities, unproved_switch
 from theory.envelope import Growth, variable
 from theory.envelope_functions import growth_arithmetic
 from theory.errors import UsageError
@@ -35,7 +36,9 @@ from theory.pieces import Piece
 Order = Literal["slope", "curvature"]
 
 _BITS = 96
-_MOST_BOXES = 20_000
+_MOST_BOXES = 20_000  # of a formula of ordinary length, fewer of a longer one
+_ORDINARY_SIZE = 40  # operations
+_TIGHTENED = 200  # the longest formula that is rewritten
 _NARROWEST = 2.0**-80  # relative width at which splitting a box is given up
 _POLE = 2.0**-30  # the same for a box without a finite bound
 _FIRST_CUTOFF = 16
@@ -116,13 +119,15 @@ def certified_supremum(
             return _supremum(same, order, end, tolerance)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
+    except RecursionError:  # SymPy's
+        return NotCertified("the expression is nested too deeply")
 
 
 def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: float) -> arb:
     gaps = _gaps(activation, order, end)
     if any(gap.proved for gap in gaps):
         return arb.pos_inf()
-    doubts = [str(gap) for gap in gaps]
+    doubts = [doubt for doubt in (unproved_switch(activation.expression), *map(str, gaps)) if doubt]
     search = _Search(tolerance)
     pieces = [part for piece in activation.pieces if (part := _restricted(piece, end)) is not None]
     tails = [tail for piece in pieces for tail in _prepare(piece, order, search, doubts)]
@@ -174,6 +179,7 @@ class _Patch:
     """A function and its derivative on real balls."""
 
     def __init__(self, program: Program) -> None:
+        self.cost = max(1, program.size // _ORDINARY_SIZE)
         self._point, self._range = program.bind(REAL), program.bind(INTERVAL)
 
     def value(self, x: arb) -> arb:
@@ -238,7 +244,7 @@ class _Search:
             middle = ((left + right) / 2).mid()
             self._push(patch, left, middle)
             self._push(patch, middle, right)
-            self._budget -= 1
+            self._budget -= patch.cost
 
     def enclosure(self) -> arb:
         """The supremum as a ball, +inf if it is proved to be infinite."""
@@ -295,16 +301,19 @@ class _Tail:
 
 def _prepare(piece: Piece, order: Order, search: _Search, doubts: list[str]) -> list[_Tail]:
     """Put the bounded stretches of a piece into the search; return its unbounded sides."""
+    doubt = unproved_singularities(piece)
+    if doubt is not None:
+        doubts.append(doubt)
     function = piece.slope if order == "slope" else piece.curvature
     formulas = [_tightened(function), _tightened(sympy.diff(function, X))]
     main = Program(formulas)
     tails = []
     edges: list[arb] = []
     for side, point in ((-1, piece.lower), (1, piece.upper)):
-        if point.is_infinite:
+        if is_infinite(point):
             other = piece.upper if side < 0 else piece.lower
             cutoff = arb(_FIRST_CUTOFF)
-            if other.is_finite:
+            if not is_infinite(other):
                 cutoff = cutoff.max(2 * abs(constant_ball(other)).upper() + 1).upper()
             tails.append(_Tail(Program(mirrored(formulas, side), T), cutoff))
             edges.append(side * cutoff)
@@ -319,6 +328,8 @@ def _tightened(expression: sympy.Expr) -> sympy.Expr:
 
     Products of sines and cosines become sums, and sums of quotients one fraction if that cancels something.
     """
+    if sympy.count_ops(expression) > _TIGHTENED:
+        return expression
     if expression.has(sympy.sin, sympy.cos):
         expression = TR8(expression)
     numerator, denominator = sympy.fraction(sympy.together(expression))

@@ -15,6 +15,7 @@ from theory.conditioning import TiltedLaw, safeguarded_step, tilt
 from theory.layer_law import MARGIN, Event
 
 _ITERATIONS = 100
+_FARTHEST = 1e25  # exponents lambda g beyond it serve nothing and overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ def weights(event: Event, tilt_: float, values: FloatArray) -> FloatArray:
 
 
 def largest_tilt(event: Event) -> float:
-    """The end of the interval of lambda, infinite for an additive event; searched, so kept back by `MARGIN`."""
+    """The end of the interval of lambda: where a weight diverges, kept back by `MARGIN`, or where floats give out."""
     if not event.weighted or event.highest <= 0:
-        return np.inf
+        return _FARTHEST / max(abs(event.lowest), abs(event.highest), 1e-100)
     return 0.5 / (event.highest * (1 + MARGIN))
 
 

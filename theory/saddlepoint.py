@@ -56,7 +56,10 @@ def saddlepoint(event: Event, saddle: Saddle | None = None) -> Prediction:
     if saddle is None or not saddle.sigma > 0:
         return Prediction(np.nan, "no tilted law has this mean")
     if saddle.tilt == 0:
-        other = saddlepoint(event.complement())
+        turned = find_saddle(event.complement())
+        if turned is None or turned.tilt == 0:
+            return Prediction(np.nan, "the mean is the target within rounding")
+        other = saddlepoint(event.complement(), turned)
         return Prediction(float(np.log1p(-min(other.probability, 1.0))), other.reason) if other.log < 0 else other
     mean = log_sphere_mean(
         event.profile.nodes, weights(event, saddle.tilt, event.profile.values), event.width, start=saddle.law.mu

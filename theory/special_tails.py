@@ -15,6 +15,8 @@ from theory.saddle import find_saddle
 ACCEPTED = 1e-2
 """Largest relative error at which a probability is given at all."""
 
+_MOST_TERMS = 2000  # of a mixture of Beta laws; at larger widths the inversion is quicker and as good
+_SLACK = 1e-12
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -74,10 +76,14 @@ def law_of_signs(event: Event) -> ExactTail | None:
     if abs(plus - minus) <= size:
         return None
     share = (event.target - minus) / (plus - minus)  # of the positive coordinates, to be reached or not exceeded
+    share = float(np.round(share)) if abs(share - np.round(share)) < _SLACK else share  # 1 - 1e-16 is 1
+    continuous = quadratic or event.weighted
+    if continuous and 0 < share < 1 and n > _MOST_TERMS:
+        return None
     above = (event.sign > 0) == (plus > minus)
     k = np.arange(n + 1)
     log_binomial = stats.binom.logpmf(k, n, 0.5)
-    if not (quadratic or event.weighted):
+    if not continuous:
         slack = 1e-9 * n
         reached = k >= n * share - slack if above else k <= n * share + slack
         log_share = np.where(reached, 0.0, -np.inf)
@@ -89,11 +95,13 @@ def law_of_signs(event: Event) -> ExactTail | None:
 
 def _log_beta_tail(k: npt.NDArray[np.integer], n: int, share: float, above: bool) -> FloatArray:
     """log P(B >= share), or <=, for B ~ Beta(k/2, (n-k)/2), a point mass at 0 or 1 for k = 0 and n."""
-    inner, slack = k[1:-1], 1e-12
-    share = float(np.round(share)) if abs(share - np.round(share)) < slack else share  # 1 - 1e-16 is 1
-    tail = stats.beta.logsf if above else stats.beta.logcdf
-    with np.errstate(divide="ignore"):
-        inside = tail(np.clip(share, 0, 1), inner / 2, (n - inner) / 2)
+    inner = k[1:-1]
+    if 0 < share < 1:
+        tail = stats.beta.logsf if above else stats.beta.logcdf
+        with np.errstate(divide="ignore"):
+            inside = tail(share, inner / 2, (n - inner) / 2)
+    else:
+        inside = np.full(len(inner), 0.0 if (share <= 0) == above else -np.inf)
     ends = [0.0 if (end >= share if above else end <= share) else -np.inf for end in (0.0, 1.0)]
     return np.concatenate([ends[:1], inside, ends[1:]])
 

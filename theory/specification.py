@@ -11,6 +11,7 @@ from sympy.core.function import AppliedUndef, FunctionClass
 from theory import catalog
 from theory.activation import Activation, CallableActivation
 from theory.arithmetic import X
+from theory.callable import from_function
 from theory.errors import SpecificationError
 from theory.parse import parse_formula, parse_parameters, without_choices
 
@@ -27,7 +28,8 @@ def activation(spec: object, *args: object, **parameters: Any) -> Activation | C
             `theory.parse.parse_formula`; a SymPy expression in one symbol, whose floats count as their
             shortest decimal text; a function on NumPy arrays; or an `Activation`, returned as it is.
         args, parameters: with a name, the parameters of the activation: `activation("elu", alpha=1.5)`.
-            With a function, `derivative` (a function), `breakpoints` (its kinks and jumps) and `name`.
+            With a function, `derivative` (a function, compared with differences), `breakpoints` (kinks and jumps
+            that are known; others are looked for) and `name`.
 
     Raises:
         SpecificationError: anything that is not an activation; the message says what to write.
@@ -127,17 +129,4 @@ def _from_callable(
     name: str | None = None,
 ) -> CallableActivation:
     label = str(name or getattr(function, "__name__", type(function).__name__))
-    points = np.sort(np.asarray(breakpoints, dtype=np.float64))
-    if points.ndim != 1 or not np.all(np.isfinite(points)):
-        raise SpecificationError(f"breakpoints must be a list of finite numbers, not {breakpoints!r:.60}")
-    result = CallableActivation(label, function, derivative, tuple(points.tolist()))
-    try:
-        result.value_and_slope(np.array([-0.75, 0.375, 1.25]))
-    except SpecificationError:
-        raise
-    except Exception as error:  # whatever the user's own code raises
-        raise SpecificationError(
-            f"{label} fails on a NumPy array ({error!s:.100}); an activation works elementwise on arrays "
-            "(try numpy.vectorize for a scalar function)"
-        ) from error
-    return result
+    return from_function(function, label, derivative, breakpoints)

@@ -47,14 +47,14 @@ def sphere_expectations(
     >>> round(found["square"].value, 13)
     1.0
     """
-    _check(width, q)
+    check_layer(width, q)
     radius, scale = np.sqrt(width * q), np.sqrt(width)
     half_width = min(_CUTOFF, scale * np.pi / 2)
     inner = activation.breakpoint_values
     breakpoints = scale * np.arcsin(inner[np.abs(inner) < radius] / radius)
 
     def integrands(u: FloatArray) -> FloatArray:
-        weight = _cosine_power(u / scale, width - 2)
+        weight = cosine_power(u / scale, width - 2)
         h = radius * np.sin(u / scale)
         value, slope = activation.value_and_slope(h)
         with np.errstate(all="ignore"):
@@ -67,14 +67,15 @@ def sphere_expectations(
     return {name: Estimate(float(m), float(e)) for name, m, e in zip(functionals, mean, spread, strict=True)}
 
 
-def _check(width: int, q: float) -> None:
+def check_layer(width: int, q: float) -> None:
+    """Refuse a width below 2 and a q that is not positive."""
     if width < 2 or width != int(width):
         raise UsageError(f"the width must be a whole number of at least 2 neurons, not {width}")
     if not (np.isfinite(q) and q > 0):
         raise UsageError(f"q, the squared length per neuron, must be a positive number, not {q}")
 
 
-def _cosine_power(theta: FloatArray, exponent: int) -> FloatArray:
+def cosine_power(theta: FloatArray, exponent: int) -> FloatArray:
     """cos(theta)^exponent, near 0 from the sine: a millionth power amplifies rounding a millionfold."""
     with np.errstate(under="ignore"):
         near = np.exp(0.5 * exponent * np.log1p(-np.minimum(np.sin(theta) ** 2, 0.5)))
