@@ -22,7 +22,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 import numpy as np  # noqa: E402
 
 import gpn  # noqa: E402
-from gpn.engine import ElementwiseActivation  # noqa: E402
+from gpn.evaluation import ElementwiseActivation  # noqa: E402
 
 
 def main() -> None:

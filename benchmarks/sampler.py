@@ -1,30 +1,32 @@
-"""Speed and memory of the matrix-free sampler, as ratios measured in one run, on one thread.
+"""Speed of the matrix-free sampler, as ratios measured in one run.
 
     python benchmarks/sampler.py
-    python benchmarks/sampler.py --repeats 20 --widths 1024 4096
+    python benchmarks/sampler.py --repeats 20 --widths 1024 4096 --parts floor profile
 
-Three questions: how far is it from its floor, the time to draw two standard normals per neuron, layer and
-trial with the same generator; which of NumPy's generators is the fastest; how does it compare with explicit
-Haar matrices. Times are processor times. The two sides of a ratio are timed in turns, so that other work on
-the machine touches both alike; a ratio is the median over neighbouring timings, beside its extremes.
+Five parts. generators: which of NumPy's is the fastest. floor: how far is the sampler from the time to draw two
+standard normals per neuron, layer and trial with the same generator. profile: where the time goes. cores: what a
+second thread brings. scaling: time per neuron and layer from narrow to wide, beside explicit Haar matrices.
+
+Times are processor times (of `cores`, by the clock on the wall). The two sides of a ratio are timed in turns, so that
+other work on the machine touches both alike; a ratio is the median over neighbouring timings, beside its quartiles.
 """
 
+from measure import alternate, median, ratio  # first, for the number of BLAS threads
+
+# isort: split
 import argparse
-import os
 import platform
-import statistics
 import time
-import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-    os.environ[variable] = "1"  # one BLAS thread; it has to be said before NumPy is imported
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-import gpn  # noqa: E402
-from gpn.engine import ElementwiseActivation  # noqa: E402
-from gpn.sampler import BLOCK_NEURONS, block_trials, sample  # noqa: E402
+import gpn
+from gpn.engine import row_dots
+from gpn.passes import row_arithmetic
+from gpn.sampler import BLOCK_NEURONS, sample
 
 GENERATORS = {
     "SFC64": np.random.SFC64,
@@ -32,110 +34,156 @@ GENERATORS = {
     "PCG64": np.random.PCG64,
     "Philox": np.random.Philox,
 }
+DENSE_WIDTHS = (100, 1000)
+FLOOR_NUMBERS = 2**15  # normals in one call: they stay in the cache
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--widths", type=int, nargs="+", default=[256, 1024, 4096, 16384])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--widths", type=int, nargs="+", default=[256, 1024, 4096, 16384, 100_000])
     parser.add_argument("--depth", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--neurons", type=int, default=2**18, help="neurons per layer, over all trials of a run")
-    parser.add_argument("--generator", choices=GENERATORS, default="SFC64", help="for the floor and the dense part")
-    parser.add_argument("--dense-width", type=int, default=512)
+    parser.add_argument("--neurons", type=int, default=2**20, help="neurons per layer, over all trials of a run")
+    parser.add_argument("--generator", choices=GENERATORS, default="SFC64")
     options = parser.parse_args()
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, one thread, {options.repeats} repeats")
-    activations: dict[str, ElementwiseActivation] = {
-        name: gpn.normalize(gpn.activation(name)) for name in ("tanh", "relu")
-    }
-    print_generators(options, activations["tanh"])
-    print_floor(options, activations)
-    print_dense(options, activations["tanh"])
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {options.repeats} repeats, {options.generator}")
+    activations = {name: gpn.normalize(gpn.activation(name)) for name in ("tanh", "relu")}
+    for part in options.parts:
+        PARTS[part](options, activations)
 
 
-def print_floor(options: argparse.Namespace, activations: dict[str, ElementwiseActivation]) -> None:
+def print_generators(options: argparse.Namespace, activations: dict[str, Any]) -> None:
+    """The floor and the sampler at one width for each bit generator."""
+    print("\nGenerators, tanh, width 1024: ns per standard normal, ns per neuron and layer of the sampler")
+    print(f"{'generator':>10} {'normal ns':>9} {'sampler ns':>10}  ratio   quartiles")
+    for generator in GENERATORS:
+        floor, own, text = against_floor(activations["tanh"], 1024, options, generator)
+        print(f"{generator:>10} {floor / 2:>9.2f} {own:>10.1f} {text}")
+
+
+def print_floor(options: argparse.Namespace, activations: dict[str, Any]) -> None:
     """Time over floor for each width and activation."""
-    print(f"\nMatrix-free over its floor, depth {options.depth}, {options.generator}; ns per neuron and layer")
-    print("activation  width trials floor ns     ns  ratio   spread       peak MiB")
+    print(f"\nMatrix-free over its floor, depth {options.depth}, one thread; ns per neuron and layer")
+    print("activation  width trials floor ns     ns  ratio   quartiles")
     for name, phi in activations.items():
         for width in options.widths:
-            trials = max(1, options.neurons // width)
-            ratio, floor, own = against_floor(phi, width, trials, options, options.generator)
-            print(
-                f"{name:>10} {width:>6} {trials:>6} {floor:>8.1f} {own:>6.1f} {ratio[0]:>6.2f}   "
-                f"{ratio[1]:.2f} to {ratio[2]:.2f}  {peak_mebibytes(phi, width, trials, options.depth):>8.1f}"
-            )
+            floor, own, text = against_floor(phi, width, options, options.generator)
+            print(f"{name:>10} {width:>6} {trials_of(width, options):>6} {floor:>8.1f} {own:>6.1f} {text}")
 
 
-def print_generators(options: argparse.Namespace, phi: ElementwiseActivation) -> None:
-    """The same at one width for each bit generator."""
+def print_profile(options: argparse.Namespace, activations: dict[str, Any]) -> None:
+    """The passes over a layer one by one, each with what it is called on in the sampler."""
     width = 1024
-    print(f"\nGenerators, tanh, width {width}: ns per standard normal, ns per neuron and layer of the sampler")
-    print(f"{'generator':>10} {'normal ns':>9} {'sampler ns':>10} {'ratio':>6}")
-    for generator in GENERATORS:
-        ratio, floor, own = against_floor(phi, width, options.neurons // width, options, generator)
-        print(f"{generator:>10} {floor / 2:>9.2f} {own:>10.1f} {ratio[0]:>6.2f}")
+    rows = BLOCK_NEURONS // width
+    rng = np.random.Generator(GENERATORS[options.generator](1))
+    h, x, slope, e = rng.standard_normal((4, rows, width))
+    factors = np.ones((rows, 1))
+    print(f"\nProfile, width {width}, {rows} trials at once: ns per neuron and layer")
+    for name, phi in activations.items():
+        passes: dict[str, tuple[int, Callable[[], object]]] = {
+            "normals": (2, lambda: rng.standard_normal(out=e)),
+            "products of rows": (6, lambda: row_dots(e, h)),
+            "factors for rows": (2, lambda: np.multiply(x, factors, out=x)),
+            "value": (1, lambda phi=phi: phi.value_into(h, x)),
+            "value and slope": (1, lambda phi=phi: phi.value_and_slope_into(h, x, slope)),
+            "sums and products": (2, lambda: np.add(e, x, out=e)),
+        }
+        with row_arithmetic(width):
+            times = alternate([lambda f=f: [f() for _ in range(20)] for _, f in passes.values()], options.repeats)
+        whole = against_floor(phi, width, options, options.generator)[1]
+        parts = {
+            label: count * median(seconds, 1e9 / (20 * rows * width))
+            for (label, (count, _)), seconds in zip(passes.items(), times, strict=True)
+        }
+        parts["small arrays, calls, memory"] = whole - sum(parts.values())
+        print(f"{name:>10}: {whole:.1f} in all")
+        for label, time_of_part in parts.items():
+            times_called = f"{passes[label][0]} x" if label in passes else ""
+            print(f"{times_called:>16} {label:<28} {time_of_part:>6.2f} {100 * time_of_part / whole:>4.0f} %")
 
 
-def print_dense(options: argparse.Namespace, phi: ElementwiseActivation) -> None:
-    """One network with explicit Haar matrices against one without, per trial."""
-    width, depth = options.dense_width, 4
-    trials = block_trials(width, depth)
-    dense, free = alternate(
-        lambda: gpn.simulate(phi, width, depth, 1, seed=1, method="dense"),
-        lambda: gpn.simulate(phi, width, depth, trials, seed=1),
-        min(options.repeats, 5),
-    )
-    ratio = summary([trials * a / b for a, b in zip(dense, free, strict=True)])
-    print(f"\nDense Haar matrices, tanh, width {width}, depth {depth}: ms per network")
-    print(f"  dense       {1e3 * statistics.median(dense):.3f}")
-    print(f"  matrix-free {1e3 * statistics.median(free) / trials:.3f}")
-    print(f"  ratio       {ratio[0]:.0f}   ({ratio[1]:.0f} to {ratio[2]:.0f})")
+def print_cores(options: argparse.Namespace, activations: dict[str, Any]) -> None:
+    """Two jobs one after the other against two threads with one job each, by the clock on the wall.
+
+    Drawing normals, which needs nothing from the interpreter, shows what the machine has to give at the time.
+    """
+    print("\nTwo threads against one, time on the wall: speed-up, and that of drawing normals alone in the same run")
+    print("activation  width  ratio   quartiles       normals  quartiles     sampler / normals")
+    neurons = options.neurons // 4
+    with ThreadPoolExecutor(2) as pool:
+        for name, phi in activations.items():
+            for width in options.widths:
+                jobs = [sampler_job(phi, width, options, neurons), normals_job(options, neurons)]
+                functions = [lambda j=job: [j(1), j(2)] for job in jobs] + [
+                    lambda j=job: list(pool.map(j, (1, 2))) for job in jobs
+                ]
+                one, floor_one, two, floor_two = alternate(functions, options.repeats, time.perf_counter)
+                shares = [a * d / (b * c) for a, b, c, d in zip(one, two, floor_one, floor_two, strict=True)]
+                print(
+                    f"{name:>10} {width:>6} {ratio(one, two)}   {ratio(floor_one, floor_two)}   {median(shares):>8.2f}"
+                )
 
 
-def against_floor(
-    phi: ElementwiseActivation, width: int, trials: int, options: argparse.Namespace, generator: str
-) -> tuple[tuple[float, float, float], float, float]:
-    """(median, least, greatest ratio), and the nanoseconds of floor and sampler per neuron and layer."""
+def print_scaling(options: argparse.Namespace, activations: dict[str, Any]) -> None:
+    """The cost of a neuron in a layer, matrix-free and with explicit matrices drawn anew."""
+    phi, depth = activations["tanh"], 10
+    print(f"\nScaling, tanh, depth {depth}: ns per neuron and layer")
+    print("  width matrix-free      dense   dense / matrix-free")
+    for width in (10**k for k in range(2, 7)):
+        trials = max(1, options.neurons // width)
+        rng = np.random.Generator(GENERATORS[options.generator](1))
+        free = lambda n=width, t=trials, r=rng: sample(phi, n, depth, t, r)  # noqa: E731
+        dense = lambda n=width: gpn.simulate(phi, n, depth, 1, seed=1, method="dense")  # noqa: E731
+        functions = [free, dense] if width in DENSE_WIDTHS else [free]
+        cost, *explicit = (median(seconds, 1e9 / (width * depth)) for seconds in alternate(functions, options.repeats))
+        cost /= trials
+        print(f"{width:>7} {cost:>11.1f} " + "".join(f"{each:>10.0f} {each / cost:>12.0f}" for each in explicit))
+
+
+def against_floor(phi: Any, width: int, options: argparse.Namespace, generator: str) -> tuple[float, float, str]:
+    """Nanoseconds of floor and sampler per neuron and layer, and their ratio in words."""
     rng = np.random.Generator(GENERATORS[generator](1))
+    trials = trials_of(width, options)
     neurons = width * trials * options.depth
-    buffer = np.empty(BLOCK_NEURONS)
+    buffer = np.empty(FLOOR_NUMBERS)
 
     def floor() -> None:
         for _ in range(2 * neurons // len(buffer)):
             rng.standard_normal(out=buffer)
 
-    floors, own = alternate(floor, lambda: sample(phi, width, options.depth, trials, rng), options.repeats)
-    ratios = [b / a for a, b in zip(floors, own, strict=True)]
-    scale = 1e9 / neurons
-    return summary(ratios), scale * statistics.median(floors), scale * statistics.median(own)
+    floors, own = alternate([floor, lambda: sample(phi, width, options.depth, trials, rng)], options.repeats)
+    return median(floors, 1e9 / neurons), median(own, 1e9 / neurons), ratio(own, floors)
 
 
-def alternate(
-    first: Callable[[], object], second: Callable[[], object], repeats: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of two functions called in turns, after one call each to warm up."""
-    first(), second()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for function, kept in zip((first, second), times, strict=True):
-            start = time.process_time()
-            function()
-            kept.append(time.process_time() - start)
-    return times
+def trials_of(width: int, options: argparse.Namespace) -> int:
+    return max(1, options.neurons // width)
 
 
-def summary(ratios: list[float]) -> tuple[float, float, float]:
-    return statistics.median(ratios), min(ratios), max(ratios)
+def sampler_job(phi: Any, width: int, options: argparse.Namespace, neurons: int) -> Callable[[int], object]:
+    trials = max(1, neurons // width)
+
+    def job(seed: int) -> object:
+        return sample(phi, width, options.depth, trials, np.random.Generator(GENERATORS[options.generator](seed)))
+
+    return job
 
 
-def peak_mebibytes(phi: ElementwiseActivation, width: int, trials: int, depth: int) -> float:
-    """Peak of the arrays that one call allocates, results included."""
-    tracemalloc.start()
-    sample(phi, width, depth, trials, np.random.default_rng(1))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 2**20
+def normals_job(options: argparse.Namespace, neurons: int) -> Callable[[int], object]:
+    def job(seed: int) -> object:
+        rng, buffer = np.random.Generator(GENERATORS[options.generator](seed)), np.empty(FLOOR_NUMBERS)
+        return [rng.standard_normal(out=buffer) is None for _ in range(2 * neurons * options.depth // FLOOR_NUMBERS)]
 
+    return job
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
+    "generators": print_generators,
+    "floor": print_floor,
+    "profile": print_profile,
+    "cores": print_cores,
+    "scaling": print_scaling,
+}
 
 if __name__ == "__main__":
     main()

@@ -3,26 +3,22 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from gpn.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
 from gpn.weights import draw
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
 
+_DOT_ENTRIES = 8192
+
 
 def quiet() -> np.errstate:
     """Silence floating-point warnings where an overflow is reported as a value (inf, nan, a layer number)."""
     return np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
-
-
-class ElementwiseActivation(Protocol):
-    """What the numerics ask of an activation: phi(x) and phi'(x) as two fresh float64 arrays of x's shape."""
-
-    def value_and_slope(self, x: FloatArray, /) -> tuple[FloatArray, FloatArray]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -126,7 +122,7 @@ class Network:
     (array([[30., 10.]]),)
     """
 
-    __slots__ = ("activations", "biases", "weights")
+    __slots__ = ("_evaluations", "activations", "biases", "weights")
 
     def __init__(
         self,
@@ -136,6 +132,7 @@ class Network:
     ) -> None:
         self.weights = _chain([np.asarray(matrix, dtype=np.float64) for matrix in weights])
         self.activations = _per_layer(activation, len(self.weights))
+        self._evaluations = tuple(evaluation(each) for each in self.activations)
         self.biases = () if biases is None else _biases(biases, self.weights)
 
     @classmethod
@@ -180,24 +177,26 @@ class Network:
         Args:
             inputs: x_0, array (batch, n_0).
             out: an earlier result for the same batch size, whose arrays are overwritten and returned again.
-                Then nothing is allocated but the value and slope of one layer at a time.
+                Then nothing is allocated but the value of one layer at a time.
 
         Raises:
             UsageError: inputs of another shape or not finite, or an `out` that does not fit.
         """
         x = self._rows("inputs", inputs, self.widths[0])
+        keep_freed_memory(len(x) * max(self.widths))
         kept = self._buffers(len(x)) if out is None else self._reuse(out, len(x))
         norms = np.empty((len(x), self.depth)) if out is None else out.signal_norms
         input_norms = row_norms(x)
         first, signal = None, x
         with quiet():
-            for index, (matrix, activation, h) in enumerate(zip(self.weights, self.activations, kept, strict=True)):
+            for index, (matrix, phi, h) in enumerate(zip(self.weights, self._evaluations, kept, strict=True)):
                 np.matmul(signal, matrix.T, out=h)
                 if self.biases:
                     h += self.biases[index]
-                signal, _ = activation.value_and_slope(h)
-                norms[:, index] = row_norms(signal)
-                if first is None and not (np.isfinite(h).all() and np.isfinite(signal).all()):
+                signal = np.empty_like(h)
+                phi.value_into(h, signal)
+                norms[:, index] = row_norms_unguarded(signal)
+                if first is None and not (np.isfinite(norms[:, index]).all() and _is_finite(h)):
                     first = index + 1
         return Forward(x, kept, signal, norms, input_norms, first)
 
@@ -246,15 +245,22 @@ class Network:
     def _sweep(self, forward: Forward, e: FloatArray) -> Iterator[tuple[int, FloatArray, FloatArray]]:
         """(l - 1, d_l, x_{l-1}) from the top layer down; x_{l-1} comes together with the slope below."""
         last = self.depth - 1
-        _, slope = self.activations[last].value_and_slope(forward.preactivations[last])
+        keep_freed_memory(len(e) * max(self.widths))
+        _, slope = self._evaluated(forward, last)
         for index in range(last, -1, -1):
             d = np.multiply(slope, e, out=slope)
             if index == 0:
                 yield index, d, forward.inputs
                 return
-            x, slope = self.activations[index - 1].value_and_slope(forward.preactivations[index - 1])
+            x, slope = self._evaluated(forward, index - 1)
             yield index, d, x
             e = d @ self.weights[index]
+
+    def _evaluated(self, forward: Forward, index: int) -> tuple[FloatArray, FloatArray]:
+        h = forward.preactivations[index]
+        value, slope = np.empty_like(h), np.empty_like(h)
+        self._evaluations[index].value_and_slope_into(h, value, slope)
+        return value, slope
 
     def _gradient_buffers(self, out: Gradients | None) -> tuple[list[FloatArray], list[FloatArray]]:
         if out is None:
@@ -296,9 +302,9 @@ class _Recorder:
         self._first: int | None = None
 
     def add(self, index: int, d: FloatArray, batch_norm: float) -> None:
-        self._backward[:, index] = row_norms(d)
+        self._backward[:, index] = row_norms_unguarded(d)
         self._batch[index] = batch_norm
-        if self._first is None and not np.isfinite(d).all():
+        if self._first is None and not np.isfinite(self._backward[:, index]).all():
             self._first = index + 1
 
     def norms(self) -> BackwardNorms:
@@ -319,13 +325,43 @@ def row_norms(rows: FloatArray) -> FloatArray:
     >>> row_norms(np.array([[3.0, 4.0], [3e200, 4e200], [3e-200, 4e-200]]))
     array([5.e+000, 5.e+200, 5.e-200])
     """
-    # einsum rather than a BLAS dot: its bits do not depend on the number of BLAS threads
-    squares = np.einsum("ij,ij->i", rows, rows)
+    with quiet():
+        return row_norms_unguarded(rows)
+
+
+def row_norms_unguarded(rows: FloatArray) -> FloatArray:
+    """Compute `row_norms` where floating-point errors are silenced already; twice as fast for short arrays."""
+    squares = row_dots(rows, rows)
     norms: FloatArray = np.sqrt(squares)
-    if not (squares.min(initial=1.0) > _TINY and squares.max(initial=1.0) < _HUGE):
+    if not (np.minimum.reduce(squares, initial=1.0) > _TINY and np.maximum.reduce(squares, initial=1.0) < _HUGE):
         extreme = ~((squares > _TINY) & (squares < _HUGE))
         norms[extreme] = _scaled_norms(rows[extreme])
     return norms
+
+
+def row_dots(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Compute the inner product of each row of one array with that of the other.
+
+    Args:
+        left, right: arrays (k, n).
+
+    Returns:
+        Array (k,), with bits that do not depend on the number of BLAS threads: OpenBLAS splits only vectors of more
+        than 10,000 entries. An overflow is warned of like that of any NumPy function.
+
+    >>> row_dots(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]))
+    array([11.])
+    """
+    rows, columns = left.shape
+    if columns <= _DOT_ENTRIES:
+        products: FloatArray = np.vecdot(left, right)
+        return products
+    whole = columns - columns % _DOT_ENTRIES
+    blocks = [array[:, :whole].reshape(rows, -1, _DOT_ENTRIES) for array in (left, right)]
+    products = np.add.reduce(np.vecdot(*blocks), axis=1)
+    if whole < columns:
+        products += np.vecdot(left[:, whole:], right[:, whole:])
+    return products
 
 
 def frobenius_norm(matrix: FloatArray) -> float:
@@ -481,6 +517,11 @@ def class_labels(labels: npt.ArrayLike, samples: int, classes: int) -> npt.NDArr
     return values.astype(np.int64)
 
 
+def _is_finite(array: FloatArray) -> bool:
+    """Whether all entries are finite; their squares, taken first, tell it in one pass unless they overflow."""
+    return bool(np.isfinite(row_dots(array, array)).all() or np.isfinite(array).all())
+
+
 _TINY, _HUGE = 1e-280, 1e280  # squares in between lose nothing to under- or overflow
 
 
@@ -519,24 +560,6 @@ def _per_layer(
     for distinct in {id(each): each for each in activations}.values():
         check_activation(distinct)
     return activations
-
-
-def check_activation(activation: ElementwiseActivation) -> None:
-    """Check on two points that an activation keeps its promise: two fresh float64 arrays of the same shape.
-
-    Raises:
-        UsageError: no `value_and_slope`, other shapes or types, or arrays that share memory.
-    """
-    if not hasattr(activation, "value_and_slope"):
-        raise UsageError(f"{activation!r} has no value_and_slope; pass gpn.activation({activation!r})")
-    points = np.array([[-0.5, 0.5]])
-    arrays = tuple(activation.value_and_slope(points))
-    good = [isinstance(a, np.ndarray) and a.shape == points.shape and a.dtype == np.float64 for a in arrays]
-    if good != [True, True]:
-        raise UsageError(f"value_and_slope of {activation!r} must return two float64 arrays of the input's shape")
-    value, slope = arrays
-    if any(np.may_share_memory(a, b) for a, b in ((value, slope), (value, points), (slope, points))):
-        raise UsageError(f"value_and_slope of {activation!r} must return fresh arrays: they are overwritten")
 
 
 def _biases(biases: Sequence[npt.ArrayLike], weights: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:

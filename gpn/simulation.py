@@ -8,7 +8,9 @@ import numpy.typing as npt
 
 from gpn.batch_ends import Ends, ends_of
 from gpn.batch_sampler import sample_batch
-from gpn.engine import ElementwiseActivation, FloatArray, Network, quiet
+from gpn.engine import FloatArray, Network, quiet
+from gpn.evaluation import ElementwiseActivation
+from gpn.memory import budget, check_dense
 from gpn.sampler import Sample, sample
 from gpn.weights import count
 from theory.errors import UsageError
@@ -29,6 +31,7 @@ def simulate(
     labels: npt.ArrayLike | None = None,
     classes: int | None = None,
     grams: bool = False,
+    memory: int | str | None = None,
 ) -> Sample:
     """Simulate signals and gradients of independent random networks.
 
@@ -61,6 +64,9 @@ def simulate(
         labels, classes: for "loss", whole numbers (trials,), and how many classes there are; for a batch (k,)
             or (trials, k).
         grams: keep the Gram matrices <x_l^i, x_l^j> / n of the inputs' signals in every layer.
+        memory: what all arrays may take at the worst moment, as bytes or a text such as "4GiB"; None for half of what
+            is free. Matrix-free, layers that do not fit are drawn twice, which changes no bit of the result. Not for
+            matrix-free batches, which keep all layers of a block of about 16 million numbers, or of one trial.
 
     Returns:
         `gpn.sampler.Sample` with squared_lengths (trials, L + 1), signal_norms, backward_norms and
@@ -69,7 +75,7 @@ def simulate(
         (trials, L + 1, k, k), and `.correlations`.
 
     Raises:
-        UsageError: an argument outside of what is described here.
+        UsageError: an argument outside of what is described here, or a network that needs more memory.
 
     >>> result = simulate("tanh", width=32, depth=5, trials=10, seed=0)
     >>> result
@@ -85,14 +91,17 @@ def simulate(
     rng = _generator(seed)
     phi = _activation(activation)
     if method == "dense":
+        check_dense(width, depth, trials, batch, budget(memory), grams=grams)
         ends = ends_of(width, trials, batch, inputs, readout, labels, classes)
         return _Dense(ends, depth, trials, grams).run(phi, weights, rng)
     if method != "matrix-free":
         raise UsageError(f"method must be 'matrix-free' or 'dense', not {method!r}")
     ends_given: dict[str, Any] = {"inputs": inputs, "readout": readout, "labels": labels, "classes": classes}
     if batch > 1:
+        if memory is not None:
+            raise UsageError("memory limits single inputs and dense networks; matrix-free batches run without it")
         return sample_batch(phi, width, depth, trials, batch, rng, weights=weights, grams=grams, **ends_given)
-    result = sample(phi, width, depth, trials, rng, weights=weights, **ends_given)
+    result = sample(phi, width, depth, trials, rng, weights=weights, memory=memory, **ends_given)
     return replace(result, grams=result.squared_lengths[..., None, None]) if grams else result
 
 
@@ -127,6 +136,7 @@ class _Dense:
                     for layer, h in enumerate(forward.preactivations, start=1):
                         signal, _ = phi.value_and_slope(h)
                         grams[trial, layer] = signal @ signal.T / self.ends.width
+            del network  # before the next one is drawn
         return self._collect(norms, backward, totals, grams)
 
     def _collect(self, norms: FloatArray, backward: FloatArray, totals: FloatArray, grams: FloatArray | None) -> Sample:

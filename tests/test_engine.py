@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from gpn.engine import (
     Network,
-    check_activation,
     frobenius_norm,
     linear_readout,
     product_norm,
@@ -18,6 +17,7 @@ from gpn.engine import (
     softmax_cross_entropy,
     squared_error,
 )
+from gpn.evaluation import check_activation
 from gpn.weights import draw
 from theory import catalog
 from theory.errors import UsageError

@@ -15,6 +15,7 @@ from theory.arithmetic import FloatArray as FloatArray
 from theory.arithmetic import X, compile_expressions, constant_value, real_values
 from theory.callable import CallableActivation as CallableActivation
 from theory.errors import SpecificationError
+from theory.inplace import Branch, Evaluator, Program
 from theory.limits import one_sided_limit
 from theory.pieces import Piece, split
 
@@ -133,6 +134,31 @@ class Activation:
         value, slope = self._evaluate(self._functions, x)
         return value, slope.copy() if slope is value else slope  # exp is its own slope
 
+    def value_into(self, x: FloatArray, out: FloatArray) -> None:
+        """Write phi(x) into an array of the shape of x; bits and all as `value`.
+
+        Floating-point errors are reported as the caller set `numpy.errstate`.
+        """
+        if self._value_evaluator is None:
+            out[...] = self.value(x)
+        else:
+            self._value_evaluator(x, [out])
+
+    def value_and_slope_into(self, x: FloatArray, value: FloatArray, slope: FloatArray) -> None:
+        """Write phi(x) and phi'(x) into two arrays of the shape of x, see `value_into`."""
+        if self._evaluator is None:
+            value[...], slope[...] = self.value_and_slope(x)
+        else:
+            self._evaluator(x, [value, slope])
+
+    @cached_property
+    def _value_evaluator(self) -> Evaluator | None:
+        return _in_place(self._value_functions, self.breakpoint_values)
+
+    @cached_property
+    def _evaluator(self) -> Evaluator | None:
+        return _in_place(self._functions, self.breakpoint_values)
+
     def _evaluate(self, branches: "list[_Branch]", x: npt.ArrayLike) -> list[FloatArray]:
         points = np.asarray(x, dtype=np.float64)
         with np.errstate(all="ignore"):  # infinities and NaN are told by the caller, who knows the layer
@@ -183,15 +209,25 @@ class _Branch:
     """NumPy evaluation of one smooth branch, safe for arguments outside its interval."""
 
     def __init__(self, expressions: list[sympy.Expr], lower: float, upper: float) -> None:
-        self._function = compile_expressions(expressions, "numpy")
+        self.count = len(expressions)
+        self.function = compile_expressions(expressions, "numpy")
         # Outside its interval a branch is evaluated at the nearer end and then discarded: no overflow, no warning.
-        self._bounds = None if all(e.is_polynomial(X) for e in expressions) else (lower, upper)
+        self.bounds = None if all(e.is_polynomial(X) for e in expressions) else (lower, upper)
 
     def __call__(self, x: FloatArray) -> list[Any]:
-        if self._bounds is None or self._bounds == (-np.inf, np.inf):
-            return self._function(x)
-        lower, upper = self._bounds
-        return self._function(np.maximum(x, lower) if np.isinf(upper) else np.minimum(np.maximum(x, lower), upper))
+        if self.bounds is None or self.bounds == (-np.inf, np.inf):
+            return self.function(x)
+        lower, upper = self.bounds
+        return self.function(np.maximum(x, lower) if np.isinf(upper) else np.minimum(np.maximum(x, lower), upper))
+
+
+def _in_place(branches: "list[_Branch]", breakpoints: FloatArray) -> Evaluator | None:
+    """The evaluator of branches that work by ufuncs alone."""
+    try:
+        recorded = [Branch(Program(branch.function, branch.count), branch.bounds) for branch in branches]
+    except (TypeError, AttributeError):  # the function wants more than ufuncs and operators
+        return None
+    return Evaluator(recorded, breakpoints.tolist())
 
 
 def exact(number: Exact) -> sympy.Expr:
