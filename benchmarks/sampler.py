@@ -3,9 +3,9 @@
     python benchmarks/sampler.py
     python benchmarks/sampler.py --repeats 20 --widths 1024 4096 --parts floor profile
 
-Five parts. generators: which of NumPy's is the fastest. floor: how far is the sampler from the time that NumPy takes to draw two
-standard normals per neuron, layer and trial with the same generator. profile: where the time goes. cores: what a
-second thread brings. scaling: time per neuron and layer from narrow to wide, beside explicit Haar matrices.
+Five parts. generators: which of NumPy's is the fastest. floor: how far is the sampler from the time that NumPy takes
+to draw two standard normals per neuron, layer and trial with the same generator. profile: where the time goes. cores:
+what a second thread brings. scaling: time per neuron and layer from narrow to wide, beside explicit Haar matrices.
 
 Times are processor times (of `cores`, by the clock on the wall). The two sides of a ratio are timed in turns, so that
 other work on the machine touches both alike; a ratio is the median over neighbouring timings, beside its quartiles.
