@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import gpn
-from gpn.engine import row_dots
+from gpn.norms import row_dots
 from gpn.passes import row_arithmetic
 from gpn.sampler import BLOCK_NEURONS, sample
 
