@@ -205,14 +205,14 @@ def _as_array(values: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
 
 
 def read_arrays(
-    path: Path, what: str, wanted: Sequence[str] = ("x_train", "y_train", "x", "y")
+    path: Path, what: str, wanted: Sequence[str] | None = ("x_train", "y_train", "x", "y")
 ) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
     """Read the array of a .npy file, or the wanted arrays of a .npz file, told apart by their first bytes.
 
     Args:
         path: of the file; pickles are not read.
         what: what it is for, as errors call it.
-        wanted: names in a .npz file; those that it does not hold are left out.
+        wanted: names in a .npz file; those that it does not hold are left out. None for all that it holds.
 
     Raises:
         UsageError: not readable, or none of the wanted arrays in it.
@@ -226,7 +226,7 @@ def read_arrays(
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
-            members = {name: loaded[name] for name in wanted if name in loaded.files}
+            members = {name: loaded[name] for name in wanted or loaded.files if name in loaded.files}
             arrays = {name: array for name, array in members.items() if isinstance(array, np.ndarray)}
             if not arrays:
                 held = ", ".join(map(repr, loaded.files[:10])) or "nothing"
