@@ -42,7 +42,9 @@ def finding(report: TrainingReport) -> str:
 
 def _losses(axes: Axes, report: TrainingReport) -> None:
     steps = np.arange(1, len(report.losses) + 1)
-    axes.plot(*_means(steps.astype(np.float64), report.losses), color=PALETTE[0], linewidth=1.6, label="training batches")
+    axes.plot(
+        *_means(steps.astype(np.float64), report.losses), color=PALETTE[0], linewidth=1.6, label="training batches"
+    )
     per_epoch = report.config.steps_per_epoch
     tests = np.array([(row.epoch * per_epoch, row.test_loss) for row in report.epochs]).reshape(-1, 2)
     tests = tests[np.isfinite(tests[:, 1]) & (tests[:, 1] > 0)]

@@ -334,9 +334,10 @@ def _divergence(
     """Why a run cannot go on, in one sentence; None if it can."""
     when = f"at step {step} (epoch {(step - 1) // config.steps_per_epoch + 1})"
     advice = f"try a smaller learning rate than {config.learning_rate:.3g}" if step > 1 else "try other weights"
+    if bad_layer is not None:
+        return f"the signal overflows in layer {bad_layer} {when}; {advice}"
     if not np.isfinite(loss):
-        where = "" if bad_layer is None else f": the signal overflows in layer {bad_layer}"
-        return f"the loss is {loss} {when}{where}; {advice}"
+        return f"the loss is {loss} {when}; {advice}"
     if loss > HOPELESS * np.log(config.classes):
         return f"the loss is {loss:.3g} {when}, over {HOPELESS:g} times that of guessing; {advice}"
     if norms is not None and not np.isfinite(norms).all():

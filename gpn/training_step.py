@@ -31,8 +31,8 @@ class StepResult:
     Attributes:
         loss: mean cross-entropy of the batch.
         correct: how many of its samples were classified rightly.
-        bad_layer: the first layer whose signal, or else whose gradient, is not finite; None if all is. If the loss is
-            not finite nothing was changed.
+        bad_layer: the first layer whose signal is not finite, None if all is. Otherwise, or if the loss is not finite,
+            nothing was changed.
     """
 
     loss: float
@@ -77,7 +77,7 @@ class Stepper:
         forward = self._forward = self.network.forward(x, out=self._forward, keep=True)
         losses, residuals = cross_entropy_of_logits(forward.outputs, labels)
         loss, correct = float(losses.mean()), int((forward.outputs.argmax(axis=1) == labels).sum())
-        if not np.isfinite(loss):
+        if forward.first_nonfinite_layer is not None or not np.isfinite(loss):
             return StepResult(loss, correct, forward.first_nonfinite_layer)
         self.time += 1
         residuals /= len(x)
