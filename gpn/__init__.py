@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpn.report import VerificationReport
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
+    from gpn.training import train
     from gpn.verification import verify
     from gpn.width import carried_depth, guaranteed_epsilon, required_width
     from theory.claims import claim
@@ -35,6 +36,7 @@ _HOMES = {
     "normalize": "gpn.checking",
     "required_width": "gpn.width",
     "simulate": "gpn.simulation",
+    "train": "gpn.training",
     "verify": "gpn.verification",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "normalize",
     "required_width",
     "simulate",
+    "train",
     "verify",
 ]
 

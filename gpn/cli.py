@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gpn import cli_train
 from gpn._version import __version__
 from theory.errors import UsageError
 
@@ -124,6 +125,7 @@ def _gpn(
       gpn activations          every activation known by name
       gpn audit                published constants against certified ones
       gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
+      gpn train selu --depth 200   does it train? (minutes)
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -338,6 +340,9 @@ def width(
     tables.emit_json(report.to_dict()) if as_json else tables.show(width_tables.width(report))
     if out is not None:
         _save(report, out, sys.stderr if as_json else None)
+
+
+app.command("train", short_help="Train a deep network, gradient norms recorded.")(cli_train.train)
 
 
 @app.command(short_help="Published constants against the exact ones.")
