@@ -34,9 +34,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.batch_ends import Ends, ends_of
-from gpn.engine import FloatArray, quiet, row_norms
 from gpn.evaluation import ElementwiseActivation, check_activation
 from gpn.laws import check_ensemble
+from gpn.norms import FloatArray, quiet, row_norms
 from gpn.reflections import Reflections, coordinates_alone, factorize
 from gpn.sampler import Sample, check_generator
 from gpn.weights import count, standard_deviation

@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from gpn.batch_ends import Ends, ends_of
 from gpn.batch_sampler import sample_batch
-from gpn.engine import FloatArray, Network, quiet
+from gpn.engine import Network
 from gpn.evaluation import ElementwiseActivation
 from gpn.memory import budget, check_dense
+from gpn.norms import FloatArray, quiet
 from gpn.sampler import Sample, sample
 from gpn.weights import count
 from theory.errors import UsageError
