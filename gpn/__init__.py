@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gpn.depth import depth_profiles
     from gpn.engine import Network
     from gpn.report import VerificationReport
-    from gpn.reproduce import reproduce
+    from gpn.reproduction import reproduce
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
     from gpn.verification import verify
@@ -34,7 +34,7 @@ _HOMES = {
     "depth_profiles": "gpn.depth",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
-    "reproduce": "gpn.reproduce",
+    "reproduce": "gpn.reproduction",
     "required_width": "gpn.width",
     "simulate": "gpn.simulation",
     "verify": "gpn.verification",

@@ -43,8 +43,8 @@ def gradients(
 ) -> None:
     """Measure |dE/dW_l|_F by layer at initialization, for every activation of the paper.
 
-    As it is, normalized (root auto, and the other root where it behaves differently), with Haar and Gaussian weights, and
-    with batch normalization; beside them the band and the rates that theory predicts. Writes gradients.csv,
+    As it is, normalized (root auto, and the other root where it behaves differently), with Haar and Gaussian weights,
+    and with batch normalization; beside them the band and the rates that theory predicts. Writes gradients.csv,
     gradients-layers.csv, gradients-batch-normalization.csv, gradients.json and a figure into the folder --out; with
     --json only if --out is given. The default takes one to three minutes.
 
@@ -74,7 +74,7 @@ def gradients(
         data_set=data,
     )
     from gpn import gradient_tables, tables
-    from gpn.reproduce import reproduce
+    from gpn.reproduction import reproduce
 
     with progress_bar() as progress:
         report = reproduce("gradients", **options, progress=progress)

@@ -18,6 +18,7 @@ from gpn.gradient_rates import BATCH_NORMALIZED, GPN, PLAIN, Variant
 from gpn.gradient_report import PROBABILITIES, GradientProfile, GradientReport, Settings
 from gpn.weights import count
 from theory import poincare
+from theory.batch_normalized import length_slope
 from theory.errors import UsageError
 from theory.fluctuation import log_ratio_law
 from theory.fluctuation_coefficients import NoPrediction
@@ -159,7 +160,7 @@ def _variants(spec: Any) -> Iterator[Variant]:
     if other.root != chosen.root and abs(other.chi - chosen.chi) > _SAME_CHI:
         yield Variant(phi.name, phi.affine(other.a, other.b, f"GPN {phi.name}"), GPN, "haar", other.root, other.chi)
     for weights in ("haar", "gaussian"):
-        yield Variant(phi.name, phi, BATCH_NORMALIZED, weights)
+        yield Variant(phi.name, phi, BATCH_NORMALIZED, weights, chi=length_slope(phi))
 
 
 def _jobs(variants: Sequence[Variant], settings: Settings, inputs: cells.RealInputs | None) -> Iterator[_Job]:
@@ -270,6 +271,14 @@ def _predicted(
 def _notes(settings: Settings, variants: Sequence[Variant], loaded: data.Inputs | None) -> Iterator[str]:
     unstable = [v for v in variants if v.chi is not None and v.chi > 1 + _SAME_CHI]
     for variant in unstable:
+        if variant.treatment == BATCH_NORMALIZED:
+            if variant.weights == "haar":
+                yield (
+                    f"{variant.name} under batch normalization: a deviation of one input's length from those of its "
+                    f"batch grows {variant.chi:.4g}-fold per layer, so that the state in which all inputs are alike, "
+                    "which the prediction assumes, is lost in depth."
+                )
+            continue
         yield (
             f"{variant.name} with b_{variant.root} is normalized but unstable (chi = {variant.chi:.4g} > 1): the "
             "squared length leaves 1 in depth, so there is no single rate; root auto takes the other one."

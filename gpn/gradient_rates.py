@@ -9,9 +9,8 @@ from scipy import special
 
 from theory.activation import Activation, CallableActivation
 from theory.batch_normalized import large_batch_growth, small_batch_growth
-from theory.errors import UsageError
 from theory.horizon import depth_horizon
-from theory.propagation import gradient_rate, mean_field_path
+from theory.propagation import gradient_rate, mean_field_path, slope_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +33,9 @@ AGREES, ON_THE_WAY, DIFFERS, UNDECIDED, NO_RATE = (
 NO_PREDICTION, LOST = "no prediction", "lost"
 
 _PER_WIDTH = 5.0
-_PER_BATCH = 10.0
+_PER_BATCH = 5.0
+_LEAST_BATCH = 8  # below, corrections are as large as the prediction
+_FARTHEST, _NEARER = 1e6, 1e5  # squared lengths that stand for infinity
 _BESIDE = 1e-3
 
 
@@ -47,7 +48,7 @@ class Variant:
         phi: what the network applies.
         treatment: "as it is", "GPN" or "batch norm".
         weights: "haar" or "gaussian".
-        root, chi: of a normalization.
+        root, chi: of a normalization; with batch normalization chi is `theory.batch_normalized.length_slope`.
         batch: of a growth measurement.
     """
 
@@ -71,7 +72,8 @@ class Rate:
     Args:
         activation, treatment, root, weights, chi: as for `Variant`.
         first, last: the layers l_1 and l_2, the upper three quarters.
-        q: the squared length per neuron that mean field settles at; None with batch normalization.
+        q: the squared length per neuron that mean field settles at, 0 and infinity included; None with batch
+            normalization.
         fixed_point: log E phi'(sqrt(q) z)^2 there (Schoenholz et al. 2017); with batch normalization that of large
             batches; None where there is no single one.
         predicted: the mean-field rate in these very layers, on the way to q; with batch normalization the large
@@ -83,7 +85,7 @@ class Rate:
         lower, upper: t interval of that mean.
         low, high: 5 % and 95 % quantiles over single networks.
         trials: networks behind it.
-        tolerance: what corrections of finite width (5/n) and of finite batches (10/k^2) may add to the prediction.
+        tolerance: what corrections of finite width (5/n) and of finite batches (5/k^2) may add to the prediction.
         verdict: "agrees": the interval lies within the tolerance of the prediction, at the fixed point too; "agrees on
             the way": with the prediction for these layers only, q being still on its way; "differs": it lies outside;
             "undecided"; "no single rate"; "no prediction"; "lost".
@@ -146,6 +148,7 @@ class _Prediction:
     layers: float | None
     below: float | None = None
     above: float | None = None
+    unstable: bool = False
 
 
 def window(depth: int) -> tuple[int, int]:
@@ -246,25 +249,32 @@ def mean_interval(values: FloatArray, level: float) -> tuple[float, float, float
 def _single(variant: Variant, settings: "Settings") -> _Prediction:
     horizon = depth_horizon(variant.phi, settings.width)
     if horizon.kind == UNSTABLE:
-        sides = [gradient_rate(variant.phi, 1 + side * _BESIDE).rate for side in (-1, 1)]
-        return _Prediction(None, None, None, *sides)
+        sides = [gradient_rate(variant.phi, 1 + side * _BESIDE) for side in (-1, 1)]
+        below, above = (_limit(variant.phi, side.q, side.rate) for side in sides)
+        return _Prediction(None, None, None, below, above, unstable=True)
     first, last = window(settings.depth)
-    factors = mean_field_path(variant.phi, settings.depth).log_factors[first - 1 : last - 1]
-    return _Prediction(horizon.q, horizon.rate, float(factors.mean()))
+    path = mean_field_path(variant.phi, settings.depth)
+    layers = float(path.log_factors[first - 1 : last - 1].mean()) if np.isfinite(path.squared_lengths).all() else None
+    return _Prediction(horizon.q, _limit(variant.phi, horizon.q, horizon.rate), layers)
+
+
+def _limit(phi: Phi, q: float, rate: float) -> float | None:
+    """The rate at a fixed point; none at infinity if that of a large length, which stands for it, still changes."""
+    if np.isfinite(q):
+        return rate
+    far, near = (slope_map(phi, length).value for length in (_FARTHEST, _NEARER))
+    return rate if np.isfinite(rate) and abs(far / near - 1) < _BESIDE else None
 
 
 def _batch(variant: Variant, batch: int) -> _Prediction:
-    try:
-        large = large_batch_growth(variant.phi)
-        return _Prediction(None, large, large + small_batch_growth(batch))
-    except UsageError:  # a batch below 4 has no mean growth
-        return _Prediction(None, None, None)
+    large = large_batch_growth(variant.phi)
+    return _Prediction(None, large, large + small_batch_growth(batch) if batch >= _LEAST_BATCH else None)
 
 
 def _verdict(expected: _Prediction, lower: float | None, upper: float | None, tolerance: float) -> str:
     if lower is None or upper is None:
         return LOST
-    if expected.below is not None:
+    if expected.unstable:
         return NO_RATE
     if expected.layers is None or expected.fixed_point is None:
         return NO_PREDICTION

@@ -47,7 +47,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GradientProfile:
-    r"""Gradient norms of one kind of network by layer, :math:`|\partial E/\partial W_l|_F/\sqrt n`, as natural logarithms.
+    r"""Gradient norms of one kind of network by layer: logarithms of :math:`|\partial E/\partial W_l|_F/\sqrt n`.
 
     With batch normalization of the loss summed over k inputs, divided by sqrt(n k).
 
@@ -55,8 +55,8 @@ class GradientProfile:
         activation, treatment, root, weights: as for `gpn.gradient_rates.Rate`.
         trials: networks.
         overflowed: networks whose signal overflowed float64: their gradients are unknown and not in the quantiles.
-        vanished: networks in which some gradient is 0 in float64; in the quantiles as minus infinity.
-        log_quantiles: array (L, 5) for `PROBABILITIES`; nan where every network overflowed.
+        vanished: networks in which some gradient is 0, its signal being 0 in float64: minus infinity in the quantiles.
+        log_quantiles: natural logarithms, array (L, 5) for `PROBABILITIES`; nan where every network overflowed.
         predicted: the same by the fluctuation law, or None for the reason in `no_prediction`.
         no_prediction: why there is no predicted band, else empty.
         inside: networks whose gradient in layer 1 lies within the outermost predicted quantiles, None without them.
@@ -189,7 +189,9 @@ class GradientReport:
             frames["gradients-batch-normalization"] = self.growth_frame()
 
         def write(frame: "pd.DataFrame", name: str) -> Path:
-            return write_whole(folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False))
+            return write_whole(
+                folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.9g")
+            )
 
         return [
             *(write(frame, name) for name, frame in frames.items()),

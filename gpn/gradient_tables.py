@@ -45,16 +45,22 @@ def gradients(report: "GradientReport") -> RenderableType:
     )
     first, last = gradient_rates.window(settings.depth)
     legend = (
-        f"rate: growth of log |dE/dh_l|^2 per layer downwards (batch norm: of log |dE/dW_l|^2), layers {first} to {last}, "
-        f"with {level} intervals. at q*: mean field at the fixed point of the length map; here: in these layers, on the "
-        f"way there. For batch norm: batch to infinity, and with what the size of the batch adds. agrees: the interval "
-        f"lies within 5/n (batch norm: + 10/k^2) of it. |dE/dW_1|: median of |dE/dW_1|_F / sqrt(n) (5 % to 95 %); 1 at "
-        "every layer if all norms are preserved. in band: share of networks in the predicted 90 % band of layer 1."
+        f"rate: growth of log |dE/dh_l|^2 per layer downwards, from layer {last} to {first} (batch norm: of log "
+        f"|dE/dW_l|^2), with {level} intervals.",
+        "at q*: mean field at the fixed point of the length map; here: in these layers, on the way there. For batch "
+        "norm: batch to infinity, and with what the size of the batch adds.",
+        "agrees: the interval lies within 5/n (batch norm: + 5/k^2) of what is predicted here; on the way: "
+        "but not at q*.",
+        "|dE/dW_1|: median of |dE/dW_1|_F / sqrt(n) (batch norm: sqrt(n k)); 1 if all norms are preserved.",
+        "in band: share of networks in the predicted 90 % band of layer 1 (fluctuation law; GPN with Haar weights).",
     )
     parts: list[RenderableType] = [Text(head, style="bold"), Text(finding(report)), Text(), _rates(report), Text()]
-    parts.append(Text(legend, style="dim"))
+    parts += [Text(line, style="dim") for line in legend]
     if report.growth:
-        title = f"Batch normalization, Haar weights: growth of log |dE/dW_l|^2 per layer, with {level} intervals"
+        title = (
+            f"Batch normalization, Haar weights: growth of log |dE/dW_l|^2 per layer from layer L to 1, with {level} "
+            "intervals; factor: median of |dE/dW_1| / |dE/dW_L|"
+        )
         parts += [Text(), Text(title, style="bold"), _growth(report)]
     parts += [Text(), *(Text(f"- {plain(note, 1000)}", style="dim") for note in _all_notes(report))]
     return Group(*parts)
@@ -76,11 +82,13 @@ def finding(report: "GradientReport") -> str:
         )
     lost, gained = _extremes(report, PLAIN), _extremes(report, BATCH_NORMALIZED)
     if lost is not None:
-        sentences.append(f"As they are, the activations take them to between {power(lost[0])} and {power(lost[1])}")
-    if gained is not None and sentences:
-        sentences[-1] = sentences[-1].rstrip(".") + f"; batch normalization lets them explode, to {power(gained[1])}."
-    text = " ".join(sentences)
-    return text if text.endswith(".") else f"{text}."
+        sentences.append(f"As they are, the activations take them to between {power(lost[0])} and {power(lost[1])}.")
+    overflow = [display(p.activation) for p in report.profiles if p.treatment == PLAIN and p.overflowed == p.trials]
+    if overflow:
+        sentences.append(f"As it is, {' and '.join(dict.fromkeys(overflow))} overflows float64.")
+    if gained is not None:
+        sentences.append(f"With batch normalization they reach {power(gained[1])}.")
+    return " ".join(sentences)
 
 
 def _spans(report: "GradientReport", treatment: str) -> list[float]:
@@ -98,14 +106,15 @@ def _extremes(report: "GradientReport", treatment: str) -> tuple[float, float] |
     """Least and largest median of any layer and activation, as decimal logarithms."""
     indices = [report.find(name, treatment) for name in report.activations]
     medians = [report.profiles[index].log_median / _LOG10 for index in indices if index is not None]
-    if not medians or any(math.isnan(value) for median in medians for value in median):
+    medians = [median for median in medians if not any(map(math.isnan, median))]
+    if not medians:
         return None
     return min(float(m.min()) for m in medians), max(float(m.max()) for m in medians)
 
 
 def _rates(report: "GradientReport") -> Table:
     headers = ("network", "weights", "at q*", "here", "measured rate", "verdict", "|dE/dW_1|", "in band")
-    table = new_table(headers, right=("at q*", "here"), words=("network", "verdict", "|dE/dW_1|"))
+    table = new_table(headers, right=("at q*", "here", "|dE/dW_1|", "in band"), words=("network", "verdict"))
     for rate, profile in zip(report.rates, report.profiles, strict=True):
         table.add_row(
             _network(rate),
@@ -136,7 +145,7 @@ def display(name: str) -> str:
 
 def _at_fixed_point(rate: "Rate") -> str:
     if rate.below is not None and rate.above is not None:
-        return f"{_signed(rate.below)} or {_signed(rate.above)}"
+        return f"{rate.below:+.2f}, {rate.above:+.2f}"
     return _signed(rate.fixed_point)
 
 
@@ -158,15 +167,8 @@ def _signed(value: float | None) -> str:
 
 def _bottom(profile: "GradientProfile") -> str:
     if profile.overflowed == profile.trials:
-        return "unknown: overflow"
-    low, _, middle, _, high = profile.log_quantiles[0] / _LOG10
-    text = f"{power(middle)} ({power(low)} to {power(high)})"
-    lost = [f"{count} {word}" for count, word in _losses(profile) if count]
-    return f"{text}, {', '.join(lost)}" if lost else text
-
-
-def _losses(profile: "GradientProfile") -> Iterable[tuple[int, str]]:
-    return ((profile.vanished, "vanished to 0"), (profile.overflowed, "overflowed"))
+        return "overflow"
+    return power(float(profile.log_median[0]) / _LOG10)
 
 
 def power(decimal: float) -> str:
@@ -190,8 +192,15 @@ def factor(value: float) -> str:
 
 def _growth(report: "GradientReport") -> Table:
     depths = sorted({row.depth for row in report.growth})
-    headers = ("network", "batch k", "k to inf.", "at k", *(f"depth {depth}" for depth in depths), "factor of |dE/dW|")
-    table = new_table(headers, right=("batch k", "k to inf.", "at k"))
+    headers = (
+        "network",
+        "batch k",
+        "k to inf.",
+        "at k",
+        *(f"depth {depth}" for depth in depths),
+        f"factor, L = {depths[-1]}",
+    )
+    table = new_table(headers, right=("batch k", "k to inf.", "at k", headers[-1]))
     for name in dict.fromkeys(row.activation for row in report.growth):
         for batch in sorted({row.batch for row in report.growth}):
             rows = {r.depth: r for r in report.growth if (r.activation, r.batch) == (name, batch)}
@@ -205,16 +214,27 @@ def _growth(report: "GradientReport") -> Table:
                     f"{rows[depth].measured:+.4f} ± {(rows[depth].upper - rows[depth].lower) / 2:.4f}"
                     for depth in depths
                 ),
-                f"{factor(deepest.factor)} at depth {depths[-1]}",
+                factor(deepest.factor),
             )
     return table
 
 
+def _losses(profile: "GradientProfile") -> Iterable[tuple[int, str]]:
+    return (
+        (profile.vanished, "networks have gradients that vanished to 0 in float64"),
+        (profile.overflowed, "networks overflowed, their gradients are unknown"),
+    )
+
+
 def _all_notes(report: "GradientReport") -> Iterable[str]:
     yield from report.notes
-    reasons = {
-        f"no predicted band for GPN {display(profile.activation)} b_{profile.root}: {profile.no_prediction}"
-        for profile in report.profiles
-        if profile.treatment == GPN and profile.weights == "haar" and profile.no_prediction
-    }
-    yield from sorted(reasons)
+    for rate, profile in zip(report.rates, report.profiles, strict=True):
+        lost = [f"{n} of {profile.trials} {w}" for n, w in _losses(profile) if n]
+        if lost:
+            yield f"{_network(rate)}, {rate.weights.capitalize()} weights: {' and '.join(lost)}; no rate is given."
+    reasons: dict[str, list[str]] = {}
+    for rate, profile in zip(report.rates, report.profiles, strict=True):
+        if rate.treatment == GPN and rate.weights == "haar" and profile.no_prediction:
+            reasons.setdefault(profile.no_prediction, []).append(_network(rate))
+    for reason, networks in reasons.items():
+        yield f"No predicted band for {', '.join(networks)}: {reason}."

@@ -93,7 +93,7 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
     if profiles:
         depth = profiles[0].depth
         axes.set_xlim(1, max(depth, 2))
-        axes.xaxis.set_major_locator(FixedLocator(layer_ticks(depth)))
+        axes.xaxis.set_major_locator(FixedLocator(_layer_ticks(depth)))
         axes.legend(fontsize=9, frameon=False, title=_profile_caption(profiles[0]), title_fontsize=9)
     return figure
 
@@ -299,7 +299,7 @@ def _middle(profile: "Profile") -> int:
     return int(np.argmin(np.abs(np.asarray(profile.probabilities) - 0.5)))
 
 
-def layer_ticks(depth: int) -> list[int]:
+def _layer_ticks(depth: int) -> list[int]:
     """Round layer numbers, with the first and the last layer."""
     inner = MaxNLocator(6, integer=True).tick_values(1, depth)
     return [1, *(int(tick) for tick in inner if 1 + depth / 12 < tick < depth - depth / 12), depth]

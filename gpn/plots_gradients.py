@@ -16,20 +16,20 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from gpn import gradient_tables as words
-from gpn.gradient_rates import BATCH_NORMALIZED, GPN, PLAIN
-from gpn.plots import PALETTE, layer_ticks, literal, style_axes
+from gpn.gradient_rates import BATCH_NORMALIZED, GPN, NO_RATE, PLAIN
+from gpn.plots import PALETTE, literal, style_axes
 
 if TYPE_CHECKING:
     from gpn.gradient_rates import FloatArray
     from gpn.gradient_report import GradientProfile, GradientReport
 
-_BLUE, _ORANGE, _PURPLE, _RED = PALETTE[0], PALETTE[1], PALETTE[3], PALETTE[5]
+_BLUE, _ORANGE, _GREEN, _PURPLE, _RED = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[5]
 _PLAIN_LOOK: dict[str, Any] = {"color": _RED, "linestyle": "-"}
 _PLAIN_GAUSSIAN_LOOK: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 3))}
 _BATCH_LOOK: dict[str, Any] = {"color": _ORANGE, "linestyle": "-."}
 _GPN_LOOK: dict[str, Any] = {"color": _BLUE, "linestyle": "-"}
-_GAUSSIAN_LOOK: dict[str, Any] = {"color": _ORANGE, "linestyle": (0, (4, 2))}
-_OTHER_LOOK: dict[str, Any] = {"color": _PURPLE, "linestyle": ":"}
+_GAUSSIAN_LOOK: dict[str, Any] = {"color": _GREEN, "linestyle": (0, (4, 2))}
+_OTHER_LOOK: dict[str, Any] = {"color": _PURPLE, "linestyle": ":", "linewidth": 1.6}
 _BAND_LOOK: dict[str, Any] = {"color": "black", "linestyle": (0, (5, 2)), "linewidth": 1.1}
 _LOG10 = math.log(10.0)
 _NARROW = 2.0  # decades: the lower panels never show more than this many up and down
@@ -39,7 +39,8 @@ def gradient_profiles(report: "GradientReport") -> Figure:
     """Draw |dE/dW_l|_F by layer, a column for each activation.
 
     Upper row: as it is, and with batch normalization, beside the normalized one. Lower row, enlarged: normalized, with
-    quantile bands of both kinds of weights, the predicted band and the other root. Each row shares its logarithmic axis.
+    quantile bands of both kinds of weights, the predicted band and the other root. The panels of a row share their
+    logarithmic axis.
 
     Args:
         report: what `gpn.reproduce("gradients")` returns.
@@ -129,7 +130,7 @@ def _with(axes: Axes, report: "GradientReport", name: str) -> None:
             _median(axes, profile, 2.0, **look)
     if other is not None:
         for column in (0, -1):
-            axes.plot(_layers(other), _shown(other.log_quantiles[:, column]), linewidth=1.4, zorder=4, **_OTHER_LOOK)
+            axes.plot(_layers(other), _shown(other.log_quantiles[:, column]), zorder=4, **_OTHER_LOOK)
     if haar is not None and haar.predicted is not None:
         for column in (0, -1):
             axes.plot(_layers(haar), haar.predicted[:, column] / _LOG10, zorder=5, **_BAND_LOOK)
@@ -143,16 +144,15 @@ def _lower_title(report: "GradientReport", name: str) -> str:
     if index is not None:
         rate, profile = report.rates[index], report.profiles[index]
         lines.append(f"GPN {words.display(name)}, b{_sign(rate.root)}, χ = {rate.chi:.3g}")
-        lines.append(f"Haar: 90 % within × {words.factor(_reach(profile))}")
+        lines.append(f"Haar, 90 %: {_within(profile)}")
     other = report.find(name, GPN, main_root=False)
     if other is None:
         lines.append("the other root behaves alike")
     else:
-        rate = report.rates[other]
-        state = (
-            "unstable" if rate.chi is not None and rate.chi > 1 else f"× {words.factor(_reach(report.profiles[other]))}"
+        rate, profile = report.rates[other], report.profiles[other]
+        lines.append(
+            f"b{_sign(rate.root)}, χ = {rate.chi:.3g}: {'unstable, ' * (rate.verdict == NO_RATE)}{_within(profile)}"
         )
-        lines.append(f"b{_sign(rate.root)}, χ = {rate.chi:.3g}: {state}")
     return "\n".join(lines)
 
 
@@ -160,10 +160,12 @@ def _sign(root: str | None) -> str:
     return {"plus": "₊", "minus": "₋"}.get(root or "", "")
 
 
-def _reach(profile: "GradientProfile") -> float:
-    """The factor within which the 5 % to 95 % band of all layers stays around 1."""
-    with np.errstate(over="ignore"):
-        return float(np.exp(np.abs(profile.log_quantiles[:, [0, -1]]).max()))
+def _within(profile: "GradientProfile") -> str:
+    """How far the 5 % to 95 % band of all layers reaches."""
+    if profile.overflowed == profile.trials:
+        return "signals overflow"
+    low, high = (float(edge(profile.log_quantiles[:, [0, -1]])) / _LOG10 for edge in (np.min, np.max))
+    return f"{words.power(low)} to {words.power(high)}"
 
 
 def _enlarged_span(report: "GradientReport") -> float:
@@ -205,11 +207,8 @@ def _dots(axes: Axes, logs: "FloatArray") -> None:
 
 
 def _ticks(depth: int) -> Sequence[int]:
-    return (
-        [1, depth]
-        if depth < 4
-        else [tick for tick in layer_ticks(depth) if tick in (1, depth) or tick % 50 == 0 or depth < 100]
-    )
+    """The first layer, the middle and the last."""
+    return sorted({1, (depth + 1) // 2, depth})
 
 
 def _decades(axes: Axes) -> None:
@@ -242,5 +241,5 @@ def _legend(report: "GradientReport") -> list[Any]:
         ),
     ]
     if any(report.find(name, GPN, main_root=False) is not None for name in report.activations):
-        handles.append(Line2D([], [], linewidth=1.4, label="GPN, the other root: 90 %", **_OTHER_LOOK))
+        handles.append(Line2D([], [], label="GPN, the other root, Haar weights: 90 %", **_OTHER_LOOK))
     return handles

@@ -10,7 +10,7 @@ from theory.errors import UsageError
 
 FALSE_ALARM = 1e-6  # of each two-sample test, all its comparisons together (Bonferroni)
 ELU = catalog.build("elu")
-DEPTH, TRIALS = 4, 3000
+DEPTH, TRIALS = 4, 1500
 
 
 def simulated(method, weights, width, batch, seed, phi=ELU, **options):

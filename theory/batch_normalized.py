@@ -2,12 +2,13 @@
 
 import math
 
-from theory.activation import NumericActivation
+from theory.activation import Activation, CallableActivation
 from theory.errors import UsageError
-from theory.gaussian import expectations
+from theory.gaussian import Functional, expectations
+from theory.lipschitz import steps
 
 
-def large_batch_growth(activation: NumericActivation) -> float:
+def large_batch_growth(activation: Activation | CallableActivation) -> float:
     r"""Logarithm of the growth per layer of squared gradient norms under batch normalization, for large batches.
 
     .. math:: \log \frac{E\, \phi'(z)^2}{Var\, \phi(z)} \ge 0, \qquad z \sim N(0, 1)
@@ -21,25 +22,61 @@ def large_batch_growth(activation: NumericActivation) -> float:
         activation: phi, not constant; scale and shift drop out.
 
     Raises:
-        UsageError: phi has no finite moments, or is constant.
+        UsageError: phi jumps, has no finite moments, or is constant.
 
     >>> from theory.catalog import build
     >>> round(math.exp(large_batch_growth(build("relu"))) * (math.pi - 1) / math.pi, 12)
     1.0
     """
+    quotient = _over_variance(activation, lambda _z, _value, slope: slope * slope, lambda z, _value, _slope: 0.0 * z)
+    if not quotient > 0:
+        raise UsageError("E phi'^2 / Var phi is not positive: phi is constant where it matters")
+    return math.log(quotient)
+
+
+def length_slope(activation: Activation | CallableActivation) -> float:
+    r"""Factor per layer of a deviation of one input's length from those of its batch, for large batches and widths.
+
+    .. math:: R'(1) = \frac{E\, (\phi - E \phi)\, \phi' z}{Var\, \phi}, \qquad
+              R(v) = \frac{E\, (\phi(\sqrt v\, z) - E \phi(z))^2}{Var\, \phi(z)}
+
+    with v the variance over the neurons of one normalized input, and R(v) that of the next layer: the statistics of a
+    large batch do not see one input. Above 1 the state in which all inputs are alike, which `large_batch_growth`
+    assumes, is lost in depth (GELU, SiLU); positively homogeneous phi have exactly 1. Derived for this project,
+    docs/reproduce-gradients.md.
+
+    Args:
+        activation: phi, not constant; scale and shift drop out.
+
+    Raises:
+        UsageError: phi jumps, has no finite moments, or is constant.
+
+    >>> from theory.catalog import build
+    >>> [round(length_slope(build(name)), 6) for name in ("relu", "tanh", "gelu")]
+    [1.0, 0.461071, 1.062116]
+    """
+    return _over_variance(activation, lambda z, value, slope: value * slope * z, lambda z, _value, slope: slope * z)
+
+
+def _over_variance(activation: Activation | CallableActivation, square: Functional, linear: Functional) -> float:
+    """(E square - E phi E linear) / Var phi."""
+    if jumps := steps(activation, "value"):
+        raise UsageError(f"phi jumps at {', '.join(map(str, jumps))}: its slope does not describe it")
     found = expectations(
         activation,
         {
             "mean": lambda _z, value, _slope: value,
             "second": lambda _z, value, _slope: value * value,
-            "slope": lambda _z, _value, slope: slope * slope,
+            "square": square,
+            "linear": linear,
         },
     )
-    variance = found["second"].value - found["mean"].value ** 2
-    quotient = found["slope"].value / variance if variance > 0 else math.nan
-    if not (math.isfinite(quotient) and quotient > 0):
-        raise UsageError("E phi'^2 / Var phi is not a positive number: phi is constant, or its moments diverge")
-    return math.log(quotient)
+    number = {name: estimate.value for name, estimate in found.items()}
+    variance = number["second"] - number["mean"] ** 2
+    quotient = (number["square"] - number["mean"] * number["linear"]) / variance if variance > 0 else math.nan
+    if not math.isfinite(quotient):
+        raise UsageError("phi is constant, or its moments diverge: batch normalization leaves no finite growth")
+    return quotient
 
 
 def small_batch_growth(batch: int) -> float:
