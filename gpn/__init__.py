@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpn.depth import depth_profiles
     from gpn.engine import Network
     from gpn.report import VerificationReport
+    from gpn.reproduction import reproduce
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
     from gpn.training import train
@@ -34,6 +35,7 @@ _HOMES = {
     "depth_profiles": "gpn.depth",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
+    "reproduce": "gpn.reproduction",
     "required_width": "gpn.width",
     "simulate": "gpn.simulation",
     "train": "gpn.training",
@@ -53,6 +55,7 @@ __all__ = [
     "depth_profiles",
     "guaranteed_epsilon",
     "normalize",
+    "reproduce",
     "required_width",
     "simulate",
     "train",

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from gpn import cli_train
+from gpn import cli_reproduce, cli_train
 from gpn._version import __version__
 from theory.errors import UsageError
 
@@ -37,6 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(cli_reproduce.app, name="reproduce", short_help="The paper's experiments.")
 
 _ROOTS = "Which b: auto, plus, minus, or stable (the smaller |chi|)."
 
@@ -126,6 +128,7 @@ def _gpn(
       gpn audit                published constants against certified ones
       gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
       gpn train selu --depth 200   does it train? (minutes)
+      gpn reproduce gradients  gradient norms of 200 layers: vanishing, exploding, preserved (minutes)
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
