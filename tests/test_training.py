@@ -49,7 +49,7 @@ OPTIONS = {"depth": 3, "width": 8, "epochs": 6, "batch": 10, "seed": 3, "records
     {},
     {"optimizer": "adam", "batch_norm": True, "biases": True},
     {"optimizer": "momentum", "constraint": "polar"},
-    {"optimizer": "rmsprop", "constraint": "qr", "centred": False},
+    {"optimizer": "rmsprop", "constraint": "qr", "centred": True},
     {"optimizer": "adagrad", "constraint": "penalty", "schedule": "step"},
 ])  # fmt: skip
 def test_a_run_that_goes_on_ends_with_the_same_bits(tmp_path, options):
