@@ -148,6 +148,19 @@ def test_a_deep_normalized_network_learns_the_digits_where_a_plain_gaussian_one_
     assert plain.gradient_norms[0, :40].max() < 1e-3 * normalized.gradient_norms[0, :40].min()
 
 
+@pytest.mark.slow
+def test_two_hundred_layers_learn_the_digits():
+    """GPN SELU with Haar weights comes near two layers of the same width; plain ReLU with Gaussian weights guesses.
+
+    One seed; seeds 0 to 2 ended between 94.7 and 95.0 %, two layers at 97.2 to 97.5 %.
+    """
+    options = {"depth": 200, "width": 128, "seed": 0, "learning_rate": 0.001}
+    assert gpn.train("selu", **options, epochs=30).test_accuracy > 0.92
+    plain = gpn.train("relu", **options, epochs=3, root=None, weights="gaussian")
+    assert plain.test_accuracy < 0.2
+    assert plain.gradient_norms.max() < 1e-20
+
+
 def test_the_reported_loss_and_norms_are_those_of_the_first_batch():
     data = blobs()
     report = gpn.train("tanh", data, **OPTIONS | {"epochs": 1})
