@@ -51,7 +51,7 @@ def train(
     readout_scale: Annotated[
         str | None, option("S", "Standard deviation of the logits at the start.  [default: 1]")
     ] = None,
-    uncentred: Annotated[bool, typer.Option("--uncentred", help="Do not subtract the mean sample first.")] = False,
+    centred: Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")] = False,
     root: Annotated[str, option("ROOT", ROOTS)] = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     seed: Annotated[str, option("N", "Of the weights and the order of the samples.")] = "0",
@@ -71,7 +71,7 @@ def train(
 
     \b
     Examples:
-      gpn train selu --depth 200 --epochs 40
+      gpn train selu --depth 200 --learning-rate 0.001 --epochs 40
       gpn train relu --raw --weights gaussian --depth 200 --out plain
       gpn train tanh --data mnist/ --constraint polar --optimizer momentum
       gpn train gelu --checkpoint run.npz     and after an interrupt, the same with --resume
@@ -106,7 +106,7 @@ def train(
             root=chosen_root(root, raw),
             batch_norm=batch_norm,
             biases=biases,
-            centred=not uncentred,
+            centred=centred,
             seed=number("--seed", seed, int, "7"),
             resume=resume,
             progress=_progress(tell),

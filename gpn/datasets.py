@@ -84,7 +84,7 @@ def load_dataset(source: str | Path) -> Dataset:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ThinShell:
-    r"""How samples become inputs: less the mean of the training samples, each scaled to the thin shell.
+    r"""How samples become inputs: each scaled to the thin shell, if wanted about the mean of the training samples.
 
     $$x_0 = \sqrt{m}\, \frac{x - c}{|x - c|}, \qquad m = \max(n_0, n)$$
 
@@ -93,7 +93,7 @@ class ThinShell:
     Ajanthan 2020, arXiv 2006.12169; the projection is derived in docs/training.md).
 
     Args:
-        centre: c, array (features,), or None to leave the samples where they are.
+        centre: c, array (features,), or None for 0.
         radius: sqrt(m).
     """
 
@@ -101,7 +101,7 @@ class ThinShell:
     radius: float
 
     @classmethod
-    def of(cls, data: Dataset, width: int, *, centred: bool = True) -> "ThinShell":
+    def of(cls, data: Dataset, width: int, *, centred: bool = False) -> "ThinShell":
         """The map for a data set and a width.
 
         Args:

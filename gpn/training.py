@@ -52,7 +52,7 @@ def train(
     constraint: str = "none",
     penalty: float = 1.0,
     readout_scale: float = 1.0,
-    centred: bool = True,
+    centred: bool = False,
     seed: int = 0,
     records: int = 100,
     checkpoint: str | Path | None = None,
@@ -86,7 +86,8 @@ def train(
         constraint: "none", "penalty", "polar" or "qr", a key of `gpn.training_step.CONSTRAINTS`.
         penalty: strength of the soft penalty.
         readout_scale: of R at the start, above 0.
-        centred: whether the mean of the training samples is subtracted first.
+        centred: whether the mean of the training samples is subtracted first. In very deep networks that costs
+            accuracy: see docs/training.md.
         seed: of the weights and of the order of the samples; the split of the digits does not depend on it.
         records: how often gradient norms and orthogonality are recorded, evenly over the run.
         checkpoint: file that is written after an epoch, as often as `checkpoint_seconds` allows, and at the end.

@@ -189,4 +189,4 @@ def test_a_sample_without_direction_is_told(tmp_path):
     data = load_dataset(npz(tmp_path / "z.npz", x_train=x, x_test=np.ones((3, 4))))
     with pytest.raises(UsageError, match="sample 3 of x_train is zero"):
         ThinShell.of(data, 8, centred=False)
-    ThinShell.of(data, 8)
+    ThinShell.of(data, 8, centred=True)

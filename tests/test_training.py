@@ -49,7 +49,7 @@ OPTIONS = {"depth": 3, "width": 8, "epochs": 6, "batch": 10, "seed": 3, "records
     {},
     {"optimizer": "adam", "batch_norm": True, "biases": True},
     {"optimizer": "momentum", "constraint": "polar"},
-    {"optimizer": "rmsprop", "constraint": "qr", "centred": False},
+    {"optimizer": "rmsprop", "constraint": "qr", "centred": True},
     {"optimizer": "adagrad", "constraint": "penalty", "schedule": "step"},
 ])  # fmt: skip
 def test_a_run_that_goes_on_ends_with_the_same_bits(tmp_path, options):
@@ -146,6 +146,19 @@ def test_a_deep_normalized_network_learns_the_digits_where_a_plain_gaussian_one_
     assert 0.2 < normalized.gradient_ratio < 5.0
     assert plain.test_accuracy < 0.3
     assert plain.gradient_norms[0, :40].max() < 1e-3 * normalized.gradient_norms[0, :40].min()
+
+
+@pytest.mark.slow
+def test_two_hundred_layers_learn_the_digits():
+    """GPN SELU with Haar weights comes near two layers of the same width; plain ReLU with Gaussian weights guesses.
+
+    One seed; seeds 0 to 2 ended between 94.7 and 95.0 %, two layers at 97.2 to 97.5 %.
+    """
+    options = {"depth": 200, "width": 128, "seed": 0, "learning_rate": 0.001}
+    assert gpn.train("selu", **options, epochs=30).test_accuracy > 0.92
+    plain = gpn.train("relu", **options, epochs=3, root=None, weights="gaussian")
+    assert plain.test_accuracy < 0.2
+    assert plain.gradient_norms.max() < 1e-20
 
 
 def test_the_reported_loss_and_norms_are_those_of_the_first_batch():

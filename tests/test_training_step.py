@@ -7,7 +7,7 @@ import pytest
 
 from gpn.batch_normalization import layers
 from gpn.engine import Network
-from gpn.losses import softmax_cross_entropy
+from gpn.losses import linear_readout, softmax_cross_entropy, squared_error
 from gpn.optimizers import OPTIMIZERS, optimizer
 from gpn.orthogonality import deviation, tangent
 from gpn.training import Identity
@@ -117,6 +117,29 @@ def test_gradients_are_those_of_pytorch(activation, affine):
     for key, gradient in found.items():
         theirs = named[key].grad.numpy()
         np.testing.assert_allclose(gradient, theirs, rtol=1e-10, atol=1e-10 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("kind", ["linear", "squared", "softmax"])
+def test_losses_and_their_gradients_are_those_of_pytorch(kind):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(2)
+    x, r, t = rng.standard_normal((6, 5)), rng.standard_normal((4, 5)), rng.standard_normal((6, 4))
+    labels = rng.integers(0, 4, 6)
+    outputs = torch.tensor(x, requires_grad=True)
+    predictions = outputs @ torch.tensor(r).T
+    theirs = {
+        "linear": lambda: (predictions * torch.tensor(t)).sum(dim=1),
+        "squared": lambda: 0.5 * ((predictions - torch.tensor(t)) ** 2).sum(dim=1),
+        "softmax": lambda: torch.nn.functional.cross_entropy(predictions, torch.tensor(labels), reduction="none"),
+    }[kind]()
+    theirs.sum().backward()
+    losses, gradients = {
+        "linear": lambda: linear_readout(x, t @ r),
+        "squared": lambda: squared_error(x, t, r),
+        "softmax": lambda: softmax_cross_entropy(x, labels, r),
+    }[kind]()
+    np.testing.assert_allclose(losses, theirs.detach().numpy(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(gradients, outputs.grad.numpy(), rtol=1e-10, atol=1e-14)
 
 
 def test_running_statistics_and_the_test_are_those_of_pytorch():
