@@ -10,11 +10,11 @@ from gpn.cli_options import Json, check_writable, number, numbers, only_given, o
 
 DEFAULT_FOLDER = Path("gpn-output")
 
-app = typer.Typer(help="The paper's experiments, measured and predicted.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 
 
-@app.callback()
-def _experiments() -> None:
+@app.callback(invoke_without_command=True)
+def _experiments(context: typer.Context) -> None:
     """Run the experiments of the paper, and set what is measured beside what theory predicts.
 
     \b
@@ -22,6 +22,8 @@ def _experiments() -> None:
       gpn reproduce gradients
       gpn reproduce gradients --activations tanh,relu --depth 100 --out figures
     """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command(short_help="Gradient norm by layer at initialization.")
@@ -31,7 +33,7 @@ def gradients(
     ] = None,
     width: Annotated[str, option("N", "Width n.")] = "500",
     depth: Annotated[str, option("L", "Depth L.")] = "200",
-    trials: Annotated[str, option("N", "Networks of each kind; a fiftieth with batch normalization.")] = "400",
+    trials: Annotated[str, option("N", "Networks of each kind; a fiftieth with batch normalization.")] = "300",
     batch: Annotated[str, option("K", "Inputs of a network with batch normalization.")] = "64",
     batches: Annotated[str, option("K,K", "Batch sizes of the table of growth; none for no table.")] = "8,16,32,64,128",
     data: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
@@ -65,7 +67,7 @@ def gradients(
         activations=None if activations is None else _specs(activations),
         width=number("--width", width, int, "500"),
         depth=number("--depth", depth, int, "200"),
-        trials=number("--trials", trials, int, "400"),
+        trials=number("--trials", trials, int, "300"),
         batch=number("--batch", batch, int, "64"),
         batches=[] if batches == "none" else numbers("--batches", batches, int, "8,32"),
         level=number("--level", level, float, "0.99"),

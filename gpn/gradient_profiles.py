@@ -53,7 +53,7 @@ def gradient_profiles(
     *,
     width: int = 500,
     depth: int = 200,
-    trials: int = 400,
+    trials: int = 300,
     batch: int = 64,
     batches: Sequence[int] = BATCHES,
     level: float = 0.99,

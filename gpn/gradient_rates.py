@@ -25,12 +25,12 @@ UNSTABLE = "unstable length"
 
 AGREES, ON_THE_WAY, DIFFERS, UNDECIDED, NO_RATE = (
     "agrees",
-    "agrees on the way",
+    "on the way",
     "differs",
     "undecided",
-    "no single rate",
+    "unstable",
 )
-NO_PREDICTION, LOST = "no prediction", "lost"
+NO_PREDICTION, LOST = "no theory", "lost"
 
 _PER_WIDTH = 5.0
 _PER_BATCH = 5.0
@@ -86,9 +86,9 @@ class Rate:
         low, high: 5 % and 95 % quantiles over single networks.
         trials: networks behind it.
         tolerance: what corrections of finite width (5/n) and of finite batches (5/k^2) may add to the prediction.
-        verdict: "agrees": the interval lies within the tolerance of the prediction, at the fixed point too; "agrees on
-            the way": with the prediction for these layers only, q being still on its way; "differs": it lies outside;
-            "undecided"; "no single rate"; "no prediction"; "lost".
+        verdict: "agrees": the interval lies within the tolerance of both predictions; "on the way":
+            of that for these layers only, q not being settled; "differs": it lies outside; "undecided";
+            "unstable": there is no single rate; "no theory"; "lost".
     """
 
     activation: str

@@ -44,22 +44,23 @@ def gradients(report: "GradientReport") -> RenderableType:
         f"{settings.batch} inputs)"
     )
     first, last = gradient_rates.window(settings.depth)
-    legend = (
+    rates = (
         f"rate: growth of log |dE/dh_l|^2 per layer downwards, from layer {last} to {first} (batch norm: of log "
         f"|dE/dW_l|^2), with {level} intervals.",
         "at q*: mean field at the fixed point of the length map; here: in these layers, on the way there. For batch "
         "norm: batch to infinity, and with what the size of the batch adds.",
-        "agrees: the interval lies within 5/n (batch norm: + 5/k^2) of what is predicted here; on the way: "
-        "but not at q*.",
-        "|dE/dW_1|: median of |dE/dW_1|_F / sqrt(n) (batch norm: sqrt(n k)); 1 if all norms are preserved.",
-        "in band: share of networks in the predicted 90 % band of layer 1 (fluctuation law; GPN with Haar weights).",
+        "agrees: the interval lies within 5/n (batch norm: + 5/k^2) of both; on the way: of what is predicted here "
+        "only; unstable: there is no single rate.",
     )
+    title = "|dE/dW_1|_F / sqrt(n) (batch norm: sqrt(n k)): 1 if all norms are preserved"
+    band = "in band: share of networks in the 90 % band that the fluctuation law predicts (GPN, Haar weights)."
     parts: list[RenderableType] = [Text(head, style="bold"), Text(finding(report)), Text(), _rates(report), Text()]
-    parts += [Text(line, style="dim") for line in legend]
+    parts += [Text(line, style="dim") for line in rates]
+    parts += [Text(), Text(title, style="bold"), _bottoms(report), Text(), Text(band, style="dim")]
     if report.growth:
         title = (
-            f"Batch normalization, Haar weights: growth of log |dE/dW_l|^2 per layer from layer L to 1, with {level} "
-            "intervals; factor: median of |dE/dW_1| / |dE/dW_L|"
+            "Batch normalization, Haar weights: growth of log |dE/dW_l|^2 per layer, from layer L to 1 (the largest L "
+            f"with {level} intervals); factor: median of |dE/dW_1| / |dE/dW_L| there"
         )
         parts += [Text(), Text(title, style="bold"), _growth(report)]
     parts += [Text(), *(Text(f"- {plain(note, 1000)}", style="dim") for note in _all_notes(report))]
@@ -113,9 +114,9 @@ def _extremes(report: "GradientReport", treatment: str) -> tuple[float, float] |
 
 
 def _rates(report: "GradientReport") -> Table:
-    headers = ("network", "weights", "at q*", "here", "measured rate", "verdict", "|dE/dW_1|", "in band")
-    table = new_table(headers, right=("at q*", "here", "|dE/dW_1|", "in band"), words=("network", "verdict"))
-    for rate, profile in zip(report.rates, report.profiles, strict=True):
+    headers = ("network", "weights", "at q*", "here", "measured rate", "verdict")
+    table = new_table(headers, right=("at q*", "here"), words=("network",))
+    for rate in report.rates:
         table.add_row(
             _network(rate),
             rate.weights.capitalize(),
@@ -123,9 +124,17 @@ def _rates(report: "GradientReport") -> Table:
             _signed(rate.predicted),
             _measured(rate),
             Text(rate.verdict, style=_STYLES.get(rate.verdict, "")),
-            _bottom(profile),
-            "-" if profile.coverage is None else f"{100 * profile.coverage:.0f} %",
         )
+    return table
+
+
+def _bottoms(report: "GradientReport") -> Table:
+    headers = ("network", "weights", "5 %", "median", "95 %", "in band")
+    table = new_table(headers, right=headers[2:], words=("network",))
+    for rate, profile in zip(report.rates, report.profiles, strict=True):
+        low, _, middle, _, high = profile.log_quantiles[0] / _LOG10
+        coverage = "-" if profile.coverage is None else f"{100 * profile.coverage:.0f} %"
+        table.add_row(_network(rate), rate.weights.capitalize(), *map(power, (low, middle, high)), coverage)
     return table
 
 
@@ -165,12 +174,6 @@ def _signed(value: float | None) -> str:
     return "0" if abs(value) < 5e-5 else f"{value:+.4f}"
 
 
-def _bottom(profile: "GradientProfile") -> str:
-    if profile.overflowed == profile.trials:
-        return "overflow"
-    return power(float(profile.log_median[0]) / _LOG10)
-
-
 def power(decimal: float) -> str:
     """A number given by its decimal logarithm, however large or small.
 
@@ -191,30 +194,21 @@ def factor(value: float) -> str:
 
 
 def _growth(report: "GradientReport") -> Table:
-    depths = sorted({row.depth for row in report.growth})
-    headers = (
-        "network",
-        "batch k",
-        "k to inf.",
-        "at k",
-        *(f"depth {depth}" for depth in depths),
-        f"factor, L = {depths[-1]}",
-    )
-    table = new_table(headers, right=("batch k", "k to inf.", "at k", headers[-1]))
+    *others, deepest = sorted({row.depth for row in report.growth})
+    headers = ("network", "k", "k to inf.", "at k", *(f"L = {depth}" for depth in others), f"L = {deepest}", "factor")
+    table = new_table(headers, right=(*headers[1:-2], headers[-1]))
     for name in dict.fromkeys(row.activation for row in report.growth):
         for batch in sorted({row.batch for row in report.growth}):
             rows = {r.depth: r for r in report.growth if (r.activation, r.batch) == (name, batch)}
-            deepest = rows[depths[-1]]
+            last = rows[deepest]
             table.add_row(
                 display(name),
                 str(batch),
-                _signed(deepest.large_batch),
-                _signed(deepest.predicted),
-                *(
-                    f"{rows[depth].measured:+.4f} ± {(rows[depth].upper - rows[depth].lower) / 2:.4f}"
-                    for depth in depths
-                ),
-                factor(deepest.factor),
+                _signed(last.large_batch),
+                _signed(last.predicted),
+                *(_signed(rows[depth].measured) for depth in others),
+                f"{last.measured:+.4f} ± {(last.upper - last.lower) / 2:.4f}",
+                factor(last.factor),
             )
     return table
 
