@@ -92,6 +92,7 @@ class Run:
             "samples": budget.samples,
             "validate": self.validate,
             "records": RECORDS,
+            "centred": False,
             "data": self.digest,
             "versions": {"gpn": __version__, "numpy": np.__version__},
         }
@@ -132,6 +133,7 @@ class Run:
             learning_rate=self.rate,
             epochs=facts["epochs"],
             batch=self.budget.batch,
+            centred=facts["centred"],
             seed=self.seed,
             records=RECORDS,
         )
