@@ -1,16 +1,15 @@
 """The main job: does the theorem hold at my width, depth and activation?"""
 
-import platform
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from importlib.metadata import version
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn import data, experiment, questions, statistics
-from gpn._version import __version__
+from gpn import data, experiment, questions, resuming, run_store, statistics
 from gpn.adapters import activation as read_activation
 from gpn.plan import Outcomes, Plan, in_reach
 from gpn.planning import PREDICTION
@@ -18,6 +17,7 @@ from gpn.questions import Question
 from gpn.report import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.request import DEFAULT_DEPTHS, DEFAULT_WIDTHS, MOST_TRIALS, Request
 from gpn.rows import answer
+from gpn.versions import versions
 from theory import poincare, propagation
 from theory.activation import Activation, CallableActivation
 from theory.errors import UsageError
@@ -41,9 +41,10 @@ def verify(
     root: str | None = "auto",
     inputs: Any = None,
     labels: Any = None,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     workers: int | None = None,
     progress: Callable[[float, float], None] | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> VerificationReport:
     r"""Test by Monte Carlo whether gradients concentrate in a deep network with Haar orthogonal weights.
 
@@ -71,8 +72,11 @@ def verify(
         root: "auto", "plus", "minus" or "stable" (see `gpn.normalize`); None leaves the activation as it is.
         inputs: "digits", a path to .npy or .npz, or an array (samples, features); None for the thin shell itself.
         labels: class labels of the inputs, a path or array; the gradients are then those of softmax cross-entropy.
-        executor: any `concurrent.futures.Executor`; by default a pool of `workers` threads (all cores).
+        executor: "threads" or "processes", a pool of `workers` (by default threads, one for each core), or any
+            `concurrent.futures.Executor`.
         progress: called with (done, total) cost as chunks finish.
+        store: a folder; finished chunks are kept there in `run.sqlite`, and taken from there if the same run was
+            stopped before. See `resume`.
 
     Raises:
         UsageError: an argument outside its range, or an activation that cannot be normalized.
@@ -84,6 +88,7 @@ def verify(
     if labels is not None and inputs is None:
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
+    seed = experiment.check_seed(seed)
     request = Request.read(
         _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
     )
@@ -96,9 +101,6 @@ def verify(
     alpha = statistics.row_alpha(request.level, len(asked))
     plan = Plan.make(request, asked, tested, alpha)
     jobs = plan.jobs(tested, raw if root else None, loaded)
-    results = experiment.run([job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress)
-    outcomes = dict(zip([job.key for job in jobs], results, strict=True))
-    rows = tuple(answer(question, plan.evidence(question, outcomes), tested.name, alpha) for question in asked)
     config = Configuration(
         activation=raw.name,
         expression=str(raw.expression) if isinstance(raw, Activation) else None,
@@ -116,15 +118,37 @@ def verify(
         inputs=None if loaded is None else loaded.name,
         readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
     )
+    call = {"activation": activation, "derivative": derivative, "epsilons": epsilons, "level": level, "root": root}
+    call |= {"weights": weights, "inputs": inputs, "labels": labels}
+    with nullcontext() if store is None else run_store.opened(store, resuming.identity(config, loaded, call)) as kept:
+        results = experiment.run(
+            [job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress, store=kept
+        )
+    outcomes = dict(zip([job.key for job in jobs], results, strict=True))
+    rows = tuple(answer(question, plan.evidence(question, outcomes), tested.name, alpha) for question in asked)
     spreads = tuple(_spreads(request, outcomes))
     notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(left_out), *_undecided(asked, rows, alpha))
     return VerificationReport(config, rows, tuple(_profiles(request, config, outcomes)), spreads, notes, versions())
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    packages = {name: version(name) for name in ("numpy", "scipy", "sympy", "mpmath", "python-flint")}
-    return {"gpn": __version__, "python": platform.python_version(), **packages}
+def resume(
+    folder: str | os.PathLike[str],
+    *,
+    executor: Executor | str | None = None,
+    workers: int | None = None,
+    progress: Callable[[float, float], None] | None = None,
+) -> VerificationReport:
+    """Go on with a verification that was stopped, and return the report that it would have returned, bit for bit.
+
+    Args:
+        folder: the `store` of that run, or the folder --out of the command.
+        executor, workers, progress: as for `verify`; they need not be those of before.
+
+    Raises:
+        UsageError: no run in the folder, one of other versions or inputs, or one that only Python can go on with.
+    """
+    call = resuming.recall(folder)
+    return verify(**call, store=folder, executor=executor, workers=workers, progress=progress)
 
 
 def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
