@@ -113,11 +113,15 @@ class RunStore:
         Args:
             cell: whose.
             number: of the chunk in its cell.
-            arrays: of its trials; of any type but Python objects.
+            arrays: of its trials, of numbers or text.
 
         Raises:
+            UsageError: an array of records or Python objects, whose bytes do not hold it.
             StoreError: it cannot be written.
         """
+        for name, array in arrays.items():
+            if array.dtype.hasobject or array.dtype.names:
+                raise UsageError(f"{name!r} is an array of {array.dtype}, which a run store cannot keep; use numbers")
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         insert = "INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?)"
         with _failures(self.path), self._connection:
