@@ -287,6 +287,11 @@ def _profile(axes: Axes, profile: "Profile", colour: str, style: Any) -> None:
     median = quantiles[:, _middle(profile)]
     label = _literal(f"{profile.label} ({profile.trials} networks)")
     axes.plot(layers, median, color=colour, linestyle=style, linewidth=2.0, label=label)
+    if profile.predicted is not None:
+        share = 100 * (profile.probabilities[-1] - profile.probabilities[0])
+        for column, words in ((0, f"{share:.0f} % band of the fluctuation law"), (-1, None)):
+            edge = profile.predicted[:, column]
+            axes.plot(layers, edge, color="black", linestyle=(0, (4, 2)), linewidth=1.1, zorder=4, label=words)
 
 
 def _middle(profile: "Profile") -> int:

@@ -24,6 +24,7 @@ from theory.saddle import find_saddle
 from theory.special_tails import ExactTail
 
 DEEP_CLAIM = "deep-gradient-ratio"
+_NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights and a random readout")
 SIDES: tuple[Side, ...] = ("upper", "lower")
 
 
@@ -98,11 +99,12 @@ def deep_questions(
         loaded: real inputs; with labels, the last gradient is that of a loss and depends on the forward pass.
     """
     readout: Readout = "random" if loaded is None or loaded.labels is None else "any"
+    covered = readout == "random" and request.weights == "haar"
     for width in request.widths:
         for depth in request.depths:
             for epsilon in request.deep_epsilons:
                 event = Event(DEEP_CLAIM, width, depth, epsilon, "either")
-                law = network_law.predicted(activation, width, depth, epsilon)
+                law = network_law.predicted(activation, width, depth, epsilon) if covered else _NOT_COVERED
                 predicted = None if law.kind == "none" else law.probability
                 yield Question(
                     event, "deep", network_law.deep_bound(activation, width, depth, epsilon, readout), predicted

@@ -107,6 +107,7 @@ class Profile:
     Args:
         role: "claim" for the verified network, "control" for one that the theorem does not cover.
         gradient_norms: array (depth, len(probabilities)).
+        predicted: the same by the fluctuation law, None where it does not apply.
     """
 
     label: str
@@ -116,6 +117,7 @@ class Profile:
     trials: int
     probabilities: tuple[float, ...]
     gradient_norms: FloatArray
+    predicted: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

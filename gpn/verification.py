@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpn import data, experiment, questions, resuming, run_store, statistics
+from gpn import data, experiment, network_law, questions, resuming, run_store, statistics
 from gpn.adapters import activation as read_activation
 from gpn.plan import Outcomes, Plan, in_reach
 from gpn.planning import PREDICTION
@@ -23,6 +23,7 @@ from theory.activation import Activation, CallableActivation
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
+Phi = Activation | CallableActivation
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -128,7 +129,8 @@ def verify(
     rows = tuple(answer(question, plan.evidence(question, outcomes), tested.name, alpha) for question in asked)
     spreads = tuple(_spreads(request, outcomes))
     notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(left_out), *_undecided(asked, rows, alpha))
-    return VerificationReport(config, rows, tuple(_profiles(request, config, outcomes)), spreads, notes, versions())
+    profiles = tuple(_profiles(request, tested, config, outcomes))
+    return VerificationReport(config, rows, profiles, spreads, notes, versions())
 
 
 def resume(
@@ -156,9 +158,7 @@ def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
     return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
 
 
-def _prepare(
-    raw: Activation | CallableActivation, root: str | None
-) -> tuple[Activation | CallableActivation, float, float]:
+def _prepare(raw: Phi, root: str | None) -> tuple[Phi, float, float]:
     """The activation to test, with the scale and shift that make it so."""
     if root is None:
         return raw, 1.0, 0.0
@@ -175,7 +175,7 @@ def _spreads(request: Request, outcomes: Outcomes) -> Iterator[DepthSpread]:
             yield DepthSpread(width, depth, len(values), float(median), float(high))
 
 
-def _profiles(request: Request, config: Configuration, outcomes: Outcomes) -> Iterator[Profile]:
+def _profiles(request: Request, activation: Phi, config: Configuration, outcomes: Outcomes) -> Iterator[Profile]:
     """Gradient norm by layer at the largest width and depth: the claim, then the controls."""
     width, depth = request.widths[-1], request.depths[-1]
     tested = f"GPN {config.activation}" if config.root else config.activation
@@ -189,10 +189,13 @@ def _profiles(request: Request, config: Configuration, outcomes: Outcomes) -> It
             log_gradients = outcomes[kind, width, depth]["log_gradients"]
             with np.errstate(over="ignore", invalid="ignore"):
                 norms = np.exp(np.quantile(log_gradients, PROBABILITIES, axis=0, method="nearest").T)
-            yield Profile(label, role, width, depth, len(log_gradients), PROBABILITIES, norms)
+            # a loss has no gradient of fixed length at the top, and only the claim has the weights of the law
+            applies = kind == "deep" and request.weights == "haar" and config.readout == "random"
+            band = network_law.predicted_norms(activation, width, depth, PROBABILITIES) if applies else None
+            yield Profile(label, role, width, depth, len(log_gradients), PROBABILITIES, norms, band)
 
 
-def _hypotheses(tested: Activation | CallableActivation) -> Iterator[str]:
+def _hypotheses(tested: Phi) -> Iterator[str]:
     """Where the activation lies outside the theorem, or where the theorem is not enough."""
     conditions = poincare.gaussian_poincare(tested, 15)
     if conditions.is_gpn == "fails":

@@ -21,7 +21,7 @@ def test_a_near_miss_tells_its_cost_over_depth(capsys):
     assert thousand["depth"] == 1000
     assert thousand["squared_gradient"] == pytest.approx(25.2**5, rel=0.1)  # 25.2-fold over 200 layers
     code, out, _ = run(capsys, "check", "1.4915*gelu(x)-0.9097")
-    assert "Nearly GPN" in out
+    assert "Nearly GPN: E phi^2 - 1 = 0.0080, E phi'^2 - 1 = 0.014." in out
     assert "Nearly GPN" not in run(capsys, "check", "tanh")[1]
 
 
@@ -29,9 +29,19 @@ def test_verbose_adds_closed_forms_and_the_spectrum(capsys):
     _, out, _ = run(capsys, "check", "relu", "--verbose")
     assert "1 - 2/pi" in out
     assert "Hermite spectrum" in out
+    assert "depth coefficient" in out
     facts = json.loads(run(capsys, "check", "relu", "--verbose", "--json")[1])["details"]
+    assert facts["depth"]["plus"]["sb"] == "3.00000000000"
     assert facts["correlation_curvature"] is None  # infinite: a kink
     assert facts["hermite"]["coefficients"][1] == pytest.approx(0.5, abs=1e-13)
+
+
+@pytest.mark.parametrize("formula", ["sin(1/x)", "exp(-abs(1/x))", "x*sin(1/x)"])
+def test_an_essential_singularity_has_a_documented_outcome(capsys, formula):
+    code, out, err = run(capsys, "check", formula)
+    assert code in (1, 3, 4)
+    assert formula in out
+    assert err == ""
 
 
 def test_verbose_is_harmless_where_nothing_can_be_normalized(capsys):

@@ -45,7 +45,9 @@ def test_two_slopes_have_their_closed_form(width, tau):
 def test_single_means_agree_with_the_scalar_implementation(name):
     phi, width = normalize(activation(name)), 200
     nodes = nodes_of(phi, width)
-    psi = np.stack([0.1 * nodes.value**2, 0.2 * nodes.slope**2 - 0.1 * nodes.z**2, -0.3 * (nodes.value * nodes.slope) ** 2])
+    psi = np.stack(
+        [0.1 * nodes.value**2, 0.2 * nodes.slope**2 - 0.1 * nodes.z**2, -0.3 * (nodes.value * nodes.slope) ** 2]
+    )
     found = log_mean(nodes, psi, width, points(np.array([0.85, 1.2]))).at_centres()
     rule = normal_nodes(float(np.sqrt(1.5 * width)), phi.breakpoint_values)
     f, d = phi.value_and_slope(rule.points)
@@ -75,7 +77,11 @@ def test_suprema_lie_just_above_every_value_inside(name, width):
     phi = normalize(activation(name))
     nodes, (low, high) = nodes_of(phi, width), (1 - 4 / np.sqrt(width), 1 + 4.5 / np.sqrt(width))
     rates, constants = np.array([-0.02, -0.05]) * width, np.array([0.0, 1.0])
-    tents, slope, bend = ((0.1 * np.sqrt(width), 1.0), (-0.2 * np.sqrt(width), 0.0)), np.array([1.0, -2.0]), np.array([0.5, 0])
+    tents, slope, bend = (
+        ((0.1 * np.sqrt(width), 1.0), (-0.2 * np.sqrt(width), 0.0)),
+        np.array([1.0, -2.0]),
+        np.array([0.5, 0]),
+    )
     tau, psi, weights = tent_systems(nodes, width, rates, constants, tents)
     found = log_pair_mean(nodes, tau, psi, width, cells(low, high, width)).suprema(weights, slope, bend)
     q = np.linspace(low, high, 97)
@@ -105,4 +111,6 @@ def test_what_does_not_settle_is_infinite():
 
 def test_a_rough_activation_is_refused():
     with pytest.raises(UsageError, match="does not settle"):
-        gaussian_nodes(CallableActivation("rough", lambda x: np.sin(300 * x), lambda x: 300 * np.cos(300 * x)), 20.0, 9e4)
+        gaussian_nodes(
+            CallableActivation("rough", lambda x: np.sin(300 * x), lambda x: 300 * np.cos(300 * x)), 20.0, 9e4
+        )

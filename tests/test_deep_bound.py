@@ -5,9 +5,11 @@ import pytest
 
 from gpn.sampler import sample
 from theory import conditioning_pairs
+from theory import deep_bound as module
 from theory.deep_bound import HOMOGENEOUS, Readout, deep_bound, required_width_deep
 from theory.deep_moments import depth_moments
-from theory.deep_verifier import log_moments, prepare, verify
+from theory.deep_search import propose
+from theory.deep_verifier import DeepBound, log_moments, prepare, verify
 from theory.errors import UsageError
 from theory.poincare import normalize
 from theory.specification import activation
@@ -46,7 +48,7 @@ def test_log_moments_lie_above_simulated_ones(bound):
                 assert logs[m - 1] <= np.log(powers.mean()) + 3.0  # and not absurdly far
 
 
-@pytest.mark.parametrize(("name", "width", "epsilon"), [("tanh", 120, 1.5), ("hard_tanh", 150, 1.5), ("arctan", 120, 1.5)])
+@pytest.mark.parametrize(("name", "width", "epsilon"), [("tanh", 220, 0.8)])
 def test_the_bound_lies_above_the_simulated_exceedance(name, width, epsilon):
     # The exceedance lies tenfold below the bound; five standard errors more: false alarm below 1e-6.
     phi = normalize(activation(name))
@@ -57,14 +59,21 @@ def test_the_bound_lies_above_the_simulated_exceedance(name, width, epsilon):
 
 
 def test_the_bound_falls_with_the_tolerance_and_the_width():
-    logs = [deep_bound(TANH, 300, 5, epsilon).log for epsilon in (0.7, 1.0, 1.4)]
-    assert logs[0] > logs[1] > logs[2]
-    assert deep_bound(TANH, 400, 5, 1.0).log < logs[1]
+    def log(width, epsilon):
+        return verify(propose(TANH, width, 5, epsilon, Readout(), 0.01), TANH).log
+
+    assert log(300, 1.0) < log(300, 0.7) < 0
+    assert log(450, 0.7) < log(300, 0.7)
 
 
-def test_finer_rules_change_nothing(bound, monkeypatch):
+FINER = {"_STEP": 0.6, "_HALF": 15, "_DEGREE": 14}
+FINEST = {"_STEP": 0.6, "_HALF": 16, "_DEGREE": 16, "_REACH": 0.5, "_TERMS": 20, "_GRID": 641}
+
+
+@pytest.mark.parametrize("finer", [FINER, pytest.param(FINEST, marks=pytest.mark.slow)])
+def test_finer_rules_change_nothing(bound, monkeypatch, finer):
     # Quadrature, cells, Taylor terms and frequencies refined together: what is numerical is settled.
-    for name, value in [("_DEGREE", 16), ("_REACH", 0.5), ("_TERMS", 20), ("_GRID", 641), ("_HALF", 16), ("_STEP", 0.6)]:
+    for name, value in finer.items():
         monkeypatch.setattr(conditioning_pairs, name, value)
     assert verify(bound.certificate, TANH).log == pytest.approx(bound.log, abs=2e-3)
 
@@ -77,7 +86,7 @@ def test_what_is_out_of_reach_says_why():
     assert "chi = 1.1135" in deep_bound(normalize(activation("gelu"), "plus"), 1000, 10, 1.0).reason
     assert "too small" in deep_bound(TANH, 60, 50, 0.5).reason
     assert deep_bound(TANH, 2, 10, 1.0).log == 0
-    narrow = deep_bound(normalize(activation("selu")), 120, 10, 1.0)
+    narrow = deep_bound(normalize(activation("selu")), 150, 10, 1.0)
     assert narrow.log == 0
     assert narrow.reason
 
@@ -97,20 +106,35 @@ def test_misuse_is_told():
 
 
 def test_less_knowledge_of_the_readout_costs_more():
-    random = deep_bound(TANH, 400, 6, 2.0)
-    slightly = deep_bound(TANH, 400, 6, 2.0, Readout("aligned", 0.1))
-    unknown = deep_bound(TANH, 400, 6, 2.0, "any")
-    assert random.log < slightly.log < unknown.log < 0
+    known = verify(propose(TANH, 300, 10, 1.0, Readout("random"), 0.01), TANH)
+    slightly = verify(propose(TANH, 300, 10, 1.0, Readout("aligned", 0.1), 0.01), TANH)
+    assert known.log < slightly.log < 0
 
 
+@pytest.mark.slow
 def test_an_aligned_readout_stays_below_the_bound_for_any():
-    # e_L = x_L: the exceedance is zero of 5000 where the bound for unknown readouts is far from vacuous.
-    found = deep_bound(TANH, 400, 6, 2.0, "any")
-    logs = 2 * sample(TANH, 400, 6, 5000, np.random.default_rng(1), readout="aligned").log_gradient_norms
+    # e_L = x_L: the exceedance is zero of 200 where the bound for unknown readouts is far from vacuous.
+    found = deep_bound(TANH, 3000, 50, 2.0, "any")
+    logs = 2 * sample(TANH, 3000, 50, 200, np.random.default_rng(1), readout="aligned").log_gradient_norms
     share = np.mean(np.abs(logs[:, :-1] - logs[:, -1:]).max(axis=1) >= 2.0)
     assert share <= found.probability < 0.05
 
 
+@pytest.mark.parametrize("least", [500, 1234])
+def test_the_width_is_bracketed_to_two_per_cent(monkeypatch, least):
+    def attempt(_activation, problem, _budget):
+        return DeepBound("deep", -4.0 if problem[0] >= least else -2.0, "")
+
+    monkeypatch.setattr(module, "_attempt", attempt)
+    found = required_width_deep(TANH, 10, 1.0, 0.05)
+    assert least <= found.width <= 1.021 * least
+    monkeypatch.setattr(module, "_attempt", lambda *_: DeepBound("deep", 0.0, "no tube"))
+    never = required_width_deep(TANH, 10, 1.0, 0.05)
+    assert never.width is None
+    assert "no tube" in never.reason
+
+
+@pytest.mark.slow
 def test_the_required_width_has_its_bound_below_the_probability():
     found = required_width_deep(TANH, 10, 1.0, 0.05)
     assert found.bound.probability < 0.05

@@ -161,15 +161,40 @@ def test_every_number_must_be_finite(certificate, value):
 
 def test_numbers_out_of_range_prove_nothing(certificate):
     for path, value in [
-        (("width",), 3), (("width",), 260.5), (("depth",), 1), (("depth",), 10**7), (("epsilon",), 0.0), (("low",), 1.1),
-        (("low",), 1e-9), (("high",), 0.9), (("high",), 1e9), (("a_low",), 0.9), (("z_high",), 0.1), (("gamma_low",), 2.0),
-        (("limit_tilts", 3), -0.1), (("overlap",), 1.0), (("top_floor",), 0.0), (("upper", "b"), -0.1),
-        (("lower", "b"), -1.0), (("lower", "b"), 0.1), (("lower", "floor"), -0.1), (("lower", "floor_tilt"), 1e3),
-        (("upper", "horizon"), 1.0), (("upper", "horizon"), 1e3), (("upper", "chains"), ()), (("lower", "bracket_tilts"), ()),
-        (("escapes",), ()), (("escapes", 0, "tilt"), -1.0), (("escapes", 0, "tents"), ()), (("limit_tilts",), (1.0,)),
-        (("lower", "chains", 0, "rates"), (0.0,)), (("lower", "chains", 0, "backward"), ()),
-        (("upper", "chains", 0, "forward"), ()), (("readout", "kind"), "other"), (("readout", "alignment"), 1.5),
-    ]:  # fmt: skip
+        (("width",), 3),
+        (("width",), 260.5),
+        (("depth",), 1),
+        (("depth",), 10000000),
+        (("epsilon",), 0.0),
+        (("low",), 1.1),
+        (("low",), 1e-09),
+        (("high",), 0.9),
+        (("high",), 1000000000.0),
+        (("a_low",), 0.9),
+        (("z_high",), 0.1),
+        (("gamma_low",), 2.0),
+        (("limit_tilts", 3), -0.1),
+        (("overlap",), 1.0),
+        (("top_floor",), 0.0),
+        (("upper", "b"), -0.1),
+        (("lower", "b"), -1.0),
+        (("lower", "b"), 0.1),
+        (("lower", "floor"), -0.1),
+        (("lower", "floor_tilt"), 1000.0),
+        (("upper", "horizon"), 1.0),
+        (("upper", "horizon"), 1000.0),
+        (("upper", "chains"), ()),
+        (("lower", "bracket_tilts"), ()),
+        (("escapes",), ()),
+        (("escapes", 0, "tilt"), -1.0),
+        (("escapes", 0, "tents"), ()),
+        (("limit_tilts",), (1.0,)),
+        (("lower", "chains", 0, "rates"), (0.0,)),
+        (("lower", "chains", 0, "backward"), ()),
+        (("upper", "chains", 0, "forward"), ()),
+        (("readout", "kind"), "other"),
+        (("readout", "alignment"), 1.5),
+    ]:
         assert verify(changed(certificate, path, value), TANH).log == 0, path
 
 
@@ -195,7 +220,9 @@ def test_infeasible_events_make_their_term_one(certificate):
     assert term("bracket, lower", ("lower", "b"), -0.1) == 0
     assert term("floor of one layer", ("lower", "floor"), 1.2) == 0
     assert term("tube, above", ("high",), 1.02) == 0
-    assert term("large gradients", ("upper", "chains", 0, "log_weights", 0), -50.0) >= verify(certificate, TANH).log - 50
+    assert (
+        term("large gradients", ("upper", "chains", 0, "log_weights", 0), -50.0) >= verify(certificate, TANH).log - 50
+    )
 
 
 def test_a_malformed_certificate_is_an_outcome(certificate):

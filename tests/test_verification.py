@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from multiprocessing import get_context
 
@@ -93,11 +93,37 @@ def test_limits_enclose_the_estimate(report):
             assert row.estimate == row.exceedances / row.trials
 
 
-def test_deep_rows_claim_no_bound(report):
-    deep = [row for row in report.rows if row.claim == "deep-gradient-ratio"]
-    assert {row.bound for row in deep} == {None}
-    assert all(row.bound_kind.startswith("none (") for row in deep)
+def test_deep_rows_carry_the_deep_bound_and_the_prediction():
+    """Ten layers of width 256 are within the theorem's reach; the seed is fixed."""
+    report = gpn.verify("tanh", widths=256, depth=10, epsilons=1.0, trials=2000)
+    bound, prediction = (row for row in report.rows if row.claim == "deep-gradient-ratio")
+    assert (bound.bound_kind, prediction.bound_kind) == ("deep", "prediction")
+    assert bound.upper <= bound.bound < 0.05
+    assert bound.verdict is Verdict.HOLDS
+    assert prediction.bound == bound.prediction < bound.bound
+    assert 10 < bound.times_truth < 1000
+
+
+def test_narrow_deep_rows_say_nothing(report):
+    deep = [row for row in report.rows if (row.claim, row.bound_kind) == ("deep-gradient-ratio", "deep")]
+    assert {row.bound for row in deep} == {1.0}
     assert {row.verdict for row in deep} == {Verdict.VACUOUS}
+
+
+def test_predictions_are_no_theorems():
+    """A missed prediction does not make the verdict `violated`; at width 8 it says nothing at all, with a reason."""
+    report = gpn.verify("tanh", widths=8, depth=30, epsilons=2.5, trials=300)
+    [row] = [row for row in report.rows if "prediction" in row.bound_kind]
+    assert row.bound_kind.startswith("none (prediction: ")
+    missed = replace(row, bound_kind="prediction", bound=0.001, verdict=Verdict.VIOLATED)
+    others = [other for other in report.rows if other is not row]
+    assert replace(report, rows=(*others, missed)).verdict is replace(report, rows=tuple(others)).verdict
+
+
+@pytest.mark.parametrize("options", [{"weights": "gaussian"}, {"inputs": np.ones((4, 8)), "labels": np.zeros(4, int)}])
+def test_no_prediction_where_the_fluctuation_law_does_not_apply(options):
+    report = gpn.verify("tanh", widths=64, depth=3, epsilons=0.5, trials=50, **options)
+    assert all(row.prediction is None for row in report.rows if row.claim == "deep-gradient-ratio")
 
 
 def test_larger_epsilon_is_exceeded_less(report):

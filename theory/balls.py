@@ -53,6 +53,11 @@ class Program:
         self._outputs = [self._emit(_prepared(expression)) for expression in expressions]
         self._code = self._compiled()
 
+    @property
+    def size(self) -> int:
+        """The number of operations of one evaluation."""
+        return len(self._steps)
+
     def bind(self, arithmetic: Arithmetic) -> Callable[[Any], tuple[Any, ...]]:
         """The program as a function on the numbers of an arithmetic, with constants at the present precision."""
         constants: dict[str, Any] = {name: _leaf_ball(leaf) for name, leaf in self._leaves.items()}

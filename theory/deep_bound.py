@@ -139,17 +139,19 @@ def _best(activation: NumericActivation, problem: tuple[int, int, float, Readout
     if best.log == 0 and budget < _LARGEST_BUDGET:
         failed, chosen = budget, _LARGEST_BUDGET
         best = _attempt(activation, problem, chosen)
-    for _ in range(4):
+    for _ in range(3):
         terms = dict(best.terms)
         tails = np.exp(terms.get("large gradients", 0.0)) + np.exp(terms.get("small gradients", 0.0))
         budget = float(np.clip(0.6 * tails, max(1e-100, np.sqrt(failed * chosen)), _LARGEST_BUDGET))
-        if best.log == 0 or 0.5 < budget / chosen < 2:
+        if best.log == 0 or 0.3 < budget / chosen < 3:
             break
         bound = _attempt(activation, problem, budget)
         if bound.log < best.log:
             best, chosen = bound, budget
+        elif bound.log == 0 and budget < chosen:
+            failed = budget
         else:
-            failed = min(budget, 0.5 * chosen)
+            break
     return best
 
 
@@ -212,8 +214,11 @@ def required_width_deep(
     start = _ideal_width(moments, depth, epsilon, probability)
 
     def attempt(width: int) -> DeepBound:
-        found = [_attempt(activation, (width, depth, epsilon, asked), share * probability) for share in (0.6, 0.3)]
-        return min(found, key=lambda bound: bound.log)
+        problem = (width, depth, epsilon, asked)
+        bound = _attempt(activation, problem, 0.4 * probability)
+        if bound.log < np.log(probability):
+            return bound
+        return min(bound, _attempt(activation, problem, 0.2 * probability), key=lambda found: found.log)
 
     return _bracket(attempt, max(start, _LEAST_WIDTH), float(np.log(probability)))
 

@@ -32,6 +32,7 @@ from theory.deep_verifier import (
     kappa,
     layers,
     limit_functions,
+    log_moments,
     lower_constants,
     prepare,
     top_alignment,
@@ -86,7 +87,7 @@ def propose(
     """
     with np.errstate(all="ignore"):
         draft = _tube(activation, depth_moments(activation), _blank(width, depth, epsilon, readout), budget)
-        for step in (_limits, _top, lambda d: _feasible(d, _upper), lambda d: _feasible(d, _lower)):
+        for step in (_limits, _top, lambda d: _feasible(d, 1), lambda d: _feasible(d, -1)):
             if isinstance(draft, str):
                 return draft
             draft = step(draft)
@@ -248,13 +249,29 @@ def _exponents(draft: Draft, multiples: tuple[float, ...]) -> list[float]:
     return [multiple * typical for multiple in multiples]
 
 
-def _feasible(draft: Draft, attempt: Callable[[Draft, list[float]], Draft | str]) -> Draft | str:
-    """One sign with the largest exponents that its bracket allows."""
+def _feasible(draft: Draft, sign: Sign) -> Draft | str:
+    """One sign with the largest exponents that its bracket allows and that prove something."""
+    best: Draft | str = "no exponents were tried"
+    least = np.inf
     for multiples in MULTIPLES:
-        found = attempt(draft, _exponents(draft, multiples))
-        if not isinstance(found, str):
+        found = (_upper if sign > 0 else _lower)(draft, _exponents(draft, multiples))
+        if isinstance(found, str):
+            best = found if isinstance(best, str) else best
+            continue
+        score = _last_tail(found, sign)
+        if isinstance(best, str) or score < least:
+            best, least = found, score
+        if least < -1:
             break
-    return found
+    return best
+
+
+def _last_tail(draft: Draft, sign: Sign) -> float:
+    """Logarithm of the bound on the tail of the first layer's ratio."""
+    c = draft.certificate
+    side = c.upper if sign > 0 else c.lower
+    logs = [log_moments(draft.setting, sign, side, x)[-1] - x.exponent * c.epsilon for x in side.chains]
+    return float(np.nan_to_num(np.min(logs), nan=0.0, posinf=0.0))
 
 
 def _bracket(draft: Draft, sign: Sign, horizon: float) -> Side | str:

@@ -21,7 +21,7 @@ from flint import arb
 from sympy.simplify.fu import TR8
 
 from theory.activation import Activation, CallableActivation, exact
-from theory.arithmetic import X
+from theory.arithmetic import X, is_infinite
 from theory.balls import Program, constant_ball, is_analytic_at_zero, regularize, without_floats
 from theory.balls_core import NotCertifiable, NotCertified, hull, precision
 from theory.balls_functions import INTERVAL, REAL
@@ -36,7 +36,9 @@ from theory.pieces import Piece
 Order = Literal["slope", "curvature"]
 
 _BITS = 96
-_MOST_BOXES = 20_000
+_MOST_BOXES = 20_000  # of a formula of ordinary length, fewer of a longer one
+_ORDINARY_SIZE = 40  # operations
+_TIGHTENED = 200  # the longest formula that is rewritten
 _NARROWEST = 2.0**-80  # relative width at which splitting a box is given up
 _POLE = 2.0**-30  # the same for a box without a finite bound
 _FIRST_CUTOFF = 16
@@ -117,6 +119,8 @@ def certified_supremum(
             return _supremum(same, order, end, tolerance)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
+    except RecursionError:  # SymPy's
+        return NotCertified("the expression is nested too deeply")
 
 
 def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: float) -> arb:
@@ -175,6 +179,7 @@ class _Patch:
     """A function and its derivative on real balls."""
 
     def __init__(self, program: Program) -> None:
+        self.cost = max(1, program.size // _ORDINARY_SIZE)
         self._point, self._range = program.bind(REAL), program.bind(INTERVAL)
 
     def value(self, x: arb) -> arb:
@@ -239,7 +244,7 @@ class _Search:
             middle = ((left + right) / 2).mid()
             self._push(patch, left, middle)
             self._push(patch, middle, right)
-            self._budget -= 1
+            self._budget -= patch.cost
 
     def enclosure(self) -> arb:
         """The supremum as a ball, +inf if it is proved to be infinite."""
@@ -305,10 +310,10 @@ def _prepare(piece: Piece, order: Order, search: _Search, doubts: list[str]) -> 
     tails = []
     edges: list[arb] = []
     for side, point in ((-1, piece.lower), (1, piece.upper)):
-        if point.is_infinite:
+        if is_infinite(point):
             other = piece.upper if side < 0 else piece.lower
             cutoff = arb(_FIRST_CUTOFF)
-            if other.is_finite:
+            if not is_infinite(other):
                 cutoff = cutoff.max(2 * abs(constant_ball(other)).upper() + 1).upper()
             tails.append(_Tail(Program(mirrored(formulas, side), T), cutoff))
             edges.append(side * cutoff)
@@ -323,6 +328,8 @@ def _tightened(expression: sympy.Expr) -> sympy.Expr:
 
     Products of sines and cosines become sums, and sums of quotients one fraction if that cancels something.
     """
+    if sympy.count_ops(expression) > _TIGHTENED:
+        return expression
     if expression.has(sympy.sin, sympy.cos):
         expression = TR8(expression)
     numerator, denominator = sympy.fraction(sympy.together(expression))
