@@ -155,7 +155,7 @@ def run(
     array([2, 3, 6, 1, 5])
     """
     seed = check_seed(seed)
-    workers = available_cores() if workers is None else _integer("the number of workers", workers, 1)
+    workers = check_workers(workers)
     _check_identities(cells)
     if isinstance(executor, str):
         check_kind(executor)
@@ -196,6 +196,18 @@ def check_seed(seed: SupportsIndex) -> int:
     7
     """
     return _integer("the seed", seed, 0, 2**128 - 1)
+
+
+def check_workers(workers: SupportsIndex | None) -> int:
+    """The number of workers, at least 1; None is one on each available core.
+
+    Raises:
+        UsageError: it is less, or no integer.
+
+    >>> check_workers(3)
+    3
+    """
+    return available_cores() if workers is None else _integer("the number of workers", workers, 1)
 
 
 def _kept(cells: Sequence[Cell], store: Store | None) -> Iterator[tuple[_Chunk, Returned]]:

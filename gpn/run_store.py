@@ -1,9 +1,12 @@
 """Finished chunks in one SQLite file beside the results, so that a run that was killed can go on.
 
-The file is written by the thread that collects the results, each chunk in a transaction of its own, with SQLite's
-rollback journal: a process that is killed, or a disk that is full, loses the chunk that was being written and no other.
-(A write-ahead log would need shared memory, which network file systems lack, and could leave chunks beside the file.)
-While a run is open it holds SQLite's exclusive lock, which the system releases when the process ends, however it ends.
+The file is written by the thread that collects the results, each chunk in a transaction of its own, with a
+write-ahead log: a process that is killed, or a disk that is full, loses the chunk that was being written and no other.
+Nothing waits for the disk, so a power cut may take the last chunks too, but never the file. After a kill the log stays
+beside the file, as `run.sqlite-wal`, and belongs to it until a run has gone on.
+
+While a run is open it holds SQLite's exclusive lock, which the system releases when the process ends, however it ends,
+and which spares the log its shared memory, so that the folder may be on a network file system.
 """
 
 import json
@@ -237,7 +240,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         with _failures(path):
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("BEGIN EXCLUSIVE")
             connection.commit()
             if not connection.execute("PRAGMA schema_version").fetchone()[0]:

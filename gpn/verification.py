@@ -89,7 +89,7 @@ def verify(
     if labels is not None and inputs is None:
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
-    seed = experiment.check_seed(seed)
+    seed, workers = experiment.check_seed(seed), experiment.check_workers(workers)
     request = Request.read(
         _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
     )

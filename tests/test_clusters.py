@@ -26,20 +26,22 @@ def cluster():
     """Two workers in processes of their own, which find the packages of this checkout."""
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    with environment("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path])):
-        with distributed.LocalCluster(**options, silence_logs=50) as found:
-            yield found
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    with environment("PYTHONPATH", path), distributed.LocalCluster(**options, silence_logs=50) as found:
+        yield found
 
 
 @contextmanager
 def environment(name, value):
     before = os.environ.get(name)
     os.environ[name] = value
-    yield
-    if before is None:
-        del os.environ[name]
-    else:
-        os.environ[name] = before
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def workers_of(cluster):
@@ -78,16 +80,17 @@ def test_errors_of_a_worker_name_the_cell(cluster):
 def test_workers_with_other_versions_refuse_to_compute(cluster, monkeypatch):
     ours = (*executors.computing_versions()[1:], ("gpn", "99"))
     monkeypatch.setattr(executors, "computing_versions", lambda: ours)
-    with executors.dask_cluster(cluster.scheduler_address) as (executor, _):
-        with pytest.raises(UsageError, match=r"other versions \(gpn: .* there, 99 here\)"):
-            run(CELLS, 7, executor=executor)
+    words = r"other versions \(gpn: .* there, 99 here\)"
+    with executors.dask_cluster(cluster.scheduler_address) as (executor, _), pytest.raises(UsageError, match=words):
+        run(CELLS, 7, executor=executor)
 
 
 def test_a_cluster_without_workers_is_refused():
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=":0", silence_logs=50) as empty:
-        with pytest.raises(UsageError, match="has no workers; start some with: dask worker tcp://"):
-            executors.dask_cluster(empty.scheduler_address).__enter__()
+    words = "has no workers; start some with: dask worker tcp://"
+    empty = distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=":0", silence_logs=50)
+    with empty, pytest.raises(UsageError, match=words):
+        executors.dask_cluster(empty.scheduler_address).__enter__()
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "tcp://"])

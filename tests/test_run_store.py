@@ -178,12 +178,12 @@ with run_store.opened(sys.argv[1], IDENTITY) as store:
     run(CELLS, 5, store=store, workers=2, progress=lambda done, total: print(done, flush=True))
 """
 WORK = """
-import time
+import os, time
 from gpn.experiment import Cell
 from gpn.run_store import Identity
 
 def work(rng, trials):
-    time.sleep(0.005)
+    time.sleep(float(os.environ.get("NAP", "0.01")))
     return {"x": rng.standard_normal((trials, 500))}
 
 CELLS = [Cell(1, 0, work, 400, 2), Cell(1, 1, work, 100, 3)]
@@ -201,9 +201,7 @@ def child(tmp_path, monkeypatch):
 
     def start(folder, **options):
         command = [sys.executable, "-c", SCRIPT, str(folder), str(tmp_path)]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options
-        )
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options)
 
     return start, kill_work
 
@@ -224,12 +222,12 @@ def test_kill_9_loses_no_finished_chunk(child, tmp_path):
 def test_a_disk_that_is_full_keeps_what_was_finished(child, tmp_path):
     """The system refuses to let the file grow beyond a limit, as a full disk does."""
     start, work = child
-    limit = 400_000
+    limit = 800_000
     with start(
         tmp_path / "run", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     ) as process:
-        told = process.stdout.readlines()
-        err = process.stderr.read()
+        out, err = process.communicate()
+    told = out.splitlines()
     assert process.returncode == 1
     assert "StoreError: cannot write" in err
     assert f"{len(told) - 1} finished chunks are kept in" in err
@@ -241,7 +239,7 @@ def test_a_disk_that_is_full_keeps_what_was_finished(child, tmp_path):
 
 def test_two_processes_in_one_folder_are_refused(child, tmp_path):
     start, work = child
-    with start(tmp_path / "run") as process:
+    with start(tmp_path / "run", env={**os.environ, "NAP": "1"}) as process:
         process.stdout.readline()
         for attempt in (lambda: run_store.look(tmp_path / "run"), lambda: run_store.discard(tmp_path / "run"),
                         run_store.opened(tmp_path / "run", work.IDENTITY).__enter__):  # fmt: skip
@@ -325,10 +323,10 @@ def test_a_store_of_another_format_is_refused(tmp_path):
 
 def test_folders_that_cannot_be_written_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot keep results in .*file"):
+    with pytest.raises(UsageError, match=r"cannot keep results in .*file"):
         begun(tmp_path / "file")
     (tmp_path / "folder" / run_store.FILE).mkdir(parents=True)
-    with pytest.raises(UsageError, match="cannot keep results in .*folder"):
+    with pytest.raises(UsageError, match=r"cannot keep results in .*folder"):
         begun(tmp_path / "folder")
 
 
@@ -382,16 +380,32 @@ class Sine:
 def test_every_part_of_a_cell_changes_its_fingerprint():
     tanh = activation("tanh")
     vectors = np.eye(3)
-    works = [
-        OneStep(tanh, 64, "haar"), OneStep(tanh, 65, "haar"), OneStep(tanh, 64, "he"), OneStep(activation("sin(x)"), 64, "haar"),
-        OneStep(Activation("tanh", 2 * tanh.expression), 64, "haar"), OneStep(Activation("other", tanh.expression), 64, "haar"),
-        OneStep(tanh.affine(1 + 2**-52, 0, "tanh"), 64, "haar"), OneStep(Sine(), 64, "haar"), OneStep(Sine(1e-15), 64, "haar"),
-        OneStep(CallableActivation("mine", np.sin, np.cos), 64, "haar"), RealInputs(vectors, None, 0),
-        RealInputs(vectors + 1e-16, None, 0), RealInputs(vectors, np.arange(3), 3), RealInputs(vectors.astype("f4"), None, 0),
-        Draw(1), Draw(2), same_bits,
-    ]  # fmt: skip
+    layers = [
+        OneStep(tanh, 64, "haar"),
+        OneStep(tanh, 65, "haar"),
+        OneStep(tanh, 64, "he"),
+        OneStep(activation("sin(x)"), 64, "haar"),
+        OneStep(Activation("tanh", 2 * tanh.expression), 64, "haar"),
+        OneStep(Activation("other", tanh.expression), 64, "haar"),
+        OneStep(tanh.affine(1 + 2**-52, 0, "tanh"), 64, "haar"),
+        OneStep(Sine(), 64, "haar"),
+        OneStep(Sine(1e-15), 64, "haar"),
+        OneStep(CallableActivation("mine", np.sin, np.cos), 64, "haar"),
+    ]
+    inputs = [
+        RealInputs(vectors, None, 0),
+        RealInputs(vectors + 1e-16, None, 0),
+        RealInputs(vectors, np.arange(3), 3),
+        RealInputs(vectors.astype("f4"), None, 0),
+    ]
+    works = [*layers, *inputs, Draw(1), Draw(2), same_bits]
     cells = [Cell(1, 0, work, 10, 5) for work in works]
-    cells += [Cell(1, 0, Draw(1), 11, 5), Cell(1, 0, Draw(1), 10, 4), Cell(2, 0, Draw(1), 10, 5), Cell(1, 1, Draw(1), 10, 5)]
+    cells += [
+        Cell(1, 0, Draw(1), 11, 5),
+        Cell(1, 0, Draw(1), 10, 4),
+        Cell(2, 0, Draw(1), 10, 5),
+        Cell(1, 1, Draw(1), 10, 5),
+    ]
     prints = [fingerprint(cell) for cell in cells]
     same = fingerprint(Cell(1, 0, OneStep(CallableActivation("mine", np.sin, np.cos), 64, "haar"), 10, 5))
     assert len(set(prints)) == len(cells) - 1  # Sine() and the callable are one function of one name
@@ -410,7 +424,7 @@ def test_fingerprints_do_not_depend_on_the_process():
     assert done.stdout.strip() == fingerprint(Cell(1, 0, work, 10, 5))
 
 
-@pytest.mark.parametrize("work", [lambda rng, trials: {}, object(), np.array([None])])
+@pytest.mark.parametrize("work", [lambda _rng, _trials: {}, object(), np.array([None])])
 def test_work_that_cannot_be_told_apart_is_refused(work):
     with pytest.raises(UsageError, match="cannot be told from"):
         description(work)
