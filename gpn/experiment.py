@@ -111,7 +111,7 @@ def generator(seed: int, experiment: int, cell: int, chunk: int) -> np.random.Ge
     >>> generator(0, 1, 2, 3).integers(1000, size=4)
     array([367, 798, 500,  19])
     """
-    seed = check_seed(seed)
+    seed = _integer("the seed", seed, 0, 2**128 - 1)
     _check_key(experiment, cell)
     _integer("the identity of the chunk", chunk, 0, 2**32 - 1)
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(experiment, cell, chunk))))
@@ -154,8 +154,7 @@ def run(
     >>> result["points"]
     array([2, 3, 6, 1, 5])
     """
-    seed = check_seed(seed)
-    workers = check_workers(workers)
+    seed, workers = checked_run(seed, workers)
     _check_identities(cells)
     if isinstance(executor, str):
         check_kind(executor)
@@ -186,28 +185,17 @@ def run(
     return results
 
 
-def check_seed(seed: SupportsIndex) -> int:
-    """The seed of a run, if it is an integer in 0..2^128 - 1.
+def checked_run(seed: int, workers: int | None) -> tuple[int, int]:
+    """The seed and the number of workers of a run, the latter filled in.
 
     Raises:
-        UsageError: it is not.
+        UsageError: one of them is outside its range.
 
-    >>> check_seed(np.uint8(7))
-    7
+    >>> checked_run(7, 2)
+    (7, 2)
     """
-    return _integer("the seed", seed, 0, 2**128 - 1)
-
-
-def check_workers(workers: SupportsIndex | None) -> int:
-    """The number of workers, at least 1; None is one on each available core.
-
-    Raises:
-        UsageError: it is less, or no integer.
-
-    >>> check_workers(3)
-    3
-    """
-    return available_cores() if workers is None else _integer("the number of workers", workers, 1)
+    seed = _integer("the seed", seed, 0, 2**128 - 1)
+    return seed, available_cores() if workers is None else _integer("the number of workers", workers, 1)
 
 
 def _kept(cells: Sequence[Cell], store: Store | None) -> Iterator[tuple[_Chunk, Returned]]:

@@ -1,28 +1,31 @@
 """Rows of a report: what theory says of an event, beside what the trials say."""
 
-import numpy as np
-
 from gpn import statistics
-from gpn.evidence import Evidence
+from gpn.evidence import Counted, Evidence
 from gpn.planning import EXACT, PREDICTION
 from gpn.questions import Question
 from gpn.report import Row
 from gpn.statistics import Verdict
 
 
-def answer(question: Question, evidence: Evidence, activation: str, alpha: float) -> Row:
-    """The row of a question: limits and the verdict that belongs to its kind.
+def answer(question: Question, evidence: Evidence, counted: Counted, activation: str, alpha: float) -> Row:
+    """The row of a question: limits of error alpha each, and the verdict that belongs to its kind.
 
-    A bound is tested with limits of error alpha each, since it can be wrong in one direction only; an exact law, which
-    can be wrong in two, with alpha/2 each.
+    What is estimated by importance sampling is an integral over the sphere, not a simulated network; so a bound is also
+    violated if plain trials, counted beside it, contradict it.
 
     Args:
         question: what theory says.
-        evidence: the trials of its event.
+        evidence: the trials of its event, or weighted draws.
         activation: the name of phi.
-        alpha: error probability of this row.
+        counted: the plain trials, the same as `evidence` where that is a count.
+        alpha: one-sided error probability, half of that of the row.
     """
-    lower, upper = evidence.limits(alpha / 2 if question.kind == EXACT else alpha)
+    lower, upper = evidence.limits(alpha)
+    verdict = _verdict(question, evidence, lower, upper)
+    bounds = question.value is not None and question.kind not in (EXACT, PREDICTION)
+    if bounds and statistics.bounded(*counted.limits(alpha), question.value) is Verdict.VIOLATED:
+        verdict = Verdict.VIOLATED
     return Row(
         claim=question.event.claim,
         activation=activation,
@@ -38,7 +41,7 @@ def answer(question: Question, evidence: Evidence, activation: str, alpha: float
         bound_kind=question.kind if question.value is not None else f"none ({question.kind}: {question.bound.reason})",
         bound=question.value,
         prediction=question.prediction,
-        verdict=_verdict(question, evidence, lower, upper),
+        verdict=verdict,
         method=evidence.method,
     )
 
@@ -46,8 +49,10 @@ def answer(question: Question, evidence: Evidence, activation: str, alpha: float
 def _verdict(question: Question, evidence: Evidence, lower: float, upper: float) -> Verdict:
     if question.value is None:
         return Verdict.VACUOUS
-    if question.bound.log == -np.inf and not evidence.exceedances:
+    if question.impossible and not evidence.exceedances:
         return Verdict.VACUOUS  # proved impossible: nothing that counting could add
+    if question.kind == EXACT and question.value == 1 and evidence.exceedances == evidence.trials:
+        return Verdict.VACUOUS  # certain, and always seen
     if question.kind == EXACT:
         return statistics.equals(lower, upper, question.value, question.error)
     if question.kind == PREDICTION:

@@ -65,7 +65,8 @@ def verify(
         depth: L, one or several, each at least 1.
         epsilons: tolerances, positive; by default 0.1 and 0.2 for one layer, 0.5 and 1 for the whole network (a
             factor 1.65 and 2.72 either way).
-        trials: networks for each row; by default 100,000 single layers and 1,000 deep networks.
+        trials: networks for each row; by default as many as decide it, from 10,000 to 100,000 single layers and from
+            1,000 to 20,000 deep networks.
         derivative: of a function, as for `gpn.check`.
         level: simultaneous confidence level of all rows together.
         seed: non-negative integer; results are the same bits for any number of workers.
@@ -88,37 +89,21 @@ def verify(
     """
     if labels is not None and inputs is None:
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
+    seed, workers = experiment.checked_run(seed, workers)  # refuses what is impossible before the work begins
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
-    seed, workers = experiment.check_seed(seed), experiment.check_workers(workers)
     request = Request.read(
         _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
     )
     raw = read_activation(activation, derivative=derivative)
     tested, scale, shift = _prepare(raw, root)
     asked = [*questions.one_step_questions(request, tested), *questions.deep_questions(request, tested, loaded)]
+    alpha = statistics.row_alpha(request.level, len(asked)) / 2  # of each of the two limits of a row
     left_out: list[Question] = []
     if epsilons is None:  # what was not asked for by name need not be asked in vain
-        asked, left_out = in_reach(request, asked, statistics.row_alpha(request.level, len(asked)))
-    alpha = statistics.row_alpha(request.level, len(asked))
+        asked, left_out = in_reach(request, asked, alpha)
     plan = Plan.make(request, asked, tested, alpha)
     jobs = plan.jobs(tested, raw if root else None, loaded)
-    config = Configuration(
-        activation=raw.name,
-        expression=str(raw.expression) if isinstance(raw, Activation) else None,
-        root=root,
-        scale=scale,
-        shift=shift,
-        widths=request.widths,
-        depths=request.depths,
-        epsilons=request.epsilons,
-        deep_epsilons=request.deep_epsilons,
-        trials=request.trials,
-        seed=seed,
-        level=level,
-        weights=weights,
-        inputs=None if loaded is None else loaded.name,
-        readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
-    )
+    config = _configuration(request, raw, root, scale, shift, seed, loaded)
     call = {"activation": activation, "derivative": derivative, "epsilons": epsilons, "level": level, "root": root}
     call |= {"weights": weights, "inputs": inputs, "labels": labels}
     with nullcontext() if store is None else run_store.opened(store, resuming.identity(config, loaded, call)) as kept:
@@ -126,9 +111,17 @@ def verify(
             [job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress, store=kept
         )
     outcomes = dict(zip([job.key for job in jobs], results, strict=True))
-    rows = tuple(answer(question, plan.evidence(question, outcomes), tested.name, alpha) for question in asked)
+
+    def row(question: Question) -> Row:
+        evidence, counted = plan.evidence(question, outcomes), plan.counted(question, outcomes)
+        return answer(question, evidence, counted, tested.name, alpha)
+
+    contradicted = [q for q in left_out if row(q).verdict is statistics.Verdict.VIOLATED]
+    asked = [*asked, *contradicted]
+    rows = tuple(map(row, asked))
     spreads = tuple(_spreads(request, outcomes))
-    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(left_out), *_undecided(asked, rows, alpha))
+    skipped = [question for question in left_out if question not in contradicted]
+    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *_undecided(asked, rows, alpha))
     profiles = tuple(_profiles(request, tested, config, outcomes))
     return VerificationReport(config, rows, profiles, spreads, notes, versions())
 
@@ -165,6 +158,34 @@ def _prepare(raw: Phi, root: str | None) -> tuple[Phi, float, float]:
     normalization = poincare.normalization(raw, root)
     label = f"GPN {raw.name}"
     return raw.affine(normalization.a, normalization.b, label), normalization.a, normalization.b
+
+
+def _configuration(
+    request: Request,
+    raw: Activation | CallableActivation,
+    root: str | None,
+    scale: float,
+    shift: float,
+    seed: int,
+    loaded: data.Inputs | None,
+) -> Configuration:
+    return Configuration(
+        activation=raw.name,
+        expression=str(raw.expression) if isinstance(raw, Activation) else None,
+        root=root,
+        scale=scale,
+        shift=shift,
+        widths=request.widths,
+        depths=request.depths,
+        epsilons=request.epsilons,
+        deep_epsilons=request.deep_epsilons,
+        trials=request.trials,
+        seed=seed,
+        level=request.level,
+        weights=request.weights,
+        inputs=None if loaded is None else loaded.name,
+        readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
+    )
 
 
 def _spreads(request: Request, outcomes: Outcomes) -> Iterator[DepthSpread]:
@@ -245,7 +266,7 @@ def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -
         numbers = f"{min(reachable):,}" if len(set(reachable)) == 1 else f"{min(reachable):,} to {max(reachable):,}"
         text += f" Trials that would decide {len(reachable)} of them, if theory is right: {numbers}."
     if len(reachable) < len(wanted):
-        text += f" {len(wanted) - len(reachable)} are out of reach of counting."
+        text += f" {len(wanted) - len(reachable)} are out of reach."
     yield text
 
 

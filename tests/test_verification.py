@@ -17,7 +17,7 @@ from gpn.statistics import Verdict, exact_test
 from theory.concentration import CLAIMS, Bound
 from theory.errors import UsageError
 
-SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 1.5), "trials": 400}
+SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 0.6), "trials": 400}
 CONTRACT = ["claim", "activation", "width", "depth", "epsilon", "side", "trials", "exceedances", "estimate"]
 CONTRACT += ["lower", "upper", "bound_kind", "bound", "prediction", "verdict", "method"]
 
@@ -39,13 +39,14 @@ def test_rows_have_the_contracted_columns_in_order(report):
 def test_the_plan_has_the_trials_that_decide_each_row(report):
     plan = report.plan()
     assert len(plan) == len(report.rows)
-    alpha = 0.01 / len(report.rows)
+    alpha = 0.01 / len(report.rows) / 2
     bounds = 0
     for row, wanted in zip(report.rows, plan["trials_wanted"], strict=True):
         if row.bound is None or not 0 < row.bound < 1:
             assert np.isnan(wanted)
         elif row.bound_kind in ("levy", "cramer") and not np.isnan(wanted):
-            assert planning.power(int(wanted), row.bound, alpha, row.prediction) >= 0.95
+            truth = row.bound / 8 if row.prediction is None else row.prediction
+            assert planning.power(int(wanted), row.bound, alpha, truth) >= 0.95
             bounds += 1
     assert bounds > 10
 
@@ -56,7 +57,7 @@ def test_without_a_number_the_trials_are_those_that_decide():
     one_step = [row for row in report.rows if row.claim != "deep-gradient-ratio"]
     assert {row.verdict for row in one_step} <= {Verdict.HOLDS, Verdict.VACUOUS}
     assert {row.method for row in one_step} == {"counting", "importance sampling"}
-    assert len(set(report.config.one_step_trials)) == 2
+    assert len({(row.width, row.trials) for row in one_step if row.method == "counting"}) == 2
     for row, wanted in zip(report.rows, report.plan()["trials_wanted"], strict=True):
         if row.method == "counting" and row.depth == 1 and row.bound_kind in ("levy", "cramer", "exact"):
             assert np.isnan(wanted) or row.trials >= wanted
@@ -71,6 +72,39 @@ def test_rare_events_confirm_bounds_that_counting_cannot_reach():
     assert {row.trials for row in rare} == {10_000}
     for row in rare:
         assert row.lower <= row.prediction <= row.upper < 2 * row.prediction
+
+
+@pytest.mark.parametrize("epsilon", [0.25, 0.5])
+def test_atoms_at_the_tolerance_belong_to_the_event(epsilon):
+    """The mean of phi'^2 of GPN ReLU is 2k/64: with k = 24 or 16 it is 1 - epsilon exactly, and (sqrt 2)^2 is not 2.
+
+    By counting and by importance sampling; limits of error 2e-4, the seed is fixed.
+    """
+    report = gpn.verify("relu", widths=64, depth=1, epsilons=epsilon, trials=20_000)
+    rows = [row for row in report.rows if row.claim == "backward-one-step-fixed" and row.bound_kind == "exact"]
+    exact = {
+        "upper": stats.binom.sf(32 * (1 + epsilon) - 1, 64, 0.5),
+        "lower": stats.binom.cdf(32 * (1 - epsilon), 64, 0.5),
+    }
+    for row in rows:
+        assert row.bound == pytest.approx(exact[row.side], rel=1e-9)
+        assert row.verdict is Verdict.HOLDS
+
+
+def test_counts_contradict_a_bound_that_sampling_the_law_confirms(monkeypatch):
+    """A simulator that shows a rare event: the importance sampler knows nothing of it, the count does."""
+    honest = cells.OneStep.__call__
+
+    def inflated(self, rng, trials):
+        ratios = honest(self, rng, trials)
+        return ratios | {"forward-one-step": 2.0 * ratios["forward-one-step"]}
+
+    monkeypatch.setattr(cells.OneStep, "__call__", inflated)
+    report = gpn.verify("tanh", widths=256, depth=1, epsilons=0.5, trials=500)
+    rows = [
+        row for row in report.rows if (row.claim, row.side, row.bound_kind) == ("forward-one-step", "upper", "cramer")
+    ]
+    assert [(row.method, row.verdict) for row in rows] == [("importance sampling", Verdict.VIOLATED)]
 
 
 def test_other_weights_are_contradicted_by_the_exact_law():
@@ -120,17 +154,18 @@ def test_predictions_are_no_theorems():
     assert replace(report, rows=(*others, missed)).verdict is replace(report, rows=tuple(others)).verdict
 
 
-@pytest.mark.parametrize("options", [{"weights": "gaussian"}, {"inputs": np.ones((4, 8)), "labels": np.zeros(4, int)}])
+@pytest.mark.parametrize("options", [{"weights": "gaussian"}, {"inputs": np.ones((4, 8)), "labels": np.arange(4) % 2}])
 def test_no_prediction_where_the_fluctuation_law_does_not_apply(options):
     report = gpn.verify("tanh", widths=64, depth=3, epsilons=0.5, trials=50, **options)
     assert all(row.prediction is None for row in report.rows if row.claim == "deep-gradient-ratio")
 
 
 def test_larger_epsilon_is_exceeded_less(report):
-    rows = {(row.claim, row.width, row.depth, row.side, row.epsilon): row for row in report.rows}
+    counted = [row for row in report.rows if row.method == "counting"]
+    rows = {(row.claim, row.width, row.depth, row.side, row.epsilon): row for row in counted}
     for (claim, width, depth, side, epsilon), row in rows.items():
-        if epsilon == 0.3:
-            assert rows[claim, width, depth, side, 1.5].exceedances <= row.exceedances
+        if epsilon == 0.3 and (claim, width, depth, side, 0.6) in rows:
+            assert rows[claim, width, depth, side, 0.6].exceedances <= row.exceedances
 
 
 def test_relu_backward_rows_say_why_no_bound_applies():
@@ -152,7 +187,8 @@ def test_forward_frequencies_follow_the_exact_law_of_relu():
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 2_000)  # many chunks in each cell
+    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 8_000)  # many chunks in each cell
+    monkeypatch.setattr(plan, "RARE_DRAWS", 50)
     one, other = gpn.verify("tanh", **SMALL, workers=1), gpn.verify("tanh", **SMALL, workers=workers)
     assert one.rows == other.rows
     for profile, twin in zip(one.profiles, other.profiles, strict=True):
@@ -161,6 +197,7 @@ def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
 
 def test_bits_do_not_depend_on_the_executor(monkeypatch):
     monkeypatch.setattr(plan, "_CHUNK_NEURONS", 100)
+    monkeypatch.setattr(plan, "RARE_DRAWS", 20)
     options = {"widths": 8, "depth": 2, "epsilons": 0.5, "trials": 40}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         elsewhere = gpn.verify("tanh", **options, executor=executor)
@@ -169,9 +206,12 @@ def test_bits_do_not_depend_on_the_executor(monkeypatch):
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(report):
     alone = gpn.verify("tanh", **(SMALL | {"widths": 48, "depth": 5}))
-    counts = {(row.event, row.bound_kind): row.exceedances for row in report.rows}
-    for row in alone.rows:
-        assert counts[row.event, row.bound_kind] == row.exceedances
+    """But for the method: with fewer rows each may err more, so that fewer events are too rare to be counted."""
+    counts = {(row.event, row.bound_kind, row.method): row.exceedances for row in report.rows}
+    same = [row for row in alone.rows if (row.event, row.bound_kind, row.method) in counts]
+    assert len(same) > 0.8 * len(alone.rows)
+    for row in same:
+        assert counts[row.event, row.bound_kind, row.method] == row.exceedances
 
 
 def test_seeds_differ(report):
