@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gpn import long_run
 from gpn._version import __version__
 from theory.errors import UsageError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gpn.width import WidthReport
     from theory.poincare import Conditions
 
-MISUSE, UNDECIDED, INTERNAL, INTERRUPTED = 2, 3, 70, 130
+MISUSE, UNDECIDED, INTERNAL, INTERRUPTED = 2, 3, 70, long_run.INTERRUPTED
 VERIFY_CODES = {"holds": 0, "violated": 1, "undecided": UNDECIDED, "vacuous": UNDECIDED}
 DEFAULT_FOLDER = Path("gpn-output")
 
@@ -60,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = app(args=None if arguments is None else list(arguments), prog_name="gpn", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        code = _complain("interrupted", INTERRUPTED)
+    except long_run.Ended as ended:
+        code = _complain(ended.sentence, ended.code)
     except (UsageError, _CLICK_USAGE_ERROR) as error:
         code = _complain(_sentence(error), MISUSE)
     except OSError as error:  # standard output on a full disk, say
@@ -72,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         what = f"{type(error).__name__}: {error}"
         code = _complain(f"internal error, please report it with GPN_TRACEBACK=1 set ({what})", INTERNAL)
-    if code == INTERRUPTED:
-        _complain("interrupted", INTERRUPTED)
     sys.exit(code)
 
 
@@ -226,6 +227,7 @@ def normalize(
 
 @app.command(short_help="The main job: Monte Carlo against theory.")
 def verify(
+    context: typer.Context,
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, a formula in x, or module:function.")] = "tanh",
     width: Annotated[str | None, _option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")] = None,
     depth: Annotated[str | None, _option("L,L", "Depths L.  [default: 50,200]")] = None,
@@ -241,17 +243,21 @@ def verify(
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     inputs: Annotated[str | None, _option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
     labels: Annotated[str | None, _option("FILE", "Class labels of --inputs: a file .npy.")] = None,
-    workers: Annotated[str | None, _option("N", "Threads.  [default: all cores]")] = None,
+    workers: Annotated[str | None, _option("N", "How many threads or processes.  [default: all cores]")] = None,
+    executor: Annotated[str | None, _option("KIND", "threads or processes.  [default: threads]")] = None,
+    scheduler: Annotated[str | None, _option("ADDRESS", "Run on a Dask cluster, as tcp://host:8786.")] = None,
+    resume: Annotated[Path | None, _option("FOLDER", "Go on with the run that was stopped there.")] = None,
     out: Annotated[Path | None, _option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
     as_json: Json = False,
 ) -> None:
     """Verify by Monte Carlo that signals and gradients concentrate as the theorem says: the main job.
 
     SPEC is normalized first. Prints a table for each claim and the verdict in words, and writes results.csv,
-    results.json and figures into the folder --out; with --json only if --out is given.
+    results.json and figures into the folder --out; with --json only if --out is given. Finished chunks are kept
+    there in run.sqlite: a run that was stopped, however, goes on with --resume and gives the same bits.
 
     \b
-    Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use.
+    Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use, 75 workers lost or store not writable.
 
     \b
     Examples:
@@ -259,12 +265,10 @@ def verify(
       gpn verify gelu --width 64,256 --depth 50 --epsilon 0.2,0.5 --out gelu
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
+      gpn verify --width 4096 --depth 1000 --scheduler tcp://host:8786 --out big
+      gpn verify --resume big
       gpn verify mymodule:phi
     """
-    save = not as_json or out is not None
-    folder = DEFAULT_FOLDER if out is None else out
-    if save:
-        _writable(folder)
     if labels is not None and inputs is None:
         raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
     options = _given(
@@ -274,16 +278,27 @@ def verify(
         trials=None if trials is None else _number("--trials", trials, int, "1000"),
         seed=_number("--seed", seed, int, "7"),
         level=_number("--level", level, float, "0.99"),
-        workers=None if workers is None else _number("--workers", workers, int, "2"),
         inputs=inputs,
         labels=labels,
         derivative=derivative,
     )
-    from gpn.verification import verify as run
+    threads = None if workers is None else _number("--workers", workers, int, "2")
+    folder = resume or out or (None if as_json else DEFAULT_FOLDER)
+    if folder is not None:
+        _writable(folder)
+    if resume is not None:
+        long_run.check_resume(context)
+    elif folder is not None:
+        long_run.begin(folder)
+    from gpn import verification
 
-    with _progress_bar() as progress:
-        report = run(spec, **options, weights=weights, root=_root(root, raw), progress=progress)
-    _show_verification(report, folder, as_json=as_json, save=save)
+    with long_run.endings(), long_run.place(executor, threads, scheduler) as place, _progress_bar() as progress:
+        if resume is not None:
+            report = verification.resume(resume, **place, progress=progress)
+        else:
+            options |= {"weights": weights, "root": _root(root, raw), "store": folder}
+            report = verification.verify(spec, **options, **place, progress=progress)
+    _show_verification(report, folder, as_json)
     raise typer.Exit(VERIFY_CODES[str(report.verdict.value)])
 
 
@@ -442,7 +457,7 @@ def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:
     return checking.exit_code(conditions)
 
 
-def _show_verification(report: "VerificationReport", folder: Path, *, as_json: bool, save: bool) -> None:
+def _show_verification(report: "VerificationReport", folder: Path | None, as_json: bool) -> None:
     """Print first and write then: a full disk does not lose the answer."""
     from gpn import tables, verification_tables
 
@@ -450,7 +465,7 @@ def _show_verification(report: "VerificationReport", folder: Path, *, as_json: b
         tables.emit_json(report.to_dict())
     else:
         tables.show(verification_tables.verification(report))
-    if save:
+    if folder is not None:
         _save(report, folder, sys.stderr if as_json else None)
 
 

@@ -1,16 +1,15 @@
 """The main job: does the theorem hold at my width, depth and activation?"""
 
-import platform
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from importlib.metadata import version
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn import data, experiment, network_law, questions, statistics
-from gpn._version import __version__
+from gpn import data, experiment, network_law, questions, resuming, run_store, statistics
 from gpn.adapters import activation as read_activation
 from gpn.plan import Outcomes, Plan, in_reach
 from gpn.planning import PREDICTION
@@ -18,6 +17,7 @@ from gpn.questions import Question
 from gpn.report import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.request import DEFAULT_DEPTHS, DEFAULT_WIDTHS, MOST_TRIALS, Request
 from gpn.rows import answer
+from gpn.versions import versions
 from theory import poincare, propagation
 from theory.activation import Activation, CallableActivation
 from theory.errors import UsageError
@@ -42,9 +42,10 @@ def verify(
     root: str | None = "auto",
     inputs: Any = None,
     labels: Any = None,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     workers: int | None = None,
     progress: Callable[[float, float], None] | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> VerificationReport:
     r"""Test by Monte Carlo whether gradients concentrate in a deep network with Haar orthogonal weights.
 
@@ -73,8 +74,11 @@ def verify(
         root: "auto", "plus", "minus" or "stable" (see `gpn.normalize`); None leaves the activation as it is.
         inputs: "digits", a path to .npy or .npz, or an array (samples, features); None for the thin shell itself.
         labels: class labels of the inputs, a path or array; the gradients are then those of softmax cross-entropy.
-        executor: any `concurrent.futures.Executor`; by default a pool of `workers` threads (all cores).
+        executor: "threads" or "processes", a pool of `workers` (by default threads, one for each core), or any
+            `concurrent.futures.Executor`.
         progress: called with (done, total) cost as chunks finish.
+        store: a folder; finished chunks are kept there in `run.sqlite`, and taken from there if the same run was
+            stopped before. See `resume`.
 
     Raises:
         UsageError: an argument outside its range, or an activation that cannot be normalized.
@@ -85,7 +89,7 @@ def verify(
     """
     if labels is not None and inputs is None:
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
-    experiment.checked_run(seed, workers)  # refuses what is impossible before the work begins
+    seed, workers = experiment.checked_run(seed, workers)  # refuses what is impossible before the work begins
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
     request = Request.read(
         _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
@@ -99,7 +103,13 @@ def verify(
         asked, left_out = in_reach(request, asked, alpha)
     plan = Plan.make(request, asked, tested, alpha)
     jobs = plan.jobs(tested, raw if root else None, loaded)
-    results = experiment.run([job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress)
+    config = _configuration(request, raw, root, (scale, shift), seed, loaded)
+    call = {"activation": activation, "derivative": derivative, "epsilons": epsilons, "level": level, "root": root}
+    call |= {"weights": weights, "inputs": inputs, "labels": labels}
+    with nullcontext() if store is None else run_store.opened(store, resuming.identity(config, loaded, call)) as kept:
+        results = experiment.run(
+            [job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress, store=kept
+        )
     outcomes = dict(zip([job.key for job in jobs], results, strict=True))
 
     def row(question: Question) -> Row:
@@ -109,12 +119,45 @@ def verify(
     contradicted = [q for q in left_out if row(q).verdict is statistics.Verdict.VIOLATED]
     asked = [*asked, *contradicted]
     rows = tuple(map(row, asked))
-    config = _configuration(request, raw, root, (scale, shift), seed, loaded)
     spreads = tuple(_spreads(request, outcomes))
     skipped = [question for question in left_out if question not in contradicted]
     notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *_undecided(asked, rows, alpha))
     profiles = tuple(_profiles(request, tested, config, outcomes))
     return VerificationReport(config, rows, profiles, spreads, notes, versions())
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    *,
+    executor: Executor | str | None = None,
+    workers: int | None = None,
+    progress: Callable[[float, float], None] | None = None,
+) -> VerificationReport:
+    """Go on with a verification that was stopped, and return the report that it would have returned, bit for bit.
+
+    Args:
+        folder: the `store` of that run, or the folder --out of the command.
+        executor, workers, progress: as for `verify`; they need not be those of before.
+
+    Raises:
+        UsageError: no run in the folder, one of other versions or inputs, or one that only Python can go on with.
+    """
+    call = resuming.recall(folder)
+    return verify(**call, store=folder, executor=executor, workers=workers, progress=progress)
+
+
+def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
+    features = 0 if loaded is None else loaded.vectors.shape[1]
+    return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
+
+
+def _prepare(raw: Phi, root: str | None) -> tuple[Phi, float, float]:
+    """The activation to test, with the scale and shift that make it so."""
+    if root is None:
+        return raw, 1.0, 0.0
+    normalization = poincare.normalization(raw, root)
+    label = f"GPN {raw.name}"
+    return raw.affine(normalization.a, normalization.b, label), normalization.a, normalization.b
 
 
 def _configuration(
@@ -140,26 +183,6 @@ def _configuration(
         inputs=None if loaded is None else loaded.name,
         readout=readout,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    packages = {name: version(name) for name in ("numpy", "scipy", "sympy", "mpmath", "python-flint")}
-    return {"gpn": __version__, "python": platform.python_version(), **packages}
-
-
-def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
-    features = 0 if loaded is None else loaded.vectors.shape[1]
-    return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
-
-
-def _prepare(raw: Phi, root: str | None) -> tuple[Phi, float, float]:
-    """The activation to test, with the scale and shift that make it so."""
-    if root is None:
-        return raw, 1.0, 0.0
-    normalization = poincare.normalization(raw, root)
-    label = f"GPN {raw.name}"
-    return raw.affine(normalization.a, normalization.b, label), normalization.a, normalization.b
 
 
 def _spreads(request: Request, outcomes: Outcomes) -> Iterator[DepthSpread]:
