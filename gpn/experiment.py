@@ -42,6 +42,7 @@ class Cell:
         chunk: how many trials one call of `compute` does, at least 1. The random numbers depend on it.
         cost: what one trial costs, in any unit; only the progress display reads it.
         label: what errors call the cell.
+        first: number of the first chunk, at least 0: a later part of a cell of which chunks 0..first - 1 have been run.
 
     Raises:
         UsageError: an argument outside its range.
@@ -54,18 +55,20 @@ class Cell:
     chunk: int
     cost: float = 1.0
     label: str = ""
+    first: int = 0
 
     def __post_init__(self) -> None:
         _check_key(self.experiment, self.cell)
         _integer("the number of trials", self.trials, 1)
         _integer("the number of trials in a chunk", self.chunk, 1)
+        _integer("the number of the first chunk", self.first, 0)
         if not 0 <= self.cost < float("inf"):
             raise UsageError(f"the cost of a trial is {self.cost}; it must be a finite number, not negative")
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Trials start..stop of the cell at a position in the run."""
+    """Trials start..stop of the cell at a position in the run, counted from its first chunk."""
 
     position: int
     cell: Cell
@@ -216,7 +219,7 @@ def _task(chunk: _Chunk, seed: int) -> tuple[Compute, int, tuple[int, int, int],
 
 def _chunks(cells: Sequence[Cell]) -> Iterator[_Chunk]:
     for position, cell in enumerate(cells):
-        for number, start in enumerate(range(0, cell.trials, cell.chunk)):
+        for number, start in enumerate(range(0, cell.trials, cell.chunk), cell.first):
             yield _Chunk(position, cell, number, start, min(start + cell.chunk, cell.trials))
 
 

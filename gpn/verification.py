@@ -3,13 +3,14 @@
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn import data, experiment, network_law, questions, statistics
+from gpn import data, experiment, network_law, questions, rounds, statistics
 from gpn._version import __version__
 from gpn.adapters import activation as read_activation
 from gpn.plan import Outcomes, Plan, in_reach
@@ -42,6 +43,8 @@ def verify(
     root: str | None = "auto",
     inputs: Any = None,
     labels: Any = None,
+    until: str | None = None,
+    cap: int | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
     progress: Callable[[float, float], None] | None = None,
@@ -72,6 +75,9 @@ def verify(
         root: "auto", "plus", "minus" or "stable" (see `gpn.normalize`); None leaves the activation as it is.
         inputs: "digits", a path to .npy or .npz, or an array (samples, features); None for the thin shell itself.
         labels: class labels of the inputs, a path or array; the gradients are then those of softmax cross-entropy.
+        until: "decided" to go on in rounds and stop each row once it is decided; its limits hold at every number of
+            trials at once, see `gpn.sequential`. None for numbers that are fixed beforehand.
+        cap: with until="decided" the most trials of each row; by default four times as many as could be planned.
         executor: any `concurrent.futures.Executor`; by default a pool of `workers` threads (all cores).
         progress: called with (done, total) cost as chunks finish.
 
@@ -86,7 +92,7 @@ def verify(
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
     request = Request.read(
-        _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
+        _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights, until, cap
     )
     raw = read_activation(activation, derivative=derivative)
     tested, scale, shift = _prepare(raw, root)
@@ -97,9 +103,13 @@ def verify(
     alpha = statistics.row_alpha(request.level, len(asked))
     plan = Plan.make(request, asked, tested, alpha)
     jobs = plan.jobs(tested, raw if root else None, loaded)
-    results = experiment.run([job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress)
-    outcomes = dict(zip([job.key for job in jobs], results, strict=True))
-    rows = tuple(answer(question, plan.evidence(question, outcomes), tested.name, alpha) for question in asked)
+    run = partial(_run, seed=seed, executor=executor, workers=workers)
+    if request.until is None:
+        found = rounds.run_once(plan, jobs, asked, run, progress)
+    else:
+        found = rounds.run_until_decided(plan, jobs, asked, alpha, run, progress)
+    pairs = zip(asked, found.evidence, strict=True)
+    rows = tuple(answer(question, evidence, tested.name, alpha) for question, evidence in pairs)
     config = Configuration(
         activation=raw.name,
         expression=str(raw.expression) if isinstance(raw, Activation) else None,
@@ -116,11 +126,25 @@ def verify(
         weights=weights,
         inputs=None if loaded is None else loaded.name,
         readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
+        until=until,
+        cap=request.cap,
     )
-    spreads = tuple(_spreads(request, outcomes))
-    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(left_out), *_undecided(asked, rows, alpha))
-    profiles = tuple(_profiles(request, tested, config, outcomes))
+    spreads = tuple(_spreads(request, found.outcomes))
+    stopping = rounds.notes(plan, asked, found, alpha) if request.until else _undecided(asked, rows, alpha)
+    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(left_out), *stopping)
+    profiles = tuple(_profiles(request, tested, config, found.outcomes))
     return VerificationReport(config, rows, profiles, spreads, notes, versions())
+
+
+def _run(
+    cells: Sequence[experiment.Cell],
+    progress: experiment.Progress | None,
+    *,
+    seed: int,
+    executor: Executor | None,
+    workers: int | None,
+) -> list[experiment.Arrays]:
+    return experiment.run(cells, seed, executor=executor, workers=workers, progress=progress)
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,231 @@
+"""Runs that stop once their rows are decided: cells go on in rounds that double, looked at after each.
+
+When to stop depends on the counts of whole rounds alone, and a round on the seed alone: decisions and bits are the
+same for any number of workers, and after a resume. The trials of a cell are the first ones of a run with a fixed
+number, which would have the same bits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from gpn import cells, experiment
+from gpn.evidence import Evidence
+from gpn.plan import LEAST_TRIALS, Job, Outcomes, Plan, count, key_of
+from gpn.planning import EXACT, PREDICTION
+from gpn.questions import Event, Question
+from gpn.request import DEFAULT_DEEP_TRIALS
+from gpn.rows import decide
+from gpn.sequential import Watched, upper_limit
+from gpn.statistics import Verdict
+
+Run = Callable[[Sequence[experiment.Cell], experiment.Progress | None], list[experiment.Arrays]]
+
+_BATCH_TRIALS = 2_000_000  # of one cell that are kept in memory at once, 50 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a run found.
+
+    Args:
+        outcomes: of all jobs, by key; of a cell that was run in rounds those of the first, whose size is fixed, so
+            that its quantiles are not those of a run that stopped when it looked well.
+        evidence: for each question, in their order; in rounds, that of the round that decided it.
+        given_up: questions that no outcome within the cap could confirm, so that nobody waited for them.
+    """
+
+    outcomes: Outcomes
+    evidence: tuple[Evidence, ...]
+    given_up: frozenset[Question]
+
+
+class _Cell:
+    """A cell that goes on in rounds: what was counted in it so far, and which of its questions are open.
+
+    Args:
+        job: with the cap as its number of trials.
+        events: that are counted.
+        questions: that are to be decided.
+    """
+
+    def __init__(self, job: Job, events: Sequence[Event], questions: Sequence[Question]) -> None:
+        self.job = job
+        self.done = 0
+        self.hits = dict.fromkeys(events, 0)
+        self.looks: dict[Event, tuple[tuple[int, int], ...]] = dict.fromkeys(events, ())
+        self.open = list(questions)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether another round is wanted and allowed."""
+        return bool(self.open) and self.done < self.job.cell.trials
+
+    def next_round(self) -> int:
+        """How many trials the cell has in all after the next round: whole chunks, or the cap."""
+        cell = self.job.cell
+        least = DEFAULT_DEEP_TRIALS if self.job.key[0] == "deep" else LEAST_TRIALS
+        first = -(-least // cell.chunk) * cell.chunk
+        return min(2 * self.done or first, cell.trials)
+
+    def part(self, stop: int) -> experiment.Cell:
+        """The trials from where the cell stands up to `stop`; layers are kept in the first round only."""
+        cell = self.job.cell
+        compute = cell.compute
+        if self.done and isinstance(compute, cells.Deep):
+            compute = replace(compute, keep_layers=False)
+        return replace(cell, compute=compute, trials=stop - self.done, first=self.done // cell.chunk)
+
+    def add(self, outcome: experiment.Arrays) -> None:
+        """Count the events in a part that has been run."""
+        counts = {event: count(event, outcome) for event in self.hits}
+        for event, counted in counts.items():
+            self.hits[event] += counted.exceedances
+        self.done += len(next(iter(outcome.values())))
+
+    def look(self, alpha: float) -> dict[Question, Watched]:
+        """The questions that the trials so far decide, with their evidence; they are open no longer."""
+        for event, hits in self.hits.items():
+            self.looks[event] += ((hits, self.done),)
+        evidence = {question: Watched(self.looks[question.event]) for question in self.open}
+        decided = {q: e for q, e in evidence.items() if decide(q, e, alpha).verdict is not Verdict.UNDECIDED}
+        self.open = [question for question in self.open if question not in decided]
+        return decided
+
+
+def run_once(
+    plan: Plan, jobs: Sequence[Job], asked: Sequence[Question], run: Run, progress: experiment.Progress | None = None
+) -> Found:
+    """Run cells with the numbers of trials that were planned.
+
+    Args:
+        plan: with numbers of trials.
+        jobs: of the plan.
+        asked: all questions.
+        run: `experiment.run` for a given seed, called with cells and a progress.
+        progress: called with (done, total) cost.
+    """
+    results = run([job.cell for job in jobs], progress)
+    outcomes: Outcomes = dict(zip([job.key for job in jobs], results, strict=True))
+    return Found(outcomes, tuple(plan.evidence(question, outcomes) for question in asked), frozenset())
+
+
+def run_until_decided(
+    plan: Plan,
+    jobs: Sequence[Job],
+    asked: Sequence[Question],
+    alpha: float,
+    run: Run,
+    progress: experiment.Progress | None = None,
+) -> Found:
+    """Run cells in rounds, each as long as all before it together, until every row is decided or the cap is reached.
+
+    Args:
+        plan: with caps in the place of numbers of trials; what it leaves to importance sampling is drawn once.
+        jobs: of the plan.
+        asked: all questions.
+        alpha: error probability of each row, however often it is looked at.
+        run: `experiment.run` for a given seed, called with cells and a progress.
+        progress: called with (done, total) cost, where the total is that of the rounds begun.
+    """
+    given_up = frozenset(
+        q for q in asked if _waits(plan, q) and not _confirmable(q, plan.trials[key_of(q.event)], alpha)
+    )
+    watched = {job.key: _watch(plan, job, asked, given_up) for job in jobs if job.key in plan.trials}
+    told = _Told(progress)
+    whole = [job for job in jobs if job.key not in watched]
+    parts = [cell.part(cell.next_round()) for cell in watched.values()]
+    results = told.run(run, [*(job.cell for job in whole), *parts])
+    outcomes = dict(zip([*(job.key for job in whole), *watched], results, strict=True))
+    for key, cell in watched.items():
+        cell.add(outcomes[key])
+    decided: dict[Question, Evidence] = {}
+    for cell in watched.values():
+        decided |= cell.look(alpha)
+    while unfinished := [cell for cell in watched.values() if cell.unfinished]:
+        _one_round(unfinished, lambda parts: told.run(run, parts))
+        for cell in unfinished:
+            decided |= cell.look(alpha)
+
+    def evidence(question: Question) -> Evidence:
+        if question in plan.rare:
+            return plan.evidence(question, outcomes)
+        return decided.get(question) or Watched(watched[key_of(question.event)].looks[question.event])
+
+    return Found(outcomes, tuple(evidence(question) for question in asked), given_up)
+
+
+def _one_round(
+    unfinished: Sequence[_Cell], run: Callable[[Sequence[experiment.Cell]], list[experiment.Arrays]]
+) -> None:
+    """Double the trials of each cell, in batches that fit into memory."""
+    stops = {cell: cell.next_round() for cell in unfinished}
+    while behind := [cell for cell, stop in stops.items() if cell.done < stop]:
+        batches = {cell: max(1, _BATCH_TRIALS // cell.job.cell.chunk) * cell.job.cell.chunk for cell in behind}
+        parts = [cell.part(min(cell.done + batches[cell], stops[cell])) for cell in behind]
+        for cell, outcome in zip(behind, run(parts), strict=True):
+            cell.add(outcome)
+
+
+def _watch(plan: Plan, job: Job, asked: Sequence[Question], given_up: frozenset[Question]) -> _Cell:
+    here = [question for question in asked if key_of(question.event) == job.key]
+    questions = [question for question in here if _waits(plan, question) and question not in given_up]
+    return _Cell(job, list(dict.fromkeys(question.event for question in here)), questions)
+
+
+def _waits(plan: Plan, question: Question) -> bool:
+    return question.open and question not in plan.rare
+
+
+def _confirmable(question: Question, cap: int, alpha: float) -> bool:
+    """Whether some outcome of at most `cap` trials could make the verdict `holds`."""
+    if question.kind in (EXACT, PREDICTION):
+        wanted = question.trials_wanted(alpha)
+        return wanted is not None and wanted <= cap
+    return question.value is not None and upper_limit(0, cap, alpha) <= question.value
+
+
+class _Told:
+    """Progress over several runs, of which each begins with nothing done."""
+
+    def __init__(self, progress: experiment.Progress | None) -> None:
+        self.progress = progress
+        self.spent = 0.0
+
+    def run(self, run: Run, parts: Sequence[experiment.Cell]) -> list[experiment.Arrays]:
+        results = run(parts, None if self.progress is None else self._tell)
+        self.spent += sum(part.cost * part.trials for part in parts)
+        return results
+
+    def _tell(self, done: float, total: float) -> None:
+        assert self.progress is not None
+        self.progress(self.spent + done, self.spent + total)
+
+
+def notes(plan: Plan, asked: Sequence[Question], found: Found, alpha: float) -> Iterator[str]:
+    """How far the rows had to go, and why some are still undecided.
+
+    Args:
+        plan: of the run.
+        asked: all questions.
+        found: by the run.
+        alpha: error probability of each row.
+    """
+    pairs = [(q, e) for q, e in zip(asked, found.evidence, strict=True) if _waits(plan, q)]
+    verdicts = {q: decide(q, e, alpha).verdict for q, e in pairs}
+    took = [e.trials for q, e in pairs if verdicts[q] is not Verdict.UNDECIDED]
+    if took:
+        yield (
+            f"{len(took)} rows stopped once they were decided, after {_range(took)} trials; their limits hold whenever "
+            "a run stops."
+        )
+    undecided = [(q, e) for q, e in pairs if verdicts[q] is Verdict.UNDECIDED]
+    capped = [e.trials for q, e in undecided if q not in found.given_up]
+    if capped:
+        yield f"{len(capped)} rows are undecided at the cap of {_range(capped)} trials; a larger cap may decide them."
+    if hopeless := len(undecided) - len(capped):
+        yield f"{hopeless} rows are undecided and were not waited for: no outcome within the cap could confirm them."
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
