@@ -241,6 +241,10 @@ def verify(
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     inputs: Annotated[str | None, _option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
     labels: Annotated[str | None, _option("FILE", "Class labels of --inputs: a file .npy.")] = None,
+    until: Annotated[
+        str | None, _option("decided", "Stop each row once it is decided; --trials is not for it.")
+    ] = None,
+    cap: Annotated[str | None, _option("N", "With --until decided, the most trials of a row.")] = None,
     workers: Annotated[str | None, _option("N", "Threads.  [default: all cores]")] = None,
     out: Annotated[Path | None, _option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
     as_json: Json = False,
@@ -259,6 +263,7 @@ def verify(
       gpn verify gelu --width 64,256 --depth 50 --epsilon 0.2,0.5 --out gelu
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
+      gpn verify tanh --until decided --cap 1000000
       gpn verify mymodule:phi
     """
     save = not as_json or out is not None
@@ -275,6 +280,8 @@ def verify(
         seed=_number("--seed", seed, int, "7"),
         level=_number("--level", level, float, "0.99"),
         workers=None if workers is None else _number("--workers", workers, int, "2"),
+        cap=None if cap is None else _number("--cap", cap, int, "100000"),
+        until=until,
         inputs=inputs,
         labels=labels,
         derivative=derivative,

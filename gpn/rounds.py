@@ -5,6 +5,7 @@ same for any number of workers, and after a resume. The trials of a cell are the
 number, which would have the same bits.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,8 +16,8 @@ from gpn.planning import EXACT, PREDICTION
 from gpn.questions import Event, Question
 from gpn.request import DEFAULT_DEEP_TRIALS
 from gpn.rows import decide
-from gpn.sequential import Watched, upper_limit
-from gpn.statistics import Verdict
+from gpn.sequential import Watched, lower_limit, upper_limit
+from gpn.statistics import FACTOR, Verdict
 
 Run = Callable[[Sequence[experiment.Cell], experiment.Progress | None], list[experiment.Arrays]]
 
@@ -177,11 +178,17 @@ def _waits(plan: Plan, question: Question) -> bool:
 
 
 def _confirmable(question: Question, cap: int, alpha: float) -> bool:
-    """Whether some outcome of at most `cap` trials could make the verdict `holds`."""
-    if question.kind in (EXACT, PREDICTION):
-        wanted = question.trials_wanted(alpha)
-        return wanted is not None and wanted <= cap
-    return question.value is not None and upper_limit(0, cap, alpha) <= question.value
+    """Whether some outcome of `cap` trials could make the verdict `holds`, and so be worth waiting for."""
+    assert question.value is not None
+    if question.kind not in (EXACT, PREDICTION):
+        return upper_limit(0, cap, alpha) <= question.value
+    wanted = question.trials_wanted(alpha)
+    if wanted is not None and wanted <= cap:
+        return True
+    rarer = min(question.value, 1 - question.value)
+    share = alpha / 2 if question.kind == EXACT else alpha
+    most = bisect_right(range(cap + 1), FACTOR * rarer, key=lambda k: upper_limit(k, cap, share)) - 1
+    return most >= 0 and lower_limit(most, cap, share) >= rarer / FACTOR
 
 
 class _Told:
@@ -211,19 +218,27 @@ def notes(plan: Plan, asked: Sequence[Question], found: Found, alpha: float) -> 
         alpha: error probability of each row.
     """
     pairs = [(q, e) for q, e in zip(asked, found.evidence, strict=True) if _waits(plan, q)]
-    verdicts = {q: decide(q, e, alpha).verdict for q, e in pairs}
-    took = [e.trials for q, e in pairs if verdicts[q] is not Verdict.UNDECIDED]
-    if took:
-        yield (
-            f"{len(took)} rows stopped once they were decided, after {_range(took)} trials; their limits hold whenever "
-            "a run stops."
-        )
-    undecided = [(q, e) for q, e in pairs if verdicts[q] is Verdict.UNDECIDED]
-    capped = [e.trials for q, e in undecided if q not in found.given_up]
+    undecided = [(q, e) for q, e in pairs if decide(q, e, alpha).verdict is Verdict.UNDECIDED]
+    decided = [pair for pair in pairs if pair not in undecided]
+    capped = [(q, e) for q, e in undecided if q not in found.given_up]
+    hopeless = [q for q, _ in undecided if q in found.given_up]
+    if decided:
+        took = _range([e.trials for _, e in decided])
+        yield f"Stopped once decided: {_rows([q for q, _ in decided])}, after {took} trials. Limits hold at every stop."
     if capped:
-        yield f"{len(capped)} rows are undecided at the cap of {_range(capped)} trials; a larger cap may decide them."
-    if hopeless := len(undecided) - len(capped):
-        yield f"{hopeless} rows are undecided and were not waited for: no outcome within the cap could confirm them."
+        yield (
+            f"Undecided at the cap of {_range([e.trials for _, e in capped])} trials: {_rows([q for q, _ in capped])}. "
+            "A larger cap may decide."
+        )
+    if hopeless:
+        yield f"Undecided and not waited for: {_rows(hopeless)}, which no outcome within the cap could confirm."
+
+
+def _rows(these: Sequence[Question]) -> str:
+    """How many, and how many of them are no theorems."""
+    predictions = sum(question.kind == PREDICTION for question in these)
+    total = f"{len(these)} row{'s' * (len(these) != 1)}"
+    return f"{total} ({predictions} of predictions)" if predictions else total
 
 
 def _range(numbers: Sequence[int]) -> str:
