@@ -68,7 +68,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Trials start..stop of the cell at a position in the run, counted from its first chunk."""
+    """Trials start..stop of the cell at a position in the run; number, start and stop count from its first chunk."""
 
     position: int
     cell: Cell
@@ -78,9 +78,11 @@ class _Chunk:
 
     def __str__(self) -> str:
         cell = self.cell
+        before = cell.first * cell.chunk
         return (
             f"{cell.label or 'a cell without label'} (experiment {cell.experiment}, cell {cell.cell}), "
-            f"chunk {self.number}: trials {self.start} to {self.stop - 1} of {cell.trials}"
+            f"chunk {cell.first + self.number}: trials {before + self.start} to {before + self.stop - 1} "
+            f"of {before + cell.trials}"
         )
 
 
@@ -213,13 +215,13 @@ def _compute(compute: Compute, seed: int, key: tuple[int, int, int], trials: int
 
 
 def _task(chunk: _Chunk, seed: int) -> tuple[Compute, int, tuple[int, int, int], int]:
-    key = (chunk.cell.experiment, chunk.cell.cell, chunk.number)
+    key = (chunk.cell.experiment, chunk.cell.cell, chunk.cell.first + chunk.number)
     return chunk.cell.compute, seed, key, chunk.stop - chunk.start
 
 
 def _chunks(cells: Sequence[Cell]) -> Iterator[_Chunk]:
     for position, cell in enumerate(cells):
-        for number, start in enumerate(range(0, cell.trials, cell.chunk), cell.first):
+        for number, start in enumerate(range(0, cell.trials, cell.chunk)):
             yield _Chunk(position, cell, number, start, min(start + cell.chunk, cell.trials))
 
 
