@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gpn.adapters import activation
     from gpn.audit import audit
     from gpn.checking import check, normalize
+    from gpn.depth import depth_profiles
     from gpn.engine import Network
     from gpn.report import VerificationReport
     from gpn.simulation import simulate
@@ -29,6 +30,7 @@ _HOMES = {
     "carried_depth": "gpn.width",
     "check": "gpn.checking",
     "claim": "theory.claims",
+    "depth_profiles": "gpn.depth",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
     "required_width": "gpn.width",
@@ -46,6 +48,7 @@ __all__ = [
     "carried_depth",
     "check",
     "claim",
+    "depth_profiles",
     "guaranteed_epsilon",
     "normalize",
     "required_width",

@@ -135,7 +135,7 @@ def check(
     digits: Annotated[str, _option("N", "Significant digits of the moments.")] = "30",
     derivative: Derivative = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, correlation map.")
+        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -145,8 +145,7 @@ def run(
     >>> result["points"]
     array([2, 3, 6, 1, 5])
     """
-    seed = _integer("the seed", seed, 0, 2**128 - 1)
-    workers = available_cores() if workers is None else _integer("the number of workers", workers, 1)
+    seed, workers = checked_run(seed, workers)
     _check_identities(cells)
     results: list[Arrays] = [{} for _ in cells]
     done = [0] * len(cells)
@@ -163,6 +162,19 @@ def run(
             done[chunk.position] += chunk.stop - chunk.start
             tell()
     return results
+
+
+def checked_run(seed: int, workers: int | None) -> tuple[int, int]:
+    """The seed and the number of workers of a run, the latter filled in.
+
+    Raises:
+        UsageError: one of them is outside its range.
+
+    >>> checked_run(7, 2)
+    (7, 2)
+    """
+    seed = _integer("the seed", seed, 0, 2**128 - 1)
+    return seed, available_cores() if workers is None else _integer("the number of workers", workers, 1)
 
 
 def available_cores() -> int:

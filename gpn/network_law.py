@@ -6,40 +6,36 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn import cells, experiment
-from gpn.homogeneous_law import sample_homogeneous_ratios
 from theory import deep_bound as smooth
 from theory import homogeneous
 from theory.activation import Activation, CallableActivation
 from theory.concentration import Bound
-from theory.fluctuation import fluctuation_coefficients, log_norm_law, log_ratio_law, log_spread_probability
+from theory.fluctuation import log_ratio_law, spread_probability
+from theory.fluctuation_coefficients import NoPrediction
 
 Phi = Activation | CallableActivation
 FloatArray = npt.NDArray[np.float64]
 
-LAW_TRIALS = 20_000
-_LEAST_SEEN = 20  # of these, for their share to be taken as a probability
+SIMULATED_TRIALS = 4000
+_STREAM = 6  # identity of the random numbers, see gpn.plan
+_CHUNK_NEURONS = 8_000_000
 
 
-def predicted(activation: Phi, width: int, depth: int, epsilon: float, *, rough: bool = False) -> Bound:
-    r"""The probability of :math:`\max_l |\log G_l| \ge \epsilon` that theory predicts, kind "none" where it does not.
-
-    For |chi| < 1 that of the normal law of fluctuations (`theory.fluctuation`), for a positively homogeneous phi the
-    share among networks drawn from their exact law in O(L) each (`gpn.homogeneous_law`).
+def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:
+    r"""The probability of :math:`\max_l |\log G_l| \ge \epsilon` that the fluctuation law predicts.
 
     Args:
         activation: phi, normalized.
         width, depth, epsilon: n, L and the tolerance.
-        rough: give a share also where it rests on a few networks, or on none (then half a network).
+
+    Returns:
+        Kind "prediction", or "none" with the reason where the law does not apply.
     """
-    if depth < 2:
-        return Bound("prediction", -np.inf)
-    slopes = homogeneous.homogeneous_slopes(activation)
-    if slopes is not None:
-        return _simulated_law(slopes, width, depth, epsilon, rough)
-    coefficients = fluctuation_coefficients(activation)
-    if coefficients.obstacle:
-        return Bound("none", 0.0, coefficients.obstacle)
-    return Bound("prediction", log_spread_probability(log_ratio_law(coefficients, width, depth), epsilon))
+    law = log_ratio_law(activation, width, depth)
+    if isinstance(law, NoPrediction):
+        return Bound("none", 0.0, law.reason)
+    with np.errstate(divide="ignore"):
+        return Bound("prediction", min(0.0, float(np.log(spread_probability(law, epsilon)))))
 
 
 def predicted_norms(activation: Phi, width: int, depth: int, probabilities: Sequence[float]) -> FloatArray | None:
@@ -53,26 +49,43 @@ def predicted_norms(activation: Phi, width: int, depth: int, probabilities: Sequ
     Returns:
         Array (depth, len(probabilities)), None where the law does not apply.
     """
-    coefficients = fluctuation_coefficients(activation)
-    if coefficients.obstacle:
-        return None
-    law = log_norm_law(coefficients, width, depth)
-    layers = np.arange(1, depth + 1)
-    return np.stack([np.exp(0.5 * np.interp(layers, law.layers, band)) for band in law.bands(probabilities).T], axis=1)
+    law = log_ratio_law(activation, width, depth)
+    return None if isinstance(law, NoPrediction) else np.exp(law.gradient_bands(probabilities))
 
 
-def _simulated_law(slopes: homogeneous.Slopes, width: int, depth: int, epsilon: float, rough: bool) -> Bound:
-    rng = np.random.default_rng([width, depth])  # the same networks for every epsilon, and in every run
-    ratios = sample_homogeneous_ratios(float(slopes.positive), float(slopes.negative), width, depth, LAW_TRIALS, rng)
-    seen = int((~(np.abs(ratios).max(axis=1) < epsilon)).sum())  # a dead layer counts as seen
-    if seen < _LEAST_SEEN and not rough:
-        return Bound("none", 0.0, f"seen {seen} times among {LAW_TRIALS:,} networks drawn from the exact law")
-    return Bound("prediction", float(np.log(max(seen, 0.5) / LAW_TRIALS)))
+def deep_bound(
+    activation: Phi, width: int, depth: int, epsilon: float, readout: homogeneous.Readout = "random"
+) -> Bound:
+    r"""The proved bound on :math:`P(\max_l |\log G_l| \ge \epsilon)`, by the theorem that fits the activation.
+
+    Args:
+        activation: phi, as it is.
+        width, depth, epsilon: n, L and the tolerance.
+        readout: "random", or "any" where e_L may depend on the forward pass.
+    """
+    if homogeneous.homogeneous_slopes(activation) is None:
+        return smooth.deep_bound(activation, width, depth, epsilon, readout)
+    if width < homogeneous.LEAST_WIDTH:
+        return Bound("deep", 0.0, f"the theorem needs a width of at least {homogeneous.LEAST_WIDTH}")
+    return homogeneous.deep_bound(activation, width, depth, epsilon, readout)
 
 
-SIMULATED_TRIALS = 4000
-_STREAM = 6  # identity of the random numbers, see gpn.plan
-_CHUNK_NEURONS = 8_000_000
+def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) -> tuple[int | None, Bound]:
+    """The width from which on the deep bound is below a probability, with the bound there, or None with its reason.
+
+    Args:
+        activation: phi, as it is.
+        depth, epsilon: L and the tolerance.
+        probability: between 0 and 1.
+    """
+    slopes = homogeneous.homogeneous_slopes(activation)
+    if slopes is None:
+        found = smooth.required_width_deep(activation, depth, epsilon, probability)
+        return found.width, found.bound
+    width = homogeneous.required_width(slopes, depth, epsilon, probability)
+    if width is None:
+        return None, Bound("deep", 0.0, "no width up to 10^7 will do")
+    return width, homogeneous.slopes_deep_bound(slopes, width, depth, epsilon)
 
 
 class Simulated:
@@ -99,20 +112,3 @@ class Simulated:
         [found] = experiment.run([cell], self.seed, workers=None)
         with np.errstate(divide="ignore"):
             return Bound("simulation", float(np.log((found["spread"] >= epsilon).mean())))
-
-
-def deep_bound(
-    activation: Phi, width: int, depth: int, epsilon: float, readout: homogeneous.Readout = "random"
-) -> Bound:
-    r"""The proved bound on :math:`P(\max_l |\log G_l| \ge \epsilon)`, by the theorem that fits the activation.
-
-    Args:
-        activation: phi, as it is.
-        width, depth, epsilon: n, L and the tolerance.
-        readout: "random", or "any" where e_L may depend on the forward pass.
-    """
-    if homogeneous.homogeneous_slopes(activation) is None:
-        return smooth.deep_bound(activation, width, depth, epsilon, readout)
-    if width < homogeneous.LEAST_WIDTH:
-        return Bound("deep", 0.0, f"the theorem needs a width of at least {homogeneous.LEAST_WIDTH}")
-    return homogeneous.deep_bound(activation, width, depth, epsilon, readout)

@@ -30,6 +30,7 @@ ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL, RARE = 1, 2, 3, 4, 5
 _CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
 _DEEP_NEURONS = 200_000_000  # neurons times layers times trials that counting one deep event may take: seconds
 _MOST_DEEP_TRIALS = 20_000
+_LEAST_SAMPLED = 1e-290
 _RARE_COST = 30  # of a draw of a rare event, in trials of one layer
 
 
@@ -72,7 +73,9 @@ class Plan:
             alpha: error probability of each row.
         """
         wanted = _wanted(asked, alpha)
-        rare = [question for question, number in wanted.items() if number > _limit(request, question)]
+        rare = [
+            question for question, number in wanted.items() if number > _limit(request, question) and _visible(question)
+        ]
         if request.weights != "haar":
             rare = []
         events = dict.fromkeys(question.event for question in rare if question.event.claim != DEEP_CLAIM)
@@ -155,6 +158,11 @@ def in_reach(request: Request, asked: Sequence[Question], alpha: float) -> tuple
 def _wanted(asked: Sequence[Question], alpha: float) -> dict[Question, int]:
     """Question -> the counted trials that it wants, for those that trials could answer."""
     return {q: q.trials_wanted(alpha) or statistics.MAX_TRIALS for q in asked if q.open}
+
+
+def _visible(question: Question) -> bool:
+    """Whether float64 can hold the probability that importance sampling would estimate."""
+    return min(question.value or 0.0, 1.0 if question.prediction is None else question.prediction) > _LEAST_SAMPLED
 
 
 def key_of(event: Event) -> Key:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
+
 from gpn import network_law, planning
 from gpn.data import Inputs
 from gpn.planning import EXACT, PREDICTION
@@ -24,6 +26,7 @@ from theory.saddle import find_saddle
 from theory.special_tails import ExactTail
 
 DEEP_CLAIM = "deep-gradient-ratio"
+_NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights and a random readout")
 SIDES: tuple[Side, ...] = ("upper", "lower")
 
 
@@ -61,9 +64,14 @@ class Question:
         return None if self.bound.kind.startswith("none") else self.bound.probability
 
     @property
+    def impossible(self) -> bool:
+        """Whether theory excludes the event: a bound of 0, or an exact probability of 0 for a single layer."""
+        return self.bound.log == -np.inf or (self.event.claim != DEEP_CLAIM and self.prediction == 0)
+
+    @property
     def open(self) -> bool:
         """Whether trials could say anything: not of a missing or a vacuous bound, nor of an impossible event."""
-        return self.value is not None and 0 < self.value < 1
+        return self.value is not None and 0 < self.value < 1 and not self.impossible
 
     def trials_wanted(self, alpha: float) -> int | None:
         """How many counted trials decide the question, see `planning.trials_wanted`."""
@@ -81,10 +89,10 @@ def one_step_questions(request: Request, activation: Activation | CallableActiva
     for claim, width, epsilon, side in product(CLAIMS, request.widths, request.epsilons, SIDES):
         tail = one_step(claim, laws[width], epsilon, side)
         event = Event(claim, width, 1, epsilon, side)
-        exact = tail.exact.probability if tail.exact.available else None
+        law, exact, error = _exact(tail.exact)
         yield Question(event, "levy", tail.levy, exact)
         yield Question(event, "cramer", tail.cramer, exact)
-        yield Question(event, EXACT, *_exact(tail.exact))
+        yield Question(event, EXACT, law, exact, error)
 
 
 def deep_questions(
@@ -98,11 +106,12 @@ def deep_questions(
         loaded: real inputs; with labels, the last gradient is that of a loss and depends on the forward pass.
     """
     readout: Readout = "random" if loaded is None or loaded.labels is None else "any"
+    covered = readout == "random" and request.weights == "haar"
     for width in request.widths:
         for depth in request.depths:
             for epsilon in request.deep_epsilons:
                 event = Event(DEEP_CLAIM, width, depth, epsilon, "either")
-                law = network_law.predicted(activation, width, depth, epsilon)
+                law = network_law.predicted(activation, width, depth, epsilon) if covered else _NOT_COVERED
                 predicted = None if law.kind == "none" else law.probability
                 yield Question(
                     event, "deep", network_law.deep_bound(activation, width, depth, epsilon, readout), predicted
@@ -113,8 +122,8 @@ def deep_questions(
 def _exact(tail: ExactTail) -> tuple[Bound, float | None, float]:
     if not tail.available:
         return Bound("none", 0.0, tail.reason), None, 0.0
-    probability = min(tail.probability, 1.0)
-    return Bound(EXACT, min(tail.log, 0.0)), probability, probability * tail.error
+    law = Bound(EXACT, min(tail.log, 0.0))
+    return law, law.probability, law.probability * tail.error
 
 
 def rare_tilt(activation: Activation | CallableActivation, event: Event) -> Tilt | None:

@@ -1,7 +1,5 @@
 """Rows of a report: what theory says of an event, beside what the trials say."""
 
-import numpy as np
-
 from gpn import statistics
 from gpn.evidence import Evidence
 from gpn.planning import EXACT, PREDICTION
@@ -58,7 +56,7 @@ def decide(question: Question, evidence: Evidence, alpha: float) -> Decision:
 def _verdict(question: Question, evidence: Evidence, lower: float, upper: float) -> Verdict:
     if question.value is None:
         return Verdict.VACUOUS
-    if question.bound.log == -np.inf and not evidence.exceedances:
+    if question.impossible and not evidence.exceedances:
         return Verdict.VACUOUS  # proved impossible: nothing that counting could add
     if question.kind == EXACT:
         return statistics.equals(lower, upper, question.value, question.error)

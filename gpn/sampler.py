@@ -59,8 +59,8 @@ class Sample:
 
     A trial whose signal overflows float64 has inf or nan in `signal_norms` at that layer and nan in
     every gradient, which then cannot be known. A gradient alone beyond float64 is inf; matrix-free, its logarithm
-    right. With a batch of k > 1 inputs (dense simulation only) every array except `batch_gradient_norms` has
-    a last axis of length k.
+    right. With a batch of k > 1 inputs (`gpn.batch_sampler`, or dense) every array beside those of the batch has a
+    last axis of length k.
 
     Attributes:
         squared_lengths: q_l = |x_l|^2 / n for l = 0..L, array (trials, L + 1).
@@ -70,6 +70,9 @@ class Sample:
         log_gradient_norms: their natural logarithms, (trials, L).
         batch_gradient_norms: |dE/dW_l|_F of the loss summed over the batch, array (trials, L); for one input
             the same as `gradient_norms`.
+        log_batch_gradient_norms: their natural logarithms, (trials, L).
+        grams: <x_l^i, x_l^j> / n for l = 0..L and each pair of inputs, array (trials, L + 1, k, k), if they were
+            asked for; otherwise None.
     """
 
     squared_lengths: FloatArray
@@ -78,6 +81,26 @@ class Sample:
     gradient_norms: FloatArray
     log_gradient_norms: FloatArray
     batch_gradient_norms: FloatArray
+    log_batch_gradient_norms: FloatArray
+    grams: FloatArray | None = None
+
+    @property
+    def correlations(self) -> FloatArray:
+        r"""The cosines between the signals of each pair of inputs, array (trials, L + 1, k, k).
+
+            rho_l^{ij} = <x_l^i, x_l^j> / (|x_l^i| |x_l^j|);
+        nan where a signal is zero or overflowed. In wide networks of a GPN activation rho_l = C(rho_{l-1}), with C of
+        `theory.hermite.HermiteSpectrum.correlation`.
+
+        Raises:
+            UsageError: the Gram matrices were not asked for.
+        """
+        if self.grams is None:
+            raise UsageError("correlations need the Gram matrices; simulate with grams=True")
+        with quiet():
+            lengths = np.sqrt(np.diagonal(self.grams, axis1=-2, axis2=-1))
+            cosines: FloatArray = self.grams / lengths[..., :, None] / lengths[..., None, :]
+        return cosines
 
     @property
     def overflowed(self) -> npt.NDArray[np.bool_]:
@@ -437,6 +460,7 @@ def _collect(norms: FloatArray, log_backward: FloatArray, width: int) -> Sample:
         gradient_norms=gradients,
         log_gradient_norms=log_gradients,
         batch_gradient_norms=gradients,
+        log_batch_gradient_norms=log_gradients,
     )
 
 
@@ -467,12 +491,21 @@ def _value_function(activation: ElementwiseActivation) -> Callable[[FloatArray],
     return value if callable(value) else lambda x: activation.value_and_slope(x)[0]
 
 
-def _law(weights: str, rows: int, columns: int) -> _Law:
+def check_ensemble(weights: str) -> None:
+    """Check that the law of a matrix is known without the matrix.
+
+    Raises:
+        UsageError: weights that are not in `ENSEMBLES`.
+    """
     if weights not in ENSEMBLES:
         raise UsageError(
             f"matrix-free sampling knows the weights {', '.join(ENSEMBLES)}, not {weights!r}; for the other "
             "ensembles of gpn.weights use method='dense' of gpn.simulate"
         )
+
+
+def _law(weights: str, rows: int, columns: int) -> _Law:
+    check_ensemble(weights)
     return _Haar() if weights == "haar" else _Gaussian(standard_deviation(weights, rows, columns))
 
 

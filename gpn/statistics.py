@@ -275,41 +275,44 @@ def equals(lower: float, upper: float, probability: float, error: float = 0.0) -
         raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
     if not lower - error <= probability <= upper + error:
         return Verdict.VIOLATED
-    return _within_factor(lower, upper, probability)
+    if probability > 0.5:
+        lower, upper, probability = 1 - upper, 1 - lower, 1 - probability
+    return _within(lower, upper, probability, FACTOR)
 
 
-def equivalent(lower: float, upper: float, prediction: float) -> Verdict:
+def equivalent(lower: float, upper: float, prediction: float, factor: float = FACTOR) -> Verdict:
     """The verdict of two limits of a probability on the claim that it is close to a predicted one.
 
-    Close means within the factor `FACTOR`, of the smaller of p and 1 - p: `holds` if both limits are, `violated` if
-    they lie beyond it on one side, else `undecided`. With limits of error probability alpha each these are the two
-    one-sided tests of Schuirmann (1987) and their converse. A prediction carries an error of its own, so that a test of
-    exact equality would reject it, however good it is, once the trials are many.
+    Close means within a factor, of the smaller of p and 1 - p: `holds` if both limits are, `violated` if they lie
+    beyond it on one side, else `undecided`. With limits of error probability alpha each these are the two one-sided
+    tests of Schuirmann (1987) and their converse (docs/statistics.md). A prediction carries an error of its own, so
+    that a test of exact equality would reject it, however good it is, once the trials are many.
 
     Args:
         lower, upper: the limits.
         prediction: p.
+        factor: above 1.
 
     Raises:
-        UsageError: a prediction outside [0, 1].
+        UsageError: a prediction outside [0, 1], or a factor that is not above 1.
 
     >>> [str(equivalent(0.01, 0.03, p)) for p in (0.004, 0.016, 0.03, 0.07)]
     ['violated', 'holds', 'undecided', 'violated']
     """
     if not 0 <= prediction <= 1:
         raise UsageError(f"the prediction is {prediction}; it must lie between 0 and 1")
-    far = upper < prediction / FACTOR or lower > FACTOR * prediction
+    if not factor > 1:
+        raise UsageError(f"the factor is {factor}; it must be above 1, such as 2")
     if prediction > 0.5:
-        far = 1 - lower < (1 - prediction) / FACTOR or 1 - upper > FACTOR * (1 - prediction)
-    return Verdict.VIOLATED if far else _within_factor(lower, upper, prediction)
+        lower, upper, prediction = 1 - upper, 1 - lower, 1 - prediction
+    if upper < prediction / factor or lower > factor * prediction:
+        return Verdict.VIOLATED
+    return _within(lower, upper, prediction, factor)
 
 
-def _within_factor(lower: float, upper: float, probability: float) -> Verdict:
-    """`holds` if both limits are within the factor of the smaller of p and 1 - p, else `undecided`."""
-    if probability > 0.5:
-        lower, upper, probability = 1 - upper, 1 - lower, 1 - probability
-    narrow = probability / FACTOR <= lower and upper <= FACTOR * probability
-    return Verdict.HOLDS if narrow else Verdict.UNDECIDED
+def _within(lower: float, upper: float, probability: float, factor: float) -> Verdict:
+    """`holds` if both limits are within the factor of p, else `undecided`."""
+    return Verdict.HOLDS if probability / factor <= lower and upper <= factor * probability else Verdict.UNDECIDED
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:

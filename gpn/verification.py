@@ -90,6 +90,7 @@ def verify(
     """
     if labels is not None and inputs is None:
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
+    experiment.checked_run(seed, workers)  # refuses what is impossible before the work begins
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
     request = Request.read(
         _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights, until, cap

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpn.report import Row, VerificationReport
 
 _NAMES = {"levy": "Lévy bound", "cramer": "Cramér bound", "deep": "deep bound", "exact": "exact probability"}
+_COLUMNS = {"levy": "Lévy", "cramer": "Cramér", "deep": "deep bound", "exact": "exact"}
 _MARKS = {"holds": " ✓", "violated": " ✗"}
 _SIDES = {"upper": "above", "lower": "below", "either": "either way"}
 _VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
@@ -122,17 +123,20 @@ def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
 def sharpness(rows: "Sequence[Row]") -> list[str]:
     """For each kind of bound, from which width on it says something, and how far above the truth it lies."""
     sentences = []
-    for kind in dict.fromkeys(row.bound_kind for row in rows if row.times_truth is not None):
-        ratios = [row.times_truth for row in rows if row.bound_kind == kind and row.bound and row.bound < 1]
-        widths = [row.width for row in rows if row.bound_kind == kind and row.bound and row.bound < 1]
-        if widths:
-            truth = "predicted" if kind == "deep" else "exact"
-            low, high = (_times(ratio) for ratio in (min(filter(None, ratios)), max(filter(None, ratios))))
-            sentences.append(
-                f"{kind_name(kind)}: below 1 from width {min(widths)} on, {low} to {high} times the {truth} probability"
-            )
-        else:
+    for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
+        if kind in NO_BOUNDS:
+            continue
+        useful = [row for row in rows if row.bound_kind == kind and row.bound is not None and row.bound < 1]
+        ratios = [row.times_truth for row in useful if row.times_truth is not None]
+        if not useful:
             sentences.append(f"{kind_name(kind)}: says nothing at these widths")
+            continue
+        words = f"{kind_name(kind)}: below 1 from width {min(row.width for row in useful)} on"
+        if ratios:
+            low, high = _times(min(ratios)), _times(max(ratios))
+            truth = "predicted" if kind == "deep" else "exact"
+            words += f", {low if low == high else f'{low} to {high}'} times the {truth} probability"
+        sentences.append(words)
     return sentences
 
 
@@ -165,13 +169,13 @@ def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
     columns["seen"] = _seen
     columns[f"one-sided {100 * level:g} % limits"] = _limits
     for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
-        columns[kind_name(kind)] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
+        columns[_COLUMNS.get(kind, kind_name(kind))] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
     table = new_table(columns, right=("width", "ε", "seen"))
     table.add_column("verdict")
     for event in events.values():
         verdict = event_verdict(event)
         cells = [cell(event) for cell in columns.values()]
-        table.add_row(*cells, Text(verdict, style=_VERDICT_STYLES.get(verdict.split(",")[0], "")))
+        table.add_row(*cells, Text(verdict, style=_VERDICT_STYLES.get(verdict.split(" ")[0], "")))
     return table
 
 
@@ -183,7 +187,11 @@ def event_verdict(rows: "Sequence[Row]") -> str:
     for verdict in ("violated", "undecided", "holds"):
         if verdict in kinds:
             all_alike = verdict == "holds" or set(kinds) <= {verdict, "vacuous"}
-            return verdict if all_alike else f"{verdict}, {' and '.join(kind_name(kind) for kind in kinds[verdict])}"
+            return (
+                verdict
+                if all_alike
+                else f"{verdict} ({', '.join(_COLUMNS.get(kind, plain(kind, 30)) for kind in kinds[verdict])})"
+            )
     return "vacuous"
 
 
@@ -202,7 +210,9 @@ def _seen(event: "list[Row]") -> str:
 
 def _value(event: "list[Row]", kind: str) -> str:
     row = next((row for row in event if row.bound_kind == kind), None)
-    if row is None or row.bound is None:
+    if row is None:
+        return "-"
+    if row.bound is None:
         return "none"
     mark = _MARKS.get(str(row.verdict.value), "") if kind == PREDICTION else ""
     return f"{short_number(row.bound)}{mark}"

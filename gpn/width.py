@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpn import network_law
+from gpn import experiment, network_law
 from gpn.adapters import activation as read_activation
 from gpn.files import save_figure, write_whole
 from gpn.request import MAX_EPSILON
@@ -31,7 +31,7 @@ NETWORK = "whole network"
 
 MOST = {"width": 10.0**7, "depth": 10.0**5, "epsilon": MAX_EPSILON}
 LEAST = {"width": 2.0, "depth": 2.0, "epsilon": 1e-6}
-_DEEP_OVER_TRUTH = {"width": 2.8, "depth": 0.36, "epsilon": 1.7}  # where the search begins
+_DEEP_OVER_TRUTH = {"depth": 0.36, "epsilon": 1.7}  # where the search begins
 _COARSE = 0.02  # relative step at which the search stops where one evaluation takes seconds
 _FINE = 1e-3
 
@@ -295,6 +295,7 @@ def solve(
     if len(missing) != 1:
         raise UsageError(f"give two of width, depth and epsilon to solve for the third; missing: {missing or 'none'}")
     asked = _Asked(missing[0], width, depth, epsilon, probability)
+    experiment.checked_run(seed, None)
     raw = read_activation(activation)
     phi = raw if root is None else poincare.normalize(raw, root)
     found = []
@@ -304,13 +305,10 @@ def solve(
         for claim in ONE_LAYER:
             found += _one_layer(asked, phi, claim)
     tell("the fluctuation law")
-    prediction = _solve(
-        asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x), rough=True), _FINE
-    )
+    prediction = _solve(asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
     tell("the deep bound")
     start = prediction.value
-    guess = None if start is None else start * _DEEP_OVER_TRUTH[asked.unknown]
-    found.append(_solve(asked, NETWORK, "deep", lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, guess))
+    found.append(_deep_width(asked, phi) if asked.unknown == "width" else _deep(asked, phi, start))
     found.append(prediction)
     if simulate:
         tell("simulation")
@@ -319,6 +317,20 @@ def solve(
     return WidthReport(
         asked.unknown, phi.name, asked.width, asked.depth, asked.epsilon, asked.probability, tuple(found)
     )
+
+
+def _deep_width(asked: _Asked, phi: Phi) -> Requirement:
+    """By the search that the theorem's own module makes, which also chooses the budget of its bad events."""
+    _, depth, epsilon = asked.at(2)
+    width, bound = network_law.deep_width(phi, depth, epsilon, asked.probability)
+    if width is None:
+        return Requirement(NETWORK, "deep", None, None, bound.reason)
+    return Requirement(NETWORK, "deep", width, bound.probability, points=(Point(width, bound.probability),))
+
+
+def _deep(asked: _Asked, phi: Phi, start: float | None) -> Requirement:
+    guess = None if start is None else start * _DEEP_OVER_TRUTH[asked.unknown]
+    return _solve(asked, NETWORK, "deep", lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, guess)
 
 
 def _one_layer(asked: _Asked, phi: Phi, claim: str) -> list[Requirement]:

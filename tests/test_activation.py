@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from theory.activation import Activation, CallableActivation, X, exact
 from theory.errors import SpecificationError
 from theory.functions import normal_cdf, softplus
+from theory.gaussian import convergence, expectations, expectations_high_precision
 
 RATIONALS = st.fractions(min_value=-3, max_value=3, max_denominator=12).map(
     lambda f: sympy.Rational(f.numerator, f.denominator)
@@ -168,3 +169,15 @@ def test_callable_derivative_by_differences():
 def test_a_callable_must_work_elementwise():
     with pytest.raises(SpecificationError, match="elementwise"):
         CallableActivation("sum", np.sum).value(np.ones(3))
+
+
+def test_a_breakpoint_of_unknown_finiteness_is_no_infinity():
+    """For SymPy it is unknown whether tan(log(2)) is finite."""
+    phi = Activation("cut", sympy.Min(sympy.atan(X), sympy.log(2)))
+    assert sympy.tan(sympy.log(2)).is_finite is None
+    assert phi.kinks == (sympy.tan(sympy.log(2)),)
+    assert phi.jumps == ()
+    second = expectations(phi, {"second": lambda _z, value, _slope: value**2})["second"]
+    precise, _ = expectations_high_precision(phi, {"second": lambda _z, value, _slope: value**2}, 20)["second"]
+    assert abs(second.value - float(precise)) < 1e-12
+    assert convergence(phi, "slope").verdict == "converges"

@@ -30,6 +30,7 @@ ROW_COLUMNS = [
     "bound",
     "prediction",
     "verdict",
+    "method",
 ]
 CHECK_KEYS = {
     "name",

@@ -31,7 +31,7 @@ def test_verbose_adds_closed_forms_and_the_spectrum(capsys):
     assert "Hermite spectrum" in out
     assert "depth coefficient" in out
     facts = json.loads(run(capsys, "check", "relu", "--verbose", "--json")[1])["details"]
-    assert facts["depth"]["plus"]["sb"] == "3.00000000000"
+    assert facts["coefficients"]["plus"]["sb"] == "3.00000000000"
     assert facts["correlation_curvature"] is None  # infinite: a kink
     assert facts["hermite"]["coefficients"][1] == pytest.approx(0.5, abs=1e-13)
 

@@ -1,5 +1,6 @@
 """Correlation map, depth scales and depth horizon: closed forms, derivatives, iteration, simulation."""
 
+import io
 import json
 import math
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import gpn
+from gpn import detail_tables, tables
 from gpn.depth import depth_profiles
 from theory.activation import CallableActivation
 from theory.correlation import correlation, correlation_dynamics
@@ -101,7 +103,7 @@ def test_correlations_decay_like_one_over_the_depth_at_the_edge():
     assert (1 - rho) * 300 == pytest.approx(2 / curvature, rel=0.1)
 
 
-@pytest.mark.parametrize("formula", ["1.5*tanh(x)+0.1", "1.4*sin(x)+0.6"])
+@pytest.mark.parametrize("formula", ["1.5*tanh(x)+0.1", "2*tanh(x)+0.2"])
 def test_chaotic_networks_decorrelate_to_a_fixed_point_at_the_given_scale(formula):
     phi = activation(formula)
     q = depth_horizon(phi).q
@@ -203,6 +205,16 @@ def test_profiles_for_the_user():
     json.dumps([profile.as_dict() for profile in (given, plus, minus)], allow_nan=False)
     assert plus.horizon.length_layers < depth_profiles("gelu", width=4096)[1].horizon.length_layers
     assert [profile.label for profile in depth_profiles("sqrt(2)*relu(x)")] == ["as given", "b_minus"]
+
+
+def test_the_table_of_check_verbose():
+    page = io.StringIO()
+    tables.show(detail_tables.depth(depth_profiles("relu")), page)
+    rows = {line.split("  ")[0]: line.split() for line in page.getvalue().splitlines() if line.startswith(("as", "b_"))}
+    assert rows["b_plus"][1:] == ["marginal", "every", "q", "m", "-", "1.000000", "never", "165"]
+    assert rows["b_minus"][1:] == ["stable", "1", "s", "0", "to", "inf", "1.000000", "never", "never"]
+    assert "vanishing" in rows["as given"]
+    assert "|grad|² x 0.5 per layer at q = 0" in page.getvalue()
 
 
 def test_misuse_is_refused():

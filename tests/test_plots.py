@@ -64,7 +64,6 @@ def report(rows, profiles=(), activation="tanh"):
         epsilons=(0.2,),
         deep_epsilons=(0.5,),
         trials=100,
-        one_step_trials=1000,
         seed=0,
         level=0.99,
         weights="haar",
@@ -151,13 +150,13 @@ def test_one_panel_for_each_claim_and_depth(full_report):
         "Whole network, depth 50",
         "Whole network, depth 200",
     ]
-    assert "no bound is exceeded" in figure.get_suptitle()
+    assert "nothing contradicts theory" in figure.get_suptitle()
 
 
 def test_title_states_a_violation():
     violated = row(verdict=Verdict.VIOLATED, exceedances=900)
     figure = plots.exceedance_against_width(report([violated, row(width=256)]))
-    assert "1 of 2 frequencies lie above their bound" in figure.get_suptitle()
+    assert "theory is contradicted in 1 of 2 rows" in figure.get_suptitle()
 
 
 def test_estimates_and_limits_are_where_the_rows_say():

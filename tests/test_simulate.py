@@ -135,8 +135,9 @@ def test_a_fixed_readout_array(method):
     np.testing.assert_allclose(result.backward_norms, 5.0, rtol=1e-12)
 
 
-def test_labels_of_a_batch_may_differ_by_trial():
-    common = {"method": "dense", "batch": 2, "readout": "loss", "classes": 3, "seed": 5}
+@pytest.mark.parametrize("method", ["matrix-free", "dense"])
+def test_labels_of_a_batch_may_differ_by_trial(method):
+    common = {"method": method, "batch": 2, "readout": "loss", "classes": 3, "seed": 5}
     shared = gpn.simulate("tanh", 4, 2, 3, labels=[2, 0], **common)
     spelled = gpn.simulate("tanh", 4, 2, 3, labels=[[2, 0]] * 3, **common)
     np.testing.assert_array_equal(shared.gradient_norms, spelled.gradient_norms)
@@ -152,7 +153,7 @@ def test_labels_of_a_batch_may_differ_by_trial():
         ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
         ({"seed": None}, "seed must be"),
         ({"method": "sparse"}, "'matrix-free' or 'dense'"),
-        ({"batch": 2}, "use method='dense'"),
+        ({"batch": 0}, "batch must be a whole number of at least 1, not 0"),
         ({"weights": "he_uniform"}, "method='dense'"),
         ({"weights": "harr", "method": "dense"}, "did you mean 'haar'"),
         ({"activation": "tanhh"}, "tanh"),
@@ -188,14 +189,15 @@ def test_misuse_of_ends_is_told_by_both_methods(changes, message, method):
         gpn.simulate(method=method, **arguments)
 
 
-def test_misuse_of_batches_is_told():
+@pytest.mark.parametrize("method", ["matrix-free", "dense"])
+def test_misuse_of_batches_is_told(method):
     common = {
         "activation": "tanh",
         "width": 4,
         "depth": 2,
         "trials": 3,
         "seed": 0,
-        "method": "dense",
+        "method": method,
         "batch": 2,
     }
     for changes, message in [
@@ -205,6 +207,31 @@ def test_misuse_of_batches_is_told():
     ]:
         with pytest.raises(UsageError, match=message):
             gpn.simulate(**common, **changes)
+
+
+@pytest.mark.parametrize("method", ["matrix-free", "dense"])
+def test_both_methods_give_arrays_of_the_same_shapes(method):
+    """Squared lengths are the diagonal of the Gram matrices, also of inputs with fewer entries than neurons."""
+    for batch in (1, 3):
+        inputs = np.random.default_rng(6).standard_normal((batch, 4))
+        given = inputs if batch > 1 else inputs[0]
+        result = gpn.simulate("elu", 6, 2, 5, seed=0, method=method, batch=batch, inputs=given, grams=True)
+        assert result.grams.shape == result.correlations.shape == (5, 3, batch, batch)
+        np.testing.assert_allclose(result.grams[:, 0], np.tile(inputs @ inputs.T / 6, (5, 1, 1)), rtol=1e-12)
+        lengths = result.squared_lengths.reshape(5, 3, batch)
+        np.testing.assert_allclose(np.diagonal(result.grams, axis1=2, axis2=3), lengths, rtol=1e-12)
+        np.testing.assert_allclose(np.diagonal(result.correlations, axis1=2, axis2=3), 1.0, rtol=1e-12)
+        assert result.batch_gradient_norms.shape == result.log_batch_gradient_norms.shape == (5, 2)
+        tail = () if batch == 1 else (batch,)
+        assert result.signal_norms.shape == result.log_gradient_norms.shape == (5, 2, *tail)
+        np.testing.assert_allclose(np.exp(result.log_batch_gradient_norms), result.batch_gradient_norms, rtol=1e-13)
+
+
+def test_correlations_need_the_gram_matrices():
+    result = gpn.simulate("tanh", 4, 2, 3, seed=0, batch=2)
+    assert result.grams is None
+    with pytest.raises(UsageError, match="grams=True"):
+        _ = result.correlations
 
 
 def test_an_activation_object_needs_no_symbolic_library(monkeypatch):

@@ -306,6 +306,35 @@ def test_thousands_of_random_switches_are_certified_soundly():
     assert found.count("certified") >= 2400
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "min(arctan(x-pi/4),log(2))",  # SymPy does not know that the breakpoint tan(log(2)) is finite
+        "where(x<1.6,max(arctan(x-pi/4),-log(2)),2)",
+        "abs(arctan(x)-exp(-1))*tanh(x)",
+        "max(tanh(1/(x-0.5)),-0.7)",
+        "heaviside(1/(x-(1/3)))*x",
+        "abs(exp(1/(x-0.5))-2)*exp(-abs(x)**2)*heaviside(-x)",
+        "max(abs(x)**(2/3)-1,0)",
+        "max(exp(x)-exp(2*x)+1,sin(x))",
+        "min(asinh(2*x),log(3))",
+        "abs(erf(x)-0)*where(x**2>2,x,1)",
+        "max(min(x**2-2,abs(x)),-1.9)",
+        "abs((x-1)*(x-1.001)*(x-0.999))",
+        "max(x**2*exp(-x),0.1*x**2)",
+    ],
+)
+def test_hard_switches_are_never_certified_wrongly(text):
+    assert outcome(text) in ("certified", "not certified", "refused")
+
+
+def test_a_breakpoint_of_unknown_finiteness_is_an_end():
+    """The share of the left piece was once taken over the whole line: -0.454 instead of -0.501."""
+    ball = certified_moments(activation("min(arctan(x-pi/4),log(2))"), 15, ["mean"]).balls["mean"]
+    assert abs(float(ball.mid()) + 0.5007594218016168) < 1e-13
+    assert float(ball.rad()) < 1e-14
+
+
 def test_the_second_reader_knows_closed_forms():
     """E max(z, 0)^2 = 1/2, E |z - 1.3|^2 = 2.69, E sign(z)^2 = 1, E elu'^2 = 1/2 + e^2 Phi(-2)."""
     assert reference("max(x,0)")[0][1] == pytest.approx(0.5, abs=1e-13)

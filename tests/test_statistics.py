@@ -17,8 +17,11 @@ from gpn.planning import power, trials_to_decide, trials_with_power
 from gpn.statistics import (
     MAX_TRIALS,
     Verdict,
+    bounded,
     combine,
     decide,
+    equals,
+    equivalent,
     exact_test,
     lower_limit,
     row_alpha,
@@ -456,3 +459,42 @@ def test_exact_test_at_the_ends():
     for wrong in ((11, 10, 0.5), (1, 10, 1.5), (1, 10, math.nan), (1, 0, 0.5)):
         with pytest.raises(UsageError):
             exact_test(*wrong)
+
+
+def verdicts_of_counts(probability, trials, alpha, judge):
+    """Verdict -> its exact probability, over all counts."""
+    found = dict.fromkeys(Verdict, 0.0)
+    for k in range(trials + 1):
+        verdict = judge(float(lower_limit(k, trials, alpha)), float(upper_limit(k, trials, alpha)))
+        found[verdict] += stats.binom.pmf(k, trials, probability)
+    return found
+
+
+@pytest.mark.parametrize(("truth", "predicted"), [(0.2001, 0.1), (0.0499, 0.1), (0.9, 0.96), (0.99, 0.975)])
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_a_prediction_off_by_more_than_the_factor_is_rarely_called_equivalent(truth, predicted, alpha):
+    found = verdicts_of_counts(truth, 400, alpha, lambda low, high: equivalent(low, high, predicted))
+    assert found[Verdict.HOLDS] <= alpha
+
+
+@pytest.mark.parametrize("truth", [0.055, 0.1, 0.19])
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_a_prediction_within_the_factor_is_rarely_called_different(truth, alpha):
+    found = verdicts_of_counts(truth, 400, alpha, lambda low, high: equivalent(low, high, 0.1))
+    assert found[Verdict.VIOLATED] <= 2 * alpha
+    assert verdicts_of_counts(0.1, 2000, alpha, lambda low, high: equivalent(low, high, 0.1))[Verdict.HOLDS] > 0.99
+
+
+@pytest.mark.parametrize("probability", [0.003, 0.1, 0.5, 0.98])
+def test_an_exact_law_is_contradicted_with_its_error_probability_at_most(probability):
+    """Limits of error alpha/2 each."""
+    found = verdicts_of_counts(probability, 500, 0.02, lambda low, high: equals(low, high, probability))
+    assert found[Verdict.VIOLATED] <= 0.04
+    wrong = min(1.0, 3 * probability) if probability < 0.3 else 0.8 * probability
+    assert verdicts_of_counts(wrong, 5000, 0.02, lambda low, high: equals(low, high, probability))[Verdict.HOLDS] < 0.04
+
+
+def test_limits_that_touch_a_bound_decide_as_a_count_does():
+    for k, bound in ((3, 0.01), (30, 0.02), (0, 0.5)):
+        decision = decide(k, 1000, bound, 0.01)
+        assert bounded(decision.lower, decision.upper, bound) is decision.verdict

@@ -11,6 +11,7 @@ from theory.certified_joins import discontinuity
 from theory.certified_switches import holds, unproved_singularities, unproved_switch
 from theory.critical_points import between, compare, is_zero, sign_changes, sign_of
 from theory.errors import SpecificationError
+from theory.limits import one_sided_limit
 from theory.pieces import Claim, claims, split
 from theory.ranges import certified_supremum
 from theory.specification import activation
@@ -158,6 +159,29 @@ def test_a_jump_at_a_continuous_switch_is_seen():
     assert discontinuity(left, right, "value").proved
     left, right = activation("abs(x) + arctan(1/x)").pieces
     assert discontinuity(left, right, "value") is not None
+
+
+@pytest.mark.parametrize(
+    ("expression", "side", "limit"),
+    [
+        (sympy.sin(X) / X, "+", 1),
+        ((1 - sympy.cos(X)) / X**2, "-", R(1, 2)),
+        ((sympy.tanh(X) - X) / X**3, "+", R(-1, 3)),
+        (sympy.cos(X) / X - sympy.sin(X) / X**2, "+", 0),
+        (sympy.erf((sympy.exp(X) - 1) / X), "-", sympy.erf(1)),
+        (sympy.tanh(1 / X) + sympy.exp(X), "-", 0),
+        (sympy.tanh(1 / (2 * X)) + sympy.erf(X), "+", 1),
+        (sympy.exp(1 / X), "-", 0),
+        (X * sympy.log(X), "+", 0),
+    ],
+)
+def test_one_sided_limits(expression, side, limit):
+    assert one_sided_limit(expression, sympy.Integer(0), side) == limit
+
+
+def test_limits_that_do_not_exist():
+    for expression in (1 / X, sympy.sin(1 / X), sympy.log(X)):
+        assert one_sided_limit(expression, sympy.Integer(0), "+") is sympy.nan
 
 
 # ---- numbers and zeros

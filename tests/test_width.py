@@ -21,10 +21,8 @@ def relu():
 
 
 def test_the_deep_bound_of_relu_asks_for_the_least_width_of_its_theorem(relu):
-    """To the search's two per cent."""
-    least = homogeneous.relu_required_width(10, 1.0, 0.05)
-    assert least <= relu.value("deep") <= math.ceil(1.02 * least)
-    assert relu.value("prediction") < least
+    assert relu.value("deep") == homogeneous.relu_required_width(10, 1.0, 0.05)
+    assert relu.value("prediction") < relu.value("deep")
 
 
 def test_one_layer_asks_for_less_than_a_network_and_bounds_for_more_than_the_truth(relu):

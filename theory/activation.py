@@ -15,6 +15,7 @@ from theory.arithmetic import FloatArray as FloatArray
 from theory.arithmetic import X, compile_expressions, constant_value, real_values
 from theory.callable import CallableActivation as CallableActivation
 from theory.errors import SpecificationError
+from theory.limits import one_sided_limit
 from theory.pieces import Piece, split
 
 Exact: TypeAlias = int | float | sympy.Expr
@@ -227,13 +228,7 @@ def _limit(piece: Piece, order: str, side: str) -> mpmath.mpf | None:
 
 
 def _symbolic_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> mpmath.mpf | mpmath.mpc:
-    try:
-        limit = sympy.limit(expression, X, point, dir=side)
-    except (NotImplementedError, ValueError, TypeError):
-        return mpmath.nan
-    if limit.free_symbols or not limit.is_finite:
-        return mpmath.nan
-    return constant_value(limit, _DIGITS + 10)
+    return constant_value(one_sided_limit(expression, point, side), _DIGITS + 10)
 
 
 def _select(mask: npt.NDArray[np.int64], chosen: Any, otherwise: Any) -> FloatArray:

@@ -50,6 +50,17 @@ def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmeti
     return compiled
 
 
+def is_infinite(end: sympy.Expr) -> bool:
+    """Whether an end of an interval, a constant, is -oo or oo.
+
+    SymPy's own `is_finite` and `is_infinite` are unknown, that is None, for constants such as tan(log(2)).
+
+    >>> is_infinite(-sympy.oo), is_infinite(sympy.tan(sympy.log(2)))
+    (True, False)
+    """
+    return end in (sympy.oo, -sympy.oo)
+
+
 def constant_value(expression: sympy.Expr, digits: int) -> mpmath.mpf | mpmath.mpc:
     """Evaluate an expression without free symbols to `digits` digits by mpmath, leaving its settings alone.
 

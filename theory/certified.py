@@ -14,6 +14,7 @@ from types import MappingProxyType
 from flint import arb
 
 from theory.activation import Activation, CallableActivation
+from theory.arithmetic import is_infinite
 from theory.balls import Program, constant_ball, without_floats
 from theory.balls_core import NotCertifiable, NotCertified, precision
 from theory.balls_functions import REAL
@@ -161,13 +162,13 @@ def certified_moments(
         piece = activation.undefined[0]
         return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
     exact = Activation(activation.name, without_floats(activation.expression))
-    doubt = unproved_switch(exact.expression)
-    if doubt is not None:
-        return NotCertified(doubt)
     try:
-        return _certify(exact, int(digits), list(names))
+        doubt = unproved_switch(exact.expression)
+        return _certify(exact, int(digits), list(names)) if doubt is None else NotCertified(doubt)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
+    except RecursionError:  # SymPy's
+        return NotCertified("the expression is nested too deeply")
 
 
 def _certify(activation: Activation, digits: int, names: list[str]) -> CertifiedMoments:
@@ -280,8 +281,8 @@ def _largest_samples(activation: Activation) -> tuple[arb, arb]:
 
 
 def _inside(point: arb, piece: Piece) -> bool:
-    above = piece.lower.is_infinite or point > constant_ball(piece.lower)
-    below = piece.upper.is_infinite or point < constant_ball(piece.upper)
+    above = is_infinite(piece.lower) or point > constant_ball(piece.lower)
+    below = is_infinite(piece.upper) or point < constant_ball(piece.upper)
     return bool(above and below)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sympy
 from flint import acb, arb, ctx
 
-from theory.arithmetic import X
+from theory.arithmetic import X, is_infinite
 from theory.balls import Program, constant_ball
 from theory.balls_core import NotCertifiable
 from theory.balls_functions import COMPLEX
@@ -39,7 +39,7 @@ def mirrored(expressions: Sequence[sympy.Expr], side: int) -> list[sympy.Expr]:
 def local_width(piece: Piece) -> arb:
     """A power of two, at most 1 and at most half the length of the piece."""
     width = arb(1)
-    if piece.lower.is_finite and piece.upper.is_finite:
+    if not (is_infinite(piece.lower) or is_infinite(piece.upper)):
         length = constant_ball(piece.upper) - constant_ball(piece.lower)
         while not 2 * width < length:
             width = width / 2

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sympy
 from flint import acb, arb, arb_poly
 
-from theory.arithmetic import X
+from theory.arithmetic import X, is_infinite
 from theory.balls import Program, constant_ball, is_analytic_at_zero, regularize
 from theory.balls_core import NotCertifiable, hull
 from theory.balls_functions import COMPLEX, INTERVAL, REAL, integer_power, normal_cdf, normal_pdf
@@ -133,7 +133,7 @@ def add_piece(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
 
 
 def _end(point: sympy.Expr) -> arb:
-    if point.is_infinite:
+    if is_infinite(point):
         return arb.pos_inf() if point == sympy.oo else arb.neg_inf()
     return constant_ball(point)
 
@@ -266,11 +266,11 @@ def _sections(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> Itera
 def _far_end(piece: Piece, side: int, enclosures: Enclosures, accuracy: Accuracy) -> arb | None:
     """The cutoff +-R of an unbounded piece, with the tail added; None for a bounded side."""
     end, other = (piece.upper, piece.lower) if side > 0 else (piece.lower, piece.upper)
-    if end.is_finite:
+    if not is_infinite(end):
         return None
     program = Program(mirrored([X, piece.value, piece.slope], side), T)
     radius = arb(math.isqrt(accuracy.bits * 14 // 10) + 3)
-    if other.is_finite:
+    if not is_infinite(other):
         radius = radius.max((abs(constant_ball(other)) + 2).upper()).upper()
     trials = []
     for _ in range(_RADII):

@@ -5,11 +5,11 @@ from typing import Literal
 
 import sympy
 
-from theory.arithmetic import UNDEFINED, X
 from theory.balls import Program, constant_ball
 from theory.balls_core import NotCertifiable, precision
 from theory.certified_ends import is_regular
 from theory.critical_points import is_zero
+from theory.limits import one_sided_limit
 from theory.pieces import Piece
 
 _BITS = (256, 2048)
@@ -38,7 +38,8 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     A switch that is itself continuous (`Piece.is_joined`) keeps phi continuous where both formulas are analytic. Else
     equality of the one-sided limits is decided by algebra, inequality by ball arithmetic.
 
-    >>> zero, one = sympy.Integer(0), sympy.Integer(1)
+    >>> from theory.arithmetic import X
+    >>> zero = sympy.Integer(0)
     >>> down, up = Piece(-sympy.oo, zero, zero), Piece(zero, sympy.oo, X)
     >>> discontinuity(down, up, "value"), str(discontinuity(down, up, "slope"))
     (None, "phi' jumps at x = 0")
@@ -46,7 +47,7 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     point = left.upper
     if order == "value" and right.is_joined and _is_analytic((left, right), point):
         return None
-    difference = _limit(getattr(right, order), point, "+") - _limit(getattr(left, order), point, "-")
+    difference = one_sided_limit(getattr(right, order), point, "+") - one_sided_limit(getattr(left, order), point, "-")
     if difference == 0 or sympy.expand(difference) == 0:
         return None
     try:
@@ -67,14 +68,3 @@ def _is_analytic(pieces: tuple[Piece, Piece], point: sympy.Expr) -> bool:
             return all(is_regular(Program([piece.value]), ball) for piece in pieces)
     except NotCertifiable:
         return False
-
-
-def _limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
-    """A one-sided limit, nan if it is not found or not finite."""
-    value: sympy.Expr = expression.xreplace({X: point})
-    if value.has(*UNDEFINED):
-        try:
-            value = sympy.limit(expression, X, point, dir=side)
-        except (NotImplementedError, ValueError, TypeError):
-            return sympy.nan
-    return value

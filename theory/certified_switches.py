@@ -12,7 +12,7 @@ envelope bounds |g| from below (`theory.envelope`); in between, intervals are bi
 import sympy
 from flint import arb, ctx
 
-from theory.arithmetic import X
+from theory.arithmetic import X, is_infinite
 from theory.balls import Program, constant_ball
 from theory.balls_core import NotCertifiable, hull, precision
 from theory.balls_functions import INTERVAL, REAL
@@ -90,10 +90,10 @@ class _End:
 
     @classmethod
     def of(cls, function: sympy.Expr, end: sympy.Expr, other: sympy.Expr, direction: int) -> "_End | None":
-        if end.is_infinite:
+        if is_infinite(end):
             return cls._far(function, other, -direction)
         point = constant_ball(end)
-        room = arb(1) if other.is_infinite else abs(constant_ball(other) - point) / 2
+        room = arb(1) if is_infinite(other) else abs(constant_ball(other) - point) / 2
         widths = [width for width in _WIDTHS if width < room] or [(room / 2).mid()]
         return cls._regular(function, end, direction, widths) or cls._singular(function, end, direction, widths)
 
@@ -101,7 +101,7 @@ class _End:
     def _far(cls, function: sympy.Expr, other: sympy.Expr, side: int) -> "_End | None":
         (mirror,) = mirrored([function], side)
         program = Program([mirror], T)
-        nearest = arb(0) if other.is_infinite else abs(constant_ball(other)).upper()
+        nearest = arb(0) if is_infinite(other) else abs(constant_ball(other)).upper()
         for cutoff in _CUTOFFS:
             start = (arb(cutoff) + 2 * nearest).upper()
             sign = _eventual_sign(program, start)

@@ -57,7 +57,7 @@ def claim(identity: str) -> Claim:
 def claims_of_bound(identity: str, kind: str) -> tuple[Claim, ...]:
     """The claims that a row of a report rests on: the theorems behind its kind of bound, none for an unknown kind.
 
-    The deep bound has several forms, each for its own activations.
+    The deep bound has three forms, for ReLU, for other homogeneous activations and for smooth ones.
 
     Args:
         identity: the id of a claim that `gpn.verify` counts.

@@ -92,6 +92,24 @@ ENTRIES = (
         test="tests/test_statistics.py::test_exact_test_by_literal_sums",
     ),
     Claim(
+        id="equivalence-test",
+        kind="theorem",
+        title="Equivalence test of a prediction",
+        words="A prediction with an error of its own is confirmed when both limits lie within a stated factor of it.",
+        statement=(
+            r"\text{equivalent}: \quad \underline{p} \geq \frac{p_0}{g}, \quad \overline{p} \leq g p_0",
+            r"P(\text{equivalent}) \leq \alpha \quad \text{whenever} \quad p > g p_0 \quad \text{or} \quad "
+            r"p < \frac{p_0}{g}",
+        ),
+        symbols=letters(r"\alpha", p="the true probability", p_0="the predicted one", g="the factor, above 1"),
+        assumptions=(_TRIALS, "The limits have error alpha each; for p_0 > 1/2 the complements are compared."),
+        rigor="proved",
+        reference="D. J. Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657-680",
+        proof="docs/statistics.md#predictions",
+        function="gpn.statistics:equivalent",
+        test="tests/test_statistics.py::test_a_prediction_off_by_more_than_the_factor_is_rarely_called_equivalent",
+    ),
+    Claim(
         id="trials-to-decide",
         kind="theorem",
         title="How many trials a verdict needs",

@@ -52,7 +52,7 @@ def correlation(activation: NumericActivation, rho: float, *, q: float = 1.0, or
     >>> from theory.catalog import build
     >>> angle = np.arccos(0.99)  # Cho and Saul 2009: the arc-cosine kernel of degree 1, here over 2
     >>> exact = (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
-    >>> abs(correlation(build("relu"), 0.99).value - exact) < 1e-15
+    >>> bool(abs(correlation(build("relu"), 0.99).value - exact) < 1e-15)
     True
     """
     _check(rho, q, order)

@@ -12,7 +12,7 @@ import sympy
 from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
 from theory import functions
-from theory.arithmetic import UNDEFINED, X, constant_value
+from theory.arithmetic import UNDEFINED, X, constant_value, is_infinite
 from theory.balls import constant_ball
 from theory.balls_core import NotCertifiable, precision
 from theory.errors import SpecificationError
@@ -115,7 +115,7 @@ def compare(left: sympy.Expr, right: sympy.Expr) -> int:
     """
     if left == right:
         return 0
-    if left.is_infinite or right.is_infinite:
+    if is_infinite(left) or is_infinite(right):
         return -1 if left == -sympy.oo or right == sympy.oo else 1
     sign = sign_of(left - right)
     if sign is None:

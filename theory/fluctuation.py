@@ -1,343 +1,353 @@
-r"""Fluctuations of gradient norms over depth: the limit of wide networks with a fixed ratio of depth to width.
+r"""How much gradients fluctuate from layer to layer in a wide and deep network: a prediction, not a bound.
 
-To first order in 1/sqrt(n), with eta_l = q_l - 1 the squared length above its fixed point,
-
-    eta_l = chi eta_{l-1} + xi_l,      log(|d_l|^2/|e_l|^2) = kappa eta_{l-1} + nu_l,
-
-where (xi_l, nu_l) are normal and independent over the layers, with n Var xi = sf, n Var nu = sb, n Cov = cx. So
-
-    log G_l = sum_{j=l}^{L-1} (kappa eta_{j-1} + nu_j) + log q_{l-1} - log q_{L-1},   G_l = |dE/dW_l|^2/|dE/dW_L|^2
-
-is a normal vector with covariances of order L/n, and a mean of the same order from the second-order terms (derived for
-this project, docs/fluctuation-law.md). It is a prediction with an error of relative order 1/n and L/n^2, not a bound.
+The law is exact to leading order as width and depth grow in proportion; its error is of order 1/width. It speaks of one
+input of length |x_0|^2 = q_0 n, Haar orthogonal weights and a random readout. Derivation: docs/fluctuation-law.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtri, ndtri_exp
+from scipy import special
+from scipy.optimize import brentq
 
-from theory.activation import FloatArray, NumericActivation
+from theory.activation import Activation, CallableActivation, FloatArray
 from theory.errors import UsageError
-from theory.gaussian import Functional, expectations
+from theory.fluctuation_coefficients import FluctuationCoefficients, NoPrediction, fluctuation_coefficients
+from theory.fluctuation_homogeneous import HomogeneousLaw
+from theory.fluctuation_law import LogRatioLaw
+from theory.fluctuation_stable import StableLaw, length_path, length_variances
+from theory.lipschitz import steps
 
-PATHS = 4000
-"""Paths of the normal process from which a crossing probability is estimated, to about 2 %."""
+Source = Activation | CallableActivation | FluctuationCoefficients
 
-_MOST_LAYERS = 300  # at which the maximum over layers is looked for
-_NORMALIZED = 1e-6  # how far E phi^2 and E phi'^2 may be from 1
-_MARGINAL = 1e-9  # |chi| this close to 1 counts as 1
-
-
-@dataclass(frozen=True, slots=True)
-class FluctuationCoefficients:
-    r"""Gaussian expectations that govern fluctuations over depth, with s = phi'^2 and z standard normal.
-
-    Args:
-        chi: :math:`\frac12 E\phi^2(z^2-1)`, the slope of the length map.
-        kappa: :math:`\frac12 E s(z^2-1)`, the slope of E s as a function of the length.
-        forward: sf = :math:`Var\,\phi^2 - 2\chi^2`.
-        backward: sb = :math:`3\,Var\,s - 2\kappa^2`.
-        cross: cx = :math:`E\phi^2 s - 1 - 2\chi\kappa`.
-        alignment: c = :math:`E\phi^2 s - 1`.
-        forward_bias: Q2 = :math:`E[\phi^2 He_4]/4`.
-        backward_bias: S2 = :math:`E[s He_4]/4`.
-        second_moment, slope_second_moment: E phi^2 and E s, both 1 for a normalized phi.
-        error: largest estimated error of these.
-    """
-
-    chi: float
-    kappa: float
-    forward: float
-    backward: float
-    cross: float
-    alignment: float
-    forward_bias: float
-    backward_bias: float
-    second_moment: float
-    slope_second_moment: float
-    error: float
-
-    @property
-    def rate(self) -> float:
-        r"""v = :math:`sb + 2r\,cx + r^2 sf`, r = kappa/(1-chi): n times the variance of log G_l per layer."""
-        ratio = self.kappa / (1 - self.chi)
-        return self.backward + 2 * ratio * self.cross + ratio**2 * self.forward
-
-    @property
-    def obstacle(self) -> str:
-        """Why the normal law does not apply, empty if it does."""
-        if not np.isfinite(self.error):
-            return "the coefficients of the fluctuation law are not finite"
-        if max(abs(self.second_moment - 1), abs(self.slope_second_moment - 1)) > _NORMALIZED + self.error:
-            return "the activation is not normalized: lengths and gradients drift at first order"
-        if abs(abs(self.chi) - 1) <= _MARGINAL:
-            return "chi = 1: squared lengths diffuse and do not settle"
-        if abs(self.chi) > 1:
-            return f"|chi| = {abs(self.chi):.6g} > 1: squared lengths leave 1, there is no stationary law"
-        return ""
+_NEARLY_NORMALIZED = 0.05  # misses of E phi^2 and E phi'^2 that a quadratic response still describes
+_NEARLY_UNIT = 0.2  # deviations of q that it still describes
+_MARGINAL = 1e-6
+_LARGEST_NOISE = 0.1  # variance of one backward factor
+_LARGEST_LENGTH_NOISE = 0.06  # variance of q
+_LARGEST_UNSTABLE_NOISE = 0.01
+_WIDEST, _DEEPEST = 10**9, 4096
+_LEAST_PROBABILITY = 1e-9
 
 
-_FUNCTIONALS: dict[str, Functional] = {
-    "second": lambda _z, value, _slope: value**2,
-    "slope_second": lambda _z, _value, slope: slope**2,
-    "chi": lambda z, value, _slope: 0.5 * value**2 * (z * z - 1),
-    "kappa": lambda z, _value, slope: 0.5 * slope**2 * (z * z - 1),
-    "fourth": lambda _z, value, _slope: value**4,
-    "slope_fourth": lambda _z, _value, slope: slope**4,
-    "mixed": lambda _z, value, slope: (value * slope) ** 2,
-    "forward_bias": lambda z, value, _slope: 0.25 * value**2 * (z**4 - 6 * z * z + 3),
-    "backward_bias": lambda z, _value, slope: 0.25 * slope**2 * (z**4 - 6 * z * z + 3),
-}
+def log_ratio_law(source: Source, width: int, depth: int, q0: float = 1.0) -> LogRatioLaw | NoPrediction:
+    r"""Predicted law of the gradient norm of every layer relative to the top layer's.
 
+    .. math:: Y_l = \log \frac{|\partial E/\partial W_l|_F^2}{|\partial E/\partial W_L|_F^2}, \qquad l = 1, \dots, L
 
-def fluctuation_coefficients(activation: NumericActivation) -> FluctuationCoefficients:
-    """The coefficients of the fluctuation law of an activation, in float64.
+    A stable activation (|chi| < 1) has a Gaussian law with variance near v (L - l)/n; small misses of the
+    normalization and of q_0 = 1 enter the mean to second order. A positively homogeneous one has the law of a
+    stationary diffusion, whatever its scale and q_0. Derived for this project, docs/fluctuation-law.md.
 
     Args:
-        activation: phi, normalized; for one that is not, `FluctuationCoefficients.obstacle` says so.
-
-    >>> import sympy
-    >>> from theory.activation import Activation, X
-    >>> relu = fluctuation_coefficients(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)))
-    >>> round(relu.chi, 9), round(relu.backward, 9), relu.obstacle
-    (1.0, 3.0, 'chi = 1: squared lengths diffuse and do not settle')
-    """
-    found = expectations(activation, _FUNCTIONALS)
-    mean = {name: estimate.value for name, estimate in found.items()}
-    chi, kappa, alignment = mean["chi"], mean["kappa"], mean["mixed"] - 1
-    return FluctuationCoefficients(
-        chi=chi,
-        kappa=kappa,
-        forward=mean["fourth"] - mean["second"] ** 2 - 2 * chi**2,
-        backward=3 * (mean["slope_fourth"] - mean["slope_second"] ** 2) - 2 * kappa**2,
-        cross=alignment - 2 * chi * kappa,
-        alignment=alignment,
-        forward_bias=mean["forward_bias"],
-        backward_bias=mean["backward_bias"],
-        second_moment=mean["second"],
-        slope_second_moment=mean["slope_second"],
-        error=max(estimate.error for estimate in found.values()),
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FluctuationLaw:
-    """A normal law over the layers of a network.
-
-    Args:
-        layers: l, ascending, array (k,); all of 1..L, or some of them in a very deep network.
-        mean: of the logarithms, array (k,).
-        covariance: of the logarithms, array (k, k).
-    """
-
-    layers: FloatArray
-    mean: FloatArray
-    covariance: FloatArray
-
-    @property
-    def variance(self) -> FloatArray:
-        """Array (k,)."""
-        return np.diagonal(self.covariance).copy()
-
-    def bands(self, probabilities: Sequence[float]) -> FloatArray:
-        """Quantiles of each layer's logarithm, array (k, len(probabilities))."""
-        quantiles: FloatArray = ndtri(np.asarray(probabilities, dtype=np.float64))
-        return self.mean[:, None] + np.sqrt(self.variance)[:, None] * quantiles
-
-
-def log_ratio_law(coefficients: FluctuationCoefficients, width: int, depth: int) -> FluctuationLaw:
-    r"""Law of the log gradient ratios :math:`\log G_l` of the layers l < L, for a random readout and q_0 = 1.
-
-    .. math:: \log G_l = \sum_{j=l}^{L-1} (\kappa \eta_{j-1} + \nu_j) + \log q_{l-1} - \log q_{L-1}
-
-    (derived for this project, docs/fluctuation-law.md.)
-
-    Args:
-        coefficients: of the activation.
+        source: phi as it is (it is not normalized here), or its coefficients.
         width: n >= 2.
-        depth: L >= 2.
-
-    Raises:
-        UsageError: a width or depth below 2, or an activation to which the law does not apply (its `obstacle`).
-    """
-    _check(coefficients, width, depth)
-    layers = _spread_layers(depth - 1)
-    return _law(coefficients, width, depth, layers, last=depth - 1, top=True)
-
-
-def log_norm_law(coefficients: FluctuationCoefficients, width: int, depth: int) -> FluctuationLaw:
-    r"""Law of :math:`\log(\|\partial E/\partial W_l\|_F^2/n)` for the layers l = 1..L, if dE/dx_L is a unit vector.
-
-    .. math:: \sum_{j=l}^{L} (\kappa \eta_{j-1} + \nu_j) + \log q_{l-1}
-
-    (derived for this project, docs/fluctuation-law.md), for a random readout and q_0 = 1.
-
-    Args:
-        coefficients, width, depth: as for `log_ratio_law`, from depth 1 on.
-    """
-    _check(coefficients, width, max(depth, 2))
-    return _law(coefficients, width, depth, _spread_layers(depth), last=depth, top=False)
-
-
-def _check(coefficients: FluctuationCoefficients, width: int, depth: int) -> None:
-    if width < 2 or depth < 2:
-        raise UsageError(f"width and depth must be at least 2, not {width} and {depth}")
-    if coefficients.obstacle:
-        raise UsageError(f"the fluctuation law does not apply: {coefficients.obstacle}")
-
-
-def _spread_layers(last: int) -> FloatArray:
-    return np.unique(np.round(np.linspace(1, last, min(last, _MOST_LAYERS))))
-
-
-def _law(
-    c: FluctuationCoefficients, width: int, depth: int, layers: FloatArray, last: int, top: bool
-) -> FluctuationLaw:
-    """The normal law of the sum up to layer `last`, with log q_{L-1} taken off if `top`."""
-    forward, backward = _loadings(c, depth, layers, last, top)
-    cross = forward @ backward.T
-    covariance = c.forward * forward @ forward.T + c.backward * backward @ backward.T + c.cross * (cross + cross.T)
-    means = _means(c, depth, last, top)
-    return FluctuationLaw(layers, means[layers.astype(int) - 1] / width, covariance / width)
-
-
-def _loadings(
-    c: FluctuationCoefficients, depth: int, layers: FloatArray, last: int, top: bool
-) -> tuple[FloatArray, FloatArray]:
-    """What the noises xi_i and nu_i of the layers i = 1..L contribute, arrays (k, L) each."""
-    i, layer = np.arange(1.0, depth + 1), layers[:, None]
-    above = _geometric(c.chi, last - i) * c.kappa + np.zeros_like(layer)
-    below = _power(c.chi, layer - 1 - i) * (c.kappa * _geometric(c.chi, last - layer + 1) + 1)
-    forward = np.where(i >= layer, above, below)
-    if top:
-        forward = forward - _power(c.chi, depth - 1 - i)
-    return forward, ((i >= layer) & (i <= last)).astype(np.float64)
-
-
-def _power(chi: float, exponent: FloatArray) -> FloatArray:
-    """chi^k, 0 for negative k."""
-    return np.where(exponent >= 0, np.sign(chi) ** exponent * np.abs(chi) ** np.maximum(exponent, 0.0), 0.0)
-
-
-def _geometric(chi: float, terms: FloatArray) -> FloatArray:
-    """1 + chi + ... with so many terms, 0 for none."""
-    return (1 - _power(chi, np.maximum(terms, 0.0))) / (1 - chi)
-
-
-def _means(c: FluctuationCoefficients, depth: int, last: int, top: bool) -> FloatArray:
-    """n times the means of the layers 1..last, from the second-order terms, array (last,)."""
-    variance, bias = np.zeros(depth), np.zeros(depth)  # n Var q_l and n E eta_l, l = 0..L-1
-    for layer in range(1, depth):
-        variance[layer] = c.chi**2 * variance[layer - 1] + c.forward
-        bias[layer] = c.chi * bias[layer - 1] + c.forward_bias * (variance[layer - 1] / 2 - 1)
-    steps = (
-        c.kappa * bias
-        + c.backward_bias * (variance / 2 - 1)
-        + (alignments(c, depth) - 1) * c.alignment
-        - (c.kappa**2 * variance + c.backward) / 2
-    )[:last]
-    log_length = bias - variance / 2
-    return np.cumsum(steps[::-1])[::-1] + log_length[:last] - (log_length[depth - 1] if top else 0.0)
-
-
-def alignments(coefficients: FluctuationCoefficients, depth: int) -> FloatArray:
-    r"""n times the mean squared cosine between the backward and the forward signal at each layer, to first order.
-
-    .. math:: A_L = 1, \qquad A_l = \chi^2 A_{l+1} + 1 + 2\kappa - \chi^2
-
-    Args:
-        coefficients: of the activation.
-        depth: L.
+        depth: L >= 1.
+        q0: squared length per neuron of the input, > 0.
 
     Returns:
-        A_1, ..., A_L, array (L,).
+        The law, or `NoPrediction` with the reason: phi jumps or has diverging moments, it is far from normalized, its
+        fixed point is marginal or unstable, or the width is too small for fluctuations to be small.
+
+    Raises:
+        UsageError: an argument outside its range.
 
     >>> import sympy
-    >>> from theory.activation import Activation, X
-    >>> relu = fluctuation_coefficients(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)))
-    >>> bool(np.allclose(alignments(relu, 3), 1))  # <e, x> is conserved, by Euler
-    True
+    >>> from theory.activation import X
+    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
+    >>> law = log_ratio_law(relu, width=1024, depth=50)
+    >>> law.variance.shape, round(law.spread_probability(1.0), 4)
+    ((50,), 0.0344)
     """
-    found = np.ones(depth)
-    step = 1 + 2 * coefficients.kappa - coefficients.chi**2
-    for layer in range(depth - 2, -1, -1):
-        found[layer] = coefficients.chi**2 * found[layer + 1] + step
+    if width < 2 or depth < 1 or width != int(width) or depth != int(depth):
+        raise UsageError(f"width and depth must be whole numbers, at least 2 and 1, not {width} and {depth}")
+    if not (np.isfinite(q0) and q0 > 0):
+        raise UsageError(f"q0, the squared length per neuron of the input, must be a positive number, not {q0}")
+    coefficients = _coefficients(source)
+    if isinstance(coefficients, NoPrediction):
+        return coefficients
+    if coefficients.homogeneous:
+        rate = coefficients.slope_variance / width
+        if rate > _LARGEST_NOISE:
+            return _too_narrow(width, coefficients.slope_variance / _LARGEST_NOISE)
+        return HomogeneousLaw.of(coefficients, int(width), int(depth), float(q0))
+    obstacle = _obstacle(coefficients, width, depth, q0)
+    return obstacle or StableLaw.of(coefficients, int(width), int(depth), float(q0))
+
+
+def _coefficients(source: Source) -> FluctuationCoefficients | NoPrediction:
+    if isinstance(source, FluctuationCoefficients):
+        coefficients = source
+    else:
+        jumps = steps(source, "value")
+        if jumps:
+            return NoPrediction(f"phi jumps at {', '.join(map(str, jumps))}: its slope does not describe it")
+        coefficients = fluctuation_coefficients(source)
+    if not coefficients.error < 1e-3:
+        return NoPrediction("E phi^4, E phi'^4 or another moment of the law diverges or is not known")
+    if coefficients.homogeneous and coefficients.slope_second == 0:
+        return NoPrediction("phi is zero")
+    return coefficients
+
+
+def _obstacle(numbers: FluctuationCoefficients, width: int, depth: int, q0: float) -> NoPrediction | None:
+    """Why the Gaussian law says nothing, None if it does."""
+    misses = {"E phi^2": numbers.second, "E phi'^2": numbers.slope_second}
+    for name, moment in misses.items():
+        if abs(moment - 1) > _NEARLY_NORMALIZED:
+            return NoPrediction(f"phi is not normalized: {name} = {moment:.6g} instead of 1")
+    if abs(abs(numbers.chi) - 1) < _MARGINAL:
+        return NoPrediction("the fixed point of the length map is marginal (|chi| = 1) and phi is not homogeneous")
+    path = np.abs(length_path(numbers, q0, depth)).max()
+    if path > _NEARLY_UNIT:
+        return NoPrediction(f"the squared length per neuron is {path:.3g} away from 1, too far for a linear response")
+    variance = float(length_variances(numbers, depth).max())
+    if abs(numbers.chi) > 1:
+        if variance / width > _LARGEST_UNSTABLE_NOISE:
+            return NoPrediction(
+                f"the fixed point is unstable (chi = {numbers.chi:.6g}): at depth {depth} deviations of the squared "
+                f"length are no longer small at width {width}"
+            )
+    elif variance / width > _LARGEST_LENGTH_NOISE or numbers.sb / width > _LARGEST_NOISE:
+        return _too_narrow(width, max(variance / _LARGEST_LENGTH_NOISE, numbers.sb / _LARGEST_NOISE))
+    if not (numbers.sf > 1e-9 and numbers.sb - numbers.cx**2 / numbers.sf > 1e-9):
+        return NoPrediction("the layers of this activation add no noise to speak of")
+    return None
+
+
+def _too_narrow(width: int, least: float) -> NoPrediction:
+    return NoPrediction(f"a layer of width {width} fluctuates too much; the law needs a width of {np.ceil(least):.0f}")
+
+
+def spread_probability(law: LogRatioLaw, epsilon: float) -> float:
+    r"""Predicted probability that the gradients of some layer and of the top layer differ by a factor.
+
+    .. math:: P(\max_l |Y_l| \ge \epsilon)
+
+    Derived for this project, docs/fluctuation-law.md, section 5. The numerical error is below 5e-4 of
+    the value and 1e-9.
+
+    Args:
+        law: from `log_ratio_law`.
+        epsilon: natural logarithm of the factor between squared norms, > 0.
+
+    Raises:
+        UsageError: an epsilon that is not positive.
+    """
+    if not (np.isfinite(epsilon) and epsilon > 0):
+        raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
+    return law.spread_probability(float(epsilon))
+
+
+def spread_quantile(law: LogRatioLaw, probability: float) -> float:
+    r"""The epsilon that the spread reaches with a predicted probability.
+
+    .. math:: P(\max_l |Y_l| \ge \epsilon) = p
+
+    Args:
+        law: from `log_ratio_law`; its width and depth give the epsilon.
+        probability: p in [1e-9, 1).
+
+    Returns:
+        epsilon, 0 where the ratios do not fluctuate (depth 1, or a slope of constant modulus).
+
+    Raises:
+        UsageError: a probability outside its range.
+    """
+    _check_probability(probability)
+    scale = float(np.sqrt(law.variance.max()))
+    if scale == 0:
+        return 0.0
+    target = special.ndtri(probability)
+
+    def miss(log_epsilon: float) -> float:
+        return _probit(law.spread_probability(float(np.exp(log_epsilon)))) - target
+
+    low = high = float(np.log(scale))
+    while miss(high) > 0:
+        high += 1
+    while miss(low) < 0:
+        low -= 1
+    return float(np.exp(brentq(miss, low, high, xtol=1e-6))) if high > low else float(np.exp(low))
+
+
+def width_for(source: Source, depth: int, epsilon: float, probability: float) -> int | NoPrediction:
+    r"""Smallest width at which the predicted probability of a spread of epsilon is at most p.
+
+    .. math:: \min \{ n : P(\max_l |Y_l| \ge \epsilon) \le p \}
+
+    It grows like v L/epsilon^2 (docs/fluctuation-law.md, section 5).
+
+    Args:
+        source: phi, or its coefficients.
+        depth: L >= 2; one layer has no ratio.
+        epsilon: > 0.
+        probability: p in [1e-9, 1).
+
+    Returns:
+        The width, or `NoPrediction`: no law for this activation, or one that speaks of larger widths only.
+
+    Raises:
+        UsageError: an argument outside its range.
+    """
+    _check_probability(probability)
+    if depth < 2:
+        raise UsageError(f"the ratio of gradients needs a depth of at least 2, not {depth}")
+    widest = log_ratio_law(source, _WIDEST, depth)
+    if isinstance(widest, NoPrediction):
+        return widest
+    numbers = widest.coefficients
+
+    def chance(width: int) -> float:
+        law = log_ratio_law(numbers, width, depth)
+        return 1.0 if isinstance(law, NoPrediction) else spread_probability(law, epsilon)
+
+    guess = widest.variance.max() * _WIDEST * (special.ndtri(probability / 4) / epsilon) ** 2
+    found = _smallest(lambda width: _probit(chance(width)) - special.ndtri(probability), guess, 2, _WIDEST)
+    if found is None:
+        return NoPrediction(f"not even a width of {_WIDEST:.0e} suffices")
+    if isinstance(log_ratio_law(numbers, max(found - 1, 2), depth), NoPrediction):
+        return NoPrediction(f"the law speaks of widths from {found} only, where the probability is already smaller")
     return found
 
 
-def aligned_profile(coefficients: FluctuationCoefficients, depth: int) -> FloatArray:
-    r"""Squared norms of the backward signal of an aligned readout e_L = x_L, in an infinitely wide network.
+def depth_for(source: Source, width: int, epsilon: float, probability: float) -> int | NoPrediction:
+    r"""Largest depth at which the predicted probability of a spread of epsilon is at most p.
 
-    .. math:: |e_{l-1}|^2 = B_l |e_l|^2, \quad B_l = 1 + c\,\alpha_l^2, \quad \alpha_L^2 = 1, \quad
-              \alpha_{l-1}^2 = \chi^2 \alpha_l^2 / B_l
-
-    (derived for this project, docs/fluctuation-law.md): the readout sees the signal, and its share decays.
+    .. math:: \max \{ L : P(\max_l |Y_l| \ge \epsilon) \le p \}
 
     Args:
-        coefficients: of the activation.
-        depth: L.
+        source: phi, or its coefficients.
+        width: n >= 2.
+        epsilon: > 0.
+        probability: p in [1e-9, 1).
 
     Returns:
-        |e_l|^2 / |e_L|^2 for l = 0..L, array (L + 1,).
-
-    >>> import sympy
-    >>> from theory.activation import Activation, X
-    >>> relu = fluctuation_coefficients(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)))
-    >>> round(float(aligned_profile(relu, 50)[0]), 6)
-    51.0
-    """
-    profile, share = np.ones(depth + 1), 1.0
-    for layer in range(depth, 0, -1):
-        growth = 1 + coefficients.alignment * share
-        profile[layer - 1] = profile[layer] * growth
-        share *= coefficients.chi**2 / growth
-    return profile
-
-
-def log_spread_probability(
-    law: FluctuationLaw, epsilon: float, rng: np.random.Generator | None = None, paths: int = PATHS
-) -> float:
-    r"""Logarithm of the probability that some layer's logarithm leaves [-epsilon, epsilon].
-
-    .. math:: P(\max_l |S_l| \ge \epsilon) = \sum_l p_l\; E\Bigl[\frac1{\#\{k : |S_k| \ge \epsilon\}} \Bigm|
-              |S_l| \ge \epsilon,\ l \sim p_l\Bigr], \qquad p_l = P(|S_l| \ge \epsilon)
-
-    (importance sampling of Adler, Blanchet and Liu 2012, Annals of Applied Probability 22, 1167-1214), whose relative
-    error is about 1/sqrt(paths) however small the probability is.
-
-    Args:
-        law: of the logarithms.
-        epsilon: > 0.
-        rng: where the paths come from; by default always the same ones.
-        paths: how many.
+        The depth, at least 1, or `NoPrediction`: no law, or a depth beyond 4096.
 
     Raises:
-        UsageError: a tolerance that is not positive.
-
-    >>> from scipy.stats import norm
-    >>> one = FluctuationLaw(np.array([1.0]), np.array([0.0]), np.array([[4.0]]))
-    >>> bool(np.isclose(np.exp(log_spread_probability(one, 2.0)), 2 * norm.sf(1.0)))
-    True
+        UsageError: an argument outside its range.
     """
-    if not epsilon > 0:
-        raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
-    rng = np.random.default_rng(0) if rng is None else rng
-    deviation = np.sqrt(np.maximum(law.variance, 1e-300))
-    ends = np.stack([(epsilon - law.mean) / deviation, (epsilon + law.mean) / deviation])  # above, below
-    logs = log_ndtr(-ends)
-    total = float(np.logaddexp.reduce(logs, axis=None))
-    side, layer = np.unravel_index(rng.choice(logs.size, size=paths, p=np.exp(logs - total).ravel()), logs.shape)
-    beyond = -ndtri_exp(np.log(rng.random(paths)) + logs[side, layer])
-    values, vectors = np.linalg.eigh(law.covariance)
-    free = rng.standard_normal((paths, len(values))) @ (np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)
-    target = np.where(side == 0, 1.0, -1.0) * deviation[layer] * beyond
-    row = np.arange(paths)
-    slopes = law.covariance[layer] / law.variance[layer][:, None]
-    drawn = law.mean + free + slopes * (target - free[row, layer])[:, None]
-    drawn[row, layer] = np.where(
-        side == 0, np.maximum(drawn[row, layer], epsilon), np.minimum(drawn[row, layer], -epsilon)
-    )
-    counts = (np.abs(drawn) >= epsilon).sum(axis=1)
-    return min(0.0, total + float(np.log(np.mean(1 / counts))))
+    _check_probability(probability)
+    shallow = log_ratio_law(source, width, 2)
+    if isinstance(shallow, NoPrediction):
+        return shallow
+    numbers = shallow.coefficients
+
+    def excess(depth: int) -> float:
+        law = log_ratio_law(numbers, width, depth)
+        chance = 1.0 if isinstance(law, NoPrediction) else spread_probability(law, epsilon)
+        return special.ndtri(probability) * (1 + 1e-12) - _probit(chance)
+
+    variance = shallow.variance.max()
+    guess = (epsilon / special.ndtri(probability / 4)) ** 2 / variance if variance > 0 else _DEEPEST
+    too_deep = _smallest(lambda depth: excess(depth), guess, 1, _DEEPEST)
+    if too_deep is None:
+        return NoPrediction(f"at a depth of {_DEEPEST} the probability is still smaller")
+    law = log_ratio_law(numbers, width, too_deep)
+    return law if isinstance(law, NoPrediction) else too_deep - 1
+
+
+def epsilon_for(source: Source, width: int, depth: int, probability: float) -> float | NoPrediction:
+    r"""The spread that is reached with a predicted probability at a width and a depth.
+
+    .. math:: P(\max_l |Y_l| \ge \epsilon) = p
+
+    Args:
+        source: phi, or its coefficients.
+        width, depth: n >= 2 and L >= 1.
+        probability: p in [1e-9, 1).
+
+    Raises:
+        UsageError: an argument outside its range.
+    """
+    law = log_ratio_law(source, width, depth)
+    return law if isinstance(law, NoPrediction) else spread_quantile(law, probability)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedProfile:
+    """Mean-field profile of an aligned readout e_L = x_L.
+
+    Args:
+        squared_signals: |e_l|^2 / |e_L|^2 for l = 0..L, array (L + 1,).
+        squared_cosines: of the angle between e_l and x_l, for l = 0..L, array (L + 1,).
+        gradients: |dE/dW_l|_F / |dE/dW_L|_F for l = 1..L, array (L,).
+    """
+
+    squared_signals: FloatArray
+    squared_cosines: FloatArray
+    gradients: FloatArray
+
+
+def aligned_profile(source: Source, depth: int) -> AlignedProfile | NoPrediction:
+    r"""What an aligned readout does to the backward signal, in the limit of infinite width.
+
+    .. math:: \frac{|e_{l-1}|^2}{|e_l|^2} = B_l = E s + c\, \alpha_l^2, \qquad
+              \alpha_{l-1}^2 = \chi^2 \alpha_l^2 / B_l, \qquad \alpha_L = 1
+
+    with :math:`c = E \phi^2 s - E s`. For a normalized homogeneous phi it grows by Var s per layer, for a stable one
+    it settles within a few layers. Derived for this project, docs/fluctuation-law.md, section 6.
+
+    Args:
+        source: normalized phi, or its coefficients.
+        depth: L >= 1.
+
+    >>> import sympy
+    >>> from theory.activation import X
+    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
+    >>> round(float(aligned_profile(relu, 50).squared_signals[0]), 9)
+    51.0
+    """
+    if depth < 1 or depth != int(depth):
+        raise UsageError(f"the depth must be a whole number, at least 1, not {depth}")
+    numbers = _coefficients(source)
+    if isinstance(numbers, NoPrediction):
+        return numbers
+    if max(abs(numbers.second - 1), abs(numbers.slope_second - 1)) > 1e-3:
+        return NoPrediction("phi is not normalized")
+    signals, cosines = np.ones(depth + 1), np.ones(depth + 1)
+    for layer in range(depth, 0, -1):
+        factor = numbers.slope_second + numbers.c * cosines[layer]
+        signals[layer - 1] = signals[layer] * factor
+        cosines[layer - 1] = numbers.chi**2 * cosines[layer] / factor
+    return AlignedProfile(signals, cosines, np.sqrt(signals[:-1] / signals[-2]))
+
+
+def _check_probability(probability: float) -> None:
+    if not _LEAST_PROBABILITY <= probability < 1:
+        raise UsageError(f"the probability must be at least {_LEAST_PROBABILITY} and below 1, not {probability}")
+
+
+def _probit(probability: float) -> float:
+    return float(special.ndtri(np.clip(probability, 1e-15, 1 - 1e-15)))
+
+
+def _smallest(excess: Callable[[int], float], guess: float, least: int, largest: int) -> int | None:
+    """Smallest whole number at which a decreasing function is at most 0, None if it is above the largest.
+
+    A bracket grows from the guess; interpolation in the logarithm, guarded by bisection, shrinks it.
+    """
+    low, high = least - 1, largest + 1  # excess > 0 at low, <= 0 at high
+    values: dict[int, float] = {}
+    probe = int(np.clip(guess, least, largest))
+    while high - low > 1:
+        values[probe] = excess(probe)
+        if values[probe] > 0:
+            low = probe
+        else:
+            high = probe
+        probe = _next_probe(low, high, values, least, largest, len(values))
+    return high if high <= largest else None
+
+
+def _next_probe(low: int, high: int, values: dict[int, float], least: int, largest: int, count: int) -> int:
+    if high > largest:
+        return min(2 * low, largest)
+    if low < least:
+        return max(high // 2, least)
+    slope = values[low] - values[high]
+    share = values[low] / slope if slope > 0 and count % 4 else 0.5
+    between = low * (high / low) ** share
+    return int(np.clip(round(between), low + 1, high - 1))

@@ -16,7 +16,7 @@ import numpy as np
 import sympy
 
 from theory.activation import Activation, CallableActivation, FloatArray, NumericActivation
-from theory.arithmetic import compile_expressions, constant_value
+from theory.arithmetic import compile_expressions, constant_value, is_infinite
 from theory.errors import UsageError
 from theory.pieces import Piece
 
@@ -305,6 +305,7 @@ def trapezoidal_sums(
     count: int,
     digits: int,
     halvings: int,
+    patience: int = 5,
 ) -> tuple[_Terms, _Terms]:
     """Integrals over the whole line by the trapezoidal rule with a step that is halved until it settles.
 
@@ -314,6 +315,7 @@ def trapezoidal_sums(
         count: number of terms.
         digits: wanted, relative to the integral of the modulus.
         halvings: steps that are tried before an agreement counts.
+        patience: steps after which a sum without one right digit is given up.
 
     Returns:
         Values and errors; (nan, inf) where a term is infinite, complex or undefined.
@@ -328,8 +330,8 @@ def trapezoidal_sums(
         error = unknown[1]
         first, gaps = -len(down) * step, len(terms) - 1
         for halving in range(1, 16):
-            if gaps > _most_points(digits) or (halving > 5 and not _all_below(error, modulus, 1)):
-                break  # too long, or a step of 1/128 has not even found one digit
+            if gaps > _most_points(digits) or (halving > patience and not _all_below(error, modulus, 1)):
+                break  # too long, or a fine step has not even found one digit
             terms = [integrand(first + (k + mpmath.mpf(0.5)) * step) for k in range(gaps)]
             middle = _sums(terms, step)
             error = [abs(m - t) / 2 for m, t in zip(middle, total, strict=True)]
@@ -391,7 +393,7 @@ def _chart(piece: Piece, digits: int) -> _Chart:
     reach = mpmath.sqrt(2 * mpmath.log(10) * (digits + 15))  # the density alone is negligible beyond
     if piece.lower == -sympy.oo and piece.upper == sympy.oo:
         return _Chart(lambda t: (t, mpmath.mpf(1), 0), (reach, reach))
-    ends = [constant_value(end, 16 * digits + 40) for end in (piece.lower, piece.upper) if end.is_finite]
+    ends = [constant_value(end, 16 * digits + 40) for end in (piece.lower, piece.upper) if not is_infinite(end)]
     if len(ends) == 2:
         return _Chart(lambda t: tanh_sinh(t, ends[0], ends[1]), (mpmath.mpf(3), mpmath.mpf(3)))
     sign = 1 if piece.upper == sympy.oo else -1
@@ -522,7 +524,7 @@ def _end_verdict(modulus_at: Modulus, piece: Piece, end: sympy.Expr, power: int)
             log_value = power * mpmath.log(modulus) - point * point / 2 if modulus else mpmath.ninf
             if previous is not None and mpmath.isfinite(log_value) and mpmath.isfinite(previous[1]):
                 exponent = (log_value - previous[1]) / (log_scale - previous[0])
-                margins.append(-exponent - 1 if not end.is_finite else 1 - exponent)
+                margins.append(-exponent - 1 if is_infinite(end) else 1 - exponent)
             elif not mpmath.isfinite(log_value):
                 margins.append(mpmath.inf)
             previous = log_scale, log_value
@@ -539,16 +541,16 @@ def _end_verdict(modulus_at: Modulus, piece: Piece, end: sympy.Expr, power: int)
 def approach(piece: Piece, end: sympy.Expr) -> Iterator[tuple[mpmath.mpf, mpmath.mpf]]:
     """Scales growing doubly fast, each with a point at that distance, or one over it from a breakpoint."""
     inward = 1 if end == piece.lower else -1
-    if end.is_finite:
+    if not is_infinite(end):
         width = piece.upper - piece.lower
         origin = constant_value(end, 400)
-        unit = constant_value(width, 400) if width.is_finite else mpmath.mpf(1)
+        unit = constant_value(width, 400) if not is_infinite(width) else mpmath.mpf(1)
         for exponent in (0.4, 0.7, 1, 2, 4, 8, 16, 32):
             scale = mpmath.mpf(10) ** exponent
             yield scale, origin + inward * unit / scale
     else:
         start = piece.upper if end == piece.lower else piece.lower
-        origin = constant_value(start, 400) if start.is_finite else mpmath.mpf(0)
+        origin = mpmath.mpf(0) if is_infinite(start) else constant_value(start, 400)
         for exponent in (0.1, 0.4, 0.7, 1, 2, 4, 8, 16, 32, 64):
             scale = mpmath.mpf(10) ** exponent
             yield scale, origin - inward * scale

@@ -10,7 +10,7 @@ import numpy as np
 import sympy
 
 from theory.activation import Activation, CallableActivation, FloatArray, NumericActivation
-from theory.arithmetic import constant_value
+from theory.arithmetic import constant_value, is_infinite
 from theory.balls_core import NotCertified
 from theory.errors import UsageError
 from theory.gaussian import approach, guarded_modulus
@@ -151,7 +151,7 @@ def _grows(function: Callable[[FloatArray], FloatArray]) -> bool:
 
 
 def _within(end: sympy.Expr, radius: float) -> bool:
-    return bool(abs(constant_value(end, 30)) < radius) if end.is_finite else bool(np.isinf(radius))
+    return bool(np.isinf(radius)) if is_infinite(end) else bool(abs(constant_value(end, 30)) < radius)
 
 
 def _search(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> float:

@@ -15,7 +15,7 @@ import mpmath
 import sympy
 from sympy.core.relational import Relational
 
-from theory.arithmetic import X, constant_value
+from theory.arithmetic import X, constant_value, is_infinite
 from theory.critical_points import between, compare, is_real, is_zero, sign_changes, sign_of, singular_points
 from theory.errors import SpecificationError
 
@@ -84,7 +84,7 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
         else:
             cells.append(cell)
     return tuple(
-        Piece(left, right, cell.value, left == cell.lower and left.is_finite and not record.jumps_at(left))
+        Piece(left, right, cell.value, left == cell.lower and not is_infinite(left) and not record.jumps_at(left))
         for cell in cells
         for left, right in pairwise(
             [cell.lower, *between(singular_points(cell.value), cell.lower, cell.upper), cell.upper]
@@ -120,7 +120,7 @@ def claims(expression: sympy.Expr) -> tuple[Claim, ...]:
 
     >>> claims(sympy.Abs(X**3 - X - 1))
     ()
-    >>> [str(claim) for claim in claims(sympy.Max(sympy.exp(X) - 2, 0))]
+    >>> [str(claim) for claim in claims(sympy.Abs(sympy.exp(X) - 2))]
     ['exp(x) - 2 keeps its sign on (-oo, log(2))', 'exp(x) - 2 keeps its sign on (log(2), oo)']
     """
     record = _Record()
@@ -280,10 +280,10 @@ def _inside(lower: sympy.Expr, upper: sympy.Expr, share: sympy.Rational) -> symp
 def _probes(lower: sympy.Expr, upper: sympy.Expr) -> Iterator[sympy.Rational]:
     """Some more points of a cell, towards both of its ends."""
     scales = [sympy.Rational(3, 2) ** k / 10 for k in range(_PROBES)]
-    if lower.is_infinite and upper.is_infinite:
+    if is_infinite(lower) and is_infinite(upper):
         yield from (side * scale for scale in scales for side in (-1, 1))
-    elif lower.is_infinite or upper.is_infinite:
-        end, side = (upper, -1) if lower.is_infinite else (lower, 1)
+    elif is_infinite(lower) or is_infinite(upper):
+        end, side = (upper, -1) if is_infinite(lower) else (lower, 1)
         yield from (_beyond(end, side, scale) for scale in scales)
     else:
         yield from (_inside(lower, upper, sympy.Rational(2 * k + 1, 2 * _PROBES)) for k in range(_PROBES))

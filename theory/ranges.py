@@ -21,7 +21,7 @@ from flint import arb
 from sympy.simplify.fu import TR8
 
 from theory.activation import Activation, CallableActivation, exact
-from theory.arithmetic import X
+from theory.arithmetic import X, is_infinite
 from theory.balls import Program, constant_ball, is_analytic_at_zero, regularize, without_floats
 from theory.balls_core import NotCertifiable, NotCertified, hull, precision
 from theory.balls_functions import INTERVAL, REAL
@@ -119,6 +119,8 @@ def certified_supremum(
             return _supremum(same, order, end, tolerance)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
+    except RecursionError:  # SymPy's
+        return NotCertified("the expression is nested too deeply")
 
 
 def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: float) -> arb:
@@ -308,10 +310,10 @@ def _prepare(piece: Piece, order: Order, search: _Search, doubts: list[str]) -> 
     tails = []
     edges: list[arb] = []
     for side, point in ((-1, piece.lower), (1, piece.upper)):
-        if point.is_infinite:
+        if is_infinite(point):
             other = piece.upper if side < 0 else piece.lower
             cutoff = arb(_FIRST_CUTOFF)
-            if other.is_finite:
+            if not is_infinite(other):
                 cutoff = cutoff.max(2 * abs(constant_ball(other)).upper() + 1).upper()
             tails.append(_Tail(Program(mirrored(formulas, side), T), cutoff))
             edges.append(side * cutoff)

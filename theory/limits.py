@@ -1,0 +1,51 @@
+"""One-sided limits at the end of a piece: by substitution, by Taylor coefficients, by SymPy's algorithm last."""
+
+import sympy
+
+from theory.arithmetic import UNDEFINED, X
+from theory.balls import deflated, is_analytic_at_zero, regularize
+from theory.balls_core import NotCertifiable
+from theory.certified_ends import T, localized
+
+
+def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
+    """The limit of an expression at a point from the left ("-") or the right ("+"); nan if none is found.
+
+    Terms of a sum are taken one by one, so that SymPy's algorithm, which can be slow, sees only the singular ones.
+
+    >>> one_sided_limit(sympy.sin(X) / X + X, sympy.Integer(0), "+")
+    1
+    >>> one_sided_limit(sympy.tanh(1 / X), sympy.Integer(0), "-")
+    -1
+    """
+    value: sympy.Expr = expression.xreplace({X: point})
+    if not value.has(*UNDEFINED):
+        return value
+    value = _removable(expression, point, 1 if side == "+" else -1)
+    if not value.has(*UNDEFINED):
+        return value
+    if isinstance(expression, sympy.Add):
+        parts = [one_sided_limit(term, point, side) for term in expression.args]
+        if not any(part.has(*UNDEFINED) for part in parts):
+            return sympy.Add(*parts)
+    try:
+        value = sympy.limit(expression, X, point, dir=side)
+    except (NotImplementedError, ValueError, TypeError, RecursionError):
+        return sympy.nan
+    return value if not value.has(X, *UNDEFINED) else sympy.nan
+
+
+def _removable(expression: sympy.Expr, point: sympy.Expr, direction: int) -> sympy.Expr:
+    """The value at a removable singularity, from the leading Taylor coefficients of numerators and denominators."""
+    (local,) = localized([expression], point, direction)
+    try:
+        smooth = regularize(local, T)
+        if not is_analytic_at_zero([smooth], T):
+            return sympy.nan
+    except (NotCertifiable, RecursionError):
+        return sympy.nan
+    if any(node.args[0].has(deflated) for node in smooth.atoms(deflated)):
+        return sympy.nan
+    leading = smooth.replace(deflated, lambda n, m: sympy.diff(n, T, int(m)) / sympy.factorial(m))
+    value: sympy.Expr = leading.xreplace({T: sympy.Integer(0)})
+    return value
