@@ -93,24 +93,7 @@ class _Cell:
         return decided
 
 
-def run_once(
-    plan: Plan, jobs: Sequence[Job], asked: Sequence[Question], run: Run, progress: experiment.Progress | None = None
-) -> Found:
-    """Run cells with the numbers of trials that were planned.
-
-    Args:
-        plan: with numbers of trials.
-        jobs: of the plan.
-        asked: all questions.
-        run: `experiment.run` for a given seed, called with cells and a progress.
-        progress: called with (done, total) cost.
-    """
-    results = run([job.cell for job in jobs], progress)
-    outcomes: Outcomes = dict(zip([job.key for job in jobs], results, strict=True))
-    return Found(outcomes, tuple(plan.evidence(question, outcomes) for question in asked), frozenset())
-
-
-def run_until_decided(
+def run_plan(
     plan: Plan,
     jobs: Sequence[Job],
     asked: Sequence[Question],
@@ -118,21 +101,31 @@ def run_until_decided(
     run: Run,
     progress: experiment.Progress | None = None,
 ) -> Found:
-    """Run cells in rounds, each as long as all before it together, until every row is decided or the cap is reached.
+    """Run all cells of a plan: whole, or in rounds until every row is decided or the cap is reached.
 
     Args:
-        plan: with caps in the place of numbers of trials; what it leaves to importance sampling is drawn once.
+        plan: with numbers of trials, or with caps; what it leaves to importance sampling is drawn once.
         jobs: of the plan.
         asked: all questions.
         alpha: error probability of each row, however often it is looked at.
         run: `experiment.run` for a given seed, called with cells and a progress.
         progress: called with (done, total) cost, where the total is that of the rounds begun.
     """
+    if plan.request.until is not None:
+        return _run_until_decided(plan, jobs, asked, alpha, run, _Told(progress))
+    results = run([job.cell for job in jobs], progress)
+    outcomes: Outcomes = dict(zip([job.key for job in jobs], results, strict=True))
+    return Found(outcomes, tuple(plan.evidence(question, outcomes) for question in asked), frozenset())
+
+
+def _run_until_decided(
+    plan: Plan, jobs: Sequence[Job], asked: Sequence[Question], alpha: float, run: Run, told: "_Told"
+) -> Found:
+    """Rounds of each cell, each as long as all before it together; a look at every open row after each."""
     given_up = frozenset(
         q for q in asked if _waits(plan, q) and not _confirmable(q, plan.trials[key_of(q.event)], alpha)
     )
     watched = {job.key: _watch(plan, job, asked, given_up) for job in jobs if job.key in plan.trials}
-    told = _Told(progress)
     whole = [job for job in jobs if job.key not in watched]
     parts = [cell.part(cell.next_round()) for cell in watched.values()]
     results = told.run(run, [*(job.cell for job in whole), *parts])

@@ -105,10 +105,7 @@ def verify(
     plan = Plan.make(request, asked, tested, alpha)
     jobs = plan.jobs(tested, raw if root else None, loaded)
     run = partial(_run, seed=seed, executor=executor, workers=workers)
-    if request.until is None:
-        found = rounds.run_once(plan, jobs, asked, run, progress)
-    else:
-        found = rounds.run_until_decided(plan, jobs, asked, alpha, run, progress)
+    found = rounds.run_plan(plan, jobs, asked, alpha, run, progress)
     pairs = zip(asked, found.evidence, strict=True)
     rows = tuple(answer(question, evidence, tested.name, alpha) for question, evidence in pairs)
     config = Configuration(

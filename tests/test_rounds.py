@@ -72,7 +72,7 @@ def test_rows_have_the_bits_of_a_fixed_run_with_as_many_trials():
     counted = [row for row in decided.rows if row.method == "counting, anytime"]
     numbers = {row.trials for row in counted}
     assert len(numbers) > 3
-    for number in numbers:
+    for number in sorted(numbers)[-3:]:
         fixed = by_event(gpn.verify("tanh", **SMALL, trials=number, workers=1))
         for row in counted:
             if row.trials == number:

@@ -78,8 +78,8 @@ def chance_of_ever_being_wrong(limit_is_wrong, p, most):
 @pytest.mark.parametrize("alpha", [0.5, 0.1, 0.01])
 @pytest.mark.parametrize("p", [0.01, 0.05, 0.3, 0.5, 0.9])
 def test_exact_error_of_the_whole_run_by_enumeration(p, alpha):
-    above = chance_of_ever_being_wrong(lambda k, n: upper_limit(k, n, alpha) < p, p, most=80)
-    below = chance_of_ever_being_wrong(lambda k, n: lower_limit(k, n, alpha) > p, p, most=80)
+    above = chance_of_ever_being_wrong(lambda k, n: upper_limit(k, n, alpha) < p, p, most=60)
+    below = chance_of_ever_being_wrong(lambda k, n: lower_limit(k, n, alpha) > p, p, most=60)
     assert above <= alpha
     assert below <= alpha
 
