@@ -165,7 +165,7 @@ def trials_wanted(kind: str, value: float | None, prediction: float | None, alph
         kind: of the row: `EXACT`, `PREDICTION`, or anything else for an upper bound.
         value: the bound, or the exact or predicted probability; None where there is none.
         prediction: the exact or predicted probability of the event of a bound.
-        alpha: error probability of the row.
+        alpha: error probability of each limit.
 
     >>> trials_wanted("cramer", 0.01, 0.002, 0.01), trials_wanted("levy", 1.0, 0.002, 0.01)
     (1307, None)
@@ -173,7 +173,7 @@ def trials_wanted(kind: str, value: float | None, prediction: float | None, alph
     if value is None or not 0 < value < 1:
         return None
     if kind in (EXACT, PREDICTION):
-        return trials_for_factor(value, alpha if kind == EXACT else 2 * alpha)
+        return trials_for_factor(value, 2 * alpha)
     return trials_with_power(value, alpha, value / 8 if prediction is None else prediction, POWER)
 
 

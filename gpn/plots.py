@@ -253,7 +253,7 @@ def _exceedance_legend(
         for side, (marker, words) in SIDES.items()
         if side in present
     ]
-    limits = f"simultaneous one-sided {100 * level:g} % limits"
+    limits = f"simultaneous {100 * level:g} % limits"
     handles.append(Line2D([], [], color=_GREY, marker="|", markersize=11, linestyle="none", label=limits))
     if any(row.exceedances == 0 for row in rows):
         arrow = "nothing seen: upper limit"

@@ -26,6 +26,7 @@ from theory.saddle import find_saddle
 from theory.special_tails import ExactTail
 
 DEEP_CLAIM = "deep-gradient-ratio"
+_LEAST_LOG = -660.0  # e^-660 is 1e-287
 _NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights and a random readout")
 SIDES: tuple[Side, ...] = ("upper", "lower")
 
@@ -90,8 +91,8 @@ def one_step_questions(request: Request, activation: Activation | CallableActiva
         tail = one_step(claim, laws[width], epsilon, side)
         event = Event(claim, width, 1, epsilon, side)
         law, exact, error = _exact(tail.exact)
-        yield Question(event, "levy", tail.levy, exact)
-        yield Question(event, "cramer", tail.cramer, exact)
+        yield Question(event, "levy", _held(tail.levy), exact)
+        yield Question(event, "cramer", _held(tail.cramer), exact)
         yield Question(event, EXACT, law, exact, error)
 
 
@@ -122,8 +123,15 @@ def deep_questions(
 def _exact(tail: ExactTail) -> tuple[Bound, float | None, float]:
     if not tail.available:
         return Bound("none", 0.0, tail.reason), None, 0.0
-    law = Bound(EXACT, min(tail.log, 0.0))
+    law = _held(Bound(EXACT, min(tail.log, 0.0)))
     return law, law.probability, law.probability * tail.error
+
+
+def _held(bound: Bound) -> Bound:
+    """The bound, or its reason to be left out where float64 cannot hold it."""
+    if -np.inf < bound.log < _LEAST_LOG:
+        return Bound("none", 0.0, f"e^{bound.log:.0f} is below what float64 can hold")
+    return bound
 
 
 def rare_tilt(activation: Activation | CallableActivation, event: Event) -> Tilt | None:

@@ -38,6 +38,9 @@ FloatArray = npt.NDArray[np.float64]
 
 CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
 
+TIE = 1e-9
+"""Relative rounding that a mean square may have, as in `theory.layer_law`: (sqrt 2)^2 is not 2 in float64."""
+
 _CELLS = 4096  # of the table from which the tilted law is drawn
 _NEGLIGIBLE = 60.0  # nats below its maximum at which the tilted density is cut off
 _NODES = 25  # of the grid on which the law of the radius is measured
@@ -82,6 +85,11 @@ class Event:
         return np.subtract(1 - self.epsilon, square, out=square)
 
     @property
+    def slack(self) -> float:
+        """What counts as rounding in a mean of g: an atom at the tolerance itself belongs to the event."""
+        return TIE * (1 + self.epsilon)
+
+    @property
     def has_direction(self) -> bool:
         """Whether a random direction weighs the coordinates."""
         return self.claim == "backward-one-step-random"
@@ -109,7 +117,8 @@ def importance_sample(
     Args:
         activation: phi, as it is.
         event: A.
-        tilt: exponents lambda >= 0 and mu, from the saddle point of Cramér's bound; any others are unbiased too.
+        tilt: exponents lambda >= 0 and mu, from the saddle point of Cramér's bound; others are unbiased
+            too, up to the e^-60 of the density that is cut off.
         draws: how many.
         rng: where the randomness comes from.
 
@@ -138,7 +147,7 @@ def importance_sample(
         z, squares = law.draw(stop - start, rng)
         radius = np.sqrt(np.einsum("ij,ij->i", z, z))
         z *= (np.sqrt(event.width * event.q) / radius)[:, None]  # now on the sphere
-        hit = law.sums(z, squares) >= 0
+        hit = law.sums(z, squares) >= -event.width * event.slack
         if hit.any():
             weights = None if squares is None else squares[hit]
             found[start:stop][hit] = law.log_estimates(z[hit], radius[hit], weights)
@@ -193,7 +202,12 @@ class _TiltedLaw:
         while filled < count:
             cell = np.searchsorted(self.cumulative, rng.random(count - filled), side="right")
             candidates = self.left[cell] + self.size[cell] * rng.random(len(cell))
-            accepted = candidates[rng.random(len(cell)) * self.height[cell] < self._weight(candidates)]
+            weight = self._weight(candidates)
+            if (weight > self.height[cell]).any():
+                raise UsageError(
+                    f"the tilted law of {self.event} changes too quickly to be drawn; give the breakpoints of phi"
+                )
+            accepted = candidates[rng.random(len(cell)) * self.height[cell] < weight]
             found[filled : filled + len(accepted)] = accepted
             filled += len(accepted)
         return found
@@ -250,6 +264,8 @@ class _TiltedLaw:
         """Ends of the cells: fine where the tilted law lives, split where phi or phi' breaks."""
         rough = np.linspace(-self.end, self.end, 20_001)
         log = self._log_weight(rough)
+        if not (log < np.inf).all():
+            raise UsageError(f"the tilt {self.tilt} has no law: its density is not finite")
         live = rough[log > np.nanmax(log) - _NEGLIGIBLE]
         margin = rough[1] - rough[0]
         low, high = max(live[0] - margin, -self.end), min(live[-1] + margin, self.end)
@@ -260,7 +276,8 @@ class _TiltedLaw:
         """A step function above the density: in a cell, at most its largest value plus twice its bend."""
         inside = 1e-9 * np.diff(edges)  # of two one-sided limits at a break, each cell takes its own
         left, middle, right = (self._weight(x) for x in (edges[:-1] + inside, middles, edges[1:] - inside))
-        self.height = np.maximum(np.maximum(left, right), middle) + 2 * np.abs(left - 2 * middle + right) + 1e-300
+        self.height = np.maximum(np.maximum(left, right), middle) + 2 * np.abs(left - 2 * middle + right)
+        self.height = 1.01 * self.height + 1e-300
         self.left, self.size = edges[:-1], np.diff(edges)
         mass = self.height * self.size
         self.cumulative = np.cumsum(mass)[:-1] / mass.sum()

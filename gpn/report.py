@@ -53,13 +53,13 @@ NO_BOUNDS = (EXACT, PREDICTION)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One inequality P(event) <= bound at one width, depth and epsilon, and what the trials say of it.
+    """What theory says of one event at one width, depth and epsilon, and what the trials say of it.
 
     Args:
         claim: which theorem: "forward-one-step", "backward-one-step-random", "backward-one-step-fixed" or
             "deep-gradient-ratio".
         side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
-        estimate: exceedances/trials; lower and upper are its simultaneous one-sided exact limits.
+        estimate: exceedances/trials; lower and upper are limits that hold for all rows together, exact for counts.
         bound_kind: what theory says: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact probability,
             "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
         bound: the bound, or the exact or predicted probability; None where none is known.
@@ -177,7 +177,7 @@ class VerificationReport:
 
     def plan(self) -> "pd.DataFrame":
         """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
-        alpha = row_alpha(self.config.level, len(self.rows))
+        alpha = row_alpha(self.config.level, len(self.rows)) / 2
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
         needed = [trials_wanted(row.bound_kind, row.bound, row.prediction, alpha) for row in self.rows]
         return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
@@ -201,7 +201,7 @@ class VerificationReport:
             f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
             f"Rows with an exact law or a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
             f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided. "
-            f"Rows without one: {counts[Verdict.VACUOUS]}, which count as no evidence.",
+            f"Rows without one, or about an event that theory excludes: {counts[Verdict.VACUOUS]}, no evidence.",
         ]
         predictions = [row.verdict for row in self.rows if row.bound_kind == PREDICTION]
         if predictions:
@@ -216,7 +216,7 @@ class VerificationReport:
         deep = [row for row in theory if row.claim == "deep-gradient-ratio" and row.verdict is not Verdict.VACUOUS]
         if not deep:
             sentences.append("The verdict is on single layers: no bound below 1 for the whole network was tested.")
-        if self.spreads:
+        if self.spreads and self.spreads[-1].depth > 1:
             sentences.append(_spread_in_words(self.spreads[-1]))
         return " ".join(sentences)
 

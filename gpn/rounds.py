@@ -5,19 +5,19 @@ same for any number of workers, and after a resume. The trials of a cell are the
 number, which would have the same bits.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gpn import cells, experiment
-from gpn.evidence import Evidence
+from gpn.evidence import IMPORTANCE_SAMPLING, Evidence
 from gpn.plan import LEAST_TRIALS, Job, Outcomes, Plan, count, key_of
 from gpn.planning import EXACT, PREDICTION
 from gpn.questions import Event, Question
 from gpn.request import DEFAULT_DEEP_TRIALS
 from gpn.rows import decide
 from gpn.sequential import Watched, lower_limit, upper_limit
-from gpn.statistics import FACTOR, Verdict
+from gpn.statistics import Verdict, equivalent
 
 Run = Callable[[Sequence[experiment.Cell], experiment.Progress | None], list[experiment.Arrays]]
 
@@ -31,13 +31,25 @@ class Found:
     Args:
         outcomes: of all jobs, by key; of a cell that was run in rounds those of the first, whose size is fixed, so
             that its quantiles are not those of a run that stopped when it looked well.
-        evidence: for each question, in their order; in rounds, that of the round that decided it.
+        counts: of each event, over all trials of its cell.
+        evidence: for questions that were answered otherwise: by importance sampling, or in an earlier round.
         given_up: questions that no outcome within the cap could confirm, so that nobody waited for them.
     """
 
     outcomes: Outcomes
-    evidence: tuple[Evidence, ...]
-    given_up: frozenset[Question]
+    counts: dict[Event, Evidence]
+    evidence: dict[Question, Evidence]
+    given_up: frozenset[Question] = frozenset()
+
+    def evidence_of(self, question: Question) -> tuple[Evidence, Evidence]:
+        """What answers a question, and plain counts to set beside it, the same where the answer is a count.
+
+        Args:
+            question: about an event that was counted.
+        """
+        counted = self.counts[question.event]
+        evidence = self.evidence.get(question, counted)
+        return evidence, counted if evidence.method == IMPORTANCE_SAMPLING else evidence
 
 
 class _Cell:
@@ -88,7 +100,7 @@ class _Cell:
         for event, hits in self.hits.items():
             self.looks[event] += ((hits, self.done),)
         evidence = {question: Watched(self.looks[question.event]) for question in self.open}
-        decided = {q: e for q, e in evidence.items() if decide(q, e, alpha).verdict is not Verdict.UNDECIDED}
+        decided = {q: e for q, e in evidence.items() if decide(q, e, e, alpha).verdict is not Verdict.UNDECIDED}
         self.open = [question for question in self.open if question not in decided]
         return decided
 
@@ -107,7 +119,7 @@ def run_plan(
         plan: with numbers of trials, or with caps; what it leaves to importance sampling is drawn once.
         jobs: of the plan.
         asked: all questions.
-        alpha: error probability of each row, however often it is looked at.
+        alpha: one-sided error probability of each limit, however often it is looked at.
         run: `experiment.run` for a given seed, called with cells and a progress.
         progress: called with (done, total) cost, where the total is that of the rounds begun.
     """
@@ -115,7 +127,9 @@ def run_plan(
         return _run_until_decided(plan, jobs, asked, alpha, run, _Told(progress))
     results = run([job.cell for job in jobs], progress)
     outcomes: Outcomes = dict(zip([job.key for job in jobs], results, strict=True))
-    return Found(outcomes, tuple(plan.evidence(question, outcomes) for question in asked), frozenset())
+    events = dict.fromkeys(question.event for question in asked)
+    counts: dict[Event, Evidence] = {event: count(event, outcomes[key_of(event)]) for event in events}
+    return Found(outcomes, counts, {question: plan.evidence(question, outcomes) for question in plan.rare})
 
 
 def _run_until_decided(
@@ -140,12 +154,11 @@ def _run_until_decided(
         for cell in unfinished:
             decided |= cell.look(alpha)
 
-    def evidence(question: Question) -> Evidence:
-        if question in plan.rare:
-            return plan.evidence(question, outcomes)
-        return decided.get(question) or Watched(watched[key_of(question.event)].looks[question.event])
-
-    return Found(outcomes, tuple(evidence(question) for question in asked), given_up)
+    evidence = decided | {question: plan.evidence(question, outcomes) for question in plan.rare}
+    counts: dict[Event, Evidence] = {
+        event: Watched(looks) for cell in watched.values() for event, looks in cell.looks.items()
+    }
+    return Found(outcomes, counts, evidence, given_up)
 
 
 def _one_round(
@@ -178,10 +191,13 @@ def _confirmable(question: Question, cap: int, alpha: float) -> bool:
     wanted = question.trials_wanted(alpha)
     if wanted is not None and wanted <= cap:
         return True
-    rarer = min(question.value, 1 - question.value)
-    share = alpha / 2 if question.kind == EXACT else alpha
-    most = bisect_right(range(cap + 1), FACTOR * rarer, key=lambda k: upper_limit(k, cap, share)) - 1
-    return most >= 0 and lower_limit(most, cap, share) >= rarer / FACTOR
+    value = question.value
+
+    def too_high(k: int) -> bool:
+        return equivalent(value, upper_limit(k, cap, alpha), value) is not Verdict.HOLDS
+
+    most = bisect_left(range(cap + 1), True, key=too_high) - 1
+    return most >= 0 and equivalent(lower_limit(most, cap, alpha), value, value) is Verdict.HOLDS
 
 
 class _Told:
@@ -208,10 +224,10 @@ def notes(plan: Plan, asked: Sequence[Question], found: Found, alpha: float) -> 
         plan: of the run.
         asked: all questions.
         found: by the run.
-        alpha: error probability of each row.
+        alpha: one-sided error probability of each limit.
     """
-    pairs = [(q, e) for q, e in zip(asked, found.evidence, strict=True) if _waits(plan, q)]
-    undecided = [(q, e) for q, e in pairs if decide(q, e, alpha).verdict is Verdict.UNDECIDED]
+    pairs = [(q, found.evidence_of(q)[0]) for q in asked if _waits(plan, q)]
+    undecided = [(q, e) for q, e in pairs if decide(q, e, e, alpha).verdict is Verdict.UNDECIDED]
     decided = [pair for pair in pairs if pair not in undecided]
     capped = [(q, e) for q, e in undecided if q not in found.given_up]
     hopeless = [q for q, _ in undecided if q in found.given_up]

@@ -8,16 +8,17 @@ from gpn.report import Row
 from gpn.statistics import Decision, Verdict
 
 
-def answer(question: Question, evidence: Evidence, activation: str, alpha: float) -> Row:
+def answer(question: Question, evidence: Evidence, counted: Evidence, activation: str, alpha: float) -> Row:
     """The row of a question: its evidence, with the limits and the verdict of `decide`.
 
     Args:
         question: what theory says.
-        evidence: the trials of its event.
+        evidence: the trials of its event, or weighted draws.
         activation: the name of phi.
-        alpha: error probability of this row.
+        counted: the plain trials, the same as `evidence` where that is a count.
+        alpha: one-sided error probability, half of that of the row.
     """
-    lower, upper, verdict = decide(question, evidence, alpha)
+    lower, upper, verdict = decide(question, evidence, counted, alpha)
     return Row(
         claim=question.event.claim,
         activation=activation,
@@ -38,19 +39,24 @@ def answer(question: Question, evidence: Evidence, activation: str, alpha: float
     )
 
 
-def decide(question: Question, evidence: Evidence, alpha: float) -> Decision:
-    """The limits that the evidence sets, and the verdict that belongs to the kind of the question.
+def decide(question: Question, evidence: Evidence, counted: Evidence, alpha: float) -> Decision:
+    """Limits of error alpha each, and the verdict that belongs to the kind of the question.
 
-    A bound is tested with limits of error alpha each, since it can be wrong in one direction only; an exact law, which
-    can be wrong in two, with alpha/2 each.
+    What is estimated by importance sampling is an integral over the sphere, not a simulated network; so a bound is also
+    violated if plain trials, counted beside it, contradict it.
 
     Args:
         question: what theory says.
-        evidence: the trials of its event.
-        alpha: error probability of the verdict.
+        evidence: the trials of its event, or weighted draws.
+        counted: the plain trials, the same as `evidence` where that is a count.
+        alpha: one-sided error probability, half of that of the row.
     """
-    lower, upper = evidence.limits(alpha / 2 if question.kind == EXACT else alpha)
-    return Decision(lower, upper, _verdict(question, evidence, lower, upper))
+    lower, upper = evidence.limits(alpha)
+    verdict = _verdict(question, evidence, lower, upper)
+    bounds = question.value is not None and question.kind not in (EXACT, PREDICTION)
+    if bounds and statistics.bounded(*counted.limits(alpha), question.value) is Verdict.VIOLATED:
+        verdict = Verdict.VIOLATED
+    return Decision(lower, upper, verdict)
 
 
 def _verdict(question: Question, evidence: Evidence, lower: float, upper: float) -> Verdict:
@@ -58,6 +64,8 @@ def _verdict(question: Question, evidence: Evidence, lower: float, upper: float)
         return Verdict.VACUOUS
     if question.impossible and not evidence.exceedances:
         return Verdict.VACUOUS  # proved impossible: nothing that counting could add
+    if question.kind == EXACT and question.value == 1 and evidence.exceedances == evidence.trials:
+        return Verdict.VACUOUS  # certain, and always seen
     if question.kind == EXACT:
         return statistics.equals(lower, upper, question.value, question.error)
     if question.kind == PREDICTION:

@@ -250,14 +250,14 @@ def bounded(lower: float, upper: float, bound: float | None) -> Verdict:
 
 
 FACTOR = 2.0
-"""Limits within this factor of a probability (or of its complement, if that is smaller) confirm it."""
+"""Limits within this factor of a probability, with complements within it of the complement, confirm it."""
 
 
 def equals(lower: float, upper: float, probability: float, error: float = 0.0) -> Verdict:
     """The verdict of two limits of a probability on the claim that it is exactly `probability`.
 
     `violated` if the claimed value lies outside the limits, else `holds` if they pin the probability down to within
-    the factor `FACTOR`, of the smaller of p and 1 - p, and `undecided` if they are wider. With exact limits of
+    the factor `FACTOR`, and 1 - p too, and `undecided` if they are wider. With exact limits of
     error probability alpha/2 each this is an exact two-sided test at level alpha (Clopper and Pearson 1934).
 
     Args:
@@ -275,18 +275,17 @@ def equals(lower: float, upper: float, probability: float, error: float = 0.0) -
         raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
     if not lower - error <= probability <= upper + error:
         return Verdict.VIOLATED
-    if probability > 0.5:
-        lower, upper, probability = 1 - upper, 1 - lower, 1 - probability
-    return _within(lower, upper, probability, FACTOR)
+    low, high = _near(probability, FACTOR)
+    return Verdict.HOLDS if low <= lower and upper <= high else Verdict.UNDECIDED
 
 
 def equivalent(lower: float, upper: float, prediction: float, factor: float = FACTOR) -> Verdict:
     """The verdict of two limits of a probability on the claim that it is close to a predicted one.
 
-    Close means within a factor, of the smaller of p and 1 - p: `holds` if both limits are, `violated` if they lie
-    beyond it on one side, else `undecided`. With limits of error probability alpha each these are the two one-sided
-    tests of Schuirmann (1987) and their converse (docs/statistics.md). A prediction carries an error of its own, so
-    that a test of exact equality would reject it, however good it is, once the trials are many.
+    Close means that p is within a factor of the predicted one, and 1 - p too: `holds` if both limits are, `violated`
+    if they lie beyond it on one side, else `undecided`. With limits of error probability alpha each these are the two
+    one-sided tests of Schuirmann (1987) and their converse (docs/statistics.md). A prediction carries an error of its
+    own, so that a test of exact equality would reject it, however good it is, once the trials are many.
 
     Args:
         lower, upper: the limits.
@@ -303,16 +302,20 @@ def equivalent(lower: float, upper: float, prediction: float, factor: float = FA
         raise UsageError(f"the prediction is {prediction}; it must lie between 0 and 1")
     if not factor > 1:
         raise UsageError(f"the factor is {factor}; it must be above 1, such as 2")
-    if prediction > 0.5:
-        lower, upper, prediction = 1 - upper, 1 - lower, 1 - prediction
-    if upper < prediction / factor or lower > factor * prediction:
+    low, high = _near(prediction, factor)
+    if upper < low or lower > high:
         return Verdict.VIOLATED
-    return _within(lower, upper, prediction, factor)
+    return Verdict.HOLDS if low <= lower and upper <= high else Verdict.UNDECIDED
 
 
-def _within(lower: float, upper: float, probability: float, factor: float) -> Verdict:
-    """`holds` if both limits are within the factor of p, else `undecided`."""
-    return Verdict.HOLDS if probability / factor <= lower and upper <= factor * probability else Verdict.UNDECIDED
+def _near(probability: float, factor: float) -> tuple[float, float]:
+    """The probabilities that are within a factor of p, and whose complements are within it of 1 - p.
+
+    >>> _near(0.1, 2.0), _near(0.5, 2.0)
+    ((0.05, 0.2), (0.25, 0.75))
+    """
+    rest = 1 - probability
+    return max(probability / factor, 1 - factor * rest), min(factor * probability, 1 - rest / factor)
 
 
 def combine(verdicts: Iterable[Verdict]) -> Verdict:

@@ -67,7 +67,8 @@ def verify(
         depth: L, one or several, each at least 1.
         epsilons: tolerances, positive; by default 0.1 and 0.2 for one layer, 0.5 and 1 for the whole network (a
             factor 1.65 and 2.72 either way).
-        trials: networks for each row; by default 100,000 single layers and 1,000 deep networks.
+        trials: networks for each row; by default as many as decide it, from 10,000 to 100,000 single layers and from
+            1,000 to 20,000 deep networks.
         derivative: of a function, as for `gpn.check`.
         level: simultaneous confidence level of all rows together.
         seed: non-negative integer; results are the same bits for any number of workers.
@@ -98,16 +99,21 @@ def verify(
     raw = read_activation(activation, derivative=derivative)
     tested, scale, shift = _prepare(raw, root)
     asked = [*questions.one_step_questions(request, tested), *questions.deep_questions(request, tested, loaded)]
+    alpha = statistics.row_alpha(request.level, len(asked)) / 2  # of each of the two limits of a row
     left_out: list[Question] = []
     if epsilons is None:  # what was not asked for by name need not be asked in vain
-        asked, left_out = in_reach(request, asked, statistics.row_alpha(request.level, len(asked)))
-    alpha = statistics.row_alpha(request.level, len(asked))
+        asked, left_out = in_reach(request, asked, alpha)
     plan = Plan.make(request, asked, tested, alpha)
     jobs = plan.jobs(tested, raw if root else None, loaded)
     run = partial(_run, seed=seed, executor=executor, workers=workers)
     found = rounds.run_plan(plan, jobs, asked, alpha, run, progress)
-    pairs = zip(asked, found.evidence, strict=True)
-    rows = tuple(answer(question, evidence, tested.name, alpha) for question, evidence in pairs)
+
+    def row(question: Question) -> Row:
+        return answer(question, *found.evidence_of(question), tested.name, alpha)
+
+    contradicted = [q for q in left_out if row(q).verdict is statistics.Verdict.VIOLATED]
+    asked = [*asked, *contradicted]
+    rows = tuple(map(row, asked))
     config = Configuration(
         activation=raw.name,
         expression=str(raw.expression) if isinstance(raw, Activation) else None,
@@ -127,9 +133,10 @@ def verify(
         until=until,
         cap=request.cap,
     )
-    spreads = tuple(_spreads(request, found.outcomes))
+    skipped = [question for question in left_out if question not in contradicted]
     stopping = rounds.notes(plan, asked, found, alpha) if request.until else _undecided(asked, rows, alpha)
-    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(left_out), *stopping)
+    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *stopping)
+    spreads = tuple(_spreads(request, found.outcomes))
     profiles = tuple(_profiles(request, tested, config, found.outcomes))
     return VerificationReport(config, rows, profiles, spreads, notes, versions())
 
@@ -243,7 +250,7 @@ def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -
         numbers = f"{min(reachable):,}" if len(set(reachable)) == 1 else f"{min(reachable):,} to {max(reachable):,}"
         text += f" Trials that would decide {len(reachable)} of them, if theory is right: {numbers}."
     if len(reachable) < len(wanted):
-        text += f" {len(wanted) - len(reachable)} are out of reach of counting."
+        text += f" {len(wanted) - len(reachable)} are out of reach."
     yield text
 
 

@@ -147,11 +147,11 @@ def _times(ratio: float) -> str:
 def _legend(rows: "Iterable[Row]") -> str:
     present = {str(row.verdict.value) for row in rows if row.bound_kind != PREDICTION}
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
-    parts = ["; ".join(meanings)]
+    parts = ["; ".join(meanings), "Limits hold for all rows together"]
     if any(row.bound_kind == PREDICTION for row in rows):
         parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
     if any(row.method == IMPORTANCE_SAMPLING for row in rows):
-        parts.append("*: too rare to be counted, estimated by importance sampling")
+        parts.append("*: too rare to be counted, estimated by importance sampling of the layer's law")
     return ". ".join(parts) + "."
 
 
@@ -167,7 +167,7 @@ def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
     if {row.side for row in rows} != {"either"}:
         columns["side"] = lambda event: _SIDES.get(event[0].side, event[0].side)
     columns["seen"] = _seen
-    columns[f"one-sided {100 * level:g} % limits"] = _limits
+    columns[f"{100 * level:g} % limits"] = _limits
     for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
         columns[_COLUMNS.get(kind, kind_name(kind))] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
     table = new_table(columns, right=("width", "ε", "seen"))

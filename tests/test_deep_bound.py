@@ -174,3 +174,9 @@ def test_other_activations_are_within_reach(name, root, width, depth):
     share = np.mean(np.abs(log_ratios(phi, width, depth, trials, 9)).max(axis=1) >= 1.0)
     assert found.probability < 0.05
     assert share <= found.probability + 5 * np.sqrt(found.probability / trials)
+
+
+def test_a_very_wide_network_is_bounded_by_a_smaller_tolerance():
+    """Beyond the range of float64 the bound of a smaller tolerance serves; it is far below anything countable."""
+    phi = normalize(activation("tanh"))
+    assert deep_bound(phi, 2**16, 10, 1.0).log < -50

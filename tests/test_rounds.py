@@ -155,7 +155,7 @@ def test_rows_that_no_outcome_could_confirm_are_not_waited_for():
     ]
     waited = [rounds._confirmable(question, cap, alpha) for question in asked]
     for question, wait in zip(asked, waited, strict=True):
-        outcomes = (rounds.decide(question, Watched(((k, cap),)), alpha).verdict for k in range(cap + 1))
+        outcomes = (rounds.decide(question, seen := Watched(((k, cap),)), seen, alpha).verdict for k in range(cap + 1))
         assert wait == any(verdict is Verdict.HOLDS for verdict in outcomes)
     assert 5 < sum(waited) < len(waited) - 5
     report = gpn.verify("tanh", widths=2048, depth=1, epsilons=0.9, weights="gaussian", until="decided", cap=20_000)

@@ -494,6 +494,13 @@ def test_an_exact_law_is_contradicted_with_its_error_probability_at_most(probabi
     assert verdicts_of_counts(wrong, 5000, 0.02, lambda low, high: equals(low, high, probability))[Verdict.HOLDS] < 0.04
 
 
+def test_half_is_not_within_a_factor_two_of_one_or_of_little():
+    assert equivalent(0.95, 1.0, 0.5) is Verdict.VIOLATED
+    assert equivalent(0.01, 0.02, 0.501) is Verdict.VIOLATED
+    assert equals(0.3, 1.0, 0.5) is Verdict.UNDECIDED
+    assert equals(0.45, 0.55, 0.5) is Verdict.HOLDS
+
+
 def test_limits_that_touch_a_bound_decide_as_a_count_does():
     for k, bound in ((3, 0.01), (30, 0.02), (0, 0.5)):
         decision = decide(k, 1000, bound, 0.01)

@@ -69,7 +69,8 @@ ENTRIES = (
         rigor="exact law",
         reference="the method: S. Rangan, P. Schniter, A. Fletcher 2019",
         proof="docs/matrix-free.md#several-inputs",
-        test="tests/test_matrix_free.py::test_frames_have_the_joint_law_of_explicit_matrices",
+        function="gpn.batch_sampler:sample_batch",
+        test="tests/test_batch_sampler.py::test_same_law_as_explicit_matrices",
     ),
     Claim(
         id="mean-squared-length",

@@ -31,6 +31,7 @@ _NORMALIZED = 0.02  # largest miss of E phi^2 = E phi'^2 = 1 that a network may 
 _WIDEST = 10**8
 _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
+_BEYOND_FLOATS = -200.0  # ideal logarithm below which the certificate may overflow
 
 
 def deep_bound(
@@ -73,7 +74,12 @@ def deep_bound(
     reason = _screen(activation, moments, depth) or _hopeless(moments, width, depth, epsilon)
     if reason:
         return DeepBound("deep", 0.0, reason)
-    return _best(activation, (width, depth, epsilon, asked), _ideal_log(moments, width, depth, epsilon))
+    ideal = _ideal_log(moments, width, depth, epsilon)
+    found = _best(activation, (width, depth, epsilon, asked), ideal)
+    if found.log == 0 and ideal < _BEYOND_FLOATS:
+        # Exponents this large leave the range of float64. A smaller tolerance is left more often, so its bound serves.
+        return deep_bound(activation, width, depth, epsilon / 2, asked)
+    return found
 
 
 def _readout(readout: str | Readout) -> Readout:
