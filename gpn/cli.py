@@ -243,6 +243,10 @@ def verify(
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     inputs: Annotated[str | None, _option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
     labels: Annotated[str | None, _option("FILE", "Class labels of --inputs: a file .npy.")] = None,
+    until: Annotated[
+        str | None, _option("decided", "Stop each row once it is decided; --trials is not for it.")
+    ] = None,
+    cap: Annotated[str | None, _option("N", "With --until decided, the most trials of a row.")] = None,
     workers: Annotated[str | None, _option("N", "How many threads or processes.  [default: all cores]")] = None,
     executor: Annotated[str | None, _option("KIND", "threads or processes.  [default: threads]")] = None,
     scheduler: Annotated[str | None, _option("ADDRESS", "Run on a Dask cluster, as tcp://host:8786.")] = None,
@@ -265,6 +269,7 @@ def verify(
       gpn verify gelu --width 64,256 --depth 50 --epsilon 0.2,0.5 --out gelu
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
+      gpn verify tanh --until decided --cap 1000000
       gpn verify --width 4096 --depth 1000 --scheduler tcp://host:8786 --out big
       gpn verify --resume big
       gpn verify mymodule:phi
@@ -278,6 +283,8 @@ def verify(
         trials=None if trials is None else _number("--trials", trials, int, "1000"),
         seed=_number("--seed", seed, int, "7"),
         level=_number("--level", level, float, "0.99"),
+        cap=None if cap is None else _number("--cap", cap, int, "100000"),
+        until=until,
         inputs=inputs,
         labels=labels,
         derivative=derivative,

@@ -43,6 +43,7 @@ class Cell:
         chunk: how many trials one call of `compute` does, at least 1. The random numbers depend on it.
         cost: what one trial costs, in any unit; only the progress display reads it.
         label: what errors call the cell.
+        first: number of the first chunk, at least 0: a later part of a cell of which chunks 0..first - 1 have been run.
 
     Raises:
         UsageError: an argument outside its range.
@@ -55,11 +56,13 @@ class Cell:
     chunk: int
     cost: float = 1.0
     label: str = ""
+    first: int = 0
 
     def __post_init__(self) -> None:
         _check_key(self.experiment, self.cell)
         _integer("the number of trials", self.trials, 1)
         _integer("the number of trials in a chunk", self.chunk, 1)
+        _integer("the number of the first chunk", self.first, 0)
         if not 0 <= self.cost < float("inf"):
             raise UsageError(f"the cost of a trial is {self.cost}; it must be a finite number, not negative")
 
@@ -76,7 +79,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Chunk:
-    """Trials start..stop of the cell at a position in the run."""
+    """Trials start..stop of the cell at a position in the run; number, start and stop count from its first chunk."""
 
     position: int
     cell: Cell
@@ -86,9 +89,11 @@ class _Chunk:
 
     def __str__(self) -> str:
         cell = self.cell
+        before = cell.first * cell.chunk
         return (
             f"{cell.label or 'a cell without label'} (experiment {cell.experiment}, cell {cell.cell}), "
-            f"chunk {self.number}: trials {self.start} to {self.stop - 1} of {cell.trials}"
+            f"chunk {cell.first + self.number}: trials {before + self.start} to {before + self.stop - 1} "
+            f"of {before + cell.trials}"
         )
 
 
@@ -281,7 +286,7 @@ def _compute(compute: Compute, seed: int, key: tuple[int, int, int], trials: int
 
 
 def _task(chunk: _Chunk, seed: int) -> tuple[Compute, int, tuple[int, int, int], int]:
-    key = (chunk.cell.experiment, chunk.cell.cell, chunk.number)
+    key = (chunk.cell.experiment, chunk.cell.cell, chunk.cell.first + chunk.number)
     return chunk.cell.compute, seed, key, chunk.stop - chunk.start
 
 

@@ -31,8 +31,8 @@ def fingerprint(cell: Cell) -> str:
     >>> fingerprint(Cell(1, 0, work, trials=100, chunk=10))
     'd70535fd653dbc91e8987e4cd3e559f6'
     """
-    content = [cell.experiment, cell.cell, cell.trials, cell.chunk, description(cell.compute)]
-    return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+    numbers = [cell.experiment, cell.cell, cell.first, cell.trials, cell.chunk]
+    return blake2b(json.dumps([*numbers, description(cell.compute)]).encode(), digest_size=16).hexdigest()
 
 
 def description(value: Any) -> Any:

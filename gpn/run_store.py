@@ -38,8 +38,9 @@ PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_FORMAT};
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cells (
-    id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL, cell TEXT NOT NULL, label TEXT NOT NULL,
-    trials INTEGER NOT NULL, chunk INTEGER NOT NULL, fingerprint TEXT NOT NULL, UNIQUE (experiment, cell));
+    id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL, cell TEXT NOT NULL, first INTEGER NOT NULL,
+    label TEXT NOT NULL, trials INTEGER NOT NULL, chunk INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+    UNIQUE (experiment, cell, first));
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, cell INTEGER NOT NULL REFERENCES cells, chunk INTEGER NOT NULL, digest BLOB NOT NULL,
     UNIQUE (cell, chunk));
@@ -84,14 +85,14 @@ class RunStore:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
-        self._cells: dict[tuple[int, int], int] = {}
+        self._cells: dict[tuple[int, int, int], int] = {}
 
     def __len__(self) -> int:
         """How many finished chunks are kept."""
         return int(self._connection.execute("SELECT count(*) FROM chunks").fetchone()[0])
 
     def finished(self, cell: Cell) -> Iterator[tuple[int, Arrays]]:
-        """The chunks of a cell that are kept, each with its number.
+        """The chunks of a cell, or of a later part of one, that are kept, each with its number in that part.
 
         Args:
             cell: as it will be run; the chunks are given only if they were computed by just this cell.
@@ -115,7 +116,7 @@ class RunStore:
 
         Args:
             cell: whose.
-            number: of the chunk in its cell.
+            number: of the chunk, counted from the first of this part of the cell.
             arrays: of its trials, of numbers or text.
 
         Raises:
@@ -146,9 +147,9 @@ class RunStore:
             yield name, np.frombuffer(data, dtype).reshape(json.loads(shape))
 
     def _find(self, cell: Cell) -> int | None:
-        select = "SELECT id, fingerprint FROM cells WHERE experiment = ? AND cell = ?"
+        select = "SELECT id, fingerprint FROM cells WHERE experiment = ? AND cell = ? AND first = ?"
         with _failures(self.path):
-            found = self._connection.execute(select, (cell.experiment, str(cell.cell))).fetchone()
+            found = self._connection.execute(select, (cell.experiment, str(cell.cell), cell.first)).fetchone()
         if found is None:
             return None
         if found[1] != fingerprint(cell):
@@ -161,13 +162,14 @@ class RunStore:
 
     def _begin(self, cell: Cell) -> int:
         """The row of a cell, written with its first chunk."""
-        key = (cell.experiment, cell.cell)
+        key = (cell.experiment, cell.cell, cell.first)
         if key not in self._cells:
             known = self._find(cell)
             if known is None:
-                row = (cell.experiment, str(cell.cell), cell.label, cell.trials, cell.chunk, fingerprint(cell))
-                insert = "INSERT INTO cells (experiment, cell, label, trials, chunk, fingerprint) VALUES (?,?,?,?,?,?)"
-                return int(self._connection.execute(insert, row).lastrowid or 0)  # known once it is committed
+                numbers = (cell.experiment, str(cell.cell), cell.first, cell.label, cell.trials, cell.chunk)
+                insert = "INSERT INTO cells VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)"
+                row = self._connection.execute(insert, (*numbers, fingerprint(cell))).lastrowid
+                return int(row or 0)  # known once it is committed
             self._cells[key] = known
         return self._cells[key]
 

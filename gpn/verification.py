@@ -4,12 +4,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn import data, experiment, network_law, questions, resuming, run_store, statistics
+from gpn import data, experiment, network_law, questions, resuming, rounds, run_store, statistics
 from gpn.adapters import activation as read_activation
 from gpn.plan import Outcomes, Plan, in_reach
 from gpn.planning import PREDICTION
@@ -42,6 +43,8 @@ def verify(
     root: str | None = "auto",
     inputs: Any = None,
     labels: Any = None,
+    until: str | None = None,
+    cap: int | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
     progress: Callable[[float, float], None] | None = None,
@@ -74,6 +77,9 @@ def verify(
         root: "auto", "plus", "minus" or "stable" (see `gpn.normalize`); None leaves the activation as it is.
         inputs: "digits", a path to .npy or .npz, or an array (samples, features); None for the thin shell itself.
         labels: class labels of the inputs, a path or array; the gradients are then those of softmax cross-entropy.
+        until: "decided" to go on in rounds and stop each row once it is decided; its limits hold at every number of
+            trials at once, see `gpn.sequential`. None for numbers that are fixed beforehand.
+        cap: with until="decided" the most trials of each row; by default four times as many as could be planned.
         executor: "threads" or "processes", a pool of `workers` (by default threads, one for each core), or any
             `concurrent.futures.Executor`.
         progress: called with (done, total) cost as chunks finish.
@@ -92,7 +98,7 @@ def verify(
     seed, workers = experiment.checked_run(seed, workers)  # refuses what is impossible before the work begins
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
     request = Request.read(
-        _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
+        _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights, until, cap
     )
     raw = read_activation(activation, derivative=derivative)
     tested, scale, shift = _prepare(raw, root)
@@ -105,24 +111,22 @@ def verify(
     jobs = plan.jobs(tested, raw if root else None, loaded)
     config = _configuration(request, raw, root, (scale, shift), seed, loaded)
     call = {"activation": activation, "derivative": derivative, "epsilons": epsilons, "level": level, "root": root}
-    call |= {"weights": weights, "inputs": inputs, "labels": labels}
+    call |= {"weights": weights, "inputs": inputs, "labels": labels, "until": until, "cap": cap}
     with nullcontext() if store is None else run_store.opened(store, resuming.identity(config, loaded, call)) as kept:
-        results = experiment.run(
-            [job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress, store=kept
-        )
-    outcomes = dict(zip([job.key for job in jobs], results, strict=True))
+        run = partial(_run, seed=seed, executor=executor, workers=workers, store=kept)
+        found = rounds.run_plan(plan, jobs, asked, alpha, run, progress)
 
     def row(question: Question) -> Row:
-        evidence, counted = plan.evidence(question, outcomes), plan.counted(question, outcomes)
-        return answer(question, evidence, counted, tested.name, alpha)
+        return answer(question, *found.evidence_of(question), tested.name, alpha)
 
     contradicted = [q for q in left_out if row(q).verdict is statistics.Verdict.VIOLATED]
     asked = [*asked, *contradicted]
     rows = tuple(map(row, asked))
-    spreads = tuple(_spreads(request, outcomes))
     skipped = [question for question in left_out if question not in contradicted]
-    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *_undecided(asked, rows, alpha))
-    profiles = tuple(_profiles(request, tested, config, outcomes))
+    stopping = rounds.notes(plan, asked, found, alpha) if request.until else _undecided(asked, rows, alpha)
+    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *stopping)
+    spreads = tuple(_spreads(request, found.outcomes))
+    profiles = tuple(_profiles(request, tested, config, found.outcomes))
     return VerificationReport(config, rows, profiles, spreads, notes, versions())
 
 
@@ -144,6 +148,18 @@ def resume(
     """
     call = resuming.recall(folder)
     return verify(**call, store=folder, executor=executor, workers=workers, progress=progress)
+
+
+def _run(
+    cells: Sequence[experiment.Cell],
+    progress: experiment.Progress | None,
+    *,
+    seed: int,
+    executor: Executor | str | None,
+    workers: int,
+    store: experiment.Store | None,
+) -> list[experiment.Arrays]:
+    return experiment.run(cells, seed, executor=executor, workers=workers, progress=progress, store=store)
 
 
 def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
@@ -182,6 +198,8 @@ def _configuration(
         weights=request.weights,
         inputs=None if loaded is None else loaded.name,
         readout=readout,
+        until=request.until,
+        cap=request.cap,
     )
 
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gpn.evidence import IMPORTANCE_SAMPLING
 from gpn.planning import PREDICTION
 from gpn.report import NO_BOUNDS
 from gpn.tables import new_table, plain, short_number
@@ -149,7 +150,7 @@ def _legend(rows: "Iterable[Row]") -> str:
     parts = ["; ".join(meanings), "Limits hold for all rows together"]
     if any(row.bound_kind == PREDICTION for row in rows):
         parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
-    if any(row.method != "counting" for row in rows):
+    if any(row.method == IMPORTANCE_SAMPLING for row in rows):
         parts.append("*: too rare to be counted, estimated by importance sampling of the layer's law")
     return ". ".join(parts) + "."
 
@@ -196,12 +197,15 @@ def event_verdict(rows: "Sequence[Row]") -> str:
 
 def _best(event: "list[Row]") -> "Row":
     """The row whose limits are shown: importance sampling is sharper wherever it was needed."""
-    return max(event, key=lambda row: (row.method != "counting", row.bound_kind not in NO_BOUNDS))
+    return max(event, key=lambda row: (row.method == IMPORTANCE_SAMPLING, row.trials, row.bound_kind not in NO_BOUNDS))
 
 
 def _seen(event: "list[Row]") -> str:
-    counted = [row for row in event if row.method == "counting"]
-    return f"{counted[0].exceedances:,} of {counted[0].trials:,}" if counted else "-"
+    counted = [row for row in event if row.method != IMPORTANCE_SAMPLING]
+    if not counted:
+        return "-"
+    last = max(counted, key=lambda row: row.trials)  # a row that stopped earlier has seen less
+    return f"{last.exceedances:,} of {last.trials:,}"
 
 
 def _value(event: "list[Row]", kind: str) -> str:
@@ -216,7 +220,7 @@ def _value(event: "list[Row]", kind: str) -> str:
 
 def _limits(event: "list[Row]") -> str:
     row = _best(event)
-    mark = "" if row.method == "counting" else "*"
+    mark = "*" if row.method == IMPORTANCE_SAMPLING else ""
     if row.exceedances == 0:
         return f"at most {_probability(row.upper)}{mark}"
     if row.exceedances == row.trials and not mark:
