@@ -459,7 +459,8 @@ def test_interrupt_is_130_with_a_message_that_says_how_to_go_on(tmp_path):
     command = [sys.executable, "-m", "gpn", "verify", *arguments, "--weights", "he", "--out", "out"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as child:
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # tests in the background ignore it
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes, **heeding) as child:
         while child.poll() is None and not (tmp_path / "out" / "run.sqlite").exists():
             time.sleep(0.05)
         time.sleep(1)
