@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from typing import Any
 
@@ -16,6 +17,7 @@ from theory.errors import UsageError
 KINDS = ("threads", "processes")
 
 _TIMEOUT = 10  # seconds in which a scheduler must answer
+_UNLIMITED = 2**32  # bytes of a worker that was started without a limit
 
 
 def available_cores() -> int:
@@ -67,9 +69,24 @@ def lost_workers() -> tuple[type[BaseException], ...]:
     return (BrokenExecutor, CancelledError, *([dask.KilledWorker] if dask else []))
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Workers on other machines.
+
+    Args:
+        executor: computes on them.
+        threads: how many they have in all.
+        memory: bytes that a run may take on all of them together, so that no worker takes more than half of its own.
+    """
+
+    executor: Executor
+    threads: int
+    memory: int
+
+
 @contextmanager
-def dask_cluster(address: str) -> Iterator[tuple[Executor, int]]:
-    """Connect to a Dask scheduler: an executor that computes on its workers, and how many threads they have.
+def dask_cluster(address: str) -> Iterator[Cluster]:
+    """Connect to a Dask scheduler.
 
     A worker that is lost costs nothing but time: Dask computes its chunks again elsewhere, and a chunk is the same
     bits wherever it is computed. Workers whose versions differ from ours refuse to compute.
@@ -94,14 +111,21 @@ def dask_cluster(address: str) -> Iterator[tuple[Executor, int]]:
             "give the address that it prints, such as tcp://host:8786"
         ) from None
     with client:
-        threads = sum(client.ncores().values())
+        workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
+        threads = sum(worker["nthreads"] for worker in workers)
         if not threads:
             raise UsageError(f"the scheduler at {address} has no workers; start some with: dask worker {address}")
         inner = client.get_executor(pure=False)
         try:
-            yield _ClusterExecutor(inner), threads
+            yield Cluster(_ClusterExecutor(inner), threads, threads * min(map(_thread_memory, workers)))
         finally:
             inner.shutdown(wait=False)
+
+
+def _thread_memory(worker: dict[str, Any]) -> int:
+    """Half of the memory of a worker for its threads, each with an equal share; without a limit, little."""
+    limit = int(worker["memory_limit"] or _UNLIMITED)
+    return limit // (2 * int(worker["nthreads"]))
 
 
 class _ClusterExecutor(Executor):

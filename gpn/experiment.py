@@ -25,8 +25,8 @@ Returned = Mapping[str, npt.NDArray[Any]]
 Compute = Callable[[np.random.Generator, int], Returned]
 Progress = Callable[[float, float], None]
 
-_QUEUED_PER_WORKER = 4  # enough that no worker waits for the main thread, few enough that cancelling is quick
-_LEAST_QUEUED = 64  # for an executor whose number of workers cannot be known
+QUEUED_PER_WORKER = 4  # enough that no worker waits for the main thread, few enough that cancelling is quick
+LEAST_QUEUED = 64  # for an executor whose number of workers cannot be known
 _PATIENCE = 3  # times that workers may die before another chunk is finished
 
 
@@ -217,7 +217,7 @@ def _outcomes(
 ) -> Generator[tuple[_Chunk, Returned], None, None]:
     """Each chunk with its arrays, in whatever order they finish."""
     if isinstance(executor, Executor):
-        limit = max(_LEAST_QUEUED, _QUEUED_PER_WORKER * workers)
+        limit = max(LEAST_QUEUED, QUEUED_PER_WORKER * workers)
         yield from _submitted(chunks, seed, executor, limit, {})
     elif workers > 1 or executor is not None:
         yield from _in_own_pool(chunks, seed, executor or "threads", workers)
@@ -236,7 +236,7 @@ def _in_own_pool(
     while True:
         unfinished: dict[_Chunk, None] = {}
         with local_pool(kind, workers) as pool:
-            submitted = _submitted(chunks, seed, pool, _QUEUED_PER_WORKER * workers, unfinished)
+            submitted = _submitted(chunks, seed, pool, QUEUED_PER_WORKER * workers, unfinished)
             try:
                 with closing(submitted):
                     for outcome in submitted:

@@ -63,7 +63,8 @@ def description(value: Any) -> Any:
         values = [array_description(np.asarray(part)) for part in value.value_and_slope(_POINTS)]
         return ["activation", value.name, array_description(np.asarray(value.breakpoint_values)), *values]
     if is_dataclass(value) and not isinstance(value, type):
-        own = [[field.name, description(getattr(value, field.name))] for field in fields(value)]
+        counting = [field.name for field in fields(value) if field.compare]  # what changes no result is not compared
+        own = [[name, description(getattr(value, name))] for name in counting]
         return [_place(type(value)), own]
     return ["function", _place(value)]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LOST, INTERRUPTED, TERMINATED = 75, 130, 143  # 75 is EX_TEMPFAIL of sysexits.h: try again later
 
-_BESIDE_RESUME = ("resume", "workers", "executor", "scheduler", "as_json")
+_BESIDE_RESUME = ("resume", "workers", "executor", "scheduler", "memory", "as_json")
 
 
 class Ended(Exception):
@@ -56,13 +56,16 @@ def endings() -> Iterator[None]:
 
 
 @contextmanager
-def place(executor: str | None, workers: int | None, scheduler: str | None) -> Iterator[dict[str, Any]]:
+def place(
+    executor: str | None, workers: int | None, scheduler: str | None, memory: str | None
+) -> Iterator[dict[str, Any]]:
     """Where to compute, as arguments of `gpn.verify`; a cluster is left when the run has ended.
 
     Args:
         executor: "threads" or "processes".
         workers: how many of them.
         scheduler: address of a Dask scheduler instead.
+        memory: what they may take together.
 
     Raises:
         UsageError: a cluster and what is not for clusters, or a cluster that cannot be used.
@@ -70,12 +73,12 @@ def place(executor: str | None, workers: int | None, scheduler: str | None) -> I
     from gpn import executors
 
     if scheduler is None:
-        yield {"executor": executor and executors.check_kind(executor), "workers": workers}
+        yield {"executor": executor and executors.check_kind(executor), "workers": workers, "memory": memory}
         return
     if executor is not None or workers is not None:
         raise UsageError("--scheduler brings its own workers; leave out --workers and --executor")
-    with executors.dask_cluster(scheduler) as (cluster, threads):
-        yield {"executor": cluster, "workers": threads}
+    with executors.dask_cluster(scheduler) as cluster:
+        yield {"executor": cluster.executor, "workers": cluster.threads, "memory": memory or cluster.memory}
 
 
 def begin(folder: Path) -> None:
@@ -115,7 +118,7 @@ def check_resume(context: "typer.Context") -> None:
     if given:
         raise UsageError(
             f"--resume goes on with the run as it was begun; leave out {', '.join(given)} (--workers, --executor, "
-            "--scheduler and --json may differ)"
+            "--scheduler, --memory and --json may differ)"
         )
 
 

@@ -22,6 +22,7 @@ Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
 CONTROL_TRIALS = 200
 LEAST_TRIALS = 10_000  # of one layer, where the number is planned
 RARE_DRAWS = 10_000
+MOST_RARE_WIDTH = 100_000  # beyond it so many draws take an hour, of which too few count
 PATIENCE = 4
 """A run until its rows are decided has this many times the trials of a planned one: limits that hold at every number
 of trials want up to twice as many, and so do rounds that double."""
@@ -80,7 +81,8 @@ class Plan:
         ]
         if request.weights != "haar":
             rare = []
-        events = dict.fromkeys(question.event for question in rare if question.event.claim != DEEP_CLAIM)
+        layers = [q.event for q in rare if q.event.claim != DEEP_CLAIM and q.event.width <= MOST_RARE_WIDTH]
+        events = dict.fromkeys(layers)
         laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
         tilts = {event: rare_tilt(laws[event.width], event) for event in events}
         known = {event: tilt for event, tilt in tilts.items() if tilt is not None}
@@ -217,6 +219,15 @@ def _controls(request: Request, tested: Phi, control: Phi | None, loaded: data.I
         yield _job(("gaussian", width, depth), GAUSSIAN_CONTROL, gaussian, trials)
 
 
+def chunk_size(width: int, depth: int) -> int:
+    """How many networks one chunk of a cell computes; the random numbers depend on it.
+
+    >>> chunk_size(1024, 50), chunk_size(10**6, 200)
+    (156, 1)
+    """
+    return max(1, _CHUNK_NEURONS // (width * depth))
+
+
 def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job:
     kind, width, depth = key
     cell = experiment.Cell(
@@ -224,7 +235,7 @@ def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job
         experiment=stream,
         cell=width << 32 | depth,  # the identity of the cell, whatever else runs beside it
         trials=trials,
-        chunk=max(1, _CHUNK_NEURONS // (width * depth)),
+        chunk=chunk_size(width, depth),
         cost=width * depth,
         label=f"{kind}, width {width}, depth {depth}",
     )
@@ -239,7 +250,7 @@ def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
         experiment=RARE,
         cell=event.width << 32 | identity,
         trials=RARE_DRAWS,
-        chunk=max(1, _CHUNK_NEURONS // (event.width * _RARE_COST)),
+        chunk=chunk_size(event.width, _RARE_COST),
         cost=event.width * _RARE_COST,
         label=f"rare event {event}",
     )

@@ -21,7 +21,7 @@ DECIDED = "decided"
 
 MOST_TRIALS = 10**12  # of one row; more cannot be run
 MAX_EPSILON = 1e6
-MAX_NEURONS = 500_000_000  # of one network: 4 GB of pre-activations in each worker
+_MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,6 @@ class Request:
             raise UsageError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}")
         widths = _integers("width", widths, least=2)
         depths = _integers("depth", depth, least=1)
-        if widths[-1] * depths[-1] > MAX_NEURONS:
-            raise UsageError(
-                f"width {widths[-1]} times depth {depths[-1]} is more than the {MAX_NEURONS:,} neurons of one network "
-                "that are kept in memory; try a smaller width or depth"
-            )
         return cls(
             widths=widths,
             depths=depths,
@@ -106,8 +101,9 @@ def _check_stopping(until: str | None, trials: int | None, cap: int | None) -> N
 
 def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, ...]:
     numbers = np.atleast_1d(np.asarray(values))
-    if numbers.size == 0 or not np.issubdtype(numbers.dtype, np.integer) or numbers.min() < least:
-        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**63, not {values}")
+    whole = numbers.size > 0 and np.issubdtype(numbers.dtype, np.integer)
+    if not whole or numbers.min() < least or numbers.max() > _MOST_UNITS:
+        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**32, not {values}")
     return tuple(sorted({int(number) for number in numbers}))
 
 

@@ -21,7 +21,7 @@ from gpn.statistics import Verdict, equivalent
 
 Run = Callable[[Sequence[experiment.Cell], experiment.Progress | None], list[experiment.Arrays]]
 
-_BATCH_TRIALS = 2_000_000  # of one cell that are kept in memory at once, 50 MB
+BATCH_TRIALS = 2_000_000  # of all cells that are kept in memory at once, 50 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,7 @@ class _Cell:
 
     def next_round(self) -> int:
         """How many trials the cell has in all after the next round: whole chunks, or the cap."""
-        cell = self.job.cell
-        least = DEFAULT_DEEP_TRIALS if self.job.key[0] == "deep" else LEAST_TRIALS
-        first = -(-least // cell.chunk) * cell.chunk
-        return min(2 * self.done or first, cell.trials)
+        return min(2 * self.done or first_round(self.job), self.job.cell.trials)
 
     def part(self, stop: int) -> experiment.Cell:
         """The trials from where the cell stands up to `stop`; layers are kept in the first round only."""
@@ -103,6 +100,12 @@ class _Cell:
         decided = {q: e for q, e in evidence.items() if decide(q, e, e, alpha).verdict is not Verdict.UNDECIDED}
         self.open = [question for question in self.open if question not in decided]
         return decided
+
+
+def first_round(job: Job) -> int:
+    """How many trials of a job are looked at first: whole chunks, unless the cap is less."""
+    least = DEFAULT_DEEP_TRIALS if job.key[0] == "deep" else LEAST_TRIALS
+    return min(-(-least // job.cell.chunk) * job.cell.chunk, job.cell.trials)
 
 
 def run_plan(
@@ -167,10 +170,15 @@ def _one_round(
     """Double the trials of each cell, in batches that fit into memory."""
     stops = {cell: cell.next_round() for cell in unfinished}
     while behind := [cell for cell, stop in stops.items() if cell.done < stop]:
-        batches = {cell: max(1, _BATCH_TRIALS // cell.job.cell.chunk) * cell.job.cell.chunk for cell in behind}
-        parts = [cell.part(min(cell.done + batches[cell], stops[cell])) for cell in behind]
+        parts = [cell.part(min(cell.done + _batch(cell.job, len(behind)), stops[cell])) for cell in behind]
         for cell, outcome in zip(behind, run(parts), strict=True):
             cell.add(outcome)
+
+
+def _batch(job: Job, cells: int) -> int:
+    """How many trials of a job are run at once after its first round: whole chunks."""
+    chunk = job.cell.chunk
+    return max(1, BATCH_TRIALS // (cells * chunk)) * chunk
 
 
 def _watch(plan: Plan, job: Job, asked: Sequence[Question], given_up: frozenset[Question]) -> _Cell:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gpn import data, experiment, network_law, questions, resuming, rounds, run_store, statistics
 from gpn.adapters import activation as read_activation
+from gpn.footprint import Budget
 from gpn.plan import Outcomes, Plan, in_reach
 from gpn.planning import PREDICTION
 from gpn.questions import Question
@@ -47,6 +48,7 @@ def verify(
     cap: int | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
+    memory: int | str | None = None,
     progress: Callable[[float, float], None] | None = None,
     store: str | os.PathLike[str] | None = None,
 ) -> VerificationReport:
@@ -82,6 +84,8 @@ def verify(
         cap: with until="decided" the most trials of each row; by default four times as many as could be planned.
         executor: "threads" or "processes", a pool of `workers` (by default threads, one for each core), or any
             `concurrent.futures.Executor`.
+        memory: what the program may take, all workers together: bytes, or a text such as "4GiB"; None for half of
+            what is free. Layers of a network that do not fit are drawn twice, which changes no bit.
         progress: called with (done, total) cost as chunks finish.
         store: a folder; finished chunks are kept there in `run.sqlite`, and taken from there if the same run was
             stopped before. See `resume`.
@@ -100,6 +104,8 @@ def verify(
     request = Request.read(
         _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights, until, cap
     )
+    budget = Budget.read(memory, workers, executor)
+    budget.check(request)
     raw = read_activation(activation, derivative=derivative)
     tested, scale, shift = _prepare(raw, root)
     asked = [*questions.one_step_questions(request, tested), *questions.deep_questions(request, tested, loaded)]
@@ -108,7 +114,7 @@ def verify(
     if epsilons is None:  # what was not asked for by name need not be asked in vain
         asked, left_out = in_reach(request, asked, alpha)
     plan = Plan.make(request, asked, tested, alpha)
-    jobs = plan.jobs(tested, raw if root else None, loaded)
+    jobs = budget.fit(plan.jobs(tested, raw if root else None, loaded), request.until is not None)
     config = _configuration(request, raw, root, (scale, shift), seed, loaded)
     call = {"activation": activation, "derivative": derivative, "epsilons": epsilons, "level": level, "root": root}
     call |= {"weights": weights, "inputs": inputs, "labels": labels, "until": until, "cap": cap}
@@ -135,19 +141,20 @@ def resume(
     *,
     executor: Executor | str | None = None,
     workers: int | None = None,
+    memory: int | str | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> VerificationReport:
     """Go on with a verification that was stopped, and return the report that it would have returned, bit for bit.
 
     Args:
         folder: the `store` of that run, or the folder --out of the command.
-        executor, workers, progress: as for `verify`; they need not be those of before.
+        executor, workers, memory, progress: as for `verify`; they need not be those of before.
 
     Raises:
         UsageError: no run in the folder, one of other versions or inputs, or one that only Python can go on with.
     """
     call = resuming.recall(folder)
-    return verify(**call, store=folder, executor=executor, workers=workers, progress=progress)
+    return verify(**call, store=folder, executor=executor, workers=workers, memory=memory, progress=progress)
 
 
 def _run(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import typer
 
-from gpn import cli
+from gpn import cli, cli_verify
 
 TINY = ["--width", "16", "--depth", "3", "--trials", "50", "--epsilon", "0.5"]
 ROW_COLUMNS = [
@@ -356,7 +356,7 @@ def test_verify_json_is_the_report_and_nothing_else(run, tmp_path):
     data = json.loads(out, parse_constant=pytest.fail)
     assert err == ""
     assert set(data) == {"verdict", "rows", "config", "versions"}
-    assert cli.VERIFY_CODES[data["verdict"]] == code
+    assert cli_verify.CODES[data["verdict"]] == code
     for row in data["rows"]:
         assert list(row) == ROW_COLUMNS
     assert list(tmp_path.iterdir()) == []

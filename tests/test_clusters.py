@@ -60,9 +60,9 @@ def test_a_worker_killed_in_mid_run_changes_no_bit(cluster):
             killed.append(workers_of(cluster)[0])
             os.kill(killed[0], signal.SIGKILL)
 
-    with executors.dask_cluster(cluster.scheduler_address) as (executor, threads):
-        assert threads == 2
-        results = run(CELLS, 7, executor=executor, workers=threads, progress=kill_one)
+    with executors.dask_cluster(cluster.scheduler_address) as found:
+        assert found.threads == 2
+        results = run(CELLS, 7, executor=found.executor, workers=found.threads, progress=kill_one)
     assert killed
     assert told[-1] == sum(cell.trials for cell in CELLS)
     cluster.wait_for_workers(2, timeout=60)
@@ -72,8 +72,9 @@ def test_a_worker_killed_in_mid_run_changes_no_bit(cluster):
 
 
 def test_errors_of_a_worker_name_the_cell(cluster):
-    with executors.dask_cluster(cluster.scheduler_address) as (executor, _), pytest.raises(UsageError) as caught:
-        run([Cell(3, 1, OneStep(activation("tanh"), 8, "nonsense"), 10, 5, label="not weights")], 0, executor=executor)
+    wrong = Cell(3, 1, OneStep(activation("tanh"), 8, "nonsense"), 10, 5, label="not weights")
+    with executors.dask_cluster(cluster.scheduler_address) as found, pytest.raises(UsageError) as caught:
+        run([wrong], 0, executor=found.executor)
     assert "not weights (experiment 3, cell 1), chunk" in caught.value.__notes__[-1]
 
 
@@ -81,8 +82,8 @@ def test_workers_with_other_versions_refuse_to_compute(cluster, monkeypatch):
     ours = (*executors.computing_versions()[1:], ("gpn", "99"))
     monkeypatch.setattr(executors, "computing_versions", lambda: ours)
     words = r"other versions \(gpn: .* there, 99 here\)"
-    with executors.dask_cluster(cluster.scheduler_address) as (executor, _), pytest.raises(UsageError, match=words):
-        run(CELLS, 7, executor=executor)
+    with executors.dask_cluster(cluster.scheduler_address) as found, pytest.raises(UsageError, match=words):
+        run(CELLS, 7, executor=found.executor)
 
 
 def test_a_cluster_without_workers_is_refused():
