@@ -20,7 +20,7 @@ _NUMBER = 8  # bytes
 _RATIOS = 3  # numbers of a trial of one layer
 _BESIDE = 5  # numbers for each trial and layer of a chunk, beside those of the sampler
 _SAMPLES = 2  # copies of the inputs that a chunk draws
-_RARE = 24  # arrays of a block of tilted draws
+_RARE = 12  # arrays of a block of tilted draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,12 @@ class Budget:
         for width in request.widths:
             least = max(_one_layer(width), *(_least_deep(width, depth) for depth in request.depths))
             if least > self.share():
+                whole = memory.in_words(self.total - self.workers * (self.share() - least))
                 raise UsageError(
-                    f"a network of width {width} and depth {request.depths[-1]} needs {memory.in_words(least)} of "
-                    f"memory in each of {self.workers} workers, beside the program itself, and {self._words()} do not "
-                    "suffice; allow more memory, or take fewer workers or a smaller width"
+                    f"networks of width {width} and depth {request.depths[-1]} need at least {whole} of memory, "
+                    f"{memory.in_words(least)} for each of {self.workers} workers and the rest for the program itself, "
+                    f"more than the {memory.in_words(self.total)} that may be taken; allow more memory, or take fewer "
+                    "workers or a smaller width"
                 )
 
     def fit(self, jobs: Sequence[Job], in_rounds: bool) -> list[Job]:
@@ -104,8 +106,9 @@ class Budget:
                 each = self.share(results + queued) - beside
                 if each < _least_deep(work.width, work.depth):
                     raise UsageError(
-                        f"the results of so many trials take {memory.in_words(results)} of memory, and with them "
-                        f"{self._words()} do not suffice; allow more memory, or run fewer trials"
+                        f"the results of so many trials take {memory.in_words(results)} of memory, and the "
+                        f"{memory.in_words(self.total)} that may be taken do not suffice for them and the work; allow "
+                        "more memory, or run fewer trials"
                     )
                 job = replace(job, cell=replace(job.cell, compute=replace(work, memory=each)))
             fitted.append(job)
@@ -114,9 +117,6 @@ class Budget:
     def _queued(self, cell: Cell) -> int:
         """Trials of a cell whose results may wait to be put in their place."""
         return max(LEAST_QUEUED if self.processes else 1, QUEUED_PER_WORKER * self.workers) * cell.chunk
-
-    def _words(self) -> str:
-        return memory.in_words(self.total)
 
 
 def _least_deep(width: int, depth: int) -> int:

@@ -120,7 +120,7 @@ def least_memory(width: int, depth: int, trials: int, rows: int) -> int:
         width, depth, trials, rows: as for `layers_that_fit`.
 
     >>> in_words(least_memory(10**6, 200, 1, 1))
-    '48.4 MiB'
+    '48.3 MiB'
     """
     layer = _NUMBER * rows * width
     tile = _NUMBER * min(rows * width, TILE_NEURONS)

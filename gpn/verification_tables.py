@@ -1,7 +1,7 @@
 """What a person reads of a verification: one table for each claim, and findings in words for titles."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -116,8 +116,17 @@ def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
     lines = [Text(claim_title(claim, depth), style="bold")]
     if claim in CLAIMS:
         lines.append(Text(f"P({CLAIMS[claim].words})"))
-    remarks = [*sharpness(rows), *dict.fromkeys(row.bound_kind for row in rows if row.bound is None)]
+    remarks = [*sharpness(rows), *_missing(rows)]
     return [*lines, *(Text(plain(remark, 500), style="dim") for remark in remarks)]
+
+
+def _missing(rows: "Sequence[Row]") -> Iterator[str]:
+    """Which bounds are missing and why: of each kind the first reason, and how many more there are."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in (row for row in rows if row.bound is None):
+        reasons.setdefault(row.bound_kind.split(":")[0], {})[row.bound_kind] = None
+    for first, *others in reasons.values():
+        yield first if not others else f"{first}, and {len(others)} more like it"
 
 
 def sharpness(rows: "Sequence[Row]") -> list[str]:

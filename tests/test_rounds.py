@@ -83,7 +83,7 @@ def test_rows_have_the_bits_of_a_fixed_run_with_as_many_trials():
 @pytest.mark.parametrize("batch", [1, 2_000_000])
 def test_decisions_do_not_depend_on_workers_or_batches(monkeypatch, batch):
     one = gpn.verify("tanh", **SMALL, until="decided", cap=1500, workers=1)
-    monkeypatch.setattr(rounds, "_BATCH_TRIALS", batch)
+    monkeypatch.setattr(rounds, "BATCH_TRIALS", batch)
     other = gpn.verify("tanh", **SMALL, until="decided", cap=1500, workers=3)
     assert one.rows == other.rows
     assert one.notes == other.notes
