@@ -307,7 +307,16 @@ def _how_to_go_on(store: RunStore, identity: Identity) -> str:
         kept = f"what was finished is kept in {store.path}"
     if identity.call is None:
         return f"{kept}; to go on, run the same again with the same store"
-    return f"{kept}; to go on: gpn verify --resume {shlex.quote(str(store.path.parent))}"
+    return f"{kept}; to go on: {resuming_command(store.path.parent)}"
+
+
+def resuming_command(folder: Path) -> str:
+    """What a user types to go on with the run in a folder.
+
+    >>> resuming_command(Path("my results"))
+    "gpn verify --resume 'my results'"
+    """
+    return f"gpn verify --resume {shlex.quote(str(folder))}"
 
 
 def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -207,6 +207,33 @@ def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path)
     assert json.loads((tmp_path / "o" / "results.json").read_text()) == json.loads(whole)
 
 
+def test_ctrl_c_while_the_report_is_written_costs_nothing(command, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VerificationReport, "save", interrupted)
+        code, out, err = command(*TINY, "--out", "a b")
+    assert code == cli.INTERRUPTED
+    assert "Verdict" in out
+    assert err == "gpn: interrupted; the run itself is finished; to go on: gpn verify --resume 'a b'\n"
+    assert run_store.look("a b").finished
+    assert command("--resume", "a b")[1].startswith(out)
+
+
+def test_ctrl_c_in_any_command_is_said(monkeypatch, capsys):
+    """Versions of typer differ in what becomes of the interrupt."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpn.tables.emit_json", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["activations", "--json"])
+    assert ended.value.code == cli.INTERRUPTED
+    assert capsys.readouterr().err == "gpn: interrupted\n"
+
+
 TINY = ["relu", "--width", "16", "--depth", "2", "--trials", "30", "--epsilon", "0.5", "--weights", "gaussian"]
 
 
