@@ -60,6 +60,12 @@ def test_results_that_cannot_fit_are_refused():
     assert budget.fit([job, deep(64, 10, 1000)], in_rounds=True)[0] == job
 
 
+def test_few_trials_of_narrow_networks_take_little():
+    """A whole chunk of them would be four million trials."""
+    report = gpn.verify("relu", widths=2, depth=1, epsilons=0.5, trials=20, weights="he", memory="420MiB", workers=2)
+    assert {row.trials for row in report.rows} == {20}
+
+
 def test_the_budget_is_no_part_of_what_a_cell_is():
     job = deep(1024, 200, 1000, keep_layers=True)
     [fitted] = Budget.read("2GiB", 2, None).fit([job], in_rounds=False)
