@@ -42,7 +42,7 @@ class Budget:
         """A budget as `gpn.verify` takes it.
 
         Args:
-            size: bytes, a text such as "4GiB", or None for half of what is free.
+            size: bytes, a text such as "4GiB", or None for half of what is free, beside the program itself.
             workers: how many chunks are computed at once.
             executor: who computes them.
 
@@ -53,7 +53,8 @@ class Budget:
         Budget(total=4294967296, workers=2, processes=0)
         """
         in_threads = executor in (None, "threads") or isinstance(executor, ThreadPoolExecutor)
-        return cls(memory.budget(size), workers, 0 if in_threads else workers)
+        total = memory.budget(size) + (PROGRAM if size is None else 0)  # which is loaded, and no longer free
+        return cls(total, workers, 0 if in_threads else workers)
 
     def share(self, results: int = 0) -> int:
         """What one worker may take, beside its interpreter.
