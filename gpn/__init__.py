@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
     from gpn.training import train
-    from gpn.verification import verify
+    from gpn.verification import resume, verify
     from gpn.width import carried_depth, guaranteed_epsilon, required_width
     from theory.claims import claim
 
@@ -37,6 +37,7 @@ _HOMES = {
     "normalize": "gpn.checking",
     "reproduce": "gpn.reproduction",
     "required_width": "gpn.width",
+    "resume": "gpn.verification",
     "simulate": "gpn.simulation",
     "train": "gpn.training",
     "verify": "gpn.verification",
@@ -57,6 +58,7 @@ __all__ = [
     "normalize",
     "reproduce",
     "required_width",
+    "resume",
     "simulate",
     "train",
     "verify",

@@ -1,6 +1,6 @@
 """What one chunk of trials computes: picklable descriptions of an experiment, run with a generator of their own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,8 @@ class Deep:
 
     A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss. The logarithms of
     all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
-    `keep_backward` keeps log |d_l| too.
+    `keep_backward` keeps log |d_l| too. How many bytes of memory the sampler may take changes no bit, and so is no part
+    of what the cell is.
     """
 
     activation: NumericActivation
@@ -84,6 +85,7 @@ class Deep:
     inputs: RealInputs | None = None
     keep_layers: bool = False
     keep_backward: bool = False
+    memory: int | None = field(default=None, compare=False)
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         sample = sampler.sample(
@@ -93,6 +95,7 @@ class Deep:
             trials,
             rng,
             weights=self.weights,
+            memory=self.memory,
             **(self.inputs.draw(rng, (trials,), self.width) if self.inputs else {}),
         )
         log_gradients = sample.log_gradient_norms - np.log(self.width) / 2
