@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gpn import cli_comparison
 from gpn.cli_options import Json, check_writable, number, numbers, only_given, option, progress_bar, unwritable
 
 DEFAULT_FOLDER = Path("gpn-output")
@@ -21,6 +22,7 @@ def _experiments(context: typer.Context) -> None:
     Examples:
       gpn reproduce gradients
       gpn reproduce gradients --activations tanh,relu --depth 100 --out figures
+      gpn reproduce training --quick
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -91,6 +93,9 @@ def gradients(
             raise unwritable(folder, error.strerror or str(error)) from error
         names = ", ".join(path.name for path in written)
         tables.show(f"\nWritten to {tables.plain(str(folder))}: {names}", sys.stderr if as_json else None)
+
+
+app.command("training", short_help="Very deep networks trained on real data.")(cli_comparison.training)
 
 
 def _specs(text: str) -> list[str]:

@@ -2,21 +2,27 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
+from concurrent.futures import Executor
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from gpn import experiment
+import numpy as np
+
+from gpn import experiment, run_store
 from gpn.comparison_grid import RATE_FACTORS, RECIPES, Candidate, Trial, candidates, limited, pick
-from gpn.comparison_report import ComparisonReport, Measured, Settings
-from gpn.comparison_runs import Arrays, Budget, Run, digest
+from gpn.comparison_report import ComparisonReport, Measured, Outcome, Settings
+from gpn.comparison_runs import CURVES, Arrays, Budget, Run, digest
 from gpn.comparison_theory import predictions
 from gpn.datasets import Dataset, load_dataset
+from gpn.versions import computing_versions
 from gpn.weights import count
 from theory.errors import UsageError
+
+Item = TypeVar("Item")
 
 ACTIVATIONS = ("selu", "relu", "gelu", "tanh")
 
@@ -36,7 +42,6 @@ QUICK: Mapping[str, Any] = MappingProxyType(
 )
 """Options of a run that takes seconds and shows nothing but that everything works."""
 
-_EXPERIMENT = 23  # identity of the random numbers, see gpn.gradient_profiles; training draws from its own seeds
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -54,9 +59,9 @@ def training_comparison(
     factors: Sequence[float] = RATE_FACTORS,
     level: float = 0.95,
     seed: int = 0,
-    runs: str | Path | None = None,
+    store: str | Path | None = None,
     workers: int | None = 1,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     progress: experiment.Progress | None = None,
 ) -> ComparisonReport:
     r"""Train networks of several depths, normalized and not, with the usual remedies beside them.
@@ -81,11 +86,12 @@ def training_comparison(
         factors: learning rates to try, as multiples of `gpn.schedules.default_rate`.
         level: confidence level of each interval.
         seed: the learning rates are tried with this one, the measured networks have seed + 1, seed + 2, ...
-        runs: folder where every finished run is kept, and found when the same is asked again.
+        store: a folder; every finished run is kept there in `run.sqlite` and taken from there when it is asked for
+            again, with more activations, depths or seeds too. Other budgets or another version need another folder.
         workers: processes, None for one on each core; 1 computes in this process. The numbers are the same bits, given
             the same number of BLAS threads (worker processes have one each). A script that asks for more than one must
             keep its own work under `if __name__ == "__main__":`.
-        executor: any `concurrent.futures.Executor` instead.
+        executor: "threads", "processes" or any `concurrent.futures.Executor` instead.
         progress: called with (done, total) cost as runs finish.
 
     Returns:
@@ -100,35 +106,119 @@ def training_comparison(
     <ComparisonReport relu: width 8, depth 2, 2 seeds>
     """
     seed, workers = experiment.checked_run(seed, workers)
-    settings = _settings(width, seeds, epochs, batch, samples, factors, level, seed)
-    wanted = list(candidates(activations, _depths(depths), _known(recipes)))
-    whole = data if isinstance(data, Dataset) else load_dataset(data)
-    used = limited(whole, settings.budget.samples)
-    source = data if isinstance(data, Dataset) else str(data)
-    folder = None if runs is None else Path(runs)
-
-    def run(candidate: Candidate, rate: float, with_seed: int, *, validate: bool) -> Run:
-        return Run(candidate, rate, with_seed, validate, settings.budget, source, digest(used), folder)
-
-    with _pool(executor, workers) as pool:
-        progresses = _halves(progress, settings)
-        tried = [run(each, rate, seed, validate=True) for each in wanted for rate in settings.rates(each)]
-        found = _compute(tried, settings, pool, workers, progresses[0])
-        trials = _grouped(wanted, tried, found)
-        picked = [pick([trial for trial, _ in some]) for some in trials]
+    wanted = list(candidates(_several("activations", activations), _depths(depths), _recipes(recipes)))
+    used = limited(data if isinstance(data, Dataset) else load_dataset(data), count("samples", samples, minimum=10))
+    budget = _budget(width, epochs, batch, samples)
+    settings = _settings(used, budget, seeds, factors, level, seed)
+    work = partial(Run, budget=budget, data=data if isinstance(data, Dataset) else str(data), digest=digest(used))
+    tried = [
+        work(each, rate, seed, validate=True) for each in wanted for rate in each.rates(budget.width, settings.factors)
+    ]
+    place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
+    first, second = _shares(progress, tried, wanted, settings)
+    with (
+        nullcontext() if store is None else run_store.opened(store, _identity(settings, digest(used))) as kept,
+        one_blas_thread() if place == "processes" else nullcontext(),
+    ):
+        compute = partial(experiment.run, seed=seed, executor=place, workers=workers, store=kept)
+        trials = _trials(tried, compute([run.cell() for run in tried], progress=first), len(settings.factors))
+        picked = [pick(some) for some in trials]
         measured = [
-            run(each, trial.rate, seed + 1 + order, validate=False)
+            work(each, trial.rate, seed + order, validate=False)
             for each, trial in zip(wanted, picked, strict=True)
-            for order in range(settings.seeds)
+            for order in range(1, settings.seeds + 1)
         ]
-        found = _compute(measured, settings, pool, workers, progresses[1])
-    groups = _grouped(wanted, measured, found)
-    return ComparisonReport(
-        settings,
-        used,
-        tuple(
-            Measured(each, tuple(trial for trial, _ in some), trial, tuple(arrays for _, arrays in group))
-            for each, some, trial, group in zip(wanted, trials, picked, groups, strict=True)
-        ),
-        predictions(wanted),
+        found = compute([run.cell() for run in measured], progress=second)
+    outcomes = [
+        Outcome.of({name: array[0] for name, array in arrays.items()}, run.seed, settings)
+        for run, arrays in zip(measured, found, strict=True)
+    ]
+    groups = _groups(outcomes, settings.seeds)
+    rows = zip(wanted, trials, picked, groups, predictions(wanted), strict=True)
+    return ComparisonReport(settings, tuple(Measured(*row) for row in rows))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Processes that are started meanwhile have one BLAS thread each, unless the user has chosen otherwise."""
+    missing = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(missing, "1"))
+    try:
+        yield
+    finally:
+        for name in missing:
+            del os.environ[name]
+
+
+def _trials(runs: Sequence[Run], found: Sequence[Arrays], each: int) -> list[tuple[Trial, ...]]:
+    """What the learning rates of each kind of network came to."""
+    accuracy, loss = CURVES.index("test_accuracy"), CURVES.index("test_loss")
+    trials = []
+    for run, arrays in zip(runs, found, strict=True):
+        curves = arrays["curves"][0]
+        done = bool(arrays["finished"][0]) and len(curves) > 0
+        ends = (float(curves[-1, accuracy]), float(curves[-1, loss])) if done else (None, None)
+        trials.append(Trial(run.rate, *ends))
+    return _groups(trials, each)
+
+
+def _groups(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
+    return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def _shares(
+    progress: experiment.Progress | None, tried: Sequence[Run], wanted: Sequence[Candidate], settings: Settings
+) -> tuple[experiment.Progress | None, experiment.Progress | None]:
+    """One display of progress for both parts of the run."""
+    if progress is None:
+        return None, None
+    before = float(sum(run.cell().cost for run in tried))
+    total = before + settings.seeds * settings.budget.epochs * sum(each.depth for each in wanted)
+    return (lambda done, _: progress(done, total)), (lambda done, _: progress(before + done, total))
+
+
+def _budget(width: int, epochs: int, batch: int, samples: int) -> Budget:
+    epochs = count("epochs", epochs)
+    return Budget(count("width", width, minimum=2), epochs, -(-epochs // 2), count("batch", batch, minimum=2), samples)
+
+
+def _settings(data: Dataset, budget: Budget, seeds: int, factors: Sequence[float], level: float, seed: int) -> Settings:
+    if not len(factors) or not all(0 < factor < float("inf") for factor in factors):
+        raise UsageError(f"factors must be positive numbers, such as {list(RATE_FACTORS)}, not {factors!r}")
+    if not 0 < level < 1:
+        raise UsageError(f"level must lie between 0 and 1, not {level!r}; try 0.95")
+    return Settings(
+        budget=budget,
+        seeds=count("seeds", seeds, minimum=2),
+        factors=tuple(sorted({float(factor) for factor in factors})),
+        level=float(level),
+        seed=seed,
+        data=data.name,
+        classes=data.classes,
+        train_samples=len(data.x_train),
+        test_samples=len(data.x_test),
+        commonest=float(np.bincount(data.y_test).max() / len(data.y_test)),
     )
+
+
+def _identity(settings: Settings, digest: str) -> run_store.Identity:
+    """A store may be extended by activations, depths and seeds: every run in it is told apart by itself."""
+    common = {"experiment": "training comparison", "seed": settings.seed, "data": digest, **asdict(settings.budget)}
+    return run_store.Identity(common, dict(computing_versions()))
+
+
+def _several(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    if isinstance(values, str) or not len(values):
+        raise UsageError(f"{name} must be a list of at least one, not {values!r}")
+    return values
+
+
+def _depths(depths: Sequence[int]) -> list[int]:
+    return sorted({count("depths", depth) for depth in _several("depths", depths)})
+
+
+def _recipes(recipes: Sequence[str]) -> list[str]:
+    unknown = [recipe for recipe in _several("recipes", recipes) if recipe not in RECIPES]
+    if unknown:
+        raise UsageError(f"there is no recipe {unknown[0]!r:.60}; there are {', '.join(RECIPES)}")
+    return [recipe for recipe in RECIPES if recipe in recipes]

@@ -1,24 +1,24 @@
-"""One training run of the comparison: a picklable description, computed in any process, kept in a file of its own."""
+"""One training run of the comparison: a picklable description, computed in any process."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn._version import __version__
-from gpn.checkpoints import read_checkpoint, write_checkpoint
 from gpn.comparison_grid import RECIPES, Candidate, limited, validation_split
 from gpn.datasets import Dataset, load_dataset
+from gpn.experiment import Cell
 from gpn.training import train
 from gpn.training_report import FINISHED, TrainingReport
-from theory.errors import UsageError
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+EXPERIMENT = 23
+"""Identity of the cells, see `gpn.gradient_profiles`; training itself draws from its own seeds."""
 
 RECORDS = 25
 """Steps at which the gradient norms of a run are kept, evenly over it."""
@@ -47,10 +47,9 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Train one network, or read what it came to in an earlier call.
+    """Train one network: the work of a `gpn.experiment.Cell` with one trial.
 
-    Called as the `compute` of a `gpn.experiment.Cell` with one trial. Training draws from its own seed, so that
-    `gpn train` gives the same run.
+    Training draws from its own seed, so that `gpn train` gives the same run.
 
     Args:
         candidate: the kind of network.
@@ -59,8 +58,7 @@ class Run:
         validate: whether it is trained on a part of the training samples and tested on the others.
         budget: common to all.
         data: what `gpn.datasets.load_dataset` reads, or a data set.
-        digest: of the samples and labels; see `digest`.
-        folder: where finished runs are kept, or None.
+        digest: of its samples and labels (`digest`), which tell one data set from another wherever it is read from.
     """
 
     candidate: Candidate
@@ -68,85 +66,49 @@ class Run:
     seed: int
     validate: bool
     budget: Budget
-    data: str | Dataset
+    data: str | Dataset = field(compare=False)
     digest: str
-    folder: Path | None
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Everything that decides the bits of the run, ready for JSON."""
-        recipe, budget = RECIPES[self.candidate.recipe], self.budget
-        return {
-            "activation": f"{self.candidate.phi!r}",
-            "root": self.candidate.root,
-            "chi": self.candidate.chi,
-            "weights": recipe.weights,
-            "batch_norm": recipe.batch_norm,
-            "optimizer": recipe.optimizer,
-            "depth": self.candidate.depth,
-            "width": budget.width,
-            "learning_rate": self.rate,
-            "seed": self.seed,
-            "epochs": budget.trial_epochs if self.validate else budget.epochs,
-            "batch": budget.batch,
-            "samples": budget.samples,
-            "validate": self.validate,
-            "records": RECORDS,
-            "centred": False,
-            "data": self.digest,
-            "versions": {"gpn": __version__, "numpy": np.__version__},
-        }
+    def epochs(self) -> int:
+        """How many it takes."""
+        return self.budget.trial_epochs if self.validate else self.budget.epochs
 
-    @property
-    def identity(self) -> int:
-        """A number of 64 bits that no other run of the comparison has."""
-        text = json.dumps(self.facts, sort_keys=True)
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
-
-    @property
-    def path(self) -> Path | None:
-        """The file of the run, if finished runs are kept."""
-        return None if self.folder is None else self.folder / f"{self.identity:016x}.npz"
+    def cell(self) -> Cell:
+        """The run as a cell; its identity is what is run, not where it stands in a list."""
+        candidate = self.candidate
+        what = (candidate.activation, candidate.recipe, candidate.depth, self.rate.hex(), self.seed, self.validate)
+        text = json.dumps(what)
+        return Cell(
+            experiment=EXPERIMENT,
+            cell=int.from_bytes(blake2b(text.encode(), digest_size=8).digest()),
+            compute=self,
+            trials=1,
+            chunk=1,
+            cost=candidate.depth * self.epochs,
+            label=f"{candidate.words}, learning rate {self.rate:.3g}, seed {self.seed}",
+        )
 
     def __call__(self, rng: np.random.Generator, trials: int) -> Arrays:  # noqa: ARG002
         """The arrays of `arrays`, each with a first length of 1."""
-        found = self._kept()
-        if found is None:
-            found = arrays(self._train())
-            if self.path is not None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                write_checkpoint(self.path, self.facts, found)
-        return {name: array[None] for name, array in found.items()}
-
-    def _train(self) -> TrainingReport:
-        facts, recipe = self.facts, RECIPES[self.candidate.recipe]
-        whole = limited(self.data if isinstance(self.data, Dataset) else _loaded(self.data), self.budget.samples)
-        return train(
+        recipe, budget = RECIPES[self.candidate.recipe], self.budget
+        whole = limited(self.data if isinstance(self.data, Dataset) else _loaded(self.data), budget.samples)
+        report = train(
             self.candidate.phi,
             validation_split(whole) if self.validate else whole,
             depth=self.candidate.depth,
-            width=self.budget.width,
+            width=budget.width,
             root=None,
             weights=recipe.weights,
             batch_norm=recipe.batch_norm,
             optimizer=recipe.optimizer,
             learning_rate=self.rate,
-            epochs=facts["epochs"],
-            batch=self.budget.batch,
-            centred=facts["centred"],
+            epochs=self.epochs,
+            batch=budget.batch,
             seed=self.seed,
             records=RECORDS,
         )
-
-    def _kept(self) -> Arrays | None:
-        """What an earlier call kept; None if there is nothing that can be read, or it is of another run."""
-        if self.path is None or not self.path.exists():
-            return None
-        try:
-            header, found = read_checkpoint(self.path)
-        except UsageError:  # damaged: it is run again and written anew
-            return None
-        return found if header == self.facts else None
+        return {name: array[None] for name, array in arrays(report).items()}
 
 
 def arrays(report: TrainingReport) -> Arrays:

@@ -162,7 +162,7 @@ class GradientReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; None where a number is missing or infinite (see `vanished` and `overflowed`)."""
-        from gpn.verification import versions
+        from gpn.versions import versions
 
         networks = [
             _finite(asdict(rate) | _bottom(profile) | {"log10_quantiles": _decimal(profile.log_quantiles)})

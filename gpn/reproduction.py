@@ -5,7 +5,10 @@ from typing import Any
 
 from theory.errors import UsageError
 
-EXPERIMENTS = {"gradients": "gpn.gradient_profiles:gradient_profiles"}
+EXPERIMENTS = {
+    "gradients": "gpn.gradient_profiles:gradient_profiles",
+    "training": "gpn.comparison:training_comparison",
+}
 """Name of an experiment -> the function that runs it."""
 
 
@@ -14,7 +17,8 @@ def reproduce(name: str, **options: Any) -> Any:
 
     Args:
         name: a key of `EXPERIMENTS`: "gradients", gradient norms by layer at initialization
-            (`gpn.gradient_profiles.gradient_profiles`).
+            (`gpn.gradient_profiles.gradient_profiles`); "training", very deep networks trained on real data beside
+            their baselines (`gpn.comparison.training_comparison`).
         options: of that function.
 
     Returns:

@@ -1,0 +1,100 @@
+"""What the theory says of a network of the comparison before it is trained."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import CubicSpline
+
+from gpn.comparison_grid import RECIPES, Candidate
+from gpn.gradient_rates import GPN
+from theory.activation import NumericActivation
+from theory.batch_normalized import large_batch_growth
+from theory.correlation import correlation
+from theory.propagation import mean_field_path
+
+FloatArray = npt.NDArray[np.float64]
+
+_POINTS = 33
+_CLOSEST = 1e-7  # of 1 - rho in the table; the map is nearly the identity there
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    r"""Infinitely wide, at initialization.
+
+    Args:
+        log10_gradient_ratio: of :math:`|\partial E/\partial W_1|_F` to that of W_L.
+        separation: 1 - rho_L, for two inputs that began with the cosine rho_0 = 0; None for a network whose lengths are
+            not kept. It is the same for both roots and for all weights of the same variance.
+    """
+
+    log10_gradient_ratio: float
+    separation: float | None
+
+
+def predictions(wanted: Sequence[Candidate]) -> tuple[Prediction, ...]:
+    """The prediction for each kind of network.
+
+    Args:
+        wanted: the networks.
+    """
+    depths = sorted({each.depth for each in wanted})
+    normalized = {each.activation: each.phi for each in wanted if each.treatment == GPN}
+    tables = {name: dict(zip(depths, separations(phi, depths), strict=True)) for name, phi in normalized.items()}
+    found = []
+    for each in wanted:
+        separation = tables[each.activation][each.depth] if each.treatment == GPN else None
+        found.append(Prediction(log10_gradient_ratio(each), separation))
+    return tuple(found)
+
+
+def log10_gradient_ratio(candidate: Candidate) -> float:
+    r"""Decimal logarithm of :math:`|\partial E/\partial W_1|_F / |\partial E/\partial W_L|_F` in the mean field.
+
+    Without batch normalization the iterated maps (`theory.propagation.mean_field_path`; Schoenholz et al. 2017), with
+    it the rate of large batches (Yang et al. 2019, `theory.batch_normalized.large_batch_growth`).
+
+    Args:
+        candidate: the network.
+
+    >>> from gpn.comparison_grid import candidates
+    >>> gpn, plain = candidates(["relu"], [11], ["gpn", "plain"])
+    >>> round(log10_gradient_ratio(gpn), 9) + 0.0, round(log10_gradient_ratio(plain) / math.log10(0.5), 6)
+    (0.0, 0.0)
+    """
+    depth = candidate.depth
+    if RECIPES[candidate.recipe].batch_norm:
+        return (depth - 1) * large_batch_growth(candidate.phi) / 2 / math.log(10)  # type: ignore[arg-type]
+    logs = mean_field_path(candidate.phi, depth).log_gradients
+    return float(logs[0] - logs[-1]) / math.log(10)
+
+
+def separations(phi: NumericActivation, depths: Sequence[int], start: float = 1.0) -> list[float]:
+    r"""How far apart two inputs still are after some layers of an infinitely wide GPN network.
+
+    .. math:: 1 - \rho_l = 1 - C(\rho_{l-1}), \qquad C(\rho) = E\, \phi(u) \phi(v)
+
+    with (u, v) standard normal of correlation rho (Poole et al. 2016). C(1) = C'(1) = 1, so the distance falls like 1/l
+    for a smooth phi and like 1/l^2 for one with a kink. C depends on the mean of phi only through its square, which is
+    the same for b_plus and b_minus. The map is interpolated between 33 points, in logarithms.
+
+    Args:
+        phi: GPN.
+        depths: layers, ascending.
+        start: 1 - rho_0.
+
+    >>> from gpn.checking import normalize
+    >>> [round(far, 4) for far in separations(normalize("relu"), [1, 2])]
+    [0.6817, 0.4976]
+    """
+    far = np.geomspace(_CLOSEST, start, _POINTS)
+    mapped = np.array([1.0 - correlation(phi, 1.0 - float(each)).value for each in far])
+    spline = CubicSpline(np.log(far), np.log(mapped / far))
+    now, found = start, {}
+    for layer in range(1, max(depths) + 1):
+        now *= math.exp(float(spline(math.log(max(now, _CLOSEST)))))
+        found[layer] = now
+    return [found[depth] for depth in depths]
