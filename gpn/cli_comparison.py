@@ -27,7 +27,7 @@ def training(
     batch: Annotated[str | None, option("N", "Samples of a step.  [default: 64]")] = None,
     samples: Annotated[str | None, option("N", "The most to train on and to test.  [default: 2000]")] = None,
     factors: Annotated[
-        str | None, option("C,C", "Learning rates to try, times the default.  [default: 0.125,0.5,2,8]")
+        str | None, option("C,C", "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]")
     ] = None,
     level: Annotated[str, option("P", "Confidence level of each interval.")] = "0.95",
     seed: Annotated[str, option("N", "Learning rates are tried with N, networks measured with N+1, ...")] = "0",

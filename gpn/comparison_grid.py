@@ -16,7 +16,7 @@ from theory import poincare
 from theory.activation import NumericActivation
 from theory.errors import UsageError
 
-RATE_FACTORS = (0.125, 0.5, 2.0, 8.0)
+RATE_FACTORS = (0.03125, 0.125, 0.5, 2.0, 8.0)
 """Times `gpn.schedules.default_rate`: the learning rates that every network may try."""
 
 VALIDATION_SHARE = 0.2

@@ -7,14 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from gpn.comparison_grid import RECIPES
-from gpn.comparison_report import AT_CHANCE, DIVERGED, TRAINED
+from gpn.comparison_report import DIVERGED, TRAINED
 from gpn.gradient_tables import display
 from gpn.tables import new_table, plain, short_number
 
 if TYPE_CHECKING:
     from gpn.comparison_report import ComparisonReport, Measured
 
-_HEADERS = ("network", "depth", "rate", "accuracy", "interval", "of seeds", "loss", "|dW1/dWL|", "theory")
+_HEADERS = ("network", "depth", "rate", "accuracy", "interval", "trained", "loss", "ratio", "theory")
 
 
 def comparison(report: "ComparisonReport") -> RenderableType:
@@ -32,9 +32,9 @@ def comparison(report: "ComparisonReport") -> RenderableType:
         f"rate: the best of {tries} times the default on validation samples (one seed, {budget.trial_epochs} epochs).",
         f"accuracy: mean test accuracy over the seeds; interval: {100 * settings.level:g} % t interval of that mean "
         "(choice of weights, not of test samples).",
-        f"of seeds: networks better than guessing ({settings.commonest:.1%}), the lower exact limit of their accuracy "
-        "being above; a network that diverged counts as one that guesses.",
-        "loss: of training in the last epoch. |dW1/dWL|: decimal logarithm of |dE/dW_1| / |dE/dW_L| at the first step, "
+        f"trained: networks better than guessing ({settings.commonest:.1%}), the lower exact limit of their accuracy "
+        "being above. *: some diverged and count as networks that guess; others learned nothing.",
+        "loss: of training in the last epoch. ratio: decimal logarithm of |dE/dW_1| / |dE/dW_L| at the first step, "
         "median; theory: the same for infinite width.",
     )
     parts += [Text(), *(Text(line, style="dim") for line in legend)]
@@ -95,7 +95,7 @@ def _cells(each: "Measured", level: float) -> list[Text | str]:
         short_number(each.picked.rate, 2),
         f"{each.accuracy:.1%}",
         f"{100 * lower:.0f}-{100 * upper:.0f} %",
-        Text(_counts(each, trained, total), style=style),
+        Text(f"{trained}/{total}{'*' if each.count(DIVERGED) else ''}", style=style),
         short_number(each.train_loss, 2),
         "0 or inf" if ratio is None else f"{ratio:+.1f}",
         f"{each.prediction.log10_gradient_ratio:+.1f}",
@@ -110,10 +110,3 @@ def network_words(each: "Measured") -> str:
     words += {"haar": "Haar", "gaussian": "Gauss"}[recipe.weights]
     words += ", BN" if recipe.batch_norm else ""
     return words + (", Adam" if recipe.optimizer == "adam" else "")
-
-
-def _counts(each: "Measured", trained: int, total: int) -> str:
-    """How many networks learned something; if not all, what became of the others."""
-    counted = ((each.count(AT_CHANCE), "at chance"), (each.count(DIVERGED), "diverged"))
-    failed = [f"{number} {what}" for number, what in counted if number]
-    return f"{trained}/{total}" + (f" ({', '.join(failed)})" if failed else "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import CubicSpline
+from numpy.polynomial import Chebyshev
 
 from gpn.comparison_grid import RECIPES, Candidate
 from gpn.gradient_rates import GPN
@@ -17,8 +17,7 @@ from theory.propagation import mean_field_path
 
 FloatArray = npt.NDArray[np.float64]
 
-_POINTS = 33
-_CLOSEST = 1e-7  # of 1 - rho in the table; the map is nearly the identity there
+_DEGREE = 16  # of the polynomial that stands for the map
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +71,31 @@ def log10_gradient_ratio(candidate: Candidate) -> float:
     return float(logs[0] - logs[-1]) / math.log(10)
 
 
-def separations(phi: NumericActivation, depths: Sequence[int], start: float = 1.0) -> list[float]:
-    r"""How far apart two inputs still are after some layers of an infinitely wide GPN network.
+def separations(phi: NumericActivation, depths: Sequence[int]) -> list[float]:
+    r"""How far apart two inputs that began orthogonal still are after some layers of an infinitely wide GPN network.
 
-    .. math:: 1 - \rho_l = 1 - C(\rho_{l-1}), \qquad C(\rho) = E\, \phi(u) \phi(v)
+    .. math:: 1 - \rho_l = 1 - C(\rho_{l-1}), \qquad C(\rho) = E\, \phi(u) \phi(v), \qquad \rho_0 = 0
 
     with (u, v) standard normal of correlation rho (Poole et al. 2016). C(1) = C'(1) = 1, so the distance falls like 1/l
     for a smooth phi and like 1/l^2 for one with a kink. C depends on the mean of phi only through its square, which is
-    the same for b_plus and b_minus. The map is interpolated between 33 points, in logarithms.
+    the same for b_plus and b_minus. The angles' quotient arccos C(rho) / arccos rho is interpolated by a polynomial.
 
     Args:
         phi: GPN.
-        depths: layers, ascending.
-        start: 1 - rho_0.
+        depths: layers.
 
     >>> from gpn.checking import normalize
     >>> [round(far, 4) for far in separations(normalize("relu"), [1, 2])]
-    [0.6817, 0.4976]
+    [0.6817, 0.5061]
     """
-    far = np.geomspace(_CLOSEST, start, _POINTS)
-    mapped = np.array([1.0 - correlation(phi, 1.0 - float(each)).value for each in far])
-    spline = CubicSpline(np.log(far), np.log(mapped / far))
-    now, found = start, {}
+
+    def quotient(angle: float) -> float:
+        far = 1.0 - correlation(phi, math.cos(angle)).value
+        return 2.0 * math.asin(math.sqrt(min(1.0, max(0.0, far) / 2.0))) / angle
+
+    quotients = Chebyshev.interpolate(np.vectorize(quotient), _DEGREE, domain=[0.0, math.pi / 2])
+    angle, found = math.pi / 2, {}
     for layer in range(1, max(depths) + 1):
-        now *= math.exp(float(spline(math.log(max(now, _CLOSEST)))))
-        found[layer] = now
+        angle *= min(1.0, float(quotients(angle)))
+        found[layer] = 2.0 * math.sin(angle / 2.0) ** 2
     return [found[depth] for depth in depths]

@@ -1,6 +1,7 @@
 """Figures of the training comparison: accuracies by depth, losses, gradient norms over layers and steps."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gpn.comparison_grid import RECIPES
 from gpn.comparison_report import DIVERGED
@@ -56,7 +57,7 @@ def accuracies(report: "ComparisonReport") -> Figure:
         _legend(line[-1], report, recipes)
     for axes in grid[-1]:
         axes.set_xlabel("depth L (hidden layers)", fontsize=9)
-    figure.suptitle(literal(_headline(report)), fontsize=11, fontweight="bold", x=0.01, ha="left")
+    _headline(figure, _finding(report))
     return figure
 
 
@@ -77,12 +78,13 @@ def losses(report: "ComparisonReport") -> Figure:
         axes.axhline(math.log(report.settings.classes), color=GREY, linestyle=":", linewidth=1.2)
         axes.set_yscale("log")
         axes.set_xlabel("epoch", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(display(name), fontsize=10, fontweight="bold", loc="left")
         style_axes(axes)
     line[0].set_ylabel("training loss (nats per sample)", fontsize=9)
     _legend(line[-1], report, tuple(RECIPES))
     words = f"Training loss, {deep} layers, a line for each seed; dotted grey: guessing; a cross: diverged"
-    figure.suptitle(words, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    _headline(figure, words)
     return figure
 
 
@@ -110,11 +112,17 @@ def norms(report: "ComparisonReport") -> Figure:
         bar = figure.colorbar(mesh, ax=grid, extend="both", shrink=0.7)
         bar.set_label(r"$\log_{10}\,\|\partial E/\partial W_l\|_F$, 0: median of the first step", fontsize=8.5)
     words = f"Gradient norm of every layer while {deep} layers train (first seed)"
-    figure.suptitle(words, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    _headline(figure, words)
     return figure
 
 
-def _headline(report: "ComparisonReport") -> str:
+def _headline(figure: Figure, words: str) -> None:
+    """The title of a figure, wrapped at its width."""
+    lines = textwrap.fill(literal(words), int(10.5 * figure.get_figwidth()))
+    figure.suptitle(lines, fontsize=11, fontweight="bold", x=0.01, ha="left")
+
+
+def _finding(report: "ComparisonReport") -> str:
     """The finding over all activations at the greatest depth."""
     deep = report.depths[-1]
     ends = []
