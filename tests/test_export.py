@@ -2,16 +2,22 @@
 
 import math
 import re
+import subprocess
+import sys
 import warnings
 
+import mpmath
 import numpy as np
 import pytest
 import sympy
+from flint import arb
 from scipy import integrate
 
-from gpn.export import snippet
+import gpn
+from gpn.snippets import TARGETS, _literal, export
 from theory.activation import Activation, CallableActivation
 from theory.arithmetic import X
+from theory.balls_core import NotCertified
 from theory.catalog import CATALOG
 from theory.errors import UsageError
 from theory.poincare import gaussian_poincare, normalization
@@ -36,7 +42,7 @@ def functions(spec, root="auto"):
     phi = activation(spec)
     chosen = normalization(phi, root)
     names = {}
-    exec(snippet(phi, chosen, "numpy"), names)
+    exec(export(phi, "numpy", root), names)
     value, slope = (names[name] for name in names if name.startswith("gpn_"))
     return phi, chosen, value, slope
 
@@ -73,9 +79,9 @@ def test_constants_are_printed_to_the_last_bit(root):
     phi = activation("gelu")
     chosen = normalization(phi, root)
     names = {}
-    exec(snippet(phi, chosen, "numpy"), names)
+    exec(export(phi, "numpy", root), names)
     assert (names["A"], names["B"]) == (chosen.a, chosen.b)
-    latex = snippet(phi, chosen, "latex")
+    latex = export(phi, "latex", root)
     numbers = [float(number) for number in re.findall(r"[ab] = (-?[\d.]+)", latex)]
     assert numbers == [chosen.a, chosen.b]
 
@@ -94,41 +100,91 @@ def test_identity_has_a_slope_of_the_right_shape():
 
 
 def test_snippet_says_where_it_comes_from():
-    phi = activation("gelu")
-    code = snippet(phi, normalization(phi), "numpy")
-    for part in ("gelu: x*normal_cdf(x)", "minus", "0.497184", "stable", "2006.12169", "gpn "):
+    code = export("gelu", "numpy")
+    for part in (
+        "gelu: x*normal_cdf(x)",
+        "minus",
+        "0.497184",
+        "stable",
+        "certified to 40 digits",
+        "2006.12169",
+        "gpn ",
+    ):
         assert part in code.split("import")[0]
-    assert "scipy" not in snippet(activation("tanh"), normalization(activation("tanh")), "numpy")
-    assert max(map(len, code.splitlines())) <= 110
+    assert "scipy" not in export("tanh", "numpy")
+
+
+def test_constants_are_the_exact_numbers_rounded_to_17_digits():
+    """Against ReLU's closed form, a = sqrt 2 and b_- = -1/sqrt(pi) - sqrt(1/pi), from E phi = 1/sqrt(2 pi)."""
+    with mpmath.workdps(40):
+        expected = mpmath.nstr(-2 / mpmath.sqrt(mpmath.pi), 17)
+    found = dict(re.findall(r"^([AB]) = (\S+)$", export("relu", "numpy", "minus"), re.MULTILINE))
+    assert found["B"] == expected
+    # To 17 digits sqrt 2 = 1.4142135623730950, but that reads back as the float below the nearest one.
+    assert float("1.4142135623730950") != math.sqrt(2) == float(found["A"])
+    assert found["A"] == "1.41421356237309505"
+
+
+def test_an_enclosure_that_does_not_decide_the_float_gives_no_literal():
+    assert _literal(arb(math.pi, 1e-3), math.pi) is None
+    assert _literal(arb(1, 1e-3), 0.0) is None
+    assert _literal(arb(0), 0.0) == "0.0"
+
+
+def test_what_is_not_certified_is_said(monkeypatch):
+    monkeypatch.setattr("theory.certified.certified_moments", lambda *_: NotCertified("for a test"))
+    code = export("tanh", "numpy")
+    assert "computed, not certified: for a test" in code
+    assert float(re.search(r"^A = (\S+)$", code, re.MULTILINE)[1]) == normalization(activation("tanh")).a
 
 
 @pytest.mark.parametrize(
     "name", ['x"""\nimport os', "a\nos.system('x')", "b\u2028import os", "\\", "class", "%\n\\input{x}"]
 )
-@pytest.mark.parametrize("target", ["numpy", "latex"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_hostile_name_stays_in_its_comment(name, target):
-    harmless = Activation("tanh", sympy.tanh(X))
-    hostile = Activation(name, sympy.tanh(X))
-    code = snippet(hostile, normalization(harmless), target)
-    body = [line for line in code.splitlines() if not line.startswith(("#", "%"))]
-    expected = snippet(harmless, normalization(harmless), target).replace("gpn_tanh", "gpn_activation")
-    assert [line.replace("gpn_class", "gpn_activation") for line in body] == [
-        line for line in expected.splitlines() if not line.startswith(("#", "%"))
-    ]
+    harmless, hostile = (export(Activation(label, sympy.tanh(X)), target) for label in ("2*x", name))
+    bodies = [[line for line in code.splitlines() if not line.startswith(("#", "%"))] for code in (harmless, hostile)]
+    words = [re.sub("gpn_class", "gpn_activation", re.sub("GPNClass", "GPNActivation", "\n".join(b))) for b in bodies]
+    assert words[0] == words[1]
+
+
+def test_every_file_is_formatted(tmp_path):
+    """By ruff with its default settings (88 characters), so that a pasted file is clean in a repository that checks."""
+    pytest.importorskip("ruff")
+    for spec in filter(normalizable, [*SPECS, "tanh(x)*exp(-x**2/7)*cos(3*x)*(x**2 + 2)/(x**4 + 1) + sin(x)*x/9"]):
+        for target in ("numpy", "torch", "jax", "keras"):
+            code = export(spec, target)
+            (tmp_path / f"{re.sub(r'[^a-z0-9]+', '_', spec)}_{target}.py").write_text(code)
+            assert max(len(line) for line in code.splitlines() if not line.startswith("#")) <= 88
+    formatted = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", str(tmp_path)], capture_output=True, text=True
+    )
+    assert formatted.returncode == 0, formatted.stdout[:2000]
 
 
 def test_latex_states_the_formula():
-    phi = activation("elu")
-    latex = snippet(phi, normalization(phi), "latex")
+    latex = export("elu", "latex")
     assert r"\begin{equation}" in latex
     assert r"\begin{cases}" in latex
     assert latex.count("{") == latex.count("}")
 
 
+def test_nan_stays_nan():
+    for spec in ("relu", "hard_tanh", "elu", "sparse_sigmoid", "x*sigmoid(x)"):
+        _, _, value, _ = functions(spec)
+        assert np.isnan(value(np.nan))
+
+
 def test_unknown_target_and_functions_without_a_formula_are_refused():
-    phi = activation("tanh")
-    with pytest.raises(UsageError, match="numpy, latex"):
-        snippet(phi, normalization(phi), "fortran")
-    opaque = CallableActivation("mine", np.tanh)
-    with pytest.raises(UsageError, match="SymPy expression"):
-        snippet(opaque, normalization(phi), "numpy")
+    with pytest.raises(UsageError, match="numpy, torch, jax, keras, latex"):
+        export("tanh", "fortran")
+    for opaque in (CallableActivation("mine", np.tanh), "math:tanh"):
+        with pytest.raises(UsageError, match="SymPy expression"):
+            export(np.tanh if isinstance(opaque, str) else opaque, "numpy")
+    with pytest.raises(UsageError, match="no normalization"):
+        export("sign", "torch")
+
+
+def test_export_is_a_function_of_the_package_whatever_was_imported_before():
+    assert gpn.export is export
