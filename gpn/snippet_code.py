@@ -260,7 +260,7 @@ def _sum(expression: Any, library: Library) -> str:
 def _product(expression: Any, library: Library) -> tuple[str, int]:
     coefficient, factors = expression.as_coeff_mul(rational=False)
     if coefficient == -1:
-        return f"-{_bound(expression.func(*factors), library, _POWER)}", _SIGN
+        return f"-{_bound(expression.func(*factors), library, _ATOM)}", _SIGN
     below = [factor for factor in factors if factor.is_Pow and factor.exp.is_number and factor.exp < 0]
     above = [factor for factor in factors if factor not in below]
     texts = [] if coefficient == 1 and above else [_bound(coefficient, library, _SIGN)]

