@@ -1,6 +1,7 @@
 """Exported code runs, agrees with the activation and is normalized: checked by quadrature of its own."""
 
 import math
+import random
 import re
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from flint import arb
 from scipy import integrate
 
 import gpn
-from gpn.snippets import TARGETS, _literal, export
+from gpn.snippets import TARGETS, _constants, _literal, export
 from theory.activation import Activation, CallableActivation
-from theory.arithmetic import X
+from theory.arithmetic import X, compile_expressions
 from theory.balls_core import NotCertified
 from theory.catalog import CATALOG
 from theory.errors import UsageError
+from theory.functions import normal_cdf, sigmoid, softplus
 from theory.poincare import gaussian_poincare, normalization
 from theory.specification import activation
 
@@ -51,7 +53,10 @@ def normalizable(spec):
     return gaussian_poincare(activation(spec), 10).normalizable == "yes"
 
 
-@pytest.mark.parametrize("spec", [spec for spec in SPECS if normalizable(spec)])
+NORMALIZABLE = [spec for spec in SPECS if normalizable(spec)]
+
+
+@pytest.mark.parametrize("spec", NORMALIZABLE)
 def test_executed_snippet_is_normalized_and_agrees_with_the_activation(spec):
     phi, chosen, value, slope = functions(spec)
     for function in (value, slope):
@@ -152,15 +157,60 @@ def test_a_hostile_name_stays_in_its_comment(name, target):
 def test_every_file_is_formatted(tmp_path):
     """By ruff with its default settings (88 characters), so that a pasted file is clean in a repository that checks."""
     pytest.importorskip("ruff")
-    for spec in filter(normalizable, [*SPECS, "tanh(x)*exp(-x**2/7)*cos(3*x)*(x**2 + 2)/(x**4 + 1) + sin(x)*x/9"]):
+    constants = _constants(activation("gelu"), "auto")
+    for index, formula in enumerate([*NORMALIZABLE, *map(str, random_formulas(10))]):
         for target in ("numpy", "torch", "jax", "keras"):
-            code = export(spec, target)
-            (tmp_path / f"{re.sub(r'[^a-z0-9]+', '_', spec)}_{target}.py").write_text(code)
+            code = TARGETS[target](activation(formula), constants)
+            (tmp_path / f"{target}_{index}.py").write_text(code)
             assert max(len(line) for line in code.splitlines() if not line.startswith("#")) <= 88
-    formatted = subprocess.run(
-        [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", str(tmp_path)], capture_output=True, text=True
-    )
-    assert formatted.returncode == 0, formatted.stdout[:2000]
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", str(tmp_path)]
+    formatted = subprocess.run(command, capture_output=True, text=True)
+    assert formatted.returncode == 0, formatted.stdout[:3000]
+
+
+def random_formulas(count):
+    """Smooth formulas of every operation, nested three deep, from a fixed seed."""
+    rng = random.Random(7)
+
+    def build(depth):
+        if depth == 0:
+            return rng.choice([X, X, -X, X + 1, sympy.Rational(rng.randint(-9, 9), 7), sympy.Integer(2)])
+        one, other = build(depth - 1), build(depth - 1)
+        return rng.choice(
+            [
+                lambda: one + other,
+                lambda: one - 2 * other,
+                lambda: one * other,
+                lambda: one / (other**2 + 1),
+                lambda: -one * (other - one),
+                lambda: (one**2 + 2) ** sympy.Rational(-3, 2),
+                lambda: sympy.sqrt(other**2 + 1) - one**3,
+                lambda: 2 ** sympy.tanh(one) / sympy.sqrt(1 + other**2),
+                lambda: sympy.sin(one - other) ** 2,
+                lambda: (sigmoid(one) - sympy.erf(other)) ** 3,
+                lambda: sympy.exp(-(one**2)) * softplus(other),
+                lambda: normal_cdf(-one) / (3 - sympy.cos(other)) / 5,
+            ]
+        )()
+
+    return [formula for formula in (build(3) for _ in range(count)) if formula.has(X)]
+
+
+def test_random_formulas_are_written_as_they_are():
+    """Against SymPy's own code for mpmath at 30 digits: brackets, signs and divisions of the written code."""
+    constants = _constants(activation("gelu"), "auto")
+    points = np.array([-1.7, -0.3, 0.41, 2.2])
+    for formula in random_formulas(40):
+        names = {}
+        exec(TARGETS["numpy"](Activation("random", formula), constants), names)
+        wanted = compile_expressions([formula, sympy.diff(formula, X)], "mpmath")
+        for point, value, slope in zip(
+            points, names["gpn_random"](points), names["gpn_random_slope"](points), strict=True
+        ):
+            with mpmath.workdps(30):
+                exact = [float(number) for number in wanted(mpmath.mpf(float(point)))]
+            got = (value - names["B"]) / names["A"], slope / names["A"]
+            np.testing.assert_allclose(got, exact, rtol=1e-9, atol=1e-9 * (1 + max(map(abs, exact))))
 
 
 def test_latex_states_the_formula():
