@@ -10,12 +10,13 @@ from gpn._version import __version__
 
 if TYPE_CHECKING:
     from gpn.adapters import activation
-    from gpn.audit import audit
+    from gpn.auditing import audit
     from gpn.checking import check, normalize
     from gpn.depth import depth_profiles
     from gpn.engine import Network
     from gpn.report import VerificationReport
     from gpn.simulation import simulate
+    from gpn.snippets import export
     from gpn.statistics import Verdict
     from gpn.verification import resume, verify
     from gpn.width import carried_depth, guaranteed_epsilon, required_width
@@ -26,11 +27,12 @@ _HOMES = {
     "VerificationReport": "gpn.report",
     "Verdict": "gpn.statistics",
     "activation": "gpn.adapters",
-    "audit": "gpn.audit",
+    "audit": "gpn.auditing",
     "carried_depth": "gpn.width",
     "check": "gpn.checking",
     "claim": "theory.claims",
     "depth_profiles": "gpn.depth",
+    "export": "gpn.snippets",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
     "required_width": "gpn.width",
@@ -50,6 +52,7 @@ __all__ = [
     "check",
     "claim",
     "depth_profiles",
+    "export",
     "guaranteed_epsilon",
     "normalize",
     "required_width",

@@ -10,7 +10,7 @@ from rich.text import Text
 from gpn.tables import new_table, plain, short_number
 
 if TYPE_CHECKING:
-    from gpn.audit import AuditReport
+    from gpn.auditing import AuditReport
     from gpn.checking import Details
     from gpn.depth import DepthProfile
     from theory.families import Solutions
