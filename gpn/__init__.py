@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpn.depth import depth_profiles
     from gpn.engine import Network
     from gpn.report import VerificationReport
+    from gpn.reproduction import reproduce
     from gpn.simulation import simulate
     from gpn.snippets import export
     from gpn.statistics import Verdict
@@ -35,6 +36,7 @@ _HOMES = {
     "export": "gpn.snippets",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
+    "reproduce": "gpn.reproduction",
     "required_width": "gpn.width",
     "resume": "gpn.verification",
     "simulate": "gpn.simulation",
@@ -55,6 +57,7 @@ __all__ = [
     "export",
     "guaranteed_epsilon",
     "normalize",
+    "reproduce",
     "required_width",
     "resume",
     "simulate",

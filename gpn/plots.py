@@ -60,7 +60,7 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
         _exceedance_panel(axes, rows, colours, styles)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    figure.suptitle(_literal(report_finding(report)), fontsize=12, fontweight="bold", wrap=True)
+    figure.suptitle(literal(report_finding(report)), fontsize=12, fontweight="bold", wrap=True)
     handles = _exceedance_legend(report.rows, colours, styles, report.config.level)
     if spare:
         grid[len(panels)].legend(handles=handles, loc="center left", fontsize=9.5, frameon=False)
@@ -85,11 +85,11 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
         _profile(axes, profile, PALETTE[order % len(PALETTE)], _PROFILE_STYLES[order % len(_PROFILE_STYLES)])
     if report.config.inputs is None:  # else the top gradient is that of a loss, of no fixed length
         axes.axhline(1.0, color=_GREY, linewidth=0.9, zorder=1, label="all norms preserved")
-    _style(axes)
+    style_axes(axes)
     axes.set_yscale("log")
     axes.set_xlabel("layer l (1: next to the input, L: top)")
     axes.set_ylabel(r"$\|\partial E/\partial W_l\|_F \;/\; \sqrt{n}$")
-    finding = _literal(_profile_finding(profiles))
+    finding = literal(_profile_finding(profiles))
     axes.set_title(finding, fontsize=11, fontweight="bold", loc="left", wrap=True)
     if profiles:
         depth = profiles[0].depth
@@ -121,16 +121,16 @@ def probability_against_unknown(report: "WidthReport") -> Figure:
     axes.set_ylim(report.probability / 100, 1.5)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _style(axes)
+    style_axes(axes)
     unknown = {"width": "width n (neurons)", "depth": "depth L (layers)", "epsilon": "tolerance ε"}
     axes.set_xlabel(unknown[report.unknown])
     axes.set_ylabel("probability, or bound, of leaving the tolerance")
-    axes.set_title(_literal(width_finding(report)), fontsize=11, fontweight="bold", loc="left", wrap=True)
+    axes.set_title(literal(width_finding(report)), fontsize=11, fontweight="bold", loc="left", wrap=True)
     axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Text that a user may have chosen, kept from being read as a mathematical formula."""
     return text.replace("$", r"\$")
 
@@ -167,7 +167,7 @@ def _exceedance_panel(axes: Axes, rows: "list[Row]", colours: Mapping[float, str
     axes.set_ylabel(f"${CLAIMS[rows[0].claim].event}$" if rows[0].claim in CLAIMS else "probability")
     axes.set_title(claim_title(rows[0].claim, rows[0].depth), fontsize=10, fontweight="bold", loc="left", pad=20)
     axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
-    _style(axes)
+    style_axes(axes)
 
 
 def _series(rows: "list[Row]") -> "dict[tuple[float, str], list[Row]]":
@@ -234,7 +234,7 @@ def _width_axis(axes: Axes, widths: list[int]) -> None:
     axes.set_xlabel("width n (neurons)")
 
 
-def _style(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, which="major", color="0.88", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -286,7 +286,7 @@ def _profile(axes: Axes, profile: "Profile", colour: str, style: Any) -> None:
     for edge in (quantiles[:, 0], quantiles[:, -1]):
         axes.plot(layers, edge, color=colour, linestyle=style, linewidth=0.8)
     median = quantiles[:, _middle(profile)]
-    label = _literal(f"{profile.label} ({profile.trials} networks)")
+    label = literal(f"{profile.label} ({profile.trials} networks)")
     axes.plot(layers, median, color=colour, linestyle=style, linewidth=2.0, label=label)
     if profile.predicted is not None:
         share = 100 * (profile.probabilities[-1] - profile.probabilities[0])

@@ -23,6 +23,7 @@ PUBLIC = {
     "export",
     "guaranteed_epsilon",
     "normalize",
+    "reproduce",
     "required_width",
     "resume",
     "simulate",
