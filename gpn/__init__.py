@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
     from gpn.training import train
-    from gpn.verification import verify
+    from gpn.verification import resume, verify
     from gpn.width import carried_depth, guaranteed_epsilon, required_width
     from theory.claims import claim
 
@@ -35,6 +35,7 @@ _HOMES = {
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
     "required_width": "gpn.width",
+    "resume": "gpn.verification",
     "simulate": "gpn.simulation",
     "train": "gpn.training",
     "verify": "gpn.verification",
@@ -54,6 +55,7 @@ __all__ = [
     "guaranteed_epsilon",
     "normalize",
     "required_width",
+    "resume",
     "simulate",
     "train",
     "verify",

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from gpn.laws import Gaussian, reciprocals
 from gpn.losses import class_labels, cross_entropy_of_logits
+from gpn.normals import fill_normals
 from gpn.norms import FloatArray, row_dots, row_norms
 from gpn.passes import Drawn, Readout, Source, Tile, Top, Transposed, tiles, total
 from gpn.weights import count
@@ -84,7 +85,7 @@ class _Uniform:
     def draw(self, layer: Iterator[Tile], rng: np.random.Generator, /) -> Drawn:
         drawn, squares = [], []
         for tile in layer:
-            rng.standard_normal(out=tile.e)
+            fill_normals(rng, tile.e)
             squares.append(row_dots(tile.e, tile.e))
             drawn.append(tile)
         return Drawn(drawn, 1.0 / np.sqrt(total(squares)))

@@ -18,6 +18,7 @@ NUMPY_ONLY = [
         "engine",
         "weights",
         "laws",
+        "normals",
         "passes",
         "readouts",
         "memory",
