@@ -19,6 +19,7 @@ from gpn.cli_options import (
     save_report,
     status_line,
 )
+from gpn.cli_verify import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
     from gpn.training_report import EpochRow
@@ -77,7 +78,7 @@ def train(
       gpn train gelu --checkpoint run.npz     and after an interrupt, the same with --resume
     """
     save = not as_json or out is not None
-    folder = Path("gpn-output") if out is None else out
+    folder = DEFAULT_FOLDER if out is None else out
     if save:
         check_writable(folder)
     options = only_given(
