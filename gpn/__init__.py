@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpn.simulation import simulate
     from gpn.snippets import export
     from gpn.statistics import Verdict
+    from gpn.training import train
     from gpn.verification import resume, verify
     from gpn.width import carried_depth, guaranteed_epsilon, required_width
     from theory.claims import claim
@@ -40,6 +41,7 @@ _HOMES = {
     "required_width": "gpn.width",
     "resume": "gpn.verification",
     "simulate": "gpn.simulation",
+    "train": "gpn.training",
     "verify": "gpn.verification",
 }
 
@@ -61,6 +63,7 @@ __all__ = [
     "required_width",
     "resume",
     "simulate",
+    "train",
     "verify",
 ]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpn import cli_reproduce, cli_verify, long_run
+from gpn import cli_reproduce, cli_train, cli_verify, long_run
 from gpn._version import __version__
 from gpn.cli_options import (
     ROOTS,
@@ -122,6 +122,7 @@ def _gpn(
       gpn audit                published constants against certified ones
       gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
       gpn reproduce gradients  gradient norms of 200 layers: vanishing, exploding, preserved (minutes)
+      gpn train selu --depth 200   does it train? (minutes)
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -276,6 +277,9 @@ def width(
     tables.emit_json(report.to_dict()) if as_json else tables.show(width_tables.width(report))
     if out is not None:
         save_report(report, out, sys.stderr if as_json else None)
+
+
+app.command("train", short_help="Train a deep network, gradient norms recorded.")(cli_train.train)
 
 
 @app.command(short_help="Published constants against the exact ones.")

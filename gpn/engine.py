@@ -306,6 +306,19 @@ class Network:
             e = d @ self.weights[index]
             yield LayerGradient(index, d, x, found)
 
+    def folded(self) -> "Network":
+        """The network without batch normalization that does the same by the running statistics; see `folded` there.
+
+        A network that has none is returned as it is.
+        """
+        if not any(self.normalizations):
+            return self
+        weights, biases = list(self.weights), list(self.biases or (np.zeros(n) for n in self.widths[1:]))
+        for index, normalization in enumerate(self.normalizations):
+            if normalization is not None:
+                weights[index], biases[index] = normalization.folded(weights[index], biases[index])
+        return Network(weights, self.activations, biases)
+
     def _normalize(self, index: int, h: FloatArray) -> tuple[FloatArray, BatchStatistics | None]:
         normalization = self.normalizations[index]
         return (h, None) if normalization is None else normalization.normalize(h)

@@ -161,7 +161,7 @@ def growth(phi, ensemble, batch, width, depth, networks, seed):
 @pytest.mark.parametrize("ensemble", ["haar", "gaussian"])
 def test_relu_gradients_explode_under_batch_normalization(ensemble):
     r"""Yang et al. (2019): |dE/dW_l|^2 grows by \pi/(\pi - 1) = 1.467 per layer as the batch grows."""
-    rate, error = growth(Relu(), ensemble, batch=256, width=128, depth=25, networks=3, seed=7)
+    rate, error = growth(Relu(), ensemble, batch=256, width=128, depth=20, networks=2, seed=7)
     assert error < 0.02
     assert 1.40 < rate < 1.50
 
@@ -172,12 +172,12 @@ def test_linear_gradients_explode_by_the_batch_size(ensemble, batch):
     r"""Yang et al. (2019): |dE/dW_l|^2 grows by (k - 2)/(k - 3) per layer for a batch of k, as the width grows.
 
     (k - 2)/(k - 1) is what the projection leaves of a gradient, (k - 1)/(k - 3) the mean of 1/v for
-    v ~ \chi^2_{k-1}/(k - 1). The rate measured here is the mean of logarithms, lower by O(1/n): 0.01 is
+    v ~ \chi^2_{k-1}/(k - 1). The rate measured here is the mean of logarithms, lower by O(1/n): 0.015 is
     granted for that, and six standard errors of six networks (false alarm below 2e-3; the seed is fixed).
     """
-    rate, error = growth(Linear(), ensemble, batch, width=256, depth=16, networks=6, seed=8)
-    assert error < 0.01
-    assert abs(np.log(rate * (batch - 3) / (batch - 2))) < 0.01 + 6.0 * error
+    rate, error = growth(Linear(), ensemble, batch, width=128, depth=16, networks=6, seed=8)
+    assert error < 0.02
+    assert abs(np.log(rate * (batch - 3) / (batch - 2))) < 0.015 + 6.0 * error
 
 
 def test_misuse_is_told():

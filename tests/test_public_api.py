@@ -27,6 +27,7 @@ PUBLIC = {
     "required_width",
     "resume",
     "simulate",
+    "train",
     "verify",
 }
 
