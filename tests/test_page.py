@@ -122,7 +122,7 @@ def _outside_drawings(reader):
 
 def _with_same_shape(report, hostile):
     """The page of a harmless name in the same places as the hostile one."""
-    named = replace(hostile.config, activation="name", expression="name2", spec="name", inputs="name")
+    named = replace(hostile.config, activation="name", expression="name", spec="name", inputs="name")
     profiles = report.profiles
     return replace(hostile, config=named, profiles=profiles, notes=("note",), versions={"name": "1"}).to_html()
 
