@@ -11,6 +11,7 @@ from gpn._version import __version__
 if TYPE_CHECKING:
     from gpn.adapters import activation
     from gpn.audit import audit
+    from gpn.check_report import check_report
     from gpn.checking import check, normalize
     from gpn.depth import depth_profiles
     from gpn.engine import Network
@@ -29,6 +30,7 @@ _HOMES = {
     "audit": "gpn.audit",
     "carried_depth": "gpn.width",
     "check": "gpn.checking",
+    "check_report": "gpn.check_report",
     "claim": "theory.claims",
     "depth_profiles": "gpn.depth",
     "guaranteed_epsilon": "gpn.width",
@@ -48,6 +50,7 @@ __all__ = [
     "audit",
     "carried_depth",
     "check",
+    "check_report",
     "claim",
     "depth_profiles",
     "guaranteed_epsilon",
