@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=None if arguments is None else list(arguments), prog_name="gpn", standalone_mode=False)
+        if code == INTERRUPTED:  # some versions of typer turn the interrupt into this
+            _complain("interrupted", code)
     except (KeyboardInterrupt, typer.Abort):
         code = _complain("interrupted", INTERRUPTED)
     except long_run.Ended as ended:

@@ -17,6 +17,7 @@ import numpy as np
 from gpn.engine import FloatArray, quiet, row_dots, row_norms, row_norms_unguarded
 from gpn.evaluation import Evaluation
 from gpn.laws import Law, reciprocals
+from gpn.normals import fill_normals
 
 TILE_NEURONS = 2**17
 """Columns of a wide network that are worked on together: 1 MiB per array."""
@@ -77,7 +78,7 @@ class Transposed(NamedTuple):
     def draw(self, tiles: Iterator[Tile], rng: np.random.Generator, /) -> Drawn:
         drawn, overlaps, squares = [], [], []
         for tile in tiles:
-            rng.standard_normal(out=tile.e)
+            fill_normals(rng, tile.e)
             overlaps.append(row_dots(tile.e, tile.x))
             if self.law.needs_squares:
                 squares.append(row_dots(tile.e, tile.e))
@@ -232,7 +233,7 @@ def draw_normals(law: Law, radius: FloatArray, h: FloatArray, rng: np.random.Gen
     """Fill `h` with standard normals and give the factors (trials, 1) that make them W x for |x| = radius."""
     squares = []
     for tile in tiles(h):
-        rng.standard_normal(out=tile)
+        fill_normals(rng, tile)
         if law.needs_squares:
             squares.append(row_dots(tile, tile))
     return law.stretch(radius, total(squares))[:, None]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from gpn.engine import FloatArray, class_labels, cross_entropy_of_logits, row_dots, row_norms
 from gpn.laws import Gaussian, reciprocals
+from gpn.normals import fill_normals
 from gpn.passes import Drawn, Readout, Source, Tile, Top, Transposed, tiles, total
 from gpn.weights import count
 from theory.errors import UsageError
@@ -83,7 +84,7 @@ class _Uniform:
     def draw(self, layer: Iterator[Tile], rng: np.random.Generator, /) -> Drawn:
         drawn, squares = [], []
         for tile in layer:
-            rng.standard_normal(out=tile.e)
+            fill_normals(rng, tile.e)
             squares.append(row_dots(tile.e, tile.e))
             drawn.append(tile)
         return Drawn(drawn, 1.0 / np.sqrt(total(squares)))

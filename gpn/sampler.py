@@ -14,6 +14,7 @@ from gpn.engine import FloatArray, quiet, row_dots, row_norms
 from gpn.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
 from gpn.laws import law
 from gpn.memory import budget, layers_that_fit
+from gpn.normals import fill_normals
 from gpn.readouts import readout as read_readout
 from gpn.weights import count
 from theory.errors import UsageError
@@ -254,7 +255,7 @@ def one_step(
 def _squares(tile: passes.Tile, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """|phi(h)|^2, |phi'(h)|^2, |phi'(h) * g|^2 and |g|^2 for fresh normals g, row by row."""
     value, slope = row_dots(tile.x, tile.x), row_dots(tile.slope, tile.slope)
-    rng.standard_normal(out=tile.e)
+    fill_normals(rng, tile.e)
     tile.slope *= tile.e
     return value, slope, row_dots(tile.slope, tile.slope), row_dots(tile.e, tile.e)
 

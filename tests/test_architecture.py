@@ -15,6 +15,7 @@ NUMPY_ONLY = [
         "engine",
         "weights",
         "laws",
+        "normals",
         "passes",
         "readouts",
         "memory",
