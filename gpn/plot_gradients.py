@@ -42,7 +42,8 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
         axes.set_xlim(1, max(depth, 2))
         axes.xaxis.set_major_locator(FixedLocator(_layer_ticks(depth)))
         words = _profile_caption(profiles[0])
-        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.13), "alignment": "left"}  # clear of the bands
+        # below the axes, clear of the bands
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.13), "alignment": "left"}
         axes.legend(fontsize=9, frameon=False, title=words, title_fontsize=9, **place)
     return figure
 
