@@ -215,6 +215,15 @@ def test_functions_have_a_page():
     assert found.plot().axes
 
 
+def test_a_notebook_shows_the_verdict_and_the_roots(checked):
+    shown = checked._repr_html_()
+    assert "gelu is not GPN" in shown
+    assert checked.conditions.normalizations[1].b in shown
+    named = replace(checked, conditions=replace(checked.conditions, name=HOSTILE))
+    assert not Reader(named._repr_html_()).named("script")
+    assert check_report("sign", 10)._repr_html_().startswith("<p>sign cannot be normalized")
+
+
 # ---------------------------------------------------------------------------------------------- the command
 
 
@@ -240,7 +249,10 @@ def test_the_command_on_the_page_gives_the_same_numbers(report, tmp_path, monkey
         ({"inputs": "digits", "readout": "loss, 10 classes"}, ["--inputs", "digits"]),
         ({"spec": None}, ["gpn.verify(phi,", "epsilons=(0.5,", "root='auto')"]),
         ({"inputs": "array"}, ["gpn.verify('relu',", "inputs=inputs)"]),
-        ({"inputs": "x.npy", "readout": "loss, 3 classes"}, ["inputs='x.npy',", "labels=labels)"]),
+        ({"inputs": "x.npz", "readout": "loss, 3 classes"}, ["--inputs", "x.npz"]),
+        ({"inputs": "x.npz", "labels": "array"}, ["inputs='x.npz',", "labels=labels)"]),
+        ({"inputs": "x.npy", "labels": "y.npy"}, ["--inputs", "x.npy", "--labels", "y.npy"]),
+        ({"spec": None, "inputs": "x.npy", "labels": "array"}, ["inputs='x.npy',", "labels=labels)"]),
     ],
 )
 def test_commands_name_what_differs(report, changes, expected):
