@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpn._version import __version__
 
 if TYPE_CHECKING:
+    from gpn.activation_report import check_report
     from gpn.adapters import activation
     from gpn.auditing import audit
     from gpn.checking import check, normalize
@@ -32,6 +33,7 @@ _HOMES = {
     "audit": "gpn.auditing",
     "carried_depth": "gpn.width",
     "check": "gpn.checking",
+    "check_report": "gpn.activation_report",
     "claim": "theory.claims",
     "depth_profiles": "gpn.depth",
     "export": "gpn.snippets",
@@ -54,6 +56,7 @@ __all__ = [
     "audit",
     "carried_depth",
     "check",
+    "check_report",
     "claim",
     "depth_profiles",
     "export",

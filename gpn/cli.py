@@ -7,7 +7,6 @@ one sentence, an interrupt with 130. What takes long to import is imported insid
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,6 +135,7 @@ def check(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
     ] = False,
+    out: Annotated[Path | None, option("FOLDER", "Write check.json, figures and the page check.html there.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say whether an activation is Gaussian-Poincare normalized (GPN), and which a, b make a*phi + b so.
@@ -152,32 +152,27 @@ def check(
       gpn check gelu
       gpn check "x*sigmoid(1.3*x)" --digits 50
       gpn check "leaky_relu(0.2)" --json
+      gpn check gelu --out gelu
       gpn check mymodule:phi --derivative mymodule:dphi
       gpn check torch.nn.functional:silu
     """
-    from gpn import checking, tables
-    from gpn.adapters import activation
+    from gpn import checking, detail_tables, tables
+    from gpn.activation_report import check_report
 
-    phi = activation(spec, derivative=derivative)
-    conditions = checking.check(phi, number("--digits", digits, int, "50"))
-    drift = checking.near_miss(phi, conditions)
-    more = checking.details(phi) if verbose and conditions.normalizable == "yes" else None
+    if out is not None:
+        check_writable(out)
+    wanted = number("--digits", digits, int, "50")
+    report = check_report(spec, wanted, derivative=derivative, detailed=verbose or out is not None)
     if as_json:
-        facts = conditions.as_dict()
-        if drift:
-            facts["depth_factors"] = [asdict(factor) for factor in drift]
-        tables.emit_json(facts if more is None else facts | {"details": more.as_dict()})
+        tables.emit_json({key: value for key, value in report.to_dict().items() if verbose or key != "details"})
     else:
-        from gpn import detail_tables
-
-        tables.show(tables.check_report(conditions, spec))
-        if drift:
-            tables.emit("")
-            tables.show(detail_tables.near_miss(drift, conditions))
-        if more is not None:
-            tables.emit("")
-            tables.show(detail_tables.details(more))
-    raise typer.Exit(checking.exit_code(conditions))
+        for place, part in enumerate(detail_tables.check(report, spec, verbose)):
+            if place:
+                tables.emit("")
+            tables.show(part)
+    if out is not None:
+        save_report(report, out, sys.stderr if as_json else None)
+    raise typer.Exit(checking.exit_code(report.conditions))
 
 
 @app.command(short_help="The constants a, b, and code to paste.")

@@ -18,6 +18,7 @@ PUBLIC = {
     "audit",
     "carried_depth",
     "check",
+    "check_report",
     "claim",
     "depth_profiles",
     "export",

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from gpn import gradient_tables as words
 from gpn.gradient_rates import BATCH_NORMALIZED, GPN, NO_RATE, PLAIN
-from gpn.plots import PALETTE, literal, style_axes
+from gpn.plot_style import PALETTE, literal, style_axes
 
 if TYPE_CHECKING:
     from gpn.gradient_rates import FloatArray
