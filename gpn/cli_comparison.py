@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gpn import long_run
-from gpn.cli_options import Json, check_writable, number, numbers, only_given, option, progress_bar, unwritable
+from gpn.cli_options import Json, check_writable, number, numbers, only_given, option, progress_bar, save_report
 
 DEFAULT_FOLDER = Path("gpn-output")
 
@@ -85,12 +85,7 @@ def training(
             report = reproduce("training", **{**(QUICK if quick else {}), **options, **fixed}, progress=progress)
         tables.emit_json(report.to_dict()) if as_json else tables.show(comparison_tables.comparison(report))
         if save:
-            try:
-                written = report.save(folder)
-            except OSError as error:
-                raise unwritable(folder, error.strerror or str(error)) from error
-            names = ", ".join(path.name for path in written)
-            tables.show(f"\nWritten to {tables.plain(str(folder))}: {names}", sys.stderr if as_json else None)
+            save_report(report, folder, sys.stderr if as_json else None)
 
 
 def _names(text: str) -> list[str]:

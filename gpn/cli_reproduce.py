@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gpn import cli_comparison
-from gpn.cli_options import Json, check_writable, number, numbers, only_given, option, progress_bar, unwritable
+from gpn.cli_options import Json, check_writable, number, numbers, only_given, option, progress_bar, save_report
 
 DEFAULT_FOLDER = Path("gpn-output")
 
@@ -87,12 +87,7 @@ def gradients(
     else:
         tables.show(gradient_tables.gradients(report))
     if save:
-        try:
-            written = report.save(folder)
-        except OSError as error:
-            raise unwritable(folder, error.strerror or str(error)) from error
-        names = ", ".join(path.name for path in written)
-        tables.show(f"\nWritten to {tables.plain(str(folder))}: {names}", sys.stderr if as_json else None)
+        save_report(report, folder, sys.stderr if as_json else None)
 
 
 app.command("training", short_help="Very deep networks trained on real data.")(cli_comparison.training)

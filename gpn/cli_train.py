@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from gpn.cli_options import (
     save_report,
     status_line,
 )
+from gpn.cli_verify import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
     from gpn.training_report import EpochRow
@@ -77,7 +78,7 @@ def train(
       gpn train gelu --checkpoint run.npz     and after an interrupt, the same with --resume
     """
     save = not as_json or out is not None
-    folder = Path("gpn-output") if out is None else out
+    folder = DEFAULT_FOLDER if out is None else out
     if save:
         check_writable(folder)
     options = only_given(
@@ -113,8 +114,7 @@ def train(
         )
     tables.emit_json(report.to_dict()) if as_json else tables.show(training_tables.training(report))
     if save:
-        written: Any = report  # saves itself like the other reports
-        save_report(written, folder, sys.stderr if as_json else None)
+        save_report(report, folder, sys.stderr if as_json else None)
     raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)
 
 

@@ -65,7 +65,7 @@ def gradient_profiles(
 ) -> GradientReport:
     r"""Measure gradient norms by layer at initialization: :math:`|\partial E/\partial W_l|_F`, l = 1..L.
 
-    Source: the synthetic experiment of Y. Lu, S. Gould, T. Ajanthan (2020), arXiv 2006.12169, section 4; the band of
+    Source: the synthetic experiment of Y. Lu, S. Gould, T. Ajanthan (2020), arXiv 2006.12169; the band of
     `theory.fluctuation`, the rates of `theory.propagation` and `theory.batch_normalized`.
 
     Args:

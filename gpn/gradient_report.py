@@ -201,9 +201,9 @@ class GradientReport:
 
     def plot(self) -> "Figure":
         """Gradient norm by layer, small multiples by activation."""
-        from gpn import plots_gradients
+        from gpn import plot_profiles
 
-        return plots_gradients.gradient_profiles(self)
+        return plot_profiles.gradient_profiles(self)
 
     def __repr__(self) -> str:
         names = ", ".join(self.activations)

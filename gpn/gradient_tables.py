@@ -54,7 +54,13 @@ def gradients(report: "GradientReport") -> RenderableType:
     )
     title = "|dE/dW_1|_F / sqrt(n) (batch norm: sqrt(n k)): 1 if all norms are preserved"
     band = "in band: share of networks in the 90 % band that the fluctuation law predicts (GPN, Haar weights)."
-    parts: list[RenderableType] = [Text(head, style="bold"), Text(finding(report)), Text(), _rates(report), Text()]
+    parts: list[RenderableType] = [
+        Text(head, style="bold"),
+        Text(" ".join(findings(report))),
+        Text(),
+        _rates(report),
+        Text(),
+    ]
     parts += [Text(line, style="dim") for line in rates]
     parts += [Text(), Text(title, style="bold"), _bottoms(report), Text(), Text(band, style="dim")]
     if report.growth:
@@ -67,8 +73,8 @@ def gradients(report: "GradientReport") -> RenderableType:
     return Group(*parts)
 
 
-def finding(report: "GradientReport") -> str:
-    """What the profiles show, in one or two sentences for a title.
+def findings(report: "GradientReport") -> list[str]:
+    """What the profiles show, a sentence for each treatment, at least one.
 
     Args:
         report: of the run.
@@ -89,7 +95,7 @@ def finding(report: "GradientReport") -> str:
         sentences.append(f"As it is, {' and '.join(dict.fromkeys(overflow))} overflows float64.")
     if gained is not None:
         sentences.append(f"With batch normalization they reach {power(gained[1])}.")
-    return " ".join(sentences)
+    return sentences or ["Every network overflows float64."]
 
 
 def _spans(report: "GradientReport", treatment: str) -> list[float]:

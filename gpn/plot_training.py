@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gpn.norms import FloatArray
 from gpn.plot_style import GREY, PALETTE, literal, style_axes
@@ -68,6 +68,7 @@ def _accuracies(axes: Axes, report: TrainingReport) -> None:
     axes.axhline(1.0 / report.config.classes, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
     axes.set_ylim(0.0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy")
     axes.set_title("Accuracy", fontsize=10, fontweight="bold", loc="left")
@@ -81,6 +82,7 @@ def _norms(figure: Figure, axes: Axes, report: TrainingReport) -> None:
     drawable = np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
     axes.set_title(r"Gradient norm $\|\partial E/\partial W_l\|_F$", fontsize=10, fontweight="bold", loc="left")
     axes.set_xlabel("step")
+    axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_ylabel(f"layer l ({norms.shape[1]}: the readout)")
     if not np.isfinite(drawable).any():
         axes.text(0.5, 0.5, "no finite gradient was recorded", transform=axes.transAxes, ha="center", fontsize=9)

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from gpn import gradient_tables as words
 from gpn.gradient_rates import BATCH_NORMALIZED, GPN, NO_RATE, PLAIN
-from gpn.plots import PALETTE, literal, style_axes
+from gpn.plot_style import PALETTE, literal, style_axes
 
 if TYPE_CHECKING:
     from gpn.gradient_rates import FloatArray
@@ -72,13 +72,11 @@ def _quantity(*, batch: bool) -> str:
 
 
 def _title(report: "GradientReport") -> str:
+    """The finding, a line for the normalized networks and one for the others, and the size of the networks."""
     settings = report.settings
+    first, *others = words.findings(report)
     sizes = f"Width n = {settings.width}, depth L = {settings.depth}, at initialization."
-    return "\n".join([*_sentences(words.finding(report)), sizes])
-
-
-def _sentences(text: str) -> list[str]:
-    return [f"{part.rstrip('.')}." for part in text.split(". ")]
+    return "\n".join([first, " ".join([*others, sizes])])
 
 
 def _profile(report: "GradientReport", name: str, treatment: str, **options: Any) -> "GradientProfile | None":
