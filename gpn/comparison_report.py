@@ -103,14 +103,16 @@ class Outcome:
         records = (arrays["recorded_steps"], arrays["log_gradient_norms"])
         return cls(seed, outcome, str(arrays["reason"]), correct, accuracy, lower, upper, curves, *records)
 
-    @property
-    def log10_gradient_ratio(self) -> float | None:
-        """Of layer 1 to layer L at the first step; None if a norm is 0 or not finite."""
+    def log10_gradient(self, width: int) -> float | None:
+        """Of |dE/dW_1|_F / sqrt(n) at the first step; None if it is 0 or not finite.
+
+        Args:
+            width: n.
+        """
         if not len(self.log_gradient_norms):
             return None
-        with np.errstate(invalid="ignore"):
-            ratio = float(self.log_gradient_norms[0, 0] - self.log_gradient_norms[0, -2]) / math.log(10)
-        return ratio if math.isfinite(ratio) else None
+        log = float(self.log_gradient_norms[0, 0]) / math.log(10) - math.log10(width) / 2
+        return log if math.isfinite(log) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,12 +152,14 @@ class Measured:
         losses = [each.curves[-1, _TRAIN_LOSS] for each in self.outcomes if each.outcome != DIVERGED]
         return float(np.mean(losses)) if losses else None
 
-    @property
-    def log10_gradient_ratio(self) -> float | None:
-        """The median over the seeds; None if most of them have none."""
-        ratios = [each.log10_gradient_ratio for each in self.outcomes]
-        known = [ratio for ratio in ratios if ratio is not None]
-        return float(np.median(known)) if 2 * len(known) > len(ratios) else None
+    def log10_gradient(self, width: int) -> float | None:
+        """The median of `Outcome.log10_gradient` over the seeds; None if most of them have none.
+
+        Args:
+            width: n.
+        """
+        known = [log for each in self.outcomes if (log := each.log10_gradient(width)) is not None]
+        return float(np.median(known)) if 2 * len(known) > len(self.outcomes) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -345,8 +349,8 @@ def _row(each: Measured, settings: Settings) -> dict[str, Any]:
         "lower": lower,
         "upper": upper,
         "train_loss": each.train_loss,
-        "log10_gradient_ratio": each.log10_gradient_ratio,
-        "predicted_log10_gradient_ratio": each.prediction.log10_gradient_ratio,
+        "log10_gradient": each.log10_gradient(settings.budget.width),
+        "predicted_log10_gradient": each.prediction.log10_gradient,
         "predicted_separation": each.prediction.separation,
     }
 

@@ -14,7 +14,7 @@ from gpn.tables import new_table, plain, short_number
 if TYPE_CHECKING:
     from gpn.comparison_report import ComparisonReport, Measured
 
-_HEADERS = ("network", "depth", "rate", "accuracy", "interval", "trained", "loss", "ratio", "theory")
+_HEADERS = ("network", "depth", "rate", "accuracy", "interval", "trained", "loss", "|dW1|", "theory")
 
 
 def comparison(report: "ComparisonReport") -> RenderableType:
@@ -34,8 +34,8 @@ def comparison(report: "ComparisonReport") -> RenderableType:
         "(choice of weights, not of test samples).",
         f"trained: networks better than guessing ({settings.commonest:.1%}), the lower exact limit of their accuracy "
         "being above. *: some diverged and count as networks that guess; others learned nothing.",
-        "loss: of training in the last epoch. ratio: decimal logarithm of |dE/dW_1| / |dE/dW_L| at the first step, "
-        "median; theory: the same for infinite width.",
+        "loss: of training in the last epoch. |dW1|: decimal logarithm of |dE/dW_1| / sqrt(n) at the first step, "
+        "median; theory: the same for infinite width and an output gradient of 1.",
     )
     parts += [Text(), *(Text(line, style="dim") for line in legend)]
     reasons = dict.fromkeys(
@@ -80,15 +80,15 @@ def _table(report: "ComparisonReport", activation: str) -> Table:
         for depth in report.depths:
             each = report.find(activation, recipe, depth)
             if each is not None:
-                table.add_row(*_cells(each, report.settings.level))
+                table.add_row(*_cells(each, report))
     return table
 
 
-def _cells(each: "Measured", level: float) -> list[Text | str]:
-    lower, upper = each.interval(level)
+def _cells(each: "Measured", report: "ComparisonReport") -> list[Text | str]:
+    lower, upper = each.interval(report.settings.level)
     trained, total = each.count(TRAINED), len(each.outcomes)
     style = "green" if trained == total else "bold red" if trained == 0 else "yellow"
-    ratio = each.log10_gradient_ratio
+    gradient = each.log10_gradient(report.settings.budget.width)
     return [
         network_words(each),
         str(each.candidate.depth),
@@ -97,8 +97,8 @@ def _cells(each: "Measured", level: float) -> list[Text | str]:
         f"{100 * lower:.0f}-{100 * upper:.0f} %",
         Text(f"{trained}/{total}{'*' if each.count(DIVERGED) else ''}", style=style),
         short_number(each.train_loss, 2),
-        "0 or inf" if ratio is None else f"{ratio:+.1f}",
-        f"{each.prediction.log10_gradient_ratio:+.1f}",
+        "-" if gradient is None else f"{gradient:+.1f}",
+        f"{each.prediction.log10_gradient:+.1f}",
     ]
 
 

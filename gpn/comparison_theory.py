@@ -25,12 +25,13 @@ class Prediction:
     r"""Infinitely wide, at initialization.
 
     Args:
-        log10_gradient_ratio: of :math:`|\partial E/\partial W_1|_F` to that of W_L.
+        log10_gradient: decimal logarithm of :math:`|\partial E/\partial W_1|_F / \sqrt n` for an output gradient of
+            norm 1: 0 if all norms are preserved.
         separation: 1 - rho_L, for two inputs that began with the cosine rho_0 = 0; None for a network whose lengths are
             not kept. It is the same for both roots and for all weights of the same variance.
     """
 
-    log10_gradient_ratio: float
+    log10_gradient: float
     separation: float | None
 
 
@@ -46,29 +47,27 @@ def predictions(wanted: Sequence[Candidate]) -> tuple[Prediction, ...]:
     found = []
     for each in wanted:
         separation = tables[each.activation][each.depth] if each.treatment == GPN else None
-        found.append(Prediction(log10_gradient_ratio(each), separation))
+        found.append(Prediction(log10_gradient(each), separation))
     return tuple(found)
 
 
-def log10_gradient_ratio(candidate: Candidate) -> float:
-    r"""Decimal logarithm of :math:`|\partial E/\partial W_1|_F / |\partial E/\partial W_L|_F` in the mean field.
+def log10_gradient(candidate: Candidate) -> float:
+    r"""Decimal logarithm of :math:`|\partial E/\partial W_1|_F / \sqrt n` in the mean field, for |dE/dx_L| = 1.
 
-    Without batch normalization the iterated maps (`theory.propagation.mean_field_path`; Schoenholz et al. 2017), with
-    it the rate of large batches (Yang et al. 2019, `theory.batch_normalized.large_batch_growth`).
+    Without batch normalization by the iterated maps (`theory.propagation.mean_field_path`; Schoenholz et al. 2017),
+    with it by the rate of large batches (Yang et al. 2019, `theory.batch_normalized.large_batch_growth`).
 
     Args:
         candidate: the network.
 
     >>> from gpn.comparison_grid import candidates
-    >>> gpn, plain = candidates(["relu"], [11], ["gpn", "plain"])
-    >>> round(log10_gradient_ratio(gpn), 9) + 0.0, round(log10_gradient_ratio(plain) / math.log10(0.5), 6)
-    (0.0, 0.0)
+    >>> gpn, plain = candidates(["relu"], [20], ["gpn", "plain"])
+    >>> round(log10_gradient(gpn), 9) + 0.0, round(log10_gradient(plain) / math.log10(0.5), 9)
+    (0.0, 10.0)
     """
-    depth = candidate.depth
     if RECIPES[candidate.recipe].batch_norm:
-        return (depth - 1) * large_batch_growth(candidate.phi) / 2 / math.log(10)  # type: ignore[arg-type]
-    logs = mean_field_path(candidate.phi, depth).log_gradients
-    return float(logs[0] - logs[-1]) / math.log(10)
+        return (candidate.depth - 1) * large_batch_growth(candidate.phi) / 2 / math.log(10)  # type: ignore[arg-type]
+    return float(mean_field_path(candidate.phi, candidate.depth).log_gradients[0]) / math.log(10)
 
 
 def separations(phi: NumericActivation, depths: Sequence[int]) -> list[float]:
@@ -86,7 +85,7 @@ def separations(phi: NumericActivation, depths: Sequence[int]) -> list[float]:
 
     >>> from gpn.checking import normalize
     >>> [round(far, 4) for far in separations(normalize("relu"), [1, 2])]
-    [0.6817, 0.5061]
+    [0.6817, 0.5063]
     """
 
     def quotient(angle: float) -> float:

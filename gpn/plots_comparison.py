@@ -193,7 +193,7 @@ def _heat(axes: Axes, report: "ComparisonReport", each: "Measured | None") -> An
     """One heat map; what vanished to 0 has the colour of the lower end, what was not recorded is white."""
     axes.tick_params(labelsize=7.5)
     if each is None:
-        axes.text(0.5, 0.5, "same as the\nother root", transform=axes.transAxes, ha="center", va="center", fontsize=7.5)
+        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center", fontsize=7.5)
         return None
     outcome, budget = each.outcomes[0], report.settings.budget
     words = f"{network_words(each).split(',')[0]}: {outcome.accuracy:.0%}"
