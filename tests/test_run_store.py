@@ -412,6 +412,24 @@ def test_every_part_of_a_cell_changes_its_fingerprint():
     assert same in prints
 
 
+def test_functions_that_differ_far_out_are_told_apart():
+    """A bump at 20 is lost in the rounding of all values up to 6, but not in a network whose signal grows."""
+
+    def bumped(height):
+        def line(x):
+            return x + height * np.exp(-((x - 20) ** 2))
+
+        return description(CallableActivation("mine", line, np.ones_like))
+
+    assert bumped(1.0) == bumped(1.0)
+    assert bumped(1.0) != bumped(2.0)
+
+
+def test_functions_that_overflow_far_out_have_a_description():
+    steep = CallableActivation("steep", lambda x: np.exp(x * x), lambda x: 2 * x * np.exp(x * x))
+    assert description(steep) == description(steep)
+
+
 def test_fingerprints_do_not_depend_on_the_process():
     code = (
         "from gpn.cells import OneStep; from gpn.experiment import Cell; from gpn.fingerprint import fingerprint\n"
