@@ -148,3 +148,30 @@ def check_dense(width: int, depth: int, trials: int, batch: int, memory: int, *,
             f"explicit matrices of width {width} and depth {depth} need {in_words(size)} of memory, more than the "
             f"{in_words(memory)} that may be taken; allow more with memory=..., or use method='matrix-free'"
         )
+
+
+def check_batch(
+    width: int, depth: int, trials: int, batch: int, rows: int, memory: int, *, grams: bool = False
+) -> None:
+    """Check that a batch without matrices fits: all layers of a block of trials, the work on one, and the results.
+
+    A layer keeps three arrays of the size of the signals and three of (batch, batch) for each trial of the block.
+
+    Args:
+        width, depth, trials, batch: of the simulation.
+        rows: trials that are worked on together.
+        memory: bytes.
+        grams: whether Gram matrices are kept.
+
+    Raises:
+        UsageError: it does not.
+    """
+    layer = rows * batch * (width + batch)
+    results = trials * (depth + 1) * (8 * batch + 4 + batch**2 * grams)
+    size = _NUMBER * ((3 * depth + _TEMPORARIES) * layer + results) + _PADDING
+    if size > memory:
+        raise UsageError(
+            f"{trials} trials of batches of {batch} at width {width} and depth {depth} need {in_words(size)} of "
+            f"memory, more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer inputs, "
+            "layers or trials at once"
+        )
