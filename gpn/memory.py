@@ -172,6 +172,6 @@ def check_batch(
     if size > memory:
         raise UsageError(
             f"{trials} trials of batches of {batch} at width {width} and depth {depth} need {in_words(size)} of "
-            f"memory, more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer inputs, "
-            "layers or trials at once"
+            f"memory, more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer "
+            "inputs, layers or trials at once"
         )
