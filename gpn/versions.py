@@ -9,7 +9,7 @@ from importlib.resources import files
 import numpy as np
 
 from gpn._version import __version__
-from gpn.engine import quiet, row_dots
+from gpn.norms import quiet, row_dots
 
 PACKAGES = ("numpy", "scipy", "sympy", "mpmath", "python-flint")
 

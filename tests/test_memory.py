@@ -143,16 +143,17 @@ def test_the_dense_engine_keeps_its_budget():
 @pytest.mark.parametrize(("width", "depth", "trials", "batch", "options"), [
     (200, 20, 30, 2, {}), (2000, 10, 5, 8, {"weights": "he"}), (100, 3, 50, 100, {"grams": True}),
     (100, 3, 10, 150, {}), (20_000, 2, 2, 4, {}), (8, 3, 5000, 2, {"grams": True}),
+    (2000, 30, 3, 4, {"batch_normalization": True}), (3000, 9, 5, 2, {"batch_normalization": True}),
 ])  # fmt: skip
 def test_batches_keep_their_budget(phi, width, depth, trials, batch, options):
     """From the least budget that is accepted, of which they use more than a fifth."""
-    grams = options.get("grams", False)
+    grams, normalized = options.get("grams", False), options.get("batch_normalization", False)
     rows = min(batch_sampler.block_trials(width, depth, batch), trials)
     low, high = 1, 2**30
     while low < high:
         middle = (low + high) // 2
         try:
-            check_batch(width, depth, trials, batch, rows, middle, grams=grams)
+            check_batch(width, depth, trials, batch, rows, middle, grams=grams, normalized=normalized)
             high = middle
         except UsageError:
             low = middle + 1
