@@ -11,6 +11,7 @@ import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from rich import box
@@ -29,6 +30,14 @@ STABILITY = {
     "marginal": "marginal: squared length drifts",
     "unstable": "unstable: squared length leaves 1",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a cell of a table shows, and by what its column sorts it; None: after all others."""
+
+    text: str
+    key: float | str | None
 
 
 def show(content: RenderableType, stream: IO[str] | None = None) -> None:

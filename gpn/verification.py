@@ -1,8 +1,10 @@
 """The main job: does the theorem hold at my width, depth and activation?"""
 
+import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -110,6 +112,7 @@ def verify(
     asked = [*asked, *contradicted]
     rows = tuple(map(row, asked))
     config = _configuration(request, raw, root, (scale, shift), seed, loaded)
+    config = replace(config, spec=_typed(activation), derivative=_typed(derivative), labels=_typed(labels))
     spreads = tuple(_spreads(request, outcomes))
     skipped = [question for question in left_out if question not in contradicted]
     notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *_undecided(asked, rows, alpha))
@@ -140,6 +143,11 @@ def _configuration(
         inputs=None if loaded is None else loaded.name,
         readout=readout,
     )
+
+
+def _typed(value: Any) -> str | None:
+    """What can be typed again on a command line."""
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else None
 
 
 def versions() -> dict[str, str]:
