@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gpn import cli_explore
 from gpn._version import __version__
 from theory.errors import UsageError
 
@@ -124,6 +125,7 @@ def _gpn(
       gpn activations          every activation known by name
       gpn audit                published constants against certified ones
       gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
+      gpn explore              the same by hand in Jupyter
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -428,6 +430,9 @@ def activations(as_json: Json = False) -> None:
         tables.emit_json(rows)
     else:
         tables.show(tables.catalog(rows))
+
+
+app.command(short_help="Explore in Jupyter: a formula and sliders.")(cli_explore.explore)
 
 
 def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:
