@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from gpn.evidence import IMPORTANCE_SAMPLING
 from gpn.plot_exceedance import below_panel, panel_rows
 from gpn.plot_tightness import tight_rows
 from gpn.tables import STABILITY, plain, short_number
@@ -10,6 +11,7 @@ from theory.claims import CLAIMS
 
 if TYPE_CHECKING:
     from gpn.report import Profile, Row, VerificationReport
+    from theory.gaussian import Estimate
     from theory.hermite import HermiteSpectrum
     from theory.poincare import Conditions, RootReport
 
@@ -117,7 +119,7 @@ def length_map(conditions: "Conditions", label: str) -> tuple[str, str]:
     finding = f"{subject}: χ = {float(root.chi):.4g},\n{STABILITY[root.stability].partition(': ')[2]}"
     caption = (
         f"Length map Q(q) = E φ(√q z)² of {subject}, infinite width, logarithmic axes. Stairs follow the squared "
-        "length through up to 40 layers. A fixed point is filled if it attracts, half filled if marginal, empty if it repels."
+        "length through up to 40 layers. A fixed point is filled if it attracts, half filled if marginal, else empty."
     )
     return finding, caption
 
@@ -137,11 +139,19 @@ def spectrum_finding(name: str, label: str, found: "HermiteSpectrum") -> str:
 
 def spectrum(found: "HermiteSpectrum") -> str:
     """What `hermite_spectrum` shows, and what the degrees that are not computed hold."""
-    value, slope = short_number(found.value_tail.value), short_number(found.slope_tail.value)
+    value, slope = tail_words(found.value_tail), tail_words(found.slope_tail)
     return (
         f"Squared Hermite coefficients of the normalized activation; powers below 1e-12 are left out. The sums run to "
         f"degree {found.order}; higher degrees hold {value} of E φ² and {slope} of E φ'², by which the two sides "
         "of the title differ."
+    )
+
+
+def tail_words(tail: "Estimate") -> str:
+    """What the degrees left out hold; an upper end where that is not told from nothing."""
+    number = tail.value
+    return (
+        short_number(number) if number > tail.error else f"less than {short_number(max(number, 0.0) + tail.error, 2)}"
     )
 
 
@@ -166,8 +176,8 @@ def _below(rows: "Sequence[Row]") -> str:
 
 
 def _trials(rows: "Sequence[Row]") -> str:
-    counts = sorted({row.trials for row in rows if row.method == "counting"})
-    sampled = len({row.event for row in rows if row.method != "counting"})
+    counts = sorted({row.trials for row in rows if row.method != IMPORTANCE_SAMPLING})
+    sampled = len({row.event for row in rows if row.method == IMPORTANCE_SAMPLING})
     if not counts:
         return f"{sampled} events by importance sampling"
     numbers = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

@@ -30,7 +30,7 @@ class CheckReport:
         phi: the activation.
         conditions: whether it is GPN, and which a, b make it so.
         drift: what a near miss costs over depth, else nothing.
-        details: closed forms, spectrum, depth; None for what cannot be normalized.
+        details: closed forms, spectrum, depth; None if not wanted, and for what cannot be normalized.
     """
 
     spec: str | None
@@ -49,7 +49,7 @@ class CheckReport:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """What `gpn check --verbose --json` prints."""
+        """What `gpn check --json` prints, with details as far as the report has them."""
         found = self.conditions.as_dict()
         if self.drift:
             found["depth_factors"] = [asdict(factor) for factor in self.drift]
@@ -82,11 +82,12 @@ class CheckReport:
         return f"<CheckReport {self.conditions.name}: GPN {self.conditions.is_gpn}>"
 
 
-def check_report(spec: Any, digits: int = 30, *, derivative: Any = None) -> CheckReport:
+def check_report(spec: Any, digits: int = 30, *, derivative: Any = None, detailed: bool = True) -> CheckReport:
     """Check an activation and gather what a page shows of it.
 
     Args:
         spec, digits, derivative: as for `gpn.check`.
+        detailed: with closed forms, spectrum and depth, which take a second or two.
 
     Raises:
         UsageError: as for `gpn.check`.
@@ -96,6 +97,6 @@ def check_report(spec: Any, digits: int = 30, *, derivative: Any = None) -> Chec
     """
     phi = activation(spec, derivative=derivative)
     conditions = checking.check(phi, digits)
-    details = checking.details(phi) if conditions.normalizable == "yes" else None
+    details = checking.details(phi) if detailed and conditions.normalizable == "yes" else None
     typed = [value if isinstance(value, str) else None for value in (spec, derivative)]
     return CheckReport(typed[0], typed[1], phi, conditions, checking.near_miss(phi, conditions), details)

@@ -1,16 +1,17 @@
 """Terminal views of what goes beyond one check: near misses, closed forms and spectra, audits, families."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpn.tables import new_table, plain, short_number
+from gpn.tables import check_report, new_table, plain, short_number
 
 if TYPE_CHECKING:
     from gpn.audit import AuditReport
+    from gpn.check_report import CheckReport
     from gpn.checking import Details
     from gpn.depth import DepthProfile
     from theory.families import Solutions
@@ -21,6 +22,15 @@ SHOWN_DEGREES = 13
 DEPTH_COLUMNS = ("network", "in depth", "fixed points of q", "basin of q = 1", "slope of C", "|grad| x10", "q off by 2")
 LOWEST, HIGHEST = 1.001e-6, 0.999e6
 """Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
+
+
+def check(report: "CheckReport", spec: str, verbose: bool) -> Iterator[RenderableType]:
+    """The parts of `gpn check`: the outcome, what a near miss costs, and the details if they are wanted."""
+    yield check_report(report.conditions, spec)
+    if report.drift:
+        yield near_miss(report.drift, report.conditions)
+    if verbose and report.details is not None:
+        yield details(report.details)
 
 
 def near_miss(factors: "Sequence[DepthFactor]", conditions: "Conditions") -> RenderableType:

@@ -131,6 +131,16 @@ class _Curves:
         return f"E φ'² = {numbers.slope_second_moment:.4g}" if known else "its slope"
 
 
+def _range(view: View) -> str:
+    """Where the prediction lies at the width that is shown, in words."""
+    low, high = view.at_width
+    if not np.isfinite(low):
+        return "no prediction"
+    if high <= _LEAST:
+        return f"below {_power(_LEAST)} at n = {view.state.width}"
+    return f"{short_number(low, 2)} to {short_number(high, 2)} at n = {view.state.width}"
+
+
 def _power(value: float) -> str:
     """A power of ten in plain text: matplotlib would parse mathematics anew at each draw."""
     exponent = round(np.log10(value))
@@ -264,8 +274,7 @@ class _Tails:
         self.axes = axes
         self.range = axes.fill_between([1.0, 2.0], 1.0, 1.0, color=PALETTE[2], alpha=0.35, linewidth=1.2)
         self.range.set_label("whole network: predicted between")
-        self.here = axes.plot([], [], "o", color=PALETTE[2], markeredgecolor="black", markersize=7, zorder=5)[0]
-        self.here.set_label("at this width")
+        self.here = axes.axvline(WIDTHS[0], color=GREY, linewidth=1.0)
         self.bounded = axes.plot([], [], color=PALETTE[5], linestyle="--", linewidth=1.9, marker="s", markersize=3)[0]
         self.bounded.set_label("one layer: Lévy's bound")
         self.message = _message(axes)
@@ -285,9 +294,8 @@ class _Tails:
     def draw(self, view: View) -> None:
         edges = np.clip(view.predicted, _LEAST / 10, 2)
         self.range.set_data(WIDTHS, edges[:, 0], edges[:, 1])
-        self.here.set_data([view.state.width], [view.at_width])
+        self.here.set_xdata([view.state.width, view.state.width])
         self.bounded.set_data(WIDTHS, np.where(view.bounded > 0, view.bounded, np.nan))
         nothing = not np.isfinite(view.predicted).any() and not np.isfinite(view.bounded).any()
         self.message.set_text(_wrapped(view.bands_reason) if nothing else "")
-        at = f"predicted {short_number(view.at_width)}" if np.isfinite(view.at_width) else "no prediction"
-        _finding(self.axes, f"ε = {view.state.epsilon:g}, L = {view.state.depth}, n = {view.state.width}: {at}")
+        _finding(self.axes, f"ε = {view.state.epsilon:g}, L = {view.state.depth}: {_range(view)}")

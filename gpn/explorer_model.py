@@ -14,7 +14,7 @@ from scipy import special
 from scipy.interpolate import CubicSpline
 
 from gpn.checking import check
-from gpn.network_law import deep_bound
+from gpn.network_law import deep_bound, predicted
 from gpn.plot_activation import drawable
 from theory import families
 from theory.activation import Activation, CallableActivation
@@ -22,6 +22,7 @@ from theory.concentration import Bound, LayerConstants, Side, levy
 from theory.errors import SpecificationError, UsageError
 from theory.fluctuation import log_ratio_law, spread_probability
 from theory.fluctuation_coefficients import FluctuationCoefficients, NoPrediction, fluctuation_coefficients
+from theory.fluctuation_law import LogRatioLaw
 from theory.fluctuation_stable import StableLaw
 from theory.gaussian import expectations
 from theory.lipschitz import lipschitz_constants
@@ -147,7 +148,7 @@ class View:
         bounded: for each of `WIDTHS` Levy's bound on the probability that one layer takes the squared length out of
             1 +- epsilon.
         bounded_reason: why there is no bound.
-        at_width: the predicted probability itself at the width of the state, nan where the law does not speak.
+        at_width: the two numbers at the width of the state.
     """
 
     state: State
@@ -158,7 +159,7 @@ class View:
     predicted: FloatArray
     bounded: FloatArray
     bounded_reason: str
-    at_width: float
+    at_width: tuple[float, float]
 
 
 class Model:
@@ -174,7 +175,6 @@ class Model:
         self._constants = lru_cache(_KEPT)(lambda root: _layer_constants(root.phi))
         self._coefficients = lru_cache(_KEPT)(lambda root: fluctuation_coefficients(root.phi))
         self._range = lru_cache(4 * _KEPT)(predicted_range)
-        self._probability = lru_cache(4 * _KEPT)(_probability)
 
     def __call__(self, state: State) -> View:
         """The view of a state.
@@ -188,7 +188,7 @@ class Model:
         if root is None:
             unknown = np.full((len(WIDTHS), 2), np.nan)
             reason = seen.numbers.reason
-            return View(state, seen, None, None, reason, unknown, unknown[:, 0], reason, np.nan)
+            return View(state, seen, None, None, reason, unknown, unknown[:, 0], reason, (np.nan, np.nan))
         coefficients = self._coefficients(root)
         law = log_ratio_law(coefficients, state.width, state.depth)
         bounds = [one_layer(constants, state.epsilon) for constants in self._constants(root)]
@@ -202,7 +202,7 @@ class Model:
             np.array([self._range(coefficients, width, state.depth, state.epsilon) for width in WIDTHS]),
             np.array([np.nan if bound.kind == "none" else bound.probability for bound in bounds]),
             reasons[0] if reasons else "",
-            self._probability(coefficients, state.width, state.depth, state.epsilon),
+            self._range(coefficients, state.width, state.depth, state.epsilon),
         )
 
 
@@ -320,12 +320,12 @@ def one_layer(constants: LayerConstants, epsilon: float) -> Bound:
 def predicted_range(
     coefficients: FluctuationCoefficients, width: int, depth: int, epsilon: float
 ) -> tuple[float, float]:
-    r"""Two numbers between which the predicted probability of leaving the tolerance lies, in microseconds.
+    r"""Two numbers between which the predicted probability of leaving the tolerance lies, in milliseconds.
 
     .. math:: \max_l P(|Y_l| \ge \epsilon) \le P(\max_l |Y_l| \ge \epsilon) \le \sum_l P(|Y_l| \ge \epsilon)
 
-    for the Gaussian law of a stable activation (`theory.fluctuation`); the law of a homogeneous one is quick, and both
-    are the probability itself.
+    for the law of `theory.fluctuation`, whose middle term can take seconds. A homogeneous activation has it from
+    tabulated quantiles, which end at 1e-7.
 
     Args:
         coefficients: of the normalized activation.
@@ -337,19 +337,29 @@ def predicted_range(
     law = log_ratio_law(coefficients, width, depth)
     if isinstance(law, NoPrediction):
         return np.nan, np.nan
-    if not isinstance(law, StableLaw):
-        probability = spread_probability(law, epsilon)
-        return probability, probability
-    deviation = np.sqrt(law.variance[:-1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sides = ((sign * law.mean[:-1] - epsilon) / deviation for sign in (-1, 1))
-        layers = sum(special.ndtr(side) for side in sides)
+    layers = _gaussian_tails(law, epsilon) if isinstance(law, StableLaw) else _tabulated_tails(law, epsilon)
     return float(np.max(layers, initial=0.0)), min(1.0, float(np.sum(layers)))
 
 
-def _probability(coefficients: FluctuationCoefficients, width: int, depth: int, epsilon: float) -> float:
-    law = log_ratio_law(coefficients, width, depth)
-    return np.nan if isinstance(law, NoPrediction) else spread_probability(law, epsilon)
+def _gaussian_tails(law: LogRatioLaw, epsilon: float) -> FloatArray:
+    """P(|Y_l| >= epsilon) of every layer but the top one."""
+    deviation = np.sqrt(law.variance[:-1])
+    with np.errstate(divide="ignore"):
+        below, above = ((sign * law.mean[:-1] - epsilon) / deviation for sign in (-1, 1))
+    return np.asarray(special.ndtr(below) + special.ndtr(above))
+
+
+def _tabulated_tails(law: LogRatioLaw, epsilon: float) -> FloatArray:
+    """The same for the law of a homogeneous activation, where Y_l and -Y_l have one law."""
+    levels = _tail_levels()
+    quantiles = law.quantiles(tuple(1 - levels))[:-1]
+    logs = [np.interp(epsilon, layer, np.log(levels), right=-np.inf) for layer in quantiles]
+    return 2 * np.exp(np.array(logs))
+
+
+def _tail_levels() -> FloatArray:
+    """Probabilities above a quantile, from one half down."""
+    return np.concatenate([np.linspace(0.5, 0.1, 9), np.geomspace(0.08, 5e-8, 41)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,11 +370,13 @@ class Certificate:
         conditions: certified moments, a, b and chi of the activation as given.
         tails: of one layer at the width and tolerance of the state, upper and lower; none without a normalization.
         deep: the proved bound for the whole network, None without a normalization.
+        predicted: the predicted probability for the whole network, or why there is none.
     """
 
     conditions: "Conditions"
     tails: tuple[OneStepTail, ...] = ()
     deep: Bound | None = None
+    predicted: Bound | None = None
 
 
 def certificate(view: View, digits: int = 30) -> Certificate:
@@ -380,4 +392,5 @@ def certificate(view: View, digits: int = 30) -> Certificate:
     state, phi = view.state, view.root.phi
     law = layer_law(phi, state.width)
     tails = tuple(one_step("forward-one-step", law, state.epsilon, side) for side in _SIDES)
-    return Certificate(conditions, tails, deep_bound(phi, state.width, state.depth, state.epsilon))
+    whole = (phi, state.width, state.depth, state.epsilon)
+    return Certificate(conditions, tails, deep_bound(*whole), predicted(*whole))

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from gpn.explorer_model import Root, View
 from gpn.tables import STABILITY, plain, short_number
 from theory.activation import Activation
+from theory.concentration import Bound
 
 if TYPE_CHECKING:
     from gpn.explorer_model import Certificate
 
 _SUBSCRIPTS = {"plus": "₊", "minus": "₋"}
 _EVENTS = (
-    "Leaving the tolerance ε: in one layer, the squared length per neuron leaves 1 ± ε; in the whole network, the squared "
-    "gradient norm of some layer differs from the top layer's by more than a factor exp(ε)."
+    "Leaving the tolerance ε: in one layer, the squared length per neuron leaves 1 ± ε; in the whole network, the "
+    "squared gradient norm of some layer differs from the top layer's by more than a factor exp(ε)."
 )
 
 
@@ -65,20 +66,18 @@ def certified(found: "Certificate", view: View) -> str:
         rows = [
             (
                 "q ≥ 1 + ε" if tail.side == "upper" else "q ≤ 1 − ε",
-                short_number(tail.exact.probability) if tail.exact.available else tail.exact.reason,
-                *(
-                    bound.reason if bound.kind == "none" else short_number(bound.probability)
-                    for bound in (tail.cramer, tail.levy)
-                ),
+                short_number(tail.exact.probability) if tail.exact.available else f"none ({tail.exact.reason})",
+                _bound(tail.cramer),
+                _bound(tail.levy),
             )
             for tail in found.tails
         ]
         parts.append(f"<div><b>One layer, n = {state.width}, ε = {state.epsilon:g}</b></div>")
         parts.append(_table(("event", "exact", "Cramér's bound", "Lévy's bound"), rows))
-    if found.deep is not None:
-        says = found.deep.reason or "proved"
-        value = "none" if found.deep.log == 0 else short_number(found.deep.probability)
-        words = f"Whole network, L = {state.depth}: bound {value} ({says})"
+    whole = ((found.predicted, "prediction"), (found.deep, "proved bound"))
+    said = [f"{kind} {_bound(bound)}" for bound, kind in whole if bound is not None]
+    if said:
+        words = f"Whole network, n = {state.width}, L = {state.depth}, ε = {state.epsilon:g}: {'; '.join(said)}."
         parts.append(f"<div>{_said(words)}</div>")
     return "".join(parts)
 
@@ -90,6 +89,13 @@ def complaint(words: str) -> str:
         words: one sentence.
     """
     return f'<div role="alert" style="color:#a40000"><b>{_said(words)}</b></div>'
+
+
+def _bound(bound: Bound) -> str:
+    """A probability, or why there is none."""
+    return (
+        f"none ({bound.reason})" if bound.kind.startswith("none") or bound.reason else short_number(bound.probability)
+    )
 
 
 def _root_row(root: Root, *, chosen: bool) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from gpn.tables import Cell
+from gpn.tables import Cell, printable
 
 if TYPE_CHECKING:
     from gpn.pictures import Picture
@@ -70,20 +69,6 @@ def join(children: Iterable[str], between: str = "") -> Html:
     """
     parts = (child if isinstance(child, Html) else escape(printable(child)) for child in children)
     return Html(between.join(parts))
-
-
-def printable(text: str) -> str:
-    r"""Text with control characters and lone surrogates shown escaped; line ends stay.
-
-    >>> printable("a\x1bb\nc") == r"a\x1bb" + "\n" + "c"
-    True
-    """
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if character != "\n" and unicodedata.category(character)[0] == "C"
-        else character
-        for character in text
-    )
 
 
 def formula(latex: str, display: bool = True) -> Html:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gpn import pictures
+from gpn.captions import tail_words
 from gpn.commands import check_command
 from gpn.detail_tables import DEPTH_COLUMNS, depth_cells, depth_notes
 from gpn.page import Html, Section, command, document, element, facts, formula, picture, table
-from gpn.page_claims import claim_parts
+from gpn.page_claims import claim_parts, readable
 from gpn.tables import STABILITY, Cell, check_verdict, next_step, plain, short_number
-from gpn.verification import versions
+from gpn.versions import versions
 from theory.activation import Activation
 from theory.claims import claim
 
@@ -63,8 +64,9 @@ def _lead(report: "CheckReport") -> Iterator[Html]:
         yield formula(rf"\phi(x) = {report.phi.latex}")
     elif report.conditions.expression is not None:
         yield command(f"φ(x) = {plain(report.conditions.expression, 5000)}")
-    yield element("p", element("strong", str(check_verdict(report.conditions))))
-    yield element("p", f"{plain(report.conditions.reason, 1000).rstrip('.')}.")
+    yield element("p", element("strong", f"{str(check_verdict(report.conditions)).rstrip('.:')}."))
+    if report.conditions.normalizable == "yes":
+        yield element("p", readable(f"{plain(report.conditions.reason, 1000).rstrip('.')}."))
     step = None if report.spec is None else next_step(report.conditions, report.spec)
     if step is not None:
         yield element("p", "Next: ", element("code", step.removeprefix("Next: ")))
@@ -105,13 +107,18 @@ def _roots(report: "CheckReport") -> Iterator[Html]:
     lines = [
         [
             Cell(f"{root.root}, recommended" if root.recommended else root.root, root.root),
-            *(Cell(text, float(text)) for text in (root.a, root.b, root.mean, root.chi)),
+            *(Cell(f"{float(text):.10g}", float(text)) for text in (root.a, root.b, root.mean, root.chi)),
             Cell(STABILITY[root.stability], root.stability),
         ]
         for root in report.conditions.normalizations
     ]
     headers = ("root", "a", "b", "mean", "χ = Q′(1)", "in depth")
     yield table(headers, lines, "Normalizations of the activation")
+    digits = [
+        (f"{name}, {root.root}", getattr(root, name)) for root in report.conditions.normalizations for name in "ab"
+    ]
+    yield element("p", "To all digits that were asked for:")
+    yield facts(digits)
     if any(root.stability == "unstable" for root in report.conditions.normalizations):
         words = "layer by layer the squared length moves away from 1, whatever the width."
         yield element("p", f"Unstable in depth means |χ| > 1: {words}")
@@ -119,8 +126,8 @@ def _roots(report: "CheckReport") -> Iterator[Html]:
         yield element("p", "Nearly GPN: in mean field, from unit length at the input, this amounts to")
         numbers = [(factor.depth, factor.squared_length, factor.squared_gradient) for factor in report.drift]
         cells = [[Cell(short_number(number, 6), number) for number in line] for line in numbers]
-        headers = ("layers", "squared length", "factor of the squared gradient")
-        yield table(headers, cells, "What the miss costs over depth", headers)
+        columns = ("layers", "squared length", "factor of the squared gradient")
+        yield table(columns, cells, "What the miss costs over depth", columns)
 
 
 def _figures(report: "CheckReport") -> Iterator[Html]:
@@ -163,7 +170,7 @@ def _spectrum(report: "CheckReport") -> Iterator[Html]:
     ]
     yield element("p", "Of the activation as given:")
     yield table(headers, lines, "Hermite coefficients of the activation as given", headers)
-    value, slope = short_number(spectrum.value_tail.value), short_number(spectrum.slope_tail.value)
+    value, slope = tail_words(spectrum.value_tail), tail_words(spectrum.slope_tail)
     yield element("p", f"The degrees above {spectrum.order} hold {value} of E φ² and {slope} of E φ′².", class_="soft")
 
 

@@ -12,6 +12,7 @@ from matplotlib.markers import CARETDOWN
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
+from gpn.evidence import IMPORTANCE_SAMPLING
 from gpn.plot_style import BOUND_STYLES, GREY, PALETTE, assign, literal, style_axes
 from gpn.report import NO_BOUNDS
 from gpn.verification_tables import claim_finding, claim_title, kind_name, report_finding
@@ -24,6 +25,7 @@ SIDES = {"upper": ("^", "above 1 + ε"), "lower": ("v", "below 1 - ε"), "either
 _BOUND_MARKERS = {"upper": "2", "lower": "1", "either": ""}  # three thin legs that point up, or down
 _VACUOUS = 0.1  # share of the axis above probability 1, to show that a bound there says nothing
 _MOST_TICKS = 8
+_LEGEND_LINE = 0.25  # inches
 _PANEL = (4.6, 3.7)  # inches
 
 
@@ -53,19 +55,22 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
     panels, looks = panel_rows(report.rows), _Looks.of(report.rows)
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
+    handles = _legend(report, looks)
     spare = columns * lines > len(panels)  # an empty cell takes the legend
-    figure = Figure(figsize=(max(6.4, 4.1 * columns), 3.4 * lines + (0.4 if spare else 1.6)), layout="constrained")
+    across = min(3, columns + 1)
+    below = 0.4 if spare else 0.5 + _LEGEND_LINE * -(-len(handles) // across)
+    line = max(3.4, _LEGEND_LINE * len(handles) if spare else 0.0)
+    figure = Figure(figsize=(max(6.4, 4.1 * columns), line * lines + below), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, rows in zip(grid, panels, strict=False):
         _panel(axes, rows, looks)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     figure.suptitle(literal(report_finding(report)), fontsize=12, fontweight="bold", wrap=True)
-    handles = _legend(report, looks)
     if spare:
         grid[len(panels)].legend(handles=handles, loc="center left", fontsize=9.5, frameon=False)
     else:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(3, columns + 1), fontsize=9, frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
     return figure
 
 
@@ -120,8 +125,8 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
             look = {"color": colour, "linestyle": style, "linewidth": 1.3, "marker": _BOUND_MARKERS[side]}
             _line(axes, bounds, "bound", look)
         _line(axes, _sharpest(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
-        low = sorted({width for _, width in _below(series, floor)})
-        _mark_below(axes, [shift * width for width in low], colour)
+        if low := sorted({width for _, width in _below(series, floor)}):
+            _mark_below(axes, [shift * width for width in low], colour)
     _probability_axis(axes, floor)
     _width_axis(axes, sorted({row.width for row in rows}))
     axes.set_ylabel(f"${CLAIMS[rows[0].claim].event}$" if rows[0].claim in CLAIMS else "probability")
@@ -139,7 +144,7 @@ def _series(rows: "list[Row]") -> "dict[tuple[float, str], list[Row]]":
 
 def _sharpest(series: "list[Row]") -> "list[Row]":
     """One row for each event: by importance sampling where counting was too blunt."""
-    events = {row.event: row for row in sorted(series, key=lambda row: row.method != "counting")}
+    events = {row.event: row for row in sorted(series, key=lambda row: row.method == IMPORTANCE_SAMPLING)}
     return list(events.values())
 
 
@@ -159,7 +164,7 @@ def _observed(
     axes.errorbar(
         shift * np.array([row.width for row in seen], dtype=float),
         centre,
-        yerr=[centre - lower, upper - centre],
+        yerr=np.maximum([centre - lower, upper - centre], 0),  # limits of earlier looks may exclude the frequency
         linestyle="none",
         color=colour,
         marker=marker,
@@ -189,7 +194,7 @@ def _line(axes: Axes, series: "list[Row]", column: str, look: dict[str, Any]) ->
 def _mark_below(axes: Axes, places: list[float], colour: str) -> None:
     """Small arrowheads on the lower edge: something of this colour lies further down."""
     edge = axes.get_xaxis_transform()
-    look = {"marker": CARETDOWN, "linestyle": "none", "markersize": 6, "color": colour}
+    look: dict[str, Any] = {"marker": CARETDOWN, "linestyle": "none", "markersize": 6, "color": colour}
     axes.plot(places, [0.0] * len(places), transform=edge, clip_on=False, zorder=5, **look)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from gpn.tables import printable
+
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe-Ito, ordered so that neighbours also differ in lightness."""
 
@@ -19,8 +21,8 @@ GREY = "0.45"
 
 
 def literal(text: str) -> str:
-    """Text that a user may have chosen, kept from being read as a mathematical formula."""
-    return text.replace("$", r"\$")
+    """Text that a user may have chosen: no formula of its own, and nothing that a font cannot draw."""
+    return printable(text).replace("$", r"\$")
 
 
 def assign(keys: Iterable[Any], looks: Sequence[Any]) -> dict[Any, Any]:

@@ -45,7 +45,7 @@ _CELLS = 4096  # of the table from which the tilted law is drawn
 _NEGLIGIBLE = 60.0  # nats below its maximum at which the tilted density is cut off
 _NODES = 25  # of the grid on which the law of the radius is measured
 _SPAN = 8.0  # half-width of that grid, in standard deviations of |z|
-_BLOCK = 2**19  # coordinates that are worked on together: 4 MiB for each array
+BLOCK = 2**19  # coordinates that are worked on together: 4 MiB for each array
 
 
 class Evaluated(Protocol):
@@ -163,7 +163,7 @@ def _check(event: Event) -> None:
 
 
 def _blocks(draws: int, width: int) -> Iterator[tuple[int, int]]:
-    size = max(1, _BLOCK // width)
+    size = max(1, BLOCK // width)
     for start in range(0, draws, size):
         yield start, min(start + size, draws)
 

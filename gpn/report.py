@@ -24,8 +24,9 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What was asked for: all that is needed to run the same verification again; trials None means planned.
+    """What was asked for: all that is needed to run the same verification again.
 
+    Trials None means planned, or with until = "decided" as many as decide each row, up to the cap (None: planned).
     Spec, derivative and labels are what was typed for them, None where it was no text (or nothing).
     """
 
@@ -44,6 +45,8 @@ class Configuration:
     weights: str
     inputs: str | None
     readout: str = "random"
+    until: str | None = None
+    cap: int | None = None
     spec: str | None = None
     derivative: str | None = None
     labels: str | None = None
@@ -66,7 +69,8 @@ class Row:
         bound: the bound, or the exact or predicted probability; None where none is known.
         prediction: the exact probability for one layer, the predicted one for a network; None where unknown.
         method: "counting", or "importance sampling" for events too rare to be counted; then `trials` are weighted
-            draws, `exceedances` those that showed the event, and the limits are asymptotic.
+            draws, `exceedances` those that showed the event, and the limits are asymptotic. "counting, anytime": the
+            row stopped once it was decided, after `trials`; the limits hold whenever that was.
     """
 
     claim: str
