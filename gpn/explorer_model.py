@@ -20,7 +20,7 @@ from theory import families
 from theory.activation import Activation, CallableActivation
 from theory.concentration import Bound, LayerConstants, Side, levy
 from theory.errors import SpecificationError, UsageError
-from theory.fluctuation import log_ratio_law, spread_probability
+from theory.fluctuation import log_ratio_law
 from theory.fluctuation_coefficients import FluctuationCoefficients, NoPrediction, fluctuation_coefficients
 from theory.fluctuation_law import LogRatioLaw
 from theory.fluctuation_stable import StableLaw
