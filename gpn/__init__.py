@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpn.engine import Network
     from gpn.report import VerificationReport
     from gpn.simulation import simulate
+    from gpn.snippets import export
     from gpn.statistics import Verdict
     from gpn.verification import resume, verify
     from gpn.width import carried_depth, guaranteed_epsilon, required_width
@@ -31,6 +32,7 @@ _HOMES = {
     "check": "gpn.checking",
     "claim": "theory.claims",
     "depth_profiles": "gpn.depth",
+    "export": "gpn.snippets",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
     "required_width": "gpn.width",
@@ -50,6 +52,7 @@ __all__ = [
     "check",
     "claim",
     "depth_profiles",
+    "export",
     "guaranteed_epsilon",
     "normalize",
     "required_width",

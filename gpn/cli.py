@@ -174,7 +174,7 @@ def check(
 def normalize(
     spec: Spec,
     root: Annotated[str, option("ROOT", ROOTS)] = "auto",
-    emit: Annotated[str | None, option("TARGET", "Print code to paste instead: numpy or latex.")] = None,
+    emit: Annotated[str | None, option("TARGET", "Print code instead: numpy, torch, jax, keras or latex.")] = None,
     derivative: Derivative = None,
     as_json: Json = False,
 ) -> None:
@@ -189,13 +189,13 @@ def normalize(
     \b
     Examples:
       gpn normalize gelu
-      gpn normalize gelu --root minus --emit numpy > gelu_gpn.py
+      gpn normalize gelu --root minus --emit torch > gelu_gpn.py
       gpn normalize "x*sigmoid(1.3*x)" --json
       gpn normalize mymodule:phi --derivative mymodule:dphi
     """
     from gpn import checking, tables
     from gpn.adapters import activation
-    from gpn.export import snippet
+    from gpn.snippets import export
     from theory.poincare import normalization
 
     phi = activation(spec, derivative=derivative)
@@ -203,7 +203,7 @@ def normalize(
     if conditions.normalizable != "yes":
         raise typer.Exit(_not_normalizable(conditions, as_json))
     chosen = normalization(phi, root)
-    code = None if emit is None else snippet(phi, chosen, emit)
+    code = None if emit is None else export(phi, emit, root)
     if as_json:
         facts = checking.normalization_facts(conditions, chosen)
         tables.emit_json(facts if code is None else facts | {"code": code})
