@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpn.checking import check, normalize
     from gpn.depth import depth_profiles
     from gpn.engine import Network
+    from gpn.explorer import explore
     from gpn.report import VerificationReport
     from gpn.simulation import simulate
     from gpn.snippets import export
@@ -32,6 +33,7 @@ _HOMES = {
     "check": "gpn.checking",
     "claim": "theory.claims",
     "depth_profiles": "gpn.depth",
+    "explore": "gpn.explorer",
     "export": "gpn.snippets",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
@@ -52,6 +54,7 @@ __all__ = [
     "check",
     "claim",
     "depth_profiles",
+    "explore",
     "export",
     "guaranteed_epsilon",
     "normalize",

@@ -19,7 +19,7 @@ _NEEDED = ("jupyterlab", "ipywidgets")
 
 def explore(
     spec: Annotated[
-        str, typer.Argument(metavar="[SPEC]", help="A name or a formula in x, also with a parameter: 'elu(alpha)'.")
+        str, typer.Argument(metavar="SPEC", help="A name or a formula in x, also with a parameter: 'elu(alpha)'.")
     ] = "gelu",
     save: Annotated[
         Path | None, typer.Option(metavar="FILE.ipynb", help="Keep the notebook there; it must not exist yet.")
@@ -59,7 +59,7 @@ def notebook(spec: str) -> dict[str, Any]:
         "\n",
         "Run the cell below with Shift+Enter, then type a formula and move the sliders.",
     ]
-    code = ["from gpn.explorer import explore\n", "\n", f"explore({spec!r})"]
+    code = ["import gpn\n", "\n", f"gpn.explore({spec!r})"]
     return {
         "cells": [
             {"cell_type": "markdown", "id": "words", "metadata": {}, "source": words},

@@ -4,9 +4,8 @@ The model turns the state of the controls into numbers (`gpn.explorer_model`), t
 (`gpn.explorer_figure`); here controls are turned into states. ipywidgets is needed, `pip install 'gpn[notebooks]'`.
 """
 
+from importlib import import_module
 from typing import Any
-
-import ipywidgets as widgets
 
 from gpn import explorer_text
 from gpn.explorer_figure import Panels
@@ -17,7 +16,9 @@ from theory.errors import UsageError
 _FAMILIES = ("leaky_relu(s)", "elu(alpha)", "x*sigmoid(beta*x)", "tanh(x)+c*x", "sin(w*x)")
 _ROOTS = (("recommended", "auto"), ("b₊", "plus"), ("b₋", "minus"))
 _DEEPEST = 200
-_WIDE = {"description_width": "90px"}
+_STEPS = 200  # of the slider of the parameter
+_LOOK = {"style": {"description_width": "90px"}, "layout": {"width": "380px"}}
+_NARROW = {"button_width": "105px", "description_width": "90px"}
 
 
 class Explorer:
@@ -29,8 +30,18 @@ class Explorer:
     """
 
     def __init__(self, state: State, limits: tuple[float, float] = (0.0, 2.0)) -> None:
+        self._widgets = ipywidgets()
         self._model, self._panels = Model(), Panels()
         self._view: View | None = None
+        self._name_activation(state, limits)
+        self._name_network(state)
+        self.box = self._arranged()
+        self._listen()
+        self._move()
+
+    def _name_activation(self, state: State, limits: tuple[float, float]) -> None:
+        """The controls of the formula and its parameter."""
+        widgets, (low, high) = self._widgets, limits
         self.formula = widgets.Combobox(
             value=state.formula,
             options=(*CATALOG, *_FAMILIES),
@@ -38,47 +49,37 @@ class Explorer:
             continuous_update=False,
             description="φ(x)",
             placeholder="a name or a formula, such as x*sigmoid(beta*x)",
-            style=_WIDE,
-            layout={"width": "380px"},
+            **_LOOK,
         )
-        low, high = limits
         self.value = widgets.FloatSlider(
-            value=state.value,
-            min=low,
-            max=high,
-            step=0.01,
-            readout_format=".3f",
-            style=_WIDE,
-            layout={"width": "380px"},
+            value=state.value, min=low, max=high, step=(high - low) / _STEPS, readout_format=".3f", **_LOOK
         )
         self.low = widgets.FloatText(value=low, description="from", layout={"width": "150px"})
         self.high = widgets.FloatText(value=high, description="to", layout={"width": "150px"})
+        self.parameter = widgets.HBox([self.value, self.low, self.high])
+
+    def _name_network(self, state: State) -> None:
+        """The controls of the network, and what shows the answers."""
+        widgets, deepest = self._widgets, max(_DEEPEST, state.depth)
         self.width = widgets.SelectionSlider(
-            options=sorted({*WIDTHS, state.width}), value=state.width, description="width n", style=_WIDE
+            options=sorted({*WIDTHS, state.width}), value=state.width, description="width n", **_LOOK
         )
-        self.depth = widgets.IntSlider(
-            value=state.depth, min=2, max=max(_DEEPEST, state.depth), description="depth L", style=_WIDE
-        )
+        self.depth = widgets.IntSlider(value=state.depth, min=2, max=deepest, description="depth L", **_LOOK)
         self.epsilon = widgets.FloatSlider(
-            value=state.epsilon, min=0.05, max=2.0, step=0.05, description="tolerance ε", style=_WIDE
+            value=state.epsilon, min=0.05, max=2.0, step=0.05, description="tolerance ε", **_LOOK
         )
-        self.root = widgets.ToggleButtons(
-            options=_ROOTS, value=state.root, description="root", style={"button_width": "105px"}
-        )
+        self.root = widgets.ToggleButtons(options=_ROOTS, value=state.root, description="root", style=_NARROW)
         self.certify = widgets.Button(
-            description="Certify (seconds)", tooltip="certified digits, exact and proved tails"
+            description="Certify (seconds)", tooltip="certified digits, exact and proved probabilities"
         )
         self.message, self.summary, self.certified = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.image = widgets.Image(format="png", layout={"max_width": "100%"})
-        self._parameter = widgets.HBox([self.value, self.low, self.high])
-        self.box = self._arranged()
-        self._listen()
-        self._move()
 
     def _arranged(self) -> Any:
+        widgets = self._widgets
         return widgets.VBox(
             [
-                widgets.HBox([self.formula, self._parameter]),
+                widgets.HBox([self.formula, self.parameter]),
                 widgets.HBox([self.width, self.depth, self.epsilon]),
                 widgets.HBox([self.root, self.certify]),
                 self.message,
@@ -105,7 +106,7 @@ class Explorer:
         """Show the present state, or say why it cannot be shown beside the last one that could."""
         self.certified.value = ""
         view = self._guarded(lambda: self._model(self.state))
-        self._parameter.layout.display = "none" if view is not None and view.shape.parameter is None else ""
+        self.parameter.layout.display = "none" if view is not None and view.shape.parameter is None else ""
         if view is None:
             return
         self._view = view
@@ -124,7 +125,7 @@ class Explorer:
         self.message.value = ""
         self.value.min, self.value.max = min(low, self.value.max), high  # never min above max in between
         self.value.min = low
-        self.value.step = (high - low) / 200
+        self.value.step = (high - low) / _STEPS
 
     def _certify(self) -> None:
         if self._guarded(lambda: self._model(self.state)) is not self._view and self.message.value:
@@ -153,6 +154,18 @@ class Explorer:
         return self.box._repr_mimebundle_(**options)
 
 
+def ipywidgets() -> Any:
+    """The library of widgets, imported when it is needed.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return import_module("ipywidgets")
+    except ModuleNotFoundError:
+        raise UsageError("the explorer needs ipywidgets; install with: pip install 'gpn[notebooks]'") from None
+
+
 def explore(
     formula: str = "gelu",
     *,
@@ -172,8 +185,8 @@ def explore(
         root: "auto", "plus" or "minus".
 
     Raises:
-        UsageError: a root, a number or limits that the controls cannot show. A formula that cannot be read is told
-            in the widget.
+        UsageError: ipywidgets is missing, or a root, a number or limits that the controls cannot show. A formula that
+            cannot be read is told in the widget.
     """
     if not limits[0] <= value <= limits[1] or not limits[0] < limits[1]:
         raise UsageError(f"the value {value:g} must lie within the limits, not {limits}; try limits=(0, 2)")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
+import gpn
 from gpn import cli, cli_explore, explorer_text
 from gpn.explorer_figure import Panels
 from gpn.explorer_model import (
@@ -235,9 +237,9 @@ def test_every_control_moves_the_picture(explorer):
 
 
 def test_the_slider_is_there_for_families_only_and_follows_its_ends(explorer):
-    assert explorer._parameter.layout.display == "none"
+    assert explorer.parameter.layout.display == "none"
     explorer.formula.value = "leaky_relu(s)"
-    assert explorer._parameter.layout.display != "none"
+    assert explorer.parameter.layout.display != "none"
     assert explorer.value.description == "s"
     explorer.high.value = 10.0
     explorer.low.value = 5.0
@@ -289,6 +291,23 @@ def test_the_explorer_shows_itself_in_jupyter_and_refuses_what_its_controls_cann
         with pytest.raises(UsageError):
             explore("gelu", **wrong)
     assert "cannot read" in explore("x*(").message.value
+
+
+def test_without_ipywidgets_the_explorer_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with pytest.raises(UsageError, match="pip install"):
+        gpn.explore("gelu")
+
+
+def test_the_numbers_live_in_a_kernel():
+    """The very notebook of the command, run by Jupyter, shows a widget."""
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipywidgets")
+    notebook = nbformat.reads(json.dumps(cli_explore.notebook("elu(alpha)")), as_version=4)
+    done = nbclient.NotebookClient(notebook, timeout=120).execute()
+    [output] = done.cells[1].outputs
+    assert "application/vnd.jupyter.widget-view+json" in output["data"]
 
 
 # ---------------------------------------------------------------------------------------------- command

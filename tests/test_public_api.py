@@ -20,10 +20,12 @@ PUBLIC = {
     "check",
     "claim",
     "depth_profiles",
+    "explore",
     "export",
     "guaranteed_epsilon",
     "normalize",
     "required_width",
+    "resume",
     "simulate",
     "verify",
 }
