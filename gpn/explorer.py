@@ -14,11 +14,11 @@ from theory.catalog import CATALOG
 from theory.errors import UsageError
 
 _FAMILIES = ("leaky_relu(s)", "elu(alpha)", "x*sigmoid(beta*x)", "tanh(x)+c*x", "sin(w*x)")
-_ROOTS = (("recommended", "auto"), ("b₊", "plus"), ("b₋", "minus"))
+_ROOTS = (("root: auto", "auto"), ("b₊", "plus"), ("b₋", "minus"))
 _DEEPEST = 200
 _STEPS = 200  # of the slider of the parameter
 _LOOK = {"style": {"description_width": "90px"}, "layout": {"width": "380px"}}
-_NARROW = {"button_width": "105px", "description_width": "90px"}
+_BUTTONS = {"style": {"button_width": "100px"}, "layout": {"width": "380px"}}
 
 
 class Explorer:
@@ -68,7 +68,7 @@ class Explorer:
         self.epsilon = widgets.FloatSlider(
             value=state.epsilon, min=0.05, max=2.0, step=0.05, description="tolerance ε", **_LOOK
         )
-        self.root = widgets.ToggleButtons(options=_ROOTS, value=state.root, description="root", style=_NARROW)
+        self.root = widgets.ToggleButtons(options=_ROOTS, value=state.root, **_BUTTONS)
         self.certify = widgets.Button(
             description="Certify (seconds)", tooltip="certified digits, exact and proved probabilities"
         )

@@ -74,7 +74,9 @@ def _finding(axes: Axes, words: str) -> None:
 
 
 def _message(axes: Axes) -> Any:
-    return axes.text(0.5, 0.55, "", transform=axes.transAxes, ha="center", va="center", fontsize=9.5, color="0.3")
+    room = {"facecolor": "white", "edgecolor": "none", "pad": 4}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9.5, "color": "0.3", "bbox": room}
+    return axes.text(0.5, 0.6, "", transform=axes.transAxes, **look)
 
 
 def _wrapped(words: str) -> str:
