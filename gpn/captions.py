@@ -89,7 +89,8 @@ def activation_finding(conditions: "Conditions") -> str:
         outcome = "cannot be normalized" if conditions.normalizable == "no" else "is undecided"
         return f"{name} {outcome}"
     moments = f"E φ² = {_short(conditions.second_moment)}, E φ'² = {_short(conditions.slope_second_moment)}"
-    return f"{name} is not GPN: {moments};\n{_short(root.a)} φ {float(root.b):+.3g} is (b_{root.root})"
+    shift = f"{'-' if float(root.b) < 0 else '+'} {abs(float(root.b)):.3g}"
+    return f"{name} is not GPN: {moments};\n{_short(root.a)} φ {shift} is (b_{root.root})"
 
 
 def activation(conditions: "Conditions") -> str:

@@ -102,13 +102,15 @@ def verify(
         long_run.begin(folder)
     from gpn import verification
 
-    with long_run.endings(), long_run.place(executor, threads, scheduler, memory) as place, progress_bar() as progress:
-        if resume is not None:
-            report = verification.resume(resume, **place, progress=progress)
-        else:
-            options |= {"weights": weights, "root": chosen_root(root, raw), "store": folder}
-            report = verification.verify(spec, **options, **place, progress=progress)
-    _show(report, folder, as_json)
+    with long_run.endings():
+        with long_run.place(executor, threads, scheduler, memory) as place, progress_bar() as progress:
+            if resume is not None:
+                report = verification.resume(resume, **place, progress=progress)
+            else:
+                options |= {"weights": weights, "root": chosen_root(root, raw), "store": folder}
+                report = verification.verify(spec, **options, **place, progress=progress)
+        with long_run.after_the_run(folder):
+            _show(report, folder, as_json)
     raise typer.Exit(CODES[str(report.verdict.value)])
 
 

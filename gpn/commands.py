@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from gpn.request import DEFAULT_DEEP_EPSILONS, DEFAULT_EPSILONS
 
 if TYPE_CHECKING:
-    from gpn.check_report import CheckReport
+    from gpn.activation_report import CheckReport
     from gpn.report import Configuration
 
 
@@ -20,7 +20,7 @@ def verify_command(config: "Configuration") -> str:
     >>> print(verify_command(verify("relu", 16, 3, 0.5, 50, seed=7).config))
     gpn verify relu --width 16 --depth 3 --epsilon 0.5 --trials 50 --seed 7 --level 0.99 --weights haar --root auto
     """
-    if config.spec is None or config.inputs == "array" or (config.readout != "random" and _labels_are_lost(config)):
+    if config.spec is None or "array" in (config.inputs, config.labels):
         return _python_call(config)
     options = {
         "derivative": config.derivative,
@@ -63,11 +63,6 @@ def _planned_epsilons(config: "Configuration") -> bool:
     return (config.epsilons, config.deep_epsilons) == (DEFAULT_EPSILONS, DEFAULT_DEEP_EPSILONS)
 
 
-def _labels_are_lost(config: "Configuration") -> bool:
-    """Whether labels were given as an array: those of a data set come with its name."""
-    return config.labels is None and config.inputs != "digits" and not str(config.inputs).endswith(".npz")
-
-
 def _python_call(config: "Configuration") -> str:
     arguments = [
         "phi" if config.spec is None else repr(config.spec),
@@ -81,8 +76,14 @@ def _python_call(config: "Configuration") -> str:
         f"seed={config.seed}",
         f"weights={config.weights!r}",
         f"root={config.root!r}",
-        *([] if config.inputs is None else [f"inputs={'inputs' if config.inputs == 'array' else repr(config.inputs)}"]),
-        *([] if config.labels is None else [f"labels={config.labels!r}"]),
-        *(["labels=labels"] if config.labels is None and config.readout != "random" else []),
+        *_given("inputs", config.inputs),
+        *_given("labels", config.labels),
     ]
     return f"gpn.verify({', '.join(arguments)})"
+
+
+def _given(name: str, source: str | None) -> list[str]:
+    """An argument that is a path, the name of a data set, or an array, for which its own name stands."""
+    if source is None:
+        return []
+    return [f"{name}={name if source == 'array' else repr(source)}"]

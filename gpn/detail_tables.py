@@ -10,8 +10,8 @@ from rich.text import Text
 from gpn.tables import check_report, new_table, plain, short_number
 
 if TYPE_CHECKING:
-    from gpn.audit import AuditReport
-    from gpn.check_report import CheckReport
+    from gpn.activation_report import CheckReport
+    from gpn.auditing import AuditReport
     from gpn.checking import Details
     from gpn.depth import DepthProfile
     from theory.families import Solutions

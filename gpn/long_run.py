@@ -81,6 +81,23 @@ def place(
         yield {"executor": cluster.executor, "workers": cluster.threads, "memory": memory or cluster.memory}
 
 
+@contextmanager
+def after_the_run(folder: Path | None) -> Iterator[None]:
+    """While a report is shown and written: what interrupts this gets a note that nothing need be computed again.
+
+    Args:
+        folder: of the run store, if there is one.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        from gpn import run_store
+
+        if folder is not None:
+            error.add_note(f"the run itself is finished; to go on: {run_store.resuming_command(folder)}")
+        raise
+
+
 def begin(folder: Path) -> None:
     """Make way for a run in a folder: delete the store of a finished one, speak of an unfinished one.
 
@@ -96,7 +113,10 @@ def begin(folder: Path) -> None:
     if found is not None and found.finished:
         run_store.discard(folder)
     elif found is not None and found.chunks:
-        tell = f"gpn: {found.chunks} finished chunks of an unfinished run are in {folder / run_store.FILE}"
+        where = folder / run_store.FILE
+        tell = (
+            f"gpn: {found.chunks} finished chunks of an unfinished run are in {where}; the same run goes on with them"
+        )
         print(tell, file=sys.stderr, flush=True)
 
 

@@ -15,7 +15,7 @@ from theory.activation import Activation
 from theory.claims import claim
 
 if TYPE_CHECKING:
-    from gpn.check_report import CheckReport
+    from gpn.activation_report import CheckReport
 
 _MARKS = {"yes": "open", "no": "bad", "undecided": "open"}
 _WORDS = {"yes": "not GPN, but normalizable", "no": "cannot be normalized", "undecided": "undecided"}
@@ -64,7 +64,7 @@ def _lead(report: "CheckReport") -> Iterator[Html]:
         yield formula(rf"\phi(x) = {report.phi.latex}")
     elif report.conditions.expression is not None:
         yield command(f"φ(x) = {plain(report.conditions.expression, 5000)}")
-    yield element("p", element("strong", f"{str(check_verdict(report.conditions)).rstrip('.:')}."))
+    yield element("p", element("strong", readable(f"{str(check_verdict(report.conditions)).rstrip('.:')}.")))
     if report.conditions.normalizable == "yes":
         yield element("p", readable(f"{plain(report.conditions.reason, 1000).rstrip('.')}."))
     step = None if report.spec is None else next_step(report.conditions, report.spec)
@@ -74,22 +74,26 @@ def _lead(report: "CheckReport") -> Iterator[Html]:
 
 def _moments(report: "CheckReport") -> Iterator[Html]:
     conditions = report.conditions
-    lines = [
-        [Cell(name, name), Cell("infinite or undefined" if value is None else value, _float(value))]
-        for name, value in (
-            ("E φ(z)", conditions.mean),
-            ("Var φ(z)", conditions.variance),
-            ("E φ(z)²", conditions.second_moment),
-            ("E φ′(z)²", conditions.slope_second_moment),
-        )
-    ]
-    yield table(("moment", "value"), lines, "Moments under the standard normal law")
-    how = "certified by ball arithmetic" if conditions.certified else "estimated"
-    error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}, {how}"
-    yield element("p", f"z ~ N(0, 1); absolute error {error}.", class_="soft")
+    moments = {
+        "E φ(z)": conditions.mean,
+        "Var φ(z)": conditions.variance,
+        "E φ(z)²": conditions.second_moment,
+        "E φ′(z)²": conditions.slope_second_moment,
+    }
+    yield facts((name, value or "infinite or undefined") for name, value in moments.items())
+    yield element("p", f"z ~ N(0, 1); {_error(report)}.", class_="soft")
     if conditions.uncertified:
         yield element("p", f"Not certified: {plain(conditions.uncertified, 1000)}.", class_="soft")
     yield facts(_regularity(report))
+
+
+def _error(report: "CheckReport") -> str:
+    conditions = report.conditions
+    if conditions.error is None:
+        return "the error is unknown"
+    how = "certified by ball arithmetic" if conditions.certified else "estimated"
+    size = float(conditions.error)
+    return f"absolute error {'0' if size == 0 else f'below {short_number(size, 2)}'}, {how}"
 
 
 def _regularity(report: "CheckReport") -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from theory.hermite import hermite_spectrum as spectrum_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gpn.check_report import CheckReport, Phi
+    from gpn.activation_report import CheckReport, Phi
     from gpn.report import VerificationReport
     from theory.poincare import Conditions
 

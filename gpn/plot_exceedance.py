@@ -26,6 +26,7 @@ _BOUND_MARKERS = {"upper": "2", "lower": "1", "either": ""}  # three thin legs t
 _VACUOUS = 0.1  # share of the axis above probability 1, to show that a bound there says nothing
 _MOST_TICKS = 8
 _LEGEND_LINE = 0.25  # inches
+_STROKE = 1.2
 _PANEL = (4.6, 3.7)  # inches
 
 
@@ -185,10 +186,13 @@ def _observed(
 
 
 def _line(axes: Axes, series: "list[Row]", column: str, look: dict[str, Any]) -> None:
-    points = [(row.width, getattr(row, column)) for row in series if getattr(row, column) is not None]
+    points = [(float(row.width), getattr(row, column)) for row in series if getattr(row, column) is not None]
+    if len(points) == 1:  # a short stroke shows the line style
+        ((width, value),) = points
+        points = [(width / _STROKE, value), (width, value), (width * _STROKE, value)]
+        look = look | {"markevery": [1]}
     if points:
-        marker = look.get("marker") or ("." if len(points) == 1 else "")
-        axes.plot(*np.array(points, dtype=float).T, **(look | {"marker": marker, "markersize": 7}))
+        axes.plot(*np.array(points, dtype=float).T, **look, markersize=7)
 
 
 def _mark_below(axes: Axes, places: list[float], colour: str) -> None:

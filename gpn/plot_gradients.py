@@ -26,7 +26,7 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
         report: what `gpn.verify` returns.
     """
     profiles = largest(report.profiles)
-    figure = Figure(figsize=(6.6, 4.8), layout="constrained")
+    figure = Figure(figsize=(6.8, 5.6), layout="constrained")
     axes = figure.subplots()
     for order, profile in enumerate(profiles):
         _profile(axes, profile, PALETTE[order % len(PALETTE)], CURVE_STYLES[order % len(CURVE_STYLES)])
@@ -41,7 +41,10 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
         depth = profiles[0].depth
         axes.set_xlim(1, max(depth, 2))
         axes.xaxis.set_major_locator(FixedLocator(_layer_ticks(depth)))
-        axes.legend(fontsize=9, frameon=False, title=_profile_caption(profiles[0]), title_fontsize=9)
+        words = _profile_caption(profiles[0])
+        # below the axes, clear of the bands
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.13), "alignment": "left"}
+        axes.legend(fontsize=9, frameon=False, title=words, title_fontsize=9, **place)
     return figure
 
 
@@ -106,6 +109,6 @@ def gradient_finding(profiles: "list[Profile]") -> str:
     factor = float(np.max(np.maximum(band / top, top / band)))
     share = 100 * (claim.probabilities[-1] - claim.probabilities[0])
     return (
-        f"{claim.label}: in each of {claim.depth} layers {share:.0f} % of the gradient norms\n"
-        f"are within a factor {short_number(factor)} of the top layer's median"
+        f"{claim.label}: in each of {claim.depth} layers {share:.0f} % of the\n"
+        f"gradient norms are within a factor {short_number(factor)} of the top layer's median"
     )

@@ -27,7 +27,8 @@ class Configuration:
     """What was asked for: all that is needed to run the same verification again.
 
     Trials None means planned, or with until = "decided" as many as decide each row, up to the cap (None: planned).
-    Spec, derivative and labels are what was typed for them, None where it was no text (or nothing).
+    Spec and derivative are what was typed for them, None where it was no text (or nothing); labels are a path, "array",
+    or None where none were given beside the inputs.
     """
 
     activation: str

@@ -249,13 +249,20 @@ def notes(plan: Plan, asked: Sequence[Question], found: Found, alpha: float) -> 
         )
     if hopeless:
         yield f"Undecided and not waited for: {_rows(hopeless)}, which no outcome within the cap could confirm."
+    drawn = [q for q in asked if q in plan.rare]
+    unclear = [q for q in drawn if decide(q, *found.evidence_of(q), alpha).verdict is Verdict.UNDECIDED]
+    if unclear:
+        yield f"Undecided by importance sampling too: {_rows(unclear)}, of which too few draws count."
 
 
 def _rows(these: Sequence[Question]) -> str:
-    """How many, and how many of them are no theorems."""
+    """How many, predictions, which are no theorems, apart."""
     predictions = sum(question.kind == PREDICTION for question in these)
-    total = f"{len(these)} row{'s' * (len(these) != 1)}"
-    return f"{total} ({predictions} of predictions)" if predictions else total
+    rows = len(these) - predictions
+    words = [
+        f"{count} {noun}{'s' * (count != 1)}" for count, noun in ((rows, "row"), (predictions, "prediction")) if count
+    ]
+    return " and ".join(words)
 
 
 def _range(numbers: Sequence[int]) -> str:

@@ -290,9 +290,11 @@ def _claim(path: Path, connection: sqlite3.Connection, identity: Identity) -> No
             connection.execute("UPDATE facts SET value = ? WHERE name = 'identity'", (text,))
     elif unlike:
         kind = "a finished" if found.finished else "an unfinished"
+        able = found.identity.call is not None and found.identity.versions == ours.versions and not found.finished
+        other = f"go on with it: {resuming_command(path.parent)}, or " if able else ""
         raise UsageError(
-            f"{path} holds {kind} run that is not this one ({'; '.join(unlike)}); name another folder, or delete that "
-            "file"
+            f"{path} holds {kind} run that is not this one ({'; '.join(unlike)}); {other}name another folder, or "
+            "delete that file"
         )
 
 
@@ -307,7 +309,16 @@ def _how_to_go_on(store: RunStore, identity: Identity) -> str:
         kept = f"what was finished is kept in {store.path}"
     if identity.call is None:
         return f"{kept}; to go on, run the same again with the same store"
-    return f"{kept}; to go on: gpn verify --resume {shlex.quote(str(store.path.parent))}"
+    return f"{kept}; to go on: {resuming_command(store.path.parent)}"
+
+
+def resuming_command(folder: Path) -> str:
+    """What a user types to go on with the run in a folder.
+
+    >>> resuming_command(Path("my results"))
+    "gpn verify --resume 'my results'"
+    """
+    return f"gpn verify --resume {shlex.quote(str(folder))}"
 
 
 def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -129,7 +129,7 @@ def verify(
     contradicted = [q for q in left_out if row(q).verdict is statistics.Verdict.VIOLATED]
     asked = [*asked, *contradicted]
     rows = tuple(map(row, asked))
-    config = replace(config, spec=_typed(activation), derivative=_typed(derivative), labels=_typed(labels))
+    config = replace(config, spec=_typed(activation), derivative=_typed(derivative), labels=_source(labels))
     skipped = [question for question in left_out if question not in contradicted]
     stopping = rounds.notes(plan, asked, found, alpha) if request.until else _undecided(asked, rows, alpha)
     notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *stopping)
@@ -215,6 +215,11 @@ def _configuration(
 def _typed(value: Any) -> str | None:
     """What can be typed again on a command line."""
     return os.fspath(value) if isinstance(value, str | os.PathLike) else None
+
+
+def _source(labels: Any) -> str | None:
+    """Where labels are from: a path, "array", or None for none of their own."""
+    return None if labels is None else _typed(labels) or "array"
 
 
 def _spreads(request: Request, outcomes: Outcomes) -> Iterator[DepthSpread]:

@@ -63,6 +63,8 @@ def claim_finding(rows: "Sequence[Row]") -> str:
         return f"seen more often than the bound allows in {counts['violated']} of {len(bounds)} cases"
     if all(row.bound is None for row in bounds):
         return "no bound to test against: observed only"
+    if len(bounds) == 1:
+        return "the bound says nothing" if counts["vacuous"] else "within the bound" if counts["holds"] else "undecided"
     parts = [
         f"{counts[verdict]} {words}"
         for verdict, words in (

@@ -14,7 +14,7 @@ import pytest
 
 import gpn
 from gpn import cli, commands
-from gpn.check_report import check_report
+from gpn.activation_report import check_report
 from gpn.page import Section, document, element, formula, join, table
 from gpn.page_claims import claim_parts, readable
 from gpn.tables import Cell, printable
@@ -202,7 +202,7 @@ def test_the_page_of_a_check_holds_the_digits_and_both_roots(checked, pages):
 
 @pytest.mark.parametrize("spec", ["sign", "exp(x**2/2)", "3", "1.4674*tanh(x)+0.3885"])
 def test_every_outcome_has_a_page_and_files(spec, tmp_path):
-    found = check_report(spec, 10)
+    found = check_report(spec, 10, detailed=False)
     written = [path.name for path in found.save(tmp_path / "out")]
     assert {"check.json", "check.html", "activation.png"} <= set(written)
     assert sorted(written) == sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -213,6 +213,15 @@ def test_functions_have_a_page():
     found = check_report(np.arctan, detailed=False)
     assert "gpn.check_report(phi, digits=30)" in found.to_html()
     assert found.plot().axes
+
+
+def test_a_notebook_shows_the_verdict_and_the_roots(checked):
+    shown = checked._repr_html_()
+    assert "gelu is not GPN" in shown
+    assert checked.conditions.normalizations[1].b in shown
+    named = replace(checked, conditions=replace(checked.conditions, name=HOSTILE))
+    assert not Reader(named._repr_html_()).named("script")
+    assert check_report("sign", 10)._repr_html_().startswith("<p>sign cannot be normalized")
 
 
 # ---------------------------------------------------------------------------------------------- the command
@@ -240,7 +249,10 @@ def test_the_command_on_the_page_gives_the_same_numbers(report, tmp_path, monkey
         ({"inputs": "digits", "readout": "loss, 10 classes"}, ["--inputs", "digits"]),
         ({"spec": None}, ["gpn.verify(phi,", "epsilons=(0.5,", "root='auto')"]),
         ({"inputs": "array"}, ["gpn.verify('relu',", "inputs=inputs)"]),
-        ({"inputs": "x.npy", "readout": "loss, 3 classes"}, ["inputs='x.npy',", "labels=labels)"]),
+        ({"inputs": "x.npz", "readout": "loss, 3 classes"}, ["--inputs", "x.npz"]),
+        ({"inputs": "x.npz", "labels": "array"}, ["inputs='x.npz',", "labels=labels)"]),
+        ({"inputs": "x.npy", "labels": "y.npy"}, ["--inputs", "x.npy", "--labels", "y.npy"]),
+        ({"spec": None, "inputs": "x.npy", "labels": "array"}, ["inputs='x.npy',", "labels=labels)"]),
     ],
 )
 def test_commands_name_what_differs(report, changes, expected):

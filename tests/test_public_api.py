@@ -18,15 +18,18 @@ PUBLIC = {
     "audit",
     "carried_depth",
     "check",
+    "check_report",
     "claim",
     "depth_profiles",
     "explore",
     "export",
     "guaranteed_epsilon",
     "normalize",
+    "reproduce",
     "required_width",
     "resume",
     "simulate",
+    "train",
     "verify",
 }
 

@@ -207,6 +207,33 @@ def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path)
     assert json.loads((tmp_path / "o" / "results.json").read_text()) == json.loads(whole)
 
 
+def test_ctrl_c_while_the_report_is_written_costs_nothing(command, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VerificationReport, "save", interrupted)
+        code, out, err = command(*TINY, "--out", "a b")
+    assert code == cli.INTERRUPTED
+    assert "Verdict" in out
+    assert err == "gpn: interrupted; the run itself is finished; to go on: gpn verify --resume 'a b'\n"
+    assert run_store.look("a b").finished
+    assert command("--resume", "a b")[1].startswith(out)
+
+
+def test_ctrl_c_in_any_command_is_said(monkeypatch, capsys):
+    """Versions of typer differ in what becomes of the interrupt."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpn.tables.emit_json", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["activations", "--json"])
+    assert ended.value.code == cli.INTERRUPTED
+    assert capsys.readouterr().err == "gpn: interrupted\n"
+
+
 TINY = ["relu", "--width", "16", "--depth", "2", "--trials", "30", "--epsilon", "0.5", "--weights", "gaussian"]
 
 
@@ -238,10 +265,12 @@ def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, mo
     stopped(lambda **options: gpn.verify(**call, store="gpn-output", **options), 2)
     code, out, err = command(*TINY)
     assert (code, out) == (cli.MISUSE, "")
-    assert "holds an unfinished run that is not this one (seed: 3 there, 0 here)" in err
+    assert "holds an unfinished run that is not this one (seed: 3 there, 0 here); go on with it" in err
+    assert "gpn verify --resume gpn-output, or name another folder" in err
     code, out, err = command(*TINY, "--seed", "3")
     assert code in (0, 1, 3)
-    assert err == "gpn: 2 finished chunks of an unfinished run are in gpn-output/run.sqlite\n"
+    found = "gpn: 2 finished chunks of an unfinished run are in gpn-output/run.sqlite"
+    assert err == f"{found}; the same run goes on with them\n"
 
 
 @pytest.mark.parametrize(("given", "words"), [

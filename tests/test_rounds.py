@@ -1,14 +1,19 @@
 """Runs until their rows are decided: the same bits as fixed runs, stopped where they should be, seldom wrong."""
 
+import contextlib
 import json
+import tempfile
+from functools import partial
 from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 import gpn
-from gpn import cells, experiment, plan, questions, rounds
+from gpn import cells, experiment, plan, questions, rounds, run_store
 from gpn.cli import main
 from gpn.report import VerificationReport
 from gpn.sequential import Watched, upper_limit
@@ -107,6 +112,58 @@ def test_a_run_that_was_cut_off_takes_the_same_decisions_again(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         gpn.verify("tanh", **SMALL, until="decided", cap=1500, workers=2)
     assert gpn.verify("tanh", **SMALL, until="decided", cap=1500, workers=2).rows == whole.rows
+
+
+class Killed(BaseException):
+    """What no handler of errors takes for an error."""
+
+
+class Mortal:
+    """In the place of `RunStore.keep`: dies after, or instead of, keeping a chunk."""
+
+    def __init__(self, keep):
+        self.keep, self.left, self.before = keep, 0, False
+
+    def __call__(self, *chunk):
+        if self.left == 0 and self.before:
+            raise Killed
+        self.keep(*chunk)
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+def until_decided(**options):
+    return gpn.verify("tanh", **SMALL, until="decided", cap=1500, **options)
+
+
+PLACES = [{"workers": 1}, {"workers": 3, "memory": "1GiB"}, {"workers": 2, "executor": "threads"}]
+
+
+@pytest.mark.usefixtures("small_rounds")
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kills=st.lists(st.tuples(st.integers(0, 250), st.booleans()), min_size=1, max_size=3),
+    places=st.lists(st.sampled_from(PLACES), min_size=4, max_size=4),
+    batch=st.sampled_from([1, 500, 2_000_000]),
+)
+@example(kills=[(0, True), (300, False), (150, True)], places=[*PLACES, PLACES[0]], batch=300)
+def test_killed_anywhere_and_gone_on_anyhow_the_report_is_the_same(theory, kills, places, batch):
+    """Killed at some chunks, in whatever round they are, and gone on with by `resume` in another way."""
+    if "report" not in theory:
+        theory["report"] = json.dumps(until_decided(workers=1).to_dict())
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        mortal = Mortal(run_store.RunStore.keep)
+        patch.setattr(run_store.RunStore, "keep", lambda *chunk: mortal(*chunk))
+        patch.setattr(rounds, "BATCH_TRIALS", batch)
+        begin = partial(until_decided, store=folder)
+        for (mortal.left, mortal.before), place in zip([*kills, (10**9, False)], places, strict=False):
+            with contextlib.suppress(Killed):
+                report = begin(**place)
+            begin = partial(gpn.resume, folder)
+        assert run_store.look(folder).finished
+        assert run_store.look(folder).chunks > 400  # so that all kill points were reached
+    assert json.dumps(report.to_dict()) == theory["report"]
 
 
 @pytest.mark.usefixtures("small_rounds")

@@ -81,6 +81,16 @@ class CheckReport:
     def __repr__(self) -> str:
         return f"<CheckReport {self.conditions.name}: GPN {self.conditions.is_gpn}>"
 
+    def _repr_html_(self) -> str:
+        """The verdict and the normalizations; both escape what was typed."""
+        import pandas as pd
+
+        from gpn.page import element
+        from gpn.tables import check_verdict
+
+        roots = pd.DataFrame([asdict(root) for root in self.conditions.normalizations])
+        return element("p", str(check_verdict(self.conditions))) + ("" if roots.empty else roots.to_html(index=False))
+
 
 def check_report(spec: Any, digits: int = 30, *, derivative: Any = None, detailed: bool = True) -> CheckReport:
     """Check an activation and gather what a page shows of it.
