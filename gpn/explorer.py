@@ -106,10 +106,10 @@ class Explorer:
         """Show the present state, or say why it cannot be shown beside the last one that could."""
         self.certified.value = ""
         view = self._guarded(lambda: self._model(self.state))
-        self.parameter.layout.display = "none" if view is not None and view.shape.parameter is None else ""
         if view is None:
             return
         self._view = view
+        self.parameter.layout.display = "none" if view.shape.parameter is None else ""
         self.value.description = view.shape.parameter or ""
         self._panels.draw(view)
         self.image.value = self._panels.png()

@@ -258,6 +258,7 @@ def test_a_bad_formula_is_a_message_beside_the_last_picture(explorer, formula):
     assert "Traceback" not in explorer.message.value
     assert "<b>x" not in explorer.message.value
     assert explorer.image.value == before
+    assert explorer.parameter.layout.display == "none"  # as for gelu
     explorer.certify.click()
     assert explorer.certified.value == ""
     explorer.formula.value = "relu"
