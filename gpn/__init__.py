@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpn.report import VerificationReport
     from gpn.simulation import simulate
     from gpn.statistics import Verdict
-    from gpn.verification import verify
+    from gpn.verification import resume, verify
     from gpn.width import carried_depth, guaranteed_epsilon, required_width
     from theory.claims import claim
 
@@ -34,6 +34,7 @@ _HOMES = {
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
     "required_width": "gpn.width",
+    "resume": "gpn.verification",
     "simulate": "gpn.simulation",
     "verify": "gpn.verification",
 }
@@ -52,6 +53,7 @@ __all__ = [
     "guaranteed_epsilon",
     "normalize",
     "required_width",
+    "resume",
     "simulate",
     "verify",
 ]

@@ -1,6 +1,6 @@
 """What one chunk of trials computes: picklable descriptions of an experiment, run with a generator of their own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,8 @@ class Deep:
     """A whole network, forward and backward: log(|dE/dW_l|_F / sqrt(width)) for every layer, for |dE/dx_L| = 1.
 
     A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss. The logarithms of
-    all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial.
+    all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial. How many
+    bytes of memory the sampler may take changes no bit, and so is no part of what the cell is.
     """
 
     activation: NumericActivation
@@ -70,6 +71,7 @@ class Deep:
     weights: str
     inputs: RealInputs | None = None
     keep_layers: bool = False
+    memory: int | None = field(default=None, compare=False)
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         sample = sampler.sample(
@@ -79,6 +81,7 @@ class Deep:
             trials,
             rng,
             weights=self.weights,
+            memory=self.memory,
             **self._ends(rng, trials),
         )
         log_gradients = sample.log_gradient_norms - np.log(self.width) / 2

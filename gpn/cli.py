@@ -6,28 +6,35 @@ one sentence, an interrupt with 130. What takes long to import is imported insid
 
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpn import cli_verify, long_run
 from gpn._version import __version__
+from gpn.cli_options import (
+    ROOTS,
+    Derivative,
+    Json,
+    Spec,
+    check_writable,
+    chosen_root,
+    number,
+    numbers,
+    only_given,
+    option,
+    save_report,
+    status_line,
+)
 from theory.errors import UsageError
 
 if TYPE_CHECKING:
-    from gpn.report import VerificationReport
-    from gpn.width import WidthReport
     from theory.poincare import Conditions
 
-MISUSE, UNDECIDED, INTERNAL, INTERRUPTED = 2, 3, 70, 130
-VERIFY_CODES = {"holds": 0, "violated": 1, "undecided": UNDECIDED, "vacuous": UNDECIDED}
-DEFAULT_FOLDER = Path("gpn-output")
-
-Number = TypeVar("Number", int, float)
+MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
 
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
 
@@ -37,20 +44,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_ROOTS = "Which b: auto, plus, minus, or stable (the smaller |chi|)."
-
-
-def _option(metavar: str, help_text: str) -> Any:
-    return typer.Option(metavar=metavar, help=help_text)
-
-
-Spec = Annotated[
-    str,
-    typer.Argument(metavar="SPEC", help="A name, as gelu or 'leaky_relu(0.2)', a formula in x, or module:function."),
-]
-Derivative = Annotated[str | None, _option("MODULE:FUNCTION", "The derivative, where SPEC is a module:function.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; every error that a user can cause is one sentence and an exit code."""
@@ -59,8 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=None if arguments is None else list(arguments), prog_name="gpn", standalone_mode=False)
+        if code == INTERRUPTED:  # some versions of typer turn the interrupt into this
+            _complain("interrupted", code)
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        code = _complain("interrupted", INTERRUPTED)
+    except long_run.Ended as ended:
+        code = _complain(ended.sentence, ended.code)
     except (UsageError, _CLICK_USAGE_ERROR) as error:
         code = _complain(_sentence(error), MISUSE)
     except OSError as error:  # standard output on a full disk, say
@@ -72,8 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         what = f"{type(error).__name__}: {error}"
         code = _complain(f"internal error, please report it with GPN_TRACEBACK=1 set ({what})", INTERNAL)
-    if code == INTERRUPTED:
-        _complain("interrupted", INTERRUPTED)
     sys.exit(code)
 
 
@@ -132,7 +127,7 @@ def _gpn(
 @app.command(short_help="Is an activation GPN, and which a, b make it so?")
 def check(
     spec: Spec,
-    digits: Annotated[str, _option("N", "Significant digits of the moments.")] = "30",
+    digits: Annotated[str, option("N", "Significant digits of the moments.")] = "30",
     derivative: Derivative = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
@@ -160,7 +155,7 @@ def check(
     from gpn.adapters import activation
 
     phi = activation(spec, derivative=derivative)
-    conditions = checking.check(phi, _number("--digits", digits, int, "50"))
+    conditions = checking.check(phi, number("--digits", digits, int, "50"))
     drift = checking.near_miss(phi, conditions)
     more = checking.details(phi) if verbose and conditions.normalizable == "yes" else None
     if as_json:
@@ -184,8 +179,8 @@ def check(
 @app.command(short_help="The constants a, b, and code to paste.")
 def normalize(
     spec: Spec,
-    root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
-    emit: Annotated[str | None, _option("TARGET", "Print code to paste instead: numpy or latex.")] = None,
+    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
+    emit: Annotated[str | None, option("TARGET", "Print code to paste instead: numpy or latex.")] = None,
     derivative: Derivative = None,
     as_json: Json = False,
 ) -> None:
@@ -224,81 +219,21 @@ def normalize(
         tables.show(tables.normalization_report(conditions, chosen, spec))
 
 
-@app.command(short_help="The main job: Monte Carlo against theory.")
-def verify(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, a formula in x, or module:function.")] = "tanh",
-    width: Annotated[str | None, _option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")] = None,
-    depth: Annotated[str | None, _option("L,L", "Depths L.  [default: 50,200]")] = None,
-    epsilon: Annotated[str | None, _option("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]")] = None,
-    trials: Annotated[
-        str | None, _option("N", "Random networks for each row.  [default: 1000; single layers 100000]")
-    ] = None,
-    seed: Annotated[str, _option("N", "The same seed gives the same bits with any --workers.")] = "0",
-    level: Annotated[str, _option("P", "Confidence level of all rows together.")] = "0.99",
-    weights: Annotated[str, _option("NAME", "haar, or a control: gaussian, he, glorot.")] = "haar",
-    root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
-    derivative: Derivative = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
-    inputs: Annotated[str | None, _option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
-    labels: Annotated[str | None, _option("FILE", "Class labels of --inputs: a file .npy.")] = None,
-    workers: Annotated[str | None, _option("N", "Threads.  [default: all cores]")] = None,
-    out: Annotated[Path | None, _option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
-    as_json: Json = False,
-) -> None:
-    """Verify by Monte Carlo that signals and gradients concentrate as the theorem says: the main job.
-
-    SPEC is normalized first. Prints a table for each claim and the verdict in words, and writes results.csv,
-    results.json and figures into the folder --out; with --json only if --out is given.
-
-    \b
-    Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use.
-
-    \b
-    Examples:
-      gpn verify
-      gpn verify gelu --width 64,256 --depth 50 --epsilon 0.2,0.5 --out gelu
-      gpn verify tanh --weights gaussian --seed 7
-      gpn verify relu --inputs digits
-      gpn verify mymodule:phi
-    """
-    save = not as_json or out is not None
-    folder = DEFAULT_FOLDER if out is None else out
-    if save:
-        _writable(folder)
-    if labels is not None and inputs is None:
-        raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
-    options = _given(
-        widths=_numbers("--width", width, int, "64,256"),
-        depth=_numbers("--depth", depth, int, "50,200"),
-        epsilons=_numbers("--epsilon", epsilon, float, "0.2,0.5"),
-        trials=None if trials is None else _number("--trials", trials, int, "1000"),
-        seed=_number("--seed", seed, int, "7"),
-        level=_number("--level", level, float, "0.99"),
-        workers=None if workers is None else _number("--workers", workers, int, "2"),
-        inputs=inputs,
-        labels=labels,
-        derivative=derivative,
-    )
-    from gpn.verification import verify as run
-
-    with _progress_bar() as progress:
-        report = run(spec, **options, weights=weights, root=_root(root, raw), progress=progress)
-    _show_verification(report, folder, as_json=as_json, save=save)
-    raise typer.Exit(VERIFY_CODES[str(report.verdict.value)])
+app.command(short_help="The main job: Monte Carlo against theory.")(cli_verify.verify)
 
 
 @app.command(short_help="How wide a network must be, and the inverses.")
 def width(
     spec: Spec,
-    width: Annotated[str | None, _option("N", "Width n, to ask for the depth or the tolerance it carries.")] = None,
-    depth: Annotated[str | None, _option("L", "Depth L.")] = None,
-    epsilon: Annotated[str | None, _option("E", "Tolerance: squared gradient norms within e^-E and e^E.")] = None,
-    probability: Annotated[str, _option("P", "Accepted probability of leaving the tolerance.")] = "0.05",
-    root: Annotated[str, _option("ROOT", _ROOTS)] = "auto",
+    width: Annotated[str | None, option("N", "Width n, to ask for the depth or the tolerance it carries.")] = None,
+    depth: Annotated[str | None, option("L", "Depth L.")] = None,
+    epsilon: Annotated[str | None, option("E", "Tolerance: squared gradient norms within e^-E and e^E.")] = None,
+    probability: Annotated[str, option("P", "Accepted probability of leaving the tolerance.")] = "0.05",
+    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
-    seed: Annotated[str, _option("N", "Of the simulation.")] = "0",
-    out: Annotated[Path | None, _option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
+    seed: Annotated[str, option("N", "Of the simulation.")] = "0",
+    out: Annotated[Path | None, option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
     as_json: Json = False,
 ) -> None:
     """Tabulate the width that each rigorous bound and the prediction ask for.
@@ -311,10 +246,10 @@ def width(
       gpn width relu --width 4096 --epsilon 1
       gpn width gelu --width 4096 --depth 20 --simulate
     """
-    given = _given(
-        width=None if width is None else _number("--width", width, int, "1024"),
-        depth=None if depth is None else _number("--depth", depth, int, "50"),
-        epsilon=None if epsilon is None else _number("--epsilon", epsilon, float, "0.5"),
+    given = only_given(
+        width=None if width is None else number("--width", width, int, "1024"),
+        depth=None if depth is None else number("--depth", depth, int, "50"),
+        epsilon=None if epsilon is None else number("--epsilon", epsilon, float, "0.5"),
     )
     if len(given) != 2:
         raise UsageError(
@@ -324,20 +259,20 @@ def width(
     from gpn.width import solve
 
     if out is not None:
-        _writable(out)
-    with _status() as tell:
+        check_writable(out)
+    with status_line() as tell:
         report = solve(
             spec,
             **given,
-            probability=_number("--probability", probability, float, "0.05"),
-            root=_root(root, raw),
+            probability=number("--probability", probability, float, "0.05"),
+            root=chosen_root(root, raw),
             simulate=simulate,
-            seed=_number("--seed", seed, int, "7"),
+            seed=number("--seed", seed, int, "7"),
             progress=tell,
         )
     tables.emit_json(report.to_dict()) if as_json else tables.show(width_tables.width(report))
     if out is not None:
-        _save(report, out, sys.stderr if as_json else None)
+        save_report(report, out, sys.stderr if as_json else None)
 
 
 @app.command(short_help="Published constants against the exact ones.")
@@ -345,7 +280,7 @@ def audit(
     table: Annotated[
         str | None, typer.Argument(metavar="[TABLE.csv]", help="Your own constants; the published ones if left out.")
     ] = None,
-    digits: Annotated[str, _option("N", "Significant digits of the exact values.")] = "15",
+    digits: Annotated[str, option("N", "Significant digits of the exact values.")] = "15",
     as_json: Json = False,
 ) -> None:
     """Compare published normalization constants with certified ones, and say what the difference costs over depth.
@@ -361,7 +296,7 @@ def audit(
     from gpn import detail_tables, tables
     from gpn.audit import audit as run
 
-    report = run(table, _number("--digits", digits, int, "20"))
+    report = run(table, number("--digits", digits, int, "20"))
     if as_json:
         tables.emit_json(report.to_dict())
     else:
@@ -373,9 +308,9 @@ def family(
     spec: Annotated[
         str, typer.Argument(metavar="FAMILY", help="With a free parameter: 'elu(alpha)', 'x*sigmoid(b*x)'.")
     ],
-    values: Annotated[str | None, _option("V,V", "Values of the parameter to tabulate.")] = None,
-    condition: Annotated[str | None, _option("TEXT", "What to solve for, as 'chi_minus = 0.5' or 'b = 0'.")] = None,
-    between: Annotated[str, _option("LOW,HIGH", "Where to look for solutions.")] = "0,1",
+    values: Annotated[str | None, option("V,V", "Values of the parameter to tabulate.")] = None,
+    condition: Annotated[str | None, option("TEXT", "What to solve for, as 'chi_minus = 0.5' or 'b = 0'.")] = None,
+    between: Annotated[str, option("LOW,HIGH", "Where to look for solutions.")] = "0,1",
     as_json: Json = False,
 ) -> None:
     """Tabulate a family of activations over its parameter (--values), or solve for the parameter (--condition).
@@ -398,13 +333,13 @@ def family(
 
     chosen = read_family(spec) if ":" in spec else spec
     if condition is not None:
-        ends = _numbers("--between", between, float, "0,1") or []
+        ends = numbers("--between", between, float, "0,1") or []
         if len(ends) != 2:
             raise UsageError(f"--between takes two numbers, such as --between 0,1, not {between[:80]!r}")
         found = families.solve(chosen, None, condition, (ends[0], ends[1]))
         tables.emit_json(found.to_dict()) if as_json else tables.show(detail_tables.solutions(found))
         return
-    frame = families.scan(chosen, None, _numbers("--values", values, float, "0.5,1,1.5") or [])
+    frame = families.scan(chosen, None, numbers("--values", values, float, "0.5,1,1.5") or [])
     if as_json:
         tables.emit(frame.to_json(orient="records", double_precision=15, indent=2))
     else:
@@ -440,105 +375,3 @@ def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:
     else:
         _complain(str(tables.check_verdict(conditions)), checking.exit_code(conditions))
     return checking.exit_code(conditions)
-
-
-def _show_verification(report: "VerificationReport", folder: Path, *, as_json: bool, save: bool) -> None:
-    """Print first and write then: a full disk does not lose the answer."""
-    from gpn import tables, verification_tables
-
-    if as_json:
-        tables.emit_json(report.to_dict())
-    else:
-        tables.show(verification_tables.verification(report))
-    if save:
-        _save(report, folder, sys.stderr if as_json else None)
-
-
-def _save(report: "VerificationReport | WidthReport", folder: Path, stream: IO[str] | None) -> None:
-    """Write the files of a report and name them."""
-    from gpn import tables
-
-    try:
-        written = report.save(folder)
-    except OSError as error:
-        raise _unwritable(folder, error.strerror or str(error)) from error
-    names = ", ".join(path.name for path in written)
-    tables.show(f"\nWritten to {tables.plain(str(folder))}: {names}", stream)
-
-
-def _numbers(option: str, text: str | None, kind: type[Number], example: str) -> list[Number] | None:
-    """Read a list such as "64,256"; the ranges are the library's to check."""
-    if text is None:
-        return None
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        noun = "whole numbers" if kind is int else "numbers"
-        raise UsageError(
-            f"{option} takes {noun} separated by commas, such as {option} {example}, not {text[:80]!r}"
-        ) from None
-
-
-def _number(option: str, text: str, kind: type[Number], example: str) -> Number:
-    """Read one number; its range is the library's to check."""
-    try:
-        return kind(text)
-    except ValueError:
-        noun = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{option} takes {noun}, such as {option} {example}, not {text[:80]!r}") from None
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """Options that were given: the defaults are the library's own."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _root(root: str, raw: bool) -> str | None:
-    if raw and root != "auto":
-        raise UsageError(f"--raw leaves the activation as it is, so --root {root[:40]} has no effect; give one of them")
-    return None if raw else root
-
-
-def _writable(folder: Path) -> Path:
-    """Refuse a folder that cannot be written before the work begins, and leave no trace of the attempt.
-
-    Raises:
-        UsageError: nothing can be created in the folder, or in the nearest parent that exists.
-    """
-    try:
-        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=nearest):
-            return folder
-    except (OSError, ValueError) as error:  # ValueError: a null character
-        raise _unwritable(folder, getattr(error, "strerror", None) or str(error)) from error
-
-
-def _unwritable(folder: Path, reason: str) -> UsageError:
-    return UsageError(f"cannot write results to --out {folder} ({reason}); name another folder, such as --out results")
-
-
-@contextmanager
-def _status() -> Iterator[Callable[[str], None] | None]:
-    """A line on standard error that says what is being computed, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield lambda words: status.update(words)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[float, float], None] | None]:
-    """A progress bar on standard error if that is a terminal, else nothing."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("simulating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

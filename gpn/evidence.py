@@ -12,6 +12,9 @@ from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
 
+COUNTING, COUNTING_ANYTIME, IMPORTANCE_SAMPLING = "counting", "counting, anytime", "importance sampling"
+"""How a probability was estimated."""
+
 LEAST_EFFECTIVE = 100.0
 """Draws of equal weight that weighted draws must be worth; with fewer the normal approximation is not trusted."""
 
@@ -44,7 +47,7 @@ class Counted:
     @property
     def method(self) -> str:
         """How the probability was estimated."""
-        return "counting"
+        return COUNTING
 
     @property
     def estimate(self) -> float:
@@ -82,7 +85,7 @@ class Weighted:
     @property
     def method(self) -> str:
         """How the probability was estimated."""
-        return "importance sampling"
+        return IMPORTANCE_SAMPLING
 
     @property
     def trials(self) -> int:

@@ -5,19 +5,19 @@ chunk draws from a generator of its own, keyed by (experiment, cell, chunk). So 
 its key, and who computes it, and when, cannot matter.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from operator import index
-from typing import Any, SupportsIndex
+from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
+from gpn.executors import available_cores, check_kind, local_pool
 from theory.errors import UsageError
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -25,8 +25,9 @@ Returned = Mapping[str, npt.NDArray[Any]]
 Compute = Callable[[np.random.Generator, int], Returned]
 Progress = Callable[[float, float], None]
 
-_QUEUED_PER_WORKER = 4  # enough that no worker waits for the main thread, few enough that cancelling is quick
-_LEAST_QUEUED = 64  # for an executor whose number of workers cannot be known
+QUEUED_PER_WORKER = 4  # enough that no worker waits for the main thread, few enough that cancelling is quick
+LEAST_QUEUED = 64  # for an executor whose number of workers cannot be known
+_PATIENCE = 3  # times that workers may die before another chunk is finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Cell:
         chunk: how many trials one call of `compute` does, at least 1. The random numbers depend on it.
         cost: what one trial costs, in any unit; only the progress display reads it.
         label: what errors call the cell.
+        first: number of the first chunk, at least 0: a later part of a cell of which chunks 0..first - 1 have been run.
 
     Raises:
         UsageError: an argument outside its range.
@@ -54,18 +56,30 @@ class Cell:
     chunk: int
     cost: float = 1.0
     label: str = ""
+    first: int = 0
 
     def __post_init__(self) -> None:
         _check_key(self.experiment, self.cell)
         _integer("the number of trials", self.trials, 1)
         _integer("the number of trials in a chunk", self.chunk, 1)
+        _integer("the number of the first chunk", self.first, 0)
         if not 0 <= self.cost < float("inf"):
             raise UsageError(f"the cost of a trial is {self.cost}; it must be a finite number, not negative")
 
 
-@dataclass(frozen=True, slots=True)
+class Store(Protocol):
+    """Where finished chunks are kept, and found by a run that goes on (see `gpn.run_store`)."""
+
+    def finished(self, cell: Cell) -> Iterator[tuple[int, Returned]]:
+        """The chunks of a cell that were kept, each with its number."""
+
+    def keep(self, cell: Cell, number: int, arrays: Returned) -> None:
+        """Keep a chunk; once this returns it must not be lost."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Chunk:
-    """Trials start..stop of the cell at a position in the run."""
+    """Trials start..stop of the cell at a position in the run; number, start and stop count from its first chunk."""
 
     position: int
     cell: Cell
@@ -75,9 +89,11 @@ class _Chunk:
 
     def __str__(self) -> str:
         cell = self.cell
+        before = cell.first * cell.chunk
         return (
             f"{cell.label or 'a cell without label'} (experiment {cell.experiment}, cell {cell.cell}), "
-            f"chunk {self.number}: trials {self.start} to {self.stop - 1} of {cell.trials}"
+            f"chunk {cell.first + self.number}: trials {before + self.start} to {before + self.stop - 1} "
+            f"of {before + cell.trials}"
         )
 
 
@@ -110,25 +126,28 @@ def run(
     cells: Sequence[Cell],
     seed: int,
     *,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     workers: int | None = 1,
     progress: Progress | None = None,
+    store: Store | None = None,
 ) -> list[Arrays]:
     """Run all cells and return the arrays of each, trials in the order of their chunks.
 
-    The result depends on the cells and the seed alone: the same bits for any number of workers, any executor,
-        any
-    order of completion. On an error or an interrupt all chunks that have not started are cancelled; the error
-    is raised as it is, with a note that names the cell.
+    The result depends on the cells and the seed alone: the same bits for any number of workers, any executor, any
+    order of completion, and however often the run was killed and went on from its store. On an error or an interrupt
+    all chunks that have not started are cancelled; the error is raised as it is, with a note that names the cell.
 
     Args:
         cells: what to run; no two with the same (experiment, cell).
         seed: an integer in 0..2^128 - 1.
-        executor: any `concurrent.futures.Executor`; it is not shut down. By default a pool of `workers`
-            threads (NumPy computes outside the interpreter's lock), or none for one worker.
+        executor: any `concurrent.futures.Executor`; it is not shut down. Or "processes" or "threads", a pool of
+            `workers` of its own; by default threads (NumPy computes outside the interpreter's lock), or none for one
+            worker. Processes that die are replaced, unless they die again and again.
         workers: how many chunks are computed at once, at least 1; None for one on each available core. With
             an executor of one's own only a hint of how many chunks to keep queued.
-        progress: called from this thread with (done, total) cost, first with done = 0, then after each chunk.
+        progress: called from this thread with (done, total) cost, first with what the store holds, then after each
+            chunk.
+        store: keeps each chunk as it is finished, and gives back those of an earlier run; used by this thread only.
 
     Raises:
         UsageError: seed, workers or cells outside their range.
@@ -142,19 +161,31 @@ def run(
     """
     seed, workers = checked_run(seed, workers)
     _check_identities(cells)
+    if isinstance(executor, str):
+        check_kind(executor)
     results: list[Arrays] = [{} for _ in cells]
     done = [0] * len(cells)
+
+    def place(chunk: _Chunk, arrays: Returned) -> None:
+        with _naming(chunk):
+            _place(results[chunk.position], chunk, arrays)
+        done[chunk.position] += chunk.stop - chunk.start
 
     def tell() -> None:
         if progress is not None:
             progress(_cost(cells, done), _cost(cells, [cell.trials for cell in cells]))
 
+    found: set[tuple[int, int]] = set()
+    for chunk, arrays in _kept(cells, store):
+        place(chunk, arrays)
+        found.add((chunk.position, chunk.number))
     tell()
-    with closing(_outcomes(cells, seed, executor, workers)) as outcomes:
+    left = (chunk for chunk in _chunks(cells) if (chunk.position, chunk.number) not in found)
+    with closing(_outcomes(left, seed, executor, workers)) as outcomes:
         for chunk, arrays in outcomes:
-            with _naming(chunk):
-                _place(results[chunk.position], chunk, arrays)
-            done[chunk.position] += chunk.stop - chunk.start
+            place(chunk, arrays)
+            if store is not None:
+                store.keep(chunk.cell, chunk.number, arrays)
             tell()
     return results
 
@@ -172,21 +203,24 @@ def checked_run(seed: int, workers: int | None) -> tuple[int, int]:
     return seed, available_cores() if workers is None else _integer("the number of workers", workers, 1)
 
 
-def available_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _kept(cells: Sequence[Cell], store: Store | None) -> Iterator[tuple[_Chunk, Returned]]:
+    """The chunks that an earlier run finished."""
+    if store is None:
+        return
+    for position, cell in enumerate(cells):
+        for number, arrays in store.finished(cell):
+            yield _chunk(position, cell, number), arrays
 
 
 def _outcomes(
-    cells: Sequence[Cell], seed: int, executor: Executor | None, workers: int
+    chunks: Iterator[_Chunk], seed: int, executor: Executor | str | None, workers: int
 ) -> Generator[tuple[_Chunk, Returned], None, None]:
     """Each chunk with its arrays, in whatever order they finish."""
-    chunks = _chunks(cells)
-    if executor is not None:
-        yield from _submitted(chunks, seed, executor, max(_LEAST_QUEUED, _QUEUED_PER_WORKER * workers))
-    elif workers > 1:
-        with ThreadPoolExecutor(workers, thread_name_prefix="gpn") as pool:
-            yield from _submitted(chunks, seed, pool, _QUEUED_PER_WORKER * workers)
+    if isinstance(executor, Executor):
+        limit = max(LEAST_QUEUED, QUEUED_PER_WORKER * workers)
+        yield from _submitted(chunks, seed, executor, limit, {})
+    elif workers > 1 or executor is not None:
+        yield from _in_own_pool(chunks, seed, executor or "threads", workers)
     else:
         for chunk in chunks:
             with _naming(chunk):
@@ -194,14 +228,43 @@ def _outcomes(
             yield chunk, arrays
 
 
-def _submitted(
-    chunks: Iterator[_Chunk], seed: int, executor: Executor, limit: int
+def _in_own_pool(
+    chunks: Iterator[_Chunk], seed: int, kind: str, workers: int
 ) -> Generator[tuple[_Chunk, Returned], None, None]:
-    """Chunks computed by an executor, at most `limit` outstanding; closing this cancels what is left."""
+    """Chunks computed by a pool of our own; where workers died, what they left is computed by a new one."""
+    deaths = 0
+    while True:
+        unfinished: dict[_Chunk, None] = {}
+        with local_pool(kind, workers) as pool:
+            submitted = _submitted(chunks, seed, pool, QUEUED_PER_WORKER * workers, unfinished)
+            try:
+                with closing(submitted):
+                    for outcome in submitted:
+                        deaths = 0
+                        yield outcome
+                return
+            except BrokenExecutor as error:
+                deaths += 1
+                if deaths == _PATIENCE:
+                    error.add_note(
+                        f"worker processes died {deaths} times in succession, perhaps for want of memory: try fewer"
+                    )
+                    raise
+        chunks = chain(list(unfinished), chunks)
+
+
+def _submitted(
+    chunks: Iterator[_Chunk], seed: int, executor: Executor, limit: int, unfinished: dict[_Chunk, None]
+) -> Generator[tuple[_Chunk, Returned], None, None]:
+    """Chunks computed by an executor, at most `limit` outstanding; closing this cancels what is left.
+
+    What was taken from `chunks` and not given back is in `unfinished`, in order.
+    """
     outstanding: dict[Future[Returned], _Chunk] = {}
     try:
         while True:
             for chunk in islice(chunks, limit - len(outstanding)):
+                unfinished[chunk] = None
                 with _naming(chunk):
                     outstanding[executor.submit(_compute, *_task(chunk, seed))] = chunk
             if not outstanding:
@@ -210,6 +273,7 @@ def _submitted(
                 chunk = outstanding.pop(future)
                 with _naming(chunk):
                     arrays = future.result()
+                del unfinished[chunk]
                 yield chunk, arrays
     finally:
         for future in outstanding:
@@ -222,14 +286,19 @@ def _compute(compute: Compute, seed: int, key: tuple[int, int, int], trials: int
 
 
 def _task(chunk: _Chunk, seed: int) -> tuple[Compute, int, tuple[int, int, int], int]:
-    key = (chunk.cell.experiment, chunk.cell.cell, chunk.number)
+    key = (chunk.cell.experiment, chunk.cell.cell, chunk.cell.first + chunk.number)
     return chunk.cell.compute, seed, key, chunk.stop - chunk.start
 
 
 def _chunks(cells: Sequence[Cell]) -> Iterator[_Chunk]:
     for position, cell in enumerate(cells):
-        for number, start in enumerate(range(0, cell.trials, cell.chunk)):
-            yield _Chunk(position, cell, number, start, min(start + cell.chunk, cell.trials))
+        for number in range(-(-cell.trials // cell.chunk)):
+            yield _chunk(position, cell, number)
+
+
+def _chunk(position: int, cell: Cell, number: int) -> _Chunk:
+    start = number * cell.chunk
+    return _Chunk(position, cell, number, start, min(start + cell.chunk, cell.trials))
 
 
 def _place(result: Arrays, chunk: _Chunk, arrays: Returned) -> None:

@@ -101,11 +101,9 @@ def layers_that_fit(width: int, depth: int, trials: int, rows: int, memory: int)
     (200, 127)
     """
     layer = _NUMBER * rows * width
-    tile = _NUMBER * min(rows * width, TILE_NEURONS)
-    fixed = _NUMBER * (depth + 1) * (5 * trials + 12 * rows) + _WORK * layer + _TEMPORARIES * tile + _PADDING
-    if fixed + depth * layer <= memory:
+    least = least_memory(width, depth, trials, rows)
+    if least + (depth - 1) * layer - depth * _STATE <= memory:
         return depth
-    least = fixed + layer + depth * _STATE
     if least > memory:
         raise UsageError(
             f"{trials} trials of a network of width {width} and depth {depth} need at least {in_words(least)} of "
@@ -113,6 +111,21 @@ def layers_that_fit(width: int, depth: int, trials: int, rows: int, memory: int)
             "trials at once"
         )
     return min(depth - 1, (memory - least) // max(layer - _STATE, 1))
+
+
+def least_memory(width: int, depth: int, trials: int, rows: int) -> int:
+    """Give the bytes that a matrix-free simulation takes if it keeps one layer only.
+
+    Args:
+        width, depth, trials, rows: as for `layers_that_fit`.
+
+    >>> in_words(least_memory(10**6, 200, 1, 1))
+    '48.3 MiB'
+    """
+    layer = _NUMBER * rows * width
+    tile = _NUMBER * min(rows * width, TILE_NEURONS)
+    results = _NUMBER * (depth + 1) * (5 * trials + 12 * rows)
+    return results + (_WORK + 1) * layer + _TEMPORARIES * tile + _PADDING + depth * _STATE
 
 
 def check_dense(width: int, depth: int, trials: int, batch: int, memory: int, *, grams: bool = False) -> None:

@@ -22,6 +22,10 @@ Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
 CONTROL_TRIALS = 200
 LEAST_TRIALS = 10_000  # of one layer, where the number is planned
 RARE_DRAWS = 10_000
+MOST_RARE_WIDTH = 100_000  # beyond it so many draws take an hour, of which too few count
+PATIENCE = 4
+"""A run until its rows are decided has this many times the trials of a planned one: limits that hold at every number
+of trials want up to twice as many, and so do rounds that double."""
 
 # Identities of the random streams; a number, once given, keeps its meaning.
 ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL, RARE = 1, 2, 3, 4, 5
@@ -45,7 +49,7 @@ class Plan:
 
     Args:
         request: what was asked for.
-        trials: key of a job -> counted trials.
+        trials: key of a job -> counted trials; the most of them, where a run stops once it is decided.
         tilts: the events of one layer that are too rare to be counted, with the tilt under which they are not.
         rare: the questions that these answer.
     """
@@ -60,7 +64,8 @@ class Plan:
         """Plan from the exact and the predicted probabilities, before anything is drawn.
 
         If no number of trials was asked for, a cell gets as many as its questions want, within a limit. A question
-        about one layer that wants more than the limit goes to importance sampling.
+        about one layer that wants more than the limit goes to importance sampling. A run until its rows are decided
+        divides the questions in the same way, but has a cap in the place of a number.
 
         Args:
             request: what was asked for.
@@ -76,14 +81,15 @@ class Plan:
         ]
         if request.weights != "haar":
             rare = []
-        events = dict.fromkeys(question.event for question in rare if question.event.claim != DEEP_CLAIM)
+        layers = [q.event for q in rare if q.event.claim != DEEP_CLAIM and q.event.width <= MOST_RARE_WIDTH]
+        events = dict.fromkeys(layers)
         laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
         tilts = {event: rare_tilt(laws[event.width], event) for event in events}
         known = {event: tilt for event, tilt in tilts.items() if tilt is not None}
-        keys = dict.fromkeys(_key(question.event) for question in asked)
+        keys = dict.fromkeys(key_of(question.event) for question in asked)
         return cls(
             request=request,
-            trials={key: request.trials or _planned(request, wanted, key) for key in keys},
+            trials={key: _cap(request, key) if request.until else _planned(request, wanted, key) for key in keys},
             tilts=known,
             rare=frozenset(question for question in rare if question.event in known),
         )
@@ -122,25 +128,25 @@ class Plan:
         """
         if question in self.rare:
             return Weighted(outcomes["rare", question.event]["log_estimates"])
-        return self.counted(question, outcomes)
+        return count(question.event, outcomes[key_of(question.event)])
 
-    def counted(self, question: Question, outcomes: Outcomes) -> Counted:
-        """How often the event of a question was seen in plain trials.
 
-        Args:
-            question, outcomes: as for `evidence`.
-        """
-        event = question.event
-        outcome = outcomes[_key(event)]
-        if event.claim == DEEP_CLAIM:
-            hits = outcome["spread"] >= event.epsilon
-        else:
-            ratios = outcome[event.claim]
-            slack = rare_events.TIE * (1 + event.epsilon)  # an atom at the tolerance belongs to the event
-            hits = ratios >= 1 + event.epsilon - slack
-            if event.side == "lower":
-                hits = ratios <= 1 - event.epsilon + slack
-        return Counted(int(hits.sum()), len(hits))
+def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
+    """How many trials of a cell show an event.
+
+    Args:
+        event: of the cell.
+        outcome: of the cell, or of a part of it.
+    """
+    if event.claim == DEEP_CLAIM:
+        hits = outcome["spread"] >= event.epsilon
+    else:
+        ratios = outcome[event.claim]
+        slack = rare_events.TIE * (1 + event.epsilon)  # an atom at the tolerance belongs to the event
+        hits = ratios >= 1 + event.epsilon - slack
+        if event.side == "lower":
+            hits = ratios <= 1 - event.epsilon + slack
+    return Counted(int(hits.sum()), len(hits))
 
 
 def in_reach(request: Request, asked: Sequence[Question], alpha: float) -> tuple[list[Question], list[Question]]:
@@ -164,29 +170,46 @@ def _wanted(asked: Sequence[Question], alpha: float) -> dict[Question, int]:
     return {q: q.trials_wanted(alpha) or statistics.MAX_TRIALS for q in asked if q.open}
 
 
-def _key(event: Event) -> Key:
+def key_of(event: Event) -> Key:
+    """Under which key the cell that counts an event is known.
+
+    Args:
+        event: any.
+    """
     return ("deep" if event.claim == DEEP_CLAIM else "one-step", event.width, event.depth)
 
 
 def _limit(request: Request, question: Question) -> int:
-    """The most trials that counting one event may take."""
-    width, depth = question.event.width, question.event.depth
-    if question.event.claim == DEEP_CLAIM:
-        limit = int(np.clip(_DEEP_NEURONS // (width * depth), DEFAULT_DEEP_TRIALS, _MOST_DEEP_TRIALS))
-    else:
-        limit = DEFAULT_ONE_STEP_TRIALS
-    return max(request.trials or 0, limit)
+    """The most trials that counting one event may take, if their number is planned."""
+    key = key_of(question.event)
+    if request.cap is not None and question.event.claim == DEEP_CLAIM:
+        return max(1, request.cap // PATIENCE)
+    return max(request.trials or 0, _affordable(key))
+
+
+def _affordable(key: Key) -> int:
+    kind, width, depth = key
+    if kind == "deep":
+        return int(np.clip(_DEEP_NEURONS // (width * depth), DEFAULT_DEEP_TRIALS, _MOST_DEEP_TRIALS))
+    return DEFAULT_ONE_STEP_TRIALS
+
+
+def _cap(request: Request, key: Key) -> int:
+    """The most trials of a cell in a run until its rows are decided."""
+    return request.cap or PATIENCE * _affordable(key)
 
 
 def _planned(request: Request, wanted: dict[Question, int], key: Key) -> int:
-    """As many trials as the questions of a cell want, of those that counting can answer."""
-    counted = [n for q, n in wanted.items() if _key(q.event) == key and n <= _limit(request, q)]
+    """The trials asked for, or as many as the questions of a cell want, of those that counting can answer."""
+    if request.trials is not None:
+        return request.trials
+    counted = [n for q, n in wanted.items() if key_of(q.event) == key and n <= _limit(request, q)]
     return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
 
 
 def _controls(request: Request, tested: Phi, control: Phi | None, loaded: data.Inputs | None) -> Iterator[Job]:
     width, depth = request.widths[-1], request.depths[-1]
-    trials = min(request.trials or CONTROL_TRIALS, CONTROL_TRIALS)
+    trials = min(request.trials or request.cap or CONTROL_TRIALS, CONTROL_TRIALS)
     inputs = _on_shell(loaded, width)
     if control is not None:
         plain = cells.Deep(control, width, depth, request.weights, inputs, keep_layers=True)
@@ -196,6 +219,15 @@ def _controls(request: Request, tested: Phi, control: Phi | None, loaded: data.I
         yield _job(("gaussian", width, depth), GAUSSIAN_CONTROL, gaussian, trials)
 
 
+def chunk_size(width: int, depth: int) -> int:
+    """How many networks one chunk of a cell computes; the random numbers depend on it.
+
+    >>> chunk_size(1024, 50), chunk_size(10**6, 200)
+    (156, 1)
+    """
+    return max(1, _CHUNK_NEURONS // (width * depth))
+
+
 def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job:
     kind, width, depth = key
     cell = experiment.Cell(
@@ -203,7 +235,7 @@ def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job
         experiment=stream,
         cell=width << 32 | depth,  # the identity of the cell, whatever else runs beside it
         trials=trials,
-        chunk=max(1, _CHUNK_NEURONS // (width * depth)),
+        chunk=chunk_size(width, depth),
         cost=width * depth,
         label=f"{kind}, width {width}, depth {depth}",
     )
@@ -218,7 +250,7 @@ def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
         experiment=RARE,
         cell=event.width << 32 | identity,
         trials=RARE_DRAWS,
-        chunk=max(1, _CHUNK_NEURONS // (event.width * _RARE_COST)),
+        chunk=chunk_size(event.width, _RARE_COST),
         cost=event.width * _RARE_COST,
         label=f"rare event {event}",
     )

@@ -209,7 +209,7 @@ def _crossing(tolerated: int, bound: float, alpha: float) -> float:
 
 
 def _exactly(trials: int, tolerated: int, bound: float, alpha: float) -> int:
-    """Move N to the first integer at which `decide` says holds; a closed form may round the other way."""
+    """Move N to the first integer at which `holds` is the verdict; a closed form may round the other way."""
     while float(upper_limit(tolerated, trials, alpha)) > bound:
         trials += 1
     while trials > tolerated + 1 and float(upper_limit(tolerated, trials - 1, alpha)) <= bound:

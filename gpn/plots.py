@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
+from gpn.evidence import IMPORTANCE_SAMPLING
 from gpn.report import NO_BOUNDS
 from gpn.tables import short_number
 from gpn.verification_tables import claim_finding, claim_title, kind_name, report_finding
@@ -178,7 +179,7 @@ def _series(rows: "list[Row]") -> "dict[tuple[float, str], list[Row]]":
 
 def _sharpest(series: "list[Row]") -> "list[Row]":
     """One row for each event: by importance sampling where counting was too blunt."""
-    events = {row.event: row for row in sorted(series, key=lambda row: row.method != "counting")}
+    events = {row.event: row for row in sorted(series, key=lambda row: row.method == IMPORTANCE_SAMPLING)}
     return list(events.values())
 
 
@@ -198,7 +199,7 @@ def _observed(
     axes.errorbar(
         shift * np.array([row.width for row in seen], dtype=float),
         centre,
-        yerr=[centre - lower, upper - centre],
+        yerr=np.maximum([centre - lower, upper - centre], 0),  # limits of earlier looks may exclude the frequency
         linestyle="none",
         color=colour,
         marker=marker,

@@ -124,6 +124,8 @@ def _exact(tail: ExactTail) -> tuple[Bound, float | None, float]:
     if not tail.available:
         return Bound("none", 0.0, tail.reason), None, 0.0
     law = _held(Bound(EXACT, min(tail.log, 0.0)))
+    if law.kind == "none":
+        return law, None, 0.0
     return law, law.probability, law.probability * tail.error
 
 

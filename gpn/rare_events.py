@@ -1,6 +1,6 @@
 """Rare events of one layer by importance sampling: probabilities that counting cannot see.
 
-The events of one layer are sums over its neurons, with h uniform on the sphere of radius sqrt(nq):
+The events of one layer are sums over its neurons, with h uniform on the sphere of radius sqrt(n):
 
     A = {sum_i g(h_i) >= 0}                 forward, and backward with a fixed flat direction,
     A = {sum_i g(h_i) w_i^2 >= 0}           backward with a fresh direction u = w / |w|, w ~ N(0, I_n),
@@ -8,7 +8,7 @@ The events of one layer are sums over its neurons, with h uniform on the sphere 
 g = +-(psi - t) with psi = phi^2 or phi'^2. Coordinates z_i (and w_i) are drawn i.i.d. from the tilted law, whose
 density under the standard normal law is
 
-    exp(lambda g(z) w^2 + mu z^2) / Z   on |z| <= sqrt(nq),     w = 1 without a direction,
+    exp(lambda g(z) w^2 + mu z^2) / Z   on |z| <= sqrt(n),     w = 1 without a direction,
 
 and only the direction theta of z = r theta is kept. For any probability density kappa(r | theta) > 0
 
@@ -45,7 +45,7 @@ _CELLS = 4096  # of the table from which the tilted law is drawn
 _NEGLIGIBLE = 60.0  # nats below its maximum at which the tilted density is cut off
 _NODES = 25  # of the grid on which the law of the radius is measured
 _SPAN = 8.0  # half-width of that grid, in standard deviations of |z|
-_BLOCK = 2**19  # coordinates that are worked on together: 4 MiB for each array
+BLOCK = 2**19  # coordinates that are worked on together: 4 MiB for each array
 
 
 class Evaluated(Protocol):
@@ -59,21 +59,19 @@ class Evaluated(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One side of a one-step event: the claim, which tolerance, and on which sphere.
+    """One side of a one-step event: the claim, the width and the tolerance.
 
     Args:
         claim: one of `CLAIMS`.
         width: n.
         epsilon: > 0.
         side: "upper", the mean square is 1 + epsilon or more, or "lower", 1 - epsilon or less.
-        q: squared length per neuron of the layer's input.
     """
 
     claim: str
     width: int
     epsilon: float
     side: str
-    q: float = 1.0
 
     def excess(self, activation: Evaluated, x: FloatArray) -> FloatArray:
         """g(x) = +-(psi(x) - t), elementwise: the event is that its (weighted) sum is not negative."""
@@ -146,7 +144,7 @@ def importance_sample(
     for start, stop in _blocks(draws, event.width):
         z, squares = law.draw(stop - start, rng)
         radius = np.sqrt(np.einsum("ij,ij->i", z, z))
-        z *= (np.sqrt(event.width * event.q) / radius)[:, None]  # now on the sphere
+        z *= (np.sqrt(event.width) / radius)[:, None]  # now on the sphere
         hit = law.sums(z, squares) >= -event.width * event.slack
         if hit.any():
             weights = None if squares is None else squares[hit]
@@ -163,7 +161,7 @@ def _check(event: Event) -> None:
 
 
 def _blocks(draws: int, width: int) -> Iterator[tuple[int, int]]:
-    size = max(1, _BLOCK // width)
+    size = max(1, BLOCK // width)
     for start in range(0, draws, size):
         yield start, min(start + size, draws)
 
@@ -173,7 +171,7 @@ class _TiltedLaw:
 
     def __init__(self, activation: Evaluated, event: Event, tilt: Tilt) -> None:
         self.activation, self.event, self.tilt = activation, event, tilt
-        self.end = float(np.sqrt(event.width * event.q))  # no coordinate of the sphere lies beyond
+        self.end = float(np.sqrt(event.width))  # no coordinate of the sphere lies beyond
         edges = self._edges()
         middles = 0.5 * (edges[1:] + edges[:-1])
         self.peak = 0.0

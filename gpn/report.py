@@ -24,7 +24,10 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What was asked for: all that is needed to run the same verification again; trials None means planned."""
+    """What was asked for: all that is needed to run the same verification again.
+
+    Trials None means planned, or with until = "decided" as many as decide each row, up to the cap (None: planned).
+    """
 
     activation: str
     expression: str | None
@@ -41,6 +44,8 @@ class Configuration:
     weights: str
     inputs: str | None
     readout: str = "random"
+    until: str | None = None
+    cap: int | None = None
 
 
 NO_BOUNDS = (EXACT, PREDICTION)
@@ -60,7 +65,8 @@ class Row:
         bound: the bound, or the exact or predicted probability; None where none is known.
         prediction: the exact probability for one layer, the predicted one for a network; None where unknown.
         method: "counting", or "importance sampling" for events too rare to be counted; then `trials` are weighted
-            draws, `exceedances` those that showed the event, and the limits are asymptotic.
+            draws, `exceedances` those that showed the event, and the limits are asymptotic. "counting, anytime": the
+            row stopped once it was decided, after `trials`; the limits hold whenever that was.
     """
 
     claim: str

@@ -16,9 +16,12 @@ DEFAULT_ONE_STEP_TRIALS = 100_000
 DEFAULT_DEEP_TRIALS = 1_000
 WEIGHTS = ("haar", "gaussian", "he", "glorot")
 
+DECIDED = "decided"
+"""The value of `until` with which a run stops once its rows are decided."""
+
 MOST_TRIALS = 10**12  # of one row; more cannot be run
 MAX_EPSILON = 1e6
-MAX_NEURONS = 500_000_000  # of one network: 4 GB of pre-activations in each worker
+_MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Request:
     Args:
         epsilons: tolerances of one layer; deep_epsilons: of the whole network.
         trials: of each row; None to plan them.
+        until: "decided" to stop each row once it is decided, None for a number that is fixed beforehand.
+        cap: the most trials of a row that is not decided; None for a sensible number.
     """
 
     widths: tuple[int, ...]
@@ -37,6 +42,8 @@ class Request:
     trials: int | None
     level: float
     weights: str
+    until: str | None = None
+    cap: int | None = None
 
     @classmethod
     def read(
@@ -47,37 +54,56 @@ class Request:
         trials: int | None,
         level: float,
         weights: str,
+        until: str | None = None,
+        cap: int | None = None,
     ) -> "Request":
-        if trials is not None and (not isinstance(trials, int | np.integer) or not 1 <= trials <= MOST_TRIALS):
-            raise UsageError(
-                f"trials must be a whole number of at least 1 and at most {MOST_TRIALS:,}, not {trials!r:.40}; leave "
-                "it out for a sensible number"
-            )
+        trials, cap = _trials("trials", trials), _trials("cap", cap)
+        _check_stopping(until, trials, cap)
         statistics.row_alpha(level, 1)  # refuses an impossible level before the work begins
         if weights not in WEIGHTS:
             raise UsageError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}")
         widths = _integers("width", widths, least=2)
         depths = _integers("depth", depth, least=1)
-        if widths[-1] * depths[-1] > MAX_NEURONS:
-            raise UsageError(
-                f"width {widths[-1]} times depth {depths[-1]} is more than the {MAX_NEURONS:,} neurons of one network "
-                "that are kept in memory; try a smaller width or depth"
-            )
         return cls(
             widths=widths,
             depths=depths,
             epsilons=_tolerances(DEFAULT_EPSILONS if epsilons is None else epsilons),
             deep_epsilons=_tolerances(DEFAULT_DEEP_EPSILONS if epsilons is None else epsilons),
-            trials=None if trials is None else int(trials),
+            trials=trials,
             level=level,
             weights=weights,
+            until=until,
+            cap=cap,
+        )
+
+
+def _trials(name: str, number: int | None) -> int | None:
+    if number is None:
+        return None
+    if not isinstance(number, int | np.integer) or not 1 <= number <= MOST_TRIALS:
+        raise UsageError(
+            f"{name} must be a whole number of at least 1 and at most {MOST_TRIALS:,}, not {number!r:.40}; leave it "
+            "out for a sensible number"
+        )
+    return int(number)
+
+
+def _check_stopping(until: str | None, trials: int | None, cap: int | None) -> None:
+    if until not in (None, DECIDED):
+        raise UsageError(f"until must be {DECIDED!r} or left out, not {until!r:.40}")
+    if until is None and cap is not None:
+        raise UsageError(f"cap is for runs with until={DECIDED!r}; give that as well, or trials in the place of cap")
+    if until is not None and trials is not None:
+        raise UsageError(
+            f"trials fixes their number, until={DECIDED!r} does not; leave trials out, or give cap instead"
         )
 
 
 def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, ...]:
     numbers = np.atleast_1d(np.asarray(values))
-    if numbers.size == 0 or not np.issubdtype(numbers.dtype, np.integer) or numbers.min() < least:
-        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**63, not {values}")
+    whole = numbers.size > 0 and np.issubdtype(numbers.dtype, np.integer)
+    if not whole or numbers.min() < least or numbers.max() > _MOST_UNITS:
+        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**32, not {values}")
     return tuple(sorted({int(number) for number in numbers}))
 
 

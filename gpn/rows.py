@@ -1,18 +1,15 @@
 """Rows of a report: what theory says of an event, beside what the trials say."""
 
 from gpn import statistics
-from gpn.evidence import Counted, Evidence
+from gpn.evidence import Evidence
 from gpn.planning import EXACT, PREDICTION
 from gpn.questions import Question
 from gpn.report import Row
-from gpn.statistics import Verdict
+from gpn.statistics import Decision, Verdict
 
 
-def answer(question: Question, evidence: Evidence, counted: Counted, activation: str, alpha: float) -> Row:
-    """The row of a question: limits of error alpha each, and the verdict that belongs to its kind.
-
-    What is estimated by importance sampling is an integral over the sphere, not a simulated network; so a bound is also
-    violated if plain trials, counted beside it, contradict it.
+def answer(question: Question, evidence: Evidence, counted: Evidence, activation: str, alpha: float) -> Row:
+    """The row of a question: its evidence, with the limits and the verdict of `decide`.
 
     Args:
         question: what theory says.
@@ -21,11 +18,7 @@ def answer(question: Question, evidence: Evidence, counted: Counted, activation:
         counted: the plain trials, the same as `evidence` where that is a count.
         alpha: one-sided error probability, half of that of the row.
     """
-    lower, upper = evidence.limits(alpha)
-    verdict = _verdict(question, evidence, lower, upper)
-    bounds = question.value is not None and question.kind not in (EXACT, PREDICTION)
-    if bounds and statistics.bounded(*counted.limits(alpha), question.value) is Verdict.VIOLATED:
-        verdict = Verdict.VIOLATED
+    lower, upper, verdict = decide(question, evidence, counted, alpha)
     return Row(
         claim=question.event.claim,
         activation=activation,
@@ -44,6 +37,26 @@ def answer(question: Question, evidence: Evidence, counted: Counted, activation:
         verdict=verdict,
         method=evidence.method,
     )
+
+
+def decide(question: Question, evidence: Evidence, counted: Evidence, alpha: float) -> Decision:
+    """Limits of error alpha each, and the verdict that belongs to the kind of the question.
+
+    What is estimated by importance sampling is an integral over the sphere, not a simulated network; so a bound is also
+    violated if plain trials, counted beside it, contradict it.
+
+    Args:
+        question: what theory says.
+        evidence: the trials of its event, or weighted draws.
+        counted: the plain trials, the same as `evidence` where that is a count.
+        alpha: one-sided error probability, half of that of the row.
+    """
+    lower, upper = evidence.limits(alpha)
+    verdict = _verdict(question, evidence, lower, upper)
+    bounds = question.value is not None and question.kind not in (EXACT, PREDICTION)
+    if bounds and statistics.bounded(*counted.limits(alpha), question.value) is Verdict.VIOLATED:
+        verdict = Verdict.VIOLATED
+    return Decision(lower, upper, verdict)
 
 
 def _verdict(question: Question, evidence: Evidence, lower: float, upper: float) -> Verdict:

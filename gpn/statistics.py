@@ -203,30 +203,6 @@ def row_alpha(level: float, rows: int) -> float:
     return (1 - level) / rows
 
 
-def decide(exceedances: int, trials: int, bound: float | None, alpha: float) -> Decision:
-    """The exact limits of a counted probability, and their verdict on the claim that it is at most `bound`.
-
-    The verdict is `holds` when upper <= bound, `violated` when lower > bound, `vacuous` when the bound is 1
-    or more or missing, else `undecided` (limits: Clopper and Pearson 1934). A wrong verdict has probability
-    at most alpha. One event in spite of bound 0 violates it; no count, however large, confirms bound 0.
-
-    Args:
-        exceedances: how many trials showed the event.
-        trials: how many independent trials there were; layers of one network are not independent trials.
-        bound: the claimed upper bound of the probability; None or nan where there is none.
-        alpha: error probability of this verdict, `row_alpha(level, rows)` in a report.
-
-    Raises:
-        UsageError: counts, bound or alpha outside their range.
-
-    >>> [str(decide(3, trials, 0.01, alpha=0.01).verdict) for trials in (10_000, 100, 10)]
-    ['holds', 'undecided', 'violated']
-    """
-    lower = float(lower_limit(exceedances, trials, alpha))
-    upper = float(upper_limit(exceedances, trials, alpha))
-    return Decision(lower, upper, bounded(lower, upper, bound))
-
-
 def bounded(lower: float, upper: float, bound: float | None) -> Verdict:
     """The verdict of two limits of a probability on the claim that it is at most `bound`.
 

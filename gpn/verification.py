@@ -1,23 +1,25 @@
 """The main job: does the theorem hold at my width, depth and activation?"""
 
-import platform
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from importlib.metadata import version
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn import data, experiment, network_law, questions, statistics
-from gpn._version import __version__
+from gpn import data, experiment, network_law, questions, resuming, rounds, run_store, statistics
 from gpn.adapters import activation as read_activation
+from gpn.footprint import Budget
 from gpn.plan import Outcomes, Plan, in_reach
 from gpn.planning import PREDICTION
 from gpn.questions import Question
 from gpn.report import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.request import DEFAULT_DEPTHS, DEFAULT_WIDTHS, MOST_TRIALS, Request
 from gpn.rows import answer
+from gpn.versions import versions
 from theory import poincare, propagation
 from theory.activation import Activation, CallableActivation
 from theory.errors import UsageError
@@ -42,9 +44,13 @@ def verify(
     root: str | None = "auto",
     inputs: Any = None,
     labels: Any = None,
-    executor: Executor | None = None,
+    until: str | None = None,
+    cap: int | None = None,
+    executor: Executor | str | None = None,
     workers: int | None = None,
+    memory: int | str | None = None,
     progress: Callable[[float, float], None] | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> VerificationReport:
     r"""Test by Monte Carlo whether gradients concentrate in a deep network with Haar orthogonal weights.
 
@@ -73,8 +79,16 @@ def verify(
         root: "auto", "plus", "minus" or "stable" (see `gpn.normalize`); None leaves the activation as it is.
         inputs: "digits", a path to .npy or .npz, or an array (samples, features); None for the thin shell itself.
         labels: class labels of the inputs, a path or array; the gradients are then those of softmax cross-entropy.
-        executor: any `concurrent.futures.Executor`; by default a pool of `workers` threads (all cores).
+        until: "decided" to go on in rounds and stop each row once it is decided; its limits hold at every number of
+            trials at once, see `gpn.sequential`. None for numbers that are fixed beforehand.
+        cap: with until="decided" the most trials of each row; by default four times as many as could be planned.
+        executor: "threads" or "processes", a pool of `workers` (by default threads, one for each core), or any
+            `concurrent.futures.Executor`.
+        memory: what the program may take, all workers together: bytes, or a text such as "4GiB"; None for half of
+            what is free. Layers of a network that do not fit are drawn twice, which changes no bit.
         progress: called with (done, total) cost as chunks finish.
+        store: a folder; finished chunks are kept there in `run.sqlite`, and taken from there if the same run was
+            stopped before. See `resume`.
 
     Raises:
         UsageError: an argument outside its range, or an activation that cannot be normalized.
@@ -85,11 +99,13 @@ def verify(
     """
     if labels is not None and inputs is None:
         raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
-    experiment.checked_run(seed, workers)  # refuses what is impossible before the work begins
+    seed, workers = experiment.checked_run(seed, workers)  # refuses what is impossible before the work begins
     loaded = None if inputs is None else data.load_inputs(inputs, labels)
     request = Request.read(
-        _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights
+        _default_widths(loaded) if widths is None else widths, depth, epsilons, trials, level, weights, until, cap
     )
+    budget = Budget.read(memory, workers, executor)
+    budget.check(request)
     raw = read_activation(activation, derivative=derivative)
     tested, scale, shift = _prepare(raw, root)
     asked = [*questions.one_step_questions(request, tested), *questions.deep_questions(request, tested, loaded)]
@@ -98,23 +114,73 @@ def verify(
     if epsilons is None:  # what was not asked for by name need not be asked in vain
         asked, left_out = in_reach(request, asked, alpha)
     plan = Plan.make(request, asked, tested, alpha)
-    jobs = plan.jobs(tested, raw if root else None, loaded)
-    results = experiment.run([job.cell for job in jobs], seed, executor=executor, workers=workers, progress=progress)
-    outcomes = dict(zip([job.key for job in jobs], results, strict=True))
+    jobs = budget.fit(plan.jobs(tested, raw if root else None, loaded), request.until is not None)
+    config = _configuration(request, raw, root, (scale, shift), seed, loaded)
+    call = {"activation": activation, "derivative": derivative, "epsilons": epsilons, "level": level, "root": root}
+    call |= {"weights": weights, "inputs": inputs, "labels": labels, "until": until, "cap": cap}
+    with nullcontext() if store is None else run_store.opened(store, resuming.identity(config, loaded, call)) as kept:
+        run = partial(_run, seed=seed, executor=executor, workers=workers, store=kept)
+        found = rounds.run_plan(plan, jobs, asked, alpha, run, progress)
 
     def row(question: Question) -> Row:
-        evidence, counted = plan.evidence(question, outcomes), plan.counted(question, outcomes)
-        return answer(question, evidence, counted, tested.name, alpha)
+        return answer(question, *found.evidence_of(question), tested.name, alpha)
 
     contradicted = [q for q in left_out if row(q).verdict is statistics.Verdict.VIOLATED]
     asked = [*asked, *contradicted]
     rows = tuple(map(row, asked))
-    config = _configuration(request, raw, root, (scale, shift), seed, loaded)
-    spreads = tuple(_spreads(request, outcomes))
     skipped = [question for question in left_out if question not in contradicted]
-    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *_undecided(asked, rows, alpha))
-    profiles = tuple(_profiles(request, tested, config, outcomes))
+    stopping = rounds.notes(plan, asked, found, alpha) if request.until else _undecided(asked, rows, alpha)
+    notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *stopping)
+    spreads = tuple(_spreads(request, found.outcomes))
+    profiles = tuple(_profiles(request, tested, config, found.outcomes))
     return VerificationReport(config, rows, profiles, spreads, notes, versions())
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    *,
+    executor: Executor | str | None = None,
+    workers: int | None = None,
+    memory: int | str | None = None,
+    progress: Callable[[float, float], None] | None = None,
+) -> VerificationReport:
+    """Go on with a verification that was stopped, and return the report that it would have returned, bit for bit.
+
+    Args:
+        folder: the `store` of that run, or the folder --out of the command.
+        executor, workers, memory, progress: as for `verify`; they need not be those of before.
+
+    Raises:
+        UsageError: no run in the folder, one of other versions or inputs, or one that only Python can go on with.
+    """
+    call = resuming.recall(folder)
+    return verify(**call, store=folder, executor=executor, workers=workers, memory=memory, progress=progress)
+
+
+def _run(
+    cells: Sequence[experiment.Cell],
+    progress: experiment.Progress | None,
+    *,
+    seed: int,
+    executor: Executor | str | None,
+    workers: int,
+    store: experiment.Store | None,
+) -> list[experiment.Arrays]:
+    return experiment.run(cells, seed, executor=executor, workers=workers, progress=progress, store=store)
+
+
+def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
+    features = 0 if loaded is None else loaded.vectors.shape[1]
+    return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
+
+
+def _prepare(raw: Phi, root: str | None) -> tuple[Phi, float, float]:
+    """The activation to test, with the scale and shift that make it so."""
+    if root is None:
+        return raw, 1.0, 0.0
+    normalization = poincare.normalization(raw, root)
+    label = f"GPN {raw.name}"
+    return raw.affine(normalization.a, normalization.b, label), normalization.a, normalization.b
 
 
 def _configuration(
@@ -139,27 +205,9 @@ def _configuration(
         weights=request.weights,
         inputs=None if loaded is None else loaded.name,
         readout=readout,
+        until=request.until,
+        cap=request.cap,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    packages = {name: version(name) for name in ("numpy", "scipy", "sympy", "mpmath", "python-flint")}
-    return {"gpn": __version__, "python": platform.python_version(), **packages}
-
-
-def _default_widths(loaded: data.Inputs | None) -> tuple[int, ...]:
-    features = 0 if loaded is None else loaded.vectors.shape[1]
-    return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
-
-
-def _prepare(raw: Phi, root: str | None) -> tuple[Phi, float, float]:
-    """The activation to test, with the scale and shift that make it so."""
-    if root is None:
-        return raw, 1.0, 0.0
-    normalization = poincare.normalization(raw, root)
-    label = f"GPN {raw.name}"
-    return raw.affine(normalization.a, normalization.b, label), normalization.a, normalization.b
 
 
 def _spreads(request: Request, outcomes: Outcomes) -> Iterator[DepthSpread]:

@@ -1,13 +1,14 @@
 """What a person reads of a verification: one table for each claim, and findings in words for titles."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gpn.evidence import IMPORTANCE_SAMPLING
 from gpn.planning import PREDICTION
 from gpn.report import NO_BOUNDS
 from gpn.tables import new_table, plain, short_number
@@ -115,8 +116,17 @@ def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
     lines = [Text(claim_title(claim, depth), style="bold")]
     if claim in CLAIMS:
         lines.append(Text(f"P({CLAIMS[claim].words})"))
-    remarks = [*sharpness(rows), *dict.fromkeys(row.bound_kind for row in rows if row.bound is None)]
+    remarks = [*sharpness(rows), *_missing(rows)]
     return [*lines, *(Text(plain(remark, 500), style="dim") for remark in remarks)]
+
+
+def _missing(rows: "Sequence[Row]") -> Iterator[str]:
+    """Which bounds are missing and why: of each kind the first reason, and how many more there are."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in (row for row in rows if row.bound is None):
+        reasons.setdefault(row.bound_kind.split(":")[0], {})[row.bound_kind] = None
+    for first, *others in reasons.values():
+        yield first if not others else f"{first}, and {len(others)} more like it"
 
 
 def sharpness(rows: "Sequence[Row]") -> list[str]:
@@ -149,7 +159,7 @@ def _legend(rows: "Iterable[Row]") -> str:
     parts = ["; ".join(meanings), "Limits hold for all rows together"]
     if any(row.bound_kind == PREDICTION for row in rows):
         parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
-    if any(row.method != "counting" for row in rows):
+    if any(row.method == IMPORTANCE_SAMPLING for row in rows):
         parts.append("*: too rare to be counted, estimated by importance sampling of the layer's law")
     return ". ".join(parts) + "."
 
@@ -196,12 +206,15 @@ def event_verdict(rows: "Sequence[Row]") -> str:
 
 def _best(event: "list[Row]") -> "Row":
     """The row whose limits are shown: importance sampling is sharper wherever it was needed."""
-    return max(event, key=lambda row: (row.method != "counting", row.bound_kind not in NO_BOUNDS))
+    return max(event, key=lambda row: (row.method == IMPORTANCE_SAMPLING, row.trials, row.bound_kind not in NO_BOUNDS))
 
 
 def _seen(event: "list[Row]") -> str:
-    counted = [row for row in event if row.method == "counting"]
-    return f"{counted[0].exceedances:,} of {counted[0].trials:,}" if counted else "-"
+    counted = [row for row in event if row.method != IMPORTANCE_SAMPLING]
+    if not counted:
+        return "-"
+    last = max(counted, key=lambda row: row.trials)  # a row that stopped earlier has seen less
+    return f"{last.exceedances:,} of {last.trials:,}"
 
 
 def _value(event: "list[Row]", kind: str) -> str:
@@ -216,7 +229,7 @@ def _value(event: "list[Row]", kind: str) -> str:
 
 def _limits(event: "list[Row]") -> str:
     row = _best(event)
-    mark = "" if row.method == "counting" else "*"
+    mark = "*" if row.method == IMPORTANCE_SAMPLING else ""
     if row.exceedances == 0:
         return f"at most {_probability(row.upper)}{mark}"
     if row.exceedances == row.trials and not mark:

@@ -20,7 +20,7 @@ from theory.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 EVENTS = (*concentration.CLAIMS, "deep-gradient-ratio")
-PAGES = ("gpn.md", "matrix-free.md", "one-step.md", "statistics.md", "claims.md", "index.md")
+PAGES = ("gpn.md", "matrix-free.md", "one-step.md", "statistics.md", "sequential.md", "claims.md", "index.md")
 EACH = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 COMPUTED = ("law", "bound", "prediction", "estimate")
 WITHOUT_A_FUNCTION = {"matrix-free-batch"}

@@ -2,11 +2,15 @@
 
 import itertools
 import multiprocessing
+import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +46,20 @@ class Fail:
         if trials == self.size:
             raise self.error
         return {"x": rng.random(trials)}
+
+
+class Die:
+    """Picklable work whose process dies, as if killed, until a file exists; a file of None never does."""
+
+    def __init__(self, path=None):
+        self.path = path
+
+    def __call__(self, rng, trials):
+        if self.path is None or not self.path.exists():
+            if self.path is not None:
+                self.path.touch()
+            os._exit(1)
+        return Draw()(rng, trials)
 
 
 class Later(Executor):
@@ -379,6 +397,59 @@ def test_chunks_cancelled_by_someone_else_are_an_error(later):
     with pytest.raises(CancelledError) as caught:
         run([Cell(0, 0, Draw(), 10, 1)], 0, executor=later)
     assert "chunk 4" in caught.value.__notes__[-1]
+
+
+# ---------------------------------------------------------------------------------------- processes of its own
+
+
+def test_processes_by_name():
+    assert_same_bits(run(CELLS, 7, executor="processes", workers=2), literal(CELLS, 7))
+    assert_same_bits(run(CELLS, 7, executor="threads"), literal(CELLS, 7))
+    with pytest.raises(UsageError, match="the executor must be threads or processes"):
+        run(CELLS, 7, executor="fibres")
+
+
+def test_processes_that_die_are_replaced(tmp_path):
+    """One of the two dies in the second chunk; what both left is computed by others, each chunk once."""
+    cells = [CELLS[0], Cell(5, 0, Die(tmp_path / "dead"), trials=12, chunk=1), CELLS[2]]
+    told = []
+    results = run(cells, 7, executor="processes", workers=2, progress=lambda done, total: told.append((done, total)))
+    assert_same_bits(results, literal(cells, 7))
+    assert told[-1][0] == told[-1][1]
+    assert len(told) == 1 + 5 + 12 + 30
+
+
+def test_processes_that_always_die_end_the_run():
+    with pytest.raises(BrokenExecutor) as caught:
+        run([Cell(5, 0, Die(), trials=3, chunk=1, label="deadly")], 7, executor="processes", workers=1)
+    assert "deadly (experiment 5, cell 0), chunk" in caught.value.__notes__[0]
+    assert "worker processes died 3 times in succession" in caught.value.__notes__[-1]
+
+
+ORPHANS = r"""
+import os, sys, time
+from gpn.experiment import Cell, run
+
+def work(rng, trials):
+    os.write(1, f"{os.getpid()}\n".encode())  # in one piece, beside the other process
+    time.sleep(0.2)
+    return {}
+
+if __name__ == "__main__":
+    run([Cell(0, 0, work, 10_000, 1)], 0, executor="processes", workers=2)
+"""
+
+
+def test_processes_do_not_outlive_a_killed_run(tmp_path):
+    (tmp_path / "orphans.py").write_text(ORPHANS)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, str(tmp_path / "orphans.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        workers = {int(process.stdout.readline()) for _ in range(8)}
+        process.kill()
+        process.stdout.read()  # ends when nobody is left who could write
+    assert process.pid not in workers
+    assert len(workers) in (1, 2)
 
 
 # ---------------------------------------------------------------------------------------- progress

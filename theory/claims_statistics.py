@@ -27,6 +27,33 @@ ENTRIES = (
         test="tests/test_statistics.py::test_exact_coverage_by_summing_the_binomial",
     ),
     Claim(
+        id="anytime-limits",
+        kind="theorem",
+        title="Limits of a counted probability that hold at every number of trials at once",
+        words="A run may stop when it likes: the probability that the upper limit ever lies below the true "
+        "probability, at any number of trials, is at most alpha.",
+        statement=(
+            r"M_n(p) = \int_0^1 a u^{a-1} \frac{u^k}{(1 - (1-u) p)^n} du, \qquad a = \frac{1}{2}",
+            r"\overline{p}_n = \sup \left\lbrace p : M_n(p) < \frac{1}{\alpha} \right\rbrace, \qquad "
+            r"P(\overline{p}_n < p \text{ for some } n) \leq \alpha",
+        ),
+        symbols=letters(
+            r"\alpha",
+            n="number of trials so far",
+            k="how many of them showed the event",
+            p="a probability of the event",
+            u="odds ratio of a smaller probability to p",
+            a="the density of u is a u^(a-1)",
+        ),
+        assumptions=(_TRIALS, "0 < alpha <= 1/2."),
+        rigor="proved",
+        reference="J. Ville 1939; H. Robbins 1970, Ann. Math. Statist. 41, 1397-1409; S. R. Howard, A. Ramdas, "
+        "J. McAuliffe, J. Sekhon 2021, Ann. Statist. 49, 1055-1080; with the odds ratio derived for this project",
+        proof="docs/sequential.md#the-evidence-against-a-probability",
+        function="gpn.sequential:upper_limit",
+        test="tests/test_sequential.py::test_exact_error_of_the_whole_run_by_enumeration",
+    ),
+    Claim(
         id="bonferroni",
         kind="theorem",
         title="All verdicts of a report are right together",

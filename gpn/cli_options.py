@@ -1,0 +1,125 @@
+"""What the commands share: options, the reading of numbers, folders to write to, signs of progress."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from theory.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpn.report import VerificationReport
+    from gpn.width import WidthReport
+
+Number = TypeVar("Number", int, float)
+
+ROOTS = "Which b: auto, plus, minus, or stable (the smaller |chi|)."
+
+
+def option(metavar: str, help_text: str) -> Any:
+    """An option that takes a value."""
+    return typer.Option(metavar=metavar, help=help_text)
+
+
+Spec = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A name, as gelu or 'leaky_relu(0.2)', a formula in x, or module:function."),
+]
+Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, where SPEC is a module:function.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def save_report(report: "VerificationReport | WidthReport", folder: Path, stream: IO[str] | None) -> None:
+    """Write the files of a report and name them."""
+    from gpn import tables
+
+    try:
+        written = report.save(folder)
+    except OSError as error:
+        raise unwritable(folder, error.strerror or str(error)) from error
+    names = ", ".join(path.name for path in written)
+    tables.show(f"\nWritten to {tables.plain(str(folder))}: {names}", stream)
+
+
+def numbers(option: str, text: str | None, kind: type[Number], example: str) -> list[Number] | None:
+    """Read a list such as "64,256"; the ranges are the library's to check."""
+    if text is None:
+        return None
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        noun = "whole numbers" if kind is int else "numbers"
+        raise UsageError(
+            f"{option} takes {noun} separated by commas, such as {option} {example}, not {text[:80]!r}"
+        ) from None
+
+
+def number(option: str, text: str, kind: type[Number], example: str) -> Number:
+    """Read one number; its range is the library's to check."""
+    try:
+        return kind(text)
+    except ValueError:
+        noun = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{option} takes {noun}, such as {option} {example}, not {text[:80]!r}") from None
+
+
+def only_given(**options: Any) -> dict[str, Any]:
+    """Options that were given: the defaults are the library's own."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def chosen_root(root: str, raw: bool) -> str | None:
+    """The policy of --root, None for --raw, which leaves the activation as it is."""
+    if raw and root != "auto":
+        raise UsageError(f"--raw leaves the activation as it is, so --root {root[:40]} has no effect; give one of them")
+    return None if raw else root
+
+
+def check_writable(folder: Path) -> Path:
+    """Refuse a folder that cannot be written before the work begins, and leave no trace of the attempt.
+
+    Raises:
+        UsageError: nothing can be created in the folder, or in the nearest parent that exists.
+    """
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            return folder
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise unwritable(folder, getattr(error, "strerror", None) or str(error)) from error
+
+
+def unwritable(folder: Path, reason: str) -> UsageError:
+    """The refusal of a folder."""
+    return UsageError(f"cannot write results to --out {folder} ({reason}); name another folder, such as --out results")
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None] | None]:
+    """A line on standard error that says what is being computed, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield lambda words: status.update(words)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[float, float], None] | None]:
+    """A progress bar on standard error if that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("simulating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,140 @@
+"""How much memory the cells of a run take, and how much of a budget each worker may have."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from gpn import cells, memory, rare_events, rounds, sampler
+from gpn.experiment import LEAST_QUEUED, QUEUED_PER_WORKER, Cell
+from gpn.plan import Job, chunk_size
+from gpn.request import Request
+from theory.errors import UsageError
+
+PROGRAM = 320 * 2**20
+"""Bytes that the interpreter, the libraries and the theory take, with figures; measured are 0.2 to 0.3 GiB."""
+
+WORKER = 192 * 2**20
+"""Bytes that they take in a worker process."""
+
+_NUMBER = 8  # bytes
+_RATIOS = 3  # numbers of a trial of one layer
+_BESIDE = 5  # numbers for each trial and layer of a chunk, beside those of the sampler
+_SAMPLES = 2  # copies of the inputs that a chunk draws
+_RARE = 12  # arrays of a block of tilted draws
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The memory of a run, all of its workers together.
+
+    Args:
+        total: bytes.
+        workers: how many chunks are computed at once.
+        processes: of workers beside this one; 0 for threads.
+    """
+
+    total: int
+    workers: int
+    processes: int
+
+    @classmethod
+    def read(cls, size: int | str | None, workers: int, executor: Executor | str | None) -> "Budget":
+        """A budget as `gpn.verify` takes it.
+
+        Args:
+            size: bytes, a text such as "4GiB", or None for half of what is free.
+            workers: how many chunks are computed at once.
+            executor: who computes them.
+
+        Raises:
+            UsageError: no size.
+
+        >>> Budget.read("4GiB", 2, None)
+        Budget(total=4294967296, workers=2, processes=0)
+        """
+        in_threads = executor in (None, "threads") or isinstance(executor, ThreadPoolExecutor)
+        return cls(memory.budget(size), workers, 0 if in_threads else workers)
+
+    def share(self, results: int = 0) -> int:
+        """What one worker may take, beside its interpreter.
+
+        Args:
+            results: bytes that this process keeps.
+        """
+        return (self.total - PROGRAM - self.processes * WORKER - results) // self.workers
+
+    def check(self, request: Request) -> None:
+        """Refuse networks that do not fit, however their layers are kept.
+
+        Args:
+            request: what is asked for.
+
+        Raises:
+            UsageError: one of them does not.
+        """
+        for width in request.widths:
+            least = max(_one_layer(width), *(_least_deep(width, depth) for depth in request.depths))
+            if least > self.share():
+                whole = memory.in_words(self.total - self.workers * (self.share() - least))
+                raise UsageError(
+                    f"networks of width {width} and depth {request.depths[-1]} need at least {whole} of memory, "
+                    f"{memory.in_words(least)} for each of {self.workers} workers and the rest for the program itself, "
+                    f"more than the {memory.in_words(self.total)} that may be taken; allow more memory, or take fewer "
+                    "workers or a smaller width"
+                )
+
+    def fit(self, jobs: Sequence[Job], in_rounds: bool) -> list[Job]:
+        """The jobs, each told what memory a worker may take for it; this changes no bit of their results.
+
+        Args:
+            jobs: of a run.
+            in_rounds: whether they go on in rounds, and of the later ones nothing but counts is kept.
+
+        Raises:
+            UsageError: the results alone do not fit.
+        """
+        held = [rounds.first_round(job) if in_rounds else job.cell.trials for job in jobs]
+        results = sum(trials * _of_trial(job.cell) for trials, job in zip(held, jobs, strict=True))
+        if in_rounds:
+            results += _NUMBER * _RATIOS * (rounds.BATCH_TRIALS + sum(job.cell.chunk for job in jobs))
+        queued = max(min(job.cell.trials, self._queued(job.cell)) * _of_trial(job.cell) for job in jobs)
+        fitted = []
+        for job in jobs:
+            work = job.cell.compute
+            if isinstance(work, cells.Deep):
+                beside = _NUMBER * job.cell.chunk * (_BESIDE * (work.depth + 1) + _SAMPLES * work.width)
+                each = self.share(results + queued) - beside
+                if each < _least_deep(work.width, work.depth):
+                    raise UsageError(
+                        f"the results of so many trials take {memory.in_words(results)} of memory, and the "
+                        f"{memory.in_words(self.total)} that may be taken do not suffice for them and the work; allow "
+                        "more memory, or run fewer trials"
+                    )
+                job = replace(job, cell=replace(job.cell, compute=replace(work, memory=each)))
+            fitted.append(job)
+        return fitted
+
+    def _queued(self, cell: Cell) -> int:
+        """Trials of a cell whose results may wait to be put in their place."""
+        return max(LEAST_QUEUED if self.processes else 1, QUEUED_PER_WORKER * self.workers) * cell.chunk
+
+
+def _least_deep(width: int, depth: int) -> int:
+    """Bytes for a chunk of networks of which one layer at a time is kept."""
+    trials = chunk_size(width, depth)
+    return memory.least_memory(width, depth, trials, min(sampler.block_trials(width, depth), trials))
+
+
+def _one_layer(width: int) -> int:
+    """Bytes for a chunk of single layers, and of tilted draws of one."""
+    trials = chunk_size(width, 1)
+    layers = memory.least_memory(width, 1, trials, min(sampler.block_trials(width, 1), trials))
+    return max(layers, _NUMBER * _RARE * rare_events.BLOCK)
+
+
+def _of_trial(cell: Cell) -> int:
+    """Bytes of the results of one trial, twice where quantiles of all layers are wanted."""
+    work = cell.compute
+    if isinstance(work, cells.Deep):
+        return _NUMBER * (1 + 2 * work.depth * work.keep_layers)
+    return _NUMBER * (1 if isinstance(work, cells.RareEvent) else _RATIOS)

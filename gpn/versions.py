@@ -1,0 +1,52 @@
+"""Versions of everything that the numbers of a run depend on."""
+
+import platform
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.metadata import version
+from importlib.resources import files
+
+from gpn._version import __version__
+
+PACKAGES = ("numpy", "scipy", "sympy", "mpmath", "python-flint")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on, and of Python."""
+    return {"gpn": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+@lru_cache(maxsize=1)
+def computing_versions() -> tuple[tuple[str, str], ...]:
+    """(name, version) of whatever could change a bit of a result: not of Python, but of the source code itself.
+
+    Two processes whose answers differ must not share a run: the numbers of one are no continuation of the other's.
+    """
+    own = [(name, number) for name, number in versions().items() if name != "python"]
+    return (*own, ("gpn source", source_digest()))
+
+
+def source_digest() -> str:
+    """Digest of the modules of `gpn` and `theory` as they are installed: a version alone hides edited code."""
+    digest = blake2b(digest_size=6)
+    for package in ("gpn", "theory"):
+        modules = (module for module in files(package).iterdir() if module.name.endswith(".py"))
+        for module in sorted(modules, key=lambda module: module.name):
+            text = module.read_bytes()
+            digest.update(f"{package}/{module.name} {len(text)}\n".encode())
+            digest.update(text)
+    return digest.hexdigest()
+
+
+def differences(theirs: dict[str, str], ours: dict[str, str]) -> list[str]:
+    """What differs between two sets of named values, one phrase for each.
+
+    >>> differences({"gpn": "1", "numpy": "2"}, {"gpn": "1", "numpy": "3"})
+    ['numpy: 2 there, 3 here']
+    """
+    names = dict.fromkeys([*theirs, *ours])
+    return [
+        f"{name}: {theirs.get(name, 'nothing')} there, {ours.get(name, 'nothing')} here"
+        for name in names
+        if theirs.get(name) != ours.get(name)
+    ]
