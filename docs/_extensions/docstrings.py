@@ -15,8 +15,6 @@ _QUOTED = re.compile(r"(:[a-z:]+:`[^`]*`|``.*?``|`[^`]*`)", re.DOTALL)
 _ACTIVE = re.compile(r"\\|\||(?<!^)(?<!\n)\*|_(?![\w])")
 _HEADER = r"(Args|Raises|Returns|Yields|Attributes|Examples?|Notes?):$"
 _NO_FORMULA = re.compile(rf"\.\. |>>> |\* |\d+\. |\w+: |{_HEADER}|.*::$")
-    r"\.\. |>>> |\* |\d+\. |\w+: |(Args|Raises|Returns|Yields|Attributes|Examples?|Notes?):$|.*::$"
-)
 
 
 def plain(lines: list[str]) -> list[str]:
