@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from gpn import cells, memory, rare_events, rounds, sampler
 from gpn.experiment import LEAST_QUEUED, QUEUED_PER_WORKER, Cell
 from gpn.plan import Job, chunk_size
-from gpn.request import Request
+from gpn.request import DEFAULT_DEEP_TRIALS, Request
 from theory.errors import UsageError
 
 PROGRAM = 320 * 2**20
@@ -20,7 +20,7 @@ _NUMBER = 8  # bytes
 _RATIOS = 3  # numbers of a trial of one layer
 _BESIDE = 5  # numbers for each trial and layer of a chunk, beside those of the sampler
 _SAMPLES = 2  # copies of the inputs that a chunk draws
-_RARE = 12  # arrays of a block of tilted draws
+_RARE = _NUMBER * 12 * rare_events.BLOCK  # bytes for a dozen arrays of tilted draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Budget:
         """A budget as `gpn.verify` takes it.
 
         Args:
-            size: bytes, a text such as "4GiB", or None for half of what is free.
+            size: bytes, a text such as "4GiB", or None for half of what is free, beside the program itself.
             workers: how many chunks are computed at once.
             executor: who computes them.
 
@@ -53,7 +53,8 @@ class Budget:
         Budget(total=4294967296, workers=2, processes=0)
         """
         in_threads = executor in (None, "threads") or isinstance(executor, ThreadPoolExecutor)
-        return cls(memory.budget(size), workers, 0 if in_threads else workers)
+        total = memory.budget(size) + (PROGRAM if size is None else 0)  # which is loaded, and no longer free
+        return cls(total, workers, 0 if in_threads else workers)
 
     def share(self, results: int = 0) -> int:
         """What one worker may take, beside its interpreter.
@@ -72,8 +73,9 @@ class Budget:
         Raises:
             UsageError: one of them does not.
         """
+        trials = request.trials or request.cap or DEFAULT_DEEP_TRIALS
         for width in request.widths:
-            least = max(_one_layer(width), *(_least_deep(width, depth) for depth in request.depths))
+            least = max(_RARE, *(_least(width, depth, trials) for depth in (1, *request.depths)))
             if least > self.share():
                 whole = memory.in_words(self.total - self.workers * (self.share() - least))
                 raise UsageError(
@@ -100,16 +102,16 @@ class Budget:
         queued = max(min(job.cell.trials, self._queued(job.cell)) * _of_trial(job.cell) for job in jobs)
         fitted = []
         for job in jobs:
-            work = job.cell.compute
+            work, trials = job.cell.compute, min(job.cell.chunk, job.cell.trials)
+            depth = work.depth if isinstance(work, cells.Deep) else 1
+            each = self.share(results + queued) - _beside(job.cell)
+            if isinstance(work, cells.OneStep | cells.Deep) and each < _least(work.width, depth, trials):
+                raise UsageError(
+                    f"the results of so many trials take {memory.in_words(results)} of memory, and the "
+                    f"{memory.in_words(self.total)} that may be taken do not suffice for them and the work; allow "
+                    "more memory, or run fewer trials"
+                )
             if isinstance(work, cells.Deep):
-                beside = _NUMBER * job.cell.chunk * (_BESIDE * (work.depth + 1) + _SAMPLES * work.width)
-                each = self.share(results + queued) - beside
-                if each < _least_deep(work.width, work.depth):
-                    raise UsageError(
-                        f"the results of so many trials take {memory.in_words(results)} of memory, and the "
-                        f"{memory.in_words(self.total)} that may be taken do not suffice for them and the work; allow "
-                        "more memory, or run fewer trials"
-                    )
                 job = replace(job, cell=replace(job.cell, compute=replace(work, memory=each)))
             fitted.append(job)
         return fitted
@@ -119,17 +121,19 @@ class Budget:
         return max(LEAST_QUEUED if self.processes else 1, QUEUED_PER_WORKER * self.workers) * cell.chunk
 
 
-def _least_deep(width: int, depth: int) -> int:
-    """Bytes for a chunk of networks of which one layer at a time is kept."""
-    trials = chunk_size(width, depth)
+def _least(width: int, depth: int, trials: int) -> int:
+    """Bytes for a chunk of networks, of at most so many, of which one layer at a time is kept."""
+    trials = min(trials, chunk_size(width, depth))
     return memory.least_memory(width, depth, trials, min(sampler.block_trials(width, depth), trials))
 
 
-def _one_layer(width: int) -> int:
-    """Bytes for a chunk of single layers, and of tilted draws of one."""
-    trials = chunk_size(width, 1)
-    layers = memory.least_memory(width, 1, trials, min(sampler.block_trials(width, 1), trials))
-    return max(layers, _NUMBER * _RARE * rare_events.BLOCK)
+def _beside(cell: Cell) -> int:
+    """Bytes that a chunk takes beside those of the sampler: inputs that are drawn, and logarithms."""
+    work = cell.compute
+    if not isinstance(work, cells.Deep):
+        return 0
+    inputs = 0 if work.inputs is None else _SAMPLES * work.width
+    return _NUMBER * min(cell.chunk, cell.trials) * (_BESIDE * (work.depth + 1) + inputs)
 
 
 def _of_trial(cell: Cell) -> int:

@@ -113,7 +113,10 @@ def begin(folder: Path) -> None:
     if found is not None and found.finished:
         run_store.discard(folder)
     elif found is not None and found.chunks:
-        tell = f"gpn: {found.chunks} finished chunks of an unfinished run are in {folder / run_store.FILE}"
+        where = folder / run_store.FILE
+        tell = (
+            f"gpn: {found.chunks} finished chunks of an unfinished run are in {where}; the same run goes on with them"
+        )
         print(tell, file=sys.stderr, flush=True)
 
 

@@ -290,9 +290,11 @@ def _claim(path: Path, connection: sqlite3.Connection, identity: Identity) -> No
             connection.execute("UPDATE facts SET value = ? WHERE name = 'identity'", (text,))
     elif unlike:
         kind = "a finished" if found.finished else "an unfinished"
+        able = found.identity.call is not None and found.identity.versions == ours.versions and not found.finished
+        other = f"go on with it: {resuming_command(path.parent)}, or " if able else ""
         raise UsageError(
-            f"{path} holds {kind} run that is not this one ({'; '.join(unlike)}); name another folder, or delete that "
-            "file"
+            f"{path} holds {kind} run that is not this one ({'; '.join(unlike)}); {other}name another folder, or "
+            "delete that file"
         )
 
 

@@ -113,6 +113,8 @@ def assert_one_sentence(err):
         (["verify", "--width", "", "--out", "r"], "--width"),
         (["verify", "--width", "2.5", "--out", "r"], "--width"),
         (["verify", "--width"], "--width"),
+        (["verify", "--memory", "much", "--out", "r"], "4GiB"),
+        (["verify", "--memory", "50MB", "--out", "r"], "allow more memory"),
         (["verify", "--trials", "0"], "trials"),
         (["verify", "--trials", "-5"], "trials"),
         (["verify", "--trials", "ten"], "--trials"),

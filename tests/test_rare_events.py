@@ -6,7 +6,7 @@ a false alarm has probability below 6e-7 each, so below 3e-5 for the whole file.
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from gpn import sampler
 from gpn.evidence import LEAST_EFFECTIVE, Weighted
@@ -133,6 +133,41 @@ def test_limits_of_skewed_estimates_cover(runs):
     """
     too_high, too_low = coverage(runs, 2000, 0.05, seed=4)
     assert max(too_high, too_low) <= 0.08
+
+
+def errors_at_the_saddle(steepness, runs, alpha, seed):
+    """How many lower and upper limits are wrong, for estimates with the law that they have at the saddle point.
+
+    There the event's sum is about X > 0 for a normal X, and its weight exp(-cX): of N draws 2N / (c sqrt(2 pi)) count.
+    """
+    rng = np.random.default_rng(seed)
+    log_truth = 0.5 * steepness**2 + stats.norm.logcdf(-steepness)
+    reach = stats.norm.cdf(min(40 / steepness, 8)) - 0.5  # beyond, a weight is below e^-40
+    wrong = np.zeros(2, dtype=int)
+    for _ in range(runs):
+        hits = rng.binomial(10_000, reach)
+        logs = np.full(10_000, -np.inf)
+        logs[:hits] = -steepness * special.ndtri(0.5 + reach * rng.random(hits)) - log_truth
+        lower, upper = Weighted(logs - 20).limits(alpha)  # far from where limits are cut off at 1
+        wrong += (lower > np.exp(-20.0), upper < np.exp(-20.0))
+    return wrong
+
+
+@pytest.mark.parametrize("steepness", [3, 60])
+@pytest.mark.parametrize(
+    ("runs", "alpha", "least", "most"),
+    [(1_000, 0.01, 1, 27), pytest.param(10_000, 1e-3, 1, 28, marks=pytest.mark.slow)],
+    ids=["small", "full"],
+)
+def test_limits_cover_at_small_errors_however_few_draws_count(steepness, runs, alpha, least, most):
+    """Both sides, with 2,300 and with 130 of 10,000 draws that count.
+
+    If each limit errs with probability alpha, Bin(1000, 0.01) > 27 has probability 2e-6 and Bin(10000, 0.001) > 28
+    1e-6, for each of 4 counts; no error at all, which limits that are far too wide would make, 5e-5.
+    """
+    wrong = errors_at_the_saddle(steepness, runs, alpha, seed=6)
+    assert (wrong >= least).all()
+    assert (wrong <= most).all()
 
 
 def test_normal_limits_without_the_correction_would_miss_more():

@@ -265,10 +265,12 @@ def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, mo
     stopped(lambda **options: gpn.verify(**call, store="gpn-output", **options), 2)
     code, out, err = command(*TINY)
     assert (code, out) == (cli.MISUSE, "")
-    assert "holds an unfinished run that is not this one (seed: 3 there, 0 here)" in err
+    assert "holds an unfinished run that is not this one (seed: 3 there, 0 here); go on with it" in err
+    assert "gpn verify --resume gpn-output, or name another folder" in err
     code, out, err = command(*TINY, "--seed", "3")
     assert code in (0, 1, 3)
-    assert err == "gpn: 2 finished chunks of an unfinished run are in gpn-output/run.sqlite\n"
+    found = "gpn: 2 finished chunks of an unfinished run are in gpn-output/run.sqlite"
+    assert err == f"{found}; the same run goes on with them\n"
 
 
 @pytest.mark.parametrize(("given", "words"), [
