@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
 _FENCE = re.compile(r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_LONG = re.compile(r"gpn (verify(?!.*--trials)|width|family|audit|train|reproduce)")
+_LONG = re.compile(r"gpn (verify(?!.*--(trials|width))|width|family|audit|train|reproduce)")
 
 
 @dataclass(frozen=True, slots=True)

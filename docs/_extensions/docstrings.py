@@ -13,6 +13,8 @@ from sphinx.application import Sphinx
 
 _QUOTED = re.compile(r"(:[a-z:]+:`[^`]*`|``.*?``|`[^`]*`)", re.DOTALL)
 _ACTIVE = re.compile(r"\\|\||(?<!^)(?<!\n)\*|_(?![\w])")
+_DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+_INLINE = re.compile(r"\$([^$\n]+)\$")
 _HEADER = r"(Args|Raises|Returns|Yields|Attributes|Examples?|Notes?):$"
 _NO_FORMULA = re.compile(rf"\.\. |>>> |\* |\d+\. |\w+: |{_HEADER}|.*::$")
 
@@ -23,8 +25,18 @@ def plain(lines: list[str]) -> list[str]:
     >>> plain(["|x|^2 of `a*b`", "", ".. math:: |x|"])
     ['\\\\|x\\\\|^2 of `a*b`', '', '.. math:: |x|']
     """
-    displayed = _displayed(lines)
+    displayed = _displayed(_formulas(lines))
     return [line for is_prose, chunk in _chunks(displayed) for line in (_escaped(chunk) if is_prose else chunk)]
+
+
+def _formulas(lines: list[str]) -> list[str]:
+    """Formulas between dollar signs as those of reStructuredText.
+
+    >>> _formulas(["The event $x > 0$ of", "", "$$P(x > 0)$$"])
+    ['The event :math:`x > 0` of', '', '.. math:: P(x > 0)']
+    """
+    text = _DISPLAY.sub(lambda found: f".. math:: {' '.join(found[1].split())}", "\n".join(lines))
+    return _INLINE.sub(r":math:`\1`", text).split("\n")
 
 
 def _displayed(lines: list[str]) -> list[str]:
