@@ -14,7 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")))
-_FENCE = re.compile(r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _LONG = re.compile(r"gpn (verify(?!.*--(trials|width))|width|family|audit|train|reproduce)")
 
@@ -70,13 +72,13 @@ def anchors(page: str) -> set[str]:
 
 
 def agree(shown: str, printed: str) -> bool:
-    """Whether the lines printed are those shown, where a line "..." stands for any number of lines.
+    """Whether the lines printed are those shown; a line "..." stands for any lines, "..." in one for anything.
 
     >>> agree("a\\n...\\nd\\n", "a\\nb\\nc\\nd\\n"), agree("a\\n...\\nd\\n", "a\\nb\\n")
     (True, False)
     """
     parts = re.split(r"^\.\.\.$\n?", _tidy(shown), flags=re.MULTILINE)
-    pattern = r"(?:.*\n)*?".join(map(re.escape, parts))
+    pattern = r"(?:.*\n)*?".join(re.escape(part).replace(re.escape("..."), ".*") for part in parts)
     return re.fullmatch(pattern, _tidy(printed)) is not None
 
 

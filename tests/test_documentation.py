@@ -1,6 +1,7 @@
 """README and docs tell the truth: every snippet and command runs as printed, every link leads somewhere."""
 
 import doctest
+import importlib.util
 import shlex
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from gpn import cli
 from tests.documented import PAGES, ROOT, agree, anchors, blocks, links, text_of
 
 EACH = pytest.mark.parametrize("page", PAGES)
+IN_A_FOLDER = pytest.mark.usefixtures("folder")
 OUTSIDE = ("pip ", "pytest", "python -m", "git ", "dask ", "cd ")
 ANSWERS = {0, 1, 3, 4}
 """Exit codes that are an answer; 2 and above 4 are a wrong command or a defect."""
@@ -36,7 +38,7 @@ class Reader:
         elif block.language == "python":
             self.python(block.body, where)
         for command, shown in block.commands():
-            if not command.startswith(OUTSIDE):
+            if not command.startswith(OUTSIDE) and "--scheduler" not in command:  # clusters: tests/test_clusters.py
                 self.type(command, shown, where)
 
     def python(self, code, where):
@@ -59,7 +61,7 @@ class Reader:
         with pytest.raises(SystemExit) as exit_:
             cli.main(words[1:])
         printed = self.capsys.readouterr()
-        assert exit_.value.code in ANSWERS, f"{where}: $ {command}\n{printed.err}"
+        assert (exit_.value.code or 0) in ANSWERS, f"{where}: $ {command}\n{printed.err}"
         assert shown is None or agree(shown, printed.out), f"{where}: $ {command}\n{printed.out}"
 
 
@@ -87,18 +89,21 @@ def follow(page, capsys, slow):
 
 
 @EACH
-def test_what_a_page_shows_happens(page, folder, capsys):
+@IN_A_FOLDER
+def test_what_a_page_shows_happens(page, capsys):
     follow(page, capsys, slow=False)
 
 
 @pytest.mark.slow
 @EACH
-def test_what_takes_long_happens_too(page, folder, capsys):
+@IN_A_FOLDER
+def test_what_takes_long_happens_too(page, capsys):
     follow(page, capsys, slow=True)
 
 
 @pytest.mark.slow
-def test_the_first_table_of_the_readme_is_what_verify_prints(folder, capsys):
+@IN_A_FOLDER
+def test_the_first_table_of_the_readme_is_what_verify_prints(capsys):
     """All of it but what is elided with "..."."""
     shown = next(block.body for block in blocks("README.md") if block.body.startswith("GPN tanh: a"))
     with pytest.raises(SystemExit):
@@ -128,3 +133,13 @@ def test_elision_is_not_blind():
     assert agree("a\n...\nc\n", "a\nb\nc\n")
     assert not agree("a\n...\nc\n", "a\nb\n")
     assert not agree("a\nc\n", "a\nb\nc\n")
+
+
+def test_docstrings_are_read_as_their_extension_says():
+    """Its doctests; the folder of the extensions is no package, and Sphinx need not be there."""
+    path = ROOT / "docs/_extensions/docstrings.py"
+    spec = importlib.util.spec_from_file_location("docstrings", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    failed, tried = doctest.testmod(module)
+    assert (failed, tried > 0) == (0, True)

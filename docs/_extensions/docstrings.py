@@ -7,9 +7,10 @@ literal blocks, in doctests and in formulas stays as it is.
 import re
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 _QUOTED = re.compile(r"(:[a-z:]+:`[^`]*`|``.*?``|`[^`]*`)", re.DOTALL)
 _ACTIVE = re.compile(r"\\|\||(?<!^)(?<!\n)\*|_(?![\w])")
@@ -82,11 +83,11 @@ def _escaped(chunk: list[str]) -> list[str]:
     return "".join(parts).split("\n")
 
 
-def _process(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+def _process(_app: "Sphinx", _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     lines[:] = plain(lines)
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     """Run before napoleon, which makes field lists of the sections."""
     app.connect("autodoc-process-docstring", _process, priority=400)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

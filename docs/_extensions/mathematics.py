@@ -18,6 +18,7 @@ _BARS = ("|", "∥", "‖", "&#x0007C;")
 _TOUCHING = {"mi", "msub", "msup", "msubsup", "mn", "msqrt", "mfrac"}
 _BRACES = {r"\lbrace": "{", r"\rbrace": "}"}
 _UNREAD = "\\"
+_TAG = re.compile(r"\\tag\{([^{}]*)\}")
 _PRIME = r"\prime "
 _PRIMES_AND_POWER = re.compile(r"(?<!\^)('{2,})\^(\{[^{}]*\}|.)")
 
@@ -47,6 +48,7 @@ def _plain(latex: str) -> str:
     """The same formula without the forms that the converter does not read."""
     for brace, name in (("\\{", "\\lbrace "), ("\\}", "\\rbrace ")):
         latex = latex.replace(brace, name)
+    latex = _TAG.sub(r"\\qquad (\1)", latex)
     latex = _PRIMES_AND_POWER.sub(lambda found: f"^{{{len(found[1]) * _PRIME}{found[2]}}}", latex)
     if "\\begin" not in latex and ("&" in latex or r"\\" in latex):
         latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
