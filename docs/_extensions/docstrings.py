@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _QUOTED = re.compile(r"(:[a-z:]+:`[^`]*`|``.*?``|`[^`]*`)", re.DOTALL)
 _ACTIVE = re.compile(r"\\|\||(?<!^)(?<!\n)\*|_(?![\w])")
+_LONE = re.compile(r"(: )(\w\.)$", re.MULTILINE)  # "width: n." is no list
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 _INLINE = re.compile(r"\$([^$\n]+)\$")
 _HEADER = r"(Args|Raises|Returns|Yields|Attributes|Examples?|Notes?):$"
@@ -79,7 +80,7 @@ def _chunks(lines: list[str]) -> Iterator[tuple[bool, list[str]]]:
 
 def _escaped(chunk: list[str]) -> list[str]:
     parts = _QUOTED.split("\n".join(chunk))
-    parts[::2] = [_ACTIVE.sub(r"\\\g<0>", part) for part in parts[::2]]
+    parts[::2] = [_LONE.sub(r"\1\\\2", _ACTIVE.sub(r"\\\g<0>", part)) for part in parts[::2]]
     return "".join(parts).split("\n")
 
 
