@@ -53,6 +53,8 @@ class Reader:
         assert not complaints, "".join(complaints)
 
     def type(self, command, shown, where):
+        if any(f" {name}." in command and not importlib.util.find_spec(name) for name in ("torch", "jax")):
+            return
         words = shlex.split(command, comments=True)
         if "|" in words or ">" in words:
             pytest.fail(f"{where}: {command!r} needs a shell")
