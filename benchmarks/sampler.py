@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 import gpn
-from gpn.engine import row_dots
 from gpn.normals import fill_normals
+from gpn.norms import row_dots
 from gpn.passes import row_arithmetic
 from gpn.sampler import BLOCK_NEURONS, sample
 

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 from gpn._version import __version__
 
 if TYPE_CHECKING:
+    from gpn.activation_report import check_report
     from gpn.adapters import activation
-    from gpn.audit import audit
+    from gpn.auditing import audit
     from gpn.checking import check, normalize
     from gpn.depth import depth_profiles
     from gpn.engine import Network
     from gpn.report import VerificationReport
+    from gpn.reproduction import reproduce
     from gpn.simulation import simulate
+    from gpn.snippets import export
     from gpn.statistics import Verdict
+    from gpn.training import train
     from gpn.verification import resume, verify
     from gpn.width import carried_depth, guaranteed_epsilon, required_width
     from theory.claims import claim
@@ -26,16 +30,20 @@ _HOMES = {
     "VerificationReport": "gpn.report",
     "Verdict": "gpn.statistics",
     "activation": "gpn.adapters",
-    "audit": "gpn.audit",
+    "audit": "gpn.auditing",
     "carried_depth": "gpn.width",
     "check": "gpn.checking",
+    "check_report": "gpn.activation_report",
     "claim": "theory.claims",
     "depth_profiles": "gpn.depth",
+    "export": "gpn.snippets",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
+    "reproduce": "gpn.reproduction",
     "required_width": "gpn.width",
     "resume": "gpn.verification",
     "simulate": "gpn.simulation",
+    "train": "gpn.training",
     "verify": "gpn.verification",
 }
 
@@ -48,13 +56,17 @@ __all__ = [
     "audit",
     "carried_depth",
     "check",
+    "check_report",
     "claim",
     "depth_profiles",
+    "export",
     "guaranteed_epsilon",
     "normalize",
+    "reproduce",
     "required_width",
     "resume",
     "simulate",
+    "train",
     "verify",
 ]
 

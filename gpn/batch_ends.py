@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpn.engine import FloatArray, class_labels, row_norms, softmax_cross_entropy
+from gpn.losses import class_labels, softmax_cross_entropy
+from gpn.norms import FloatArray, row_norms
 from gpn.weights import count
 from theory.errors import UsageError
 

@@ -15,6 +15,9 @@ and F the first r rows of an orthogonal Q_X^T. The matrix is used once forward, 
 For i.i.d. N(0, s^2) entries instead: H = s C G with G an r x n normal matrix, and, with A the triangular factor of D
 and G' another normal matrix, D W = (s D G^T) F + (s A G') F_rest.
 
+Batch normalization fits in between: the normalized signals, and the D that comes back through their statistics, depend
+on W through H alone.
+
 Both are exact in law, jointly over all layers and inputs, and cost O(n k^2) per layer. No rank is needed: reflections
 give an orthogonal Q_X, and C F equal to X to rounding, for dependent, equal and zero rows too; W is then asked for more
 directions than the network needs. It must be asked consistently, so that Q_X and U are kept from forward to backward:
@@ -34,9 +37,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.batch_ends import Ends, ends_of
-from gpn.engine import FloatArray, quiet, row_norms
+from gpn.batch_normalization import BatchNormalization, BatchStatistics
 from gpn.evaluation import ElementwiseActivation, check_activation
 from gpn.laws import check_ensemble
+from gpn.norms import FloatArray, quiet, row_norms
 from gpn.reflections import Reflections, coordinates_alone, factorize
 from gpn.sampler import Sample, check_generator
 from gpn.weights import count, standard_deviation
@@ -64,6 +68,7 @@ def sample_batch(
     labels: npt.ArrayLike | None = None,
     classes: int | None = None,
     grams: bool = False,
+    batch_normalization: bool = False,
 ) -> Sample:
     r"""Draw forward and backward norms of independent random networks with k inputs each, exactly in law.
 
@@ -89,6 +94,8 @@ def sample_batch(
         labels: for "loss": whole numbers (k,) or (trials, k); for k = 1 (trials,).
         classes: for "loss": the number of classes.
         grams: keep the Gram matrices of the signals in every layer, 8 k^2 (L + 1) bytes for each trial.
+        batch_normalization: standardize h_l over the batch before phi, in every layer (`gpn.batch_normalization`, gain
+            1 and shift 0); then d_l is dE/dh_l before it.
 
     Returns:
         `gpn.sampler.Sample`; for k > 1 its arrays for single inputs have a last axis of length k.
@@ -110,7 +117,8 @@ def sample_batch(
     check_activation(activation)
     ends = ends_of(width, trials, batch, inputs, readout, labels, classes)
     first, later = _law(weights, width, ends.input_width), _law(weights, width, width)
-    network = _Network(activation, [first] + [later] * (depth - 1), ends)
+    normalization = BatchNormalization.of_width(width) if batch_normalization else None
+    network = _Network(activation, [first] + [later] * (depth - 1), ends, normalization)
     records = _Records.empty(trials, depth, batch, grams)
     rows = block_trials(width, depth, batch)
     with quiet():
@@ -194,6 +202,25 @@ class _Network:
     activation: ElementwiseActivation
     laws: list[_Law]
     ends: Ends
+    normalization: BatchNormalization | None
+
+    def normalize(self, h: FloatArray) -> list[BatchStatistics]:
+        """Normalize each trial of (trials, k, n) over its batch, in place; what `normalize_back` must know."""
+        return [] if self.normalization is None else [self.normalization.normalize(trial)[1] for trial in h]
+
+    def normalize_back(self, d: FloatArray, log_scale: FloatArray, statistics: list[BatchStatistics]) -> FloatArray:
+        """Take directions d (trials, k, n) of lengths exp(log_scale) back through the normalization, in place.
+
+        It mixes the inputs of a batch, which therefore get a common scale first; the logarithm of that is returned.
+        """
+        if self.normalization is None:
+            return log_scale
+        largest = log_scale.max(axis=1, keepdims=True)
+        largest = np.where(np.isfinite(largest), largest, 0.0)
+        d *= np.exp(log_scale - largest)[..., None]
+        for trial, kept in zip(d, statistics, strict=True):
+            self.normalization.backward(trial, kept)
+        return np.broadcast_to(largest, log_scale.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +231,14 @@ class _Layer:
         coordinates, frame: the factors of the directions of x_{l-1}.
         image: what the law of W_l keeps of the image of the frame.
         slope: phi'(h_l).
+        statistics: of batch normalization, one for each trial; empty without.
     """
 
     coordinates: FloatArray
     frame: Reflections
     image: Any
     slope: FloatArray
+    statistics: list[BatchStatistics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,10 +309,11 @@ def _forward(
         norms = _normalize(x)  # factors of directions neither over- nor underflow
         coordinates, frame = factorize(x)
         h, image = law.forward(coordinates * norms[..., None], ends.width, rng)
+        statistics = network.normalize(h)
         x, slope = (part.reshape(h.shape) for part in network.activation.value_and_slope(h.reshape(-1, ends.width)))
         if firsts is not None:
             x, slope = (np.take_along_axis(part, firsts, axis=1) for part in (x, slope))
-        layers.append(_Layer(coordinates, frame, image, slope))
+        layers.append(_Layer(coordinates, frame, image, slope, statistics))
         block.see(index + 1, x, ends.width)
     return layers, x
 
@@ -303,6 +333,7 @@ def _backward(
     for index in range(len(layers) - 1, -1, -1):
         layer = layers.pop()  # its memory is free from here on
         d = np.multiply(layer.slope, e, out=e)
+        log_scale = network.normalize_back(d, log_scale, layer.statistics)
         log_scale = log_scale + np.log(_normalize(d))
         block.log_backward[:, index] = log_scale
         log_gradients = log_scale + np.log(block.norms[:, index])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpn import rare_events, sampler
+from gpn import batch_sampler, rare_events, sampler
 from theory.activation import Activation, CallableActivation, NumericActivation
 
 FloatArray = npt.NDArray[np.float64]
@@ -55,14 +55,27 @@ class RealInputs:
     labels: npt.NDArray[np.int64] | None
     classes: int
 
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], width: int) -> dict[str, Any]:
+        """Inputs drawn from the data with replacement, padded with zeros to the width; options of the samplers.
+
+        The padding changes nothing for a Haar matrix; for independent weights it keeps |h_1| at the scale of |x_0|.
+        """
+        index = rng.integers(len(self.vectors), size=shape)
+        ends: dict[str, Any] = {"inputs": np.zeros((*shape, width))}
+        ends["inputs"][..., : self.vectors.shape[1]] = self.vectors[index]
+        if self.labels is not None:
+            ends |= {"readout": "loss", "labels": self.labels[index], "classes": self.classes}
+        return ends
+
 
 @dataclass(frozen=True)
 class Deep:
     """A whole network, forward and backward: log(|dE/dW_l|_F / sqrt(width)) for every layer, for |dE/dx_L| = 1.
 
     A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss. The logarithms of
-    all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial. How many
-    bytes of memory the sampler may take changes no bit, and so is no part of what the cell is.
+    all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
+    `keep_backward` keeps log |d_l| too. How many bytes of memory the sampler may take changes no bit, and so is no part
+    of what the cell is.
     """
 
     activation: NumericActivation
@@ -71,6 +84,7 @@ class Deep:
     weights: str
     inputs: RealInputs | None = None
     keep_layers: bool = False
+    keep_backward: bool = False
     memory: int | None = field(default=None, compare=False)
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
@@ -82,25 +96,43 @@ class Deep:
             rng,
             weights=self.weights,
             memory=self.memory,
-            **self._ends(rng, trials),
+            **(self.inputs.draw(rng, (trials,), self.width) if self.inputs else {}),
         )
         log_gradients = sample.log_gradient_norms - np.log(self.width) / 2
         kept = {"log_gradients": log_gradients} if self.keep_layers else {}
+        if self.keep_backward:
+            with np.errstate(divide="ignore"):  # a gradient that vanished
+                kept["log_backward"] = np.log(sample.backward_norms)
         return {"spread": spread(log_gradients), **kept}
 
-    def _ends(self, rng: np.random.Generator, trials: int) -> dict[str, Any]:
-        """Each trial draws its own input from the data, with replacement, padded with zeros to the width.
 
-        The padding changes nothing for a Haar matrix; for independent weights it keeps |h_1| at the scale of |x_0|.
-        """
-        if self.inputs is None:
-            return {}
-        index = rng.integers(len(self.inputs.vectors), size=trials)
-        vectors = self.inputs.vectors[index]
-        ends: dict[str, Any] = {"inputs": np.pad(vectors, ((0, 0), (0, self.width - vectors.shape[1])))}
-        if self.inputs.labels is not None:
-            ends |= {"readout": "loss", "labels": self.inputs.labels[index], "classes": self.inputs.classes}
-        return ends
+@dataclass(frozen=True)
+class BatchNormalized:
+    """A whole network with batch normalization: log(|dE/dW_l|_F / sqrt(width k)) of the loss summed over the k inputs.
+
+    With a random readout each |dE_i/dx_L| is 1.
+    """
+
+    activation: NumericActivation
+    width: int
+    depth: int
+    batch: int
+    weights: str
+    inputs: RealInputs | None = None
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        sample = batch_sampler.sample_batch(
+            self.activation,
+            self.width,
+            self.depth,
+            trials,
+            self.batch,
+            rng,
+            weights=self.weights,
+            batch_normalization=True,
+            **(self.inputs.draw(rng, (trials, self.batch), self.width) if self.inputs else {}),
+        )
+        return {"log_gradients": sample.log_batch_gradient_norms - np.log(self.width * self.batch) / 2}
 
 
 def spread(log_gradients: FloatArray) -> FloatArray:

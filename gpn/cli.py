@@ -7,13 +7,12 @@ one sentence, an interrupt with 130. What takes long to import is imported insid
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpn import cli_verify, long_run
+from gpn import cli_reproduce, cli_train, cli_verify, long_run
 from gpn._version import __version__
 from gpn.cli_options import (
     ROOTS,
@@ -43,6 +42,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(cli_reproduce.app, name="reproduce", short_help="The paper's experiments.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -119,6 +120,8 @@ def _gpn(
       gpn activations          every activation known by name
       gpn audit                published constants against certified ones
       gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
+      gpn reproduce gradients  gradient norms of 200 layers: vanishing, exploding, preserved (minutes)
+      gpn train selu --depth 200   does it train? (minutes)
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -132,6 +135,7 @@ def check(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
     ] = False,
+    out: Annotated[Path | None, option("FOLDER", "Write check.json, figures and the page check.html there.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say whether an activation is Gaussian-Poincare normalized (GPN), and which a, b make a*phi + b so.
@@ -148,39 +152,34 @@ def check(
       gpn check gelu
       gpn check "x*sigmoid(1.3*x)" --digits 50
       gpn check "leaky_relu(0.2)" --json
+      gpn check gelu --out gelu
       gpn check mymodule:phi --derivative mymodule:dphi
       gpn check torch.nn.functional:silu
     """
-    from gpn import checking, tables
-    from gpn.adapters import activation
+    from gpn import checking, detail_tables, tables
+    from gpn.activation_report import check_report
 
-    phi = activation(spec, derivative=derivative)
-    conditions = checking.check(phi, number("--digits", digits, int, "50"))
-    drift = checking.near_miss(phi, conditions)
-    more = checking.details(phi) if verbose and conditions.normalizable == "yes" else None
+    if out is not None:
+        check_writable(out)
+    wanted = number("--digits", digits, int, "50")
+    report = check_report(spec, wanted, derivative=derivative, detailed=verbose or out is not None)
     if as_json:
-        facts = conditions.as_dict()
-        if drift:
-            facts["depth_factors"] = [asdict(factor) for factor in drift]
-        tables.emit_json(facts if more is None else facts | {"details": more.as_dict()})
+        tables.emit_json({key: value for key, value in report.to_dict().items() if verbose or key != "details"})
     else:
-        from gpn import detail_tables
-
-        tables.show(tables.check_report(conditions, spec))
-        if drift:
-            tables.emit("")
-            tables.show(detail_tables.near_miss(drift, conditions))
-        if more is not None:
-            tables.emit("")
-            tables.show(detail_tables.details(more))
-    raise typer.Exit(checking.exit_code(conditions))
+        for place, part in enumerate(detail_tables.check(report, spec, verbose)):
+            if place:
+                tables.emit("")
+            tables.show(part)
+    if out is not None:
+        save_report(report, out, sys.stderr if as_json else None)
+    raise typer.Exit(checking.exit_code(report.conditions))
 
 
 @app.command(short_help="The constants a, b, and code to paste.")
 def normalize(
     spec: Spec,
     root: Annotated[str, option("ROOT", ROOTS)] = "auto",
-    emit: Annotated[str | None, option("TARGET", "Print code to paste instead: numpy or latex.")] = None,
+    emit: Annotated[str | None, option("TARGET", "Print code instead: numpy, torch, jax, keras or latex.")] = None,
     derivative: Derivative = None,
     as_json: Json = False,
 ) -> None:
@@ -195,13 +194,13 @@ def normalize(
     \b
     Examples:
       gpn normalize gelu
-      gpn normalize gelu --root minus --emit numpy > gelu_gpn.py
+      gpn normalize gelu --root minus --emit torch > gelu_gpn.py
       gpn normalize "x*sigmoid(1.3*x)" --json
       gpn normalize mymodule:phi --derivative mymodule:dphi
     """
     from gpn import checking, tables
     from gpn.adapters import activation
-    from gpn.export import snippet
+    from gpn.snippets import export
     from theory.poincare import normalization
 
     phi = activation(spec, derivative=derivative)
@@ -209,7 +208,7 @@ def normalize(
     if conditions.normalizable != "yes":
         raise typer.Exit(_not_normalizable(conditions, as_json))
     chosen = normalization(phi, root)
-    code = None if emit is None else snippet(phi, chosen, emit)
+    code = None if emit is None else export(phi, emit, root)
     if as_json:
         facts = checking.normalization_facts(conditions, chosen)
         tables.emit_json(facts if code is None else facts | {"code": code})
@@ -275,6 +274,9 @@ def width(
         save_report(report, out, sys.stderr if as_json else None)
 
 
+app.command("train", short_help="Train a deep network, gradient norms recorded.")(cli_train.train)
+
+
 @app.command(short_help="Published constants against the exact ones.")
 def audit(
     table: Annotated[
@@ -294,7 +296,7 @@ def audit(
       gpn audit constants.csv --digits 20
     """
     from gpn import detail_tables, tables
-    from gpn.audit import audit as run
+    from gpn.auditing import audit as run
 
     report = run(table, number("--digits", digits, int, "20"))
     if as_json:

@@ -2,18 +2,14 @@
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, Annotated, Any, Protocol, TypeVar
 
 import typer
 
 from theory.errors import UsageError
-
-if TYPE_CHECKING:
-    from gpn.report import VerificationReport
-    from gpn.width import WidthReport
 
 Number = TypeVar("Number", int, float)
 
@@ -33,7 +29,14 @@ Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, wh
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
-def save_report(report: "VerificationReport | WidthReport", folder: Path, stream: IO[str] | None) -> None:
+class Report(Protocol):
+    """What a command found."""
+
+    def save(self, directory: Path, /) -> Sequence[Path]:
+        """Write the files and name them."""
+
+
+def save_report(report: Report, folder: Path, stream: IO[str] | None) -> None:
     """Write the files of a report and name them."""
     from gpn import tables
 

@@ -59,8 +59,8 @@ def verify(
     """Verify by Monte Carlo that signals and gradients concentrate as the theorem says: the main job.
 
     SPEC is normalized first. Prints a table for each claim and the verdict in words, and writes results.csv,
-    results.json and figures into the folder --out; with --json only if --out is given. Finished chunks are kept
-    there in run.sqlite: a run that was stopped, however, goes on with --resume and gives the same bits.
+    results.json, figures and the page report.html into the folder --out; with --json only if --out is given. Finished
+    chunks are kept there in run.sqlite: a run that was stopped, however, goes on with --resume and gives the same bits.
 
     \b
     Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use, 75 workers lost or store not writable.

@@ -6,7 +6,7 @@ samples.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ def load_inputs(spec: Source, labels: Source | None = None) -> Inputs:
     chosen = own_labels if labels is None else _read_labels(labels)
     if chosen is None:
         return Inputs(vectors, None, 0, name, (*shape_notes, *_notes(vectors, None, 0, name)))
-    numbers, classes = _labels(chosen, len(vectors))
+    numbers, classes = check_labels(chosen, len(vectors))
     return Inputs(vectors, numbers, classes, name, (*shape_notes, *_notes(vectors, numbers, classes, name)))
 
 
@@ -136,15 +136,31 @@ def to_thin_shell(vectors: npt.ArrayLike, width: int) -> tuple[FloatArray, Shell
             f"isometrically; the smallest allowed width is {x.shape[1]}"
         )
     _check_scalable(x, "the inputs")
-    # Dividing by the largest entry first keeps the squares of very large or small entries in range.
-    largest = np.abs(x).max(axis=1, keepdims=True)
-    scaled = x / largest
-    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    scaled, norms = on_sphere(x, float(np.sqrt(width)))
     with np.errstate(over="ignore"):
-        ratios = np.square(largest * norms) / width
-    scaled *= np.sqrt(width) / norms
+        ratios = np.square(norms) / width
     report = ShellReport(width, len(x), *(float(f(ratios)) for f in (np.min, np.median, np.max)))
     return scaled, report
+
+
+def on_sphere(vectors: FloatArray, radius: float) -> tuple[FloatArray, FloatArray]:
+    """Scale each row to one length, and give the lengths from before; a row of zeros gives nan.
+
+    Args:
+        vectors: array (samples, features).
+        radius: the length.
+
+    >>> on_sphere(np.array([[3e200, 4e200]]), 10.0)
+    (array([[6., 8.]]), array([5.e+200]))
+    """
+    # Dividing by the largest entry first keeps the squares of very large or small entries in range.
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = vectors / largest
+        norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+        lengths: FloatArray = (largest * norms)[:, 0]
+    scaled *= radius / norms
+    return scaled, lengths
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -156,7 +172,7 @@ def _read(spec: Source) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, str]
         return *_digits(), "digits"
     if not isinstance(spec, str | os.PathLike):
         return _as_array(spec, "the inputs"), None, "array"
-    loaded = _read_file(Path(spec), "the inputs")
+    loaded = read_arrays(Path(spec), "the inputs")
     name = os.fspath(spec)
     return (loaded, None, name) if isinstance(loaded, np.ndarray) else (*_pick(loaded), name)
 
@@ -164,7 +180,7 @@ def _read(spec: Source) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, str]
 def _read_labels(labels: Source) -> npt.NDArray[Any]:
     if not isinstance(labels, str | os.PathLike):
         return _as_array(labels, "the labels")
-    loaded = _read_file(Path(labels), "the labels")
+    loaded = read_arrays(Path(labels), "the labels")
     if not isinstance(loaded, np.ndarray):
         raise UsageError(f"the labels in {os.fspath(labels)} are a .npz file; give them as a .npy file")
     return loaded
@@ -188,8 +204,19 @@ def _as_array(values: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
         raise UsageError(f"{what} cannot be read as an array of numbers: {_one_line(error)}") from None
 
 
-def _read_file(path: Path, what: str) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
-    """The array of a .npy file, or the wanted arrays of a .npz file, told apart by their first bytes."""
+def read_arrays(
+    path: Path, what: str, wanted: Sequence[str] | None = ("x_train", "y_train", "x", "y")
+) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
+    """Read the array of a .npy file, or the wanted arrays of a .npz file, told apart by their first bytes.
+
+    Args:
+        path: of the file; pickles are not read.
+        what: what it is for, as errors call it.
+        wanted: names in a .npz file; those that it does not hold are left out. None for all that it holds.
+
+    Raises:
+        UsageError: not readable, or none of the wanted arrays in it.
+    """
     with _reading(path, what), path.open("rb") as file:
         start = file.read(6)
         if not start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
@@ -199,7 +226,7 @@ def _read_file(path: Path, what: str) -> npt.NDArray[Any] | dict[str, npt.NDArra
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
-            members = {name: loaded[name] for pair in _MEMBERS for name in pair if name in loaded.files}
+            members = {name: loaded[name] for name in wanted or loaded.files if name in loaded.files}
             arrays = {name: array for name, array in members.items() if isinstance(array, np.ndarray)}
             if not arrays:
                 held = ", ".join(map(repr, loaded.files[:10])) or "nothing"
@@ -250,14 +277,7 @@ def _pick(arrays: dict[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.ND
 def _vectors(raw: npt.NDArray[Any], name: str) -> tuple[FloatArray, tuple[str, ...]]:
     """Validated float64 vectors (samples, features), and what was done to their shape."""
     what = f"the inputs in {name}" if name not in {"digits", "array"} else "the inputs"
-    if raw.dtype.kind not in "biuf":
-        raise UsageError(f"{what} are of type {raw.dtype}; they must be real numbers (float, integer or boolean)")
-    if raw.ndim == 0 or raw.size == 0:
-        raise UsageError(
-            f"{what} have shape {raw.shape}, which holds no vector; it must be (samples, features), "
-            "(samples, height, width) or (features,)"
-        )
-    matrix = raw.reshape(1, -1) if raw.ndim == 1 else raw.reshape(len(raw), -1)
+    matrix = flattened(raw, what)
     with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinite and is reported as such
         vectors = np.array(matrix, dtype=np.float64)
     _check_scalable(vectors, what)
@@ -269,7 +289,31 @@ def _vectors(raw: npt.NDArray[Any], name: str) -> tuple[FloatArray, tuple[str, .
     return vectors, notes
 
 
-def _check_scalable(vectors: FloatArray, what: str) -> None:
+def flattened(raw: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """Check that an array holds real numbers, and make its samples rows (samples, features) of the same type.
+
+    Raises:
+        UsageError: another type, or no numbers at all.
+
+    >>> flattened(np.zeros((5, 2, 3)), "the inputs").shape
+    (5, 6)
+    """
+    if raw.dtype.kind not in "biuf":
+        raise UsageError(f"{what} are of type {raw.dtype}; they must be real numbers (float, integer or boolean)")
+    if raw.ndim == 0 or raw.size == 0:
+        raise UsageError(
+            f"{what} have shape {raw.shape}, which holds no vector; it must be (samples, features), "
+            "(samples, height, width) or (features,)"
+        )
+    return raw.reshape(1, -1) if raw.ndim == 1 else raw.reshape(len(raw), -1)
+
+
+def check_finite(vectors: npt.NDArray[Any], what: str) -> None:
+    """Refuse an array (samples, features) that holds a nan or an infinite value.
+
+    Raises:
+        UsageError: how many there are, and where the first is.
+    """
     finite = np.isfinite(vectors)
     if not finite.all():
         sample, feature = np.unravel_index(int(np.argmin(finite)), vectors.shape)
@@ -277,6 +321,10 @@ def _check_scalable(vectors: FloatArray, what: str) -> None:
             f"{what} hold {vectors.size - int(finite.sum())} values (of {vectors.size}) that are nan or "
             f"infinite, the first at sample {sample}, feature {feature}; drop or replace them"
         )
+
+
+def _check_scalable(vectors: FloatArray, what: str) -> None:
+    check_finite(vectors, what)
     zero = np.flatnonzero(~vectors.any(axis=1))
     if zero.size:
         rows = ", ".join(map(str, zero[:5])) + (", ..." if zero.size > 5 else "")
@@ -286,8 +334,15 @@ def _check_scalable(vectors: FloatArray, what: str) -> None:
         )
 
 
-def _labels(raw: npt.NDArray[Any], samples: int) -> tuple[IntArray, int]:
-    """Validated labels and the number of classes."""
+def check_labels(raw: npt.NDArray[Any], samples: int) -> tuple[IntArray, int]:
+    """Check class labels 0, 1, 2, ..., one for each sample, and say how many classes there are.
+
+    Raises:
+        UsageError: another shape or type, negative numbers, or a single class.
+
+    >>> check_labels(np.array([2, 0]), 2)
+    (array([2, 0]), 3)
+    """
     labels = raw.reshape(-1) if raw.ndim == 2 and raw.shape[1] == 1 else raw
     if labels.shape != (samples,):
         hint = "; for one-hot rows give labels.argmax(axis=1)" if raw.ndim == 2 else ""

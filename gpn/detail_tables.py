@@ -1,16 +1,17 @@
 """Terminal views of what goes beyond one check: near misses, closed forms and spectra, audits, families."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpn.tables import new_table, plain, short_number
+from gpn.tables import check_report, new_table, plain, short_number
 
 if TYPE_CHECKING:
-    from gpn.audit import AuditReport
+    from gpn.activation_report import CheckReport
+    from gpn.auditing import AuditReport
     from gpn.checking import Details
     from gpn.depth import DepthProfile
     from theory.families import Solutions
@@ -18,8 +19,18 @@ if TYPE_CHECKING:
     from theory.propagation import DepthFactor
 
 SHOWN_DEGREES = 13
+DEPTH_COLUMNS = ("network", "in depth", "fixed points of q", "basin of q = 1", "slope of C", "|grad| x10", "q off by 2")
 LOWEST, HIGHEST = 1.001e-6, 0.999e6
 """Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
+
+
+def check(report: "CheckReport", spec: str, verbose: bool) -> Iterator[RenderableType]:
+    """The parts of `gpn check`: the outcome, what a near miss costs, and the details if they are wanted."""
+    yield check_report(report.conditions, spec)
+    if report.drift:
+        yield near_miss(report.drift, report.conditions)
+    if verbose and report.details is not None:
+        yield details(report.details)
 
 
 def near_miss(factors: "Sequence[DepthFactor]", conditions: "Conditions") -> RenderableType:
@@ -58,10 +69,17 @@ def details(found: "Details") -> RenderableType:
 
 def depth(profiles: "Sequence[DepthProfile]") -> RenderableType:
     """What depth does to lengths, gradients and correlations: one row for each network."""
-    columns = ("network", "in depth", "fixed points of q", "basin of q = 1", "slope of C", "|grad| x10", "q off by 2")
-    table = new_table(columns, right=columns[4:], words=("network", "in depth"))
-    for profile in profiles:
-        table.add_row(
+    table = new_table(DEPTH_COLUMNS, right=DEPTH_COLUMNS[4:], words=("network", "in depth"))
+    for line in depth_cells(profiles):
+        table.add_row(*line)
+    rates = "; ".join(_rate(profile) for profile in profiles)
+    return Group(table, Text(depth_notes(profiles), style="dim"), Text(rates, style="dim"))
+
+
+def depth_cells(profiles: "Sequence[DepthProfile]") -> list[list[str]]:
+    """The rows of the table of depth, under `DEPTH_COLUMNS`."""
+    return [
+        [
             profile.label,
             profile.horizon.kind,
             _fixed_points(profile),
@@ -69,15 +87,19 @@ def depth(profiles: "Sequence[DepthProfile]") -> RenderableType:
             _correlation_slope(profile),
             _layers(profile.horizon.gradient_layers),
             _layers(profile.horizon.length_layers),
-        )
+        ]
+        for profile in profiles
+    ]
+
+
+def depth_notes(profiles: "Sequence[DepthProfile]") -> str:
+    """What the columns of the table of depth mean."""
     width = profiles[0].horizon.width if profiles else 0
-    notes = (
+    return (
         "Fixed points: s attracts, m is marginal, u repels. Slope of C: of the correlation map at correlation 1, "
         "above 1 for chaos. Last columns: layers until the gradient norm has changed by 10 and q has left [1/2, 2], "
         f"at width {width}."
     )
-    rates = "; ".join(_rate(profile) for profile in profiles)
-    return Group(table, Text(notes, style="dim"), Text(rates, style="dim"))
 
 
 def _correlation_slope(profile: "DepthProfile") -> str:

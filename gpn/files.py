@@ -10,7 +10,11 @@ from uuid import uuid4
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_METADATA: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}}  # the same bytes every time
+_FORMATS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("png", "Description", {}),
+    ("pdf", "Subject", {"CreationDate": None}),  # the same bytes every time
+)
+"""Suffix, where the caption goes, other metadata."""
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -29,12 +33,24 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
     return path
 
 
-def save_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and as PDF, with no date in them."""
+def write_text(path: Path, text: str) -> Path:
+    """Write text in UTF-8, with line ends as they are, whole or not at all."""
+    return write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def save_figure(figure: "Figure", folder: Path, name: str, caption: str = "") -> list[Path]:
+    """Write a figure as PNG and as PDF, with no date in them.
+
+    Args:
+        figure: what to draw.
+        folder: where.
+        name: of the files, without suffix.
+        caption: kept in the files as their description (PNG) or subject (PDF).
+    """
     return [
         write_whole(
             folder / f"{name}.{suffix}",
-            partial(figure.savefig, format=suffix, dpi=200, metadata=_METADATA[suffix]),
+            partial(figure.savefig, format=suffix, dpi=200, metadata=metadata | ({key: caption} if caption else {})),
         )
-        for suffix in ("png", "pdf")
+        for suffix, key, metadata in _FORMATS
     ]

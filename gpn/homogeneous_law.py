@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from gpn.engine import FloatArray
+from gpn.norms import FloatArray
 from gpn.sampler import check_generator
 from gpn.weights import count
 from theory.errors import UsageError

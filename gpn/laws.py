@@ -26,7 +26,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gpn.engine import FloatArray
+from gpn.norms import FloatArray
 from gpn.weights import standard_deviation
 from theory.errors import UsageError
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpn.engine import FloatArray, quiet, row_dots, row_norms, row_norms_unguarded
 from gpn.evaluation import Evaluation
 from gpn.laws import Law, reciprocals
 from gpn.normals import fill_normals
+from gpn.norms import FloatArray, quiet, row_dots, row_norms, row_norms_unguarded
 
 TILE_NEURONS = 2**17
 """Columns of a wide network that are worked on together: 1 MiB per array."""

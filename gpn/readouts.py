@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpn.engine import FloatArray, class_labels, cross_entropy_of_logits, row_dots, row_norms
 from gpn.laws import Gaussian, reciprocals
+from gpn.losses import class_labels, cross_entropy_of_logits
 from gpn.normals import fill_normals
+from gpn.norms import FloatArray, row_dots, row_norms
 from gpn.passes import Drawn, Readout, Source, Tile, Top, Transposed, tiles, total
 from gpn.weights import count
 from theory.errors import UsageError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpn.files import save_figure, write_whole
+from gpn.files import save_figure, write_text, write_whole
 from gpn.planning import EXACT, PREDICTION, trials_wanted
 from gpn.statistics import Verdict, combine, row_alpha
 from theory.claim import Claim
@@ -27,6 +27,8 @@ class Configuration:
     """What was asked for: all that is needed to run the same verification again.
 
     Trials None means planned, or with until = "decided" as many as decide each row, up to the cap (None: planned).
+    Spec and derivative are what was typed for them, None where it was no text (or nothing); labels are a path, "array",
+    or None where none were given beside the inputs.
     """
 
     activation: str
@@ -46,6 +48,9 @@ class Configuration:
     readout: str = "random"
     until: str | None = None
     cap: int | None = None
+    spec: str | None = None
+    derivative: str | None = None
+    labels: str | None = None
 
 
 NO_BOUNDS = (EXACT, PREDICTION)
@@ -226,9 +231,15 @@ class VerificationReport:
 
         return plots.exceedance_against_width(self)
 
+    def to_html(self) -> str:
+        """The report as one HTML page that needs nothing else: the same report gives the same bytes."""
+        from gpn.page_verification import verification_page
+
+        return verification_page(self)
+
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write results.csv, results.json and the figures into a folder; each file appears whole or not at all."""
-        from gpn import plots
+        """Write results.csv, results.json, report.html and the figures; each file appears whole or not at all."""
+        from gpn import pictures
 
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,10 +250,9 @@ class VerificationReport:
                 lambda path: path.write_text(json.dumps(self.to_dict(), indent=2) + "\n"),
             ),
         ]
-        figures = {"exceedance": plots.exceedance_against_width, "gradients": plots.gradient_by_layer}
-        for name, draw in figures.items():
-            written += save_figure(draw(self), folder, name)
-        return written
+        for picture in pictures.of_verification(self):
+            written += save_figure(picture.figure, folder, picture.name, picture.caption)
+        return [*written, write_text(folder / "report.html", self.to_html())]
 
     def __repr__(self) -> str:
         return f"<VerificationReport {self.config.activation}: {self.verdict}, {len(self.rows)} rows>"

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn import passes
-from gpn.engine import FloatArray, quiet, row_dots, row_norms
 from gpn.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
 from gpn.laws import law
 from gpn.memory import budget, layers_that_fit
 from gpn.normals import fill_normals
+from gpn.norms import FloatArray, quiet, row_dots, row_norms
 from gpn.readouts import readout as read_readout
 from gpn.weights import count
 from theory.errors import UsageError

@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from gpn.batch_ends import Ends, ends_of
 from gpn.batch_sampler import sample_batch
-from gpn.engine import FloatArray, Network, quiet
+from gpn.engine import Network
 from gpn.evaluation import ElementwiseActivation
 from gpn.memory import budget, check_dense
+from gpn.norms import FloatArray, quiet
 from gpn.sampler import Sample, sample
 from gpn.weights import count
 from theory.errors import UsageError
@@ -32,6 +33,7 @@ def simulate(
     classes: int | None = None,
     grams: bool = False,
     memory: int | str | None = None,
+    batch_normalization: bool = False,
 ) -> Sample:
     """Simulate signals and gradients of independent random networks.
 
@@ -67,6 +69,7 @@ def simulate(
         memory: what all arrays may take at the worst moment, as bytes or a text such as "4GiB"; None for half of what
             is free. Matrix-free, layers that do not fit are drawn twice, which changes no bit of the result. Not for
             matrix-free batches, which keep all layers of a block of about 16 million numbers, or of one trial.
+        batch_normalization: standardize h_l over the batch before phi, in every layer; needs a batch of 2 or more.
 
     Returns:
         `gpn.sampler.Sample` with squared_lengths (trials, L + 1), signal_norms, backward_norms and
@@ -90,17 +93,20 @@ def simulate(
     trials, batch = count("trials", trials), count("batch", batch)
     rng = _generator(seed)
     phi = _activation(activation)
+    if batch_normalization and batch < 2:
+        raise UsageError("batch normalization needs a batch of at least 2 inputs: give batch=32, say")
     if method == "dense":
         check_dense(width, depth, trials, batch, budget(memory), grams=grams)
         ends = ends_of(width, trials, batch, inputs, readout, labels, classes)
-        return _Dense(ends, depth, trials, grams).run(phi, weights, rng)
+        return _Dense(ends, depth, trials, grams, batch_normalization).run(phi, weights, rng)
     if method != "matrix-free":
         raise UsageError(f"method must be 'matrix-free' or 'dense', not {method!r}")
     ends_given: dict[str, Any] = {"inputs": inputs, "readout": readout, "labels": labels, "classes": classes}
     if batch > 1:
         if memory is not None:
             raise UsageError("memory limits single inputs and dense networks; matrix-free batches run without it")
-        return sample_batch(phi, width, depth, trials, batch, rng, weights=weights, grams=grams, **ends_given)
+        options: dict[str, Any] = {"weights": weights, "grams": grams, "batch_normalization": batch_normalization}
+        return sample_batch(phi, width, depth, trials, batch, rng, **options, **ends_given)
     result = sample(phi, width, depth, trials, rng, weights=weights, memory=memory, **ends_given)
     return replace(result, grams=result.squared_lengths[..., None, None]) if grams else result
 
@@ -113,6 +119,7 @@ class _Dense:
     depth: int
     trials: int
     grams: bool
+    batch_normalization: bool
 
     def run(self, phi: ElementwiseActivation, weights: str, rng: np.random.Generator) -> Sample:
         """Draw every network in turn; only norms and Gram matrices are kept."""
@@ -125,7 +132,7 @@ class _Dense:
         for trial in range(self.trials):
             x = self.ends.signals(trial, rng)
             sizes = [x.shape[1]] + [self.ends.width] * self.depth
-            network = Network.random(sizes, phi, rng, weights)
+            network = Network.random(sizes, phi, rng, weights, batch_normalization=self.batch_normalization)
             forward = network.forward(x, out=forward)
             found = network.backward_norms(forward, self.ends.gradients(forward.outputs, trial, rng))
             norms[trial, 0], norms[trial, 1:] = forward.input_norms, forward.signal_norms.T

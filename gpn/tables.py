@@ -11,6 +11,7 @@ import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from rich import box
@@ -29,6 +30,14 @@ STABILITY = {
     "marginal": "marginal: squared length drifts",
     "unstable": "unstable: squared length leaves 1",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a cell of a table shows, and by what its column sorts it; None: after all others."""
+
+    text: str
+    key: float | str | None
 
 
 def show(content: RenderableType, stream: IO[str] | None = None) -> None:
@@ -70,12 +79,22 @@ def plain(text: str, limit: int = 300) -> str:
     >>> print(plain("tanh\\x1b[31m(x)"))
     tanh\\x1b[31m(x)
     """
-    line = " ".join(text.split())
-    line = "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character)[0] == "C" else character
-        for character in line
-    )
+    line = printable(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters and lone surrogates shown escaped; line ends stay.
+
+    >>> printable("a\x1bb\nc") == r"a\x1bb" + "\n" + "c"
+    True
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if character != "\n" and unicodedata.category(character)[0] == "C"
+        else character
+        for character in text
+    )
 
 
 def short_number(value: float | None, digits: int = 3) -> str:

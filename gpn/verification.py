@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -128,6 +129,7 @@ def verify(
     contradicted = [q for q in left_out if row(q).verdict is statistics.Verdict.VIOLATED]
     asked = [*asked, *contradicted]
     rows = tuple(map(row, asked))
+    config = replace(config, spec=_typed(activation), derivative=_typed(derivative), labels=_source(labels))
     skipped = [question for question in left_out if question not in contradicted]
     stopping = rounds.notes(plan, asked, found, alpha) if request.until else _undecided(asked, rows, alpha)
     notes = (*_hypotheses(tested), *_notes(request, loaded), *_left_out(skipped), *stopping)
@@ -208,6 +210,16 @@ def _configuration(
         until=request.until,
         cap=request.cap,
     )
+
+
+def _typed(value: Any) -> str | None:
+    """What can be typed again on a command line."""
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else None
+
+
+def _source(labels: Any) -> str | None:
+    """Where labels are from: a path, "array", or None for none of their own."""
+    return None if labels is None else _typed(labels) or "array"
 
 
 def _spreads(request: Request, outcomes: Outcomes) -> Iterator[DepthSpread]:

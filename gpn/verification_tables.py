@@ -11,7 +11,7 @@ from rich.text import Text
 from gpn.evidence import IMPORTANCE_SAMPLING
 from gpn.planning import PREDICTION
 from gpn.report import NO_BOUNDS
-from gpn.tables import new_table, plain, short_number
+from gpn.tables import Cell, new_table, plain, short_number
 from theory.claims import CLAIMS
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _NAMES = {"levy": "Lévy bound", "cramer": "Cramér bound", "deep": "deep bound", "exact": "exact probability"}
 _COLUMNS = {"levy": "Lévy", "cramer": "Cramér", "deep": "deep bound", "exact": "exact"}
+RIGHT = ("width", "ε", "seen")
+"""Headers of the columns that are aligned right."""
+
 _MARKS = {"holds": " ✓", "violated": " ✗"}
 _SIDES = {"upper": "above", "lower": "below", "either": "either way"}
 _VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
@@ -60,6 +63,8 @@ def claim_finding(rows: "Sequence[Row]") -> str:
         return f"seen more often than the bound allows in {counts['violated']} of {len(bounds)} cases"
     if all(row.bound is None for row in bounds):
         return "no bound to test against: observed only"
+    if len(bounds) == 1:
+        return "the bound says nothing" if counts["vacuous"] else "within the bound" if counts["holds"] else "undecided"
     parts = [
         f"{counts[verdict]} {words}"
         for verdict, words in (
@@ -88,19 +93,20 @@ def report_finding(report: "VerificationReport") -> str:
 
 def verification(report: "VerificationReport") -> RenderableType:
     """The report of `gpn verify`: header line, one table for each claim, notes, the verdict in words."""
-    parts: list[RenderableType] = [_header(report)]
+    parts: list[RenderableType] = [Text(header(report), style="bold")]
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in report.rows:
         groups.setdefault((row.claim, row.depth), []).append(row)
     for (claim, depth), rows in groups.items():
         parts += [Text(), *_claim_heading(claim, depth, rows), _claim_table(rows, report.config.level)]
-    parts += [Text(), Text(_legend(report.rows), style="dim")]
+    parts += [Text(), Text(legend(report.rows), style="dim")]
     parts += [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
     parts += [Text(), Text(plain(report.summary(), 5000), style="bold")]
     return Group(*parts)
 
 
-def _header(report: "VerificationReport") -> Text:
+def header(report: "VerificationReport") -> str:
+    """What was tested: the activation with its constants, weights, seed, inputs."""
     config = report.config
     if config.root is None:
         subject = f"{plain(config.activation)}, as it is (not normalized)"
@@ -109,7 +115,7 @@ def _header(report: "VerificationReport") -> Text:
             f"GPN {plain(config.activation)}: a = {config.scale:.10g}, b = {config.shift:.10g} (root {config.root})"
         )
     inputs = "" if config.inputs is None else f", inputs {plain(str(config.inputs))}"
-    return Text(f"{subject}; weights {config.weights}, seed {config.seed}{inputs}", style="bold")
+    return f"{subject}; weights {config.weights}, seed {config.seed}{inputs}"
 
 
 def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
@@ -142,18 +148,20 @@ def sharpness(rows: "Sequence[Row]") -> list[str]:
             continue
         words = f"{kind_name(kind)}: below 1 from width {min(row.width for row in useful)} on"
         if ratios:
-            low, high = _times(min(ratios)), _times(max(ratios))
+            low, high = times(min(ratios)), times(max(ratios))
             truth = "predicted" if kind == "deep" else "exact"
             words += f", {low if low == high else f'{low} to {high}'} times the {truth} probability"
         sentences.append(words)
     return sentences
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
+    """A ratio with two digits."""
     return f"{ratio:.2g}" if ratio < 100 else short_number(ratio, 2)
 
 
-def _legend(rows: "Iterable[Row]") -> str:
+def legend(rows: "Iterable[Row]") -> str:
+    """What the words and marks of the tables mean."""
     present = {str(row.verdict.value) for row in rows if row.bound_kind != PREDICTION}
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
     parts = ["; ".join(meanings), "Limits hold for all rows together"]
@@ -166,26 +174,36 @@ def _legend(rows: "Iterable[Row]") -> str:
 
 def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
     """One line for each event; what theory says of it stands in columns by kind."""
+    headers, lines = claim_cells(rows, level)
+    table = new_table(headers, right=RIGHT)
+    for line in lines:
+        verdict = line[-1].text
+        cells = [cell.text for cell in line[:-1]]
+        table.add_row(*cells, Text(verdict, style=_VERDICT_STYLES.get(verdict.split(" ")[0], "")))
+    return table
+
+
+def claim_cells(rows: "Sequence[Row]", level: float) -> tuple[list[str], list[list[Cell]]]:
+    """The headers of the table of one claim, and a line of cells for each event; the last column is the verdict."""
     events: dict[tuple[str, int, int, float, str], list[Row]] = {}
     for row in rows:
         events.setdefault(row.event, []).append(row)
-    columns: dict[str, Callable[[list[Row]], str]] = {
-        "width": lambda event: str(event[0].width),
-        "ε": lambda event: f"{event[0].epsilon:g}",
+    columns: dict[str, Callable[[list[Row]], Cell]] = {
+        "width": lambda event: Cell(str(event[0].width), event[0].width),
+        "ε": lambda event: Cell(f"{event[0].epsilon:g}", event[0].epsilon),
     }
     if {row.side for row in rows} != {"either"}:
-        columns["side"] = lambda event: _SIDES.get(event[0].side, event[0].side)
+        columns["side"] = lambda event: _word(_SIDES.get(event[0].side, event[0].side))
     columns["seen"] = _seen
     columns[f"{100 * level:g} % limits"] = _limits
     for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
         columns[_COLUMNS.get(kind, kind_name(kind))] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
-    table = new_table(columns, right=("width", "ε", "seen"))
-    table.add_column("verdict")
-    for event in events.values():
-        verdict = event_verdict(event)
-        cells = [cell(event) for cell in columns.values()]
-        table.add_row(*cells, Text(verdict, style=_VERDICT_STYLES.get(verdict.split(" ")[0], "")))
-    return table
+    columns["verdict"] = lambda event: _word(event_verdict(event))
+    return list(columns), [[cell(event) for cell in columns.values()] for event in events.values()]
+
+
+def _word(text: str) -> Cell:
+    return Cell(text, text)
 
 
 def event_verdict(rows: "Sequence[Row]") -> str:
@@ -209,26 +227,30 @@ def _best(event: "list[Row]") -> "Row":
     return max(event, key=lambda row: (row.method == IMPORTANCE_SAMPLING, row.trials, row.bound_kind not in NO_BOUNDS))
 
 
-def _seen(event: "list[Row]") -> str:
+def _seen(event: "list[Row]") -> Cell:
     counted = [row for row in event if row.method != IMPORTANCE_SAMPLING]
     if not counted:
-        return "-"
+        return Cell("-", None)
     last = max(counted, key=lambda row: row.trials)  # a row that stopped earlier has seen less
-    return f"{last.exceedances:,} of {last.trials:,}"
+    return Cell(f"{last.exceedances:,} of {last.trials:,}", last.estimate)
 
 
-def _value(event: "list[Row]", kind: str) -> str:
+def _value(event: "list[Row]", kind: str) -> Cell:
     row = next((row for row in event if row.bound_kind == kind), None)
     if row is None:
-        return "-"
+        return Cell("-", None)
     if row.bound is None:
-        return "none"
+        return Cell("none", None)
     mark = _MARKS.get(str(row.verdict.value), "") if kind == PREDICTION else ""
-    return f"{short_number(row.bound)}{mark}"
+    return Cell(f"{short_number(row.bound)}{mark}", row.bound)
 
 
-def _limits(event: "list[Row]") -> str:
+def _limits(event: "list[Row]") -> Cell:
     row = _best(event)
+    return Cell(_limits_text(row), row.upper)
+
+
+def _limits_text(row: "Row") -> str:
     mark = "*" if row.method == IMPORTANCE_SAMPLING else ""
     if row.exceedances == 0:
         return f"at most {_probability(row.upper)}{mark}"

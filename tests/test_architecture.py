@@ -12,6 +12,9 @@ NUMPY_ONLY = [
     f"gpn/{name}.py"
     for name in (
         "evaluation",
+        "norms",
+        "losses",
+        "batch_normalization",
         "engine",
         "weights",
         "laws",

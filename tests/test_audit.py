@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gpn.audit import audit
+from gpn.auditing import audit
 from theory.catalog import build, selu_constants
 from theory.closed_forms import closed_form
 from theory.errors import UsageError

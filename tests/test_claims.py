@@ -10,8 +10,8 @@ import pytest
 from matplotlib.mathtext import MathTextParser
 
 import gpn
-from gpn import plots, verification_tables
-from gpn.report import Row
+from gpn import plot_exceedance, verification_tables
+from gpn.report import Row, VerificationReport
 from gpn.statistics import Verdict
 from theory import claims, concentration
 from theory.claim import LETTERS, Claim, letters
@@ -151,9 +151,9 @@ def test_a_verdict_knows_its_claims():
 def test_tables_and_figures_speak_from_the_registry():
     for identity in EVENTS:
         assert verification_tables.claim_title(identity, 7).startswith(CLAIMS[identity].title)
-        figure_axes = plots.Figure().subplots()
-        plots._exceedance_panel(figure_axes, [row(identity, "levy")], {0.2: "k"}, {"levy": "-"})
-        assert figure_axes.get_ylabel() == f"${CLAIMS[identity].event}$"
+        report = VerificationReport(None, (row(identity, "levy"),), (), (), (), {})
+        (axes,) = plot_exceedance.exceedance_panel(report, identity, 1).axes
+        assert axes.get_ylabel() == f"${CLAIMS[identity].event}$"
 
 
 def test_an_unknown_claim_is_told_with_the_nearest():

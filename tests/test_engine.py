@@ -8,16 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpn.engine import (
-    Network,
-    frobenius_norm,
-    linear_readout,
-    product_norm,
-    row_norms,
-    softmax_cross_entropy,
-    squared_error,
-)
+from gpn.engine import Network
 from gpn.evaluation import check_activation
+from gpn.losses import linear_readout, softmax_cross_entropy, squared_error
+from gpn.norms import frobenius_norm, product_norm, row_norms
 from gpn.weights import draw
 from theory import catalog
 from theory.errors import UsageError

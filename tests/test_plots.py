@@ -1,4 +1,4 @@
-"""Figures: nothing is clipped or overlaps, every row is drawn, no global state."""
+"""Figures: nothing is clipped or overlaps, every row is drawn, captions are true to the evidence, no global state."""
 
 import subprocess
 import sys
@@ -7,10 +7,18 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.markers import CARETDOWN
+from PIL import Image
 
-from gpn import plots
+import gpn
+from gpn import captions, pictures, plots
+from gpn.activation_report import check_report
+from gpn.files import save_figure
+from gpn.plot_exceedance import below_panel, exceedance_legend, exceedance_panel
 from gpn.report import Configuration, Profile, Row, VerificationReport
 from gpn.statistics import Verdict
+from theory.hermite import hermite_spectrum
+from theory.propagation import length_map
 
 CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
 
@@ -126,12 +134,29 @@ def centre(text):
     return (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
 
 
-@pytest.mark.parametrize("draw", [plots.exceedance_against_width, plots.gradient_by_layer], ids=lambda f: f.__name__)
+DRAWN = [plots.exceedance_against_width, plots.gradient_by_layer, plots.bound_tightness, exceedance_legend]
+
+
+@pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__name__)
 def test_no_text_is_clipped_and_no_titles_or_labels_overlap(full_report, draw):
-    figure = draw(full_report)
+    assert_legible(draw(full_report))
+
+
+@pytest.mark.parametrize("panel", range(5))
+def test_each_panel_alone_is_legible(full_report, panel):
+    assert_legible(pictures.panel_pictures(full_report)[panel].figure)
+
+
+@pytest.mark.parametrize("spec", ["gelu", "relu", "sign", "exp(x**2/2)"])
+def test_figures_of_an_activation_are_legible(spec):
+    for picture in pictures.of_check(check_report(spec, 10, detailed=False)):
+        assert_legible(picture.figure)
+
+
+def assert_legible(figure):
     width, height = figure.canvas.get_width_height()
     boxes = texts(figure)
-    assert len(boxes) > 10
+    assert len(boxes) >= 5
     for text, box in boxes:
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
         assert inside, f"{text.get_text()!r} leaves the figure: {box}"
@@ -167,6 +192,41 @@ def test_estimates_and_limits_are_where_the_rows_say():
     (segment,) = container.lines[2][0].get_segments()
     np.testing.assert_allclose(segment[:, 1], [one.lower, one.upper])
     assert [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "-"] == [one.bound]
+
+
+def test_bounds_of_the_two_sides_are_told_apart_by_their_markers():
+    rows = [row(width=width, side=side) for width in (64, 256) for side in ("upper", "lower")]
+    axes = plots.exceedance_against_width(report(rows)).axes[0]
+    markers = [line.get_marker() for line in axes.lines if line.get_linestyle() == "-"]
+    assert len(markers) == len(set(markers)) == 2
+
+
+def test_what_lies_below_the_panel_is_marked_there_and_told_in_the_caption():
+    rows = [row(width=64), row(width=256, bound=1e-30, prediction=1e-40), row(width=1024, bound=1e-9)]
+    shown = report(rows)
+    axes = exceedance_panel(shown, "forward-one-step", 1).axes[0]
+    low = axes.get_ylim()[0]
+    assert sorted(below_panel(rows)) == sorted([(1e-30, 256), (1e-40, 256), (1e-9, 1024)])
+    (marks,) = [line for line in axes.lines if line.get_marker() == CARETDOWN]
+    np.testing.assert_allclose(marks.get_xdata(), [256, 1024])
+    assert low > 1e-9
+    assert "3 values, the least 1.00e-40 at width 256" in captions.panel(rows)
+    assert "below the panel" in [text.get_text() for text in exceedance_legend(shown).axes[0].get_legend().texts][-2]
+
+
+def test_nothing_is_marked_where_all_is_in_the_panel():
+    axes = plots.exceedance_against_width(report([row()])).axes[0]
+    assert CARETDOWN not in [line.get_marker() for line in axes.lines]
+    assert "elow" not in captions.panel([row()])
+
+
+def test_probability_ticks_are_decades_up_to_one():
+    rows = [row(exceedances=0, estimate=0.0, lower=0.0, upper=upper) for upper in (1e-2, 1e-37)]
+    axes = plots.exceedance_against_width(report(rows)).axes[0]
+    ticks = axes.get_yticks()
+    assert ticks.max() == 1.0
+    assert len(ticks) <= 9
+    np.testing.assert_allclose(np.log10(ticks), np.round(np.log10(ticks)), atol=1e-9)
 
 
 def test_nothing_seen_is_drawn_as_an_upper_limit():
@@ -242,3 +302,104 @@ def test_neighbouring_colours_differ_in_grey():
     """Rec. 709 luma of the first three colours, the ones most reports use, at least 0.08 apart."""
     luma = [np.dot(matplotlib.colors.to_rgb(colour), [0.2126, 0.7152, 0.0722]) for colour in plots.PALETTE[:3]]
     assert min(abs(a - b) for number, a in enumerate(luma) for b in luma[number + 1 :]) > 0.08
+
+
+# ---------------------------------------------------------------------------------------------- tightness
+
+
+def test_bounds_are_drawn_against_the_probability_of_their_event():
+    rows = [row(bound=0.3, prediction=0.1), row(bound=0.02, prediction=0.01, bound_kind="cramer")]
+    rows += [row(bound=1.0, prediction=0.1), row(bound=0.5), row(bound=0.1, prediction=0.1, bound_kind="exact")]
+    figure = plots.bound_tightness(report(rows))
+    drawn = {tuple(line.get_xydata()[0]) for line in figure.axes[0].lines if line.get_linestyle() == "None"}
+    assert drawn == {(0.1, 0.3), (0.01, 0.02)}
+    assert figure.axes[0].get_title(loc="left") == "Lévy bound: 3 times the truth\nCramér bound: 2 times the truth"
+    assert "the 2 bounds below 1" in captions.tightness(report(rows))
+    assert "None lies below" in captions.tightness(report(rows))
+
+
+def test_a_bound_below_the_truth_is_told():
+    assert "1 lie below the exact probability" in captions.tightness(report([row(bound=0.05, prediction=0.1)]))
+
+
+def test_without_a_bound_below_one_there_is_no_picture_of_tightness():
+    shown = report([row(bound=1.0, prediction=0.5)])
+    assert [picture.name for picture in pictures.of_verification(shown)] == ["exceedance", "gradients"]
+    FigureCanvasAgg(plots.bound_tightness(shown)).draw()
+
+
+# ---------------------------------------------------------------------------------------------- one activation
+
+
+def test_curves_are_the_activation_and_its_slope_with_gaps_at_jumps():
+    phi = gpn.activation("hardshrink")  # jumps at +-1/2
+    upper, lower = plots.activation_and_slope([("as given", phi)], "finding").axes
+    for axes, function in ((upper, phi.value), (lower, phi.slope)):
+        x, y = axes.lines[0].get_data()
+        gaps = np.isnan(y)
+        np.testing.assert_array_equal(x[gaps], phi.breakpoint_values)
+        np.testing.assert_array_equal(y[~gaps], function(x[~gaps]))
+
+
+def test_stairs_follow_the_length_map():
+    phi = gpn.normalize("gelu", "minus")
+    axes = plots.length_map_cobweb(phi, "finding").axes[0]
+    stairs = [line for line in axes.lines if str(line.get_label()).startswith("layer by layer")]
+    assert [line.get_xydata()[0, 0] for line in stairs] == [0.5, 2.0]
+    for line in stairs:
+        corners = line.get_xydata()
+        q = corners[0, 0]
+        for turn in range(1, len(corners), 2):
+            following = length_map(phi, q).value
+            np.testing.assert_allclose(corners[turn : turn + 2], [(q, following), (following, following)])
+            q = following
+        assert abs(q - 1) < 0.01
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [(round(float(p.get_xdata()[0]), 9), p.get_fillstyle()) for p in points] == [(1.0, "full")]
+
+
+def test_a_repelling_fixed_point_is_empty_and_the_stairs_leave():
+    axes = plots.length_map_cobweb(gpn.normalize("gelu", "plus"), "finding").axes[0]
+    assert [line.get_fillstyle() for line in axes.lines if line.get_marker() == "o"] == ["none"]
+    assert axes.lines[3].get_ydata()[-1] > 4
+
+
+def test_powers_of_a_hermite_polynomial_stand_at_its_degree():
+    axes = plots.hermite_spectrum(hermite_spectrum(gpn.activation("(x**3 - 3*x)/sqrt(6)"), 10), "finding").axes[0]
+    plain, weighted = [line.get_xydata() for line in axes.lines]
+    np.testing.assert_allclose(plain, [[3 - 0.15, 1.0]], rtol=1e-12)
+    np.testing.assert_allclose(weighted, [[3 + 0.15, 3.0]], rtol=1e-12)
+
+
+def test_titles_and_captions_state_the_numbers_of_the_check():
+    found = pictures.of_check(check_report("gelu", 10, detailed=False))
+    assert [picture.name for picture in found] == ["activation", "length-map-plus", "length-map-minus", "hermite"]
+    assert found[0].finding.endswith("1.48 φ - 0.91 is (b_minus)")
+    assert "E φ² = 0.425, E φ'² = 0.456" in found[0].finding
+    assert found[1].finding == "gelu with b_plus: χ = 1.113,\nsquared length leaves 1"
+    assert found[2].finding == "gelu with b_minus: χ = 0.4972,\nsquared length returns to 1"
+    mean = found[3].finding.split("= ")
+    assert mean[1][:6] == mean[2][:6] == f"{0.491691739**2:.4f}"  # the mean of a phi + b, from the conditions
+    assert "b_minus: a = 1.48111, b = -0.909506, χ = 0.4972, stable" in found[0].caption
+
+
+def test_an_activation_that_is_gpn_is_drawn_alone():
+    found = pictures.of_check(check_report("identity", 10, detailed=False))
+    assert found[0].finding == "identity is GPN"
+    assert len(found[0].figure.axes[0].lines) == 1
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+def test_files_carry_the_caption_and_are_the_same_bytes(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    picture = pictures.tightness_picture(report([row(prediction=0.1)]))[0]
+    for folder in (first, second):
+        folder.mkdir()
+        save_figure(plots.bound_tightness(report([row(prediction=0.1)])), folder, "tightness", picture.caption)
+    assert [(first / name).read_bytes() for name in ("tightness.png", "tightness.pdf")] == [
+        (second / name).read_bytes() for name in ("tightness.png", "tightness.pdf")
+    ]
+    with Image.open(first / "tightness.png") as image:
+        assert image.text["Description"] == picture.caption

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from gpn import laws
-from gpn.engine import row_dots
+from gpn.norms import row_dots
 from gpn.sampler import block_trials, one_step, sample
 from theory import catalog
 from theory.errors import UsageError

@@ -7,7 +7,8 @@ from scipy import stats
 
 import gpn
 from gpn import simulation
-from gpn.engine import Network, softmax_cross_entropy
+from gpn.engine import Network
+from gpn.losses import softmax_cross_entropy
 from gpn.sampler import sample
 from theory.errors import UsageError
 

@@ -389,9 +389,8 @@ def test_misuse_is_a_usage_error(options, message):
 
 def test_saved_files_are_whole(report, tmp_path):
     names = sorted(path.name for path in report.save(tmp_path / "out"))
-    assert names == sorted(
-        ["results.csv", "results.json", "exceedance.png", "exceedance.pdf", "gradients.png", "gradients.pdf"]
-    )
+    figures = [f"{name}.{suffix}" for name in ("exceedance", "gradients", "tightness") for suffix in ("png", "pdf")]
+    assert names == sorted(["results.csv", "results.json", "report.html", *figures])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 

@@ -43,6 +43,19 @@ class Bound:
         """The bound itself, 1 where it says nothing; rounded up where it underflows, 0 only for an impossible event."""
         return 0.0 if self.log == -np.inf else max(float(np.exp(self.log)), 5e-324)
 
+    def _repr_latex_(self) -> str:
+        r"""The inequality, with a decimal number rounded up, for a notebook.
+
+        >>> Bound("levy", -20.0)._repr_latex_(), Bound("none", 0.0, "it jumps")._repr_latex_()
+        ('$P \\le 2.07 \\cdot 10^{-9}$ (levy)', '$P \\le 1$ (none: it jumps)')
+        """
+        label = self.kind + (f": {self.reason}" if self.reason else "")
+        if self.log == -np.inf or self.log >= 0:
+            return rf"$P \le {0 if self.log < 0 else 1}$ ({label})"
+        exponent = int(np.floor(self.log / np.log(10)))
+        hundredths = int(np.ceil(100 * np.exp(self.log - exponent * np.log(10)) * (1 + 1e-9)))
+        return rf"$P \le {hundredths / 100:g} \cdot 10^{{{exponent}}}$ ({label})"
+
 
 @dataclass(frozen=True, slots=True)
 class LayerConstants:

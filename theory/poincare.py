@@ -14,6 +14,7 @@ import mpmath
 import numpy as np
 from flint import arb
 
+from theory import markup
 from theory.activation import Activation, CallableActivation
 from theory.balls_core import NotCertified, precision
 from theory.balls_decimal import digits_of
@@ -85,7 +86,7 @@ class Normalization:
     recommended: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Conditions:
     """Everything about the Gaussian-Poincaré conditions of one activation.
 
@@ -138,6 +139,27 @@ class Conditions:
             if facts[key] is None:
                 del facts[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
+
+    def __repr__(self) -> str:
+        best = next((f", a = {root.a}, b = {root.b}" for root in self.normalizations if root.recommended), "")
+        return f"<Conditions {self.name}: GPN {self.is_gpn}, normalizable {self.normalizable}{best}>"
+
+    def _repr_html_(self) -> str:
+        """The moments and the normalizations, as a notebook shows them."""
+        formula = "" if self.expression in (None, self.name) else f", phi(x) = {self.expression}"
+        moments = [("E phi", self.mean), ("Var phi", self.variance), ("E phi²", self.second_moment)]
+        moments += [("E phi'²", self.slope_second_moment)]
+        proof = "certified" if self.certified else f"not certified: {self.uncertified or 'no moments'}"
+        roots = [
+            (f"{root.root}{' (recommended)' if root.recommended else ''}", root.a, root.b, root.chi, root.stability)
+            for root in self.normalizations
+        ]
+        return (
+            markup.paragraph(f"{self.name}{formula}: GPN {self.is_gpn}; normalizable: {self.normalizable}.")
+            + markup.paragraph(self.reason)
+            + markup.table(("moment", proof), [(name, "unknown" if text is None else text) for name, text in moments])
+            + (markup.table(("root", "a", "b", "chi", "in depth"), roots) if roots else "")
+        )
 
 
 def gaussian_poincare(

@@ -151,6 +151,59 @@ def depth_factors(activation: NumericActivation, depths: Sequence[int] = (10, 10
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MeanFieldPath:
+    """What happens in each layer of an infinitely wide network.
+
+    Args:
+        squared_lengths: q_l for l = 0..L, array (L + 1,).
+        log_factors: natural logarithms of the factors by which layers l = 1..L change the squared norm of a backward
+            signal, array (L,).
+    """
+
+    squared_lengths: FloatArray
+    log_factors: FloatArray
+
+    @property
+    def log_gradients(self) -> FloatArray:
+        r"""Natural logarithms of gradient norms, array (L,), for a readout with |e_L| = 1.
+
+        .. math:: \log \frac{|\partial E/\partial W_l|_F}{\sqrt n}
+                  = \frac12 \Bigl(\log q_{l-1} + \sum_{j=l}^{L} \log E\, \phi'(\sqrt{q_{j-1}}\, z)^2\Bigr)
+        """
+        with np.errstate(divide="ignore"):
+            logs: FloatArray = (np.log(self.squared_lengths[:-1]) + np.cumsum(self.log_factors[::-1])[::-1]) / 2
+        return logs
+
+
+def mean_field_path(activation: NumericActivation, depth: int, start: float = 1.0) -> MeanFieldPath:
+    r"""Lengths and backward factors of every layer in the limit of infinite width.
+
+    .. math:: q_l = Q(q_{l-1}), \qquad \log E\, \phi'(\sqrt{q_{l-1}}\, z)^2
+
+    (Poole et al. 2016; Schoenholz et al. 2017.)
+
+    Args:
+        activation: phi.
+        depth: L >= 1.
+        start: q_0, the squared length per neuron of the input.
+
+    >>> from theory.activation import Activation, X
+    >>> path = mean_field_path(Activation("half", X / 2), 3)
+    >>> path.squared_lengths, np.exp(path.log_factors)
+    (array([1.      , 0.25    , 0.0625  , 0.015625]), array([0.25, 0.25, 0.25]))
+    """
+    lengths, factors = np.full(depth + 1, float(start)), np.empty(depth)
+    for layer in range(depth):
+        q = float(lengths[layer])
+        following = length_map(activation, q).value
+        factors[layer:] = _log(slope_map(activation, q).value)
+        lengths[layer + 1 :] = following
+        if abs(following - q) <= 1e-13 * q or not np.isfinite(following):
+            break  # settled: all layers above are like this one, or lost: none of them is anything else
+    return MeanFieldPath(lengths, factors)
+
+
 def _log(number: float) -> float:
     return float(np.log(number)) if number > 0 else -np.inf
 

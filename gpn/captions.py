@@ -1,0 +1,186 @@
+"""Captions of figures, made of the evidence that they show."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from gpn.evidence import IMPORTANCE_SAMPLING
+from gpn.plot_exceedance import below_panel, panel_rows
+from gpn.plot_tightness import tight_rows
+from gpn.tables import STABILITY, plain, short_number
+from theory.claims import CLAIMS
+
+if TYPE_CHECKING:
+    from gpn.report import Profile, Row, VerificationReport
+    from theory.gaussian import Estimate
+    from theory.hermite import HermiteSpectrum
+    from theory.poincare import Conditions, RootReport
+
+
+def exceedance(report: "VerificationReport") -> str:
+    """What `exceedance_against_width` shows: the trials, the limits, the lines, the seed.
+
+    Args:
+        report: what `gpn.verify` returns.
+    """
+    sentences = (
+        f"{_subject(report)}, seed {report.config.seed}: how often the event of each panel was seen, by width.",
+        f"Points: {_trials(report.rows)}, with limits that hold for all rows at once, level {report.config.level:g}.",
+        "Lines: upper bounds by kind; dotted: the exact probability for one layer, the prediction for a network.",
+    )
+    return f"{' '.join(sentences)}{_below(report.rows)}"
+
+
+def panel(rows: "Sequence[Row]") -> str:
+    """What one panel of it shows: the event, the trials, what is cut.
+
+    Args:
+        rows: those of the panel.
+    """
+    event = CLAIMS[rows[0].claim].words if rows[0].claim in CLAIMS else "the event"
+    words = f"{event[:1].upper()}{event[1:]}" if event[:2].isalpha() else event
+    return f"{words}: {_trials(rows)}.{_below(rows)}"
+
+
+def gradients(report: "VerificationReport", profiles: "Iterable[Profile]") -> str:
+    """What `gradient_by_layer` shows: which networks, which quantiles.
+
+    Args:
+        report: what `gpn.verify` returns.
+        profiles: those that are drawn.
+    """
+    shown = list(profiles)
+    if not shown:
+        return "No gradient norms were kept."
+    first = shown[0]
+    low, high = 100 * first.probabilities[0], 100 * first.probabilities[-1]
+    networks = "; ".join(f"{plain(profile.label, 80)}: {profile.trials:,}" for profile in shown)
+    sentences = [
+        f"Frobenius norm of the gradient of each weight matrix over √n, width {first.width}, depth {first.depth}: "
+        f"median (thick) and band from the {low:g} % to the {high:g} % quantile. Networks: {networks}.",
+    ]
+    if any(profile.predicted is not None for profile in shown):
+        sentences.append("Dashed black: the same quantiles by the fluctuation law, an asymptotic prediction.")
+    return " ".join([*sentences, f"Seed {report.config.seed}."])
+
+
+def tightness(report: "VerificationReport") -> str:
+    """What `bound_tightness` shows: how many bounds, against which truth, and that it is no simulation.
+
+    Args:
+        report: what `gpn.verify` returns.
+    """
+    kinds = tight_rows(report)
+    rows = [row for found in kinds.values() for row in found]
+    if not rows:
+        return "No bound below 1 has an event of known probability."
+    below = sum(1 for row in rows if row.times_truth is not None and row.times_truth < 1 and row.bound_kind != "deep")
+    lies = "None lies below the exact probability." if not below else f"{below} lie below the exact probability."
+    deep = " For whole networks the truth is a prediction, not a theorem." if "deep" in kinds else ""
+    return f"{_subject(report)}: the {len(rows)} bounds below 1 against the probability of their event. {lies}{deep}"
+
+
+def activation_finding(conditions: "Conditions") -> str:
+    """Whether an activation is GPN, and which a, b make it so, in two lines."""
+    name = plain(conditions.name, 40)
+    if conditions.is_gpn == "holds":
+        return f"{name} is GPN"
+    root = next((root for root in conditions.normalizations if root.recommended), None)
+    if root is None:
+        outcome = "cannot be normalized" if conditions.normalizable == "no" else "is undecided"
+        return f"{name} {outcome}"
+    moments = f"E φ² = {_short(conditions.second_moment)}, E φ'² = {_short(conditions.slope_second_moment)}"
+    shift = f"{'-' if float(root.b) < 0 else '+'} {abs(float(root.b)):.3g}"
+    return f"{name} is not GPN: {moments};\n{_short(root.a)} φ {shift} is (b_{root.root})"
+
+
+def activation(conditions: "Conditions") -> str:
+    """What `activation_and_slope` shows.
+
+    Args:
+        conditions: of the activation.
+    """
+    roots = "; ".join(
+        f"b_{root.root}: a = {float(root.a):.6g}, b = {float(root.b):.6g}, χ = {float(root.chi):.4g}, {root.stability}"
+        for root in conditions.normalizations
+    )
+    drawn = f" Normalizations a φ + b: {roots}." if roots and conditions.is_gpn != "holds" else ""
+    return f"{plain(conditions.name, 80)} (above) and its slope (below). Grey: the density of z ~ N(0, 1).{drawn}"
+
+
+def length_map(conditions: "Conditions", label: str) -> tuple[str, str]:
+    """The finding and the caption of `length_map_cobweb`.
+
+    Args:
+        conditions: of the activation.
+        label: "as given" or "b_" and the root.
+    """
+    root = _root_of(conditions, label)
+    name = plain(conditions.name, 40)
+    subject = name if label == "as given" else f"{name} with {label}"
+    finding = f"{subject}: χ = {float(root.chi):.4g},\n{STABILITY[root.stability].partition(': ')[2]}"
+    caption = (
+        f"Length map Q(q) = E φ(√q z)² of {subject}, infinite width, logarithmic axes. Stairs follow the squared "
+        "length through up to 40 layers. A fixed point is filled if it attracts, half filled if marginal, else empty."
+    )
+    return finding, caption
+
+
+def _root_of(conditions: "Conditions", label: str) -> "RootReport":
+    """The normalization of a label; that of an activation which is GPN as given has a = 1 and b = 0."""
+    named = [root for root in conditions.normalizations if f"b_{root.root}" == label]
+    return min(named or conditions.normalizations, key=lambda root: abs(float(root.a) - 1) + abs(float(root.b)))
+
+
+def spectrum_finding(name: str, label: str, found: "HermiteSpectrum") -> str:
+    """How the squared mean balances the degrees above 1, in two lines."""
+    subject = plain(name, 40) if label == "as given" else f"{plain(name, 40)} with {label}"
+    mean, above = found.powers[0], found.gpn_balance.value + found.powers[0]
+    return f"{subject}: the mean's c₀² = {mean:.4g} pays\nfor the degrees above 1, Σ (k - 1) c_k² = {above:.4g}"
+
+
+def spectrum(found: "HermiteSpectrum") -> str:
+    """What `hermite_spectrum` shows, and what the degrees that are not computed hold."""
+    value, slope = tail_words(found.value_tail), tail_words(found.slope_tail)
+    return (
+        f"Squared Hermite coefficients of the normalized activation; powers below 1e-12 are left out. The sums run to "
+        f"degree {found.order}; higher degrees hold {value} of E φ² and {slope} of E φ'², by which the two sides "
+        "of the title differ."
+    )
+
+
+def tail_words(tail: "Estimate") -> str:
+    """What the degrees left out hold; an upper end where that is not told from nothing."""
+    number = tail.value
+    return (
+        short_number(number) if number > tail.error else f"less than {short_number(max(number, 0.0) + tail.error, 2)}"
+    )
+
+
+def _short(number: str | None) -> str:
+    return "infinite or undefined" if number is None else f"{float(number):.3g}"
+
+
+def _subject(report: "VerificationReport") -> str:
+    config = report.config
+    name = plain(config.activation, 80)
+    return f"{name if config.root is None else f'GPN {name}'}, {config.weights.capitalize()} weights"
+
+
+def _below(rows: "Sequence[Row]") -> str:
+    """What lies below the panels, in a sentence, or nothing."""
+    below = [found for shown in panel_rows(rows) for found in below_panel(shown)]
+    if not below:
+        return ""
+    least, width = min(below)
+    at = f"{short_number(least)} at width {width}"
+    return f" Below the panel: {at}." if len(below) == 1 else f" Below the panel: {len(below)} values, the least {at}."
+
+
+def _trials(rows: "Sequence[Row]") -> str:
+    counts = sorted({row.trials for row in rows if row.method != IMPORTANCE_SAMPLING})
+    sampled = len({row.event for row in rows if row.method == IMPORTANCE_SAMPLING})
+    if not counts:
+        return f"{sampled} events by importance sampling"
+    numbers = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    words = f"frequencies among {numbers} random networks"
+    return f"{words}; {sampled} rare events by importance sampling" if sampled else words

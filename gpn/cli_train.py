@@ -1,0 +1,128 @@
+"""The command `gpn train`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpn.cli_options import (
+    ROOTS,
+    Json,
+    Number,
+    check_writable,
+    chosen_root,
+    number,
+    only_given,
+    option,
+    save_report,
+    status_line,
+)
+from gpn.cli_verify import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from gpn.training_report import EpochRow
+
+DIVERGED_CODE = 1
+
+
+def train(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, a formula in x, or module:function.")] = "tanh",
+    data: Annotated[
+        str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10 files, or a .npz file.")
+    ] = "digits",
+    depth: Annotated[str | None, option("L", "Hidden layers; the readout is one more.  [default: 50]")] = None,
+    width: Annotated[str | None, option("N", "Neurons in each.  [default: 128]")] = None,
+    optimizer: Annotated[str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]")] = None,
+    learning_rate: Annotated[str | None, option("R", "At the start.  [default: c / (N L), c by the optimizer]")] = None,
+    schedule: Annotated[
+        str | None, option("NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]")
+    ] = None,
+    epochs: Annotated[str | None, option("N", "Passes through the data.  [default: 30]")] = None,
+    batch: Annotated[str | None, option("N", "Samples of a step.  [default: 64]")] = None,
+    weights: Annotated[str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]")] = None,
+    constraint: Annotated[
+        str | None,
+        option("NAME", "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]"),
+    ] = None,
+    penalty: Annotated[str | None, option("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]")] = None,
+    batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Batch normalization in every layer.")] = False,
+    biases: Annotated[bool, typer.Option("--biases", help="Biases, 0 at the start.")] = False,
+    readout_scale: Annotated[
+        str | None, option("S", "Standard deviation of the logits at the start.  [default: 1]")
+    ] = None,
+    centred: Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")] = False,
+    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
+    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
+    seed: Annotated[str, option("N", "Of the weights and the order of the samples.")] = "0",
+    records: Annotated[str | None, option("N", "Steps at which norms are recorded.  [default: 100]")] = None,
+    checkpoint: Annotated[Path | None, option("FILE", "Save the state there, to go on with --resume.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from --checkpoint, bit for bit.")] = False,
+    out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a deep dense network as a classifier, and record loss, accuracy, gradient norms and orthogonality.
+
+    SPEC is normalized first. Prints a table by epoch and writes training.csv, norms.csv (by step and layer),
+    training.json and a figure into the folder --out; with --json only if --out is given. Nothing is downloaded.
+
+    \b
+    Exit code: 0 finished, 1 diverged, 2 wrong use.
+
+    \b
+    Examples:
+      gpn train selu --depth 200 --learning-rate 0.001 --epochs 40
+      gpn train relu --raw --weights gaussian --depth 200 --out plain
+      gpn train tanh --data mnist/ --constraint polar --optimizer momentum
+      gpn train gelu --checkpoint run.npz     and after an interrupt, the same with --resume
+    """
+    save = not as_json or out is not None
+    folder = DEFAULT_FOLDER if out is None else out
+    if save:
+        check_writable(folder)
+    options = only_given(
+        depth=_read("--depth", depth, int, "50"),
+        width=_read("--width", width, int, "128"),
+        learning_rate=_read("--learning-rate", learning_rate, float, "0.001"),
+        epochs=_read("--epochs", epochs, int, "30"),
+        batch=_read("--batch", batch, int, "64"),
+        penalty=_read("--penalty", penalty, float, "1"),
+        readout_scale=_read("--readout-scale", readout_scale, float, "1"),
+        records=_read("--records", records, int, "100"),
+        optimizer=optimizer,
+        schedule=schedule,
+        weights=weights,
+        constraint=constraint,
+        checkpoint=checkpoint,
+    )
+    from gpn import tables, training_tables
+    from gpn.training import train as run
+
+    with status_line() as tell:
+        report = run(
+            spec,
+            data,
+            **options,
+            root=chosen_root(root, raw),
+            batch_norm=batch_norm,
+            biases=biases,
+            centred=centred,
+            seed=number("--seed", seed, int, "7"),
+            resume=resume,
+            progress=_progress(tell),
+        )
+    tables.emit_json(report.to_dict()) if as_json else tables.show(training_tables.training(report))
+    if save:
+        save_report(report, folder, sys.stderr if as_json else None)
+    raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)
+
+
+def _read(name: str, text: str | None, kind: type[Number], example: str) -> Number | None:
+    return None if text is None else number(name, text, kind, example)
+
+
+def _progress(tell: Callable[[str], None] | None) -> "Callable[[EpochRow], None] | None":
+    from gpn.training_tables import line
+
+    return None if tell is None else lambda row: tell(line(row))

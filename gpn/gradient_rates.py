@@ -1,0 +1,285 @@
+"""How fast gradients vanish or explode in depth: measured in networks, beside the mean-field prediction."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from theory.activation import Activation, CallableActivation
+from theory.batch_normalized import large_batch_growth, small_batch_growth
+from theory.horizon import depth_horizon
+from theory.propagation import gradient_rate, mean_field_path, slope_map
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gpn.gradient_report import GradientProfile, Settings
+
+Phi = Activation | CallableActivation
+FloatArray = npt.NDArray[np.float64]
+
+PLAIN, GPN, BATCH_NORMALIZED = "as it is", "GPN", "batch norm"
+UNSTABLE = "unstable length"
+
+AGREES, ON_THE_WAY, DIFFERS, UNDECIDED, NO_RATE = (
+    "agrees",
+    "on the way",
+    "differs",
+    "undecided",
+    "unstable",
+)
+NO_PREDICTION, LOST = "no theory", "lost"
+
+_PER_WIDTH = 5.0
+_PER_BATCH = 5.0
+_LEAST_BATCH = 8  # below, corrections are as large as the prediction
+_FARTHEST, _NEARER = 1e6, 1e5  # squared lengths that stand for infinity
+_BESIDE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One kind of network: an activation, what is done to it, and the weights.
+
+    Args:
+        name: of the activation as it is.
+        phi: what the network applies.
+        treatment: "as it is", "GPN" or "batch norm".
+        weights: "haar" or "gaussian".
+        root, chi: of a normalization; with batch normalization chi is `theory.batch_normalized.length_slope`.
+        batch: of a growth measurement.
+    """
+
+    name: str
+    phi: Phi
+    treatment: str
+    weights: str
+    root: str | None = None
+    chi: float | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    r"""Growth per layer, downwards, of the logarithm of a squared gradient norm.
+
+    .. math:: r = \frac{1}{l_2 - l_1} \log \frac{|d_{l_1}|^2}{|d_{l_2}|^2}
+
+    with d_l = dE/dh_l; with batch normalization |dE/dW_l|_F in its place. Negative: vanishing, positive: exploding.
+
+    Args:
+        activation, treatment, root, weights, chi: as for `Variant`.
+        first, last: the layers l_1 and l_2, the upper three quarters.
+        q: the squared length per neuron that mean field settles at, 0 and infinity included; None with batch
+            normalization.
+        fixed_point: log E phi'(sqrt(q) z)^2 there (Schoenholz et al. 2017); with batch normalization that of large
+            batches; None where there is no single one.
+        predicted: the mean-field rate in these very layers, on the way to q; with batch normalization the large
+            batch's with what the size of the batch adds.
+        above: for an unstable length the rate at the length that a start just above 1 flows to; `fixed_point` is
+            None then, and `below` the one just below.
+        below: see `above`.
+        measured: mean over networks; None where gradients were lost.
+        lower, upper: t interval of that mean.
+        low, high: 5 % and 95 % quantiles over single networks.
+        trials: networks behind it.
+        tolerance: what corrections of finite width (5/n) and of finite batches (5/k^2) may add to the prediction.
+        verdict: "agrees": the interval lies within the tolerance of both predictions; "on the way":
+            of that for these layers only, q not being settled; "differs": it lies outside; "undecided";
+            "unstable": there is no single rate; "no theory"; "lost".
+    """
+
+    activation: str
+    treatment: str
+    root: str | None
+    weights: str
+    chi: float | None
+    first: int
+    last: int
+    q: float | None
+    fixed_point: float | None
+    predicted: float | None
+    below: float | None
+    above: float | None
+    measured: float | None
+    lower: float | None
+    upper: float | None
+    low: float | None
+    high: float | None
+    trials: int
+    tolerance: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    r"""Growth of gradients through a whole network with batch normalization.
+
+    .. math:: r = \frac{1}{L - 1} \log \frac{|\partial E/\partial W_1|_F^2}{|\partial E/\partial W_L|_F^2}
+
+    Args:
+        activation: "linear" or a name.
+        batch, depth: k and L.
+        trials: networks.
+        measured, lower, upper: mean of r with its t interval.
+        large_batch: log(E phi'^2 / Var phi), the prediction for k to infinity.
+        predicted: with log((k - 2)/(k - 3)) added: the limit of infinite width for a linear network, else a heuristic.
+        factor: the median of |dE/dW_1|_F / |dE/dW_L|_F.
+    """
+
+    activation: str
+    batch: int
+    depth: int
+    trials: int
+    measured: float
+    lower: float
+    upper: float
+    large_batch: float
+    predicted: float
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Prediction:
+    q: float | None
+    fixed_point: float | None
+    layers: float | None
+    below: float | None = None
+    above: float | None = None
+    unstable: bool = False
+
+
+def window(depth: int) -> tuple[int, int]:
+    """The layers between which a rate is measured: the upper three quarters, where q has mostly settled.
+
+    >>> window(200), window(2)
+    ((50, 200), (1, 2))
+    """
+    return max(1, depth // 4), depth
+
+
+def rate(variant: Variant, found: "Mapping[str, FloatArray]", profile: "GradientProfile", settings: "Settings") -> Rate:
+    """The rate of one kind of network, measured and predicted.
+
+    Args:
+        variant: the kind of network.
+        found: "log_gradients" and, for one input, "log_backward", arrays (trials, L).
+        profile: of the same networks.
+        settings: of the run.
+    """
+    first, last = window(settings.depth)
+    single = variant.treatment != BATCH_NORMALIZED
+    logs = found["log_backward" if single else "log_gradients"]
+    with np.errstate(invalid="ignore"):  # -inf - -inf: both vanished
+        rates = 2 * (logs[:, first - 1] - logs[:, last - 1]) / (last - first)
+    kept = rates[np.isfinite(rates)]
+    expected = _single(variant, settings) if single else _batch(variant, settings.batch)
+    tolerance = _PER_WIDTH / settings.width + (0.0 if single else _PER_BATCH / settings.batch**2)
+    lost = len(kept) < len(rates) or profile.overflowed > 0
+    centre, lower, upper = mean_interval(kept, settings.level) if len(kept) > 1 and not lost else (None, None, None)
+    low, high = (None, None) if lost else (float(q) for q in np.quantile(kept, [0.05, 0.95], method="nearest"))
+    return Rate(
+        activation=variant.name,
+        treatment=variant.treatment,
+        root=variant.root,
+        weights=variant.weights,
+        chi=variant.chi,
+        first=first,
+        last=last,
+        q=expected.q,
+        fixed_point=expected.fixed_point,
+        predicted=expected.layers,
+        below=expected.below,
+        above=expected.above,
+        measured=centre,
+        lower=lower,
+        upper=upper,
+        low=low,
+        high=high,
+        trials=len(rates),
+        tolerance=tolerance,
+        verdict=_verdict(expected, lower, upper, tolerance),
+    )
+
+
+def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
+    """The growth through a whole network with batch normalization.
+
+    Args:
+        variant: with its batch size.
+        log_gradients: log |dE/dW_l|_F up to a constant, array (trials, L).
+        level: of the interval.
+    """
+    batch = variant.batch or 0
+    depth = log_gradients.shape[1]
+    ratios = log_gradients[:, 0] - log_gradients[:, -1]
+    measured, lower, upper = mean_interval(2 * ratios / (depth - 1), level)
+    large = large_batch_growth(variant.phi)
+    return Growth(
+        activation=variant.name,
+        batch=batch,
+        depth=depth,
+        trials=len(ratios),
+        measured=measured,
+        lower=lower,
+        upper=upper,
+        large_batch=large,
+        predicted=large + small_batch_growth(batch),
+        factor=float(np.exp(np.median(ratios))),
+    )
+
+
+def mean_interval(values: FloatArray, level: float) -> tuple[float, float, float]:
+    r"""The mean of independent values with Student's interval, :math:`\bar x \pm t\, s/\sqrt N`.
+
+    Args:
+        values: array (N,), N >= 2, finite.
+        level: of confidence.
+
+    >>> [round(number, 3) for number in mean_interval(np.array([1.0, 2.0, 3.0]), 0.95)]
+    [2.0, -0.484, 4.484]
+    """
+    centre = float(values.mean())
+    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
+    return centre, centre - half, centre + half
+
+
+def _single(variant: Variant, settings: "Settings") -> _Prediction:
+    horizon = depth_horizon(variant.phi, settings.width)
+    if horizon.kind == UNSTABLE:
+        sides = [gradient_rate(variant.phi, 1 + side * _BESIDE) for side in (-1, 1)]
+        below, above = (_limit(variant.phi, side.q, side.rate) for side in sides)
+        return _Prediction(None, None, None, below, above, unstable=True)
+    first, last = window(settings.depth)
+    path = mean_field_path(variant.phi, settings.depth)
+    layers = float(path.log_factors[first - 1 : last - 1].mean()) if np.isfinite(path.squared_lengths).all() else None
+    return _Prediction(horizon.q, _limit(variant.phi, horizon.q, horizon.rate), layers)
+
+
+def _limit(phi: Phi, q: float, rate: float) -> float | None:
+    """The rate at a fixed point; none at infinity if that of a large length, which stands for it, still changes."""
+    if np.isfinite(q):
+        return rate
+    far, near = (slope_map(phi, length).value for length in (_FARTHEST, _NEARER))
+    return rate if np.isfinite(rate) and abs(far / near - 1) < _BESIDE else None
+
+
+def _batch(variant: Variant, batch: int) -> _Prediction:
+    large = large_batch_growth(variant.phi)
+    return _Prediction(None, large, large + small_batch_growth(batch) if batch >= _LEAST_BATCH else None)
+
+
+def _verdict(expected: _Prediction, lower: float | None, upper: float | None, tolerance: float) -> str:
+    if lower is None or upper is None:
+        return LOST
+    if expected.unstable:
+        return NO_RATE
+    if expected.layers is None or expected.fixed_point is None:
+        return NO_PREDICTION
+    if expected.layers - tolerance <= lower and upper <= expected.layers + tolerance:
+        settled = expected.q is None or abs(expected.layers - expected.fixed_point) <= tolerance
+        return AGREES if settled else ON_THE_WAY
+    outside = upper < expected.layers - tolerance or lower > expected.layers + tolerance
+    return DIFFERS if outside else UNDECIDED

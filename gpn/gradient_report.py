@@ -1,0 +1,258 @@
+"""What the experiment on gradient profiles returns: profiles, rates, the growth under batch normalization, files."""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpn.files import save_figure, write_whole
+from gpn.gradient_rates import FloatArray, Growth, Rate
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of the quantiles of every profile."""
+
+_LOG10 = math.log(10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was run.
+
+    Args:
+        width, depth: n and L.
+        trials: networks of each kind with one input.
+        batch, batch_trials: inputs of each network with batch normalization, and how many such networks.
+        batches: sizes in the table of growth.
+        level: of each interval.
+        seed: of the run.
+    """
+
+    width: int
+    depth: int
+    trials: int
+    batch: int
+    batch_trials: int
+    batches: tuple[int, ...]
+    level: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GradientProfile:
+    r"""Gradient norms of one kind of network by layer: logarithms of :math:`|\partial E/\partial W_l|_F/\sqrt n`.
+
+    With batch normalization of the loss summed over k inputs, divided by sqrt(n k).
+
+    Args:
+        activation, treatment, root, weights: as for `gpn.gradient_rates.Rate`.
+        trials: networks.
+        overflowed: networks whose signal overflowed float64: their gradients are unknown and not in the quantiles.
+        vanished: networks in which some gradient is 0, its signal being 0 in float64: minus infinity in the quantiles.
+        log_quantiles: natural logarithms, array (L, 5) for `PROBABILITIES`; nan where every network overflowed.
+        predicted: the same by the fluctuation law, or None for the reason in `no_prediction`.
+        no_prediction: why there is no predicted band, else empty.
+        inside: networks whose gradient in layer 1 lies within the outermost predicted quantiles, None without them.
+        mean_field: the profile in the limit of infinite width, array (L,), for activations as they are; else None.
+    """
+
+    activation: str
+    treatment: str
+    root: str | None
+    weights: str
+    trials: int
+    overflowed: int
+    vanished: int
+    log_quantiles: FloatArray
+    predicted: FloatArray | None
+    no_prediction: str
+    inside: int | None
+    mean_field: FloatArray | None
+
+    @property
+    def log_median(self) -> FloatArray:
+        """The median of each layer, array (L,)."""
+        median: FloatArray = self.log_quantiles[:, PROBABILITIES.index(0.5)]
+        return median
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of networks within the predicted 5 % to 95 % band in layer 1."""
+        return self.inside / self._known if self.inside is not None and self._known else None
+
+    def coverage_limits(self, level: float) -> tuple[float, float] | None:
+        """Exact two-sided limits of the probability behind `coverage` (Clopper and Pearson 1934)."""
+        from gpn.statistics import lower_limit, upper_limit
+
+        if self.inside is None or not self._known:
+            return None
+        alpha = (1 - level) / 2
+        limits = [function(self.inside, self._known, alpha) for function in (lower_limit, upper_limit)]
+        low, high = map(float, limits)
+        return low, high
+
+    @property
+    def _known(self) -> int:
+        return self.trials - self.overflowed
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GradientReport:
+    """What `gpn.reproduce("gradients")` returns.
+
+    Args:
+        settings: what was run.
+        profiles: one for each kind of network.
+        rates: one for each profile, in the same order.
+        growth: linear and ReLU under batch normalization, for each batch size and depth.
+        notes: what a reader must know, one or two sentences each.
+    """
+
+    settings: Settings
+    profiles: tuple[GradientProfile, ...]
+    rates: tuple[Rate, ...]
+    growth: tuple[Growth, ...]
+    notes: tuple[str, ...]
+
+    def find(self, activation: str, treatment: str, weights: str = "haar", *, main_root: bool = True) -> int | None:
+        """Where in `profiles` and `rates` a kind of network is; None if it was not run.
+
+        Args:
+            activation, treatment, weights: as the profiles have them.
+            main_root: the recommended root of a normalization (it stands first), else the other one.
+        """
+        places = [
+            index
+            for index, profile in enumerate(self.profiles)
+            if (profile.activation, profile.treatment, profile.weights) == (activation, treatment, weights)
+        ]
+        wanted = 0 if main_root else 1
+        return places[wanted] if len(places) > wanted else None
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """Names in the order in which they were asked for."""
+        return tuple(dict.fromkeys(profile.activation for profile in self.profiles))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row for each kind of network: the rate, and what became of layer 1."""
+        import pandas as pd
+
+        records = [asdict(rate) | _bottom(profile) for rate, profile in zip(self.rates, self.profiles, strict=True)]
+        return pd.DataFrame(records)
+
+    def layers_frame(self) -> "pd.DataFrame":
+        """One row for each kind of network and layer: decimal logarithms of the quantiles, measured and predicted."""
+        import pandas as pd
+
+        return pd.concat([_layers(profile) for profile in self.profiles], ignore_index=True)
+
+    def growth_frame(self) -> "pd.DataFrame":
+        """One row for each batch size and depth under batch normalization."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.growth], columns=[field.name for field in fields(Growth)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; None where a number is missing or infinite (see `vanished` and `overflowed`)."""
+        from gpn.versions import versions
+
+        networks = [
+            _finite(asdict(rate) | _bottom(profile) | {"log10_quantiles": _decimal(profile.log_quantiles)})
+            | {"log10_predicted": None if profile.predicted is None else _decimal(profile.predicted)}
+            | {"log10_mean_field": None if profile.mean_field is None else _decimal(profile.mean_field)}
+            for rate, profile in zip(self.rates, self.profiles, strict=True)
+        ]
+        return {
+            "experiment": "gradients",
+            "settings": asdict(self.settings) | {"probabilities": list(PROBABILITIES)},
+            "networks": networks,
+            "batch_normalization": [_finite(asdict(row)) for row in self.growth],
+            "notes": list(self.notes),
+            "versions": versions(),
+        }
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write the tables (CSV, JSON) and the figure into a folder; each file appears whole or not at all."""
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+        frames = {"gradients": self.to_frame(), "gradients-layers": self.layers_frame()}
+        if self.growth:
+            frames["gradients-batch-normalization"] = self.growth_frame()
+
+        def write(frame: "pd.DataFrame", name: str) -> Path:
+            return write_whole(
+                folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.9g")
+            )
+
+        return [
+            *(write(frame, name) for name, frame in frames.items()),
+            write_whole(folder / "gradients.json", lambda path: path.write_text(text)),
+            *save_figure(self.plot(), folder, "gradients"),
+        ]
+
+    def plot(self) -> "Figure":
+        """Gradient norm by layer, small multiples by activation."""
+        from gpn import plot_profiles
+
+        return plot_profiles.gradient_profiles(self)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.activations)
+        return f"<GradientReport {names}: width {self.settings.width}, depth {self.settings.depth}>"
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html(index=False))
+
+
+def _bottom(profile: GradientProfile) -> dict[str, Any]:
+    """What became of the gradient of layer 1, and how many networks lost theirs."""
+    low, _, middle, _, high = profile.log_quantiles[0] / _LOG10
+    return {
+        "overflowed": profile.overflowed,
+        "vanished": profile.vanished,
+        "layer_1_log10_low": float(low),
+        "layer_1_log10_median": float(middle),
+        "layer_1_log10_high": float(high),
+        "in_predicted_band": profile.coverage,
+        "no_predicted_band": profile.no_prediction,
+    }
+
+
+def _layers(profile: GradientProfile) -> "pd.DataFrame":
+    import pandas as pd
+
+    depth = len(profile.log_quantiles)
+    columns: dict[str, Any] = {
+        "activation": profile.activation,
+        "treatment": profile.treatment,
+        "root": profile.root,
+        "weights": profile.weights,
+        "layer": np.arange(1, depth + 1),
+    }
+    missing = np.full((depth, len(PROBABILITIES)), np.nan)
+    predicted = missing if profile.predicted is None else profile.predicted
+    for place, probability in enumerate(PROBABILITIES):
+        columns[f"log10_q{100 * probability:g}"] = profile.log_quantiles[:, place] / _LOG10
+        columns[f"log10_predicted_q{100 * probability:g}"] = predicted[:, place] / _LOG10
+    columns["log10_mean_field"] = (missing[:, 0] if profile.mean_field is None else profile.mean_field) / _LOG10
+    return pd.DataFrame(columns)
+
+
+def _decimal(logs: FloatArray) -> Any:
+    """Decimal logarithms as nested lists, six digits, None where they are not finite."""
+    if logs.ndim == 2:
+        return [_decimal(row) for row in logs]
+    return [round(number / _LOG10, 6) if math.isfinite(number) else None for number in logs.tolist()]
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}

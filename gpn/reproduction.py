@@ -1,0 +1,38 @@
+"""The paper's experiments by name."""
+
+from importlib import import_module
+from typing import Any
+
+from theory.errors import UsageError
+
+EXPERIMENTS = {"gradients": "gpn.gradient_profiles:gradient_profiles"}
+"""Name of an experiment -> the function that runs it."""
+
+
+def reproduce(name: str, **options: Any) -> Any:
+    """Run an experiment of the paper (Lu, Gould, Ajanthan 2020, arXiv 2006.12169) and return its report.
+
+    Args:
+        name: a key of `EXPERIMENTS`: "gradients", gradient norms by layer at initialization
+            (`gpn.gradient_profiles.gradient_profiles`).
+        options: of that function.
+
+    Returns:
+        A report with to_frame(), to_dict(), plot() and save(folder).
+
+    Raises:
+        UsageError: an unknown name, or an option that the experiment does not have or cannot use.
+
+    >>> reproduce("gradients", activations=["relu"], width=32, depth=8, trials=10, batch=4, batches=())
+    <GradientReport relu: width 32, depth 8>
+    """
+    if name not in EXPERIMENTS:
+        raise UsageError(f"there is no experiment {name!r:.60}; there are {', '.join(map(repr, EXPERIMENTS))}")
+    module, function = EXPERIMENTS[name].split(":")
+    run = getattr(import_module(module), function)
+    known = run.__annotations__
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        allowed = ", ".join(option for option in known if option != "return")
+        raise UsageError(f"{name!r} has no option {', '.join(unknown)}; it has {allowed}")
+    return run(**options)

@@ -1,0 +1,247 @@
+"""What a training run was, and what came of it."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn._version import __version__
+from gpn.engine import Network
+from gpn.files import save_figure, write_whole
+from theory.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+FloatArray = npt.NDArray[np.float64]
+
+FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
+
+VANISHED = 1e-3
+"""A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """Everything that decides the bits of a run, beside the data themselves; the fields are those of `gpn.train`."""
+
+    activation: str
+    data: str
+    depth: int
+    width: int
+    weights: str
+    batch_norm: bool
+    biases: bool
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    epochs: int
+    batch: int
+    constraint: str
+    penalty: float
+    readout_scale: float
+    centred: bool
+    seed: int
+    records: int
+    samples: int
+    features: int
+    classes: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the training samples."""
+        return self.samples // self.batch
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)
+
+    def check_resumable(self, other: Mapping[str, Any], path: Path) -> None:
+        """Check that a run of this description can go on from a checkpoint of another.
+
+        Raises:
+            UsageError: a field that differs.
+        """
+        different = [f"{name} {other.get(name)!r}, not {value!r}" for name, value in asdict(self).items()
+                     if other.get(name) != value]  # fmt: skip
+        if different:
+            raise UsageError(f"the checkpoint {path} belongs to a run with {'; '.join(different)}; ask for the same")
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One pass through the training samples.
+
+    Attributes:
+        epoch: 1, 2, ...
+        learning_rate: of its last step.
+        train_loss, train_accuracy: means over its batches, each before its step.
+        test_loss, test_accuracy: after its last step.
+        seconds: since the beginning of the run.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The fields in their order."""
+        return tuple(float(getattr(self, field.name)) for field in fields(self))
+
+    @classmethod
+    def of(cls, numbers: npt.ArrayLike) -> "EpochRow":
+        """The row of the numbers that `numbers` gave."""
+        epoch, *others = np.asarray(numbers, dtype=np.float64).tolist()
+        return cls(int(epoch), *others)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TrainingReport:
+    """A training run.
+
+    Attributes:
+        config: what was asked for.
+        outcome: "finished" or "diverged".
+        reason: why it diverged, in a sentence; None otherwise.
+        epochs: a row for each epoch that came to its end.
+        losses: mean cross-entropy of every batch before its step, array (steps,).
+        recorded_steps: steps (1, 2, ...) whose norms were kept, array (records,).
+        gradient_norms: |dE/dW_l|_F of the mean loss at these steps, array (records, L + 1); the last column is the
+            readout.
+        deviations: |W_l^T W_l - I|_F of the hidden layers after these steps, array (records, L).
+        network: as it was at the end.
+    """
+
+    config: TrainingConfig
+    outcome: str
+    reason: str | None
+    epochs: tuple[EpochRow, ...]
+    losses: FloatArray
+    recorded_steps: npt.NDArray[np.int64]
+    gradient_norms: FloatArray
+    deviations: FloatArray
+    network: Network
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Accuracy on the test samples after the last step; None for a run that diverged."""
+        return self.epochs[-1].test_accuracy if self.outcome == FINISHED and self.epochs else None
+
+    @property
+    def gradient_ratio(self) -> float | None:
+        """|dE/dW_1|_F over |dE/dW_L|_F at the first step; None if it is not a finite positive number."""
+        if not len(self.gradient_norms):
+            return None
+        first, top = self.gradient_norms[0, 0], self.gradient_norms[0, self.config.depth - 1]
+        with np.errstate(all="ignore"):
+            ratio = float(first / top)
+        return ratio if np.isfinite(ratio) and ratio > 0 else None
+
+    def summary(self) -> str:
+        """What came of the run, in a few sentences."""
+        config = self.config
+        chance = 1.0 / config.classes
+        if self.outcome == DIVERGED:
+            sentences = [f"Diverged: {self.reason}."]
+        else:
+            last = self.epochs[-1]
+            sentences = [
+                f"Test accuracy {last.test_accuracy:.2%} after {last.epoch} epochs in {last.seconds:.0f} s "
+                f"(guessing: about {chance:.0%}); training loss {last.train_loss:.4g}."
+            ]
+        sentences.append(self._gradients_in_words())
+        if len(self.deviations):
+            worst = float(np.max(self.deviations[-1]))
+            sentences.append(f"Largest |W^T W - I|_F of a hidden layer at the last record: {worst:.3g}.")
+        return " ".join(sentences)
+
+    def _gradients_in_words(self) -> str:
+        ratio = self.gradient_ratio
+        between = f"between layer 1 and layer {self.config.depth} at the first step"
+        if ratio is None:
+            return f"The gradient norm underflows or overflows {between}."
+        if VANISHED <= ratio <= 1 / VANISHED:
+            return f"The gradient norm changes by a factor {ratio:.3g} {between}."
+        return f"The gradient {'vanishes' if ratio < 1 else 'explodes'}: its norm changes by {ratio:.3g} {between}."
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The epochs as a pandas frame, one column for each field of `EpochRow`."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.epochs], columns=[field.name for field in fields(EpochRow)])
+
+    def norms_frame(self) -> "pd.DataFrame":
+        """The recorded norms as a pandas frame with the columns step, layer, gradient_norm and deviation.
+
+        Layer L + 1 is the readout, which has no deviation.
+        """
+        import pandas as pd
+
+        records, layers = self.gradient_norms.shape
+        deviations = np.column_stack([self.deviations, np.full(records, np.nan)])
+        columns = {
+            "step": np.repeat(self.recorded_steps, layers),
+            "layer": np.tile(np.arange(1, layers + 1), records),
+            "gradient_norm": self.gradient_norms.ravel(),
+            "deviation": deviations.ravel(),
+        }
+        return pd.DataFrame(columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """{outcome, reason, test_accuracy, gradient_ratio, rows, config, versions}, ready for JSON."""
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "test_accuracy": self.test_accuracy,
+            "gradient_ratio": self.gradient_ratio,
+            "rows": [{name: _number(value) for name, value in asdict(row).items()} for row in self.epochs],
+            "config": self.config.to_dict(),
+            "versions": {"gpn": __version__, "numpy": np.__version__},
+        }
+
+    def plot(self) -> "Figure":
+        """Losses and accuracy over the run, and the gradient norm of every layer as a heat map."""
+        from gpn import plot_training
+
+        return plot_training.training(self)
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write training.csv, norms.csv, training.json and the figure; each file appears whole or not at all."""
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        return [
+            write_whole(folder / "training.csv", lambda path: self.to_frame().to_csv(path, index=False)),
+            write_whole(folder / "norms.csv", lambda path: self.norms_frame().to_csv(path, index=False)),
+            write_whole(folder / "training.json", lambda path: path.write_text(text)),
+            *save_figure(self.plot(), folder, "training"),
+        ]
+
+    def __repr__(self) -> str:
+        accuracy = "" if self.test_accuracy is None else f", test accuracy {self.test_accuracy:.4f}"
+        config = self.config
+        return f"<TrainingReport {config.activation}, {config.depth} x {config.width}: {self.outcome}{accuracy}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.summary()}</p>{self.to_frame().to_html(index=False)}"
+
+
+def _number(value: float) -> float | None:
+    """What JSON can hold; the test loss of a network that overflows is missing."""
+    return value if np.isfinite(value) else None

@@ -1,0 +1,111 @@
+"""The public names of the package, listed once, and how its objects look in notebooks and in logs."""
+
+import html.parser
+import inspect
+
+import numpy as np
+import pytest
+
+import gpn
+from theory.concentration import Bound
+
+PUBLIC = {
+    "Network",
+    "Verdict",
+    "VerificationReport",
+    "__version__",
+    "activation",
+    "audit",
+    "carried_depth",
+    "check",
+    "check_report",
+    "claim",
+    "depth_profiles",
+    "export",
+    "guaranteed_epsilon",
+    "normalize",
+    "reproduce",
+    "required_width",
+    "resume",
+    "simulate",
+    "train",
+    "verify",
+}
+
+
+def test_the_public_names_are_these():
+    assert set(gpn.__all__) == set(dir(gpn)) == PUBLIC
+    assert len(gpn.__all__) == len(PUBLIC)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))
+def test_every_public_name_is_what_it_says_and_is_documented(name):
+    found = getattr(gpn, name)
+    assert found.__name__ == name
+    assert len(inspect.getdoc(found)) > 20
+    if inspect.isfunction(found):
+        assert all(p.annotation is not p.empty for p in inspect.signature(found).parameters.values())
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects the tags and the text of a page, and checks that tags are closed."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.text = [], set(), ""
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag, _attributes):
+        self.open.append(tag)
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_a_check_shows_in_a_notebook_and_in_a_log():
+    conditions = gpn.check("gelu", 15)
+    page = Reader(conditions._repr_html_())
+    assert {"table", "p"} <= page.tags
+    for part in ("gelu", "x*normal_cdf(x)", "certified", "minus (recommended)", "1.48111441270835", "stable"):
+        assert part in page.text
+    assert repr(conditions) == (
+        "<Conditions gelu: GPN fails, normalizable yes, a = 1.48111441270835, b = -0.909506401007416>"
+    )
+
+
+def test_a_check_without_normalization_says_why():
+    page = Reader(gpn.check("sign", 15)._repr_html_())
+    assert "jump" in page.text
+    assert "chi" not in page.text
+    assert len(repr(gpn.check("sign", 15))) < 100
+
+
+def test_what_a_user_named_is_escaped():
+    hostile = gpn.activation(np.tanh, name="<script>alert(1)</script>")
+    page = Reader(gpn.check(hostile, 10)._repr_html_())
+    assert "script" not in page.tags
+    assert "<script>" in page.text
+
+
+def test_an_activation_shows_its_formula():
+    assert r"\tanh" in gpn.activation("tanh")._repr_latex_()
+    assert "tanh(x)" in repr(gpn.activation("tanh"))
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (-20.0, r"$P \le 2.07 \cdot 10^{-9}$ (levy)"),
+        (-2000.0, r"$P \le 2.58 \cdot 10^{-869}$ (levy)"),
+        (0.0, r"$P \le 1$ (levy)"),
+        (-np.inf, r"$P \le 0$ (levy)"),
+    ],
+)
+def test_a_bound_shows_as_an_inequality_rounded_up(log, expected):
+    """Expected: mpmath says exp(-20) = 2.0611...e-9 and exp(-2000) = 2.57653...e-869, whatever float64 can hold."""
+    assert Bound("levy", log)._repr_latex_() == expected
