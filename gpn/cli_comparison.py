@@ -73,13 +73,14 @@ def training(
         "seed": number("--seed", seed, int, "7"),
         "workers": None if workers is None else number("--workers", workers, int, "2"),
         "store": folder if save else None,
+        "replace_finished": True,
     }
     from gpn import comparison_tables, tables
     from gpn.comparison import QUICK
     from gpn.reproduction import reproduce
 
     if save:
-        long_run.begin(folder)
+        long_run.speak_of_unfinished(folder)
     with long_run.endings():
         with progress_bar() as progress:
             report = reproduce("training", **{**(QUICK if quick else {}), **options, **fixed}, progress=progress)

@@ -60,6 +60,7 @@ def training_comparison(
     level: float = 0.95,
     seed: int = 0,
     store: str | Path | None = None,
+    replace_finished: bool = False,
     workers: int | None = 1,
     executor: Executor | str | None = None,
     progress: experiment.Progress | None = None,
@@ -88,6 +89,7 @@ def training_comparison(
         seed: the learning rates are tried with this one, the measured networks have seed + 1, seed + 2, ...
         store: a folder; every finished run is kept there in `run.sqlite` and taken from there when it is asked for
             again, with more activations, depths or seeds too. Other budgets or another version need another folder.
+        replace_finished: whether a finished run of another budget or version may be deleted from `store`.
         workers: processes, None for one on each core; 1 computes in this process. The numbers are the same bits, given
             the same number of BLAS threads (worker processes have one each). A script that asks for more than one must
             keep its own work under `if __name__ == "__main__":`.
@@ -116,8 +118,11 @@ def training_comparison(
     ]
     place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
     first, second = _shares(progress, tried, wanted, settings)
+    identity = _identity(settings, digest(used))
     with (
-        nullcontext() if store is None else run_store.opened(store, _identity(settings, digest(used))) as kept,
+        nullcontext()
+        if store is None
+        else run_store.opened(store, identity, replace_finished=replace_finished) as kept,
         one_blas_thread() if place == "processes" else nullcontext(),
     ):
         compute = partial(experiment.run, seed=seed, executor=place, workers=workers, store=kept)
