@@ -130,13 +130,13 @@ def _finding(report: "ComparisonReport") -> str:
         found = [each.accuracy for each in _deep(report, recipe)]
         if found:
             ends.append(f"{words} {_range(found)}")
-    level = f"{100 * report.settings.level:g} % t intervals over {report.settings.seeds} seeds"
+    level = f"{100 * report.settings.level:g}\u00a0% t intervals over {report.settings.seeds} seeds"
     return f"Test accuracy at {deep} layers: {'; '.join(ends)} ({level})" if ends else f"Test accuracy ({level})"
 
 
 def _range(values: Sequence[float]) -> str:
     low, high = (f"{100 * end:.0f}" for end in (min(values), max(values)))
-    return f"{low} %" if low == high else f"{low} to {high} %"
+    return f"{low}\u00a0%" if low == high else f"{low} to {high}\u00a0%"
 
 
 def _deep(report: "ComparisonReport", recipe: str) -> "list[Measured]":
