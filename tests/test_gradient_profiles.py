@@ -319,3 +319,14 @@ def test_nothing_in_the_figure_overlaps(report):
         boxes = [title.get_window_extent(renderer) for title in titles]
         assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
     assert figure.axes[7]._left_title.get_window_extent(renderer).x1 < figure.bbox.x1
+
+
+@pytest.mark.parametrize("activations", [["gelu"], ["relu", "gelu"], ["relu", "gelu", "tanh"]])
+def test_title_and_legend_stay_within_a_figure_of_few_columns(activations):
+    small = gradient_profiles(activations, width=32, depth=8, trials=4, batch=4, batches=())
+    figure = small.plot()
+    FigureCanvasAgg(figure).draw()
+    for artist in (figure._suptitle, *figure.legends):
+        box = artist.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
