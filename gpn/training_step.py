@@ -24,6 +24,9 @@ CONSTRAINTS: Mapping[str, str] = MappingProxyType(
 """Ways to treat the hidden weights during training -> what they mean. The readout is always free."""
 
 
+_FARTHEST = 1e150  # entries whose squares can still be summed
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What one step saw before it changed the weights.
@@ -158,12 +161,15 @@ def _constraint(rule: Optimizer, constraint: str, strength: float) -> _Change:
     retract = orthogonality.RETRACTIONS[constraint]
 
     def retracted(weights: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
-        """The step of the optimizer, projected to the tangent space if its memory leads out of it, and retracted."""
+        """The step of the optimizer, projected to the tangent space if its memory leads out of it, and retracted.
+
+        A step that leads out of the range of numbers leaves nan, which the next forward pass tells of.
+        """
         start = weights.copy()
         rule.step(weights, orthogonality.tangent(start, gradient), memory, rate, time)
         if memory:
             weights -= start
             weights[...] = start + orthogonality.tangent(start, weights)
-        weights[...] = retract(weights)
+        weights[...] = retract(weights) if np.abs(weights).max() < _FARTHEST else np.nan
 
     return retracted
