@@ -24,7 +24,8 @@ FloatArray = npt.NDArray[np.float64]
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
 
 VANISHED = 1e-3
-"""A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is told."""
+"""A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is told; so are
+norms below this, for a readout of scale 1, in every hidden layer: with plain ReLU they are flat, and tiny."""
 
 _DIGESTS = {"activation_digest": "another activation function", "data_digest": "other samples or labels"}
 
@@ -187,12 +188,15 @@ class TrainingReport:
 
     def _gradients_in_words(self) -> str:
         ratio = self.gradient_ratio
-        between = f"between layer 1 and layer {self.config.depth} at the first step"
         if ratio is None:
-            return f"The gradient norm underflows or overflows {between}."
+            return f"The gradient norm underflows or overflows between layer 1 and layer {self.config.depth}."
+        hidden = self.gradient_norms[0, : self.config.depth]
+        size = f"{hidden[0]:.3g} in layer 1 and {hidden[-1]:.3g} in layer {self.config.depth} at the first step"
+        if hidden.max() < VANISHED * self.config.readout_scale:
+            return f"The gradient vanishes in every layer: its norm is {size}."
         if VANISHED <= ratio <= 1 / VANISHED:
-            return f"The gradient norm changes by a factor {ratio:.3g} {between}."
-        return f"The gradient {'vanishes' if ratio < 1 else 'explodes'}: its norm changes by {ratio:.3g} {between}."
+            return f"The gradient norm is {size}, a factor {ratio:.3g}."
+        return f"The gradient {'vanishes' if ratio < 1 else 'explodes'}: its norm is {size}, a factor {ratio:.3g}."
 
     def to_frame(self) -> "pd.DataFrame":
         """The epochs as a pandas frame, one column for each field of `EpochRow`."""

@@ -235,10 +235,19 @@ def test_samples_without_finite_logits_count_as_wrong():
     assert evaluate(network, ThinShell.of(data, 8), data.x_test, np.zeros(30, dtype=np.int64))[1] == 0.0
 
 
-def test_vanishing_gradients_are_told():
-    report = gpn.train("tanh", blobs(), **OPTIONS | {"depth": 120, "epochs": 1, "root": None, "weights": "glorot"})
-    assert report.gradient_norms.shape == (3, 121)
-    assert "gradient norm changes by" in report.summary() or "vanishes" in report.summary()
+def test_vanishing_and_exploding_gradients_are_told():
+    def words(spec, depth, **options):
+        report = gpn.train(spec, blobs(), **OPTIONS | {"depth": depth, "epochs": 1, "learning_rate": 1e-12} | options)
+        return report.summary()
+
+    assert "The gradient norm is " in words("selu", 20)
+    assert "The gradient norm is " in words("selu", 20, readout_scale=1e-5)  # small, but not by the depth
+    assert "The gradient vanishes in every layer: " in words("relu", 40, root=None)  # flat and tiny
+    assert "The gradient vanishes: " in words("0.5*x+1", 30, root=None)  # signals stay, gradients halve
+    assert "The gradient explodes: " in words("sin(3*x)", 30, root=None)
+
+
+def test_gradients_beyond_all_numbers_are_told():
     zero = gpn.train("0.1*tanh(x)", blobs(), **OPTIONS | {"depth": 400, "epochs": 1, "root": None})
     assert zero.gradient_ratio is None
     assert "underflows or overflows" in zero.summary()
