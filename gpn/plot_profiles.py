@@ -33,7 +33,7 @@ _GAUSSIAN_LOOK: dict[str, Any] = {"color": _GREEN, "linestyle": (0, (4, 2))}
 _OTHER_LOOK: dict[str, Any] = {"color": _PURPLE, "linestyle": ":", "linewidth": 1.6}
 _BAND_LOOK: dict[str, Any] = {"color": "black", "linestyle": (0, (5, 2)), "linewidth": 1.1}
 _LOG10 = math.log(10.0)
-_LETTERS_PER_INCH, _INCHES_PER_KEY = 9.0, 3.4  # of the title, and of the legend
+_LETTERS_PER_INCH, _INCHES_PER_KEY = 10.0, 3.4  # of the title, and of the legend
 _NARROW = 2.0  # decades: the lower panels never show more than this many up and down
 
 

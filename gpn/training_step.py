@@ -61,7 +61,7 @@ class Stepper:
         self.parameters = parameters(network)
         self.memories = dict(zip(self.parameters, memories(rule, list(self.parameters.values())), strict=True))
         self.time = 0
-        self._rule = rule
+        self._free = rule.step
         self._constrain = _constraint(rule, constraint, strength)
         self._scratch = {matrix.shape: np.empty(matrix.shape) for matrix in network.weights}
         self._forward: Forward | None = None
@@ -110,9 +110,6 @@ class Stepper:
         for name, found in zip(("gain", "shift"), layer.normalization, strict=True):
             key = f"{name}{index + 1}"
             self._free(self.parameters[key], found, self.memories[key], rate, self.time)
-
-    def _free(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
-        self._rule.step(parameter, gradient, memory, rate, time)
 
 
 def parameters(network: Network) -> dict[str, FloatArray]:

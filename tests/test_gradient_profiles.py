@@ -155,6 +155,15 @@ def test_batch_normalization_explodes_at_the_predicted_rate(report):
     assert abs(linear[0].measured - linear[0].predicted) < 0.06
 
 
+def test_a_growth_beyond_float64_keeps_its_rate():
+    """Depth 4001 at 0.4 per layer is e^800: the factor overflows without a warning, the rate does not."""
+    variant = gradient_rates.Variant("relu", catalog.build("relu"), BATCH_NORMALIZED, "haar", batch=64)
+    logs = np.random.default_rng(0).normal(0.0, 0.01, (4, 4001)) - 0.2 * np.arange(4001)
+    found = gradient_rates.growth(variant, logs, 0.99)
+    assert found.measured == pytest.approx(0.4, abs=1e-4)
+    assert found.factor == math.inf
+
+
 def test_intervals_of_means_cover():
     """99 % intervals of the mean of 20 normal numbers, 2000 times: an exact test, false alarm 1e-6."""
     rng = np.random.default_rng(1)
@@ -321,8 +330,8 @@ def test_nothing_in_the_figure_overlaps(report):
     assert figure.axes[7]._left_title.get_window_extent(renderer).x1 < figure.bbox.x1
 
 
-@pytest.mark.parametrize("activations", [["gelu"], ["relu", "gelu"], ["relu", "gelu", "tanh"]])
-def test_title_and_legend_stay_within_a_figure_of_few_columns(activations):
+@pytest.mark.parametrize("activations", [["gelu"], ["relu", "gelu"], ["relu", "gelu", "tanh"], PAPER])
+def test_title_and_legend_stay_within_the_figure(activations):
     small = gradient_profiles(activations, width=32, depth=8, trials=4, batch=4, batches=())
     figure = small.plot()
     FigureCanvasAgg(figure).draw()
