@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpn import cli_reproduce, cli_train, cli_verify, long_run
+from gpn import cli_explore, cli_reproduce, cli_train, cli_verify, long_run
 from gpn._version import __version__
 from gpn.cli_options import (
     ROOTS,
@@ -120,6 +120,7 @@ def _gpn(
       gpn activations          every activation known by name
       gpn audit                published constants against certified ones
       gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
+      gpn explore              the same by hand in Jupyter
       gpn reproduce gradients  gradient norms of 200 layers: vanishing, exploding, preserved (minutes)
       gpn train selu --depth 200   does it train? (minutes)
     """
@@ -365,6 +366,9 @@ def activations(as_json: Json = False) -> None:
         tables.emit_json(rows)
     else:
         tables.show(tables.catalog(rows))
+
+
+app.command(short_help="Explore in Jupyter: a formula and sliders.")(cli_explore.explore)
 
 
 def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:
