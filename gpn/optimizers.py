@@ -105,11 +105,7 @@ class AdaGrad:
     def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
         (squares,) = memory
         squares += gradient * gradient
-        root = np.sqrt(squares)
-        root += self.epsilon
-        gradient *= rate
-        gradient /= root
-        parameter -= gradient
+        _shortened(parameter, gradient, squares, self.epsilon, rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +132,7 @@ class RMSProp:
     def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
         (squares,) = memory
         _average(squares, gradient * gradient, self.decay)
-        root = np.sqrt(squares)
-        root += self.epsilon
-        gradient *= rate
-        gradient /= root
-        parameter -= gradient
+        _shortened(parameter, gradient, squares, self.epsilon, rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +211,15 @@ def _average(kept: FloatArray, newest: FloatArray, decay: float) -> None:
     kept *= decay
     newest *= 1.0 - decay
     kept += newest
+
+
+def _shortened(parameter: FloatArray, gradient: FloatArray, squares: FloatArray, epsilon: float, rate: float) -> None:
+    """theta <- theta - rate g / (sqrt(s) + epsilon), in place; the gradient is overwritten."""
+    root = np.sqrt(squares)
+    root += epsilon
+    gradient *= rate
+    gradient /= root
+    parameter -= gradient
 
 
 def _share(name: str, value: float) -> None:
