@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpn import cli_reproduce, cli_train, cli_verify, long_run
+from gpn import cli_reproduce, cli_train, cli_verify, completions, long_run
 from gpn._version import __version__
 from gpn.cli_options import (
-    ROOTS,
     Derivative,
     Json,
+    Root,
     Spec,
     check_writable,
     chosen_root,
@@ -156,7 +156,7 @@ def check(
       gpn check mymodule:phi --derivative mymodule:dphi
       gpn check torch.nn.functional:silu
     """
-    from gpn import checking, detail_tables, tables
+    from gpn import checking, detail_tables, next_steps, tables
     from gpn.activation_report import check_report
 
     if out is not None:
@@ -166,10 +166,11 @@ def check(
     if as_json:
         tables.emit_json({key: value for key, value in report.to_dict().items() if verbose or key != "details"})
     else:
-        for place, part in enumerate(detail_tables.check(report, spec, verbose)):
+        for place, part in enumerate(detail_tables.check(report, verbose)):
             if place:
                 tables.emit("")
             tables.show(part)
+        tables.show_next(next_steps.after_check(report.conditions, spec, derivative))
     if out is not None:
         save_report(report, out, sys.stderr if as_json else None)
     raise typer.Exit(checking.exit_code(report.conditions))
@@ -178,8 +179,10 @@ def check(
 @app.command(short_help="The constants a, b, and code to paste.")
 def normalize(
     spec: Spec,
-    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
-    emit: Annotated[str | None, option("TARGET", "Print code instead: numpy, torch, jax, keras or latex.")] = None,
+    root: Root = "auto",
+    emit: Annotated[
+        str | None, option("TARGET", "Print code instead: numpy, torch, jax, keras or latex.", completions.targets)
+    ] = None,
     derivative: Derivative = None,
     as_json: Json = False,
 ) -> None:
@@ -198,7 +201,7 @@ def normalize(
       gpn normalize "x*sigmoid(1.3*x)" --json
       gpn normalize mymodule:phi --derivative mymodule:dphi
     """
-    from gpn import checking, tables
+    from gpn import checking, next_steps, tables
     from gpn.adapters import activation
     from gpn.snippets import export
     from theory.poincare import normalization
@@ -215,7 +218,8 @@ def normalize(
     elif code is not None:
         tables.emit(code)
     else:
-        tables.show(tables.normalization_report(conditions, chosen, spec))
+        tables.show(tables.normalization_report(conditions, chosen))
+        tables.show_next(next_steps.after_normalize(conditions, chosen, spec, derivative))
 
 
 app.command(short_help="The main job: Monte Carlo against theory.")(cli_verify.verify)
@@ -228,7 +232,7 @@ def width(
     depth: Annotated[str | None, option("L", "Depth L.")] = None,
     epsilon: Annotated[str | None, option("E", "Tolerance: squared gradient norms within e^-E and e^E.")] = None,
     probability: Annotated[str, option("P", "Accepted probability of leaving the tolerance.")] = "0.05",
-    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
+    root: Root = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
     seed: Annotated[str, option("N", "Of the simulation.")] = "0",
@@ -254,22 +258,27 @@ def width(
         raise UsageError(
             "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
         )
-    from gpn import tables, width_tables
+    from gpn import next_steps, tables, width_tables
     from gpn.width import solve
 
     if out is not None:
         check_writable(out)
+    policy = chosen_root(root, raw)
     with status_line() as tell:
         report = solve(
             spec,
             **given,
             probability=number("--probability", probability, float, "0.05"),
-            root=chosen_root(root, raw),
+            root=policy,
             simulate=simulate,
             seed=number("--seed", seed, int, "7"),
             progress=tell,
         )
-    tables.emit_json(report.to_dict()) if as_json else tables.show(width_tables.width(report))
+    if as_json:
+        tables.emit_json(report.to_dict())
+    else:
+        tables.show(width_tables.width(report))
+        tables.show_next(next_steps.after_width(report, spec, policy))
     if out is not None:
         save_report(report, out, sys.stderr if as_json else None)
 
@@ -295,7 +304,7 @@ def audit(
       gpn audit
       gpn audit constants.csv --digits 20
     """
-    from gpn import detail_tables, tables
+    from gpn import detail_tables, next_steps, tables
     from gpn.auditing import audit as run
 
     report = run(table, number("--digits", digits, int, "20"))
@@ -303,6 +312,7 @@ def audit(
         tables.emit_json(report.to_dict())
     else:
         tables.show(detail_tables.audit(report))
+        tables.show_next(next_steps.after_audit(report))
 
 
 @app.command(short_help="Scan or solve over a parameter of an activation.")
@@ -329,7 +339,7 @@ def family(
     """
     if (values is None) == (condition is None):
         raise UsageError("give either --values to tabulate or --condition to solve, such as --values 0.5,1,1.5")
-    from gpn import detail_tables, tables
+    from gpn import detail_tables, next_steps, tables
     from gpn.adapters import family as read_family
     from theory import families
 
@@ -339,13 +349,18 @@ def family(
         if len(ends) != 2:
             raise UsageError(f"--between takes two numbers, such as --between 0,1, not {between[:80]!r}")
         found = families.solve(chosen, None, condition, (ends[0], ends[1]))
-        tables.emit_json(found.to_dict()) if as_json else tables.show(detail_tables.solutions(found))
+        if as_json:
+            tables.emit_json(found.to_dict())
+        else:
+            tables.show(detail_tables.solutions(found))
+            tables.show_next(next_steps.after_solve(found, spec))
         return
     frame = families.scan(chosen, None, numbers("--values", values, float, "0.5,1,1.5") or [])
     if as_json:
         tables.emit(frame.to_json(orient="records", double_precision=15, indent=2))
     else:
         tables.show(detail_tables.family(frame))
+        tables.show_next(next_steps.after_scan(spec))
 
 
 @app.command(short_help="Every activation known by name.")
@@ -357,7 +372,7 @@ def activations(as_json: Json = False) -> None:
       gpn activations
       gpn activations --json
     """
-    from gpn import tables
+    from gpn import next_steps, tables
     from gpn.checking import catalog_facts
 
     rows = catalog_facts()
@@ -365,6 +380,7 @@ def activations(as_json: Json = False) -> None:
         tables.emit_json(rows)
     else:
         tables.show(tables.catalog(rows))
+        tables.show_next(next_steps.command("check", "gelu"))
 
 
 def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:

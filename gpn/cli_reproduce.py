@@ -75,7 +75,7 @@ def gradients(
         workers=None if workers is None else number("--workers", workers, int, "2"),
         data_set=data,
     )
-    from gpn import gradient_tables, tables
+    from gpn import gradient_tables, next_steps, tables
     from gpn.reproduction import reproduce
 
     with progress_bar() as progress:
@@ -84,6 +84,7 @@ def gradients(
         tables.emit_json(report.to_dict())
     else:
         tables.show(gradient_tables.gradients(report))
+        tables.show_next(next_steps.after_gradients(report))
     if save:
         save_report(report, folder, sys.stderr if as_json else None)
 

@@ -7,7 +7,6 @@ user typed enters as `rich.text.Text`, never as markup, and without control char
 import json
 import math
 import os
-import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,6 +59,12 @@ def emit(text: str, stream: IO[str] | None = None) -> None:
         target.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())  # so that the flush at exit is silent too
+
+
+def show_next(step: str | None) -> None:
+    """Print a command to go on with after an answer, if there is one; a line of its own, never broken."""
+    if step is not None:
+        emit(f"\n{step}")
 
 
 def emit_json(data: Any) -> None:
@@ -125,12 +130,11 @@ def new_table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence
 # ---------------------------------------------------------------------------------------------- check
 
 
-def check_report(conditions: "Conditions", spec: str) -> RenderableType:
+def check_report(conditions: "Conditions") -> RenderableType:
     """The report of `gpn check`.
 
     Args:
         conditions: what `gpn.check` returns.
-        spec: the activation as the user typed it, for the next step.
     """
     parts: list[RenderableType] = [
         _name_line(conditions),
@@ -141,9 +145,7 @@ def check_report(conditions: "Conditions", spec: str) -> RenderableType:
     ]
     if conditions.normalizations:
         parts += [Text(), *_roots(conditions)]
-    parts += [Text(), _regularity(conditions)]
-    step = next_step(conditions, spec)
-    return Group(*parts, *([Text(), Text(step)] if step else []))
+    return Group(*parts, Text(), _regularity(conditions))
 
 
 def check_verdict(conditions: "Conditions") -> Text:
@@ -156,21 +158,6 @@ def check_verdict(conditions: "Conditions") -> Text:
     if conditions.normalizable == "yes" and conditions.is_gpn == "fails":
         return Text(f"{name} is not GPN, but a φ + b is:", style="bold yellow")
     return Text(f"{name} is undecided: {reason}.", style="bold yellow")
-
-
-def next_step(conditions: "Conditions", spec: str) -> str | None:
-    """A command to type next, or nothing when there is none to recommend."""
-    root = next((root.root for root in conditions.normalizations if root.recommended), None)
-    argument = _argument(spec)
-    if conditions.is_gpn == "holds":
-        return f"Next: gpn verify --raw {argument}"
-    return None if root is None else f"Next: gpn normalize --root {root} {argument}"
-
-
-def _argument(spec: str) -> str:
-    """A specification as it must be typed in a shell, after -- if it would pass for an option."""
-    quoted = shlex.quote(plain(spec))
-    return f"-- {quoted}" if spec.startswith("-") else quoted
 
 
 def _name_line(conditions: "Conditions") -> Text:
@@ -244,9 +231,8 @@ def _points(noun: str, points: Sequence[str]) -> str:
 # ---------------------------------------------------------------------------------------------- normalize, catalog
 
 
-def normalization_report(conditions: "Conditions", chosen: "Normalization", spec: str) -> RenderableType:
-    """The report of `gpn normalize`: a and b to double precision, what depth does, how to get code."""
-    emit = f"Next: gpn normalize --root {chosen.root} --emit numpy {_argument(spec)}"
+def normalization_report(conditions: "Conditions", chosen: "Normalization") -> RenderableType:
+    """The report of `gpn normalize`: a and b to double precision, what depth does."""
     error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}"
     estimated = f"The moments are those of a Python function: estimated, error {error}, not certified."
     return Group(
@@ -254,8 +240,7 @@ def normalization_report(conditions: "Conditions", chosen: "Normalization", spec
         Text(f"  a = {chosen.a!r}"),
         Text(f"  b = {chosen.b!r}"),
         Text(f"  χ = {chosen.chi:.6g}, in depth {STABILITY[chosen.stability]}"),
-        Text(),
-        Text(estimated if conditions.expression is None else emit),
+        *([Text(), Text(estimated)] if conditions.expression is None else []),
     )
 
 
