@@ -9,20 +9,17 @@ times; the two sides of a ratio are timed in turns, so that other work on the ma
 median over neighbouring timings, beside its extremes.
 """
 
+from measure import alternate  # first, for the number of BLAS threads
+
+# isort: split
 import argparse
-import os
 import platform
 import statistics
-import time
-from collections.abc import Callable
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-    os.environ[variable] = "1"  # one BLAS thread; it has to be said before NumPy is imported
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-import gpn  # noqa: E402
-from gpn.evaluation import ElementwiseActivation  # noqa: E402
+import gpn
+from gpn.evaluation import ElementwiseActivation
 
 
 def main() -> None:
@@ -47,11 +44,9 @@ def print_scaling(options: argparse.Namespace, phi: ElementwiseActivation) -> No
         for batch in options.batches:
             rng = np.random.Generator(np.random.SFC64(1))
             buffer = np.empty((2 * options.depth, batch, width))
-            normals, own = alternate(
-                lambda rng=rng, buffer=buffer: rng.standard_normal(out=buffer),
-                lambda width=width, batch=batch: gpn.simulate(phi, width, options.depth, 1, seed=1, batch=batch),
-                options.repeats,
-            )
+            draw = lambda rng=rng, buffer=buffer: rng.standard_normal(out=buffer)  # noqa: E731
+            run = lambda n=width, k=batch: gpn.simulate(phi, n, options.depth, 1, seed=1, batch=k)  # noqa: E731
+            normals, own = alternate([draw, run], options.repeats)
             ratio = summary([b / a for a, b in zip(normals, own, strict=True)])
             layer = statistics.median(own) / options.depth
             print(
@@ -65,31 +60,17 @@ def print_dense(options: argparse.Namespace, phi: ElementwiseActivation) -> None
     width, depth = options.dense_width, 2
     print(f"\nDense Haar matrices over matrix-free, tanh, width {width}, depth {depth}")
     for batch in [*options.batches, width]:
-        dense, free = alternate(
-            lambda batch=batch: gpn.simulate(phi, width, depth, 1, seed=1, batch=batch, method="dense"),
-            lambda batch=batch: gpn.simulate(phi, width, depth, 1, seed=1, batch=batch),
-            min(options.repeats, 5),
-        )
+        methods = [
+            lambda method=method, k=batch: gpn.simulate(phi, width, depth, 1, seed=1, batch=k, method=method)
+            for method in ("dense", "matrix-free")
+        ]
+        dense, free = alternate(methods, min(options.repeats, 5))
         ratio = summary([a / b for a, b in zip(dense, free, strict=True)])
         print(
             f"  batch {batch:>5}: dense {1e3 * statistics.median(dense):.1f} ms, "
             f"matrix-free {1e3 * statistics.median(free):.1f} ms, ratio {ratio[0]:.1f} "
             f"({ratio[1]:.1f} to {ratio[2]:.1f})"
         )
-
-
-def alternate(
-    first: Callable[[], object], second: Callable[[], object], repeats: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of two functions called in turns, after one call each to warm up."""
-    first(), second()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for function, kept in zip((first, second), times, strict=True):
-            start = time.process_time()
-            function()
-            kept.append(time.process_time() - start)
-    return times
 
 
 def summary(ratios: list[float]) -> tuple[float, float, float]:

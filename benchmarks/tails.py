@@ -7,22 +7,20 @@ Processor time on one thread. For each width the median and the extremes over cl
 "once" is the time to prepare a layer, which serves them all.
 """
 
+import measure  # noqa: F401  (first, for the number of BLAS threads)
+
+# isort: split
 import argparse
-import os
 import statistics
 import time
+from collections.abc import Callable
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-    os.environ[variable] = "1"  # one BLAS thread; it has to be said before NumPy is imported
-
-from collections.abc import Callable  # noqa: E402
-
-from theory.cramer import cramer  # noqa: E402
-from theory.exact_tail import exact_tail  # noqa: E402
-from theory.layer_law import event, layer_law  # noqa: E402
-from theory.one_step import CLAIMS  # noqa: E402
-from theory.poincare import normalize  # noqa: E402
-from theory.specification import activation  # noqa: E402
+from theory.cramer import cramer
+from theory.exact_tail import exact_tail
+from theory.layer_law import event, layer_law
+from theory.one_step import CLAIMS
+from theory.poincare import normalize
+from theory.specification import activation
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpn.checking import check, normalize
     from gpn.depth import depth_profiles
     from gpn.engine import Network
+    from gpn.explorer import explore
     from gpn.report import VerificationReport
     from gpn.reproduction import reproduce
     from gpn.simulation import simulate
@@ -36,6 +37,7 @@ _HOMES = {
     "check_report": "gpn.activation_report",
     "claim": "theory.claims",
     "depth_profiles": "gpn.depth",
+    "explore": "gpn.explorer",
     "export": "gpn.snippets",
     "guaranteed_epsilon": "gpn.width",
     "normalize": "gpn.checking",
@@ -59,6 +61,7 @@ __all__ = [
     "check_report",
     "claim",
     "depth_profiles",
+    "explore",
     "export",
     "guaranteed_epsilon",
     "normalize",

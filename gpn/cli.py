@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
-from gpn import cli_reproduce, cli_train, cli_verify, completions, long_run
+from gpn import cli_explore, cli_reproduce, cli_train, cli_verify, completions, long_run
 from gpn._version import __version__
 from gpn.cli_options import (
     Derivative,
@@ -37,7 +38,30 @@ MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
 
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
 
+STORY = (
+    "check",
+    "normalize",
+    "verify",
+    "width",
+    "activations",
+    "family",
+    "explore",
+    "audit",
+    "reproduce",
+    "train",
+)
+"""The commands in the order in which a newcomer meets them."""
+
+
+class _InOrder(typer.core.TyperGroup):
+    """The commands in the order of the story; typer would put those with commands of their own last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=STORY.index)
+
+
 app = typer.Typer(
+    cls=_InOrder,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -113,15 +137,19 @@ def _gpn(
 
     \b
     Examples:
-      gpn verify               does the theorem hold for GPN tanh? (under a minute)
-      gpn check gelu           is GELU Gaussian-Poincare normalized, and which a, b make it so?
-      gpn check mymodule:phi   the same for a function of your own
-      gpn normalize silu       the constants, and code to paste
-      gpn activations          every activation known by name
-      gpn audit                published constants against certified ones
-      gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
-      gpn reproduce gradients  gradient norms of 200 layers: vanishing, exploding, preserved (minutes)
-      gpn train selu --depth 200   does it train? (minutes)
+      gpn verify                    does the theorem hold? (under a minute)
+      gpn check gelu                is GELU Gaussian-Poincare normalized, and
+                                    which a, b make it so?
+      gpn check mymodule:phi        the same for a function of your own
+      gpn normalize silu            the constants, and code to paste
+      gpn width tanh --depth 50 --epsilon 0.5       how wide must it be?
+      gpn activations               every activation known by name
+      gpn family "elu(alpha)" --values 0.5,1        scan over a parameter
+      gpn explore                   the same by hand in Jupyter
+      gpn audit                     published constants against certified ones
+      gpn reproduce gradients       gradient norms of 200 layers: vanishing,
+                                    exploding, preserved (minutes)
+      gpn train selu --depth 200    does it train? (minutes)
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -381,6 +409,9 @@ def activations(as_json: Json = False) -> None:
     else:
         tables.show(tables.catalog(rows))
         tables.show_next(next_steps.command("check", "gelu"))
+
+
+app.command(short_help="Explore in Jupyter: a formula and sliders.")(cli_explore.explore)
 
 
 def _not_normalizable(conditions: "Conditions", as_json: bool) -> int:

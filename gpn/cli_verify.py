@@ -100,7 +100,7 @@ def verify(
     if resume is not None:
         long_run.check_resume(context)
     elif folder is not None:
-        long_run.begin(folder)
+        long_run.speak_of_unfinished(folder)
     from gpn import verification
 
     with long_run.endings():
@@ -109,6 +109,7 @@ def verify(
                 report = verification.resume(resume, **place, progress=progress)
             else:
                 options |= {"weights": weights, "root": chosen_root(root, raw), "store": folder}
+                options |= {"replace_finished": True}
                 report = verification.verify(spec, **options, **place, progress=progress)
         with long_run.after_the_run(folder):
             _show(report, folder, as_json)

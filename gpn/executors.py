@@ -139,12 +139,14 @@ class _ClusterExecutor(Executor):
         return self._inner.submit(compute_alike, computing_versions(), function, *arguments, **keywords)
 
 
-def compute_alike(versions: tuple[tuple[str, str], ...], function: Callable[..., Any], *arguments: Any) -> Any:
+def compute_alike(
+    versions: tuple[tuple[str, str], ...], function: Callable[..., Any], /, *arguments: Any, **keywords: Any
+) -> Any:
     """What a worker elsewhere does: call the function, if this machine computes the same bits as the one that asks.
 
     Args:
         versions: `computing_versions` of the process that asks.
-        function, arguments: the call.
+        function, arguments, keywords: the call.
 
     Raises:
         UsageError: the versions differ.
@@ -154,4 +156,4 @@ def compute_alike(versions: tuple[tuple[str, str], ...], function: Callable[...,
         raise UsageError(
             f"a worker of the cluster would compute with other versions ({'; '.join(unlike)}); install the same there"
         )
-    return function(*arguments)
+    return function(*arguments, **keywords)

@@ -13,7 +13,9 @@ from gpn.experiment import Cell
 from theory.activation import Activation
 from theory.errors import UsageError
 
-_POINTS = np.linspace(-6.0, 6.0, 257)  # where a function without a formula is looked at
+_FAR = np.geomspace(6.0, 600.0, 65)[1:]
+_POINTS = np.concatenate([-_FAR[::-1], np.linspace(-6.0, 6.0, 257), _FAR])
+"""Where a function without a formula is looked at: far out too, where preactivations of a network that grows lie."""
 
 
 def fingerprint(cell: Cell) -> str:
@@ -60,7 +62,8 @@ def description(value: Any) -> Any:
     if isinstance(value, Activation):
         return ["Activation", value.name, sympy.srepr(value.expression)]
     if hasattr(value, "value_and_slope"):  # a function without a formula: its values stand for it
-        values = [array_description(np.asarray(part)) for part in value.value_and_slope(_POINTS)]
+        with np.errstate(all="ignore"):
+            values = [array_description(np.asarray(part)) for part in value.value_and_slope(_POINTS)]
         return ["activation", value.name, array_description(np.asarray(value.breakpoint_values)), *values]
     if is_dataclass(value) and not isinstance(value, type):
         counting = [field.name for field in fields(value) if field.compare]  # what changes no result is not compared

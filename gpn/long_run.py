@@ -98,8 +98,8 @@ def after_the_run(folder: Path | None) -> Iterator[None]:
         raise
 
 
-def begin(folder: Path) -> None:
-    """Make way for a run in a folder: delete the store of a finished one, speak of an unfinished one.
+def speak_of_unfinished(folder: Path) -> None:
+    """Say on standard error what an unfinished run has left in a folder.
 
     Args:
         folder: of the results.
@@ -110,9 +110,7 @@ def begin(folder: Path) -> None:
     from gpn import run_store
 
     found = run_store.look(folder)
-    if found is not None and found.finished:
-        run_store.discard(folder)
-    elif found is not None and found.chunks:
+    if found is not None and found.chunks and not found.finished:
         where = folder / run_store.FILE
         tell = (
             f"gpn: {found.chunks} finished chunks of an unfinished run are in {where}; the same run goes on with them"

@@ -148,3 +148,41 @@ def check_dense(width: int, depth: int, trials: int, batch: int, memory: int, *,
             f"explicit matrices of width {width} and depth {depth} need {in_words(size)} of memory, more than the "
             f"{in_words(memory)} that may be taken; allow more with memory=..., or use method='matrix-free'"
         )
+
+
+def check_batch(
+    width: int,
+    depth: int,
+    trials: int,
+    batch: int,
+    rows: int,
+    memory: int,
+    *,
+    grams: bool = False,
+    normalized: bool = False,
+) -> None:
+    """Check that a batch without matrices fits: all layers of a block of trials, the work on one, and the results.
+
+    A layer keeps three arrays of the size of the signals and three of (batch, batch) for each trial of the block;
+    batch normalization one more of the signals, and two vectors.
+
+    Args:
+        width, depth, trials, batch: of the simulation.
+        rows: trials that are worked on together.
+        memory: bytes.
+        grams: whether Gram matrices are kept.
+        normalized: whether there is batch normalization.
+
+    Raises:
+        UsageError: it does not.
+    """
+    layer = rows * batch * (width + batch)
+    kept = 3 * layer + normalized * rows * (batch + 2) * (width + batch)
+    results = trials * (depth + 1) * (8 * batch + 4 + batch**2 * grams)
+    size = _NUMBER * (depth * kept + _TEMPORARIES * layer + results) + _PADDING
+    if size > memory:
+        raise UsageError(
+            f"{trials} trials of batches of {batch} at width {width} and depth {depth} need {in_words(size)} of "
+            f"memory, more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer "
+            "inputs, layers or trials at once"
+        )

@@ -42,7 +42,7 @@ def fill_normals(rng: np.random.Generator, out: FloatArray) -> None:
         out: contiguous array of any shape.
 
     Raises:
-        AttributeError, ValueError: the array is not contiguous.
+        ValueError: the array is not contiguous.
 
     >>> z = np.empty((100, 200))
     >>> fill_normals(np.random.default_rng(0), z)
@@ -52,8 +52,9 @@ def fill_normals(rng: np.random.Generator, out: FloatArray) -> None:
     if out.size < LEAST:
         rng.standard_normal(out=out)
         return
-    flat = out.view()
-    flat.shape = (-1,)  # fails where reshaping would make a copy
+    if not out.flags.c_contiguous:
+        raise ValueError("normals are written to a contiguous array: a copy of another would be filled in its place")
+    flat = out.reshape(-1)
     half = out.size // 2
     turns, radius = flat[:half], flat[half : 2 * half]
     rng.random(out=turns)

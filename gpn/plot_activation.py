@@ -43,10 +43,9 @@ def activation_and_slope(curves: "Sequence[tuple[str, Phi]]", finding: str) -> F
     upper, lower = figure.subplots(2, 1, sharex=True)
     for order, (label, phi) in enumerate(curves):
         look = {"color": PALETTE[order], "linestyle": CURVE_STYLES[order], "linewidth": 1.8, "label": literal(label)}
-        points = _points(phi)
-        gaps = np.isin(points, phi.breakpoint_values)  # no vertical stroke where phi or phi' jumps
-        for axes, values in zip((upper, lower), phi.value_and_slope(points), strict=True):
-            axes.plot(points, np.where(gaps | ~np.isfinite(values), np.nan, values), **look)
+        points, *curves_of_phi = drawable(phi)
+        for axes, values in zip((upper, lower), curves_of_phi, strict=True):
+            axes.plot(points, values, **look)
     for axes, name in ((upper, r"$\phi(z)$"), (lower, r"$\phi'(z)$")):
         style_axes(axes)
         _density(axes)
@@ -119,12 +118,19 @@ def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str) -> Figure:
     return figure
 
 
-def _points(phi: "Phi") -> FloatArray:
-    """A fine grid with every kink and jump, and the numbers to both sides of it."""
+def drawable(phi: "Phi") -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Points within `REACH`, phi and phi' there: nan at every kink and jump, so that no vertical stroke is drawn.
+
+    Args:
+        phi: the activation.
+    """
     edges = phi.breakpoint_values
     edges = edges[np.abs(edges) < REACH]
     sides = [np.nextafter(edges, -np.inf), edges, np.nextafter(edges, np.inf)]
-    return np.union1d(np.linspace(-REACH, REACH, 801), np.concatenate(sides))
+    points = np.union1d(np.linspace(-REACH, REACH, 801), np.concatenate(sides))
+    gaps = np.isin(points, edges)
+    value, slope = (np.where(gaps | ~np.isfinite(f), np.nan, f) for f in phi.value_and_slope(points))
+    return points, value, slope
 
 
 def _density(axes: Axes) -> None:

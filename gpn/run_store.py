@@ -175,7 +175,7 @@ class RunStore:
 
 
 @contextmanager
-def opened(folder: str | os.PathLike[str], identity: Identity) -> Iterator[RunStore]:
+def opened(folder: str | os.PathLike[str], identity: Identity, *, replace_finished: bool = False) -> Iterator[RunStore]:
     """Open the run store of a folder for one run, or make it; when the run fails, say what is kept.
 
     A store that exists must be one of the same settings and versions: then its chunks are those that this run would
@@ -184,12 +184,17 @@ def opened(folder: str | os.PathLike[str], identity: Identity) -> Iterator[RunSt
     Args:
         folder: where `run.sqlite` is or will be; it is made if it does not exist.
         identity: of the run.
+        replace_finished: delete the store of another run, if that has come to its end, instead of refusing it.
 
     Raises:
         UsageError: the folder cannot be written, another process runs in it, or its store belongs to another run.
         StoreError: the file cannot be written or read any more.
     """
     path = Path(folder) / FILE
+    if replace_finished:
+        found = look(folder)
+        if found is not None and found.finished and _unlike(found.identity, _as_read(identity)):
+            discard(folder)
     with closing(_connect(path)) as connection:
         store = RunStore(path, connection)
         _claim(path, connection, identity)
@@ -228,7 +233,9 @@ def discard(folder: str | os.PathLike[str]) -> None:
         UsageError: another process runs there, or the file is something else.
     """
     path = Path(folder) / FILE
-    with closing(_connect(path)):
+    with closing(_connect(path)) as connection:
+        with _failures(path):
+            connection.execute("PRAGMA journal_mode = DELETE")  # the log must not outlive the file
         path.unlink()
 
 
@@ -282,20 +289,31 @@ def _claim(path: Path, connection: sqlite3.Connection, identity: Identity) -> No
         with _failures(path), connection:
             connection.execute("INSERT INTO facts VALUES ('identity', ?)", (text,))
         return
-    ours = Identity(**json.loads(text))
-    unlike = differences(_texts(found.identity.settings), _texts(ours.settings))
-    unlike += differences(found.identity.versions, ours.versions)
+    unlike = _unlike(found.identity, _as_read(identity))
     if unlike and not found.chunks:  # nothing is lost
         with _failures(path), connection:
             connection.execute("UPDATE facts SET value = ? WHERE name = 'identity'", (text,))
     elif unlike:
         kind = "a finished" if found.finished else "an unfinished"
-        able = found.identity.call is not None and found.identity.versions == ours.versions and not found.finished
+        able = found.identity.call is not None and found.identity.versions == identity.versions and not found.finished
         other = f"go on with it: {resuming_command(path.parent)}, or " if able else ""
         raise UsageError(
             f"{path} holds {kind} run that is not this one ({'; '.join(unlike)}); {other}name another folder, or "
             "delete that file"
         )
+
+
+def _as_read(identity: Identity) -> Identity:
+    """As JSON gives it back."""
+    return Identity(**json.loads(json.dumps(asdict(identity))))
+
+
+def _unlike(theirs: Identity, ours: Identity) -> list[str]:
+    """What keeps two runs from sharing chunks."""
+    return [
+        *differences(_texts(theirs.settings), _texts(ours.settings)),
+        *differences(theirs.versions, ours.versions),
+    ]
 
 
 def _texts(settings: Facts) -> dict[str, str]:

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.batch_ends import Ends, ends_of
-from gpn.batch_sampler import sample_batch
+from gpn.batch_sampler import block_trials, sample_batch
 from gpn.engine import Network
 from gpn.evaluation import ElementwiseActivation
-from gpn.memory import budget, check_dense
+from gpn.memory import budget, check_batch, check_dense
 from gpn.norms import FloatArray, quiet
 from gpn.sampler import Sample, sample
 from gpn.weights import count
@@ -67,8 +67,8 @@ def simulate(
             or (trials, k).
         grams: keep the Gram matrices <x_l^i, x_l^j> / n of the inputs' signals in every layer.
         memory: what all arrays may take at the worst moment, as bytes or a text such as "4GiB"; None for half of what
-            is free. Matrix-free, layers that do not fit are drawn twice, which changes no bit of the result. Not for
-            matrix-free batches, which keep all layers of a block of about 16 million numbers, or of one trial.
+            is free. Of one input, matrix-free, layers that do not fit are drawn twice, which changes no bit of the
+            result; batches and dense networks that do not fit are refused.
         batch_normalization: standardize h_l over the batch before phi, in every layer; needs a batch of 2 or more.
 
     Returns:
@@ -103,8 +103,9 @@ def simulate(
         raise UsageError(f"method must be 'matrix-free' or 'dense', not {method!r}")
     ends_given: dict[str, Any] = {"inputs": inputs, "readout": readout, "labels": labels, "classes": classes}
     if batch > 1:
-        if memory is not None:
-            raise UsageError("memory limits single inputs and dense networks; matrix-free batches run without it")
+        rows = min(block_trials(width, depth, batch), trials)
+        sizes = (width, depth, trials, batch, rows, budget(memory))
+        check_batch(*sizes, grams=grams, normalized=batch_normalization)
         options: dict[str, Any] = {"weights": weights, "grams": grams, "batch_normalization": batch_normalization}
         return sample_batch(phi, width, depth, trials, batch, rng, **options, **ends_given)
     result = sample(phi, width, depth, trials, rng, weights=weights, memory=memory, **ends_given)

@@ -21,10 +21,10 @@ MAX_TRIALS = 2**53  # counts up to here are exact in float64
 class Verdict(StrEnum):
     """What the trials say about the claim: probability <= bound.
 
-    HOLDS: the upper limit is at most the bound. VIOLATED: the lower limit is above the bound. UNDECIDED: the
-        bound
-    lies between the limits. VACUOUS: the bound is 1 or more, or there is none, so that no count could
-    contradict it.
+    * HOLDS: the upper limit is at most the bound.
+    * VIOLATED: the lower limit is above the bound.
+    * UNDECIDED: the bound lies between the limits.
+    * VACUOUS: the bound is 1 or more, or there is none, so that no count could contradict it.
 
     A verdict has four values, so it is neither true nor false; compare it, as below.
 

@@ -52,6 +52,7 @@ def verify(
     memory: int | str | None = None,
     progress: Callable[[float, float], None] | None = None,
     store: str | os.PathLike[str] | None = None,
+    replace_finished: bool = False,
 ) -> VerificationReport:
     r"""Test by Monte Carlo whether gradients concentrate in a deep network with Haar orthogonal weights.
 
@@ -90,6 +91,8 @@ def verify(
         progress: called with (done, total) cost as chunks finish.
         store: a folder; finished chunks are kept there in `run.sqlite`, and taken from there if the same run was
             stopped before. See `resume`.
+        replace_finished: whether a finished run of another configuration or version may be deleted from `store`,
+            once all arguments are found right; an unfinished one is always refused.
 
     Raises:
         UsageError: an argument outside its range, or an activation that cannot be normalized.
@@ -119,7 +122,9 @@ def verify(
     config = _configuration(request, raw, root, (scale, shift), seed, loaded)
     call = {"activation": activation, "derivative": derivative, "epsilons": epsilons, "level": level, "root": root}
     call |= {"weights": weights, "inputs": inputs, "labels": labels, "until": until, "cap": cap}
-    with nullcontext() if store is None else run_store.opened(store, resuming.identity(config, loaded, call)) as kept:
+    identity = resuming.identity(config, loaded, call)
+    where = nullcontext() if store is None else run_store.opened(store, identity, replace_finished=replace_finished)
+    with where as kept:
         run = partial(_run, seed=seed, executor=executor, workers=workers, store=kept)
         found = rounds.run_plan(plan, jobs, asked, alpha, run, progress)
 

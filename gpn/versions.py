@@ -6,9 +6,14 @@ from hashlib import blake2b
 from importlib.metadata import version
 from importlib.resources import files
 
+import numpy as np
+
 from gpn._version import __version__
+from gpn.norms import quiet, row_dots
 
 PACKAGES = ("numpy", "scipy", "sympy", "mpmath", "python-flint")
+
+_ELEMENTARY = (np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh, np.tanh)
 
 
 def versions() -> dict[str, str]:
@@ -18,12 +23,12 @@ def versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def computing_versions() -> tuple[tuple[str, str], ...]:
-    """(name, version) of whatever could change a bit of a result: not of Python, but of the source code itself.
+    """(name, version) of whatever could change a bit of a result: not of Python, but of source code and arithmetic.
 
     Two processes whose answers differ must not share a run: the numbers of one are no continuation of the other's.
     """
     own = [(name, number) for name, number in versions().items() if name != "python"]
-    return (*own, ("gpn source", source_digest()))
+    return (*own, ("gpn source", source_digest()), ("arithmetic of the processor", arithmetic_digest()))
 
 
 def source_digest() -> str:
@@ -36,6 +41,20 @@ def source_digest() -> str:
             digest.update(f"{package}/{module.name} {len(text)}\n".encode())
             digest.update(text)
     return digest.hexdigest()
+
+
+def arithmetic_digest() -> str:
+    """Digest of some results of NumPy: tanh, exp and inner products round differently on other kinds of processor.
+
+    NumPy and its BLAS take the widest instructions that the processor has, and each kind of them has roundings of its
+    own.
+    """
+    x = np.linspace(-9.0, 9.0, 4001)
+    rows = np.resize(x, (16, 250))
+    with quiet():
+        results = [function(x) for function in _ELEMENTARY]
+    results.append(row_dots(rows, rows[::-1]))
+    return blake2b(b"".join(result.tobytes() for result in results), digest_size=6).hexdigest()
 
 
 def differences(theirs: dict[str, str], ours: dict[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -110,5 +111,8 @@ def test_without_dask_the_message_says_what_to_install(monkeypatch):
 
 def test_alike_workers_compute_and_others_do_not():
     assert executors.compute_alike(executors.computing_versions(), pow, 2, 5) == 32
+    with ThreadPoolExecutor(1) as pool:
+        call = executors._ClusterExecutor(pool).submit(pow, base=2, exp=5)
+        assert call.result() == 32
     with pytest.raises(UsageError, match="numpy"):
         executors.compute_alike((("numpy", "1"),), pow, 2, 5)

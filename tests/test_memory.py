@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import gpn
-from gpn import memory
-from gpn.memory import budget, check_dense, free_memory, layers_that_fit
+from gpn import batch_sampler, memory
+from gpn.memory import budget, check_batch, check_dense, free_memory, layers_that_fit
 from gpn.sampler import block_trials, sample
 from theory import catalog
 from theory.errors import UsageError
@@ -137,6 +137,30 @@ def test_the_dense_engine_keeps_its_budget():
             break
         draw = partial(gpn.simulate, PlainTanh(), 200, 6, 3, seed=0, method="dense", batch=batch, memory=allowed)
         assert peak(draw)[1] <= allowed
+
+
+@pytest.mark.parametrize("phi", [PlainTanh(), catalog.build("mish")], ids=["plain", "mish"])
+@pytest.mark.parametrize(("width", "depth", "trials", "batch", "options"), [
+    (200, 20, 30, 2, {}), (2000, 10, 5, 8, {"weights": "he"}), (100, 3, 50, 100, {"grams": True}),
+    (100, 3, 10, 150, {}), (20_000, 2, 2, 4, {}), (8, 3, 5000, 2, {"grams": True}),
+    (2000, 30, 3, 4, {"batch_normalization": True}), (3000, 9, 5, 2, {"batch_normalization": True}),
+])  # fmt: skip
+def test_batches_keep_their_budget(phi, width, depth, trials, batch, options):
+    """From the least budget that is accepted, of which they use more than a fifth."""
+    grams, normalized = options.get("grams", False), options.get("batch_normalization", False)
+    rows = min(batch_sampler.block_trials(width, depth, batch), trials)
+    low, high = 1, 2**30
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            check_batch(width, depth, trials, batch, rows, middle, grams=grams, normalized=normalized)
+            high = middle
+        except UsageError:
+            low = middle + 1
+    draw = partial(gpn.simulate, phi, width, depth, trials, seed=0, batch=batch, **options)
+    with pytest.raises(UsageError, match=rf"batches of {batch} at width {width} .* need .* memory=\.\.\."):
+        draw(memory=low - 1)
+    assert low / 5 < peak(partial(draw, memory=low))[1] <= low
 
 
 @pytest.mark.parametrize(

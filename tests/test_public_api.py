@@ -21,6 +21,7 @@ PUBLIC = {
     "check_report",
     "claim",
     "depth_profiles",
+    "explore",
     "export",
     "guaranteed_epsilon",
     "normalize",

@@ -260,6 +260,7 @@ def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, mo
     assert command(*TINY)[0] in (0, 1, 3)
     assert command(*TINY, "--seed", "2", "--json", "--out", "gpn-output")[0] in (0, 1, 3)
     assert run_store.look("gpn-output").identity.settings["seed"] == 2
+    assert [path.name for path in Path("gpn-output").iterdir()] == [run_store.FILE]  # no log of the one before
     call = resuming.recall("gpn-output") | {"seed": 3}
     run_store.discard("gpn-output")
     stopped(lambda **options: gpn.verify(**call, store="gpn-output", **options), 2)
@@ -271,6 +272,19 @@ def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, mo
     assert code in (0, 1, 3)
     found = "gpn: 2 finished chunks of an unfinished run are in gpn-output/run.sqlite"
     assert err == f"{found}; the same run goes on with them\n"
+
+
+def test_a_finished_run_is_kept_by_the_same_command_and_by_a_wrong_one(command, monkeypatch):
+    """Only another run that does begin takes its place; the same one computes nothing again."""
+    _, first, _ = command(*TINY, "--json", "--out", "o")
+    before = Path("o", run_store.FILE).read_bytes()
+    for wrong in (["--seed", "-1"], ["--memory", "1kB"], ["--level", "2"], ["--cap", "7"]):
+        assert command(*TINY, "--out", "o", *wrong)[0] == cli.MISUSE
+        assert Path("o", run_store.FILE).read_bytes() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "_compute", None)
+        assert command(*TINY, "--json", "--out", "o")[1] == first
+    assert run_store.look("o").chunks > 0
 
 
 @pytest.mark.parametrize(("given", "words"), [

@@ -412,6 +412,24 @@ def test_every_part_of_a_cell_changes_its_fingerprint():
     assert same in prints
 
 
+def test_functions_that_differ_far_out_are_told_apart():
+    """A bump at 20 is lost in the rounding of all values up to 6, but not in a network whose signal grows."""
+
+    def bumped(height):
+        def line(x):
+            return x + height * np.exp(-((x - 20) ** 2))
+
+        return description(CallableActivation("mine", line, np.ones_like))
+
+    assert bumped(1.0) == bumped(1.0)
+    assert bumped(1.0) != bumped(2.0)
+
+
+def test_functions_that_overflow_far_out_have_a_description():
+    steep = CallableActivation("steep", lambda x: np.exp(x * x), lambda x: 2 * x * np.exp(x * x))
+    assert description(steep) == description(steep)
+
+
 def test_fingerprints_do_not_depend_on_the_process():
     code = (
         "from gpn.cells import OneStep; from gpn.experiment import Cell; from gpn.fingerprint import fingerprint\n"
@@ -447,3 +465,21 @@ def test_the_source_code_is_among_the_versions(monkeypatch, tmp_path):
     before = versions.source_digest()
     (tmp_path / "theory" / "module.py").write_text("x = 2")
     assert versions.source_digest() != before
+
+
+def test_the_arithmetic_of_the_processor_is_among_the_versions():
+    """Without the wide instructions of this processor, if it has any, NumPy rounds tanh otherwise: no such mixture."""
+    ours = versions.arithmetic_digest()
+    assert dict(versions.computing_versions())["arithmetic of the processor"] == ours
+    assert {arithmetic_elsewhere(OPENBLAS_NUM_THREADS=threads) for threads in ("1", "4")} == {ours}
+    wide = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    if not wide:
+        pytest.skip("this processor has nothing but the instructions that NumPy takes for granted")
+    assert arithmetic_elsewhere(NPY_DISABLE_CPU_FEATURES=" ".join(wide)) != ours
+
+
+def arithmetic_elsewhere(**environment):
+    code = "from gpn import versions; print(versions.arithmetic_digest())"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment, check=True)
+    return done.stdout.strip()

@@ -5,6 +5,7 @@
 writes that page; a test compares.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -80,6 +81,8 @@ def page() -> str:
         "Everything that this project states about bidirectionally self-normalizing networks: what it says, what it",
         "assumes, where it is proved, which function computes it, which test would fail were it false.",
         "",
+        *_rigor(),
+        "",
         "This page is generated from `theory/claims.py` by `python -m theory.claims > docs/claims.md`.",
         "",
     ]
@@ -90,6 +93,12 @@ def page() -> str:
         for entry in entries:
             lines += ["", *_section(entry)]
     return "\n".join(lines) + "\n"
+
+
+def _rigor() -> list[str]:
+    """How many claims there are of each rigour, so that the reader knows what to look for."""
+    counts = Counter(entry.rigor for entry in CLAIMS.values())
+    return ["| rigour | claims |", "|---|---|", *(f"| {rigor} | {count} |" for rigor, count in counts.most_common())]
 
 
 def _section(entry: Claim) -> list[str]:
@@ -113,9 +122,15 @@ def _verbatim(text: str) -> str:
 
 
 def _linked(name: str, text: str) -> str:
-    if name == "Proof":
-        return f"[{text.removeprefix('docs/')}]({text.removeprefix('docs/')})"
-    return f"`{text}`" if name in ("Function", "Test") else text
+    """A fact with a link, relative to docs/, to where it can be read."""
+    match name:
+        case "Proof":
+            return f"[{text.removeprefix('docs/')}]({text.removeprefix('docs/')})"
+        case "Function":
+            return f"[`{text}`](../{text.partition(':')[0].replace('.', '/')}.py)"
+        case "Test":
+            return f"[`{text}`](../{text.partition('::')[0]})"
+    return text
 
 
 if __name__ == "__main__":

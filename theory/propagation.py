@@ -208,20 +208,23 @@ def _log(number: float) -> float:
     return float(np.log(number)) if number > 0 else -np.inf
 
 
-def length_dynamics(activation: NumericActivation, lowest: float = 1e-6, highest: float = 1e6) -> LengthDynamics:
+def length_dynamics(
+    activation: NumericActivation, lowest: float = 1e-6, highest: float = 1e6, points: int = _GRID
+) -> LengthDynamics:
     """Fixed points of the length map in a range of q, their stability, and the basin of q = 1.
 
     Sign changes of log(Q(q)/q) on a logarithmic grid are refined by Brent's method; q = 1 is tested itself,
     since a marginal fixed point may have no sign change, and so is q = 0. The basin comes from iterating the
     map, interpolated on the grid. Fixed points closer together than the grid (a factor 1.12 at the default
-    range) can be missed.
+    range and number of points) can be missed.
 
     Args:
         activation: phi without jumps.
         lowest, highest: range of q, with lowest < 1 < highest.
+        points: of the grid, at least 3.
 
     Raises:
-        UsageError: a range that does not contain 1.
+        UsageError: a range that does not contain 1, or a grid of fewer points.
 
     >>> import sympy
     >>> from theory.activation import Activation, X
@@ -230,18 +233,22 @@ def length_dynamics(activation: NumericActivation, lowest: float = 1e-6, highest
     """
     if not 0 < lowest < 1 < highest < np.inf:
         raise UsageError(f"the range of q must be positive and contain 1, not [{lowest}, {highest}]")
-    grid, growth = _tabulate(activation, lowest, highest)
+    if points < 3:
+        raise UsageError(f"the grid needs at least 3 points, not {points}")
+    grid, growth = _tabulate(activation, lowest, highest, points)
     if np.all(np.abs(growth) < _MARGINAL):
         return LengthDynamics((), None, continuum=True)
     roots = _roots(activation, grid, growth)
-    points = tuple(_fixed_point(activation, q) for q in roots)
-    return LengthDynamics(points, _basin(grid, growth, points), continuum=False)
+    found = tuple(_fixed_point(activation, q) for q in roots)
+    return LengthDynamics(found, _basin(grid, growth, found), continuum=False)
 
 
-def _tabulate(activation: NumericActivation, lowest: float, highest: float) -> tuple[FloatArray, FloatArray]:
+def _tabulate(
+    activation: NumericActivation, lowest: float, highest: float, points: int = _GRID
+) -> tuple[FloatArray, FloatArray]:
     """log q on a grid that holds 1 and its immediate neighbours, and log(Q(q)/q) there."""
     beside = np.array([-1e-5, 0.0, 1e-5])
-    grid = np.union1d(np.linspace(np.log(lowest), np.log(highest), _GRID), beside)
+    grid = np.union1d(np.linspace(np.log(lowest), np.log(highest), points), beside)
     grid = grid[(np.abs(grid) > 1e-2) | np.isin(grid, beside)]
     return grid, np.array([_growth(activation, x) for x in grid])
 
