@@ -168,10 +168,8 @@ def check(
 ) -> None:
     """Say whether an activation is Gaussian-Poincare normalized (GPN), and which a, b make a*phi + b so.
 
-    \b
     Exit code: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized, 2 wrong use.
 
-    \b
     A function on NumPy arrays, of PyTorch or of JAX is imported from a module, in the current folder too; its kinks
     and jumps are detected numerically, and nothing about it is certified.
 
@@ -219,7 +217,6 @@ def normalize(
     Of the two values of b, auto takes b_plus unless the squared length is unstable in depth with it. With
     --emit only the snippet is printed, so it can be redirected to a file.
 
-    \b
     Exit code: 0, or 4 with the reason when no a, b exist, 3 when undecided, 2 wrong use.
 
     \b
@@ -355,7 +352,6 @@ def family(
 ) -> None:
     """Tabulate a family of activations over its parameter (--values), or solve for the parameter (--condition).
 
-    \b
     FAMILY is a name or a formula with a free parameter; or module:function, a function phi(x, parameter), or one of
     the parameter alone that returns an activation.
 

@@ -50,13 +50,12 @@ def gradients(
     gradients-layers.csv, gradients-batch-normalization.csv, gradients.json and a figure into the folder --out; with
     --json only if --out is given. The default takes one to three minutes.
 
-    \b
     Exit code: 0, 2 wrong use.
 
     \b
     Examples:
       gpn reproduce gradients
-      gpn reproduce gradients --activations tanh,silu --depth 100 --trials 100 --batches none
+      gpn reproduce gradients --activations tanh,silu --depth 100 --batches none
       gpn reproduce gradients --data digits --out digits
     """
     save = not as_json or out is not None

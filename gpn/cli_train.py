@@ -81,7 +81,6 @@ def train(
     SPEC is normalized first. Prints a table by epoch and writes training.csv, norms.csv (by step and layer),
     training.json and a figure into the folder --out; with --json only if --out is given. Nothing is downloaded.
 
-    \b
     Exit code: 0 finished, 1 diverged, 2 wrong use.
 
     \b
@@ -89,7 +88,8 @@ def train(
       gpn train selu --depth 200 --learning-rate 0.001 --epochs 40
       gpn train relu --raw --weights gaussian --depth 200 --out plain
       gpn train tanh --data mnist/ --constraint polar --optimizer momentum
-      gpn train gelu --checkpoint run.npz     and after an interrupt, the same with --resume
+      gpn train gelu --checkpoint run.npz
+      gpn train gelu --checkpoint run.npz --resume     after an interrupt
     """
     save = not as_json or out is not None
     folder = DEFAULT_FOLDER if out is None else out

@@ -63,7 +63,6 @@ def verify(
     results.json, figures and the page report.html into the folder --out; with --json only if --out is given. Finished
     chunks are kept there in run.sqlite: a run that was stopped, however, goes on with --resume and gives the same bits.
 
-    \b
     Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use, 75 workers lost or store not writable.
 
     \b

@@ -11,12 +11,14 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from gpn.narrow import fitted
 
 if TYPE_CHECKING:
     from theory.poincare import Conditions, Normalization
@@ -40,11 +42,21 @@ class Cell:
 
 
 def show(content: RenderableType, stream: IO[str] | None = None) -> None:
-    """Print a report: coloured on a terminal (unless NO_COLOR is set); in a pipe plain and never cut."""
+    """Print a report: on a terminal coloured, unless NO_COLOR is set, and fitted to it; in a pipe plain, never cut."""
     target = sys.stdout if stream is None else stream
     terminal = target.isatty()
-    page = Console(file=target, width=None if terminal else PAGE_WIDTH, highlight=False, markup=False, emoji=False)
-    if not terminal:
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"  # None: neither bold nor dim
+    page = Console(
+        file=target,
+        width=None if terminal else PAGE_WIDTH,
+        color_system=colours,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    if terminal:
+        content = fitted(content, page.width)
+    else:
         page.width = max(PAGE_WIDTH, _widest_table(page, content))
     with page.capture() as captured:
         page.print(content)
@@ -119,7 +131,7 @@ def short_number(value: float | None, digits: int = 3) -> str:
 
 
 def new_table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence[str] = ()) -> Table:
-    """An empty table; on a narrow terminal the columns of words wrap, those of numbers do not."""
+    """An empty table; on a narrow terminal the columns of words wrap first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for header in headers:
         justify: JustifyMethod = "right" if header in right else "left"
