@@ -104,7 +104,13 @@ def after_gradients(report: "GradientReport") -> str:
 def after_train(report: "TrainingReport", spec: str, data: str) -> str:
     """After a divergence a smaller learning rate; else the same depth without what theory asks for."""
     config = report.config
-    shape = ("--data", data, "--depth", str(config.depth), "--width", str(config.width))
+    shape = (
+        *(() if data == "digits" else ("--data", data)),
+        "--depth",
+        str(config.depth),
+        "--width",
+        str(config.width),
+    )
     if report.test_accuracy is None:
         return command("train", spec, *shape, "--learning-rate", f"{config.learning_rate / 4:.3g}")
     if config.weights != "gaussian":

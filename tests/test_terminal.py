@@ -55,7 +55,7 @@ def test_a_table_that_fits_is_left_alone(monkeypatch):
     assert lines[1].split("  ")[0] == "width"
     assert len(lines) == 5
     assert len(printed(40, monkeypatch, example(), NO_COLOR="1").splitlines()) == 6  # the verdict wraps
-    assert "width        64" in printed(28, monkeypatch, example(), NO_COLOR="1")  # a block for each row
+    assert "width        64" in printed(26, monkeypatch, example(), NO_COLOR="1")  # a block for each row
 
 
 def test_no_color_means_no_escape_codes(monkeypatch):
