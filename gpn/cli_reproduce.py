@@ -52,13 +52,12 @@ def gradients(
     gradients-layers.csv, gradients-batch-normalization.csv, gradients.json and a figure into the folder --out; with
     --json only if --out is given. The default takes one to three minutes.
 
-    \b
     Exit code: 0, 2 wrong use.
 
     \b
     Examples:
       gpn reproduce gradients
-      gpn reproduce gradients --activations tanh,silu --depth 100 --trials 100 --batches none
+      gpn reproduce gradients --activations tanh,silu --depth 100 --batches none
       gpn reproduce gradients --data digits --out digits
     """
     save = not as_json or out is not None
@@ -77,7 +76,7 @@ def gradients(
         workers=None if workers is None else number("--workers", workers, int, "2"),
         data_set=data,
     )
-    from gpn import gradient_tables, tables
+    from gpn import gradient_tables, next_steps, tables
     from gpn.reproduction import reproduce
 
     with progress_bar() as progress:
@@ -86,6 +85,7 @@ def gradients(
         tables.emit_json(report.to_dict())
     else:
         tables.show(gradient_tables.gradients(report))
+        tables.show_next(next_steps.after_gradients(report))
     if save:
         save_report(report, folder, sys.stderr if as_json else None)
 

@@ -23,7 +23,7 @@ from gpn.schedules import default_rate, schedule
 from gpn.training_report import DIVERGED, FINISHED, EpochRow, TrainingConfig, TrainingReport
 from gpn.training_step import CONSTRAINTS, Stepper, running_statistics
 from gpn.weights import count, draw
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 
 EVALUATION_ROWS = 256
 """Samples that are classified together."""
@@ -361,7 +361,7 @@ def _divergence(
 def _check(config: TrainingConfig) -> None:
     schedule(config.schedule)
     if config.constraint not in CONSTRAINTS:
-        raise UsageError(f"unknown constraint {config.constraint!r} (there are {', '.join(CONSTRAINTS)})")
+        raise unknown("constraint", config.constraint, CONSTRAINTS)
     if config.constraint in ("polar", "qr") and config.weights not in _ORTHOGONAL:
         raise UsageError(
             f"weights {config.weights!r} are not orthogonal to begin with, so the constraint {config.constraint!r} "
