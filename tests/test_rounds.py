@@ -364,7 +364,7 @@ def test_the_table_shows_the_row_that_saw_most():
     rows = max(events.values(), key=lambda rows: len({row.trials for row in rows}))
     assert len({row.trials for row in rows}) > 1
     last = max(rows, key=lambda row: row.trials)
-    assert _seen(rows) == f"{last.exceedances:,} of {last.trials:,}"
+    assert _seen(rows).text == f"{last.exceedances:,} of {last.trials:,}"
     assert _limits(rows) == _limits([last])
 
 
