@@ -226,7 +226,7 @@ class _Paths:
     def _words(roots: dict[str, Root]) -> str:
         if not roots:
             return "Squared length by layer"
-        held = [f"b{_SUBSCRIPTS[name]}" for name, root in roots.items() if root.stability == "stable"]
+        held = [f"b{_SUBSCRIPTS[name]}" for name, root in roots.items() if root.returns]
         whole = [f"b{_SUBSCRIPTS[name]}" for name, root in roots.items() if root.continuum]
         words = [f"{' and '.join(held)} return{'s' if len(held) == 1 else ''} to 1"] if held else []
         words += [f"{' and '.join(whole)} keep{'s' if len(whole) == 1 else ''} any length"] if whole else []
