@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,7 +113,8 @@ def load(reference: str) -> Any:
     for name in path.split("."):
         if not hasattr(found, name):
             public = sorted(n for n in vars(found) if not n.startswith("_")) if hasattr(found, "__dict__") else []
-            near = f"; it has {', '.join(public[:10])}{', ...' if len(public) > 10 else ''}" if public else ""
+            shown = get_close_matches(name, public, n=3) or public
+            near = f"; it has {', '.join(shown[:10])}{', ...' if shown != public[:10] else ''}" if public else ""
             raise SpecificationError(f"{module_name:.100} has no {path:.100}{near:.300}")
         found = getattr(found, name)
     return found

@@ -119,7 +119,7 @@ def sample_batch(
     first, later = _law(weights, width, ends.input_width), _law(weights, width, width)
     normalization = BatchNormalization.of_width(width) if batch_normalization else None
     network = _Network(activation, [first] + [later] * (depth - 1), ends, normalization)
-    records = _Records.empty(trials, depth, batch, grams)
+    records = _Records.empty(trials, depth, batch, grams, batch_normalization)
     rows = block_trials(width, depth, batch)
     with quiet():
         for start in range(0, trials, rows):
@@ -243,29 +243,33 @@ class _Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """Results of all trials, or views of those of a block: norms of signals, logarithms of backward norms."""
+    """Results of all trials, or views of those of a block: norms of signals, logarithms of backward norms.
+
+    With `coupled` inputs (batch normalization) one that is lost takes the others of its batch with it.
+    """
 
     norms: FloatArray
     log_backward: FloatArray
     log_batch: FloatArray
     grams: FloatArray | None
+    coupled: bool
 
     @classmethod
-    def empty(cls, trials: int, depth: int, batch: int, grams: bool) -> "_Records":
+    def empty(cls, trials: int, depth: int, batch: int, grams: bool, coupled: bool) -> "_Records":
         kept = np.empty((trials, depth + 1, batch, batch)) if grams else None
         backward = np.empty((trials, depth, batch))
-        return cls(np.empty((trials, depth + 1, batch)), backward, np.empty((trials, depth)), kept)
+        return cls(np.empty((trials, depth + 1, batch)), backward, np.empty((trials, depth)), kept, coupled)
 
     def block(self, members: range) -> "_Records":
         part = slice(members.start, members.stop)
         grams = None if self.grams is None else self.grams[part]
-        return _Records(self.norms[part], self.log_backward[part], self.log_batch[part], grams)
+        return _Records(self.norms[part], self.log_backward[part], self.log_batch[part], grams, self.coupled)
 
     def see(self, layer: int, x: FloatArray, width: int) -> None:
         """Record |x_l|; a signal that overflowed is nan from the next layer on, and zero for the other inputs' sake."""
         norms = _norms(x)
         if layer > 0:
-            norms[~np.isfinite(self.norms[:, layer - 1])] = np.nan
+            norms[self._lost(layer - 1)] = np.nan
         self.norms[:, layer] = norms
         lost = ~np.isfinite(norms)
         x[lost] = 0.0
@@ -276,9 +280,14 @@ class _Records:
 
     def forget_lost(self) -> None:
         """The overflow of a signal makes its gradients unknown, and those of the batch."""
-        lost = ~np.isfinite(self.norms[:, -1])
+        lost = self._lost(-1)
         self.log_backward[np.broadcast_to(lost[:, None, :], self.log_backward.shape)] = np.nan
         self.log_batch[lost.any(axis=1)] = np.nan
+
+    def _lost(self, layer: int) -> npt.NDArray[np.bool_]:
+        """Whose signal overflowed up to a layer, array (trials, k)."""
+        lost: npt.NDArray[np.bool_] = ~np.isfinite(self.norms[:, layer])
+        return np.broadcast_to(lost.any(axis=1, keepdims=True), lost.shape) if self.coupled else lost
 
     def collect(self, width: int) -> Sample:
         norms, log_backward = self.norms, self.log_backward

@@ -8,16 +8,17 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
-from gpn import cli_explore, cli_reproduce, cli_train, cli_verify, long_run
+from gpn import cli_explore, cli_reproduce, cli_train, cli_verify, completions, long_run
 from gpn._version import __version__
 from gpn.cli_options import (
-    ROOTS,
     Derivative,
     Json,
+    Root,
     Spec,
     check_writable,
     chosen_root,
@@ -37,7 +38,30 @@ MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
 
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
 
+STORY = (
+    "check",
+    "normalize",
+    "verify",
+    "width",
+    "activations",
+    "family",
+    "explore",
+    "audit",
+    "reproduce",
+    "train",
+)
+"""The commands in the order in which a newcomer meets them."""
+
+
+class _InOrder(typer.core.TyperGroup):
+    """The commands in the order of the story; typer would put those with commands of their own last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=STORY.index)
+
+
 app = typer.Typer(
+    cls=_InOrder,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -113,16 +137,21 @@ def _gpn(
 
     \b
     Examples:
-      gpn verify               does the theorem hold for GPN tanh? (under a minute)
-      gpn check gelu           is GELU Gaussian-Poincare normalized, and which a, b make it so?
-      gpn check mymodule:phi   the same for a function of your own
-      gpn normalize silu       the constants, and code to paste
-      gpn activations          every activation known by name
-      gpn audit                published constants against certified ones
-      gpn family "elu(alpha)" --values 0.5,1      scan over a parameter
-      gpn explore              the same by hand in Jupyter
-      gpn reproduce gradients  gradient norms of 200 layers: vanishing, exploding, preserved (minutes)
-      gpn train selu --depth 200   does it train? (minutes)
+      gpn verify                    does the theorem hold? (under a minute)
+      gpn check gelu                is GELU Gaussian-Poincare normalized, and
+                                    which a, b make it so?
+      gpn check mymodule:phi        the same for a function of your own
+      gpn normalize silu            the constants, and code to paste
+      gpn width tanh --depth 50 --epsilon 0.5       how wide must it be?
+      gpn activations               every activation known by name
+      gpn family "elu(alpha)" --values 0.5,1        scan over a parameter
+      gpn explore                   the same by hand in Jupyter
+      gpn audit                     published constants against certified ones
+      gpn reproduce gradients       gradient norms of 200 layers: vanishing,
+                                    exploding, preserved (minutes)
+      gpn train selu --depth 200    does it train? (minutes)
+      gpn reproduce training        very deep networks beside their baselines
+                                    (twenty minutes)
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -141,10 +170,8 @@ def check(
 ) -> None:
     """Say whether an activation is Gaussian-Poincare normalized (GPN), and which a, b make a*phi + b so.
 
-    \b
     Exit code: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized, 2 wrong use.
 
-    \b
     A function on NumPy arrays, of PyTorch or of JAX is imported from a module, in the current folder too; its kinks
     and jumps are detected numerically, and nothing about it is certified.
 
@@ -157,7 +184,7 @@ def check(
       gpn check mymodule:phi --derivative mymodule:dphi
       gpn check torch.nn.functional:silu
     """
-    from gpn import checking, detail_tables, tables
+    from gpn import checking, detail_tables, next_steps, tables
     from gpn.activation_report import check_report
 
     if out is not None:
@@ -167,10 +194,11 @@ def check(
     if as_json:
         tables.emit_json({key: value for key, value in report.to_dict().items() if verbose or key != "details"})
     else:
-        for place, part in enumerate(detail_tables.check(report, spec, verbose)):
+        for place, part in enumerate(detail_tables.check(report, verbose)):
             if place:
                 tables.emit("")
             tables.show(part)
+        tables.show_next(next_steps.after_check(report.conditions, spec, derivative))
     if out is not None:
         save_report(report, out, sys.stderr if as_json else None)
     raise typer.Exit(checking.exit_code(report.conditions))
@@ -179,8 +207,10 @@ def check(
 @app.command(short_help="The constants a, b, and code to paste.")
 def normalize(
     spec: Spec,
-    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
-    emit: Annotated[str | None, option("TARGET", "Print code instead: numpy, torch, jax, keras or latex.")] = None,
+    root: Root = "auto",
+    emit: Annotated[
+        str | None, option("TARGET", "Print code instead: numpy, torch, jax, keras or latex.", completions.targets)
+    ] = None,
     derivative: Derivative = None,
     as_json: Json = False,
 ) -> None:
@@ -189,7 +219,6 @@ def normalize(
     Of the two values of b, auto takes b_plus unless the squared length is unstable in depth with it. With
     --emit only the snippet is printed, so it can be redirected to a file.
 
-    \b
     Exit code: 0, or 4 with the reason when no a, b exist, 3 when undecided, 2 wrong use.
 
     \b
@@ -199,7 +228,7 @@ def normalize(
       gpn normalize "x*sigmoid(1.3*x)" --json
       gpn normalize mymodule:phi --derivative mymodule:dphi
     """
-    from gpn import checking, tables
+    from gpn import checking, next_steps, tables
     from gpn.adapters import activation
     from gpn.snippets import export
     from theory.poincare import normalization
@@ -216,7 +245,8 @@ def normalize(
     elif code is not None:
         tables.emit(code)
     else:
-        tables.show(tables.normalization_report(conditions, chosen, spec))
+        tables.show(tables.normalization_report(conditions, chosen))
+        tables.show_next(next_steps.after_normalize(conditions, chosen, spec, derivative))
 
 
 app.command(short_help="The main job: Monte Carlo against theory.")(cli_verify.verify)
@@ -229,7 +259,7 @@ def width(
     depth: Annotated[str | None, option("L", "Depth L.")] = None,
     epsilon: Annotated[str | None, option("E", "Tolerance: squared gradient norms within e^-E and e^E.")] = None,
     probability: Annotated[str, option("P", "Accepted probability of leaving the tolerance.")] = "0.05",
-    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
+    root: Root = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
     seed: Annotated[str, option("N", "Of the simulation.")] = "0",
@@ -255,22 +285,27 @@ def width(
         raise UsageError(
             "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
         )
-    from gpn import tables, width_tables
+    from gpn import next_steps, tables, width_tables
     from gpn.width import solve
 
     if out is not None:
         check_writable(out)
+    policy = chosen_root(root, raw)
     with status_line() as tell:
         report = solve(
             spec,
             **given,
             probability=number("--probability", probability, float, "0.05"),
-            root=chosen_root(root, raw),
+            root=policy,
             simulate=simulate,
             seed=number("--seed", seed, int, "7"),
             progress=tell,
         )
-    tables.emit_json(report.to_dict()) if as_json else tables.show(width_tables.width(report))
+    if as_json:
+        tables.emit_json(report.to_dict())
+    else:
+        tables.show(width_tables.width(report))
+        tables.show_next(next_steps.after_width(report, spec, policy))
     if out is not None:
         save_report(report, out, sys.stderr if as_json else None)
 
@@ -296,7 +331,7 @@ def audit(
       gpn audit
       gpn audit constants.csv --digits 20
     """
-    from gpn import detail_tables, tables
+    from gpn import detail_tables, next_steps, tables
     from gpn.auditing import audit as run
 
     report = run(table, number("--digits", digits, int, "20"))
@@ -304,6 +339,7 @@ def audit(
         tables.emit_json(report.to_dict())
     else:
         tables.show(detail_tables.audit(report))
+        tables.show_next(next_steps.after_audit(report))
 
 
 @app.command(short_help="Scan or solve over a parameter of an activation.")
@@ -318,7 +354,6 @@ def family(
 ) -> None:
     """Tabulate a family of activations over its parameter (--values), or solve for the parameter (--condition).
 
-    \b
     FAMILY is a name or a formula with a free parameter; or module:function, a function phi(x, parameter), or one of
     the parameter alone that returns an activation.
 
@@ -330,7 +365,7 @@ def family(
     """
     if (values is None) == (condition is None):
         raise UsageError("give either --values to tabulate or --condition to solve, such as --values 0.5,1,1.5")
-    from gpn import detail_tables, tables
+    from gpn import detail_tables, next_steps, tables
     from gpn.adapters import family as read_family
     from theory import families
 
@@ -340,13 +375,18 @@ def family(
         if len(ends) != 2:
             raise UsageError(f"--between takes two numbers, such as --between 0,1, not {between[:80]!r}")
         found = families.solve(chosen, None, condition, (ends[0], ends[1]))
-        tables.emit_json(found.to_dict()) if as_json else tables.show(detail_tables.solutions(found))
+        if as_json:
+            tables.emit_json(found.to_dict())
+        else:
+            tables.show(detail_tables.solutions(found))
+            tables.show_next(next_steps.after_solve(found, spec))
         return
     frame = families.scan(chosen, None, numbers("--values", values, float, "0.5,1,1.5") or [])
     if as_json:
         tables.emit(frame.to_json(orient="records", double_precision=15, indent=2))
     else:
         tables.show(detail_tables.family(frame))
+        tables.show_next(next_steps.after_scan(spec))
 
 
 @app.command(short_help="Every activation known by name.")
@@ -358,7 +398,7 @@ def activations(as_json: Json = False) -> None:
       gpn activations
       gpn activations --json
     """
-    from gpn import tables
+    from gpn import next_steps, tables
     from gpn.checking import catalog_facts
 
     rows = catalog_facts()
@@ -366,6 +406,7 @@ def activations(as_json: Json = False) -> None:
         tables.emit_json(rows)
     else:
         tables.show(tables.catalog(rows))
+        tables.show_next(next_steps.command("check", "gelu"))
 
 
 app.command(short_help="Explore in Jupyter: a formula and sliders.")(cli_explore.explore)

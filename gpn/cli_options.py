@@ -9,22 +9,32 @@ from typing import IO, Annotated, Any, Protocol, TypeVar
 
 import typer
 
+from gpn import completions
 from theory.errors import UsageError
 
 Number = TypeVar("Number", int, float)
 
-ROOTS = "Which b: auto, plus, minus, or stable (the smaller |chi|)."
 
-
-def option(metavar: str, help_text: str) -> Any:
-    """An option that takes a value."""
-    return typer.Option(metavar=metavar, help=help_text)
+def option(metavar: str, help_text: str, words: Callable[[str], list[str]] | None = None) -> Any:
+    """An option that takes a value, and the words that the shell completes it to."""
+    return typer.Option(metavar=metavar, help=help_text, autocompletion=words)
 
 
 Spec = Annotated[
     str,
-    typer.Argument(metavar="SPEC", help="A name, as gelu or 'leaky_relu(0.2)', a formula in x, or module:function."),
+    typer.Argument(
+        metavar="SPEC",
+        help="A name, as gelu or 'leaky_relu(0.2)', a formula in x, or module:function.",
+        autocompletion=completions.activations,
+    ),
 ]
+DefaultSpec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC", help="A name, a formula in x, or module:function.", autocompletion=completions.activations
+    ),
+]
+Root = Annotated[str, option("ROOT", "Which b: auto, plus, minus, or stable (the smaller |chi|).", completions.roots)]
 Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, where SPEC is a module:function.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 

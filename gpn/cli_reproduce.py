@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gpn import cli_comparison
 from gpn.cli_options import Json, check_writable, number, numbers, only_given, option, progress_bar, save_report
 
 DEFAULT_FOLDER = Path("gpn-output")
@@ -21,6 +22,7 @@ def _experiments(context: typer.Context) -> None:
     Examples:
       gpn reproduce gradients
       gpn reproduce gradients --activations tanh,relu --depth 100 --out figures
+      gpn reproduce training --quick
     """
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -50,13 +52,12 @@ def gradients(
     gradients-layers.csv, gradients-batch-normalization.csv, gradients.json and a figure into the folder --out; with
     --json only if --out is given. The default takes one to three minutes.
 
-    \b
     Exit code: 0, 2 wrong use.
 
     \b
     Examples:
       gpn reproduce gradients
-      gpn reproduce gradients --activations tanh,silu --depth 100 --trials 100 --batches none
+      gpn reproduce gradients --activations tanh,silu --depth 100 --batches none
       gpn reproduce gradients --data digits --out digits
     """
     save = not as_json or out is not None
@@ -75,7 +76,7 @@ def gradients(
         workers=None if workers is None else number("--workers", workers, int, "2"),
         data_set=data,
     )
-    from gpn import gradient_tables, tables
+    from gpn import gradient_tables, next_steps, tables
     from gpn.reproduction import reproduce
 
     with progress_bar() as progress:
@@ -84,8 +85,12 @@ def gradients(
         tables.emit_json(report.to_dict())
     else:
         tables.show(gradient_tables.gradients(report))
+        tables.show_next(next_steps.after_gradients(report))
     if save:
         save_report(report, folder, sys.stderr if as_json else None)
+
+
+app.command("training", short_help="Very deep networks trained on real data.")(cli_comparison.training)
 
 
 def _specs(text: str) -> list[str]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpn import completions
 from gpn.cli_options import (
-    ROOTS,
+    DefaultSpec,
     Json,
     Number,
+    Root,
     check_writable,
     chosen_root,
     number,
@@ -20,6 +22,7 @@ from gpn.cli_options import (
     status_line,
 )
 from gpn.cli_verify import DEFAULT_FOLDER
+from theory.errors import UsageError
 
 if TYPE_CHECKING:
     from gpn.training_report import EpochRow
@@ -28,23 +31,34 @@ DIVERGED_CODE = 1
 
 
 def train(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, a formula in x, or module:function.")] = "tanh",
+    spec: DefaultSpec = "tanh",
     data: Annotated[
         str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10 files, or a .npz file.")
     ] = "digits",
     depth: Annotated[str | None, option("L", "Hidden layers; the readout is one more.  [default: 50]")] = None,
     width: Annotated[str | None, option("N", "Neurons in each.  [default: 128]")] = None,
-    optimizer: Annotated[str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]")] = None,
+    optimizer: Annotated[
+        str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", completions.optimizers)
+    ] = None,
     learning_rate: Annotated[str | None, option("R", "At the start.  [default: c / (N L), c by the optimizer]")] = None,
     schedule: Annotated[
-        str | None, option("NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]")
+        str | None,
+        option(
+            "NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", completions.schedules
+        ),
     ] = None,
     epochs: Annotated[str | None, option("N", "Passes through the data.  [default: 30]")] = None,
     batch: Annotated[str | None, option("N", "Samples of a step.  [default: 64]")] = None,
-    weights: Annotated[str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]")] = None,
+    weights: Annotated[
+        str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", completions.ensembles)
+    ] = None,
     constraint: Annotated[
         str | None,
-        option("NAME", "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]"),
+        option(
+            "NAME",
+            "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]",
+            completions.constraints,
+        ),
     ] = None,
     penalty: Annotated[str | None, option("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]")] = None,
     batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Batch normalization in every layer.")] = False,
@@ -53,7 +67,7 @@ def train(
         str | None, option("S", "Standard deviation of the logits at the start.  [default: 1]")
     ] = None,
     centred: Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")] = False,
-    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
+    root: Root = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     seed: Annotated[str, option("N", "Of the weights and the order of the samples.")] = "0",
     records: Annotated[str | None, option("N", "Steps at which norms are recorded.  [default: 100]")] = None,
@@ -67,7 +81,6 @@ def train(
     SPEC is normalized first. Prints a table by epoch and writes training.csv, norms.csv (by step and layer),
     training.json and a figure into the folder --out; with --json only if --out is given. Nothing is downloaded.
 
-    \b
     Exit code: 0 finished, 1 diverged, 2 wrong use.
 
     \b
@@ -75,12 +88,15 @@ def train(
       gpn train selu --depth 200 --learning-rate 0.001 --epochs 40
       gpn train relu --raw --weights gaussian --depth 200 --out plain
       gpn train tanh --data mnist/ --constraint polar --optimizer momentum
-      gpn train gelu --checkpoint run.npz     and after an interrupt, the same with --resume
+      gpn train gelu --checkpoint run.npz
+      gpn train gelu --checkpoint run.npz --resume     after an interrupt
     """
     save = not as_json or out is not None
     folder = DEFAULT_FOLDER if out is None else out
     if save:
         check_writable(folder)
+    if penalty is not None and constraint != "penalty":
+        raise UsageError("--penalty is the strength of a constraint; give --constraint penalty with it")
     options = only_given(
         depth=_read("--depth", depth, int, "50"),
         width=_read("--width", width, int, "128"),
@@ -96,7 +112,7 @@ def train(
         constraint=constraint,
         checkpoint=checkpoint,
     )
-    from gpn import tables, training_tables
+    from gpn import next_steps, tables, training_tables
     from gpn.training import train as run
 
     with status_line() as tell:
@@ -112,7 +128,11 @@ def train(
             resume=resume,
             progress=_progress(tell),
         )
-    tables.emit_json(report.to_dict()) if as_json else tables.show(training_tables.training(report))
+    if as_json:
+        tables.emit_json(report.to_dict())
+    else:
+        tables.show(training_tables.training(report))
+        tables.show_next(next_steps.after_train(report, spec, data))
     if save:
         save_report(report, folder, sys.stderr if as_json else None)
     raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpn import long_run
+from gpn import completions, long_run
 from gpn.cli_options import (
-    ROOTS,
+    DefaultSpec,
     Derivative,
     Json,
+    Root,
     check_writable,
     chosen_root,
     number,
@@ -31,15 +32,15 @@ DEFAULT_FOLDER = Path("gpn-output")
 
 def verify(
     context: typer.Context,
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A name, a formula in x, or module:function.")] = "tanh",
+    spec: DefaultSpec = "tanh",
     width: Annotated[str | None, option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")] = None,
     depth: Annotated[str | None, option("L,L", "Depths L.  [default: 10,50,200]")] = None,
     epsilon: Annotated[str | None, option("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]")] = None,
     trials: Annotated[str | None, option("N", "Networks for each row.  [default: as many as decide it]")] = None,
     seed: Annotated[str, option("N", "The same seed gives the same bits with any --workers.")] = "0",
     level: Annotated[str, option("P", "Confidence level of all rows together.")] = "0.99",
-    weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.")] = "haar",
-    root: Annotated[str, option("ROOT", ROOTS)] = "auto",
+    weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.", completions.weights)] = "haar",
+    root: Root = "auto",
     derivative: Derivative = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     inputs: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
@@ -62,7 +63,6 @@ def verify(
     results.json, figures and the page report.html into the folder --out; with --json only if --out is given. Finished
     chunks are kept there in run.sqlite: a run that was stopped, however, goes on with --resume and gives the same bits.
 
-    \b
     Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use, 75 workers lost or store not writable.
 
     \b
@@ -117,11 +117,12 @@ def verify(
 
 def _show(report: "VerificationReport", folder: Path | None, as_json: bool) -> None:
     """Print first and write then: a full disk does not lose the answer."""
-    from gpn import tables, verification_tables
+    from gpn import next_steps, tables, verification_tables
 
     if as_json:
         tables.emit_json(report.to_dict())
     else:
         tables.show(verification_tables.verification(report))
+        tables.show_next(next_steps.after_verify(report))
     if folder is not None:
         save_report(report, folder, sys.stderr if as_json else None)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +244,9 @@ def _reading(path: Path, what: str) -> Iterator[None]:
             raise UsageError("it is not a file")
         yield
     except FileNotFoundError:
+        near = ", did you mean digits?" if get_close_matches(path.name, ["digits"]) else ""
         raise UsageError(
-            f"{what}: there is no file {shown}; give 'digits' or the path of a .npy or .npz file"
+            f"{what}: there is no file {shown}{near}; give 'digits' or the path of a .npy or .npz file"
         ) from None
     except MemoryError:
         raise UsageError(

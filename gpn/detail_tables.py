@@ -24,9 +24,9 @@ LOWEST, HIGHEST = 1.001e-6, 0.999e6
 """Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
 
 
-def check(report: "CheckReport", spec: str, verbose: bool) -> Iterator[RenderableType]:
+def check(report: "CheckReport", verbose: bool) -> Iterator[RenderableType]:
     """The parts of `gpn check`: the outcome, what a near miss costs, and the details if they are wanted."""
-    yield check_report(report.conditions, spec)
+    yield check_report(report.conditions)
     if report.drift:
         yield near_miss(report.drift, report.conditions)
     if verbose and report.details is not None:

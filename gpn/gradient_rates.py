@@ -217,6 +217,8 @@ def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
     ratios = log_gradients[:, 0] - log_gradients[:, -1]
     measured, lower, upper = mean_interval(2 * ratios / (depth - 1), level)
     large = large_batch_growth(variant.phi)
+    with np.errstate(over="ignore"):  # in very deep networks, told as an overflow
+        factor = float(np.exp(np.median(ratios)))
     return Growth(
         activation=variant.name,
         batch=batch,
@@ -227,7 +229,7 @@ def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
         upper=upper,
         large_batch=large,
         predicted=large + small_batch_growth(batch),
-        factor=float(np.exp(np.median(ratios))),
+        factor=factor,
     )
 
 

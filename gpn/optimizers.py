@@ -4,7 +4,6 @@ An optimizer changes one parameter array at a time, in place, so that a step can
 layers. What it remembers lies in arrays of the parameters' shapes, made in advance.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from gpn.norms import FloatArray
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 
 Memory = tuple[FloatArray, ...]
 """What an optimizer remembers of one parameter array, each of its shape."""
@@ -105,11 +104,7 @@ class AdaGrad:
     def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
         (squares,) = memory
         squares += gradient * gradient
-        root = np.sqrt(squares)
-        root += self.epsilon
-        gradient *= rate
-        gradient /= root
-        parameter -= gradient
+        _shortened(parameter, gradient, squares, self.epsilon, rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +131,7 @@ class RMSProp:
     def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
         (squares,) = memory
         _average(squares, gradient * gradient, self.decay)
-        root = np.sqrt(squares)
-        root += self.epsilon
-        gradient *= rate
-        gradient /= root
-        parameter -= gradient
+        _shortened(parameter, gradient, squares, self.epsilon, rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +194,7 @@ def optimizer(spec: "str | Optimizer") -> Optimizer:
             raise UsageError(f"{spec!r} is no optimizer; name one of {', '.join(OPTIMIZERS)}")
         return spec
     if spec not in OPTIMIZERS:
-        close = difflib.get_close_matches(spec, OPTIMIZERS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UsageError(f"unknown optimizer {spec!r}{hint} (there are {', '.join(OPTIMIZERS)})")
+        raise unknown("optimizer", spec, OPTIMIZERS)
     return OPTIMIZERS[spec]()
 
 
@@ -219,6 +208,15 @@ def _average(kept: FloatArray, newest: FloatArray, decay: float) -> None:
     kept *= decay
     newest *= 1.0 - decay
     kept += newest
+
+
+def _shortened(parameter: FloatArray, gradient: FloatArray, squares: FloatArray, epsilon: float, rate: float) -> None:
+    """theta <- theta - rate g / (sqrt(s) + epsilon), in place; the gradient is overwritten."""
+    root = np.sqrt(squares)
+    root += epsilon
+    gradient *= rate
+    gradient /= root
+    parameter -= gradient
 
 
 def _share(name: str, value: float) -> None:

@@ -7,9 +7,10 @@ from gpn import pictures
 from gpn.captions import tail_words
 from gpn.commands import check_command
 from gpn.detail_tables import DEPTH_COLUMNS, depth_cells, depth_notes
+from gpn.next_steps import after_check
 from gpn.page import Html, Section, command, document, element, facts, formula, picture, table
 from gpn.page_claims import claim_parts, readable
-from gpn.tables import STABILITY, Cell, check_verdict, next_step, plain, short_number
+from gpn.tables import STABILITY, Cell, check_verdict, plain, short_number
 from gpn.versions import versions
 from theory.activation import Activation
 from theory.claims import claim
@@ -74,7 +75,7 @@ def _lead(report: "CheckReport") -> Iterator[Html]:
     yield element("p", element("strong", readable(f"{str(check_verdict(report.conditions)).rstrip('.:')}.")))
     if report.conditions.normalizable == "yes":
         yield element("p", readable(f"{plain(report.conditions.reason, 1000).rstrip('.')}."))
-    step = None if report.spec is None else next_step(report.conditions, report.spec)
+    step = None if report.spec is None else after_check(report.conditions, report.spec, report.derivative)
     if step is not None:
         yield element("p", "Next: ", element("code", step.removeprefix("Next: ")))
 

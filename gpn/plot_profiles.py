@@ -6,6 +6,7 @@ that carry the same information, so a grey print loses nothing.
 
 import math
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ _GAUSSIAN_LOOK: dict[str, Any] = {"color": _GREEN, "linestyle": (0, (4, 2))}
 _OTHER_LOOK: dict[str, Any] = {"color": _PURPLE, "linestyle": ":", "linewidth": 1.6}
 _BAND_LOOK: dict[str, Any] = {"color": "black", "linestyle": (0, (5, 2)), "linewidth": 1.1}
 _LOG10 = math.log(10.0)
+_LETTERS_PER_INCH, _INCHES_PER_KEY = 10.0, 3.4  # of the title, and of the legend
 _NARROW = 2.0  # decades: the lower panels never show more than this many up and down
 
 
@@ -46,7 +48,8 @@ def gradient_profiles(report: "GradientReport") -> Figure:
         report: what `gpn.reproduce("gradients")` returns.
     """
     names = report.activations
-    figure = Figure(figsize=(max(7.0, 2.65 * len(names) + 0.6), 7.4), layout="constrained")
+    width = max(7.0, 2.65 * len(names) + 0.6)
+    figure = Figure(figsize=(width, 7.4), layout="constrained")
     grid = figure.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
     for axes, name in zip(grid[0], names, strict=True):
         _without(axes, report, name)
@@ -62,8 +65,10 @@ def gradient_profiles(report: "GradientReport") -> Figure:
         axes.set_xlabel("layer l (1: next to the input)")
         axes.set_xlim(1, report.settings.depth)
         axes.xaxis.set_major_locator(FixedLocator(_ticks(report.settings.depth)))
-    figure.suptitle(literal(_title(report)), fontsize=12, fontweight="bold")
-    figure.legend(handles=_legend(report), loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    title = "\n".join(fill(line, int(_LETTERS_PER_INCH * width)) for line in _title(report).splitlines())
+    figure.suptitle(literal(title), fontsize=12, fontweight="bold")
+    columns = min(4, int(width / _INCHES_PER_KEY))
+    figure.legend(handles=_legend(report), loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     return figure
 
 

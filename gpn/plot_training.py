@@ -32,19 +32,20 @@ def training(report: TrainingReport) -> Figure:
 def finding(report: TrainingReport) -> str:
     """The title: what was trained and what came of it."""
     config = report.config
-    what = f"{config.activation}, {config.depth} layers of {config.width}, {config.weights} weights"
+    what = f"{config.function}, {config.depth} layers of {config.width}, {config.weights} weights"
     if config.batch_norm:
         what += ", batch normalization"
     if report.test_accuracy is None:
-        return f"{what}: diverged after {len(report.losses)} steps"
+        steps = len(report.losses)
+        return f"{what}: diverged after {steps} step{'s' * (steps != 1)}"
     return f"{what}: test accuracy {report.test_accuracy:.1%}"
 
 
 def _losses(axes: Axes, report: TrainingReport) -> None:
     steps = np.arange(1, len(report.losses) + 1)
-    axes.plot(
-        *_means(steps.astype(np.float64), report.losses), color=PALETTE[0], linewidth=1.6, label="training batches"
-    )
+    marker = "." if len(steps) == 1 else ""  # one point is no line
+    means = _means(steps.astype(np.float64), report.losses)
+    axes.plot(*means, color=PALETTE[0], linewidth=1.6, marker=marker, label="training batches")
     per_epoch = report.config.steps_per_epoch
     tests = np.array([(row.epoch * per_epoch, row.test_loss) for row in report.epochs]).reshape(-1, 2)
     tests = tests[np.isfinite(tests[:, 1]) & (tests[:, 1] > 0)]

@@ -3,9 +3,12 @@
 from importlib import import_module
 from typing import Any
 
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 
-EXPERIMENTS = {"gradients": "gpn.gradient_profiles:gradient_profiles"}
+EXPERIMENTS = {
+    "gradients": "gpn.gradient_profiles:gradient_profiles",
+    "training": "gpn.comparison:training_comparison",
+}
 """Name of an experiment -> the function that runs it."""
 
 
@@ -14,7 +17,8 @@ def reproduce(name: str, **options: Any) -> Any:
 
     Args:
         name: a key of `EXPERIMENTS`: "gradients", gradient norms by layer at initialization
-            (`gpn.gradient_profiles.gradient_profiles`).
+            (`gpn.gradient_profiles.gradient_profiles`); "training", very deep networks trained on real data beside
+            their baselines (`gpn.comparison.training_comparison`).
         options: of that function.
 
     Returns:
@@ -27,12 +31,12 @@ def reproduce(name: str, **options: Any) -> Any:
     <GradientReport relu: width 32, depth 8>
     """
     if name not in EXPERIMENTS:
-        raise UsageError(f"there is no experiment {name!r:.60}; there are {', '.join(map(repr, EXPERIMENTS))}")
+        raise unknown("experiment", name, EXPERIMENTS)
     module, function = EXPERIMENTS[name].split(":")
     run = getattr(import_module(module), function)
     known = run.__annotations__
-    unknown = [option for option in options if option not in known]
-    if unknown:
+    strange = [option for option in options if option not in known]
+    if strange:
         allowed = ", ".join(option for option in known if option != "return")
-        raise UsageError(f"{name!r} has no option {', '.join(unknown)}; it has {allowed}")
+        raise UsageError(f"{name!r} has no option {', '.join(strange)}; it has {allowed}")
     return run(**options)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpn import statistics
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 
 DEFAULT_WIDTHS = (64, 256, 1024)
 DEFAULT_DEPTHS = (10, 50, 200)
@@ -61,7 +61,7 @@ class Request:
         _check_stopping(until, trials, cap)
         statistics.row_alpha(level, 1)  # refuses an impossible level before the work begins
         if weights not in WEIGHTS:
-            raise UsageError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}")
+            raise unknown("weights", weights, WEIGHTS)
         widths = _integers("width", widths, least=2)
         depths = _integers("depth", depth, least=1)
         return cls(

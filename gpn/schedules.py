@@ -1,12 +1,11 @@
 """Learning rates: their course over a run, and the size that depth asks for."""
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from gpn.optimizers import SGD, AdaGrad, Adam, Momentum, Optimizer, RMSProp
-from theory.errors import UsageError
+from theory.errors import unknown
 
 SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
     {
@@ -29,9 +28,7 @@ def schedule(name: str) -> Callable[[float], float]:
     0.1
     """
     if name not in SCHEDULES:
-        close = difflib.get_close_matches(name, SCHEDULES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UsageError(f"unknown schedule {name!r}{hint} (there are {', '.join(SCHEDULES)})")
+        raise unknown("schedule", name, SCHEDULES)
     return SCHEDULES[name]
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gpn._version import __version__
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from flint import arb
@@ -67,7 +67,7 @@ def export(spec: Any, target: str, root: str = "auto") -> str:
     from theory.activation import Activation
 
     if target not in TARGETS:
-        raise UsageError(f"there is no export to {target!r:.40}; the targets are {', '.join(TARGETS)}")
+        raise unknown("target", target, TARGETS)
     phi = activation(spec)
     if not isinstance(phi, Activation):
         raise UsageError(

@@ -7,17 +7,18 @@ user typed enters as `rich.text.Text`, never as markup, and without control char
 import json
 import math
 import os
-import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from gpn.narrow import fitted
 
 if TYPE_CHECKING:
     from theory.poincare import Conditions, Normalization
@@ -41,11 +42,21 @@ class Cell:
 
 
 def show(content: RenderableType, stream: IO[str] | None = None) -> None:
-    """Print a report: coloured on a terminal (unless NO_COLOR is set); in a pipe plain and never cut."""
+    """Print a report: on a terminal coloured, unless NO_COLOR is set, and fitted to it; in a pipe plain, never cut."""
     target = sys.stdout if stream is None else stream
     terminal = target.isatty()
-    page = Console(file=target, width=None if terminal else PAGE_WIDTH, highlight=False, markup=False, emoji=False)
-    if not terminal:
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"  # None: neither bold nor dim
+    page = Console(
+        file=target,
+        width=None if terminal else PAGE_WIDTH,
+        color_system=colours,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    if terminal:
+        content = fitted(content, page.width)
+    else:
         page.width = max(PAGE_WIDTH, _widest_table(page, content))
     with page.capture() as captured:
         page.print(content)
@@ -60,6 +71,12 @@ def emit(text: str, stream: IO[str] | None = None) -> None:
         target.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())  # so that the flush at exit is silent too
+
+
+def show_next(step: str | None) -> None:
+    """Print a command to go on with after an answer, if there is one; a line of its own, never broken."""
+    if step is not None:
+        emit(f"\n{step}")
 
 
 def emit_json(data: Any) -> None:
@@ -114,7 +131,7 @@ def short_number(value: float | None, digits: int = 3) -> str:
 
 
 def new_table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence[str] = ()) -> Table:
-    """An empty table; on a narrow terminal the columns of words wrap, those of numbers do not."""
+    """An empty table; on a narrow terminal the columns of words wrap first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for header in headers:
         justify: JustifyMethod = "right" if header in right else "left"
@@ -125,12 +142,11 @@ def new_table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence
 # ---------------------------------------------------------------------------------------------- check
 
 
-def check_report(conditions: "Conditions", spec: str) -> RenderableType:
+def check_report(conditions: "Conditions") -> RenderableType:
     """The report of `gpn check`.
 
     Args:
         conditions: what `gpn.check` returns.
-        spec: the activation as the user typed it, for the next step.
     """
     parts: list[RenderableType] = [
         _name_line(conditions),
@@ -141,9 +157,7 @@ def check_report(conditions: "Conditions", spec: str) -> RenderableType:
     ]
     if conditions.normalizations:
         parts += [Text(), *_roots(conditions)]
-    parts += [Text(), _regularity(conditions)]
-    step = next_step(conditions, spec)
-    return Group(*parts, *([Text(), Text(step)] if step else []))
+    return Group(*parts, Text(), _regularity(conditions))
 
 
 def check_verdict(conditions: "Conditions") -> Text:
@@ -156,21 +170,6 @@ def check_verdict(conditions: "Conditions") -> Text:
     if conditions.normalizable == "yes" and conditions.is_gpn == "fails":
         return Text(f"{name} is not GPN, but a φ + b is:", style="bold yellow")
     return Text(f"{name} is undecided: {reason}.", style="bold yellow")
-
-
-def next_step(conditions: "Conditions", spec: str) -> str | None:
-    """A command to type next, or nothing when there is none to recommend."""
-    root = next((root.root for root in conditions.normalizations if root.recommended), None)
-    argument = _argument(spec)
-    if conditions.is_gpn == "holds":
-        return f"Next: gpn verify --raw {argument}"
-    return None if root is None else f"Next: gpn normalize --root {root} {argument}"
-
-
-def _argument(spec: str) -> str:
-    """A specification as it must be typed in a shell, after -- if it would pass for an option."""
-    quoted = shlex.quote(plain(spec))
-    return f"-- {quoted}" if spec.startswith("-") else quoted
 
 
 def _name_line(conditions: "Conditions") -> Text:
@@ -244,9 +243,8 @@ def _points(noun: str, points: Sequence[str]) -> str:
 # ---------------------------------------------------------------------------------------------- normalize, catalog
 
 
-def normalization_report(conditions: "Conditions", chosen: "Normalization", spec: str) -> RenderableType:
-    """The report of `gpn normalize`: a and b to double precision, what depth does, how to get code."""
-    emit = f"Next: gpn normalize --root {chosen.root} --emit numpy {_argument(spec)}"
+def normalization_report(conditions: "Conditions", chosen: "Normalization") -> RenderableType:
+    """The report of `gpn normalize`: a and b to double precision, what depth does."""
     error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}"
     estimated = f"The moments are those of a Python function: estimated, error {error}, not certified."
     return Group(
@@ -254,8 +252,7 @@ def normalization_report(conditions: "Conditions", chosen: "Normalization", spec
         Text(f"  a = {chosen.a!r}"),
         Text(f"  b = {chosen.b!r}"),
         Text(f"  χ = {chosen.chi:.6g}, in depth {STABILITY[chosen.stability]}"),
-        Text(),
-        Text(estimated if conditions.expression is None else emit),
+        *([Text(), Text(estimated)] if conditions.expression is None else []),
     )
 
 

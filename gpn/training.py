@@ -12,17 +12,18 @@ import numpy.typing as npt
 from gpn.batch_normalization import layers
 from gpn.checkpoints import read_checkpoint, write_checkpoint
 from gpn.datasets import Dataset, ThinShell, load_dataset
+from gpn.digests import activation_digest, dataset_digest
 from gpn.engine import Network
 from gpn.evaluation import ElementwiseActivation
 from gpn.losses import cross_entropy_of_logits
-from gpn.norms import FloatArray
+from gpn.norms import FloatArray, quiet
 from gpn.optimizers import Optimizer, optimizer
 from gpn.orthogonality import deviation
 from gpn.schedules import default_rate, schedule
 from gpn.training_report import DIVERGED, FINISHED, EpochRow, TrainingConfig, TrainingReport
 from gpn.training_step import CONSTRAINTS, Stepper, running_statistics
 from gpn.weights import count, draw
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 
 EVALUATION_ROWS = 256
 """Samples that are classified together."""
@@ -108,10 +109,13 @@ def train(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
     rule = _optimizer(optimizer)
-    phi = _activation(spec, root)
+    phi, chosen_root = _activation(spec, root)
     config = TrainingConfig(
         activation=getattr(phi, "name", type(phi).__name__),
+        activation_digest=activation_digest(phi),
+        root=chosen_root,
         data=dataset.name,
+        data_digest=dataset_digest(dataset),
         depth=count("depth", depth),
         width=count("width", width, minimum=2),
         weights=weights,
@@ -187,7 +191,11 @@ class _Run:
             if time.monotonic() - saved > self._saving.seconds or epoch == self._config.epochs:
                 self._save()
                 saved = time.monotonic()
-        return self._report(FINISHED, None)
+        loss = self._rows[-1].test_loss
+        if np.isfinite(loss):
+            return self._report(FINISHED, None)
+        advice = f"try a smaller learning rate than {self._config.learning_rate:.3g}"
+        return self._report(DIVERGED, f"the loss on the test samples is {loss} after the last step; {advice}")
 
     def _epoch(self, epoch: int, start: float) -> str | None:
         """One pass; gives the reason if the run diverges."""
@@ -206,8 +214,9 @@ class _Run:
             self._losses.append(found.loss)
             correct += found.correct
             if norms is not None:
-                weights = self._stepper.network.weights
-                self._records.append((step, norms, np.array([deviation(w) for w in weights[:-1]])))
+                with quiet():
+                    deviations = np.array([deviation(w) for w in self._stepper.network.weights[:-1]])
+                self._records.append((step, norms, deviations))
         losses = self._losses[first:]
         test = evaluate(self._stepper.network, self._shell, self._data.x_test, self._data.y_test)
         seconds = self._before + time.monotonic() - start
@@ -313,6 +322,8 @@ def evaluate(
 ) -> tuple[float, float]:
     """Compute the mean cross-entropy and the accuracy on samples, batch normalization by its running statistics.
 
+    A sample whose logits are not finite is of no class: it counts as wrong.
+
     Args:
         network: with logits as its outputs.
         shell: how samples become inputs.
@@ -325,7 +336,7 @@ def evaluate(
         part = slice(start, start + EVALUATION_ROWS)
         logits = fixed.forward(shell(samples[part])).outputs
         losses.append(cross_entropy_of_logits(logits, labels[part])[0])
-        correct += int((logits.argmax(axis=1) == labels[part]).sum())
+        correct += int(((logits.argmax(axis=1) == labels[part]) & np.isfinite(logits).all(axis=1)).sum())
     return float(np.concatenate(losses).mean()), correct / len(samples)
 
 
@@ -350,7 +361,7 @@ def _divergence(
 def _check(config: TrainingConfig) -> None:
     schedule(config.schedule)
     if config.constraint not in CONSTRAINTS:
-        raise UsageError(f"unknown constraint {config.constraint!r} (there are {', '.join(CONSTRAINTS)})")
+        raise unknown("constraint", config.constraint, CONSTRAINTS)
     if config.constraint in ("polar", "qr") and config.weights not in _ORTHOGONAL:
         raise UsageError(
             f"weights {config.weights!r} are not orthogonal to begin with, so the constraint {config.constraint!r} "
@@ -366,16 +377,18 @@ def _optimizer(spec: str | Optimizer) -> Optimizer:
     return optimizer(spec)
 
 
-def _activation(spec: Any, root: str | None) -> ElementwiseActivation:
-    """phi itself, or normalized; loads SymPy unless an object that evaluates itself is taken as it is."""
-    if root is None and hasattr(spec, "value_and_slope"):
-        raw: ElementwiseActivation = spec
-        return raw
-    from gpn.adapters import activation
-    from gpn.checking import normalize
+def _activation(spec: Any, root: str | None) -> tuple[ElementwiseActivation, str | None]:
+    """phi itself, or normalized with the root that was chosen.
 
-    chosen: ElementwiseActivation = activation(spec) if root is None else normalize(spec, root)
-    return chosen
+    Loads SymPy unless an object that evaluates itself is taken as it is.
+    """
+    if root is None and hasattr(spec, "value_and_slope"):
+        return spec, None
+    from gpn.adapters import activation
+    from theory import poincare
+
+    phi = activation(spec)
+    return (phi, None) if root is None else (poincare.normalize(phi, root), poincare.normalization(phi, root).root)
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:

@@ -24,15 +24,25 @@ FloatArray = npt.NDArray[np.float64]
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
 
 VANISHED = 1e-3
-"""A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is told."""
+"""A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is told; so are
+norms below this, for a readout of scale 1, in every hidden layer: with plain ReLU they are flat, and tiny."""
+
+_DIGESTS = {"activation_digest": "another activation function", "data_digest": "other samples or labels"}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """Everything that decides the bits of a run, beside the data themselves; the fields are those of `gpn.train`."""
+    """Everything that decides the bits of a run; the fields are those of `gpn.train`.
+
+    Activation and data are told by name and digest (`gpn.digests`); the root is "plus" or "minus", None for an
+    activation as it is.
+    """
 
     activation: str
+    activation_digest: str
+    root: str | None
     data: str
+    data_digest: str
     depth: int
     width: int
     weights: str
@@ -54,6 +64,11 @@ class TrainingConfig:
     classes: int
 
     @property
+    def function(self) -> str:
+        """The activation in words, with its root."""
+        return self.activation if self.root is None else f"{self.activation} (b_{self.root})"
+
+    @property
     def steps_per_epoch(self) -> int:
         """Whole batches in the training samples."""
         return self.samples // self.batch
@@ -73,8 +88,8 @@ class TrainingConfig:
         Raises:
             UsageError: a field that differs.
         """
-        different = [f"{name} {other.get(name)!r}, not {value!r}" for name, value in asdict(self).items()
-                     if other.get(name) != value]  # fmt: skip
+        different = [_DIGESTS.get(name, f"{name} {other.get(name)!r}, not {value!r}")
+                     for name, value in asdict(self).items() if other.get(name) != value]  # fmt: skip
         if different:
             raise UsageError(f"the checkpoint {path} belongs to a run with {'; '.join(different)}; ask for the same")
 
@@ -162,8 +177,8 @@ class TrainingReport:
         else:
             last = self.epochs[-1]
             sentences = [
-                f"Test accuracy {last.test_accuracy:.2%} after {last.epoch} epochs in {last.seconds:.0f} s "
-                f"(guessing: about {chance:.0%}); training loss {last.train_loss:.4g}."
+                f"Test accuracy {last.test_accuracy:.2%} after {last.epoch} epoch{'s' * (last.epoch != 1)} "
+                f"in {last.seconds:.0f} s (guessing: about {chance:.0%}); training loss {last.train_loss:.4g}."
             ]
         sentences.append(self._gradients_in_words())
         if len(self.deviations):
@@ -173,12 +188,15 @@ class TrainingReport:
 
     def _gradients_in_words(self) -> str:
         ratio = self.gradient_ratio
-        between = f"between layer 1 and layer {self.config.depth} at the first step"
         if ratio is None:
-            return f"The gradient norm underflows or overflows {between}."
+            return f"The gradient norm underflows or overflows between layer 1 and layer {self.config.depth}."
+        hidden = self.gradient_norms[0, : self.config.depth]
+        size = f"{hidden[0]:.3g} in layer 1 and {hidden[-1]:.3g} in layer {self.config.depth} at the first step"
+        if hidden.max() < VANISHED * self.config.readout_scale:
+            return f"The gradient vanishes in every layer: its norm is {size}."
         if VANISHED <= ratio <= 1 / VANISHED:
-            return f"The gradient norm changes by a factor {ratio:.3g} {between}."
-        return f"The gradient {'vanishes' if ratio < 1 else 'explodes'}: its norm changes by {ratio:.3g} {between}."
+            return f"The gradient norm is {size}, a factor {ratio:.3g}."
+        return f"The gradient {'vanishes' if ratio < 1 else 'explodes'}: its norm is {size}, a factor {ratio:.3g}."
 
     def to_frame(self) -> "pd.DataFrame":
         """The epochs as a pandas frame, one column for each field of `EpochRow`."""

@@ -24,6 +24,9 @@ CONSTRAINTS: Mapping[str, str] = MappingProxyType(
 """Ways to treat the hidden weights during training -> what they mean. The readout is always free."""
 
 
+_FARTHEST = 1e150  # entries whose squares can still be summed
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What one step saw before it changed the weights.
@@ -58,7 +61,7 @@ class Stepper:
         self.parameters = parameters(network)
         self.memories = dict(zip(self.parameters, memories(rule, list(self.parameters.values())), strict=True))
         self.time = 0
-        self._rule = rule
+        self._free = rule.step
         self._constrain = _constraint(rule, constraint, strength)
         self._scratch = {matrix.shape: np.empty(matrix.shape) for matrix in network.weights}
         self._forward: Forward | None = None
@@ -108,9 +111,6 @@ class Stepper:
             key = f"{name}{index + 1}"
             self._free(self.parameters[key], found, self.memories[key], rate, self.time)
 
-    def _free(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
-        self._rule.step(parameter, gradient, memory, rate, time)
-
 
 def parameters(network: Network) -> dict[str, FloatArray]:
     """Every array that training changes by its gradient: W1, b1, gain1, shift1, W2, ...
@@ -158,12 +158,15 @@ def _constraint(rule: Optimizer, constraint: str, strength: float) -> _Change:
     retract = orthogonality.RETRACTIONS[constraint]
 
     def retracted(weights: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
-        """The step of the optimizer, projected to the tangent space if its memory leads out of it, and retracted."""
+        """The step of the optimizer, projected to the tangent space if its memory leads out of it, and retracted.
+
+        A step that leads out of the range of numbers leaves nan, which the next forward pass tells of.
+        """
         start = weights.copy()
         rule.step(weights, orthogonality.tangent(start, gradient), memory, rate, time)
         if memory:
             weights -= start
             weights[...] = start + orthogonality.tangent(start, weights)
-        weights[...] = retract(weights)
+        weights[...] = retract(weights) if np.abs(weights).max() < _FARTHEST else np.nan
 
     return retracted

@@ -39,7 +39,7 @@ def _description(report: TrainingReport) -> list[str]:
     if config.constraint == "penalty":
         constraint += f", strength {config.penalty:g}"
     return [
-        f"{config.activation}: {config.depth} layers of {config.width} neurons, {config.weights} weights"
+        f"{config.function}: {config.depth} layers of {config.width} neurons, {config.weights} weights"
         f"{''.join(f', {each}' for each in extras)}; seed {config.seed}.",
         f"{config.data}: {config.samples} samples of {config.features} features, {config.classes} classes; "
         f"{config.steps_per_epoch} steps of {config.batch} samples in an epoch.",

@@ -175,7 +175,7 @@ def legend(rows: "Iterable[Row]") -> str:
 def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
     """One line for each event; what theory says of it stands in columns by kind."""
     headers, lines = claim_cells(rows, level)
-    table = new_table(headers, right=RIGHT)
+    table = new_table(headers, right=RIGHT, words=("verdict",))
     for line in lines:
         verdict = line[-1].text
         cells = [cell.text for cell in line[:-1]]

@@ -1,6 +1,5 @@
 """Ensembles of random weight matrices: Haar orthogonal, i.i.d. Gaussian and uniform, a negative control."""
 
-import difflib
 import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -8,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 
 FloatArray = npt.NDArray[np.float64]
 Ensemble = Callable[[np.random.Generator, int, int], FloatArray]
@@ -127,9 +126,7 @@ def draw(ensemble: str, rng: np.random.Generator, rows: int, columns: int | None
     (2, 3)
     """
     if ensemble not in ENSEMBLES:
-        close = difflib.get_close_matches(str(ensemble), ENSEMBLES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UsageError(f"unknown weights {ensemble!r}{hint} (there are {', '.join(ENSEMBLES)})")
+        raise unknown("weights", ensemble, ENSEMBLES)
     return ENSEMBLES[ensemble](rng, *_shape(rows, columns))
 
 

@@ -26,7 +26,7 @@ _UNKNOWN = {"width": "least width", "depth": "largest depth", "epsilon": "least 
 def width(report: "WidthReport") -> RenderableType:
     """The report of `gpn width`: what is asked, one line for each method, what it means."""
     table = new_table(
-        ("scope", "method", _UNKNOWN[report.unknown], "probability there", "what it is"), words=("scope",)
+        ("scope", "method", _UNKNOWN[report.unknown], "probability there", "what it is"), words=("scope", "what it is")
     )
     for requirement in report.requirements:
         method, worth = METHODS[requirement.kind]

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 import gpn
+from gpn.batch_sampler import sample_batch
 from theory import catalog
 from theory.errors import UsageError
 
@@ -75,3 +76,20 @@ def test_the_scale_and_the_shift_of_an_activation_drop_out(weights):
 def test_a_batch_of_one_is_refused():
     with pytest.raises(UsageError, match="at least 2"):
         gpn.simulate("relu", 8, 2, 3, seed=0, batch_normalization=True)
+
+
+def test_a_lost_input_takes_its_batch_with_it():
+    """A unit beyond 2.2 overflows: some batches of five lose an input, and then all, as in the dense engine."""
+
+    class Fragile:
+        def value_and_slope(self, x):
+            return np.where(x > 2.2, np.inf, np.tanh(x)), 1.0 / np.cosh(x) ** 2
+
+    sample = sample_batch(Fragile(), 6, 3, 300, 8, np.random.default_rng(0), batch_normalization=True)
+    lost = np.isinf(sample.squared_lengths[:, 1]).any(axis=1)
+    assert 10 < lost.sum() < 290
+    assert np.isnan(sample.squared_lengths[lost, 2:]).all()
+    ruined = ~np.isfinite(sample.squared_lengths).all(axis=(1, 2))
+    assert np.isnan(sample.log_gradient_norms[ruined]).all()
+    assert np.isnan(sample.log_batch_gradient_norms[ruined]).all()
+    assert np.isfinite(sample.log_gradient_norms[~ruined]).all()

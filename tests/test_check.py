@@ -8,7 +8,7 @@ import sympy
 from rich.console import Console
 
 import gpn
-from gpn import checking, tables
+from gpn import checking, next_steps, tables
 from theory.activation import CallableActivation
 from theory.poincare import normalization
 from theory.specification import activation
@@ -70,41 +70,41 @@ def test_a_python_function_has_no_expression_and_is_not_certified():
 
 
 def test_the_report_of_gelu_names_both_roots_and_the_danger():
-    text = rendered(tables.check_report(gpn.check("gelu"), "gelu"))
+    text = rendered(tables.check_report(gpn.check("gelu")))
     assert "1.481114413" in text
     assert "0.0738770773" in text
     assert "-0.909506401" in text
     assert "minus, recommended" in text
     assert "b_plus is unstable in depth" in text
-    assert "Next: gpn normalize --root minus gelu" in text
+    assert next_steps.after_check(gpn.check("gelu"), "gelu") == "Next: gpn normalize --root minus gelu"
     assert max(map(len, text.splitlines())) <= 100
 
 
 def test_the_report_of_an_already_normalized_function_offers_to_verify_it_raw():
-    text = rendered(tables.check_report(gpn.check("sqrt(2)*relu(x)"), "sqrt(2)*relu(x)"))
-    assert "is Gaussian-Poincaré normalized" in text
-    assert "Next: gpn verify --raw 'sqrt(2)*relu(x)'" in text
+    conditions = gpn.check("sqrt(2)*relu(x)")
+    assert "is Gaussian-Poincaré normalized" in rendered(tables.check_report(conditions))
+    assert next_steps.after_check(conditions, "sqrt(2)*relu(x)") == "Next: gpn verify --raw 'sqrt(2)*relu(x)'"
 
 
 @pytest.mark.parametrize("spec", ["sign", "exp(x**2/2)", "3", "sqrt(abs(x))", "log(x)"])
 def test_the_report_of_a_dead_end_is_a_sentence_with_a_reason_and_no_next_step(spec):
     conditions = gpn.check(spec)
-    text = rendered(tables.check_report(conditions, spec))
+    text = rendered(tables.check_report(conditions))
     assert "cannot be normalized: " in text
     assert conditions.reason[:20] in " ".join(text.split())
-    assert "Next:" not in text
+    assert next_steps.after_check(conditions, spec) is None
     assert "nan" not in text.lower()
 
 
 def test_a_formula_that_begins_with_a_minus_is_quoted_for_the_shell():
-    assert tables.next_step(gpn.check("-x*tanh(x)"), "-x*tanh(x)").endswith(" -- '-x*tanh(x)'")
+    assert next_steps.after_check(gpn.check("-x*tanh(x)"), "-x*tanh(x)").endswith(" -- '-x*tanh(x)'")
 
 
 @pytest.mark.parametrize("name", ["[bold red]f[/]", "a\x1b]0;title\x07b", "line\nbreak", "x" * 5000, "a\u202eb"])
 def test_hostile_names_stay_text(name):
     hostile = CallableActivation(name, np.tanh)
     conditions = gpn.check(hostile, 10)
-    text = rendered(tables.check_report(conditions, name))
+    text = rendered(tables.check_report(conditions))
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "\u202e" not in text

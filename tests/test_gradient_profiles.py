@@ -70,11 +70,14 @@ def test_the_mean_field_profile_of_a_linear_network_is_exact():
 def test_growth_under_batch_normalization_in_closed_form():
     """ReLU: pi/(pi - 1) (Yang et al. 2019); the Gaussian Poincaré inequality makes every growth at least 1."""
     assert math.exp(large_batch_growth(catalog.build("relu"))) == pytest.approx(math.pi / (math.pi - 1), rel=1e-12)
+    explosive = 0
     for name in catalog.names():
         try:
             assert large_batch_growth(catalog.build(name)) > -1e-9
         except UsageError:
             continue  # no finite moments, or a jump
+        explosive += large_batch_growth(catalog.build(name)) > 1e-3
+    assert explosive > 10
     with pytest.raises(UsageError, match="jumps"):
         large_batch_growth(catalog.build("hardshrink"))
     moved = catalog.build("tanh").affine(-3.0, 2.0)
@@ -153,6 +156,15 @@ def test_batch_normalization_explodes_at_the_predicted_rate(report):
     assert [row.batch for row in linear] == [8]
     assert linear[0].predicted == pytest.approx(math.log(6 / 5), abs=1e-9)
     assert abs(linear[0].measured - linear[0].predicted) < 0.06
+
+
+def test_a_growth_beyond_float64_keeps_its_rate():
+    """Depth 4001 at 0.4 per layer is e^800: the factor overflows without a warning, the rate does not."""
+    variant = gradient_rates.Variant("relu", catalog.build("relu"), BATCH_NORMALIZED, "haar", batch=64)
+    logs = np.random.default_rng(0).normal(0.0, 0.01, (4, 4001)) - 0.2 * np.arange(4001)
+    found = gradient_rates.growth(variant, logs, 0.99)
+    assert found.measured == pytest.approx(0.4, abs=1e-4)
+    assert found.factor == math.inf
 
 
 def test_intervals_of_means_cover():
@@ -319,3 +331,14 @@ def test_nothing_in_the_figure_overlaps(report):
         boxes = [title.get_window_extent(renderer) for title in titles]
         assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
     assert figure.axes[7]._left_title.get_window_extent(renderer).x1 < figure.bbox.x1
+
+
+@pytest.mark.parametrize("activations", [["gelu"], ["relu", "gelu"], ["relu", "gelu", "tanh"], PAPER])
+def test_title_and_legend_stay_within_the_figure(activations):
+    small = gradient_profiles(activations, width=32, depth=8, trials=4, batch=4, batches=())
+    figure = small.plot()
+    FigureCanvasAgg(figure).draw()
+    for artist in (figure._suptitle, *figure.legends):
+        box = artist.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width

@@ -2,6 +2,7 @@
 
 import html.parser
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,13 @@ PUBLIC = {
 def test_the_public_names_are_these():
     assert set(gpn.__all__) == set(dir(gpn)) == PUBLIC
     assert len(gpn.__all__) == len(PUBLIC)
+
+
+def test_no_module_has_the_name_of_a_public_function():
+    """Importing `gpn.check` as a module would put it in the place of the function `gpn.check`."""
+    modules = {path.stem for path in Path(gpn.__file__).parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert "checking" in modules
+    assert not modules & set(gpn.__all__)
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))

@@ -210,10 +210,44 @@ def test_divergence_is_an_outcome_with_a_reason():
         json.dumps(report.to_dict(), allow_nan=False)
 
 
-def test_vanishing_gradients_are_told():
-    report = gpn.train("tanh", blobs(), **OPTIONS | {"depth": 120, "epochs": 1, "root": None, "weights": "glorot"})
-    assert report.gradient_norms.shape == (3, 121)
-    assert "gradient norm changes by" in report.summary() or "vanishes" in report.summary()
+@pytest.mark.parametrize("constraint", ["polar", "qr"])
+def test_a_step_beyond_all_numbers_is_divergence_on_the_manifold_too(constraint):
+    for rate in (1e150, 1e300):
+        report = gpn.train("relu", blobs(), **OPTIONS | {"constraint": constraint, "learning_rate": rate})
+        assert report.outcome == "diverged"
+        assert f"try a smaller learning rate than {rate:.3g}" in report.reason
+
+
+def test_a_last_step_that_ruins_the_network_is_divergence():
+    """The loss of its batch was taken before the step, so only the test samples show it."""
+    options = OPTIONS | {"depth": 4, "epochs": 1, "batch": 30, "learning_rate": 1e150}
+    report = gpn.train("relu", blobs(), **options)
+    assert np.isfinite(report.losses).all()
+    assert report.outcome == "diverged"
+    assert "test samples is nan after the last step" in report.reason
+    assert report.test_accuracy is None
+    assert report.epochs[-1].test_accuracy == 0.0  # not the share of the first class
+
+
+def test_samples_without_finite_logits_count_as_wrong():
+    data = blobs()
+    network = Network([np.full((3, 6), np.nan)], Identity())
+    assert evaluate(network, ThinShell.of(data, 8), data.x_test, np.zeros(30, dtype=np.int64))[1] == 0.0
+
+
+def test_vanishing_and_exploding_gradients_are_told():
+    def words(spec, depth, **options):
+        report = gpn.train(spec, blobs(), **OPTIONS | {"depth": depth, "epochs": 1, "learning_rate": 1e-12} | options)
+        return report.summary()
+
+    assert "The gradient norm is " in words("selu", 20)
+    assert "The gradient norm is " in words("selu", 20, readout_scale=1e-5)  # small, but not by the depth
+    assert "The gradient vanishes in every layer: " in words("relu", 40, root=None)  # flat and tiny
+    assert "The gradient vanishes: " in words("0.5*x+1", 30, root=None)  # signals stay, gradients halve
+    assert "The gradient explodes: " in words("sin(3*x)", 30, root=None)
+
+
+def test_gradients_beyond_all_numbers_are_told():
     zero = gpn.train("0.1*tanh(x)", blobs(), **OPTIONS | {"depth": 400, "epochs": 1, "root": None})
     assert zero.gradient_ratio is None
     assert "underflows or overflows" in zero.summary()
@@ -269,6 +303,32 @@ def test_a_damaged_or_foreign_checkpoint_is_told(tmp_path):
     write_checkpoint(path, header, {name: a for name, a in arrays.items() if name != "parameter/W2"})
     assert "lacks parameter/W2" in refused()
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_checkpoint_of_another_root_activation_or_data_is_refused(tmp_path):
+    """GPN ReLU has one name for both roots, and a file may change under its own."""
+    data, path = blobs(), tmp_path / "state.npz"
+    report = gpn.train("relu", data, **OPTIONS, root="plus", checkpoint=path)
+    assert report.config.function == "GPN relu (b_plus)"
+    changed = data.x_test.copy()
+    changed[-1, -1] = np.nextafter(changed[-1, -1], 0.0)
+
+    class Named:
+        name = "GPN relu"
+
+        def value_and_slope(self, x):
+            return np.tanh(x), 1.0 / np.cosh(x) ** 2
+
+    for spec, other, root, words in [
+        ("relu", data, "minus", "another activation function; root 'plus', not 'minus'"),
+        ("relu", replace(data, x_test=changed), "plus", "a run with other samples or labels; ask"),
+        ("relu", replace(data, y_train=data.y_train[::-1]), "plus", "a run with other samples or labels; ask"),
+        (Named(), data, None, "another activation function"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            gpn.train(spec, other, **OPTIONS, root=root, checkpoint=path, resume=True)
+    again = gpn.train("relu", data, **OPTIONS, root="auto", checkpoint=path, resume=True)  # auto takes b_plus
+    assert_same_bits(report.network, again.network)
 
 
 def test_checkpoints_keep_every_bit(tmp_path):

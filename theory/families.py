@@ -22,7 +22,7 @@ from theory.activation import Activation, CallableActivation, FloatArray
 from theory.balls_core import precision
 from theory.catalog import Entry, exact_number, find
 from theory.doubts import moment_doubts
-from theory.errors import SpecificationError, UsageError
+from theory.errors import SpecificationError, UsageError, unknown
 from theory.gaussian import Estimate, Functional, convergence, expectations
 from theory.moments import RawMoments, root_balls
 from theory.specification import activation
@@ -444,8 +444,7 @@ def _side(text: str) -> Callable[[Member], float]:
     try:
         value = float(sympy.Rational(text.replace(" ", "")))
     except (TypeError, ValueError, ZeroDivisionError):
-        known = ", ".join(quantities)
-        raise UsageError(f"a condition speaks of {known}, or a number; not of {text!r:.40}") from None
+        raise unknown("quantity in a condition", text, quantities) from None
     return lambda _row: value
 
 

@@ -20,7 +20,7 @@ from theory.balls_core import NotCertified, precision
 from theory.balls_decimal import digits_of
 from theory.certified import CONDITIONS, certified_moments
 from theory.doubts import moment_doubts
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 from theory.gaussian import Functional, expectations, expectations_high_precision
 from theory.lipschitz import lipschitz_constants, steps
 from theory.moments import RawMoments, RootBalls, Stability, recommend, root_balls, stability
@@ -426,7 +426,7 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
     'plus 1.4674135916 0.3885416701 0.391465 stable'
     """
     if root not in POLICIES:
-        raise UsageError(f"the root policy must be one of {', '.join(POLICIES)}, not {root!r}")
+        raise unknown("root", root, POLICIES)
     for digits in (20, 40, 80):
         evidence = _evidence(activation, digits)
         obstacle, moments = evidence.obstacle, evidence.moments
