@@ -1,6 +1,7 @@
 """Captions of figures, made of the evidence that they show."""
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gpn.evidence import IMPORTANCE_SAMPLING
@@ -73,10 +74,19 @@ def tightness(report: "VerificationReport") -> str:
     rows = [row for found in kinds.values() for row in found]
     if not rows:
         return "No bound below 1 has an event of known probability."
-    below = sum(1 for row in rows if row.times_truth is not None and row.times_truth < 1 and row.bound_kind != "deep")
-    lies = "None lies below the exact probability." if not below else f"{below} lie below the exact probability."
-    deep = " For whole networks the truth is a prediction, not a theorem." if "deep" in kinds else ""
-    return f"{_subject(report)}: the {len(rows)} bounds below 1 against the probability of their event. {lies}{deep}"
+    exact = [row for kind, found in kinds.items() for row in found if kind != "deep"]
+    lies = [f" {_beneath(exact)} the exact probability."] if exact else []
+    if "deep" in kinds:
+        words = "what the fluctuation law predicts for the whole network, which is no theorem"
+        lies.append(f" {_beneath(kinds['deep'])} {words}.")
+    subject = f"{_subject(report)}: {len(rows)} bound{'s' * (len(rows) > 1)} below 1"
+    return f"{subject} against the probability of {'their' if len(rows) > 1 else 'its'} event.{''.join(lies)}"
+
+
+def _beneath(rows: "Sequence[Row]") -> str:
+    """How many of the bounds lie below the truth, which none may that is proved."""
+    below = sum(1 for row in rows if row.times_truth is not None and row.times_truth < 1)
+    return f"{below or 'None'} of {len(rows)} lies below" if below < 2 else f"{below} of {len(rows)} lie below"
 
 
 def activation_finding(conditions: "Conditions") -> str:
@@ -88,9 +98,10 @@ def activation_finding(conditions: "Conditions") -> str:
     if root is None:
         outcome = "cannot be normalized" if conditions.normalizable == "no" else "is undecided"
         return f"{name} {outcome}"
-    moments = f"E φ² = {_short(conditions.second_moment)}, E φ'² = {_short(conditions.slope_second_moment)}"
+    moments = f"E φ² = {_moment(conditions.second_moment)}, E φ'² = {_moment(conditions.slope_second_moment)}"
+    outcome = "is not GPN" if conditions.is_gpn == "fails" else "is GPN or nearly so"
     shift = f"{'-' if float(root.b) < 0 else '+'} {abs(float(root.b)):.3g}"
-    return f"{name} is not GPN: {moments};\n{_short(root.a)} φ {shift} is (b_{root.root})"
+    return f"{name} {outcome}: {moments};\n{float(root.a):.3g} φ {shift} is (b_{root.root})"
 
 
 def activation(conditions: "Conditions") -> str:
@@ -156,8 +167,12 @@ def tail_words(tail: "Estimate") -> str:
     )
 
 
-def _short(number: str | None) -> str:
-    return "infinite or undefined" if number is None else f"{float(number):.3g}"
+def _moment(number: str | None) -> str:
+    """Three digits; by how much it misses 1 where these would hide it."""
+    if number is None:
+        return "infinite or undefined"
+    short, miss = f"{float(number):.3g}", float(Fraction(number) - 1)
+    return short if short != "1" or miss == 0 else f"1 {'-' if miss < 0 else '+'} {abs(miss):.1g}"
 
 
 def _subject(report: "VerificationReport") -> str:

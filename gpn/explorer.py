@@ -9,7 +9,7 @@ from typing import Any
 
 from gpn import explorer_text
 from gpn.explorer_figure import Panels
-from gpn.explorer_model import WIDTHS, Model, State, View, certificate
+from gpn.explorer_model import WIDTHS, Model, State, certificate
 from theory.catalog import CATALOG
 from theory.errors import UsageError
 
@@ -32,7 +32,6 @@ class Explorer:
     def __init__(self, state: State, limits: tuple[float, float] = (0.0, 2.0)) -> None:
         self._widgets = ipywidgets()
         self._model, self._panels = Model(), Panels()
-        self._view: View | None = None
         self._name_activation(state, limits)
         self._name_network(state)
         self.box = self._arranged()
@@ -108,7 +107,6 @@ class Explorer:
         view = self._guarded(lambda: self._model(self.state))
         if view is None:
             return
-        self._view = view
         self.parameter.layout.display = "none" if view.shape.parameter is None else ""
         self.value.description = view.shape.parameter or ""
         self._panels.draw(view)
@@ -128,9 +126,7 @@ class Explorer:
         self.value.step = (high - low) / _STEPS
 
     def _certify(self) -> None:
-        if self._guarded(lambda: self._model(self.state)) is not self._view and self.message.value:
-            return
-        view = self._view
+        view = self._guarded(lambda: self._model(self.state))
         if view is None:
             return
         self.certified.value = "computing ..."

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from gpn.explorer_model import STARTS, WIDTHS, Root, View
-from gpn.plot_activation import REACH
+from gpn.plot_activation import LENGTHS, REACH, lengths_across, lengths_upwards
 from gpn.plot_style import CURVE_STYLES, GREY, PALETTE, style_axes
 from gpn.tables import plain, short_number
 
@@ -24,7 +24,6 @@ FloatArray = npt.NDArray[np.float64]
 
 DPI = 90
 _SIZE = (12.4, 7.0)  # inches
-_LENGTHS = (1 / 4, 4.0)
 _SUBSCRIPTS = {"plus": "₊", "minus": "₋"}
 _COLOURS = {"plus": PALETTE[1], "minus": PALETTE[0]}
 _STYLES = {"plus": CURVE_STYLES[1], "minus": CURVE_STYLES[0]}
@@ -164,7 +163,7 @@ class _LengthMap:
 
     def __init__(self, axes: Axes) -> None:
         self.axes = axes
-        axes.plot(_LENGTHS, _LENGTHS, color=GREY, linewidth=1.0)
+        axes.plot(LENGTHS, LENGTHS, color=GREY, linewidth=1.0)
         self.lines = _lines(axes, ("plus", "minus"))
         self.points = {
             stability: axes.plot(
@@ -173,12 +172,9 @@ class _LengthMap:
             for stability, (fill, size) in _MARKS.items()
         }
         self.message = _message(axes)
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log", base=2)
-        axes.set_xlim(*_LENGTHS)
-        axes.set_ylim(*_LENGTHS)
+        lengths_across(axes)
+        lengths_upwards(axes)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
             axis.set_minor_locator(NullLocator())
         axes.set_xlabel("squared length per neuron q", fontsize=9)
         axes.set_ylabel("Q(q), after a layer", fontsize=9)
@@ -207,9 +203,7 @@ class _Paths:
         axes.axhline(1.0, color=GREY, linewidth=0.9)
         self.lines = {(name, start): _lines(axes, (name,))[name] for name in ("plus", "minus") for start in STARTS}
         self.message = _message(axes)
-        axes.set_yscale("log", base=2)
-        axes.set_ylim(*_LENGTHS)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+        lengths_upwards(axes)
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("layer l", fontsize=9)
         axes.set_ylabel("squared length per neuron", fontsize=9)
@@ -226,7 +220,7 @@ class _Paths:
     def _words(roots: dict[str, Root]) -> str:
         if not roots:
             return "Squared length by layer"
-        held = [f"b{_SUBSCRIPTS[name]}" for name, root in roots.items() if root.stability == "stable"]
+        held = [f"b{_SUBSCRIPTS[name]}" for name, root in roots.items() if root.returns]
         whole = [f"b{_SUBSCRIPTS[name]}" for name, root in roots.items() if root.continuum]
         words = [f"{' and '.join(held)} return{'s' if len(held) == 1 else ''} to 1"] if held else []
         words += [f"{' and '.join(whole)} keep{'s' if len(whole) == 1 else ''} any length"] if whole else []

@@ -96,6 +96,12 @@ class Root:
     continuum: bool
     phi: Phi
 
+    @property
+    def returns(self) -> bool:
+        """Whether 1 attracts and no other fixed point stops a path from one of `STARTS`."""
+        others = [point.q for point in self.fixed_points if abs(point.q - 1) > 1e-6]
+        return self.stability == "stable" and not any(STARTS[0] <= q <= STARTS[-1] for q in others)
+
     def path(self, start: float, depth: int) -> FloatArray:
         """The squared length q_0, ..., q_L at infinite width, by interpolation of the map; nan once it has left it."""
         following = CubicSpline(np.log(self.lengths), np.log(self.mapped))

@@ -8,23 +8,15 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from io import StringIO
-from itertools import pairwise
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
 
+from gpn.mathml import mathml
 from gpn.tables import Cell, printable
 
 if TYPE_CHECKING:
     from gpn.pictures import Picture
 
 _VOID = frozenset({"meta", "link"})
-_TOKENS = {"math", "mi", "mn", "mo", "mtext", "mspace"}
-_LAYOUT = {"mrow", "mfrac", "msqrt", "mroot", "mstyle", "mtable", "mtr", "mtd"}
-_SCRIPTS = {"msub", "msup", "msubsup", "munder", "mover", "munderover"}
-_TOUCHING = {"mi", "mfrac", "msqrt", "msub", "msup", "msubsup", "munder"}
-_BARS = {"|", "‖", "∥"}
-_MATHML = _TOKENS | _LAYOUT | _SCRIPTS
-_MATHML_NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
 _IDENTITY = re.compile(r'\bid="([^"]+)"')
 
 
@@ -83,41 +75,13 @@ def formula(latex: str, display: bool = True) -> Html:
     >>> formula("n^2", display=False).partition("<mrow>")[2]
     '<msup><mi>n</mi><mn>2</mn></msup></mrow></math>'
     """
-    found = _mathml(latex, display)
+    try:
+        found = Html(mathml(latex, display))
+    except ValueError:
+        found = element("code", latex)
     if not display:
         return found
     return element("div", found, class_="formula", tabindex="0", role="group", aria_label="formula")
-
-
-@cache
-def _mathml(latex: str, display: bool) -> Html:
-    from latex2mathml.converter import convert
-
-    try:
-        tree = ElementTree.fromstring(convert(latex, display="block" if display else "inline"))
-    except Exception:  # the converter raises many kinds, none of them documented
-        return element("code", latex)
-    for node in tree.iter():
-        node.tag = str(node.tag).removeprefix(_MATHML_NAMESPACE)
-        if node.tag not in _MATHML or any(name.startswith("on") or "href" in name for name in node.attrib):
-            return element("code", latex)
-    _space(tree)
-    return Html(ElementTree.tostring(tree, encoding="unicode"))
-
-
-def _space(tree: ElementTree.Element) -> None:
-    """Bars close to what they enclose, and a thin space beside the name of a function."""
-    for node in tree.iter("mo"):
-        if node.text in _BARS:
-            node.attrib |= {"lspace": "0", "rspace": "0"}
-    for parent in list(tree.iter()):
-        for left, right in reversed(list(pairwise(parent))):
-            if parent.tag == "mrow" and any(map(_is_named, (left, right))) and {left.tag, right.tag} <= _TOUCHING:
-                parent.insert(list(parent).index(right), ElementTree.Element("mspace", width="0.17em"))
-
-
-def _is_named(node: ElementTree.Element) -> bool:
-    return node.tag == "mi" and len(node.text or "") > 1
 
 
 def table(

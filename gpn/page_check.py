@@ -17,9 +17,8 @@ from theory.claims import claim
 
 if TYPE_CHECKING:
     from gpn.activation_report import CheckReport
+    from theory.poincare import Conditions
 
-_MARKS = {"yes": "open", "no": "bad", "undecided": "open"}
-_WORDS = {"yes": "not GPN, but normalizable", "no": "cannot be normalized", "undecided": "undecided"}
 _CLAIMS = ("gpn", "gpn-normalization", "gpn-hermite", "length-map", "length-map-slope", "length-stability")
 _LETTERS = {
     "mean": r"E \phi",
@@ -44,8 +43,6 @@ def check_page(report: "CheckReport") -> str:
         report: what `gpn.check_report` returns.
     """
     conditions = report.conditions
-    holds = conditions.is_gpn == "holds"
-    mark = ("GPN", "good") if holds else (_WORDS[conditions.normalizable], _MARKS[conditions.normalizable])
     sections = [
         Section("Moments", tuple(_moments(report))),
         *([Section("Normalization", tuple(_roots(report)))] if conditions.normalizations else []),
@@ -57,7 +54,17 @@ def check_page(report: "CheckReport") -> str:
         Section("The same numbers again", tuple(_again(report))),
     ]
     title = f"Is {plain(conditions.name, 80)} Gaussian-Poincaré normalized?"
-    return document(title, mark, list(_lead(report)), sections)
+    return document(title, _mark(conditions), list(_lead(report)), sections)
+
+
+def _mark(conditions: "Conditions") -> tuple[str, str]:
+    """The verdict in a word or two, and its class."""
+    if conditions.is_gpn == "holds":
+        return "GPN", "good"
+    if conditions.normalizable == "no":
+        return "cannot be normalized", "bad"
+    settled = conditions.is_gpn == "fails" and conditions.normalizable == "yes"
+    return "not GPN, but normalizable" if settled else "undecided", "open"
 
 
 def _lead(report: "CheckReport") -> Iterator[Html]:

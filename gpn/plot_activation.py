@@ -24,7 +24,9 @@ FloatArray = npt.NDArray[np.float64]
 REACH = 4.0
 """How far the argument goes either way, in standard deviations."""
 
-_LENGTHS = (1 / 4, 4.0)
+LENGTHS = (1 / 4, 4.0)
+"""The squared lengths per neuron that a length map is drawn for."""
+
 _STARTS = (0.5, 2.0)
 _STEPS = 40
 _FILLS = {"attracting": "full", "marginal": "left", "repelling": "none"}
@@ -66,7 +68,7 @@ def length_map_cobweb(phi: "Phi", finding: str) -> Figure:
     """
     figure = Figure(figsize=(5.2, 4.9), layout="constrained")
     axes = figure.subplots()
-    lengths = np.geomspace(*_LENGTHS, 97)
+    lengths = np.geomspace(*LENGTHS, 97)
     axes.plot(lengths, lengths, color=GREY, linewidth=1.0, label="no change")
     axes.plot(lengths, [length_map(phi, q).value for q in lengths], color=PALETTE[0], linewidth=2.0, label="Q(q)")
     for start, colour, style in zip(_STARTS, (PALETTE[1], PALETTE[2]), ("--", "-."), strict=True):
@@ -74,12 +76,8 @@ def length_map_cobweb(phi: "Phi", finding: str) -> Figure:
         axes.plot(*path.T, color=colour, linestyle=style, linewidth=1.1, label=f"layer by layer from q = {start:g}")
     for point in length_dynamics(phi).fixed_points:
         _fixed_point(axes, point)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=2)
-    axes.set_xlim(*_LENGTHS)
-    axes.set_ylim(*_LENGTHS)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+    lengths_across(axes)
+    lengths_upwards(axes)
     style_axes(axes)
     axes.set_xlabel("squared length per neuron q before a layer")
     axes.set_ylabel("after it, at infinite width")
@@ -133,6 +131,24 @@ def drawable(phi: "Phi") -> tuple[FloatArray, FloatArray, FloatArray]:
     return points, value, slope
 
 
+def lengths_across(axes: Axes) -> None:
+    """Squared lengths from left to right: doublings at equal distances, fractions below 1."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(*LENGTHS)
+    axes.xaxis.set_major_formatter(_fraction)
+
+
+def lengths_upwards(axes: Axes) -> None:
+    """The same from below to above."""
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(*LENGTHS)
+    axes.yaxis.set_major_formatter(_fraction)
+
+
+def _fraction(value: float, _position: float) -> str:
+    return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"
+
+
 def _density(axes: Axes) -> None:
     """The normal density behind the curves, filling the lower fifth of the panel."""
     z = np.linspace(-REACH, REACH, 161)
@@ -148,14 +164,14 @@ def _cobweb(phi: "Phi", start: float) -> FloatArray:
         if not np.isfinite(following):
             break
         corners += [(q, following), (following, following)]
-        if abs(following / q - 1) < 1e-3 or not _LENGTHS[0] < following < _LENGTHS[1]:
+        if abs(following / q - 1) < 1e-3 or not LENGTHS[0] < following < LENGTHS[1]:
             break
         q = following
     return np.array(corners)
 
 
 def _fixed_point(axes: Axes, point: FixedPoint) -> None:
-    if not _LENGTHS[0] <= point.q <= _LENGTHS[1]:
+    if not LENGTHS[0] <= point.q <= LENGTHS[1]:
         return
     fill = _FILLS[point.stability]
     axes.plot(point.q, point.q, "o", color="black", fillstyle=fill, markersize=9, markeredgewidth=1.4, zorder=4)

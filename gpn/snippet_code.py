@@ -2,7 +2,8 @@
 
 Each smooth piece of the activation is evaluated at arguments of its own interval only: elsewhere an interior point of
 the piece takes the place of x. So nothing overflows, and automatic differentiation, which multiplies the slope of a
-branch that is not taken by 0, meets no infinity; at a breakpoint it returns the slope from the left. NaN stays NaN.
+branch that is not taken by 0, meets no infinity; at a breakpoint it returns the slope from the left. The value of NaN
+stays NaN.
 """
 
 from collections.abc import Callable, Mapping

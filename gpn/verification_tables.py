@@ -70,7 +70,7 @@ def claim_finding(rows: "Sequence[Row]") -> str:
         for verdict, words in (
             ("holds", "within the bound"),
             ("undecided", "undecided"),
-            ("vacuous", "bounds say nothing"),
+            ("vacuous", "without a bound below 1"),
         )
         if counts[verdict]
     ]

@@ -132,6 +132,14 @@ def test_marks_are_understood(page):
     assert text_of(page).count("\n```") % 2 == 0
 
 
+@EACH
+def test_no_command_hides_in_a_block_that_nobody_runs(page):
+    """A fence without a language would be shown and never tried."""
+    for block in blocks(page):
+        typed = [line for line in block.body.splitlines() if line.removeprefix("$ ").startswith("gpn ")]
+        assert not typed or block.commands() or block.mark.startswith("not run"), f"{page}:{block.line}: {typed[0]}"
+
+
 def test_elision_is_not_blind():
     assert agree("a\n...\nc\n", "a\nb\nc\n")
     assert not agree("a\n...\nc\n", "a\nb\n")

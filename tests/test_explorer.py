@@ -79,6 +79,17 @@ def test_the_path_through_the_layers_is_the_iterated_length_map(formula, value):
                 q = length_map(root.phi, q).value
 
 
+def test_a_length_is_said_to_return_only_if_it_does():
+    """Also where 1 attracts but another fixed point lies between it and a start."""
+    for formula, value in FORMULAS:
+        for root in shape(formula, value).roots:
+            ends = [root.path(start, 600)[-1] for start in STARTS]
+            assert root.returns == bool(np.allclose(ends, 1, atol=1e-3)), (formula, root.name)
+    [stable] = [root for root in shape("gelu", 0.0).roots if root.returns]
+    blocked = replace(stable, fixed_points=(*stable.fixed_points, replace(stable.fixed_points[0], q=1.05)))
+    assert not blocked.returns
+
+
 @pytest.mark.parametrize(("formula", "value"), FORMULAS)
 def test_the_prediction_lies_in_its_quick_range(formula, value):
     phi = chosen(shape(formula, value), "auto").phi

@@ -16,27 +16,14 @@ from scipy import integrate
 
 import gpn
 from gpn.snippets import TARGETS, _constants, _literal, export
+from tests.exported import SPECS
 from theory.activation import Activation, CallableActivation
 from theory.arithmetic import X, compile_expressions
 from theory.balls_core import NotCertified
-from theory.catalog import CATALOG
 from theory.errors import UsageError
 from theory.functions import normal_cdf, sigmoid, softplus
 from theory.poincare import gaussian_poincare, normalization
 from theory.specification import activation
-
-SPECS = [
-    *(name for name in CATALOG if name != "hermite"),
-    "hermite(5)",
-    "leaky_relu(0.2)",
-    "elu(alpha=1.5)",
-    "softplus(beta=2)",
-    "x*sigmoid(1.3*x)",
-    "tanh(x) + sin(3*x)/10",
-    "where(x > 1, sqrt(x), x/2 + 1/2)",
-    "exp(-abs(x))",
-    "normal_pdf(x)**2*x",
-]
 
 
 def functions(spec, root="auto"):

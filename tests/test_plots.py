@@ -314,12 +314,24 @@ def test_bounds_are_drawn_against_the_probability_of_their_event():
     drawn = {tuple(line.get_xydata()[0]) for line in figure.axes[0].lines if line.get_linestyle() == "None"}
     assert drawn == {(0.1, 0.3), (0.01, 0.02)}
     assert figure.axes[0].get_title(loc="left") == "Lévy bound: 3 times the truth\nCramér bound: 2 times the truth"
-    assert "the 2 bounds below 1" in captions.tightness(report(rows))
-    assert "None lies below" in captions.tightness(report(rows))
+    assert "2 bounds below 1 against the probability of their event" in captions.tightness(report(rows))
+    assert "None of 2 lies below the exact probability." in captions.tightness(report(rows))
 
 
 def test_a_bound_below_the_truth_is_told():
-    assert "1 lie below the exact probability" in captions.tightness(report([row(bound=0.05, prediction=0.1)]))
+    assert "1 of 1 lies below the exact probability" in captions.tightness(report([row(bound=0.05, prediction=0.1)]))
+
+
+def test_a_bound_for_a_network_is_compared_with_the_prediction_only():
+    caption = captions.tightness(report([row(bound=0.3, prediction=0.1, bound_kind="deep")]))
+    assert "exact" not in caption
+    assert "None of 1 lies below what the fluctuation law predicts" in caption
+
+
+def test_a_near_miss_is_not_told_in_digits_that_hide_it():
+    finding = captions.activation_finding(gpn.check("1.4674*tanh(x)+0.3885"))
+    assert "E φ² = 1 - 5e-05" in finding
+    assert "E φ² = 0.425" in captions.activation_finding(gpn.check("gelu"))
 
 
 def test_without_a_bound_below_one_there_is_no_picture_of_tightness():
