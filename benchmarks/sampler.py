@@ -5,7 +5,7 @@
 
 Five parts. generators: which of NumPy's is the fastest. floor: how far is the sampler from the time that NumPy takes
 to draw two standard normals per neuron, layer and trial with the same generator. profile: where the time goes. cores:
-what a second thread brings. scaling: time per neuron and layer from narrow to wide, beside explicit Haar matrices.
+what a second core brings. scaling: time per neuron and layer from narrow to wide, beside explicit Haar matrices.
 
 Times are processor times (of `cores`, by the clock on the wall). The two sides of a ratio are timed in turns, so that
 other work on the machine touches both alike; a ratio is the median over neighbouring timings, beside its quartiles.
@@ -15,10 +15,12 @@ from measure import alternate, median, ratio  # first, for the number of BLAS th
 
 # isort: split
 import argparse
+import multiprocessing
 import platform
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,25 +107,29 @@ def print_profile(options: argparse.Namespace, activations: dict[str, Any]) -> N
 
 
 def print_cores(options: argparse.Namespace, activations: dict[str, Any]) -> None:
-    """Two jobs one after the other against two threads with one job each, by the clock on the wall.
+    """Two jobs one after the other against two threads, and two processes, with one job each, by the clock on the wall.
 
-    Drawing normals, which needs nothing from the interpreter, shows what the machine has to give at the time.
+    Drawing normals, which needs nothing from the interpreter, shows what the machine has to give at the time. Between
+    two NumPy calls a thread waits for the interpreter's lock, a process does not.
     """
-    print("\nTwo threads against one, time on the wall: speed-up, and that of drawing normals alone in the same run")
-    print("activation  width  ratio   quartiles       normals  quartiles     sampler / normals")
+    print("\nTwo against one, time on the wall: speed-up by threads, by processes, and of drawing normals by threads")
+    print("activation  width threads  quartiles     processes quartiles       normals  quartiles")
     neurons = options.neurons // 4
-    with ThreadPoolExecutor(2) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, context) as processes:
         for name, phi in activations.items():
             for width in options.widths:
-                jobs = [sampler_job(phi, width, options, neurons), normals_job(options, neurons)]
-                functions = [lambda j=job: [j(1), j(2)] for job in jobs] + [
-                    lambda j=job: list(pool.map(j, (1, 2))) for job in jobs
+                job, normals = sampler_job(phi, width, options, neurons), normals_job(options, neurons)
+                functions = [
+                    lambda j=job: [j(1), j(2)],
+                    lambda j=job: list(threads.map(j, (1, 2))),
+                    lambda j=job: list(processes.map(j, (1, 2))),
+                    lambda j=normals: [j(1), j(2)],
+                    lambda j=normals: list(threads.map(j, (1, 2))),
                 ]
-                one, floor_one, two, floor_two = alternate(functions, options.repeats, time.perf_counter)
-                shares = [a * d / (b * c) for a, b, c, d in zip(one, two, floor_one, floor_two, strict=True)]
-                print(
-                    f"{name:>10} {width:>6} {ratio(one, two)}   {ratio(floor_one, floor_two)}   {median(shares):>8.2f}"
-                )
+                one, two, apart, floor, floor_two = alternate(functions, options.repeats, time.perf_counter)
+                columns = "   ".join((ratio(one, two), ratio(one, apart), ratio(floor, floor_two)))
+                print(f"{name:>10} {width:>6} {columns}")
 
 
 def print_scaling(options: argparse.Namespace, activations: dict[str, Any]) -> None:
@@ -162,20 +168,21 @@ def trials_of(width: int, options: argparse.Namespace) -> int:
 
 
 def sampler_job(phi: Any, width: int, options: argparse.Namespace, neurons: int) -> Callable[[int], object]:
-    trials = max(1, neurons // width)
+    return partial(sampler_work, phi, width, options.depth, max(1, neurons // width), options.generator)
 
-    def job(seed: int) -> object:
-        return sample(phi, width, options.depth, trials, np.random.Generator(GENERATORS[options.generator](seed)))
 
-    return job
+def sampler_work(phi: Any, width: int, depth: int, trials: int, generator: str, seed: int) -> None:
+    sample(phi, width, depth, trials, np.random.Generator(GENERATORS[generator](seed)))
 
 
 def normals_job(options: argparse.Namespace, neurons: int) -> Callable[[int], object]:
-    def job(seed: int) -> object:
-        rng, buffer = np.random.Generator(GENERATORS[options.generator](seed)), np.empty(FLOOR_NUMBERS)
-        return [rng.standard_normal(out=buffer) is None for _ in range(2 * neurons * options.depth // FLOOR_NUMBERS)]
+    return partial(normals_work, 2 * neurons * options.depth // FLOOR_NUMBERS, options.generator)
 
-    return job
+
+def normals_work(calls: int, generator: str, seed: int) -> None:
+    rng, buffer = np.random.Generator(GENERATORS[generator](seed)), np.empty(FLOOR_NUMBERS)
+    for _ in range(calls):
+        rng.standard_normal(out=buffer)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
