@@ -444,7 +444,7 @@ def _side(text: str) -> Callable[[Member], float]:
     try:
         value = float(sympy.Rational(text.replace(" ", "")))
     except (TypeError, ValueError, ZeroDivisionError):
-        raise unknown("quantity in a condition", text, quantities) from None
+        raise unknown("quantity or number in a condition", text, quantities) from None
     return lambda _row: value
 
 
