@@ -1,9 +1,9 @@
 """Is an activation Gaussian-Poincaré normalized, and if not, which a and b make it so?"""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gpn.json_numbers import finite
 from theory.errors import UsageError
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ class Details:
         return {
             "closed_form": None if self.closed_form is None else self.closed_form.to_dict(),
             "hermite": self.spectrum.to_dict(),
-            "correlation_slope": _finite(self.correlation_slope),
-            "correlation_curvature": _finite(self.correlation_curvature),
+            "correlation_slope": finite(self.correlation_slope),
+            "correlation_curvature": finite(self.correlation_curvature),
             "depth": [profile.as_dict() for profile in self.depth],
             "coefficients": self.coefficients,
         }
@@ -190,10 +190,6 @@ def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, di
         else:
             found[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
     return found
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def exit_code(conditions: "Conditions") -> int:

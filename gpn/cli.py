@@ -277,9 +277,9 @@ def width(
       gpn width gelu --width 4096 --depth 20 --simulate
     """
     given = only_given(
-        width=None if width is None else number("--width", width, int, "1024"),
-        depth=None if depth is None else number("--depth", depth, int, "50"),
-        epsilon=None if epsilon is None else number("--epsilon", epsilon, float, "0.5"),
+        width=number("--width", width, int, "1024"),
+        depth=number("--depth", depth, int, "50"),
+        epsilon=number("--epsilon", epsilon, float, "0.5"),
     )
     if len(given) != 2:
         raise UsageError(

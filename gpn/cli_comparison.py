@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from gpn import long_run
-from gpn.cli_options import Json, check_writable, number, numbers, only_given, option, progress_bar, save_report
-
-DEFAULT_FOLDER = Path("gpn-output")
+from gpn.cli_options import Json, number, numbers, only_given, option, progress_bar, results_folder, save_report, words
 
 
 def training(
@@ -52,46 +50,35 @@ def training(
       gpn reproduce training --activations selu,elu --out selu-elu
       gpn reproduce training --data mnist/ --depth 10,200 --recipes gpn,plain-gaussian
     """
-    save = not as_json or out is not None
-    folder = DEFAULT_FOLDER if out is None else out
-    if save:
-        check_writable(folder)
+    folder = results_folder(out, as_json)
     options = only_given(
-        activations=None if activations is None else _names(activations),
+        activations=words(activations),
         depths=numbers("--depth", depth, int, "10,200"),
-        recipes=None if recipes is None else _names(recipes),
-        width=_read("--width", width, "64"),
-        seeds=_read("--seeds", seeds, "3"),
-        epochs=_read("--epochs", epochs, "20"),
-        batch=_read("--batch", batch, "64"),
-        samples=_read("--samples", samples, "2000"),
+        recipes=words(recipes),
+        width=number("--width", width, int, "64"),
+        seeds=number("--seeds", seeds, int, "3"),
+        epochs=number("--epochs", epochs, int, "20"),
+        batch=number("--batch", batch, int, "64"),
+        samples=number("--samples", samples, int, "2000"),
         factors=numbers("--factors", factors, float, "0.5,2"),
     )
     fixed = {
         "data": data,
         "level": number("--level", level, float, "0.95"),
         "seed": number("--seed", seed, int, "7"),
-        "workers": None if workers is None else number("--workers", workers, int, "2"),
-        "store": folder if save else None,
+        "workers": number("--workers", workers, int, "2"),
+        "store": folder,
         "replace_finished": True,
     }
     from gpn import comparison_tables, tables
     from gpn.comparison import QUICK
     from gpn.reproduction import reproduce
 
-    if save:
+    if folder is not None:
         long_run.speak_of_unfinished(folder)
     with long_run.endings():
         with progress_bar() as progress:
             report = reproduce("training", **{**(QUICK if quick else {}), **options, **fixed}, progress=progress)
         tables.emit_json(report.to_dict()) if as_json else tables.show(comparison_tables.comparison(report))
-        if save:
+        if folder is not None:
             save_report(report, folder, sys.stderr if as_json else None)
-
-
-def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
-
-
-def _read(name: str, text: str | None, example: str) -> int | None:
-    return None if text is None else number(name, text, int, example)

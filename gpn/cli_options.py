@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, Protocol, TypeVar
+from typing import IO, Annotated, Any, Protocol, TypeVar, overload
 
 import typer
 
@@ -13,6 +13,8 @@ from gpn import completions
 from theory.errors import UsageError
 
 Number = TypeVar("Number", int, float)
+
+DEFAULT_FOLDER = Path("gpn-output")
 
 
 def option(metavar: str, help_text: str, words: Callable[[str], list[str]] | None = None) -> Any:
@@ -71,13 +73,37 @@ def numbers(option: str, text: str | None, kind: type[Number], example: str) -> 
         ) from None
 
 
-def number(option: str, text: str, kind: type[Number], example: str) -> Number:
-    """Read one number; its range is the library's to check."""
+@overload
+def number(option: str, text: str, kind: type[Number], example: str) -> Number: ...
+@overload
+def number(option: str, text: str | None, kind: type[Number], example: str) -> Number | None: ...
+def number(option: str, text: str | None, kind: type[Number], example: str) -> Number | None:
+    """Read one number, if it was given; its range is the library's to check."""
+    if text is None:
+        return None
     try:
         return kind(text)
     except ValueError:
         noun = "a whole number" if kind is int else "a number"
         raise UsageError(f"{option} takes {noun}, such as {option} {example}, not {text[:80]!r}") from None
+
+
+def words(text: str | None) -> list[str] | None:
+    """Read names separated by commas, but for commas within brackets.
+
+    >>> words("tanh, max(x, 0),relu")
+    ['tanh', 'max(x, 0)', 'relu']
+    """
+    if text is None:
+        return None
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def only_given(**options: Any) -> dict[str, Any]:
@@ -90,6 +116,17 @@ def chosen_root(root: str, raw: bool) -> str | None:
     if raw and root != "auto":
         raise UsageError(f"--raw leaves the activation as it is, so --root {root[:40]} has no effect; give one of them")
     return None if raw else root
+
+
+def results_folder(out: Path | None, as_json: bool) -> Path | None:
+    """The folder --out, or the usual one, once it is known to be writable; None with --json alone, which prints only.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    if out is None and as_json:
+        return None
+    return check_writable(DEFAULT_FOLDER if out is None else out)
 
 
 def check_writable(folder: Path) -> Path:

@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from gpn import cli_comparison
-from gpn.cli_options import Json, check_writable, number, numbers, only_given, option, progress_bar, save_report
-
-DEFAULT_FOLDER = Path("gpn-output")
+from gpn.cli_options import Json, number, numbers, only_given, option, progress_bar, results_folder, save_report, words
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -60,12 +58,9 @@ def gradients(
       gpn reproduce gradients --activations tanh,silu --depth 100 --batches none
       gpn reproduce gradients --data digits --out digits
     """
-    save = not as_json or out is not None
-    folder = DEFAULT_FOLDER if out is None else out
-    if save:
-        check_writable(folder)
+    folder = results_folder(out, as_json)
     options = only_given(
-        activations=None if activations is None else _specs(activations),
+        activations=words(activations),
         width=number("--width", width, int, "500"),
         depth=number("--depth", depth, int, "200"),
         trials=number("--trials", trials, int, "300"),
@@ -73,7 +68,7 @@ def gradients(
         batches=[] if batches == "none" else numbers("--batches", batches, int, "8,32"),
         level=number("--level", level, float, "0.99"),
         seed=number("--seed", seed, int, "7"),
-        workers=None if workers is None else number("--workers", workers, int, "2"),
+        workers=number("--workers", workers, int, "2"),
         data_set=data,
     )
     from gpn import gradient_tables, next_steps, tables
@@ -86,24 +81,8 @@ def gradients(
     else:
         tables.show(gradient_tables.gradients(report))
         tables.show_next(next_steps.after_gradients(report))
-    if save:
+    if folder is not None:
         save_report(report, folder, sys.stderr if as_json else None)
 
 
 app.command("training", short_help="Very deep networks trained on real data.")(cli_comparison.training)
-
-
-def _specs(text: str) -> list[str]:
-    """Activations separated by commas, but for those within brackets.
-
-    >>> _specs("tanh, max(x, 0),relu")
-    ['tanh', 'max(x, 0)', 'relu']
-    """
-    parts, depth = [""], 0
-    for character in text:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts]

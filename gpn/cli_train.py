@@ -11,17 +11,15 @@ from gpn import completions
 from gpn.cli_options import (
     DefaultSpec,
     Json,
-    Number,
     Root,
-    check_writable,
     chosen_root,
     number,
     only_given,
     option,
+    results_folder,
     save_report,
     status_line,
 )
-from gpn.cli_verify import DEFAULT_FOLDER
 from theory.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,21 +89,18 @@ def train(
       gpn train gelu --checkpoint run.npz
       gpn train gelu --checkpoint run.npz --resume     after an interrupt
     """
-    save = not as_json or out is not None
-    folder = DEFAULT_FOLDER if out is None else out
-    if save:
-        check_writable(folder)
+    folder = results_folder(out, as_json)
     if penalty is not None and constraint != "penalty":
         raise UsageError("--penalty is the strength of a constraint; give --constraint penalty with it")
     options = only_given(
-        depth=_read("--depth", depth, int, "50"),
-        width=_read("--width", width, int, "128"),
-        learning_rate=_read("--learning-rate", learning_rate, float, "0.001"),
-        epochs=_read("--epochs", epochs, int, "30"),
-        batch=_read("--batch", batch, int, "64"),
-        penalty=_read("--penalty", penalty, float, "1"),
-        readout_scale=_read("--readout-scale", readout_scale, float, "1"),
-        records=_read("--records", records, int, "100"),
+        depth=number("--depth", depth, int, "50"),
+        width=number("--width", width, int, "128"),
+        learning_rate=number("--learning-rate", learning_rate, float, "0.001"),
+        epochs=number("--epochs", epochs, int, "30"),
+        batch=number("--batch", batch, int, "64"),
+        penalty=number("--penalty", penalty, float, "1"),
+        readout_scale=number("--readout-scale", readout_scale, float, "1"),
+        records=number("--records", records, int, "100"),
         optimizer=optimizer,
         schedule=schedule,
         weights=weights,
@@ -133,13 +128,9 @@ def train(
     else:
         tables.show(training_tables.training(report))
         tables.show_next(next_steps.after_train(report, spec, data))
-    if save:
+    if folder is not None:
         save_report(report, folder, sys.stderr if as_json else None)
     raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)
-
-
-def _read(name: str, text: str | None, kind: type[Number], example: str) -> Number | None:
-    return None if text is None else number(name, text, kind, example)
 
 
 def _progress(tell: Callable[[str], None] | None) -> "Callable[[EpochRow], None] | None":

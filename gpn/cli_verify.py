@@ -12,13 +12,13 @@ from gpn.cli_options import (
     Derivative,
     Json,
     Root,
-    check_writable,
     chosen_root,
     number,
     numbers,
     only_given,
     option,
     progress_bar,
+    results_folder,
     save_report,
 )
 from theory.errors import UsageError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gpn.report import VerificationReport
 
 CODES = {"holds": 0, "violated": 1, "undecided": 3, "vacuous": 3}
-DEFAULT_FOLDER = Path("gpn-output")
 
 
 def verify(
@@ -83,19 +82,17 @@ def verify(
         widths=numbers("--width", width, int, "64,256"),
         depth=numbers("--depth", depth, int, "50,200"),
         epsilons=numbers("--epsilon", epsilon, float, "0.2,0.5"),
-        trials=None if trials is None else number("--trials", trials, int, "1000"),
+        trials=number("--trials", trials, int, "1000"),
         seed=number("--seed", seed, int, "7"),
         level=number("--level", level, float, "0.99"),
-        cap=None if cap is None else number("--cap", cap, int, "100000"),
+        cap=number("--cap", cap, int, "100000"),
         until=until,
         inputs=inputs,
         labels=labels,
         derivative=derivative,
     )
-    threads = None if workers is None else number("--workers", workers, int, "2")
-    folder = resume or out or (None if as_json else DEFAULT_FOLDER)
-    if folder is not None:
-        check_writable(folder)
+    threads = number("--workers", workers, int, "2")
+    folder = results_folder(resume or out, as_json)
     if resume is not None:
         long_run.check_resume(context)
     elif folder is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from gpn import experiment, run_store
 from gpn.comparison_grid import RATE_FACTORS, RECIPES, Candidate, Trial, candidates, limited, pick
 from gpn.comparison_report import ComparisonReport, Measured, Outcome, Settings
-from gpn.comparison_runs import CURVES, Arrays, Budget, Run, digest
+from gpn.comparison_runs import CURVES, Arrays, Budget, Run
 from gpn.comparison_theory import predictions
 from gpn.datasets import Dataset, load_dataset
 from gpn.versions import computing_versions
@@ -112,13 +112,14 @@ def training_comparison(
     used = limited(data if isinstance(data, Dataset) else load_dataset(data), count("samples", samples, minimum=10))
     budget = _budget(width, epochs, batch, samples)
     settings = _settings(used, budget, seeds, factors, level, seed)
-    work = partial(Run, budget=budget, data=data if isinstance(data, Dataset) else str(data), digest=digest(used))
+    digest = used.digest
+    work = partial(Run, budget=budget, data=data if isinstance(data, Dataset) else str(data), digest=digest)
     tried = [
         work(each, rate, seed, validate=True) for each in wanted for rate in each.rates(budget.width, settings.factors)
     ]
     place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
     first, second = _shares(progress, tried, wanted, settings)
-    identity = _identity(settings, digest(used))
+    identity = _identity(settings, digest)
     with (
         nullcontext()
         if store is None

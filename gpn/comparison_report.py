@@ -15,7 +15,8 @@ from gpn._version import __version__
 from gpn.comparison_grid import RECIPES, Candidate, Trial
 from gpn.comparison_runs import CURVES, Arrays, Budget
 from gpn.comparison_theory import Prediction
-from gpn.files import save_figure, write_whole
+from gpn.files import save_figure, write_table, write_text
+from gpn.json_numbers import finite, finite_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +113,7 @@ class Outcome:
         if not len(self.log_gradient_norms):
             return None
         log = float(self.log_gradient_norms[0, 0]) / math.log(10) - math.log10(width) / 2
-        return log if math.isfinite(log) else None
+        return finite(log)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,8 +140,8 @@ class Measured:
         return float(np.mean([each.accuracy for each in self.outcomes]))
 
     def interval(self, level: float) -> tuple[float, float]:
-        """The t interval of `mean_interval` over the seeds."""
-        return mean_interval([each.accuracy for each in self.outcomes], level)
+        """The t interval of `accuracy_interval` over the seeds."""
+        return accuracy_interval([each.accuracy for each in self.outcomes], level)
 
     def count(self, outcome: str) -> int:
         """How many networks came to that outcome."""
@@ -223,8 +224,8 @@ class ComparisonReport:
     def to_dict(self) -> dict[str, Any]:
         """{rows, runs, config, versions}, ready for JSON."""
         return {
-            "rows": [_plain(_row(each, self.settings)) for each in self.measured],
-            "runs": [_plain(row) for each in self.measured for row in _runs(each, self.settings)],
+            "rows": [finite_record(_row(each, self.settings)) for each in self.measured],
+            "runs": [finite_record(row) for each in self.measured for row in _runs(each, self.settings)],
             "config": asdict(self.settings),
             "versions": {"gpn": __version__, "numpy": np.__version__},
         }
@@ -255,15 +256,11 @@ class ComparisonReport:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-
-        def write(frame: "pd.DataFrame", name: str) -> Path:
-            return write_whole(folder / name, lambda path: frame.to_csv(path, index=False))
-
         return [
-            write(self.to_frame(), "training.csv"),
-            write(self.runs_frame(), "training-runs.csv"),
-            write(self.curves_frame(), "training-curves.csv"),
-            write_whole(folder / "training.json", lambda path: path.write_text(text)),
+            write_table(folder / "training.csv", self.to_frame()),
+            write_table(folder / "training-runs.csv", self.runs_frame()),
+            write_table(folder / "training-curves.csv", self.curves_frame()),
+            write_text(folder / "training.json", text),
             *save_figure(self.plot(), folder, "training"),
             *save_figure(self.plot_losses(), folder, "training-losses"),
             *save_figure(self.plot_norms(), folder, "training-heatmap"),
@@ -298,26 +295,23 @@ def exact_interval(correct: int, tested: int, level: float) -> tuple[float, floa
     return float(lower_limit(correct, tested, alpha)), float(upper_limit(correct, tested, alpha))
 
 
-def mean_interval(accuracies: list[float], level: float) -> tuple[float, float]:
-    r"""The t interval of the mean test accuracy over seeds, cut to 0..1.
+def accuracy_interval(accuracies: list[float], level: float) -> tuple[float, float]:
+    """The t interval of the mean test accuracy over seeds (`gpn.statistics.mean_interval`), cut to 0..1.
 
-    .. math:: \bar p \pm t_{(1 + level)/2,\, S - 1}\, s / \sqrt S
-
-    (Student 1908.) It covers the choice of weights and of the order of samples, on this very split of the data; exact
-    for normal accuracies, a guide where some networks train and others do not.
+    It covers the choice of weights and of the order of samples, on this very split of the data; a guide where some
+    networks train and others do not.
 
     Args:
         accuracies: of S >= 2 networks.
         level: confidence level.
 
-    >>> [round(limit, 4) for limit in mean_interval([0.90, 0.92, 0.94], 0.95)]
+    >>> [round(limit, 4) for limit in accuracy_interval([0.90, 0.92, 0.94], 0.95)]
     [0.8703, 0.9697]
     """
-    from scipy import special
+    from gpn.statistics import mean_interval
 
-    values = np.array(accuracies)
-    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(len(values)))
-    return max(0.0, float(values.mean()) - half), min(1.0, float(values.mean()) + half)
+    _, lower, upper = mean_interval(np.array(accuracies), level)
+    return max(0.0, lower), min(1.0, upper)
 
 
 def _key(each: Measured) -> dict[str, Any]:
@@ -375,8 +369,3 @@ def _runs(each: Measured, settings: Settings) -> Iterator[dict[str, Any]]:
             "lower": outcome_.lower,
             "upper": outcome_.upper,
         }
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """What JSON can hold: numbers that are not finite are missing."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

@@ -58,7 +58,7 @@ class Run:
         validate: whether it is trained on a part of the training samples and tested on the others.
         budget: common to all.
         data: what `gpn.datasets.load_dataset` reads, or a data set.
-        digest: of its samples and labels (`digest`), which tell one data set from another wherever it is read from.
+        digest: of its samples and labels (`Dataset.digest`), wherever they are read from.
     """
 
     candidate: Candidate
@@ -132,15 +132,6 @@ def arrays(report: TrainingReport) -> Arrays:
         "recorded_steps": report.recorded_steps,
         "log_gradient_norms": logs,
     }
-
-
-def digest(data: Dataset) -> str:
-    """A fingerprint of samples and labels."""
-    found = blake2b(digest_size=16)
-    for array in (data.x_train, data.y_train, data.x_test, data.y_test):
-        found.update(f"{array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
 
 
 @lru_cache(maxsize=1)

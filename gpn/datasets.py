@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.data import check_finite, check_labels, flattened, load_inputs, on_sphere, read_arrays
+from gpn.fingerprint import digest
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
@@ -48,6 +49,11 @@ class Dataset:
     classes: int
     name: str
     format: str
+
+    @property
+    def digest(self) -> str:
+        """Of all samples and labels, wherever they were read from."""
+        return digest((self.x_train, self.y_train, self.x_test, self.y_test))
 
     @property
     def features(self) -> int:

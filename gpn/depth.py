@@ -1,8 +1,9 @@
 """What depth does to a network: as the activation is, and with either normalization."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from gpn.json_numbers import finite
 
 if TYPE_CHECKING:
     from theory.correlation import CorrelationDynamics
@@ -35,12 +36,12 @@ class DepthProfile:
         return {
             "network": self.label,
             "kind": self.horizon.kind,
-            "q": _finite(self.horizon.q),
-            "log_rate": _finite(self.horizon.rate),
+            "q": finite(self.horizon.q),
+            "log_rate": finite(self.horizon.rate),
             "width": self.horizon.width,
-            "gradient_layers": _finite(self.horizon.gradient_layers),
-            "length_layers": _finite(self.horizon.length_layers),
-            "length_scale": _finite(self.horizon.length_scale),
+            "gradient_layers": finite(self.horizon.gradient_layers),
+            "length_layers": finite(self.horizon.length_layers),
+            "length_scale": finite(self.horizon.length_scale),
             "continuum": self.lengths.continuum,
             "fixed_points": [
                 {"q": point.q, "slope": point.slope, "stability": point.stability}
@@ -57,8 +58,8 @@ def _correlation_facts(found: "CorrelationDynamics") -> dict[str, Any]:
         "fixed_points": [
             {"rho": point.rho, "slope": point.slope, "stability": point.stability} for point in found.fixed_points
         ],
-        "depth_scale": _finite(found.depth_scale),
-        "curvature": _finite(found.curvature),
+        "depth_scale": finite(found.depth_scale),
+        "curvature": finite(found.curvature),
     }
 
 
@@ -101,7 +102,3 @@ def _profile(label: str, phi: Any, width: int) -> DepthProfile:
     at = 1.0 if horizon.kind == "unstable length" else horizon.q
     correlation = correlation_dynamics(phi, at) if _SHORTEST < at < _LONGEST else None
     return DepthProfile(label, length_dynamics(phi), correlation, horizon)
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

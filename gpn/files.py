@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 _FORMATS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -36,6 +37,17 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """Write text in UTF-8, with line ends as they are, whole or not at all."""
     return write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def write_table(path: Path, frame: "pd.DataFrame", **options: Any) -> Path:
+    """Write a frame as CSV without its index, whole or not at all.
+
+    Args:
+        path: the target.
+        frame: what to write.
+        options: for `pandas.DataFrame.to_csv`.
+    """
+    return write_whole(path, lambda draft: frame.to_csv(draft, index=False, **options))
 
 
 def save_figure(figure: "Figure", folder: Path, name: str, caption: str = "") -> list[Path]:

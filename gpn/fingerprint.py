@@ -34,7 +34,19 @@ def fingerprint(cell: Cell) -> str:
     'd4561669cfcca2136a85e127c609838d'
     """
     numbers = [cell.experiment, cell.cell, cell.first, cell.trials, cell.chunk]
-    return blake2b(json.dumps([*numbers, description(cell.compute)]).encode(), digest_size=16).hexdigest()
+    return _short([*numbers, description(cell.compute)])
+
+
+def digest(value: Any) -> str:
+    """Digest of what `description` tells of a value.
+
+    Args:
+        value: as for `description`.
+
+    >>> digest(["tanh", 64])
+    '4c180a626bf09ff9f63c80ef3a775f90'
+    """
+    return _short(description(value))
 
 
 def description(value: Any) -> Any:
@@ -62,9 +74,10 @@ def description(value: Any) -> Any:
     if isinstance(value, Activation):
         return ["Activation", value.name, sympy.srepr(value.expression)]
     if hasattr(value, "value_and_slope"):  # a function without a formula: its values stand for it
+        name, breakpoints = getattr(value, "name", type(value).__name__), getattr(value, "breakpoint_values", ())
         with np.errstate(all="ignore"):
             values = [array_description(np.asarray(part)) for part in value.value_and_slope(_POINTS)]
-        return ["activation", value.name, array_description(np.asarray(value.breakpoint_values)), *values]
+        return ["activation", name, array_description(np.asarray(breakpoints)), *values]
     if is_dataclass(value) and not isinstance(value, type):
         counting = [field.name for field in fields(value) if field.compare]  # what changes no result is not compared
         own = [[name, description(getattr(value, name))] for name in counting]
@@ -82,6 +95,10 @@ def array_description(array: npt.NDArray[Any]) -> list[Any]:
     if whole.dtype.hasobject:
         raise UsageError("an array of Python objects cannot be told from another; use an array of numbers")
     return [whole.dtype.str, list(array.shape), blake2b(whole.tobytes(), digest_size=16).hexdigest()]
+
+
+def _short(described: list[Any]) -> str:
+    return blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
 
 
 def _place(value: Any) -> str:

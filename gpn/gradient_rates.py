@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
+from gpn.statistics import mean_interval
 from theory.activation import Activation, CallableActivation
 from theory.batch_normalized import large_batch_growth, small_batch_growth
 from theory.horizon import depth_horizon
@@ -231,21 +231,6 @@ def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
         predicted=large + small_batch_growth(batch),
         factor=factor,
     )
-
-
-def mean_interval(values: FloatArray, level: float) -> tuple[float, float, float]:
-    r"""The mean of independent values with Student's interval, :math:`\bar x \pm t\, s/\sqrt N`.
-
-    Args:
-        values: array (N,), N >= 2, finite.
-        level: of confidence.
-
-    >>> [round(number, 3) for number in mean_interval(np.array([1.0, 2.0, 3.0]), 0.95)]
-    [2.0, -0.484, 4.484]
-    """
-    centre = float(values.mean())
-    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
-    return centre, centre - half, centre + half
 
 
 def _single(variant: Variant, settings: "Settings") -> _Prediction:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpn.files import save_figure, write_whole
+from gpn.files import save_figure, write_table, write_text
 from gpn.gradient_rates import FloatArray, Growth, Rate
+from gpn.json_numbers import finite_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,17 +88,6 @@ class GradientProfile:
         """The share of networks within the predicted 5 % to 95 % band in layer 1."""
         return self.inside / self._known if self.inside is not None and self._known else None
 
-    def coverage_limits(self, level: float) -> tuple[float, float] | None:
-        """Exact two-sided limits of the probability behind `coverage` (Clopper and Pearson 1934)."""
-        from gpn.statistics import lower_limit, upper_limit
-
-        if self.inside is None or not self._known:
-            return None
-        alpha = (1 - level) / 2
-        limits = [function(self.inside, self._known, alpha) for function in (lower_limit, upper_limit)]
-        low, high = map(float, limits)
-        return low, high
-
     @property
     def _known(self) -> int:
         return self.trials - self.overflowed
@@ -165,7 +155,7 @@ class GradientReport:
         from gpn.versions import versions
 
         networks = [
-            _finite(asdict(rate) | _bottom(profile) | {"log10_quantiles": _decimal(profile.log_quantiles)})
+            finite_record(asdict(rate) | _bottom(profile) | {"log10_quantiles": _decimal(profile.log_quantiles)})
             | {"log10_predicted": None if profile.predicted is None else _decimal(profile.predicted)}
             | {"log10_mean_field": None if profile.mean_field is None else _decimal(profile.mean_field)}
             for rate, profile in zip(self.rates, self.profiles, strict=True)
@@ -174,7 +164,7 @@ class GradientReport:
             "experiment": "gradients",
             "settings": asdict(self.settings) | {"probabilities": list(PROBABILITIES)},
             "networks": networks,
-            "batch_normalization": [_finite(asdict(row)) for row in self.growth],
+            "batch_normalization": [finite_record(asdict(row)) for row in self.growth],
             "notes": list(self.notes),
             "versions": versions(),
         }
@@ -187,15 +177,9 @@ class GradientReport:
         frames = {"gradients": self.to_frame(), "gradients-layers": self.layers_frame()}
         if self.growth:
             frames["gradients-batch-normalization"] = self.growth_frame()
-
-        def write(frame: "pd.DataFrame", name: str) -> Path:
-            return write_whole(
-                folder / f"{name}.csv", lambda path: frame.to_csv(path, index=False, float_format="%.9g")
-            )
-
         return [
-            *(write(frame, name) for name, frame in frames.items()),
-            write_whole(folder / "gradients.json", lambda path: path.write_text(text)),
+            *(write_table(folder / f"{name}.csv", frame, float_format="%.9g") for name, frame in frames.items()),
+            write_text(folder / "gradients.json", text),
             *save_figure(self.plot(), folder, "gradients"),
         ]
 
@@ -252,7 +236,3 @@ def _decimal(logs: FloatArray) -> Any:
     if logs.ndim == 2:
         return [_decimal(row) for row in logs]
     return [round(number / _LOG10, 6) if math.isfinite(number) else None for number in logs.tolist()]
-
-
-def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpn.files import save_figure, write_text, write_whole
+from gpn.files import save_figure, write_table, write_text
 from gpn.planning import EXACT, PREDICTION, trials_wanted
 from gpn.statistics import Verdict, combine, row_alpha
 from theory.claim import Claim
@@ -244,11 +244,8 @@ class VerificationReport:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         written = [
-            write_whole(folder / "results.csv", lambda path: self.to_frame().to_csv(path, index=False)),
-            write_whole(
-                folder / "results.json",
-                lambda path: path.write_text(json.dumps(self.to_dict(), indent=2) + "\n"),
-            ),
+            write_table(folder / "results.csv", self.to_frame()),
+            write_text(folder / "results.json", json.dumps(self.to_dict(), indent=2) + "\n"),
         ]
         for picture in pictures.of_verification(self):
             written += save_figure(picture.figure, folder, picture.name, picture.caption)

@@ -336,3 +336,22 @@ def exact_test(exceedances: int, trials: int, probability: float) -> float:
     if not 0 <= probability <= 1:
         raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
     return float(stats.binomtest(int(exceedances), int(trials), float(probability)).pvalue)
+
+
+def mean_interval(values: FloatArray, level: float) -> tuple[float, float, float]:
+    r"""The mean of independent values with Student's interval, exact for normal ones.
+
+    $$\bar x \pm t_{(1 + level)/2,\, N - 1}\, s / \sqrt N$$
+
+    (Student 1908.)
+
+    Args:
+        values: array (N,), N >= 2, finite.
+        level: of confidence.
+
+    >>> [round(number, 3) for number in mean_interval(np.array([1.0, 2.0, 3.0]), 0.95)]
+    [2.0, -0.484, 4.484]
+    """
+    centre = float(values.mean())
+    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
+    return centre, centre - half, centre + half

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from gpn.batch_normalization import layers
 from gpn.checkpoints import read_checkpoint, write_checkpoint
 from gpn.datasets import Dataset, ThinShell, load_dataset
-from gpn.digests import activation_digest, dataset_digest
 from gpn.engine import Network
 from gpn.evaluation import ElementwiseActivation
+from gpn.fingerprint import digest
 from gpn.losses import cross_entropy_of_logits
 from gpn.norms import FloatArray, quiet
 from gpn.optimizers import Optimizer, optimizer
@@ -112,10 +112,10 @@ def train(
     phi, chosen_root = _activation(spec, root)
     config = TrainingConfig(
         activation=getattr(phi, "name", type(phi).__name__),
-        activation_digest=activation_digest(phi),
+        activation_digest=digest(phi),
         root=chosen_root,
         data=dataset.name,
-        data_digest=dataset_digest(dataset),
+        data_digest=dataset.digest,
         depth=count("depth", depth),
         width=count("width", width, minimum=2),
         weights=weights,

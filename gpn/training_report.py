@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from gpn._version import __version__
 from gpn.engine import Network
-from gpn.files import save_figure, write_whole
+from gpn.files import save_figure, write_table, write_text
+from gpn.json_numbers import finite_record
 from theory.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _DIGESTS = {"activation_digest": "another activation function", "data_digest": "
 class TrainingConfig:
     """Everything that decides the bits of a run; the fields are those of `gpn.train`.
 
-    Activation and data are told by name and digest (`gpn.digests`); the root is "plus" or "minus", None for an
+    Activation and data are told by name and digest (`gpn.fingerprint`); the root is "plus" or "minus", None for an
     activation as it is.
     """
 
@@ -228,7 +229,7 @@ class TrainingReport:
             "reason": self.reason,
             "test_accuracy": self.test_accuracy,
             "gradient_ratio": self.gradient_ratio,
-            "rows": [{name: _number(value) for name, value in asdict(row).items()} for row in self.epochs],
+            "rows": [finite_record(asdict(row)) for row in self.epochs],
             "config": self.config.to_dict(),
             "versions": {"gpn": __version__, "numpy": np.__version__},
         }
@@ -245,9 +246,9 @@ class TrainingReport:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
         return [
-            write_whole(folder / "training.csv", lambda path: self.to_frame().to_csv(path, index=False)),
-            write_whole(folder / "norms.csv", lambda path: self.norms_frame().to_csv(path, index=False)),
-            write_whole(folder / "training.json", lambda path: path.write_text(text)),
+            write_table(folder / "training.csv", self.to_frame()),
+            write_table(folder / "norms.csv", self.norms_frame()),
+            write_text(folder / "training.json", text),
             *save_figure(self.plot(), folder, "training"),
         ]
 
@@ -258,8 +259,3 @@ class TrainingReport:
 
     def _repr_html_(self) -> str:
         return f"<p>{self.summary()}</p>{self.to_frame().to_html(index=False)}"
-
-
-def _number(value: float) -> float | None:
-    """What JSON can hold; the test loss of a network that overflows is missing."""
-    return value if np.isfinite(value) else None

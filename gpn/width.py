@@ -12,7 +12,7 @@ import numpy as np
 
 from gpn import experiment, network_law
 from gpn.adapters import activation as read_activation
-from gpn.files import save_figure, write_whole
+from gpn.files import save_figure, write_table, write_text
 from gpn.request import MAX_EPSILON
 from theory import poincare
 from theory.activation import Activation, CallableActivation
@@ -108,8 +108,8 @@ class WidthReport:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2) + "\n"
         return [
-            write_whole(folder / "width.csv", lambda path: self.to_frame().to_csv(path, index=False)),
-            write_whole(folder / "width.json", lambda path: path.write_text(text)),
+            write_table(folder / "width.csv", self.to_frame()),
+            write_text(folder / "width.json", text),
             *save_figure(self.plot(), folder, "width"),
         ]
 

@@ -11,6 +11,7 @@ from gpn import batch_sampler
 from gpn.batch_sampler import block_trials, sample_batch
 from gpn.reflections import factorize
 from gpn.sampler import sample
+from tests.stubs import Linear
 from theory import catalog
 from theory.hermite import hermite_spectrum
 
@@ -19,14 +20,6 @@ GPN_TANH = catalog.build("tanh").affine(1.4674135916, 0.3885416701, "gpn-tanh")
 GPN_RELU = catalog.build("relu").affine(float(np.sqrt(2.0)), 0.0, "gpn-relu")
 BENT = catalog.build("elu").affine(1.3, -0.4, "bent")
 DEPTH, DENSE, FREE = 3, 1200, 4000
-
-
-class Linear:
-    def __init__(self, gain=1.0, slope=None):
-        self.gain, self.slope = gain, gain if slope is None else slope
-
-    def value_and_slope(self, x):
-        return self.gain * x, np.full_like(x, self.slope)
 
 
 class Steep:

@@ -19,8 +19,8 @@ from gpn import comparison, comparison_theory, tables
 from gpn.checking import normalize
 from gpn.comparison import training_comparison
 from gpn.comparison_grid import RATE_FACTORS, RECIPES, Trial, candidates, limited, pick, validation_split
-from gpn.comparison_report import AT_CHANCE, DIVERGED, TRAINED, Outcome, exact_interval, mean_interval
-from gpn.comparison_runs import CURVES, Budget, Run, digest
+from gpn.comparison_report import AT_CHANCE, DIVERGED, TRAINED, Outcome, accuracy_interval, exact_interval
+from gpn.comparison_runs import CURVES, Budget, Run
 from gpn.comparison_tables import comparison as table
 from gpn.datasets import Dataset, load_dataset
 from gpn.optimizers import optimizer
@@ -149,8 +149,8 @@ def test_fewer_samples_are_always_the_same_ones():
     data = load_dataset("digits")
     part = limited(data, 100)
     assert (len(part.x_train), len(part.x_test)) == (100, 100)
-    assert digest(part) == digest(limited(data, 100)) != digest(data)
-    assert digest(limited(data, 5000)) == digest(data)
+    assert part.digest == limited(data, 100).digest != data.digest
+    assert limited(data, 5000).digest == data.digest
 
 
 def test_a_run_is_that_of_gpn_train(report):
@@ -180,8 +180,8 @@ def test_the_interval_over_seeds_is_students():
     mean = sum(accuracies) / 4
     deviation = math.sqrt(sum((each - mean) ** 2 for each in accuracies) / 3)
     half = stats.t.ppf(0.975, 3) * deviation / 2
-    assert mean_interval(accuracies, level) == pytest.approx((mean - half, mean + half), abs=1e-12)
-    assert mean_interval([0.1, 0.9], level) == (0.0, 1.0)
+    assert accuracy_interval(accuracies, level) == pytest.approx((mean - half, mean + half), abs=1e-12)
+    assert accuracy_interval([0.1, 0.9], level) == (0.0, 1.0)
 
 
 def test_the_separation_is_the_iterated_correlation_map():
@@ -317,7 +317,7 @@ def test_no_two_runs_share_an_identity():
     data = load_dataset("digits")
     budget = Budget(8, 2, 1, 16, 100)
     runs = [
-        Run(each, rate, seed, validate, budget, "digits", digest(data))
+        Run(each, rate, seed, validate, budget, "digits", data.digest)
         for each in candidates(["selu", "relu"], [2, 3], list(RECIPES))
         for rate in each.rates(8, (1.0, 2.0))
         for seed in (0, 1)

@@ -13,19 +13,9 @@ from gpn.evaluation import check_activation
 from gpn.losses import linear_readout, softmax_cross_entropy, squared_error
 from gpn.norms import frobenius_norm, product_norm, row_norms
 from gpn.weights import draw
+from tests.stubs import Linear, Tanh
 from theory import catalog
 from theory.errors import UsageError
-
-
-class Linear:
-    def value_and_slope(self, x):
-        return x.copy(), np.ones_like(x)
-
-
-class Tanh:
-    def value_and_slope(self, x):
-        t = np.tanh(x)
-        return t, 1.0 - t * t
 
 
 class Cube:

@@ -13,6 +13,7 @@ from scipy import stats
 from gpn import laws
 from gpn.norms import row_dots
 from gpn.sampler import block_trials, one_step, sample
+from tests.stubs import Linear, Tanh
 from theory import catalog
 from theory.errors import UsageError
 
@@ -20,20 +21,6 @@ FALSE_ALARM = 1e-6  # of each two-sample test, all its comparisons together (Bon
 GPN_TANH = catalog.build("tanh").affine(1.4674135916, 0.3885416701, "gpn-tanh")
 GPN_RELU = catalog.build("relu").affine(float(np.sqrt(2.0)), 0.0, "gpn-relu")
 BENT = catalog.build("elu").affine(1.3, -0.4, "bent")
-
-
-class Linear:
-    def __init__(self, gain=1.0):
-        self.gain = gain
-
-    def value_and_slope(self, x):
-        return self.gain * x, np.full_like(x, self.gain)
-
-
-class Tanh:
-    def value_and_slope(self, x):
-        t = np.tanh(x)
-        return t, 1.0 - t * t
 
 
 def matrices(weights, rng, trials, rows, columns):
