@@ -19,7 +19,7 @@ import statistics
 import numpy as np
 
 import gpn
-from gpn.evaluation import ElementwiseActivation
+from gpn.engine.evaluation import ElementwiseActivation
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 import gpn
-from gpn.engine import Gradients, Network
-from gpn.weights import haar
+from gpn.engine.network import Network
+from gpn.engine.records import Gradients
+from gpn.engine.weights import haar
 
 SHAPES = [(256, 256, 10), (512, 64, 10), (512, 256, 10), (1024, 256, 6), (1024, 16, 6), (512, 1, 10)]
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gpn.explorer_figure import Panels
-from gpn.explorer_model import Model, State
+from gpn.report.explorer.figure import Panels
+from gpn.report.explorer.model import Model, State
 
 FORMULAS = ("gelu", "tanh", "leaky_relu(s)", "elu(alpha)", "x*sigmoid(beta*x)", "tanh(x)+c*x", "sin(w*x)")
 START = State(value=0.9)

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 import gpn
-from gpn.normals import fill_normals
-from gpn.norms import row_dots
-from gpn.passes import row_arithmetic
-from gpn.sampler import BLOCK_NEURONS, sample
+from gpn.engine.norms import row_dots
+from gpn.sampling.normals import fill_normals
+from gpn.sampling.passes import row_arithmetic
+from gpn.sampling.sampler import BLOCK_NEURONS, sample
 
 GENERATORS = {
     "SFC64": np.random.SFC64,

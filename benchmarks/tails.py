@@ -15,12 +15,12 @@ import statistics
 import time
 from collections.abc import Callable
 
-from theory.cramer import cramer
-from theory.exact_tail import exact_tail
-from theory.layer_law import event, layer_law
-from theory.one_step import CLAIMS
-from theory.poincare import normalize
-from theory.specification import activation
+from theory.activations.specification import activation
+from theory.layer.cramer import cramer
+from theory.layer.exact import exact_tail
+from theory.layer.law import event, layer_law
+from theory.layer.levy import CLAIMS
+from theory.normalization.normalize import normalize
 
 
 def main() -> None:

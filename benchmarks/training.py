@@ -18,11 +18,11 @@ from collections.abc import Callable
 import numpy as np
 
 import gpn
-from gpn.batch_normalization import layers
-from gpn.optimizers import OPTIMIZERS, optimizer
-from gpn.training import Identity
-from gpn.training_step import CONSTRAINTS, Stepper
-from gpn.weights import haar
+from gpn.engine.batch_normalization import layers
+from gpn.engine.weights import haar
+from gpn.training.optimizers import OPTIMIZERS, optimizer
+from gpn.training.step import CONSTRAINTS, Stepper
+from gpn.training.train import Identity
 
 CLASSES = 10
 

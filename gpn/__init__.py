@@ -9,44 +9,44 @@ from typing import TYPE_CHECKING, Any
 from gpn._version import __version__
 
 if TYPE_CHECKING:
-    from gpn.activation_report import check_report
-    from gpn.adapters import activation
-    from gpn.auditing import audit
-    from gpn.checking import check, normalize
-    from gpn.depth import depth_profiles
-    from gpn.engine import Network
-    from gpn.explorer import explore
-    from gpn.report import VerificationReport
-    from gpn.reproduction import reproduce
-    from gpn.simulation import simulate
-    from gpn.snippets import export
-    from gpn.statistics import Verdict
-    from gpn.training import train
-    from gpn.verification import resume, verify
-    from gpn.width import carried_depth, guaranteed_epsilon, required_width
-    from theory.claims import claim
+    from gpn.checking.auditing import audit
+    from gpn.checking.check import check, normalize
+    from gpn.checking.depth import depth_profiles
+    from gpn.checking.results import check_report
+    from gpn.checking.snippets import export
+    from gpn.engine.network import Network
+    from gpn.report.explorer.widget import explore
+    from gpn.reproduction.reproduce import reproduce
+    from gpn.sampling.simulation import simulate
+    from gpn.statistics.limits import Verdict
+    from gpn.training.train import train
+    from gpn.verification.results import VerificationReport
+    from gpn.verification.verify import resume, verify
+    from gpn.verification.width import carried_depth, guaranteed_epsilon, required_width
+    from theory.activations.adapters import activation
+    from theory.claims.registry import claim
 
 _HOMES = {
-    "Network": "gpn.engine",
-    "VerificationReport": "gpn.report",
-    "Verdict": "gpn.statistics",
-    "activation": "gpn.adapters",
-    "audit": "gpn.auditing",
-    "carried_depth": "gpn.width",
-    "check": "gpn.checking",
-    "check_report": "gpn.activation_report",
-    "claim": "theory.claims",
-    "depth_profiles": "gpn.depth",
-    "explore": "gpn.explorer",
-    "export": "gpn.snippets",
-    "guaranteed_epsilon": "gpn.width",
-    "normalize": "gpn.checking",
-    "reproduce": "gpn.reproduction",
-    "required_width": "gpn.width",
-    "resume": "gpn.verification",
-    "simulate": "gpn.simulation",
-    "train": "gpn.training",
-    "verify": "gpn.verification",
+    "Network": "gpn.engine.network",
+    "VerificationReport": "gpn.verification.results",
+    "Verdict": "gpn.statistics.limits",
+    "activation": "theory.activations.adapters",
+    "audit": "gpn.checking.auditing",
+    "carried_depth": "gpn.verification.width",
+    "check": "gpn.checking.check",
+    "check_report": "gpn.checking.results",
+    "claim": "theory.claims.registry",
+    "depth_profiles": "gpn.checking.depth",
+    "explore": "gpn.report.explorer.widget",
+    "export": "gpn.checking.snippets",
+    "guaranteed_epsilon": "gpn.verification.width",
+    "normalize": "gpn.checking.check",
+    "reproduce": "gpn.reproduction.reproduce",
+    "required_width": "gpn.verification.width",
+    "resume": "gpn.verification.verify",
+    "simulate": "gpn.sampling.simulation",
+    "train": "gpn.training.train",
+    "verify": "gpn.verification.verify",
 }
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpn
-from theory.concentration import Bound
+from theory.layer.levy import Bound
 
 PUBLIC = {
     "Network",

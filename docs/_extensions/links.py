@@ -1,7 +1,7 @@
 """What pages write as code becomes a link, so that the same page reads well as it is and as a web page.
 
-`theory.hermite:hermite_spectrum`, the form of the claims, must have a place in the reference: a missing one is a
-warning, which the build turns into an error. `gpn.simulate` becomes a link if it has one.
+`theory.gaussian.hermite:hermite_spectrum`, the form of the claims, must have a place in the reference: a missing one
+is a warning, which the build turns into an error. `gpn.simulate` becomes a link if it has one.
 """
 
 import re

@@ -9,7 +9,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from gpn.mathml import mathml
+from gpn.report.pages.mathml import mathml
 
 logger = logging.getLogger(__name__)
 

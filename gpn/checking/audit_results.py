@@ -1,0 +1,143 @@
+"""Part of what was in gpn/auditing.py."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gpn.checking.drift import _NEVER, Cost
+from theory.errors import UsageError
+from theory.normalization.published import CONVENTIONS, PublishedConstant
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One published number beside the exact one.
+
+    Args:
+        quantity: "a", "b", "gamma", "scale", "gain", "alpha" or "lambda".
+        published: as printed.
+        exact: the exact value to the digits asked for.
+        relative_error: |published - exact|/|exact|; 0 if both are 0.
+        rounds: whether the exact value rounds to what was printed.
+    """
+
+    quantity: str
+    published: str
+    exact: str
+    relative_error: float
+    rounds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """The audit of one published entry.
+
+    Args:
+        entry: what was published.
+        comparisons: one for each of its numbers.
+        cost: over depth.
+        certified: whether the exact values come from moments with a proved error bound.
+        remarks: what else was found.
+    """
+
+    entry: PublishedConstant
+    comparisons: tuple[Comparison, ...]
+    cost: Cost
+    certified: bool
+    remarks: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all numbers are the exact ones to the digits printed."""
+        return all(number.rounds for number in self.comparisons)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The audit of a table of constants.
+
+    Args:
+        rows: one for each entry.
+        digits: significant digits of the exact values.
+    """
+
+    rows: tuple[AuditRow, ...]
+    digits: int
+
+    def row(self, entry_id: str) -> AuditRow:
+        """The row of an entry.
+
+        Raises:
+            UsageError: no such entry.
+        """
+        for row in self.rows:
+            if row.entry.id == entry_id:
+                return row
+        raise UsageError(f"no entry {entry_id!r:.60}; there are {', '.join(row.entry.id for row in self.rows)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; a depth that is never reached is null."""
+        return {"digits": self.digits, "rows": [_plain_row(row) for row in self.rows]}
+
+    def to_frame(self) -> Any:
+        """A pandas frame with one row for each published number."""
+        import pandas as pd
+
+        return pd.DataFrame([line for row in self.rows for line in _lines(row)])
+
+    def summary(self) -> str:
+        """What was found, in words."""
+        comparisons = [comparison for row in self.rows for comparison in row.comparisons]
+        good = sum(comparison.rounds for comparison in comparisons)
+        lines = [f"{good} of {len(comparisons)} published numbers are the exact ones to the digits printed."]
+        for row in self.rows:
+            if not row.agrees:
+                worst = max(comparison.relative_error for comparison in row.comparisons)
+                lines.append(f"{row.entry.id}: off by {100 * worst:.2g} %; {_in_words(row.cost)}.")
+            lines += [f"{row.entry.id}: {remark}." for remark in row.remarks]
+        return "\n".join(lines)
+
+
+def _lines(row: AuditRow) -> Iterator[dict[str, Any]]:
+    """One record of the frame for each number of a row."""
+    for comparison in row.comparisons:
+        yield {
+            "id": row.entry.id,
+            "activation": row.entry.activation,
+            "convention": row.entry.convention,
+            **asdict(comparison),
+            **asdict(row.cost),
+            "certified": row.certified,
+            "remark": "; ".join(row.remarks),
+            "source": row.entry.where,
+        }
+
+
+def _plain_row(row: AuditRow) -> dict[str, Any]:
+    return {
+        "id": row.entry.id,
+        "source": row.entry.source,
+        "where": row.entry.where,
+        "activation": row.entry.activation,
+        "convention": row.entry.convention,
+        "meaning": CONVENTIONS[row.entry.convention].meaning,
+        "values": [_without_infinities(asdict(comparison)) for comparison in row.comparisons],
+        "cost": _without_infinities(asdict(row.cost)),
+        "certified": row.certified,
+        "remarks": list(row.remarks),
+    }
+
+
+def _without_infinities(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
+    }
+
+
+def _in_words(cost: Cost) -> str:
+    if not cost.norm:
+        settled = "" if cost.settled_length is None else f", its squared length settles at {cost.settled_length:.6g}"
+        return f"never costs a factor 2{settled}"
+    ten = "never 10" if cost.depth_10 == _NEVER else f"10 at depth {cost.depth_10:.6g}"
+    return f"the squared {cost.norm} norm has changed by a factor 2 at depth {cost.depth_2:.6g}, {ten}"

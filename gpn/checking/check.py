@@ -1,0 +1,254 @@
+"""Is an activation Gaussian-Poincaré normalized, and if not, which a and b make it so?"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpn.experiment.files import finite
+from theory.errors import UsageError
+from theory.normalization import normalize as normalize_module
+
+if TYPE_CHECKING:
+    from gpn.checking.depth import DepthProfile
+    from theory.activations.activation import Activation
+    from theory.activations.callable import CallableActivation
+    from theory.activations.entry import Entry
+    from theory.depth.length_map import DepthFactor
+    from theory.gaussian.closed_form import ClosedForm
+    from theory.gaussian.hermite import HermiteSpectrum
+    from theory.normalization.conditions import Conditions
+    from theory.normalization.normalize import Normalization
+
+
+MAX_DIGITS = 1000
+"""More digits than this take longer than a few minutes."""
+
+
+_EXIT_CODES = {("holds", "yes"): 0, ("fails", "yes"): 1, ("fails", "no"): 4}
+
+
+_UNDECIDED = 3
+
+
+def check(spec: Any, digits: int = 30, *, derivative: Any = None) -> "Conditions":
+    r"""Check the Gaussian-Poincaré conditions of an activation.
+
+    $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
+
+    (Lu, Gould, Ajanthan 2020, "Bidirectionally Self-Normalizing Neural Networks", arXiv 2006.12169).
+
+    Args:
+        spec: a name, a formula, a SymPy expression, a function on arrays, "module:function", a PyTorch module or a
+            PyTorch or JAX function, as for `gpn.activation`. For a function nothing is certified: its kinks, jumps and
+            undefined parts are detected numerically, and the report says so.
+        digits: significant digits of the moments, 1 to 1000.
+        derivative: of a function, as a function or "module:function"; it is compared with differences. If left out,
+            automatic differentiation (PyTorch, JAX) or differences are used.
+
+    Returns:
+        The moments, both normalizations a*phi + b with their stability in depth, Lipschitz constants, kinks
+        and jumps; what cannot be normalized is an outcome with a reason.
+
+    Raises:
+        UsageError: a specification that cannot be read, a derivative that does not match, or digits out of range.
+
+    >>> conditions = check("gelu")
+    >>> conditions.is_gpn, [(root.root, root.b[:7], root.stability) for root in conditions.normalizations]
+    ('fails', [('plus', '0.07387', 'unstable'), ('minus', '-0.9095', 'stable')])
+    """
+    from theory.activations.adapters import activation
+    from theory.normalization.conditions import gaussian_poincare
+
+    if not 1 <= digits <= MAX_DIGITS:
+        raise UsageError(f"digits must be between 1 and {MAX_DIGITS}, not {digits}; 30 are plenty")
+    return gaussian_poincare(activation(spec, derivative=derivative), digits)
+
+
+def normalize(spec: Any, root: str = "auto", *, derivative: Any = None) -> "Activation | CallableActivation":
+    r"""The Gaussian-Poincaré normalized activation a*phi + b.
+
+    $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
+
+    (Lu, Gould, Ajanthan 2020.) The constants alone are given by `theory.normalization.normalize.normalization`.
+
+    Args:
+        spec, derivative: as for `check`.
+        root: "auto" takes b_plus unless the squared length is unstable in depth with it, then b_minus; "plus";
+            "minus"; "stable" takes the smaller |chi|.
+
+    Raises:
+        UsageError: a specification that cannot be read, an unknown root, or an activation without normalization.
+
+    >>> normalize("tanh").name
+    'GPN tanh'
+    """
+    from theory.activations.adapters import activation
+
+    return normalize_module.normalize(activation(spec, derivative=derivative), root)
+
+
+NEAR = 0.05
+"""How far E phi^2 and E phi'^2 may be from 1 for constants that were meant to be GPN."""
+
+
+def near_miss(spec: Any, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
+    """What it costs over 10, 100 and 1000 layers that an activation is nearly, but not quite, GPN.
+
+    Args:
+        spec: the activation.
+        conditions: its report, from `check`.
+
+    Returns:
+        The mean-field factors (see `theory.depth.length_map.depth_factors`); nothing for an activation that is GPN, or
+        that misses the conditions by more than `NEAR`.
+
+    >>> factors = near_miss("1.4674*tanh(x)+0.3885", check("1.4674*tanh(x)+0.3885"))
+    >>> [(factor.depth, round(factor.squared_gradient, 3)) for factor in factors]
+    [(10, 1.0), (100, 1.001), (1000, 1.012)]
+    """
+    from theory.activations.adapters import activation
+    from theory.depth.length_map import depth_factors
+
+    moments = (conditions.second_moment, conditions.slope_second_moment)
+    if conditions.is_gpn != "fails" or conditions.normalizable != "yes":
+        return ()
+    if any(moment is None or abs(float(moment) - 1) > NEAR for moment in moments):
+        return ()
+    return depth_factors(activation(spec))
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What `gpn check --verbose` adds: closed forms where known, the Hermite spectrum, slopes of the correlation map.
+
+    Args:
+        closed_form: exact expressions of the moments, a, b and chi, or None.
+        spectrum: Hermite coefficients with the identities that check them.
+        correlation_slope, correlation_curvature: C'(1) = E phi'^2 and C''(1) = E phi''^2; infinite where they diverge.
+        depth: what depth does to the activation as it is and to its normalizations, at one width.
+        coefficients: for each normalization ("plus", "minus") the certified coefficients of the laws of depth as
+            decimal strings, all digits correct (see `theory.depth.coefficients`), or why there are none.
+    """
+
+    closed_form: "ClosedForm | None"
+    spectrum: "HermiteSpectrum"
+    correlation_slope: float
+    correlation_curvature: float
+    depth: "tuple[DepthProfile, ...]"
+    coefficients: dict[str, dict[str, str] | str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "closed_form": None if self.closed_form is None else self.closed_form.to_dict(),
+            "hermite": self.spectrum.to_dict(),
+            "correlation_slope": finite(self.correlation_slope),
+            "correlation_curvature": finite(self.correlation_curvature),
+            "depth": [profile.as_dict() for profile in self.depth],
+            "coefficients": self.coefficients,
+        }
+
+
+def details(spec: Any, order: int = 60) -> Details:
+    """Closed forms, Hermite spectrum, correlation map and depth horizon of an activation with finite moments.
+
+    Args:
+        spec: as for `check`.
+        order: the highest Hermite degree.
+
+    >>> found = details("relu")
+    >>> found.closed_form.second_moment, found.correlation_curvature
+    (1/2, inf)
+    """
+    from gpn.checking.depth import depth_profiles
+    from theory.activations.activation import Activation
+    from theory.activations.adapters import activation
+    from theory.gaussian.closed_form import closed_form
+    from theory.gaussian.hermite import correlation_slopes, hermite_spectrum
+
+    phi = activation(spec)
+    slope, curvature = correlation_slopes(phi)
+    exact = closed_form(phi) if isinstance(phi, Activation) else None
+    return Details(
+        exact,
+        hermite_spectrum(phi, order),
+        slope.value,
+        curvature.value,
+        depth_profiles(phi),
+        _depth_coefficients(phi),
+    )
+
+
+def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, dict[str, str] | str]":
+    from theory.balls.core import NotCertified
+    from theory.balls.decimal import digits_of
+    from theory.depth.coefficients import depth_coefficients
+    from theory.gaussian.certified import certified_moments
+
+    moments = certified_moments(phi, 20)
+    roots = moments if isinstance(moments, NotCertified) else moments.roots()
+    if isinstance(moments, NotCertified) or isinstance(roots, NotCertified):
+        return {"plus": f"not certified: {getattr(roots, 'reason', '')}"}
+    found: dict[str, dict[str, str] | str] = {}
+    for root in roots:
+        law = depth_coefficients(moments, root)
+        if isinstance(law, NotCertified):
+            found[root.root] = f"not certified: {law.reason}"
+        else:
+            found[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
+    return found
+
+
+def exit_code(conditions: "Conditions") -> int:
+    """The exit code of `gpn check`: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized.
+
+    >>> [exit_code(check(spec)) for spec in ("identity", "tanh", "sign")]
+    [0, 1, 4]
+    """
+    return _EXIT_CODES.get((conditions.is_gpn, conditions.normalizable), _UNDECIDED)
+
+
+def normalization_facts(conditions: "Conditions", normalization: "Normalization") -> dict[str, Any]:
+    """What `gpn normalize --json` prints: a and b as float64 numbers that read back exactly."""
+    return {
+        "name": conditions.name,
+        "expression": conditions.expression,
+        "normalizable": conditions.normalizable,
+        "reason": conditions.reason,
+        "root": normalization.root,
+        "a": normalization.a,
+        "b": normalization.b,
+        "mean": normalization.mean,
+        "chi": normalization.chi,
+        "stability": normalization.stability,
+        "recommended": normalization.recommended,
+    }
+
+
+def catalog_facts() -> list[dict[str, Any]]:
+    """Every activation known by name with its recommended normalization, or the reason why there is none.
+
+    >>> [row["name"] for row in catalog_facts()][:2]
+    ['identity', 'relu']
+    """
+    from theory.activations.catalog import CATALOG
+
+    return [_catalog_row(name, entry) for name, entry in CATALOG.items()]
+
+
+def _catalog_row(name: str, entry: "Entry") -> dict[str, Any]:
+    conditions = check(name, 15)
+    root = next((root for root in conditions.normalizations if root.recommended), None)
+    return {
+        "name": name,
+        "definition": entry.summary,
+        "aliases": list(entry.aliases),
+        "parameters": {parameter.name: float(parameter.default) for parameter in entry.parameters},
+        "source": entry.source,
+        "normalizable": conditions.normalizable,
+        "reason": conditions.reason,
+        "root": None if root is None else root.root,
+        "a": None if root is None else float(root.a),
+        "b": None if root is None else float(root.b),
+        "chi": None if root is None else float(root.chi),
+        "stability": None if root is None else root.stability,
+    }

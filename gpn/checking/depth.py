@@ -1,0 +1,107 @@
+"""What depth does to a network: as the activation is, and with either normalization."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpn.experiment.files import finite
+
+if TYPE_CHECKING:
+    from theory.depth.correlation import CorrelationDynamics
+    from theory.depth.horizon import DepthHorizon
+    from theory.depth.length_map import LengthDynamics
+
+
+_LONGEST = 1e6
+
+
+_SHORTEST = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class DepthProfile:
+    """Lengths, correlations and gradients of one network in depth.
+
+    Args:
+        label: "as given", "b_plus" or "b_minus".
+        lengths: fixed points of the length map with their stability, and the basin of q = 1.
+        correlation: fixed points of the correlation map at the length that the network flows to, or at q = 1 for an
+            unstable length; None where the length runs off to 0 or infinity.
+        horizon: the class of the network, its rate, and the layers until gradients or lengths are lost.
+    """
+
+    label: str
+    lengths: "LengthDynamics"
+    correlation: "CorrelationDynamics | None"
+    horizon: "DepthHorizon"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; an infinite or undefined number is null."""
+        return {
+            "network": self.label,
+            "kind": self.horizon.kind,
+            "q": finite(self.horizon.q),
+            "log_rate": finite(self.horizon.rate),
+            "width": self.horizon.width,
+            "gradient_layers": finite(self.horizon.gradient_layers),
+            "length_layers": finite(self.horizon.length_layers),
+            "length_scale": finite(self.horizon.length_scale),
+            "continuum": self.lengths.continuum,
+            "fixed_points": [
+                {"q": point.q, "slope": point.slope, "stability": point.stability}
+                for point in self.lengths.fixed_points
+            ],
+            "basin": None if self.lengths.basin is None else list(self.lengths.basin),
+            "correlation": None if self.correlation is None else _correlation_facts(self.correlation),
+        }
+
+
+def _correlation_facts(found: "CorrelationDynamics") -> dict[str, Any]:
+    return {
+        "q": found.q,
+        "fixed_points": [
+            {"rho": point.rho, "slope": point.slope, "stability": point.stability} for point in found.fixed_points
+        ],
+        "depth_scale": finite(found.depth_scale),
+        "curvature": finite(found.curvature),
+    }
+
+
+def depth_profiles(spec: Any, width: int = 1024) -> tuple[DepthProfile, ...]:
+    """What depth does to an activation as it is and, unless it is GPN already, to both its normalizations.
+
+    Args:
+        spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`; one that can be
+            normalized.
+        width: n, for which layers are counted.
+
+    Returns:
+        The profile "as given", and "b_plus" and "b_minus" where they differ from it.
+
+    Raises:
+        UsageError: a specification that cannot be read, a width below 2, or an activation without normalization.
+
+    >>> [(profile.label, profile.horizon.kind) for profile in depth_profiles("gelu")]
+    [('as given', 'vanishing'), ('b_plus', 'unstable length'), ('b_minus', 'stable')]
+    """
+    from theory.activations.specification import activation
+    from theory.normalization.normalize import normalization
+
+    phi = activation(spec)
+    profiles = [_profile("as given", phi, width)]
+    for root in ("plus", "minus"):
+        found = normalization(phi, root)
+        if found.root != root or (abs(found.a - 1) < 1e-9 and abs(found.b) < 1e-9):
+            continue
+        profiles.append(_profile(f"b_{root}", phi.affine(found.a, found.b), width))
+    return tuple(profiles)
+
+
+def _profile(label: str, phi: Any, width: int) -> DepthProfile:
+    from theory.depth.correlation import correlation_dynamics
+    from theory.depth.horizon import depth_horizon
+    from theory.depth.length_map import length_dynamics
+
+    horizon = depth_horizon(phi, width)
+    at = 1.0 if horizon.kind == "unstable length" else horizon.q
+    correlation = correlation_dynamics(phi, at) if _SHORTEST < at < _LONGEST else None
+    return DepthProfile(label, length_dynamics(phi), correlation, horizon)

@@ -1,0 +1,70 @@
+"""The command line: every command reads its arguments, asks the library, and prints.
+
+Answers go to standard output; progress and messages go to standard error. Wrong use ends with exit code 2 and
+one sentence, an interrupt with 130. What takes long to import is imported inside the command that needs it.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer.core
+
+from gpn.cli import activations, explore, long_run, reproduce, train, verify
+from gpn.cli.app import app
+from gpn.cli.options import complain
+from theory.errors import UsageError
+
+MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
+
+
+_CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
+
+activations.register(app)
+app.command(short_help="The main job: Monte Carlo against theory.")(verify.verify)
+app.command("train", short_help="Train a deep network, gradient norms recorded.")(train.train)
+app.command(short_help="Explore in Jupyter: a formula and sliders.")(explore.explore)
+app.add_typer(reproduce.app, name="reproduce", short_help="The paper's experiments.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; every error that a user can cause is one sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal cannot show appears escaped
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(args=None if arguments is None else list(arguments), prog_name="gpn", standalone_mode=False)
+        if code == INTERRUPTED:  # some versions of typer turn the interrupt into this
+            complain("interrupted", code)
+    except (KeyboardInterrupt, typer.Abort):
+        code = complain("interrupted", INTERRUPTED)
+    except long_run.Ended as ended:
+        code = complain(ended.sentence, ended.code)
+    except (UsageError, _CLICK_USAGE_ERROR) as error:
+        code = complain(_sentence(error), MISUSE)
+    except OSError as error:  # standard output on a full disk, say
+        code = complain(f"cannot read or write: {error}", MISUSE)
+    except MemoryError:
+        code = complain("not enough memory; try fewer trials, a smaller width or fewer workers", MISUSE)
+    except Exception as error:  # a bug must not look like a verdict, whose exit codes are 0, 1, 3 and 4
+        if os.environ.get("GPN_TRACEBACK"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        code = complain(f"internal error, please report it with GPN_TRACEBACK=1 set ({what})", INTERNAL)
+    sys.exit(code)
+
+
+def _sentence(error: Exception) -> str:
+    """The message of an error in the command's own words, with where to look."""
+    if isinstance(error, UsageError):
+        return str(error)
+    message = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "gpn"
+    message = f"{message[:1].lower()}{message[1:]}".rstrip(".")
+    option = getattr(error, "option_name", "")
+    if option.startswith("-") and not option.startswith("--"):
+        return f"{message}; a formula that begins with a minus goes after --, as in: {path} -- '-x'"
+    if "unexpected extra argument" in message:
+        return f"{message}; put a formula in quotes, as in: gpn check 'x * tanh(x)'"
+    return f"{message.replace('. Did you', '; did you')} (see {path} --help)"

@@ -1,0 +1,168 @@
+"""The command `gpn reproduce`: the paper's experiments."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpn.cli import long_run
+from gpn.cli.options import Json, number, numbers, only_given, option, progress_bar, results_folder, save_report, words
+
+
+def training(
+    activations: Annotated[str | None, option("NAME,NAME", "Of the catalog.  [default: selu,relu,gelu,tanh]")] = None,
+    data: Annotated[
+        str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10, or a file .npz.")
+    ] = "digits",
+    depth: Annotated[str | None, option("L,L", "Hidden layers.  [default: 10,50,200]")] = None,
+    recipes: Annotated[
+        str | None, option("KEY,KEY", "Which networks, as gpn,plain-gaussian.  [default: all eight]")
+    ] = None,
+    width: Annotated[str | None, option("N", "Width n.  [default: 64]")] = None,
+    seeds: Annotated[str | None, option("N", "Measured networks of each kind.  [default: 3]")] = None,
+    epochs: Annotated[str | None, option("N", "Passes through the data; half to try a rate.  [default: 20]")] = None,
+    batch: Annotated[str | None, option("N", "Samples of a step.  [default: 64]")] = None,
+    samples: Annotated[str | None, option("N", "The most to train on and to test.  [default: 2000]")] = None,
+    factors: Annotated[
+        str | None, option("C,C", "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]")
+    ] = None,
+    level: Annotated[str, option("P", "Confidence level of each interval.")] = "0.95",
+    seed: Annotated[str, option("N", "Learning rates are tried with N, networks measured with N+1, ...")] = "0",
+    quick: Annotated[bool, typer.Option("--quick", help="A small run of seconds: does everything work?")] = False,
+    workers: Annotated[str | None, option("N", "Processes.  [default: one on each core]")] = None,
+    out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train very deep networks on real data: GPN beside plain activations, Gaussian weights, batch norm and Adam.
+
+    Every kind of network tries the same learning rates on validation samples, then networks with other seeds are
+    trained and tested. What fails is shown failing. Writes training.csv, training-runs.csv, training-curves.csv,
+    training.json and three figures into the folder --out; with --json only if --out is given. Finished runs are kept
+    there: the same command goes on where it was stopped. The default takes about twenty minutes on two cores.
+
+    \b
+    Exit code: 0, 2 wrong use, 75 lost workers or a full disk.
+
+    \b
+    Examples:
+      gpn reproduce training --quick
+      gpn reproduce training --activations selu,elu --out selu-elu
+      gpn reproduce training --data mnist/ --depth 10,200 --recipes gpn,plain-gaussian
+    """
+    from gpn.report.words import terminal
+
+    folder = results_folder(out, as_json)
+    options = only_given(
+        activations=words(activations),
+        depths=numbers("--depth", depth, int, "10,200"),
+        recipes=words(recipes),
+        width=number("--width", width, int, "64"),
+        seeds=number("--seeds", seeds, int, "3"),
+        epochs=number("--epochs", epochs, int, "20"),
+        batch=number("--batch", batch, int, "64"),
+        samples=number("--samples", samples, int, "2000"),
+        factors=numbers("--factors", factors, float, "0.5,2"),
+    )
+    fixed = {
+        "data": data,
+        "level": number("--level", level, float, "0.95"),
+        "seed": number("--seed", seed, int, "7"),
+        "workers": number("--workers", workers, int, "2"),
+        "store": folder,
+        "replace_finished": True,
+    }
+    from gpn.report.tables import comparison as comparison_tables
+    from gpn.reproduction.comparison import QUICK
+    from gpn.reproduction.reproduce import reproduce
+
+    if folder is not None:
+        long_run.speak_of_unfinished(folder)
+    with long_run.endings():
+        with progress_bar() as progress:
+            report = reproduce("training", **{**(QUICK if quick else {}), **options, **fixed}, progress=progress)
+        terminal.emit_json(report.to_dict()) if as_json else terminal.show(comparison_tables.comparison(report))
+        if folder is not None:
+            save_report(report, folder, sys.stderr if as_json else None)
+
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def _experiments(context: typer.Context) -> None:
+    """Run the experiments of the paper, and set what is measured beside what theory predicts.
+
+    \b
+    Examples:
+      gpn reproduce gradients
+      gpn reproduce gradients --activations tanh,relu --depth 100 --out figures
+      gpn reproduce training --quick
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(short_help="Gradient norm by layer at initialization.")
+def gradients(
+    activations: Annotated[
+        str | None, option("SPEC,SPEC", "Names or formulas.  [default: tanh,relu,leaky_relu,elu,selu,gelu]")
+    ] = None,
+    width: Annotated[str, option("N", "Width n.")] = "500",
+    depth: Annotated[str, option("L", "Depth L.")] = "200",
+    trials: Annotated[str, option("N", "Networks of each kind; a fiftieth with batch normalization.")] = "300",
+    batch: Annotated[str, option("K", "Inputs of a network with batch normalization.")] = "64",
+    batches: Annotated[str, option("K,K", "Batch sizes of the table of growth; none for no table.")] = "8,16,32,64,128",
+    data: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
+    level: Annotated[str, option("P", "Confidence level of each interval.")] = "0.99",
+    seed: Annotated[str, option("N", "The same seed gives the same bits with any --workers.")] = "0",
+    workers: Annotated[str | None, option("N", "Threads.  [default: all cores]")] = None,
+    out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure |dE/dW_l|_F by layer at initialization, for every activation of the paper.
+
+    As it is, normalized (root auto, and the other root where it behaves differently), with Haar and Gaussian weights,
+    and with batch normalization; beside them the band and the rates that theory predicts. Writes gradients.csv,
+    gradients-layers.csv, gradients-batch-normalization.csv, gradients.json and a figure into the folder --out; with
+    --json only if --out is given. The default takes one to three minutes.
+
+    Exit code: 0, 2 wrong use.
+
+    \b
+    Examples:
+      gpn reproduce gradients
+      gpn reproduce gradients --activations tanh,silu --depth 100 --batches none
+      gpn reproduce gradients --data digits --out digits
+    """
+    from gpn.report.words import terminal
+
+    folder = results_folder(out, as_json)
+    options = only_given(
+        activations=words(activations),
+        width=number("--width", width, int, "500"),
+        depth=number("--depth", depth, int, "200"),
+        trials=number("--trials", trials, int, "300"),
+        batch=number("--batch", batch, int, "64"),
+        batches=[] if batches == "none" else numbers("--batches", batches, int, "8,32"),
+        level=number("--level", level, float, "0.99"),
+        seed=number("--seed", seed, int, "7"),
+        workers=number("--workers", workers, int, "2"),
+        data_set=data,
+    )
+    from gpn.report.tables import gradients as gradient_tables
+    from gpn.report.words import commands as next_steps
+    from gpn.reproduction.reproduce import reproduce
+
+    with progress_bar() as progress:
+        report = reproduce("gradients", **options, progress=progress)
+    if as_json:
+        terminal.emit_json(report.to_dict())
+    else:
+        terminal.show(gradient_tables.gradients(report))
+        terminal.show_next(next_steps.after_gradients(report))
+    if folder is not None:
+        save_report(report, folder, sys.stderr if as_json else None)
+
+
+app.command("training", short_help="Very deep networks trained on real data.")(training)

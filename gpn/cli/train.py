@@ -1,0 +1,143 @@
+"""The command `gpn train`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpn.cli import options as completions
+from gpn.cli.options import (
+    DefaultSpec,
+    Json,
+    Root,
+    chosen_root,
+    number,
+    only_given,
+    option,
+    results_folder,
+    save_report,
+    status_line,
+)
+from theory.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpn.training.results import EpochRow
+
+
+DIVERGED_CODE = 1
+
+
+def train(
+    spec: DefaultSpec = "tanh",
+    data: Annotated[
+        str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10 files, or a .npz file.")
+    ] = "digits",
+    depth: Annotated[str | None, option("L", "Hidden layers; the readout is one more.  [default: 50]")] = None,
+    width: Annotated[str | None, option("N", "Neurons in each.  [default: 128]")] = None,
+    optimizer: Annotated[
+        str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", completions.optimizers)
+    ] = None,
+    learning_rate: Annotated[str | None, option("R", "At the start.  [default: c / (N L), c by the optimizer]")] = None,
+    schedule: Annotated[
+        str | None,
+        option(
+            "NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", completions.schedules
+        ),
+    ] = None,
+    epochs: Annotated[str | None, option("N", "Passes through the data.  [default: 30]")] = None,
+    batch: Annotated[str | None, option("N", "Samples of a step.  [default: 64]")] = None,
+    weights: Annotated[
+        str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", completions.ensembles)
+    ] = None,
+    constraint: Annotated[
+        str | None,
+        option(
+            "NAME",
+            "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]",
+            completions.constraints,
+        ),
+    ] = None,
+    penalty: Annotated[str | None, option("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]")] = None,
+    batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Batch normalization in every layer.")] = False,
+    biases: Annotated[bool, typer.Option("--biases", help="Biases, 0 at the start.")] = False,
+    readout_scale: Annotated[
+        str | None, option("S", "Standard deviation of the logits at the start.  [default: 1]")
+    ] = None,
+    centred: Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")] = False,
+    root: Root = "auto",
+    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
+    seed: Annotated[str, option("N", "Of the weights and the order of the samples.")] = "0",
+    records: Annotated[str | None, option("N", "Steps at which norms are recorded.  [default: 100]")] = None,
+    checkpoint: Annotated[Path | None, option("FILE", "Save the state there, to go on with --resume.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from --checkpoint, bit for bit.")] = False,
+    out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a deep dense network as a classifier, and record loss, accuracy, gradient norms and orthogonality.
+
+    SPEC is normalized first. Prints a table by epoch and writes training.csv, norms.csv (by step and layer),
+    training.json and a figure into the folder --out; with --json only if --out is given. Nothing is downloaded.
+
+    Exit code: 0 finished, 1 diverged, 2 wrong use.
+
+    \b
+    Examples:
+      gpn train selu --depth 200 --learning-rate 0.001 --epochs 40
+      gpn train relu --raw --weights gaussian --depth 200 --out plain
+      gpn train tanh --data mnist/ --constraint polar --optimizer momentum
+      gpn train gelu --checkpoint run.npz
+      gpn train gelu --checkpoint run.npz --resume     after an interrupt
+    """
+    from gpn.report.words import terminal
+
+    folder = results_folder(out, as_json)
+    if penalty is not None and constraint != "penalty":
+        raise UsageError("--penalty is the strength of a constraint; give --constraint penalty with it")
+    options = only_given(
+        depth=number("--depth", depth, int, "50"),
+        width=number("--width", width, int, "128"),
+        learning_rate=number("--learning-rate", learning_rate, float, "0.001"),
+        epochs=number("--epochs", epochs, int, "30"),
+        batch=number("--batch", batch, int, "64"),
+        penalty=number("--penalty", penalty, float, "1"),
+        readout_scale=number("--readout-scale", readout_scale, float, "1"),
+        records=number("--records", records, int, "100"),
+        optimizer=optimizer,
+        schedule=schedule,
+        weights=weights,
+        constraint=constraint,
+        checkpoint=checkpoint,
+    )
+    from gpn.report.tables import training as training_tables
+    from gpn.report.words import commands as next_steps
+    from gpn.training.train import train as run
+
+    with status_line() as tell:
+        report = run(
+            spec,
+            data,
+            **options,
+            root=chosen_root(root, raw),
+            batch_norm=batch_norm,
+            biases=biases,
+            centred=centred,
+            seed=number("--seed", seed, int, "7"),
+            resume=resume,
+            progress=_progress(tell),
+        )
+    if as_json:
+        terminal.emit_json(report.to_dict())
+    else:
+        terminal.show(training_tables.training(report))
+        terminal.show_next(next_steps.after_train(report, spec, data))
+    if folder is not None:
+        save_report(report, folder, sys.stderr if as_json else None)
+    raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)
+
+
+def _progress(tell: Callable[[str], None] | None) -> "Callable[[EpochRow], None] | None":
+    from gpn.report.tables.training import line
+
+    return None if tell is None else lambda row: tell(line(row))

@@ -1,0 +1,129 @@
+"""The command `gpn verify`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpn.cli import long_run
+from gpn.cli import options as completions
+from gpn.cli.options import (
+    DefaultSpec,
+    Derivative,
+    Json,
+    Root,
+    chosen_root,
+    number,
+    numbers,
+    only_given,
+    option,
+    progress_bar,
+    results_folder,
+    save_report,
+)
+from theory.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpn.verification.results import VerificationReport
+
+
+CODES = {"holds": 0, "violated": 1, "undecided": 3, "vacuous": 3}
+
+
+def verify(
+    context: typer.Context,
+    spec: DefaultSpec = "tanh",
+    width: Annotated[str | None, option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")] = None,
+    depth: Annotated[str | None, option("L,L", "Depths L.  [default: 10,50,200]")] = None,
+    epsilon: Annotated[str | None, option("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]")] = None,
+    trials: Annotated[str | None, option("N", "Networks for each row.  [default: as many as decide it]")] = None,
+    seed: Annotated[str, option("N", "The same seed gives the same bits with any --workers.")] = "0",
+    level: Annotated[str, option("P", "Confidence level of all rows together.")] = "0.99",
+    weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.", completions.weights)] = "haar",
+    root: Root = "auto",
+    derivative: Derivative = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
+    inputs: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
+    labels: Annotated[str | None, option("FILE", "Class labels of --inputs: a file .npy.")] = None,
+    until: Annotated[str | None, option("decided", "Stop each row once it is decided, instead of --trials.")] = None,
+    cap: Annotated[str | None, option("N", "With --until decided, the most trials of a row.")] = None,
+    workers: Annotated[str | None, option("N", "How many threads or processes.  [default: all cores]")] = None,
+    executor: Annotated[str | None, option("KIND", "threads or processes.  [default: threads]")] = None,
+    scheduler: Annotated[str | None, option("ADDRESS", "Run on a Dask cluster, as tcp://host:8786.")] = None,
+    memory: Annotated[
+        str | None, option("SIZE", "What the run may take, as 4GiB.  [default: half of what is free]")
+    ] = None,
+    resume: Annotated[Path | None, option("FOLDER", "Go on with the run that was stopped there.")] = None,
+    out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify by Monte Carlo that signals and gradients concentrate as the theorem says: the main job.
+
+    SPEC is normalized first. Prints a table for each claim and the verdict in words, and writes results.csv,
+    results.json, figures and the page report.html into the folder --out; with --json only if --out is given. Finished
+    chunks are kept there in run.sqlite: a run that was stopped, however, goes on with --resume and gives the same bits.
+
+    Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use, 75 workers lost or store not writable.
+
+    \b
+    Examples:
+      gpn verify
+      gpn verify gelu --width 64,256 --depth 50 --epsilon 0.2,0.5 --out gelu
+      gpn verify tanh --weights gaussian --seed 7
+      gpn verify relu --inputs digits
+      gpn verify tanh --until decided --cap 1000000
+      gpn verify --width 1000000 --depth 200 --trials 3 --memory 4GiB
+      gpn verify --width 4096 --depth 1000 --scheduler tcp://host:8786 --out big
+      gpn verify --resume big
+      gpn verify mymodule:phi
+    """
+    if labels is not None and inputs is None:
+        raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
+    options = only_given(
+        widths=numbers("--width", width, int, "64,256"),
+        depth=numbers("--depth", depth, int, "50,200"),
+        epsilons=numbers("--epsilon", epsilon, float, "0.2,0.5"),
+        trials=number("--trials", trials, int, "1000"),
+        seed=number("--seed", seed, int, "7"),
+        level=number("--level", level, float, "0.99"),
+        cap=number("--cap", cap, int, "100000"),
+        until=until,
+        inputs=inputs,
+        labels=labels,
+        derivative=derivative,
+    )
+    threads = number("--workers", workers, int, "2")
+    folder = results_folder(resume or out, as_json)
+    if resume is not None:
+        long_run.check_resume(context)
+    elif folder is not None:
+        long_run.speak_of_unfinished(folder)
+    from gpn.verification import verify as verification
+
+    with long_run.endings():
+        with long_run.place(executor, threads, scheduler, memory) as place, progress_bar() as progress:
+            if resume is not None:
+                report = verification.resume(resume, **place, progress=progress)
+            else:
+                options |= {"weights": weights, "root": chosen_root(root, raw), "store": folder}
+                options |= {"replace_finished": True}
+                report = verification.verify(spec, **options, **place, progress=progress)
+        with long_run.after_the_run(folder):
+            _show(report, folder, as_json)
+    raise typer.Exit(CODES[str(report.verdict.value)])
+
+
+def _show(report: "VerificationReport", folder: Path | None, as_json: bool) -> None:
+    """Print first and write then: a full disk does not lose the answer."""
+    from gpn.report.tables import verification as verification_tables
+    from gpn.report.words import commands as next_steps
+    from gpn.report.words import terminal
+
+    if as_json:
+        terminal.emit_json(report.to_dict())
+    else:
+        terminal.show(verification_tables.verification(report))
+        terminal.show_next(next_steps.after_verify(report))
+    if folder is not None:
+        save_report(report, folder, sys.stderr if as_json else None)

@@ -1,0 +1,176 @@
+"""Ensembles of random weight matrices: Haar orthogonal, i.i.d. Gaussian and uniform, a negative control."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn.engine.arguments import count
+from theory.errors import UsageError, unknown
+
+FloatArray = npt.NDArray[np.float64]
+
+
+Ensemble = Callable[[np.random.Generator, int, int], FloatArray]
+
+
+def haar(rng: np.random.Generator, rows: int, columns: int | None = None) -> FloatArray:
+    """Draw a Haar-uniform orthogonal matrix; semi-orthogonal if the two sizes differ.
+
+    With G a matrix of independent N(0, 1) entries and G = Q R its QR decomposition,
+        W = Q diag(sign R_11, ..., sign R_kk)
+    is uniform: the decomposition whose diagonal of R is positive is unique, and G and V G have the same law
+    for every orthogonal V. Without the signs the law is that of the library's convention (see `qr_unsigned`).
+    For rows >= columns the columns are orthonormal (W uniform on the Stiefel manifold), else the rows are.
+
+    Source: F. Mezzadri, How to generate random matrices from the classical compact groups, Notices of the
+    AMS 54 (2007), 592-604.
+
+    Args:
+        rng: where the randomness comes from.
+        rows, columns: the shape of W, n_out by n_in; `columns` left out means a square matrix.
+
+    Raises:
+        UsageError: a size that is not a positive whole number.
+
+    >>> w = haar(np.random.default_rng(0), 5, 3)
+    >>> w.shape, orthogonality_residual(w) < 1e-14
+    ((5, 3), True)
+    """
+    q, diagonal, transposed = _qr(rng, *_shape(rows, columns))
+    q *= np.where(diagonal < 0.0, -1.0, 1.0)
+    return q.T if transposed else q
+
+
+def qr_unsigned(rng: np.random.Generator, rows: int, columns: int | None = None) -> FloatArray:
+    """Draw an orthogonal matrix that is NOT Haar: Q of a Gaussian matrix with the signs LAPACK gives it.
+
+    A negative control. LAPACK's Householder reflections give Q_11 <= 0 (for two rows or more) and, for a
+    square matrix, det Q = (-1)^(n-1) in every draw.
+
+    Source: F. Mezzadri, Notices of the AMS 54 (2007), 592-604, describes the mistake.
+
+    Args:
+        rng, rows, columns: as for `haar`.
+
+    >>> bool(qr_unsigned(np.random.default_rng(0), 4)[0, 0] < 0)
+    True
+    """
+    q, _, transposed = _qr(rng, *_shape(rows, columns))
+    return q.T if transposed else q
+
+
+def orthogonality_residual(weights: npt.ArrayLike) -> float:
+    """Say how far a matrix is from (semi-)orthogonal, in the largest entry.
+
+        max_ij |(W^T W - I)_ij| for rows >= columns, max_ij |(W W^T - I)_ij| otherwise.
+
+    Zero exactly for orthonormal columns (rows); a few times 1e-16 sqrt(n) for a Haar draw in float64.
+
+    Args:
+        weights: a matrix.
+
+    Raises:
+        UsageError: not a matrix.
+
+    >>> orthogonality_residual([[0.0, 1.0], [1.0, 0.5]])
+    0.5
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    if w.ndim != 2 or w.size == 0:
+        raise UsageError(f"an orthogonality residual belongs to a matrix, not to an array of shape {w.shape}")
+    gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
+    gram[np.diag_indices_from(gram)] -= 1.0
+    return float(np.abs(gram).max())
+
+
+def standard_deviation(ensemble: str, rows: int, columns: int) -> float:
+    """Give the standard deviation of one entry of an i.i.d. Gaussian ensemble.
+
+        gaussian (LeCun): sqrt(1/n_in),   he: sqrt(2/n_in),   glorot: sqrt(2/(n_in + n_out)).
+
+    Sources: Y. LeCun, L. Bottou, G. Orr, K.-R. Mueller, Efficient BackProp (1998); K. He et al. (2015),
+    arXiv 1502.01852; X. Glorot, Y. Bengio (2010).
+
+    Args:
+        ensemble: "gaussian", "he" or "glorot".
+        rows, columns: n_out and n_in.
+
+    Raises:
+        UsageError: another ensemble.
+
+    >>> standard_deviation("he", 10, 8)
+    0.5
+    """
+    variances = {"gaussian": 1.0 / columns, "he": 2.0 / columns, "glorot": 2.0 / (columns + rows)}
+    if ensemble not in variances:
+        raise UsageError(f"{ensemble!r} is not a Gaussian ensemble; the Gaussian ones are {', '.join(variances)}")
+    return float(np.sqrt(variances[ensemble]))
+
+
+def draw(ensemble: str, rng: np.random.Generator, rows: int, columns: int | None = None) -> FloatArray:
+    """Draw one weight matrix W (n_out by n_in) from a named ensemble.
+
+    "haar": uniform orthogonal; "gaussian", "he", "glorot": i.i.d. N(0, s^2) with s of `standard_deviation`;
+    "lecun_uniform", "he_uniform", "glorot_uniform": i.i.d. uniform on [-sqrt(3) s, sqrt(3) s] with the same
+    variances; "qr_unsigned": a negative control that is orthogonal but not uniform.
+
+    Args:
+        ensemble: a key of `ENSEMBLES`.
+        rng: where the randomness comes from.
+        rows, columns: n_out and n_in; `columns` left out means a square matrix.
+
+    Raises:
+        UsageError: an unknown ensemble, or a size that is not a positive whole number.
+
+    >>> draw("glorot_uniform", np.random.default_rng(0), 2, 3).shape
+    (2, 3)
+    """
+    if ensemble not in ENSEMBLES:
+        raise unknown("weights", ensemble, ENSEMBLES)
+    return ENSEMBLES[ensemble](rng, *_shape(rows, columns))
+
+
+def _shape(rows: int, columns: int | None) -> tuple[int, int]:
+    rows = count("rows", rows)
+    return rows, rows if columns is None else count("columns", columns)
+
+
+def _qr(rng: np.random.Generator, rows: int, columns: int) -> tuple[FloatArray, FloatArray, bool]:
+    """Q (tall or square), the diagonal of R, and whether the caller must transpose."""
+    normals = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(normals)
+    return q, np.diagonal(r), rows < columns
+
+
+def _gaussian(ensemble: str) -> Ensemble:
+    def matrix(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
+        normals = rng.standard_normal((rows, columns))
+        normals *= standard_deviation(ensemble, rows, columns)
+        return normals
+
+    return matrix
+
+
+def _uniform(ensemble: str) -> Ensemble:
+    def matrix(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
+        half_width = float(np.sqrt(3.0)) * standard_deviation(ensemble, rows, columns)
+        return rng.uniform(-half_width, half_width, (rows, columns))
+
+    return matrix
+
+
+ENSEMBLES: Mapping[str, Ensemble] = MappingProxyType(
+    {
+        "haar": haar,
+        "gaussian": _gaussian("gaussian"),
+        "he": _gaussian("he"),
+        "glorot": _gaussian("glorot"),
+        "lecun_uniform": _uniform("gaussian"),
+        "he_uniform": _uniform("he"),
+        "glorot_uniform": _uniform("glorot"),
+        "qr_unsigned": qr_unsigned,
+    }
+)
+"""Name -> function (rng, rows, columns) -> matrix."""

@@ -1,0 +1,151 @@
+"""What one chunk of trials computes: picklable descriptions of an experiment, run with a generator of their own."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn.sampling import batch_sampler, rare_events, sampler
+from theory.activations.activation import Activation, NumericActivation
+from theory.activations.callable import CallableActivation
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """One layer with |h|^2 = width: squared length forward, and backward from a fresh and from a fixed direction."""
+
+    activation: NumericActivation
+    width: int
+    weights: str
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        ratios = sampler.one_step(self.activation, self.width, trials, rng, weights=self.weights)
+        return {
+            "forward-one-step": ratios.forward,
+            "backward-one-step-random": ratios.backward_random,
+            "backward-one-step-fixed": ratios.backward_fixed,
+        }
+
+
+@dataclass(frozen=True)
+class RareEvent:
+    """One layer with tilted coordinates: logarithms of unbiased estimates of the probability of a rare event."""
+
+    activation: CallableActivation | Activation
+    event: rare_events.Event
+    tilt: rare_events.Tilt
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        estimates = rare_events.importance_sample(self.activation, self.event, self.tilt, trials, rng)
+        return {"log_estimates": estimates}
+
+
+@dataclass(frozen=True)
+class RealInputs:
+    """Vectors on the thin shell, and their labels if the gradients are those of a classification loss.
+
+    Args:
+        vectors: array (samples, features), |x|^2 = width for each row.
+        labels: integers (samples,) below classes, or None for a random readout direction.
+    """
+
+    vectors: FloatArray
+    labels: npt.NDArray[np.int64] | None
+    classes: int
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], width: int) -> dict[str, Any]:
+        """Inputs drawn from the data with replacement, padded with zeros to the width; options of the samplers.
+
+        The padding changes nothing for a Haar matrix; for independent weights it keeps |h_1| at the scale of |x_0|.
+        """
+        index = rng.integers(len(self.vectors), size=shape)
+        ends: dict[str, Any] = {"inputs": np.zeros((*shape, width))}
+        ends["inputs"][..., : self.vectors.shape[1]] = self.vectors[index]
+        if self.labels is not None:
+            ends |= {"readout": "loss", "labels": self.labels[index], "classes": self.classes}
+        return ends
+
+
+@dataclass(frozen=True)
+class Deep:
+    """A whole network, forward and backward: log(|dE/dW_l|_F / sqrt(width)) for every layer, for |dE/dx_L| = 1.
+
+    A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss. The logarithms of
+    all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
+    `keep_backward` keeps log |d_l| too. How many bytes of memory the sampler may take changes no bit, and so is no part
+    of what the cell is.
+    """
+
+    activation: NumericActivation
+    width: int
+    depth: int
+    weights: str
+    inputs: RealInputs | None = None
+    keep_layers: bool = False
+    keep_backward: bool = False
+    memory: int | None = field(default=None, compare=False)
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        sample = sampler.sample(
+            self.activation,
+            self.width,
+            self.depth,
+            trials,
+            rng,
+            weights=self.weights,
+            memory=self.memory,
+            **(self.inputs.draw(rng, (trials,), self.width) if self.inputs else {}),
+        )
+        log_gradients = sample.log_gradient_norms - np.log(self.width) / 2
+        kept = {"log_gradients": log_gradients} if self.keep_layers else {}
+        if self.keep_backward:
+            with np.errstate(divide="ignore"):  # a gradient that vanished
+                kept["log_backward"] = np.log(sample.backward_norms)
+        return {"spread": spread(log_gradients), **kept}
+
+
+@dataclass(frozen=True)
+class BatchNormalized:
+    """A whole network with batch normalization: log(|dE/dW_l|_F / sqrt(width k)) of the loss summed over the k inputs.
+
+    With a random readout each |dE_i/dx_L| is 1.
+    """
+
+    activation: NumericActivation
+    width: int
+    depth: int
+    batch: int
+    weights: str
+    inputs: RealInputs | None = None
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        sample = batch_sampler.sample_batch(
+            self.activation,
+            self.width,
+            self.depth,
+            trials,
+            self.batch,
+            rng,
+            weights=self.weights,
+            batch_normalization=True,
+            **(self.inputs.draw(rng, (trials, self.batch), self.width) if self.inputs else {}),
+        )
+        return {"log_gradients": sample.log_batch_gradient_norms - np.log(self.width * self.batch) / 2}
+
+
+def spread(log_gradients: FloatArray) -> FloatArray:
+    """max_l |log(|dE/dW_l|_F^2 / |dE/dW_L|_F^2)| for each trial; infinite where a gradient vanished or overflowed.
+
+    Args:
+        log_gradients: natural logarithms of Frobenius norms, up to a common constant, array (trials, depth).
+
+    >>> spread(np.array([[0.5, -1.0, 0.0], [-np.inf, -np.inf, -np.inf]]))
+    array([ 2., inf])
+    """
+    with np.errstate(invalid="ignore"):  # -inf - -inf, a network whose gradients all vanished
+        ratios = 2 * np.abs(log_gradients - log_gradients[:, -1:])
+    largest: FloatArray = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max(axis=1)
+    return largest

@@ -1,0 +1,372 @@
+"""Monte Carlo runs with the same bits for any number of workers, any executor, any order of completion.
+
+A run is a list of cells. The trials of a cell are split into chunks whose size belongs to the cell, and each
+chunk draws from a generator of its own, keyed by (experiment, cell, chunk). So a chunk is a pure function of
+its key, and who computes it, and when, cannot matter.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from operator import index
+from typing import Any, Protocol, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn.experiment.executors import available_cores, check_kind, local_pool
+from theory.errors import UsageError
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+Returned = Mapping[str, npt.NDArray[Any]]
+
+
+Compute = Callable[[np.random.Generator, int], Returned]
+
+
+Progress = Callable[[float, float], None]
+
+
+QUEUED_PER_WORKER = 4  # enough that no worker waits for the main thread, few enough that cancelling is quick
+
+
+LEAST_QUEUED = 64  # for an executor whose number of workers cannot be known
+
+
+_PATIENCE = 3  # times that workers may die before another chunk is finished
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Independent trials of one kind: what one does, how many, and the identity of its random stream.
+
+    Args:
+        experiment: identity of the experiment, an integer in 0..2^32 - 1 that never changes its meaning.
+        cell: identity of the cell in the experiment, likewise, in 0..2^64 - 1.
+        compute: called with (generator, trials); returns arrays by name, each with `trials` as its first
+            length. Must be picklable for executors that run in other processes.
+        trials: how many trials in all, at least 1.
+        chunk: how many trials one call of `compute` does, at least 1. The random numbers depend on it.
+        cost: what one trial costs, in any unit; only the progress display reads it.
+        label: what errors call the cell.
+        first: number of the first chunk, at least 0: a later part of a cell of which chunks 0..first - 1 have been run.
+
+    Raises:
+        UsageError: an argument outside its range.
+    """
+
+    experiment: int
+    cell: int
+    compute: Compute
+    trials: int
+    chunk: int
+    cost: float = 1.0
+    label: str = ""
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        _check_key(self.experiment, self.cell)
+        _integer("the number of trials", self.trials, 1)
+        _integer("the number of trials in a chunk", self.chunk, 1)
+        _integer("the number of the first chunk", self.first, 0)
+        if not 0 <= self.cost < float("inf"):
+            raise UsageError(f"the cost of a trial is {self.cost}; it must be a finite number, not negative")
+
+
+class Store(Protocol):
+    """Where finished chunks are kept, and found by a run that goes on (see `gpn.experiment.store`)."""
+
+    def finished(self, cell: Cell) -> Iterator[tuple[int, Returned]]:
+        """The chunks of a cell that were kept, each with its number."""
+
+    def keep(self, cell: Cell, number: int, arrays: Returned) -> None:
+        """Keep a chunk; once this returns it must not be lost."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chunk:
+    """Trials start..stop of the cell at a position in the run; number, start and stop count from its first chunk."""
+
+    position: int
+    cell: Cell
+    number: int
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        cell = self.cell
+        before = cell.first * cell.chunk
+        return (
+            f"{cell.label or 'a cell without label'} (experiment {cell.experiment}, cell {cell.cell}), "
+            f"chunk {cell.first + self.number}: trials {before + self.start} to {before + self.stop - 1} "
+            f"of {before + cell.trials}"
+        )
+
+
+def generator(seed: int, experiment: int, cell: int, chunk: int) -> np.random.Generator:
+    r"""The random generator of one chunk.
+
+    SFC64 (Doty-Humphrey 2010, PractRand), the quickest of NumPy's bit generators at standard normals, seeded
+    by `SeedSequence(seed, spawn_key=(experiment, cell, chunk))` (O'Neill 2015). The allowed ranges are those
+    in which different arguments give the hash different words: a seed is padded to four words of 32 bits, and
+    of the key the cell alone may take two.
+
+    Args:
+        seed: of the run, an integer in 0..2^128 - 1.
+        experiment, chunk: identity of the experiment, and of the chunk in its cell, integers in 0..2^32 - 1.
+        cell: identity of the cell in the experiment, an integer in 0..2^64 - 1.
+
+    Raises:
+        UsageError: an argument outside its range.
+
+    >>> generator(0, 1, 2, 3).integers(1000, size=4)
+    array([367, 798, 500,  19])
+    """
+    seed = _integer("the seed", seed, 0, 2**128 - 1)
+    _check_key(experiment, cell)
+    _integer("the identity of the chunk", chunk, 0, 2**32 - 1)
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(experiment, cell, chunk))))
+
+
+def run(
+    cells: Sequence[Cell],
+    seed: int,
+    *,
+    executor: Executor | str | None = None,
+    workers: int | None = 1,
+    progress: Progress | None = None,
+    store: Store | None = None,
+) -> list[Arrays]:
+    """Run all cells and return the arrays of each, trials in the order of their chunks.
+
+    The result depends on the cells and the seed alone: the same bits for any number of workers, any executor, any
+    order of completion, and however often the run was killed and went on from its store. On an error or an interrupt
+    all chunks that have not started are cancelled; the error is raised as it is, with a note that names the cell.
+
+    Args:
+        cells: what to run; no two with the same (experiment, cell).
+        seed: an integer in 0..2^128 - 1.
+        executor: any `concurrent.futures.Executor`; it is not shut down. Or "processes" or "threads", a pool of
+            `workers` of its own; by default threads (NumPy computes outside the interpreter's lock), or none for one
+            worker. Processes that die are replaced, unless they die again and again.
+        workers: how many chunks are computed at once, at least 1; None for one on each available core. With
+            an executor of one's own only a hint of how many chunks to keep queued.
+        progress: called from this thread with (done, total) cost, first with what the store holds, then after each
+            chunk.
+        store: keeps each chunk as it is finished, and gives back those of an earlier run; used by this thread only.
+
+    Raises:
+        UsageError: seed, workers or cells outside their range.
+        TypeError, ValueError: a cell's `compute` returned something else than arrays over its trials.
+
+    >>> def dice(rng, trials):
+    ...     return {"points": rng.integers(1, 7, size=trials)}
+    >>> [result] = run([Cell(experiment=1, cell=0, compute=dice, trials=5, chunk=2)], seed=0)
+    >>> result["points"]
+    array([2, 3, 6, 1, 5])
+    """
+    seed, workers = checked_run(seed, workers)
+    _check_identities(cells)
+    if isinstance(executor, str):
+        check_kind(executor)
+    results: list[Arrays] = [{} for _ in cells]
+    done = [0] * len(cells)
+
+    def place(chunk: _Chunk, arrays: Returned) -> None:
+        with _naming(chunk):
+            _place(results[chunk.position], chunk, arrays)
+        done[chunk.position] += chunk.stop - chunk.start
+
+    def tell() -> None:
+        if progress is not None:
+            progress(_cost(cells, done), _cost(cells, [cell.trials for cell in cells]))
+
+    found: set[tuple[int, int]] = set()
+    for chunk, arrays in _kept(cells, store):
+        place(chunk, arrays)
+        found.add((chunk.position, chunk.number))
+    tell()
+    left = (chunk for chunk in _chunks(cells) if (chunk.position, chunk.number) not in found)
+    with closing(_outcomes(left, seed, executor, workers)) as outcomes:
+        for chunk, arrays in outcomes:
+            place(chunk, arrays)
+            if store is not None:
+                store.keep(chunk.cell, chunk.number, arrays)
+            tell()
+    return results
+
+
+def checked_run(seed: int, workers: int | None) -> tuple[int, int]:
+    """The seed and the number of workers of a run, the latter filled in.
+
+    Raises:
+        UsageError: one of them is outside its range.
+
+    >>> checked_run(7, 2)
+    (7, 2)
+    """
+    seed = _integer("the seed", seed, 0, 2**128 - 1)
+    return seed, available_cores() if workers is None else _integer("the number of workers", workers, 1)
+
+
+def _kept(cells: Sequence[Cell], store: Store | None) -> Iterator[tuple[_Chunk, Returned]]:
+    """The chunks that an earlier run finished."""
+    if store is None:
+        return
+    for position, cell in enumerate(cells):
+        for number, arrays in store.finished(cell):
+            yield _chunk(position, cell, number), arrays
+
+
+def _outcomes(
+    chunks: Iterator[_Chunk], seed: int, executor: Executor | str | None, workers: int
+) -> Generator[tuple[_Chunk, Returned], None, None]:
+    """Each chunk with its arrays, in whatever order they finish."""
+    if isinstance(executor, Executor):
+        limit = max(LEAST_QUEUED, QUEUED_PER_WORKER * workers)
+        yield from _submitted(chunks, seed, executor, limit, {})
+    elif workers > 1 or executor is not None:
+        yield from _in_own_pool(chunks, seed, executor or "threads", workers)
+    else:
+        for chunk in chunks:
+            with _naming(chunk):
+                arrays = _compute(*_task(chunk, seed))
+            yield chunk, arrays
+
+
+def _in_own_pool(
+    chunks: Iterator[_Chunk], seed: int, kind: str, workers: int
+) -> Generator[tuple[_Chunk, Returned], None, None]:
+    """Chunks computed by a pool of our own; where workers died, what they left is computed by a new one."""
+    deaths = 0
+    while True:
+        unfinished: dict[_Chunk, None] = {}
+        with local_pool(kind, workers) as pool:
+            submitted = _submitted(chunks, seed, pool, QUEUED_PER_WORKER * workers, unfinished)
+            try:
+                with closing(submitted):
+                    for outcome in submitted:
+                        deaths = 0
+                        yield outcome
+                return
+            except BrokenExecutor as error:
+                deaths += 1
+                if deaths == _PATIENCE:
+                    error.add_note(
+                        f"worker processes died {deaths} times in succession, perhaps for want of memory: try fewer"
+                    )
+                    raise
+        chunks = chain(list(unfinished), chunks)
+
+
+def _submitted(
+    chunks: Iterator[_Chunk], seed: int, executor: Executor, limit: int, unfinished: dict[_Chunk, None]
+) -> Generator[tuple[_Chunk, Returned], None, None]:
+    """Chunks computed by an executor, at most `limit` outstanding; closing this cancels what is left.
+
+    What was taken from `chunks` and not given back is in `unfinished`, in order.
+    """
+    outstanding: dict[Future[Returned], _Chunk] = {}
+    try:
+        while True:
+            for chunk in islice(chunks, limit - len(outstanding)):
+                unfinished[chunk] = None
+                with _naming(chunk):
+                    outstanding[executor.submit(_compute, *_task(chunk, seed))] = chunk
+            if not outstanding:
+                return
+            for future in wait(outstanding, return_when=FIRST_COMPLETED).done:
+                chunk = outstanding.pop(future)
+                with _naming(chunk):
+                    arrays = future.result()
+                del unfinished[chunk]
+                yield chunk, arrays
+    finally:
+        for future in outstanding:
+            future.cancel()
+
+
+def _compute(compute: Compute, seed: int, key: tuple[int, int, int], trials: int) -> Returned:
+    """What a worker does; of a cell it gets `compute` alone, so that little is sent to it."""
+    return compute(generator(seed, *key), trials)
+
+
+def _task(chunk: _Chunk, seed: int) -> tuple[Compute, int, tuple[int, int, int], int]:
+    key = (chunk.cell.experiment, chunk.cell.cell, chunk.cell.first + chunk.number)
+    return chunk.cell.compute, seed, key, chunk.stop - chunk.start
+
+
+def _chunks(cells: Sequence[Cell]) -> Iterator[_Chunk]:
+    for position, cell in enumerate(cells):
+        for number in range(-(-cell.trials // cell.chunk)):
+            yield _chunk(position, cell, number)
+
+
+def _chunk(position: int, cell: Cell, number: int) -> _Chunk:
+    start = number * cell.chunk
+    return _Chunk(position, cell, number, start, min(start + cell.chunk, cell.trials))
+
+
+def _place(result: Arrays, chunk: _Chunk, arrays: Returned) -> None:
+    """Copy the arrays of a chunk to their place; the first chunk to finish lays out those of the cell."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"a cell's `compute` must return arrays by name, not {type(arrays).__name__}")
+    for name, array in arrays.items():
+        if np.ndim(array) < 1 or len(array) != chunk.stop - chunk.start:
+            raise ValueError(
+                f"{name!r} has shape {np.shape(array)} for {chunk.stop - chunk.start} trials; "
+                "the first length of an array must be the number of trials"
+            )
+    if not result:
+        for name, array in arrays.items():
+            result[name] = np.empty((chunk.cell.trials, *array.shape[1:]), array.dtype)
+    layouts = [{name: (a.shape[1:], a.dtype) for name, a in some.items()} for some in (arrays, result)]
+    if layouts[0] != layouts[1]:
+        raise ValueError(f"chunks of one cell returned different arrays: {layouts[0]} and {layouts[1]}")
+    for name, array in arrays.items():
+        result[name][chunk.start : chunk.stop] = array
+
+
+def _cost(cells: Sequence[Cell], trials: Sequence[int]) -> float:
+    """The cost of some trials of each cell, added up in one order: with all done, exactly the total."""
+    return float(sum(cell.cost * count for cell, count in zip(cells, trials, strict=True)))
+
+
+@contextmanager
+def _naming(chunk: _Chunk) -> Iterator[None]:
+    """Errors keep their type, which says what to do, and get a note that says where."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in {chunk}")
+        raise
+
+
+def _check_identities(cells: Sequence[Cell]) -> None:
+    for key, count in Counter((cell.experiment, cell.cell) for cell in cells).items():
+        if count > 1:
+            raise UsageError(
+                f"{count} cells are number {key[1]} of experiment {key[0]} and would draw the same random "
+                "numbers; give each its own number"
+            )
+
+
+def _check_key(experiment: int, cell: int) -> None:
+    _integer("the identity of the experiment", experiment, 0, 2**32 - 1)
+    _integer("the identity of the cell", cell, 0, 2**64 - 1)
+
+
+def _integer(what: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        raise UsageError(f"{what} is {value!r}; it must be a whole number") from None
+    if number < least or (most is not None and number > most):
+        allowed = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise UsageError(f"{what} is {number}; it must be {allowed}")
+    return number

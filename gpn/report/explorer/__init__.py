@@ -1,0 +1,1 @@
+"""The explorer of Jupyter: a model, a figure, text and widgets."""

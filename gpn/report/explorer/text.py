@@ -1,0 +1,117 @@
+"""What the explorer says in words and numbers beside its figure, as HTML; all that a user typed is escaped."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from gpn.report.explorer.model import Root, View
+from gpn.report.words.text import STABILITY, plain, short_number
+from theory.activations.activation import Activation
+from theory.layer.levy import Bound
+
+if TYPE_CHECKING:
+    from gpn.report.explorer.model import Certificate
+
+
+_SUBSCRIPTS = {"plus": "₊", "minus": "₋"}
+
+
+_EVENTS = (
+    "Leaving the tolerance ε: in one layer, the squared length per neuron leaves 1 ± ε; in the whole network, the "
+    "squared gradient norm of some layer differs from the top layer's by more than a factor exp(ε)."
+)
+
+
+def summary(view: View) -> str:
+    """The moments and both roots in float64.
+
+    Args:
+        view: what is shown.
+    """
+    shape, numbers = view.shape, view.shape.numbers
+    head = f"<b>{_said(shape.phi.name)}</b>"
+    if isinstance(shape.phi, Activation):
+        head += f": φ(x) = <code>{_said(str(shape.phi.expression))}</code>"
+    if numbers.reason:
+        return f"<div>{head}<br>cannot be normalized: {_said(numbers.reason)}</div>"
+    moments = (
+        f"E φ = {numbers.mean:.8g}, E φ² = {numbers.second_moment:.8g}, E φ'² = {numbers.slope_second_moment:.8g} "
+        f"(float64, error below {short_number(max(numbers.error, 1e-16), 2)})"
+    )
+    rows = [_root_row(root, chosen=root is view.root) for root in shape.roots]
+    table = _table(("root", "a", "b", "χ = Q'(1)", "in depth"), rows)
+    return f"<div>{head}<br>{_said(moments)}</div>{table}<div>{_said(_EVENTS)}</div>"
+
+
+def certified(found: "Certificate", view: View) -> str:
+    """The certified digits, and what is proved or exact at the width that is shown.
+
+    Args:
+        found: from `gpn.report.explorer.model.certificate`.
+        view: what is shown.
+    """
+    conditions = found.conditions
+    how = "certified" if conditions.certified else f"not certified: {conditions.uncertified}"
+    moments = [
+        (name, value or "infinite or undefined")
+        for name, value in (
+            ("E φ", conditions.mean),
+            ("E φ²", conditions.second_moment),
+            ("E φ'²", conditions.slope_second_moment),
+        )
+    ]
+    for root in conditions.normalizations:
+        sign = _SUBSCRIPTS[root.root]
+        moments += [("a", root.a), (f"b{sign}", root.b), (f"χ{sign}", root.chi)]
+    parts = [f"<div><b>Digits, {_said(how)}</b></div>", _table(("", "value"), dict(moments).items())]
+    state = view.state
+    if found.tails:
+        rows = [
+            (
+                "q ≥ 1 + ε" if tail.side == "upper" else "q ≤ 1 − ε",
+                short_number(tail.exact.probability) if tail.exact.available else f"none ({tail.exact.reason})",
+                _bound(tail.cramer),
+                _bound(tail.levy),
+            )
+            for tail in found.tails
+        ]
+        parts.append(f"<div><b>One layer, n = {state.width}, ε = {state.epsilon:g}</b></div>")
+        parts.append(_table(("event", "exact", "Cramér's bound", "Lévy's bound"), rows))
+    whole = ((found.predicted, "prediction"), (found.deep, "proved bound"))
+    said = [f"{kind} {_bound(bound)}" for bound, kind in whole if bound is not None]
+    if said:
+        words = f"Whole network, n = {state.width}, L = {state.depth}, ε = {state.epsilon:g}: {'; '.join(said)}."
+        parts.append(f"<div>{_said(words)}</div>")
+    return "".join(parts)
+
+
+def complaint(words: str) -> str:
+    """A message in place of a trace.
+
+    Args:
+        words: one sentence.
+    """
+    return f'<div role="alert" style="color:#a40000"><b>{_said(words)}</b></div>'
+
+
+def _bound(bound: Bound) -> str:
+    """A probability, or why there is none."""
+    return (
+        f"none ({bound.reason})" if bound.kind.startswith("none") or bound.reason else short_number(bound.probability)
+    )
+
+
+def _root_row(root: Root, *, chosen: bool) -> tuple[str, ...]:
+    name = f"{root.name}, in the network" if chosen else root.name
+    return name, f"{root.a:.10g}", f"{root.b:.10g}", f"{root.chi:.6g}", STABILITY[root.stability]
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th style="text-align:left;padding-right:1.5em">{_said(header)}</th>' for header in headers)
+    cells = ("".join(f'<td style="padding-right:1.5em">{_said(cell)}</td>' for cell in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f'<table style="border-spacing:0;margin:0.3em 0"><tr>{head}</tr>{body}</table>'
+
+
+def _said(text: str) -> str:
+    return escape(plain(text, 600))

@@ -1,0 +1,1 @@
+"""Report pages: HTML that needs nothing else."""

@@ -1,0 +1,218 @@
+"""The page of a check: verdict, moments, both roots, figures, depth, the mathematics, how to repeat it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gpn.experiment.versions import versions
+from gpn.report.pages import pictures
+from gpn.report.pages.claims import claim_parts, readable
+from gpn.report.pages.page import Html, Section, command, document, element, facts, formula, picture, table
+from gpn.report.tables.check import DEPTH_COLUMNS, depth_cells, depth_notes
+from gpn.report.words.captions import tail_words
+from gpn.report.words.commands import after_check, check_command
+from gpn.report.words.findings import check_verdict
+from gpn.report.words.text import STABILITY, Cell, plain, short_number
+from theory.activations.activation import Activation
+from theory.claims.registry import claim
+
+if TYPE_CHECKING:
+    from gpn.checking.results import CheckReport
+    from theory.normalization.conditions import Conditions
+
+
+_CLAIMS = ("gpn", "gpn-normalization", "gpn-hermite", "length-map", "length-map-slope", "length-stability")
+
+
+_LETTERS = {
+    "mean": r"E \phi",
+    "second_moment": r"E \phi^2",
+    "slope_second_moment": r"E \phi'^2",
+    "mean_hermite": r"E \phi (z^2 - 1)",
+    "square_hermite": r"E \phi^2 (z^2 - 1)",
+    "a": "a",
+    "b_plus": "b_+",
+    "b_minus": "b_-",
+    "chi_plus": r"\chi_+",
+    "chi_minus": r"\chi_-",
+}
+
+
+_LONGEST_FORMULA = 1500  # characters of LaTeX
+
+
+_MOST_DEGREES = 25
+
+
+def check_page(report: "CheckReport") -> str:
+    """The page that `CheckReport.to_html` gives.
+
+    Args:
+        report: what `gpn.check_report` returns.
+    """
+    conditions = report.conditions
+    sections = [
+        Section("Moments", tuple(_moments(report))),
+        *([Section("Normalization", tuple(_roots(report)))] if conditions.normalizations else []),
+        Section("Figures", tuple(_figures(report))),
+        *([Section("In depth", tuple(_depth(report)))] if report.details else []),
+        *([Section("Exactly", tuple(_exact(report)))] if report.details and report.details.closed_form else []),
+        *([Section("Hermite spectrum", tuple(_spectrum(report)))] if report.details else []),
+        Section("What theory says", tuple(_theory(report))),
+        Section("The same numbers again", tuple(_again(report))),
+    ]
+    title = f"Is {plain(conditions.name, 80)} Gaussian-Poincaré normalized?"
+    return document(title, _mark(conditions), list(_lead(report)), sections)
+
+
+def _mark(conditions: "Conditions") -> tuple[str, str]:
+    """The verdict in a word or two, and its class."""
+    if conditions.is_gpn == "holds":
+        return "GPN", "good"
+    if conditions.normalizable == "no":
+        return "cannot be normalized", "bad"
+    settled = conditions.is_gpn == "fails" and conditions.normalizable == "yes"
+    return "not GPN, but normalizable" if settled else "undecided", "open"
+
+
+def _lead(report: "CheckReport") -> Iterator[Html]:
+    if isinstance(report.phi, Activation) and len(report.phi.latex) <= _LONGEST_FORMULA:
+        yield formula(rf"\phi(x) = {report.phi.latex}")
+    elif report.conditions.expression is not None:
+        yield command(f"φ(x) = {plain(report.conditions.expression, 5000)}")
+    yield element("p", element("strong", readable(f"{str(check_verdict(report.conditions)).rstrip('.:')}.")))
+    if report.conditions.normalizable == "yes":
+        yield element("p", readable(f"{plain(report.conditions.reason, 1000).rstrip('.')}."))
+    step = None if report.spec is None else after_check(report.conditions, report.spec, report.derivative)
+    if step is not None:
+        yield element("p", "Next: ", element("code", step.removeprefix("Next: ")))
+
+
+def _moments(report: "CheckReport") -> Iterator[Html]:
+    conditions = report.conditions
+    moments = {
+        "E φ(z)": conditions.mean,
+        "Var φ(z)": conditions.variance,
+        "E φ(z)²": conditions.second_moment,
+        "E φ′(z)²": conditions.slope_second_moment,
+    }
+    yield facts((name, value or "infinite or undefined") for name, value in moments.items())
+    yield element("p", f"z ~ N(0, 1); {_error(report)}.", class_="soft")
+    if conditions.uncertified:
+        yield element("p", f"Not certified: {plain(conditions.uncertified, 1000)}.", class_="soft")
+    yield facts(_regularity(report))
+
+
+def _error(report: "CheckReport") -> str:
+    conditions = report.conditions
+    if conditions.error is None:
+        return "the error is unknown"
+    how = "certified by ball arithmetic" if conditions.certified else "estimated"
+    size = float(conditions.error)
+    return f"absolute error {'0' if size == 0 else f'below {short_number(size, 2)}'}, {how}"
+
+
+def _regularity(report: "CheckReport") -> Iterator[tuple[str, str]]:
+    conditions = report.conditions
+    for name, constant in (("sup |φ′|", conditions.lipschitz), ("sup |φ″|", conditions.slope_lipschitz)):
+        yield name, "infinite" if constant is None else f"{constant:.8g}"
+    for name, places in (("kinks", conditions.kinks), ("jumps", conditions.jumps)):
+        yield name, ", ".join(plain(place, 60) for place in places) or "none"
+    if conditions.located:
+        yield "found", plain(conditions.located, 500)
+
+
+def _roots(report: "CheckReport") -> Iterator[Html]:
+    yield element("p", "a φ + b is Gaussian-Poincaré normalized with a > 0 and")
+    lines = [
+        [
+            Cell(f"{root.root}, recommended" if root.recommended else root.root, root.root),
+            *(Cell(f"{float(text):.10g}", float(text)) for text in (root.a, root.b, root.mean, root.chi)),
+            Cell(STABILITY[root.stability], root.stability),
+        ]
+        for root in report.conditions.normalizations
+    ]
+    headers = ("root", "a", "b", "mean", "χ = Q′(1)", "in depth")
+    yield table(headers, lines, "Normalizations of the activation")
+    digits = [
+        (f"{name}, {root.root}", getattr(root, name)) for root in report.conditions.normalizations for name in "ab"
+    ]
+    yield element("p", "To all digits that were asked for:")
+    yield facts(digits)
+    if any(root.stability == "unstable" for root in report.conditions.normalizations):
+        words = "layer by layer the squared length moves away from 1, whatever the width."
+        yield element("p", f"Unstable in depth means |χ| > 1: {words}")
+    if report.drift:
+        yield element("p", "Nearly GPN: in mean field, from unit length at the input, this amounts to")
+        numbers = [(factor.depth, factor.squared_length, factor.squared_gradient) for factor in report.drift]
+        cells = [[Cell(short_number(number, 6), number) for number in line] for line in numbers]
+        columns = ("layers", "squared length", "factor of the squared gradient")
+        yield table(columns, cells, "What the miss costs over depth", columns)
+
+
+def _figures(report: "CheckReport") -> Iterator[Html]:
+    yield element("div", *(picture(shown) for shown in pictures.of_check(report)), class_="figures large")
+
+
+def _depth(report: "CheckReport") -> Iterator[Html]:
+    assert report.details is not None
+    profiles = report.details.depth
+    lines = [
+        [Cell(text, _float(text) if column > 3 else text) for column, text in enumerate(line)]
+        for line in depth_cells(profiles)
+    ]
+    yield table(DEPTH_COLUMNS, lines, "What depth does to lengths, gradients and correlations", DEPTH_COLUMNS[4:])
+    yield element("p", depth_notes(profiles), class_="soft")
+
+
+def _exact(report: "CheckReport") -> Iterator[Html]:
+    from sympy import latex
+
+    assert report.details is not None
+    assert report.details.closed_form is not None
+    for name, expression in report.details.closed_form.expressions().items():
+        written = str(latex(expression))
+        letter = _LETTERS.get(name, rf"\text{{{name.replace('_', ' ')}}}")
+        if len(written) <= _LONGEST_FORMULA:
+            yield formula(f"{letter} = {written}")
+        else:
+            yield command(f"{name} = {expression}")
+
+
+def _spectrum(report: "CheckReport") -> Iterator[Html]:
+    assert report.details is not None
+    spectrum = report.details.spectrum
+    headers = ("k", "c_k", "sum c_k²", "sum k c_k²")
+    columns = ["degree", "coefficient", "second_moment_so_far", "slope_second_moment_so_far"]
+    numbers = spectrum.to_frame()[columns].head(_MOST_DEGREES).to_numpy().tolist()
+    lines = [
+        [Cell(f"{line[0]:.0f}", line[0]), *(Cell(f"{number:.10f}", number) for number in line[1:])] for line in numbers
+    ]
+    yield element("p", "Of the activation as given:")
+    yield table(headers, lines, "Hermite coefficients of the activation as given", headers)
+    value, slope = tail_words(spectrum.value_tail), tail_words(spectrum.slope_tail)
+    yield element("p", f"The degrees above {spectrum.order} hold {value} of E φ² and {slope} of E φ′².", class_="soft")
+
+
+def _theory(report: "CheckReport") -> Iterator[Html]:
+    jumps = ("jumps-are-excluded",) if report.conditions.jumps else ()
+    for identity in (*_CLAIMS, *jumps):
+        yield from claim_parts(claim(identity))
+
+
+def _again(report: "CheckReport") -> Iterator[Html]:
+    yield command(check_command(report))
+    if report.spec is None:
+        yield element("p", "From Python: phi stands for the activation that was given.", class_="soft")
+    yield element("p", "Nothing here is random.")
+    yield element("h3", "Versions")
+    yield facts(versions().items())
+
+
+def _float(text: str | None) -> float | None:
+    """The number that a text shows; infinity for what never happens, None for no number."""
+    if text in ("never", None):
+        return None if text is None else float("inf")
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,203 @@
+"""One self-contained HTML page: nothing is loaded from elsewhere, and everything but our own markup is escaped."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib.resources import files
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from gpn.report.pages.mathml import mathml
+from gpn.report.words.text import Cell, printable
+
+if TYPE_CHECKING:
+    from gpn.report.pages.pictures import Picture
+
+
+_VOID = frozenset({"meta", "link"})
+
+
+_IDENTITY = re.compile(r'\bid="([^"]+)"')
+
+
+class Html(str):
+    """Text that is HTML already; any other text is escaped where it enters a page."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a page under a heading that the list of contents names."""
+
+    title: str
+    parts: tuple[Html, ...]
+
+
+def element(tag: str, *children: str, **attributes: str) -> Html:
+    """An element; children that are not `Html` are escaped, and so are the attributes.
+
+    Args:
+        tag: its name.
+        children: text or `Html`.
+        attributes: by name, an underscore at the end dropped, others made hyphens.
+
+    >>> print(element("p", "a < b", class_='"note"'))
+    <p class="&quot;note&quot;">a &lt; b</p>
+    """
+    named = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(printable(value))}"' for name, value in attributes.items()
+    )
+    if tag in _VOID:
+        return Html(f"<{tag}{named}>")
+    return Html(f"<{tag}{named}>{join(children)}</{tag}>")
+
+
+def join(children: Iterable[str], between: str = "") -> Html:
+    """Children side by side, those that are not `Html` escaped.
+
+    >>> join(["<", Html("<br>")])
+    '&lt;<br>'
+    """
+    parts = (child if isinstance(child, Html) else escape(printable(child)) for child in children)
+    return Html(between.join(parts))
+
+
+def formula(latex: str, display: bool = True) -> Html:
+    r"""A formula in MathML, which browsers typeset themselves: no font and no script need be loaded.
+
+    What the converter cannot read, or makes anything but mathematics of, is shown as it was written.
+
+    Args:
+        latex: without dollar signs.
+        display: on a line of its own.
+
+    >>> formula("n^2", display=False).partition("<mrow>")[2]
+    '<msup><mi>n</mi><mn>2</mn></msup></mrow></math>'
+    """
+    try:
+        found = Html(mathml(latex, display))
+    except ValueError:
+        found = element("code", latex)
+    if not display:
+        return found
+    return element("div", found, class_="formula", tabindex="0", role="group", aria_label="formula")
+
+
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, numeric: Iterable[str] = (), marks: str = ""
+) -> Html:
+    """A table that sorts by any column: each heading is a button, and `aria-sort` tells the order.
+
+    Args:
+        headers: one for each column.
+        rows: cells, as many as headers.
+        caption: what the table shows, for those who do not see where it stands.
+        numeric: the headers of columns of numbers, which are aligned right.
+        marks: the header of a column whose first word becomes the class of its cells.
+    """
+    right = set(numeric)
+    heads = [_heading(header, right) for header in headers]
+    lines = [
+        element("tr", *(_cell(header, cell, right, marks) for header, cell in zip(headers, row, strict=True)))
+        for row in rows
+    ]
+    whole = element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", *heads)),
+        element("tbody", join(lines, "\n")),
+    )
+    return element("div", whole, class_="table", tabindex="0", role="region", aria_label=caption)
+
+
+def _heading(header: str, right: set[str]) -> Html:
+    button = element("button", header, type="button")
+    return element("th", button, scope="col", aria_sort="none", class_=_side(header, right))
+
+
+def _cell(header: str, cell: Cell, right: set[str], marks: str) -> Html:
+    side = _side(header, right)
+    words = f"{side} {cell.text.partition(' ')[0]}".strip() if header == marks else side
+    return element("td", cell.text, data_key=_key(cell.key), class_=words)
+
+
+def _key(key: float | str | None) -> str:
+    """A key as the script reads it."""
+    if isinstance(key, str):
+        return key
+    return "" if key is None or math.isnan(key) else repr(float(key)).replace("inf", "Infinity")
+
+
+def _side(header: str, right: set[str]) -> str:
+    return "number" if header in right else ""
+
+
+def picture(shown: "Picture") -> Html:
+    """A figure as inline SVG, with its caption."""
+    drawing = element("div", _svg(shown), class_="drawing", role="img", aria_label=shown.finding)
+    return element("figure", drawing, element("figcaption", shown.caption))
+
+
+def _svg(shown: "Picture") -> Html:
+    """The SVG of a figure: the same bytes every time, and no identity that another figure of the page has."""
+    stream = StringIO()
+    shown.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    names = {old: f"{shown.name}-{number}" for number, old in enumerate(dict.fromkeys(_IDENTITY.findall(text)))}
+    text = _IDENTITY.sub(lambda match: f'id="{names[match[1]]}"', text)
+    text = re.sub(r'(xlink:href="#|url\(#)([^")]+)', lambda match: match[1] + names[match[2]], text)
+    text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1))
+    return Html(text.replace("xlink:href", "href"))
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Html:
+    """Names and what they are, as a list of descriptions."""
+    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs))
+
+
+def command(text: str) -> Html:
+    """Something to type, kept as it is."""
+    return element("pre", element("code", text), tabindex="0")
+
+
+def document(title: str, mark: tuple[str, str], lead: Sequence[Html], sections: Sequence[Section]) -> str:
+    """The whole page.
+
+    Args:
+        title: the finding.
+        mark: the verdict in a word and its class: "good", "bad" or "open".
+        lead: what stands before the list of contents.
+        sections: the rest.
+    """
+    named = [(f"part-{number}", section) for number, section in enumerate(sections, 1)]
+    links = [element("li", element("a", section.title, href=f"#{identity}")) for identity, section in named]
+    body = [
+        element("header", element("h1", title), element("p", mark[0], class_=f"verdict {mark[1]}"), *lead),
+        element("nav", element("ul", *links), aria_label="Contents"),
+        *(
+            element("section", element("h2", section.title, id=f"{identity}-title"), *section.parts, id=identity)
+            for identity, section in named
+        ),
+    ]
+    head = [
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("link", rel="icon", href="data:,"),  # else a browser asks for one
+        element("style", _resource("page.css")),
+    ]
+    script = element("script", _resource("page.js"))
+    whole = [element("head", *head), element("body", element("main", join(body, "\n")), script)]
+    return f"<!DOCTYPE html>\n{element('html', join(whole), lang='en')}\n"
+
+
+@cache
+def _resource(name: str) -> Html:
+    return Html(files("gpn.report.pages").joinpath(name).read_text(encoding="utf-8"))

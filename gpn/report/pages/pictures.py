@@ -1,0 +1,111 @@
+"""The figures of a report with their file names and captions: what is saved and what the page shows."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpn.report import plots
+from gpn.report.plots.exceedance import exceedance_legend, exceedance_panel
+from gpn.report.words import captions
+from gpn.report.words.findings import claim_finding, claim_title, gradient_finding, report_finding, tightness_finding
+from gpn.report.words.selection import largest, panel_rows, tight_rows
+from theory.gaussian.hermite import hermite_spectrum as spectrum_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gpn.checking.results import CheckReport, Phi
+    from gpn.verification.results import VerificationReport
+    from theory.normalization.conditions import Conditions
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure and what is said of it.
+
+    Args:
+        name: of its files, without suffix.
+        figure: the figure.
+        finding: what it shows, in one line.
+        caption: how it was made, from the evidence.
+    """
+
+    name: str
+    figure: "Figure"
+    finding: str
+    caption: str
+
+
+def of_verification(report: "VerificationReport") -> tuple[Picture, ...]:
+    """The figures that `VerificationReport.save` writes."""
+    exceedance = plots.exceedance_against_width(report)
+    return (
+        Picture("exceedance", exceedance, report_finding(report), captions.exceedance(report)),
+        gradient_picture(report),
+        *tightness_picture(report),
+    )
+
+
+def panel_pictures(report: "VerificationReport") -> tuple[Picture, ...]:
+    """The figure of frequencies panel by panel, so that a narrow page can stack them, and the legend."""
+    pictures = []
+    for number, rows in enumerate(panel_rows(report.rows), 1):
+        claim, depth = rows[0].claim, rows[0].depth
+        finding = f"{claim_title(claim, depth)}: {claim_finding(rows)}"
+        figure = exceedance_panel(report, claim, depth)
+        pictures.append(Picture(f"panel-{number}", figure, finding, captions.panel(rows)))
+    words = "What the marks of the panels mean."
+    return (*pictures, Picture("legend", exceedance_legend(report), words, words))
+
+
+def gradient_picture(report: "VerificationReport") -> Picture:
+    """The gradient norm by layer."""
+    profiles = largest(report.profiles)
+    figure = plots.gradient_by_layer(report)
+    return Picture("gradients", figure, gradient_finding(profiles), captions.gradients(report, profiles))
+
+
+def tightness_picture(report: "VerificationReport") -> tuple[Picture, ...]:
+    """The tightness of the bounds, where there is one to show."""
+    if not tight_rows(report):
+        return ()
+    figure = plots.bound_tightness(report)
+    return (Picture("tightness", figure, tightness_finding(report), captions.tightness(report)),)
+
+
+def of_check(report: "CheckReport") -> tuple[Picture, ...]:
+    """The figures that `CheckReport.save` writes and its page shows."""
+    if report.conditions.normalizable != "yes":
+        return (activation_picture(report),)
+    networks = report.networks()
+    normal = networks[1:] or networks
+    lengths = [_length_picture(report.conditions, label, phi) for label, phi in normal]
+    return (activation_picture(report), *lengths, _spectrum_picture(report))
+
+
+def activation_picture(report: "CheckReport") -> Picture:
+    """The activation and its slope."""
+    finding = captions.activation_finding(report.conditions)
+    figure = plots.activation_and_slope(report.networks(), finding)
+    return Picture("activation", figure, finding, captions.activation(report.conditions))
+
+
+def _length_picture(conditions: "Conditions", label: str, phi: "Phi") -> Picture:
+    """The length map of one network; the way it goes in depth is the finding."""
+    finding, caption = captions.length_map(conditions, label)
+    name = "length-map" if label == "as given" else f"length-map-{label.removeprefix('b_')}"
+    return Picture(name, plots.length_map_cobweb(phi, finding), finding, caption)
+
+
+def _spectrum_picture(report: "CheckReport") -> Picture:
+    """The Hermite spectrum of the recommended normalization, or of the activation that is GPN already."""
+    label, phi = _recommended(report)
+    spectrum = spectrum_of(phi, 60)
+    finding = captions.spectrum_finding(report.conditions.name, label, spectrum)
+    figure = plots.hermite_spectrum(spectrum, finding)
+    return Picture("hermite", figure, finding, captions.spectrum(spectrum))
+
+
+def _recommended(report: "CheckReport") -> "tuple[str, Phi]":
+    networks = report.networks()
+    wanted = next((f"b_{root.root}" for root in report.conditions.normalizations if root.recommended), "")
+    return next((network for network in networks if network[0] == wanted), networks[-1])

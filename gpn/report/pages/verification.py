@@ -1,0 +1,120 @@
+"""The page of a verification: verdict, figures, one table for each claim, the mathematics, how to repeat it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gpn.report.pages import pictures
+from gpn.report.pages.claims import claim_parts
+from gpn.report.pages.page import Html, Section, command, document, element, facts, formula, picture, table
+from gpn.report.tables.verification import RIGHT, claim_cells, header, legend
+from gpn.report.words import captions
+from gpn.report.words.commands import verify_command
+from gpn.report.words.findings import claim_title, report_finding, sharpness
+from gpn.report.words.selection import panel_rows
+from gpn.report.words.text import plain
+from theory.claims.registry import CLAIMS
+
+if TYPE_CHECKING:
+    from gpn.verification.results import Configuration, Row, VerificationReport
+
+
+_MARKS = {"holds": "good", "violated": "bad", "undecided": "open", "vacuous": "open"}
+
+
+def verification_page(report: "VerificationReport") -> str:
+    """The page that `VerificationReport.to_html` gives.
+
+    Args:
+        report: what `gpn.verify` returns.
+    """
+    verdict = str(report.verdict)
+    lead = [
+        element("p", element("strong", header(report))),
+        *(element("p", sentence) for sentence in _sentences(report)),
+        *_notes(report),
+    ]
+    sections = [
+        Section("Figures", tuple(_figures(report))),
+        Section("Results", tuple(_results(report))),
+        Section("What theory says", tuple(_theory(report))),
+        Section("The same numbers again", tuple(_again(report))),
+    ]
+    return document(report_finding(report), (f"Verdict: {verdict}", _MARKS.get(verdict, "open")), lead, sections)
+
+
+def _sentences(report: "VerificationReport") -> list[str]:
+    """The verdict in words; its first sentence stands in the mark."""
+    return [report.summary()]
+
+
+def _notes(report: "VerificationReport") -> Iterator[Html]:
+    if report.notes:
+        yield element("ul", *(element("li", note) for note in report.notes), class_="soft")
+
+
+def _figures(report: "VerificationReport") -> Iterator[Html]:
+    yield element("div", *(picture(panel) for panel in pictures.panel_pictures(report)), class_="figures")
+    yield element("p", captions.exceedance(report), class_="soft")
+    others = [pictures.gradient_picture(report), *pictures.tightness_picture(report)]
+    yield element("div", *(picture(other) for other in others), class_="figures large")
+
+
+def _results(report: "VerificationReport") -> Iterator[Html]:
+    yield element("p", legend(report.rows), class_="soft")
+    for rows in panel_rows(report.rows):
+        yield from _claim_results(rows, report.config.level)
+
+
+def _claim_results(rows: "list[Row]", level: float) -> Iterator[Html]:
+    identity, depth = rows[0].claim, rows[0].depth
+    title = claim_title(identity, depth)
+    yield element("h3", title)
+    if identity in CLAIMS:
+        entry = CLAIMS[identity]
+        yield element("p", f"The probability that {entry.words}:", class_="lead")
+        yield formula(entry.event)
+    remarks = [*sharpness(rows), *dict.fromkeys(row.bound_kind for row in rows if row.bound is None)]
+    if remarks:
+        yield element("p", "; ".join(plain(remark, 500) for remark in remarks) + ".", class_="soft lead")
+    headers, lines = claim_cells(rows, level)
+    yield table(headers, lines, f"{title}: each event, what was seen and what theory says", RIGHT, "verdict")
+
+
+def _theory(report: "VerificationReport") -> Iterator[Html]:
+    for entry in report.claims:
+        yield from claim_parts(entry)
+
+
+def _again(report: "VerificationReport") -> Iterator[Html]:
+    text = verify_command(report.config)
+    yield command(text)
+    if text.startswith("gpn.verify"):
+        names = "phi, inputs and labels stand for the function and the arrays that were given"
+        yield element("p", f"From Python: {names}.", class_="soft")
+    yield element("p", "The same seed gives the same bits with any number of workers, and the versions below.")
+    yield element("h3", "What was asked for")
+    yield facts(_asked(report.config))
+    yield element("h3", "Versions")
+    yield facts(report.versions.items())
+
+
+def _asked(config: "Configuration") -> Iterator[tuple[str, str]]:
+    yield "activation", plain(config.activation, 1000)
+    if config.expression is not None and config.expression != config.activation:
+        yield "formula", plain(config.expression, 1000)
+    if config.root is not None:
+        yield "normalized as a φ + b", f"a = {config.scale!r}, b = {config.shift!r} (root {config.root})"
+    yield "widths", _list(config.widths)
+    yield "depths", _list(config.depths)
+    yield "ε, one layer", _list(config.epsilons)
+    yield "ε, whole network", _list(config.deep_epsilons)
+    yield "networks for each row", "as many as decide it" if config.trials is None else f"{config.trials:,}"
+    yield "seed", str(config.seed)
+    yield "level", f"{config.level:g}, all rows together"
+    yield "weights", config.weights
+    yield "inputs", "on the thin shell" if config.inputs is None else plain(config.inputs, 1000)
+    yield "readout", config.readout
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,23 @@
+"""Figures: each a `matplotlib.figure.Figure` with a title that states the finding.
+
+`gpn.report.pages.pictures` puts captions beside them, made of the same evidence; `gpn.report.plots.style` has what
+they share.
+"""
+
+from gpn.report.plots.activation import activation_and_slope, hermite_spectrum, length_map_cobweb
+from gpn.report.plots.exceedance import exceedance_against_width
+from gpn.report.plots.gradients import gradient_by_layer
+from gpn.report.plots.style import PALETTE
+from gpn.report.plots.tightness import bound_tightness
+from gpn.report.plots.width import probability_against_unknown
+
+__all__ = [
+    "PALETTE",
+    "activation_and_slope",
+    "bound_tightness",
+    "exceedance_against_width",
+    "gradient_by_layer",
+    "hermite_spectrum",
+    "length_map_cobweb",
+    "probability_against_unknown",
+]

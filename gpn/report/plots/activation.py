@@ -1,0 +1,192 @@
+"""Figures of one activation: value and slope before and after normalization, length map, Hermite spectrum."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, style_axes, title
+from gpn.report.words.text import short_number
+from theory.depth.length_map import FixedPoint, length_dynamics, length_map
+
+if TYPE_CHECKING:
+    from theory.activations.activation import Activation
+    from theory.activations.callable import CallableActivation
+    from theory.gaussian.hermite import HermiteSpectrum
+
+    Phi = Activation | CallableActivation
+
+
+FloatArray = npt.NDArray[np.float64]
+
+
+REACH = 4.0
+"""How far the argument goes either way, in standard deviations."""
+
+
+LENGTHS = (1 / 4, 4.0)
+"""The squared lengths per neuron that a length map is drawn for."""
+
+
+_STARTS = (0.5, 2.0)
+
+
+_STEPS = 40
+
+
+_FILLS = {"attracting": "full", "marginal": "left", "repelling": "none"}
+
+
+_SHOWN_DEGREES = 24
+
+
+_LEAST_POWER = 1e-12
+
+
+def activation_and_slope(curves: "Sequence[tuple[str, Phi]]", finding: str) -> Figure:
+    """Draw activations over their slopes, where z ~ N(0, 1) is likely to be.
+
+    Args:
+        curves: label and activation, the one as given first, then its normalizations.
+        finding: the title.
+    """
+    figure = Figure(figsize=(5.6, 6.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for order, (label, phi) in enumerate(curves):
+        look = {"color": PALETTE[order], "linestyle": CURVE_STYLES[order], "linewidth": 1.8, "label": literal(label)}
+        points, *curves_of_phi = drawable(phi)
+        for axes, values in zip((upper, lower), curves_of_phi, strict=True):
+            axes.plot(points, values, **look)
+    for axes, name in ((upper, r"$\phi(z)$"), (lower, r"$\phi'(z)$")):
+        style_axes(axes)
+        _density(axes)
+        axes.set_ylabel(name)
+        axes.set_xlim(-REACH, REACH)
+    lower.set_xlabel("z (standard deviations)")
+    title(upper, finding)
+    upper.legend(fontsize=9, frameon=False, loc="best")
+    return figure
+
+
+def length_map_cobweb(phi: "Phi", finding: str) -> Figure:
+    """Draw the length map with its fixed points, and the way of the squared length through the layers.
+
+    Args:
+        phi: the activation, as it stands in the network.
+        finding: the title.
+    """
+    figure = Figure(figsize=(5.2, 4.9), layout="constrained")
+    axes = figure.subplots()
+    lengths = np.geomspace(*LENGTHS, 97)
+    axes.plot(lengths, lengths, color=GREY, linewidth=1.0, label="no change")
+    axes.plot(lengths, [length_map(phi, q).value for q in lengths], color=PALETTE[0], linewidth=2.0, label="Q(q)")
+    for start, colour, style in zip(_STARTS, (PALETTE[1], PALETTE[2]), ("--", "-."), strict=True):
+        path = _cobweb(phi, start)
+        axes.plot(*path.T, color=colour, linestyle=style, linewidth=1.1, label=f"layer by layer from q = {start:g}")
+    for point in length_dynamics(phi).fixed_points:
+        _fixed_point(axes, point)
+    lengths_across(axes)
+    lengths_upwards(axes)
+    style_axes(axes)
+    axes.set_xlabel("squared length per neuron q before a layer")
+    axes.set_ylabel("after it, at infinite width")
+    title(axes, finding)
+    axes.legend(fontsize=9, frameon=False, loc="upper left")
+    return figure
+
+
+def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str) -> Figure:
+    """Draw the Hermite powers of an activation, plainly and weighted by the degree.
+
+    Args:
+        spectrum: of the activation, as it stands in the network.
+        finding: the title.
+    """
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    degrees = np.arange(min(_SHOWN_DEGREES, spectrum.order) + 1)
+    powers = spectrum.powers[: len(degrees)]
+    for weights, words, marker, colour, shift in (
+        (np.ones(len(degrees)), r"$c_k^2$, parts of $E\phi^2$", "o", PALETTE[0], -0.15),
+        (degrees, r"$k\,c_k^2$, parts of $E\phi'^2$", "s", PALETTE[1], 0.15),
+    ):
+        shown = weights * powers > _LEAST_POWER
+        axes.vlines(degrees[shown] + shift, _LEAST_POWER, (weights * powers)[shown], color=colour, linewidth=1.2)
+        axes.plot(degrees[shown] + shift, (weights * powers)[shown], marker, color=colour, markersize=5, label=words)
+    axes.set_yscale("log")
+    lowest = min((power for power in powers if power > _LEAST_POWER), default=1e-3)
+    axes.set_ylim(10 ** np.floor(np.log10(lowest) - 0.3), 3.0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style_axes(axes)
+    axes.set_xlabel("degree k")
+    axes.set_ylabel("power")
+    title(axes, finding)
+    axes.legend(fontsize=9, frameon=False, loc="upper right")
+    return figure
+
+
+def drawable(phi: "Phi") -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Points within `REACH`, phi and phi' there: nan at every kink and jump, so that no vertical stroke is drawn.
+
+    Args:
+        phi: the activation.
+    """
+    edges = phi.breakpoint_values
+    edges = edges[np.abs(edges) < REACH]
+    sides = [np.nextafter(edges, -np.inf), edges, np.nextafter(edges, np.inf)]
+    points = np.union1d(np.linspace(-REACH, REACH, 801), np.concatenate(sides))
+    gaps = np.isin(points, edges)
+    value, slope = (np.where(gaps | ~np.isfinite(f), np.nan, f) for f in phi.value_and_slope(points))
+    return points, value, slope
+
+
+def lengths_across(axes: Axes) -> None:
+    """Squared lengths from left to right: doublings at equal distances, fractions below 1."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(*LENGTHS)
+    axes.xaxis.set_major_formatter(_fraction)
+
+
+def lengths_upwards(axes: Axes) -> None:
+    """The same from below to above."""
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(*LENGTHS)
+    axes.yaxis.set_major_formatter(_fraction)
+
+
+def _fraction(value: float, _position: float) -> str:
+    return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"
+
+
+def _density(axes: Axes) -> None:
+    """The normal density behind the curves, filling the lower fifth of the panel."""
+    z = np.linspace(-REACH, REACH, 161)
+    behind = axes.get_xaxis_transform()
+    axes.fill_between(z, 0, 0.2 * np.exp(-(z**2) / 2), color="0.85", linewidth=0, transform=behind, zorder=0)
+
+
+def _cobweb(phi: "Phi", start: float) -> FloatArray:
+    """Corners of the staircase between the length map and the diagonal, until it leaves the panel or rests."""
+    corners, q = [(start, start)], start
+    for _ in range(_STEPS):
+        following = length_map(phi, q).value
+        if not np.isfinite(following):
+            break
+        corners += [(q, following), (following, following)]
+        if abs(following / q - 1) < 1e-3 or not LENGTHS[0] < following < LENGTHS[1]:
+            break
+        q = following
+    return np.array(corners)
+
+
+def _fixed_point(axes: Axes, point: FixedPoint) -> None:
+    if not LENGTHS[0] <= point.q <= LENGTHS[1]:
+        return
+    fill = _FILLS[point.stability]
+    axes.plot(point.q, point.q, "o", color="black", fillstyle=fill, markersize=9, markeredgewidth=1.4, zorder=4)
+    words = f"{point.stability}, slope {short_number(point.slope)}"
+    axes.annotate(words, (point.q, point.q), xytext=(9, -15), textcoords="offset points", fontsize=9)

@@ -1,0 +1,243 @@
+"""Observed frequencies of the events of a verification against width, with every bound and the prediction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import CARETDOWN
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
+
+from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, assign, literal, style_axes
+from gpn.report.words.findings import claim_finding, claim_title, kind_name, report_finding
+from gpn.report.words.selection import _below, _floor, below_panel, panel_rows
+from gpn.statistics.evidence import IMPORTANCE_SAMPLING
+from gpn.verification.results import NO_BOUNDS
+from theory.claims.registry import CLAIMS
+
+if TYPE_CHECKING:
+    from gpn.verification.results import Row, VerificationReport
+
+
+SIDES = {"upper": ("^", "above 1 + ε"), "lower": ("v", "below 1 - ε"), "either": ("o", "either way")}
+
+
+_BOUND_MARKERS = {"upper": "2", "lower": "1", "either": ""}  # three thin legs that point up, or down
+
+
+_VACUOUS = 0.1  # share of the axis above probability 1, to show that a bound there says nothing
+
+
+_MOST_TICKS = 8
+
+
+_LEGEND_LINE = 0.25  # inches
+
+
+_STROKE = 1.2
+
+
+_PANEL = (4.6, 3.7)  # inches
+
+
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """The colour of each tolerance and the line style of each kind of bound, the same in all panels."""
+
+    colours: dict[float, str]
+    styles: dict[str, Any]
+
+    @classmethod
+    def of(cls, rows: "Sequence[Row]") -> "_Looks":
+        kinds = {row.bound_kind for row in rows if row.bound is not None} - set(NO_BOUNDS)
+        return cls(assign({row.epsilon for row in rows}, PALETTE), assign(kinds, BOUND_STYLES))
+
+
+def exceedance_against_width(report: "VerificationReport") -> Figure:
+    """Draw the observed exceedance frequencies against width, with their limits and every bound.
+
+    One panel for each claim and depth, both axes logarithmic: estimates with the simultaneous confidence limits of
+    the report, an arrow at the upper limit where nothing was seen, bounds as lines by kind, predictions dotted. What
+    lies below a panel is marked at its lower edge.
+
+    Args:
+        report: what `gpn.verify` returns.
+    """
+    panels, looks = panel_rows(report.rows), _Looks.of(report.rows)
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    handles = _legend(report, looks)
+    spare = columns * lines > len(panels)  # an empty cell takes the legend
+    across = min(3, columns + 1)
+    below = 0.4 if spare else 0.5 + _LEGEND_LINE * -(-len(handles) // across)
+    line = max(3.4, _LEGEND_LINE * len(handles) if spare else 0.0)
+    figure = Figure(figsize=(max(6.4, 4.1 * columns), line * lines + below), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes, rows in zip(grid, panels, strict=False):
+        _panel(axes, rows, looks)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    figure.suptitle(literal(report_finding(report)), fontsize=12, fontweight="bold", wrap=True)
+    if spare:
+        grid[len(panels)].legend(handles=handles, loc="center left", fontsize=9.5, frameon=False)
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
+    return figure
+
+
+def exceedance_panel(report: "VerificationReport", claim: str, depth: int) -> Figure:
+    """Draw one panel of `exceedance_against_width` as a figure of its own; `exceedance_legend` explains it.
+
+    Args:
+        report: what `gpn.verify` returns.
+        claim, depth: which panel.
+    """
+    figure = Figure(figsize=_PANEL, layout="constrained")
+    rows = [row for row in report.rows if (row.claim, row.depth) == (claim, depth)]
+    _panel(figure.subplots(), rows, _Looks.of(report.rows))
+    return figure
+
+
+def exceedance_legend(report: "VerificationReport") -> Figure:
+    """Draw what the marks of `exceedance_panel` mean, as a figure of the same size."""
+    figure = Figure(figsize=_PANEL, layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.legend(handles=_legend(report, _Looks.of(report.rows)), loc="center", fontsize=9.5, frameon=False)
+    return figure
+
+
+def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
+    floor, all_series = _floor(rows), _series(rows)
+    for order, ((epsilon, side), series) in enumerate(all_series.items()):
+        shift = 1.0 + 0.07 * (order - (len(all_series) - 1) / 2)  # bars at one width side by side
+        colour, filled = looks.colours[epsilon], list(looks.colours).index(epsilon) % 2 == 0
+        _observed(axes, _sharpest(series), shift, floor, colour, SIDES[side][0], filled)
+        for kind, style in looks.styles.items():
+            bounds = [row for row in series if row.bound_kind == kind]
+            look = {"color": colour, "linestyle": style, "linewidth": 1.3, "marker": _BOUND_MARKERS[side]}
+            _line(axes, bounds, "bound", look)
+        _line(axes, _sharpest(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
+        if low := sorted({width for _, width in _below(series, floor)}):
+            _mark_below(axes, [shift * width for width in low], colour)
+    _probability_axis(axes, floor)
+    _width_axis(axes, sorted({row.width for row in rows}))
+    axes.set_ylabel(f"${CLAIMS[rows[0].claim].event}$" if rows[0].claim in CLAIMS else "probability")
+    axes.set_title(claim_title(rows[0].claim, rows[0].depth), fontsize=10, fontweight="bold", loc="left", pad=20)
+    axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
+    style_axes(axes)
+
+
+def _series(rows: "list[Row]") -> "dict[tuple[float, str], list[Row]]":
+    series: dict[tuple[float, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row.epsilon, row.side, row.width)):
+        series.setdefault((row.epsilon, row.side), []).append(row)
+    return series
+
+
+def _sharpest(series: "list[Row]") -> "list[Row]":
+    """One row for each event: by importance sampling where counting was too blunt."""
+    events = {row.event: row for row in sorted(series, key=lambda row: row.method == IMPORTANCE_SAMPLING)}
+    return list(events.values())
+
+
+def _observed(
+    axes: Axes, series: "list[Row]", shift: float, floor: float, colour: str, marker: str, filled: bool
+) -> None:
+    seen = [row for row in series if row.exceedances > 0]
+    centre = np.array([row.estimate for row in seen])
+    lower = np.array([max(row.lower, floor / 10) for row in seen])
+    upper = np.array([row.upper for row in seen])
+    axes.errorbar(
+        shift * np.array([row.width for row in seen], dtype=float),
+        centre,
+        yerr=np.maximum([centre - lower, upper - centre], 0),  # limits of earlier looks may exclude the frequency
+        linestyle="none",
+        color=colour,
+        marker=marker,
+        markersize=5.5,
+        markerfacecolor=colour if filled else "white",
+        elinewidth=1.2,
+        capsize=2.5,
+        zorder=3,
+    )
+    for row in (row for row in series if row.exceedances == 0):
+        axes.annotate(
+            "",
+            xy=(shift * row.width, max(row.upper * 0.45, floor)),
+            xytext=(shift * row.width, row.upper),
+            arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0},
+        )
+        axes.plot(shift * row.width, row.upper, marker="_", markersize=8, color=colour, markeredgewidth=1.6)
+
+
+def _line(axes: Axes, series: "list[Row]", column: str, look: dict[str, Any]) -> None:
+    points = [(float(row.width), getattr(row, column)) for row in series if getattr(row, column) is not None]
+    if len(points) == 1:  # a short stroke shows the line style
+        ((width, value),) = points
+        points = [(width / _STROKE, value), (width, value), (width * _STROKE, value)]
+        look = look | {"markevery": [1]}
+    if points:
+        axes.plot(*np.array(points, dtype=float).T, **look, markersize=7)
+
+
+def _mark_below(axes: Axes, places: list[float], colour: str) -> None:
+    """Small arrowheads on the lower edge: something of this colour lies further down."""
+    edge = axes.get_xaxis_transform()
+    look: dict[str, Any] = {"marker": CARETDOWN, "linestyle": "none", "markersize": 6, "color": colour}
+    axes.plot(places, [0.0] * len(places), transform=edge, clip_on=False, zorder=5, **look)
+
+
+def _probability_axis(axes: Axes, floor: float) -> None:
+    """Decades up to 1, and above it a hatched band where a bound says nothing."""
+    ceiling = floor ** (-_VACUOUS / (1 - _VACUOUS))
+    axes.axhspan(1.0, ceiling, facecolor="0.93", edgecolor="0.7", hatch="///", linewidth=0, zorder=0)
+    axes.set_yscale("log")
+    axes.set_ylim(floor, ceiling)
+    decades = round(-np.log10(floor))
+    step = -(-decades // _MOST_TICKS)
+    axes.yaxis.set_major_locator(FixedLocator([10.0**-decade for decade in range(0, decades + 1, step)]))
+    axes.yaxis.set_minor_locator(LogLocator(subs="auto") if step == 1 and decades < _MOST_TICKS else NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _width_axis(axes: Axes, widths: list[int]) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(widths[0] / 1.45, widths[-1] * 1.45)
+    axes.xaxis.set_major_locator(FixedLocator(widths))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([str(width) for width in widths])
+    axes.set_xlabel("width n (neurons)")
+
+
+def _legend(report: "VerificationReport", looks: _Looks) -> list[Any]:
+    rows, present = report.rows, {row.side for row in report.rows}
+    handles: list[Any] = [Line2D([], [], color=c, linewidth=5, label=f"ε = {e:g}") for e, c in looks.colours.items()]
+    for side, (marker, words) in SIDES.items():
+        if side in present:
+            handles.append(_sign(f"observed {words}", marker=marker))
+    handles.append(_sign(f"simultaneous {100 * report.config.level:g} % limits", marker="|", markersize=11))
+    if any(row.exceedances == 0 for row in rows):
+        handles.append(_sign("nothing seen: upper limit", marker=r"$\downarrow$", markersize=9))
+    handles += [Line2D([], [], color=GREY, linestyle=style, label=kind_name(k)) for k, style in looks.styles.items()]
+    if looks.styles:
+        for side in ("upper", "lower"):
+            if side in present:
+                handles.append(_sign(f"on a bound: {SIDES[side][1]}", marker=_BOUND_MARKERS[side], markersize=8))
+    if any(row.prediction is not None for row in rows):
+        words = "exact or predicted probability"
+        handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label=words))
+    if any(below_panel(panel) for panel in panel_rows(rows)):
+        handles.append(_sign("a bound or probability below the panel", marker=CARETDOWN))
+    if any(row.claim == "deep-gradient-ratio" for row in rows):
+        handles.append(Line2D([], [], linestyle="none", label=r"$\nabla_l = \partial E/\partial W_l$"))
+    handles.append(Patch(facecolor="0.93", edgecolor="0.7", hatch="///", label="a bound here says nothing"))
+    return handles
+
+
+def _sign(words: str, **look: Any) -> Line2D:
+    return Line2D([], [], color=GREY, linestyle="none", label=words, **look)

@@ -1,0 +1,268 @@
+"""The figure of the experiment on gradient profiles: small multiples by activation, with and without normalization.
+
+The house style is that of `gpn.report.plots`: colours told apart with every kind of colour vision, line styles and
+lightness that carry the same information, so a grey print loses nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from gpn.report.plots.style import PALETTE, literal, style_axes
+from gpn.report.words import paper_findings
+from gpn.reproduction.gradient_rates import BATCH_NORMALIZED, GPN, NO_RATE, PLAIN
+
+if TYPE_CHECKING:
+    from gpn.reproduction.gradient_results import FloatArray, GradientProfile, GradientReport
+
+
+_BLUE, _ORANGE, _GREEN, _PURPLE, _RED = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[5]
+
+
+_PLAIN_LOOK: dict[str, Any] = {"color": _RED, "linestyle": "-"}
+
+
+_PLAIN_GAUSSIAN_LOOK: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 3))}
+
+
+_BATCH_LOOK: dict[str, Any] = {"color": _ORANGE, "linestyle": "-."}
+
+
+_GPN_LOOK: dict[str, Any] = {"color": _BLUE, "linestyle": "-"}
+
+
+_GAUSSIAN_LOOK: dict[str, Any] = {"color": _GREEN, "linestyle": (0, (4, 2))}
+
+
+_OTHER_LOOK: dict[str, Any] = {"color": _PURPLE, "linestyle": ":", "linewidth": 1.6}
+
+
+_BAND_LOOK: dict[str, Any] = {"color": "black", "linestyle": (0, (5, 2)), "linewidth": 1.1}
+
+
+_LOG10 = math.log(10.0)
+
+
+_LETTERS_PER_INCH, _INCHES_PER_KEY = 10.0, 3.4  # of the title, and of the legend
+
+
+_NARROW = 2.0  # decades: the lower panels never show more than this many up and down
+
+
+def gradient_profiles(report: "GradientReport") -> Figure:
+    """Draw |dE/dW_l|_F by layer, a column for each activation.
+
+    Upper row: as it is, and with batch normalization, beside the normalized one. Lower row, enlarged: normalized, with
+    quantile bands of both kinds of weights, the predicted band and the other root. The panels of a row share their
+    logarithmic axis.
+
+    Args:
+        report: what `gpn.reproduce("gradients")` returns.
+    """
+    names = report.activations
+    width = max(7.0, 2.65 * len(names) + 0.6)
+    figure = Figure(figsize=(width, 7.4), layout="constrained")
+    grid = figure.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
+    for axes, name in zip(grid[0], names, strict=True):
+        _without(axes, report, name)
+    for axes, name in zip(grid[1], names, strict=True):
+        _with(axes, report, name)
+    span = _enlarged_span(report)
+    grid[1][0].set_ylim(-span, span)
+    for row in grid:
+        _decades(row[0])
+    grid[0][0].set_ylabel("as it is, and with batch normalization\n" + _quantity(batch=True))
+    grid[1][0].set_ylabel("normalized (GPN), enlarged\n" + _quantity(batch=False))
+    for axes in grid[1]:
+        axes.set_xlabel("layer l (1: next to the input)")
+        axes.set_xlim(1, report.settings.depth)
+        axes.xaxis.set_major_locator(FixedLocator(_ticks(report.settings.depth)))
+    title = "\n".join(fill(line, int(_LETTERS_PER_INCH * width)) for line in _title(report).splitlines())
+    figure.suptitle(literal(title), fontsize=12, fontweight="bold")
+    columns = min(4, int(width / _INCHES_PER_KEY))
+    figure.legend(handles=_legend(report), loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+    return figure
+
+
+def _quantity(*, batch: bool) -> str:
+    return r"$\|\partial E/\partial W_l\|_F \;/\; \sqrt{n}$" + (" (batch: $\\sqrt{nk}$)" if batch else "")
+
+
+def _title(report: "GradientReport") -> str:
+    """The finding, a line for the normalized networks and one for the others, and the size of the networks."""
+    settings = report.settings
+    first, *others = paper_findings.findings(report)
+    sizes = f"Width n = {settings.width}, depth L = {settings.depth}, at initialization."
+    return "\n".join([first, " ".join([*others, sizes])])
+
+
+def _profile(report: "GradientReport", name: str, treatment: str, **options: Any) -> "GradientProfile | None":
+    index = report.find(name, treatment, **options)
+    return None if index is None else report.profiles[index]
+
+
+def _without(axes: Axes, report: "GradientReport", name: str) -> None:
+    plain = _profile(report, name, PLAIN)
+    gaussian = _profile(report, name, PLAIN, weights="gaussian")
+    normalized = _profile(report, name, GPN)
+    batch = _profile(report, name, BATCH_NORMALIZED)
+    if normalized is not None:
+        _median(axes, normalized, 1.6, **_GPN_LOOK)
+    for profile, look in ((plain, _PLAIN_LOOK), (batch, _BATCH_LOOK)):
+        if profile is not None:
+            _band(axes, profile, look["color"])
+            _median(axes, profile, 2.2, **look)
+    if gaussian is not None:
+        _median(axes, gaussian, 1.2, **_PLAIN_GAUSSIAN_LOOK)
+    if plain is not None and plain.mean_field is not None:
+        _dots(axes, plain.mean_field)
+    style_axes(axes)
+    found = [(label, p) for label, p in (("as it is", plain), ("batch norm", batch)) if p is not None]
+    axes.set_title(
+        literal("\n".join([paper_findings.display(name), *(f"{label}: {_outcome(p)}" for label, p in found)])),
+        fontsize=9.5,
+        loc="left",
+    )
+
+
+def _outcome(profile: "GradientProfile") -> str:
+    """What became of the median: nearly all layers at one value, or from the top to the bottom."""
+    if profile.overflowed == profile.trials:
+        return "signals overflow"
+    bottom, top = (float(profile.log_median[layer] / _LOG10) for layer in (0, -1))
+    lost = " (some 0)" if profile.vanished else ""
+    if abs(bottom - top) < 0.5 and math.isfinite(bottom):
+        return f"{paper_findings.power(bottom)} in all layers{lost}"
+    return f"{paper_findings.power(top)} → {paper_findings.power(bottom)}{lost}"
+
+
+def _with(axes: Axes, report: "GradientReport", name: str) -> None:
+    haar, gaussian = _profile(report, name, GPN), _profile(report, name, GPN, weights="gaussian")
+    other = _profile(report, name, GPN, main_root=False)
+    for profile, look in ((gaussian, _GAUSSIAN_LOOK), (haar, _GPN_LOOK)):
+        if profile is not None:
+            _band(axes, profile, look["color"], edge=look["linestyle"])
+            _median(axes, profile, 2.0, **look)
+    if other is not None:
+        for column in (0, -1):
+            axes.plot(_layers(other), _shown(other.log_quantiles[:, column]), zorder=4, **_OTHER_LOOK)
+    if haar is not None and haar.predicted is not None:
+        for column in (0, -1):
+            axes.plot(_layers(haar), haar.predicted[:, column] / _LOG10, zorder=5, **_BAND_LOOK)
+    style_axes(axes)
+    axes.set_title(literal(_lower_title(report, name)), fontsize=9.5, loc="left")
+
+
+def _lower_title(report: "GradientReport", name: str) -> str:
+    lines = []
+    index = report.find(name, GPN)
+    if index is not None:
+        rate, profile = report.rates[index], report.profiles[index]
+        lines.append(f"GPN {paper_findings.display(name)}, b{_sign(rate.root)}, χ = {rate.chi:.3g}")
+        lines.append(f"Haar, 90 %: {_within(profile)}")
+    other = report.find(name, GPN, main_root=False)
+    if other is None:
+        lines.append("the other root behaves alike")
+    else:
+        rate, profile = report.rates[other], report.profiles[other]
+        lines.append(
+            f"b{_sign(rate.root)}, χ = {rate.chi:.3g}: {'unstable, ' * (rate.verdict == NO_RATE)}{_within(profile)}"
+        )
+    return "\n".join(lines)
+
+
+def _sign(root: str | None) -> str:
+    return {"plus": "₊", "minus": "₋"}.get(root or "", "")
+
+
+def _within(profile: "GradientProfile") -> str:
+    """How far the 5 % to 95 % band of all layers reaches."""
+    if profile.overflowed == profile.trials:
+        return "signals overflow"
+    low, high = (float(edge(profile.log_quantiles[:, [0, -1]])) / _LOG10 for edge in (np.min, np.max))
+    return f"{paper_findings.power(low)} to {paper_findings.power(high)}"
+
+
+def _enlarged_span(report: "GradientReport") -> float:
+    """Decades up and down that show all bands of the recommended roots, within limits."""
+    reaches = [
+        float(np.abs(profile.log_quantiles[:, [0, -1]]).max()) / _LOG10
+        for name in report.activations
+        for weights in ("haar", "gaussian")
+        if (profile := _profile(report, name, GPN, weights=weights)) is not None
+    ]
+    finite = [reach for reach in reaches if math.isfinite(reach)]
+    return min(_NARROW, max([0.1, *finite]) * 1.1)
+
+
+def _layers(profile: "GradientProfile") -> Any:
+    return np.arange(1, len(profile.log_quantiles) + 1)
+
+
+def _shown(logs: "FloatArray") -> Any:
+    """Decimal logarithms; what vanished or overflowed is left out of the line (the title tells of it)."""
+    return np.where(np.isfinite(logs), logs / _LOG10, np.nan)
+
+
+def _median(axes: Axes, profile: "GradientProfile", width: float, **look: Any) -> None:
+    axes.plot(_layers(profile), _shown(profile.log_median), linewidth=width, zorder=3, **look)
+
+
+def _band(axes: Axes, profile: "GradientProfile", colour: str, edge: Any = None) -> None:
+    low, high = (_shown(profile.log_quantiles[:, column]) for column in (0, -1))
+    axes.fill_between(_layers(profile), low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
+    for line in (low, high) if edge is not None else ():
+        axes.plot(_layers(profile), line, color=colour, linestyle=edge, linewidth=0.7, zorder=2)
+
+
+def _dots(axes: Axes, logs: "FloatArray") -> None:
+    """Mean field, as dots at a dozen layers."""
+    places = np.unique(np.linspace(0, len(logs) - 1, 12).round().astype(int))
+    axes.plot(places + 1, _shown(logs)[places], "o", color="black", markersize=3.2, zorder=4)
+
+
+def _ticks(depth: int) -> Sequence[int]:
+    """The first layer, the middle and the last."""
+    return sorted({1, (depth + 1) // 2, depth})
+
+
+def _decades(axes: Axes) -> None:
+    """Label an axis of decimal logarithms by the numbers themselves."""
+    low, high = axes.get_ylim()
+    if high - low < 4:
+        marks = [math.log10(m) + e for e in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
+        marks = [mark for mark in marks if low <= mark <= high]
+        axes.yaxis.set_major_locator(FixedLocator(marks))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: f"{10**mark:.3g}"))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: rf"$10^{{{mark:.0f}}}$"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _legend(report: "GradientReport") -> list[Any]:
+    settings = report.settings
+    handles: list[Any] = [
+        Line2D([], [], linewidth=2.2, label="as it is, Haar weights", **_PLAIN_LOOK),
+        Line2D([], [], linewidth=1.2, label="as it is, Gaussian weights", **_PLAIN_GAUSSIAN_LOOK),
+        Line2D([], [], marker="o", markersize=3.2, linestyle="none", color="black", label="mean field (predicted)"),
+        Line2D([], [], linewidth=2.2, label=f"batch norm of k = {settings.batch}, Haar weights", **_BATCH_LOOK),
+        Line2D([], [], linewidth=2.0, label="GPN, Haar weights", **_GPN_LOOK),
+        Line2D([], [], linewidth=2.0, label="GPN, Gaussian weights", **_GAUSSIAN_LOOK),
+        Line2D([], [], label="90 % band predicted (Haar weights)", **_BAND_LOOK),
+        Patch(
+            facecolor="0.8",
+            label=f"median and 90 % of {settings.trials} networks ({settings.batch_trials}: batch norm)",
+        ),
+    ]
+    if any(report.find(name, GPN, main_root=False) is not None for name in report.activations):
+        handles.append(Line2D([], [], label="GPN, the other root, Haar weights: 90 %", **_OTHER_LOOK))
+    return handles

@@ -1,0 +1,56 @@
+"""How far the bounds of a verification lie above the exact or predicted probability."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from gpn.report.plots.style import GREY, PALETTE, style_axes, title
+from gpn.report.words.findings import kind_name, tightness_finding
+from gpn.report.words.selection import tight_rows
+
+if TYPE_CHECKING:
+    from gpn.verification.results import VerificationReport
+
+
+_LOOKS = {"levy": (PALETTE[0], "o", "none"), "cramer": (PALETTE[1], "s", "full"), "deep": (PALETTE[2], "D", "none")}
+
+
+def bound_tightness(report: "VerificationReport") -> Figure:
+    """Draw every bound below 1 against the exact (or, for whole networks, the predicted) probability of its event.
+
+    Both axes are logarithmic; on the diagonal a bound would be sharp.
+
+    Args:
+        report: what `gpn.verify` returns.
+    """
+    figure = Figure(figsize=(5.6, 4.6), layout="constrained")
+    axes = figure.subplots()
+    kinds = tight_rows(report)
+    for kind, rows in kinds.items():
+        colour, marker, fill = _LOOKS.get(kind, (PALETTE[3], "^", "none"))
+        points = np.array([(row.prediction, row.bound) for row in rows], dtype=float)
+        label = f"{kind_name(kind)} ({len(rows)})"
+        axes.plot(*points.T, marker, color=colour, fillstyle=fill, markersize=6, label=label, zorder=3)
+    lowest = min((min(row.prediction or 1.0, row.bound or 1.0) for rows in kinds.values() for row in rows), default=0.1)
+    axes.plot([lowest, 1], [lowest, 1], color=GREY, linewidth=1.0, label="bound = probability")
+    _logarithmic(axes, float(lowest))
+    axes.set_xlabel("exact or predicted probability of the event")
+    axes.set_ylabel("bound")
+    title(axes, tightness_finding(report))
+    axes.legend(fontsize=9, frameon=False, loc="lower right")
+    return figure
+
+
+def _logarithmic(axes: Axes, lowest: float) -> None:
+    for axis, scale, limit in (
+        (axes.xaxis, axes.set_xscale, axes.set_xlim),
+        (axes.yaxis, axes.set_yscale, axes.set_ylim),
+    ):
+        scale("log")
+        limit(lowest**1.04, lowest**-0.04)
+        axis.set_major_locator(LogLocator(numticks=8))
+        axis.set_minor_formatter(NullFormatter())
+    style_axes(axes)

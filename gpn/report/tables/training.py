@@ -1,0 +1,66 @@
+"""What a person reads of a training run in the terminal."""
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gpn.report.words.terminal import new_table
+from gpn.report.words.text import short_number
+from gpn.training.results import DIVERGED, EpochRow, TrainingReport
+from gpn.training.step import CONSTRAINTS
+
+MOST_ROWS = 20
+"""Epochs in the table; the others are in the files."""
+
+
+_NUMBERS = ("epoch", "rate", "train loss", "train acc.", "test loss", "test acc.", "seconds")
+
+
+def training(report: TrainingReport) -> RenderableType:
+    """The report of `gpn train`: what was trained, a table by epoch, what came of it."""
+    parts: list[RenderableType] = [*(Text(line) for line in _description(report)), Text()]
+    if report.epochs:
+        parts += [_table(report), Text()]
+    style = "bold red" if report.outcome == DIVERGED else "bold"
+    return Group(*parts, Text(report.summary(), style=style))
+
+
+def line(row: EpochRow) -> str:
+    """One epoch in one line, for a status display.
+
+    >>> line(EpochRow(3, 1e-3, 0.5, 0.8, 0.6, 0.75, 12.0))
+    'epoch 3: training loss 0.500, test accuracy 75.00%'
+    """
+    return f"epoch {row.epoch}: training loss {short_number(row.train_loss)}, test accuracy {row.test_accuracy:.2%}"
+
+
+def _description(report: TrainingReport) -> list[str]:
+    config = report.config
+    extras = [words for words, used in (("batch normalization", config.batch_norm), ("biases", config.biases)) if used]
+    constraint = CONSTRAINTS[config.constraint]
+    if config.constraint == "penalty":
+        constraint += f", strength {config.penalty:g}"
+    return [
+        f"{config.function}: {config.depth} layers of {config.width} neurons, {config.weights} weights"
+        f"{''.join(f', {each}' for each in extras)}; seed {config.seed}.",
+        f"{config.data}: {config.samples} samples of {config.features} features, {config.classes} classes; "
+        f"{config.steps_per_epoch} steps of {config.batch} samples in an epoch.",
+        f"{config.optimizer}, learning rate {short_number(config.learning_rate)} ({config.schedule}); {constraint}.",
+    ]
+
+
+def _table(report: TrainingReport) -> RenderableType:
+    table = new_table(_NUMBERS, right=_NUMBERS)
+    rows = report.epochs
+    shown = sorted({round(each) for each in np.linspace(0, len(rows) - 1, min(MOST_ROWS, len(rows)))})
+    for row in (rows[index] for index in shown):
+        table.add_row(
+            str(row.epoch),
+            short_number(row.learning_rate),
+            short_number(row.train_loss),
+            f"{row.train_accuracy:.2%}",
+            short_number(row.test_loss),
+            f"{row.test_accuracy:.2%}",
+            f"{row.seconds:.1f}",
+        )
+    return table

@@ -1,0 +1,190 @@
+"""What a person reads of a verification: one table for each claim, and findings in words for titles."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gpn.report.words.findings import claim_title, kind_name, sharpness
+from gpn.report.words.terminal import new_table
+from gpn.report.words.text import Cell, plain, short_number
+from gpn.statistics.evidence import IMPORTANCE_SAMPLING
+from gpn.statistics.sample_size import PREDICTION
+from gpn.verification.results import NO_BOUNDS
+from theory.claims.registry import CLAIMS
+
+if TYPE_CHECKING:
+    from gpn.verification.results import Row, VerificationReport
+
+
+_COLUMNS = {"levy": "Lévy", "cramer": "Cramér", "deep": "deep bound", "exact": "exact"}
+
+
+RIGHT = ("width", "ε", "seen")
+"""Headers of the columns that are aligned right."""
+
+
+_MARKS = {"holds": " ✓", "violated": " ✗"}
+
+
+_SIDES = {"upper": "above", "lower": "below", "either": "either way"}
+
+
+_VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
+
+
+_VERDICT_MEANINGS = {
+    "holds": "the limits confirm what theory says",
+    "violated": "the limits contradict it",
+    "undecided": "they do neither, more trials may",
+    "vacuous": "no bound below 1 or an impossible event, so no evidence either way",
+}
+
+
+def verification(report: "VerificationReport") -> RenderableType:
+    """The report of `gpn verify`: header line, one table for each claim, notes, the verdict in words."""
+    parts: list[RenderableType] = [Text(header(report), style="bold")]
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in report.rows:
+        groups.setdefault((row.claim, row.depth), []).append(row)
+    for (claim, depth), rows in groups.items():
+        parts += [Text(), *_claim_heading(claim, depth, rows), _claim_table(rows, report.config.level)]
+    parts += [Text(), Text(legend(report.rows), style="dim")]
+    parts += [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
+    parts += [Text(), Text(plain(report.summary(), 5000), style="bold")]
+    return Group(*parts)
+
+
+def header(report: "VerificationReport") -> str:
+    """What was tested: the activation with its constants, weights, seed, inputs."""
+    config = report.config
+    if config.root is None:
+        subject = f"{plain(config.activation)}, as it is (not normalized)"
+    else:
+        subject = (
+            f"GPN {plain(config.activation)}: a = {config.scale:.10g}, b = {config.shift:.10g} (root {config.root})"
+        )
+    inputs = "" if config.inputs is None else f", inputs {plain(str(config.inputs))}"
+    return f"{subject}; weights {config.weights}, seed {config.seed}{inputs}"
+
+
+def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
+    lines = [Text(claim_title(claim, depth), style="bold")]
+    if claim in CLAIMS:
+        lines.append(Text(f"P({CLAIMS[claim].words})"))
+    remarks = [*sharpness(rows), *_missing(rows)]
+    return [*lines, *(Text(plain(remark, 500), style="dim") for remark in remarks)]
+
+
+def _missing(rows: "Sequence[Row]") -> Iterator[str]:
+    """Which bounds are missing and why: of each kind the first reason, and how many more there are."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in (row for row in rows if row.bound is None):
+        reasons.setdefault(row.bound_kind.split(":")[0], {})[row.bound_kind] = None
+    for first, *others in reasons.values():
+        yield first if not others else f"{first}, and {len(others)} more like it"
+
+
+def legend(rows: "Iterable[Row]") -> str:
+    """What the words and marks of the tables mean."""
+    present = {str(row.verdict.value) for row in rows if row.bound_kind != PREDICTION}
+    meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
+    parts = ["; ".join(meanings), "Limits hold for all rows together"]
+    if any(row.bound_kind == PREDICTION for row in rows):
+        parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
+    if any(row.method == IMPORTANCE_SAMPLING for row in rows):
+        parts.append("*: too rare to be counted, estimated by importance sampling of the layer's law")
+    return ". ".join(parts) + "."
+
+
+def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
+    """One line for each event; what theory says of it stands in columns by kind."""
+    headers, lines = claim_cells(rows, level)
+    table = new_table(headers, right=RIGHT, words=("verdict",))
+    for line in lines:
+        verdict = line[-1].text
+        cells = [cell.text for cell in line[:-1]]
+        table.add_row(*cells, Text(verdict, style=_VERDICT_STYLES.get(verdict.split(" ")[0], "")))
+    return table
+
+
+def claim_cells(rows: "Sequence[Row]", level: float) -> tuple[list[str], list[list[Cell]]]:
+    """The headers of the table of one claim, and a line of cells for each event; the last column is the verdict."""
+    events: dict[tuple[str, int, int, float, str], list[Row]] = {}
+    for row in rows:
+        events.setdefault(row.event, []).append(row)
+    columns: dict[str, Callable[[list[Row]], Cell]] = {
+        "width": lambda event: Cell(str(event[0].width), event[0].width),
+        "ε": lambda event: Cell(f"{event[0].epsilon:g}", event[0].epsilon),
+    }
+    if {row.side for row in rows} != {"either"}:
+        columns["side"] = lambda event: _word(_SIDES.get(event[0].side, event[0].side))
+    columns["seen"] = _seen
+    columns[f"{100 * level:g} % limits"] = _limits
+    for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
+        columns[_COLUMNS.get(kind, kind_name(kind))] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
+    columns["verdict"] = lambda event: _word(event_verdict(event))
+    return list(columns), [[cell(event) for cell in columns.values()] for event in events.values()]
+
+
+def _word(text: str) -> Cell:
+    return Cell(text, text)
+
+
+def event_verdict(rows: "Sequence[Row]") -> str:
+    """The verdicts of one event together, predictions apart: one word, and where kinds of row differ, which."""
+    kinds: dict[str, list[str]] = {}
+    for row in (row for row in rows if row.bound_kind != PREDICTION):
+        kinds.setdefault(str(row.verdict.value), []).append(row.bound_kind)
+    for verdict in ("violated", "undecided", "holds"):
+        if verdict in kinds:
+            all_alike = verdict == "holds" or set(kinds) <= {verdict, "vacuous"}
+            return (
+                verdict
+                if all_alike
+                else f"{verdict} ({', '.join(_COLUMNS.get(kind, plain(kind, 30)) for kind in kinds[verdict])})"
+            )
+    return "vacuous"
+
+
+def _best(event: "list[Row]") -> "Row":
+    """The row whose limits are shown: importance sampling is sharper wherever it was needed."""
+    return max(event, key=lambda row: (row.method == IMPORTANCE_SAMPLING, row.trials, row.bound_kind not in NO_BOUNDS))
+
+
+def _seen(event: "list[Row]") -> Cell:
+    counted = [row for row in event if row.method != IMPORTANCE_SAMPLING]
+    if not counted:
+        return Cell("-", None)
+    last = max(counted, key=lambda row: row.trials)  # a row that stopped earlier has seen less
+    return Cell(f"{last.exceedances:,} of {last.trials:,}", last.estimate)
+
+
+def _value(event: "list[Row]", kind: str) -> Cell:
+    row = next((row for row in event if row.bound_kind == kind), None)
+    if row is None:
+        return Cell("-", None)
+    if row.bound is None:
+        return Cell("none", None)
+    mark = _MARKS.get(str(row.verdict.value), "") if kind == PREDICTION else ""
+    return Cell(f"{short_number(row.bound)}{mark}", row.bound)
+
+
+def _limits(event: "list[Row]") -> Cell:
+    row = _best(event)
+    return Cell(_limits_text(row), row.upper)
+
+
+def _limits_text(row: "Row") -> str:
+    mark = "*" if row.method == IMPORTANCE_SAMPLING else ""
+    if row.exceedances == 0:
+        return f"at most {_probability(row.upper)}{mark}"
+    if row.exceedances == row.trials and not mark:
+        return f"at least {_probability(row.lower)}"
+    return f"{_probability(row.lower)} to {_probability(row.upper)}{mark}"
+
+
+def _probability(value: float) -> str:
+    return f"1 - {short_number(1 - value)}" if 0.9995 <= value < 1 else short_number(value)

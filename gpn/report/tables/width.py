@@ -1,0 +1,41 @@
+"""What a person reads of `gpn width`."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gpn.report.words.findings import _UNKNOWN, METHODS, value_text
+from gpn.report.words.terminal import new_table
+from gpn.report.words.text import plain, short_number
+
+if TYPE_CHECKING:
+    from gpn.verification.width_results import Requirement, WidthReport
+
+
+def width(report: "WidthReport") -> RenderableType:
+    """The report of `gpn width`: what is asked, one line for each method, what it means."""
+    table = new_table(
+        ("scope", "method", _UNKNOWN[report.unknown], "probability there", "what it is"), words=("scope", "what it is")
+    )
+    for requirement in report.requirements:
+        method, worth = METHODS[requirement.kind]
+        value = "none" if requirement.value is None else value_text(report.unknown, requirement.value)
+        table.add_row(requirement.scope, method, value, short_number(requirement.probability), worth)
+    notes = [Text(f"{_label(r)}: none, {plain(r.reason, 300)}", style="dim") for r in report.requirements if r.reason]
+    return Group(Text(question(report), style="bold"), Text(), table, *([Text(), *notes] if notes else []))
+
+
+def question(report: "WidthReport") -> str:
+    """What was asked, in words."""
+    given = {"width": report.width, "depth": report.depth, "epsilon": report.epsilon}
+    words = {"width": "width n = ", "depth": "depth L = ", "epsilon": "ε = "}
+    known = ", ".join(f"{words[name]}{value:g}" for name, value in given.items() if value is not None)
+    return (
+        f"{plain(report.activation)}: the {_UNKNOWN[report.unknown]} at which, with probability "
+        f"{1 - report.probability:g}, all squared gradient norms lie within e^±ε of the top one; {known}"
+    )
+
+
+def _label(requirement: "Requirement") -> str:
+    return f"{requirement.scope}, {METHODS[requirement.kind][0]}"

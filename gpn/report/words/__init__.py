@@ -1,0 +1,1 @@
+"""Sentences, captions and numbers as text, for every view."""

@@ -1,0 +1,171 @@
+"""Part of what was in gpn/width_tables.py."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.text import Text
+
+from gpn.report.words.selection import _drawable, _middle, tight_rows
+from gpn.report.words.text import plain, short_number
+from gpn.verification.results import NO_BOUNDS
+from theory.claims.registry import CLAIMS
+
+if TYPE_CHECKING:
+    from gpn.verification.results import Profile, Row, VerificationReport
+    from gpn.verification.width_results import WidthReport
+    from theory.normalization.conditions import Conditions
+
+
+def check_verdict(conditions: "Conditions") -> Text:
+    """The outcome of a check in one sentence, with the reason where there is one."""
+    name, reason = plain(conditions.name), plain(conditions.reason, 1000).rstrip(".")
+    if conditions.is_gpn == "holds":
+        return Text(f"{name} is Gaussian-Poincaré normalized (GPN).", style="bold green")
+    if conditions.normalizable == "no":
+        return Text(f"{name} cannot be normalized: {reason}.", style="bold red")
+    if conditions.normalizable == "yes" and conditions.is_gpn == "fails":
+        return Text(f"{name} is not GPN, but a φ + b is:", style="bold yellow")
+    return Text(f"{name} is undecided: {reason}.", style="bold yellow")
+
+
+def gradient_finding(profiles: "list[Profile]") -> str:
+    """How far the gradient norms of the claim lie from those of the top layer, in words."""
+    claims = [profile for profile in profiles if profile.role == "claim"]
+    if not claims:
+        return "Gradient norm by layer"
+    claim = claims[0]
+    band = _drawable(claim.gradient_norms)
+    top = band[-1, _middle(claim)]
+    if not np.isfinite(band).all():
+        return f"{claim.label}: gradients vanish or overflow"
+    factor = float(np.max(np.maximum(band / top, top / band)))
+    share = 100 * (claim.probabilities[-1] - claim.probabilities[0])
+    return (
+        f"{claim.label}: in each of {claim.depth} layers {share:.0f} % of the\n"
+        f"gradient norms are within a factor {short_number(factor)} of the top layer's median"
+    )
+
+
+_NAMES = {"levy": "Lévy bound", "cramer": "Cramér bound", "deep": "deep bound", "exact": "exact probability"}
+
+
+def claim_title(claim: str, depth: int) -> str:
+    """The short title of a claim; a claim about many layers names the depth.
+
+    >>> claim_title("deep-gradient-ratio", 50)
+    'Whole network, depth 50'
+    """
+    title = CLAIMS[claim].title if claim in CLAIMS else plain(claim)
+    return title if claim.endswith(("one-step", "one-step-random", "one-step-fixed")) else f"{title}, depth {depth}"
+
+
+def kind_name(kind: str) -> str:
+    """What a kind of row is called in tables and figures.
+
+    >>> kind_name("levy"), kind_name("my kind")
+    ('Lévy bound', 'my kind')
+    """
+    return _NAMES.get(kind, plain(kind, 30))
+
+
+def claim_finding(rows: "Sequence[Row]") -> str:
+    """What the rows of one claim show, in a few words."""
+    bounds = [row for row in rows if row.bound_kind not in NO_BOUNDS]
+    counts = Counter(str(row.verdict.value) for row in bounds)
+    wrong = sum(str(row.verdict.value) == "violated" for row in rows if row.bound_kind == "exact")
+    if wrong:
+        return f"the exact law is contradicted in {wrong} cases"
+    if counts["violated"]:
+        return f"seen more often than the bound allows in {counts['violated']} of {len(bounds)} cases"
+    if all(row.bound is None for row in bounds):
+        return "no bound to test against: observed only"
+    if len(bounds) == 1:
+        return "the bound says nothing" if counts["vacuous"] else "within the bound" if counts["holds"] else "undecided"
+    parts = [
+        f"{counts[verdict]} {words}"
+        for verdict, words in (
+            ("holds", "within the bound"),
+            ("undecided", "undecided"),
+            ("vacuous", "without a bound below 1"),
+        )
+        if counts[verdict]
+    ]
+    return f"all {parts[0]}" if len(parts) == 1 else ", ".join(parts)
+
+
+def report_finding(report: "VerificationReport") -> str:
+    """The finding of a verification in one line, for a title."""
+    config = report.config
+    rows = [row for row in report.rows if row.bound_kind != "prediction"]
+    counts = Counter(str(row.verdict.value) for row in rows)
+    subject = plain(config.activation, 40) if config.root is None else f"GPN {plain(config.activation, 40)}"
+    if counts["violated"]:
+        return f"{subject}: theory is contradicted in {counts['violated']} of {len(rows)} rows"
+    tested = counts["holds"] + counts["undecided"]
+    if not tested:
+        return f"{subject}: no bound below 1 here, nothing is tested"
+    return f"{subject}: nothing contradicts theory, {counts['holds']} of {tested} confirmed at {100 * config.level:g} %"
+
+
+def sharpness(rows: "Sequence[Row]") -> list[str]:
+    """For each kind of bound, from which width on it says something, and how far above the truth it lies."""
+    sentences = []
+    for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
+        if kind in NO_BOUNDS:
+            continue
+        useful = [row for row in rows if row.bound_kind == kind and row.bound is not None and row.bound < 1]
+        ratios = [row.times_truth for row in useful if row.times_truth is not None]
+        if not useful:
+            sentences.append(f"{kind_name(kind)}: says nothing at these widths")
+            continue
+        words = f"{kind_name(kind)}: below 1 from width {min(row.width for row in useful)} on"
+        if ratios:
+            low, high = times(min(ratios)), times(max(ratios))
+            truth = "predicted" if kind == "deep" else "exact"
+            words += f", {low if low == high else f'{low} to {high}'} times the {truth} probability"
+        sentences.append(words)
+    return sentences
+
+
+def times(ratio: float) -> str:
+    """A ratio with two digits."""
+    return f"{ratio:.2g}" if ratio < 100 else short_number(ratio, 2)
+
+
+def tightness_finding(report: "VerificationReport") -> str:
+    """How many times the truth the bounds are, in one line for each kind."""
+    lines = []
+    for kind, rows in tight_rows(report).items():
+        ratios = [row.times_truth for row in rows if row.times_truth is not None]
+        low, high = times(min(ratios)), times(max(ratios))
+        truth = "prediction" if kind == "deep" else "truth"
+        lines.append(f"{kind_name(kind)}: {low if low == high else f'{low} to {high}'} times the {truth}")
+    return "\n".join(lines) or "No bound below 1 whose event has a known probability"
+
+
+METHODS = {
+    "deep": ("deep bound", "proved bound"),
+    "levy": ("Lévy bound", "proved bound"),
+    "cramer": ("Cramér bound", "bound, numerical"),
+    "exact": ("exact law", "numerical"),
+    "prediction": ("fluctuation law", "asymptotic, no bound"),
+    "simulation": ("simulation", "Monte Carlo, to about 3 %"),
+}
+"""Each kind of requirement: what it is called, and what its number is worth."""
+
+
+_UNKNOWN = {"width": "least width", "depth": "largest depth", "epsilon": "least ε"}
+
+
+def width_finding(report: "WidthReport") -> str:
+    """What the methods ask for of the whole network, in one line for a title."""
+    found = [r for r in report.requirements if r.scope == "whole network" and r.value is not None]
+    parts = [f"{METHODS[r.kind][0]} {value_text(report.unknown, r.value or 0.0)}" for r in found]
+    return f"{plain(report.activation, 40)}, {_UNKNOWN[report.unknown]}: {', '.join(parts) or 'none by any method'}"
+
+
+def value_text(unknown: str, value: float) -> str:
+    """A width or a depth as a whole number, epsilon with three digits."""
+    return short_number(value) if unknown == "epsilon" else f"{value:,.0f}"

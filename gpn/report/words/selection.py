@@ -1,0 +1,67 @@
+"""Part of what was in gpn/plot_tightness.py."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from gpn.verification.results import Profile, Row, VerificationReport
+
+
+def panel_rows(rows: "Iterable[Row]") -> "list[list[Row]]":
+    """Rows by claim and depth, in the order of the report."""
+    panels: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        panels.setdefault((row.claim, row.depth), []).append(row)
+    return list(panels.values())
+
+
+def below_panel(rows: "Sequence[Row]") -> list[tuple[float, int]]:
+    """Bounds, exact and predicted probabilities that lie below the panel of these rows, each with its width."""
+    return _below(rows, _floor(rows))
+
+
+def _below(rows: "Sequence[Row]", floor: float) -> list[tuple[float, int]]:
+    values = ((value, row.width) for row in rows for value in (row.bound, row.prediction) if value is not None)
+    return [(value, width) for value, width in values if value < floor]
+
+
+def _floor(rows: "Sequence[Row]") -> float:
+    """Lower end of the probability axis: half a decade below everything observed."""
+    seen = [value for row in rows for value in (row.estimate, row.upper) if value > 0]
+    return float(10.0 ** np.floor(np.log10(min(seen, default=1e-3)) - 0.3))
+
+
+def largest(profiles: "Iterable[Profile]") -> "list[Profile]":
+    """The profiles of the deepest and then widest networks, the claim first."""
+    ordered = list(profiles)
+    if not ordered:
+        return []
+    top = max((profile.depth, profile.width) for profile in ordered)
+    chosen = [profile for profile in ordered if (profile.depth, profile.width) == top]
+    return sorted(chosen, key=lambda profile: profile.role != "claim")
+
+
+def _middle(profile: "Profile") -> int:
+    """Column of the median."""
+    return int(np.argmin(np.abs(np.asarray(profile.probabilities) - 0.5)))
+
+
+def _drawable(norms: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Values that a logarithmic axis can show: zeros (underflow) and non-finite values are left out."""
+    values = np.asarray(norms, dtype=np.float64)
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+
+
+_LEAST = 1e-300
+
+
+def tight_rows(report: "VerificationReport") -> "dict[str, list[Row]]":
+    """Rows with a bound below 1 whose truth is known, by kind of bound."""
+    kinds: dict[str, list[Row]] = {}
+    for row in report.rows:
+        if row.times_truth is not None and row.bound is not None and _LEAST < row.bound < 1:
+            kinds.setdefault(row.bound_kind, []).append(row)
+    return kinds

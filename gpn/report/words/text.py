@@ -1,0 +1,59 @@
+"""Part of what was in gpn/tables.py."""
+
+import math
+import unicodedata
+from dataclasses import dataclass
+
+STABILITY = {
+    "stable": "stable: squared length returns to 1",
+    "marginal": "marginal: squared length drifts",
+    "unstable": "unstable: squared length leaves 1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a cell of a table shows, and by what its column sorts it; None: after all others."""
+
+    text: str
+    key: float | str | None
+
+
+def plain(text: str, limit: int = 300) -> str:
+    """One printable line: control characters and lone surrogates are shown escaped, long text is shortened.
+
+    >>> print(plain("tanh\\x1b[31m(x)"))
+    tanh\\x1b[31m(x)
+    """
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters and lone surrogates shown escaped; line ends stay.
+
+    >>> printable("a\x1bb\nc") == r"a\x1bb" + "\n" + "c"
+    True
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if character != "\n" and unicodedata.category(character)[0] == "C"
+        else character
+        for character in text
+    )
+
+
+def short_number(value: float | None, digits: int = 3) -> str:
+    """A number as people write it; a dash for a missing one.
+
+    >>> short_number(0.00012345), short_number(0.43), short_number(1.0), short_number(None)
+    ('1.23e-4', '0.430', '1', '-')
+    """
+    if value is None:
+        return "-"
+    if not math.isfinite(value) or value == 0:
+        return f"{value:.0f}"
+    if not 1e-3 <= abs(value) < 10.0**digits:
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.0f}" if value == int(value) else f"{value:#.{digits}g}"

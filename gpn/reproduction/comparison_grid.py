@@ -1,0 +1,212 @@
+"""The networks of the training comparison, the learning rates that each may try, and the rule that picks one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from gpn.reproduction.gradient_rates import GPN, PLAIN
+from gpn.training.datasets import Dataset
+from gpn.training.optimizers import default_rate, optimizer
+from theory.activations.activation import NumericActivation
+from theory.activations.adapters import activation as read_activation
+from theory.errors import UsageError
+from theory.normalization import normalize as normalize_module
+
+RATE_FACTORS = (0.03125, 0.125, 0.5, 2.0, 8.0)
+"""Times `gpn.training.optimizers.default_rate`: the learning rates that every network may try."""
+
+
+VALIDATION_SHARE = 0.2
+"""Of the training samples, kept apart while a learning rate is picked."""
+
+
+_SAME_CHI = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an activation becomes a network.
+
+    Args:
+        words: what a figure calls it.
+        normalized: a phi + b with the root that is recommended ("auto"), with the other one ("other"), or None.
+        weights, batch_norm, optimizer: as for `gpn.train`.
+    """
+
+    words: str
+    normalized: str | None
+    weights: str
+    batch_norm: bool = False
+    optimizer: str = "sgd"
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "gpn": Recipe("GPN, orthogonal", "auto", "haar"),
+        "gpn-other": Recipe("GPN, other root, orthogonal", "other", "haar"),
+        "gpn-gaussian": Recipe("GPN, Gaussian", "auto", "gaussian"),
+        "plain": Recipe("plain, orthogonal", None, "haar"),
+        "plain-gaussian": Recipe("plain, Gaussian", None, "gaussian"),
+        "plain-gaussian-bn": Recipe("plain, Gaussian, batch norm", None, "gaussian", batch_norm=True),
+        "gpn-adam": Recipe("GPN, orthogonal, Adam", "auto", "haar", optimizer="adam"),
+        "plain-gaussian-adam": Recipe("plain, Gaussian, Adam", None, "gaussian", optimizer="adam"),
+    }
+)
+"""Every network of the comparison by its key; each is built from every activation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One kind of network at one depth: what competes.
+
+    Args:
+        activation: name of the activation as it is.
+        recipe: a key of `RECIPES`.
+        depth: L, hidden layers.
+        phi: what the network applies.
+        root, chi: of the normalization; None for an activation as it is.
+    """
+
+    activation: str
+    recipe: str
+    depth: int
+    phi: NumericActivation
+    root: str | None = None
+    chi: float | None = None
+
+    @property
+    def treatment(self) -> str:
+        """Whether phi is "GPN" or "as it is"."""
+        return PLAIN if self.root is None else GPN
+
+    @property
+    def words(self) -> str:
+        """What the terminal and errors call it.
+
+        >>> next(candidates(["relu"], [10], ["gpn"])).words
+        'relu, GPN (b_plus), orthogonal, depth 10'
+        """
+        words = RECIPES[self.recipe].words.replace("GPN, other root", "GPN").replace("GPN", f"GPN (b_{self.root})")
+        return f"{self.activation}, {words}, depth {self.depth}"
+
+    def rates(self, width: int, factors: Sequence[float]) -> tuple[float, ...]:
+        """The learning rates that may be tried, ascending: `factors` times the default of the optimizer.
+
+        Args:
+            width: n.
+            factors: the same for every candidate.
+        """
+        base = default_rate(optimizer(RECIPES[self.recipe].optimizer), width, self.depth)
+        return tuple(base * factor for factor in sorted(factors))
+
+
+def candidates(activations: Sequence[Any], depths: Sequence[int], recipes: Sequence[str]) -> Iterator[Candidate]:
+    """All kinds of networks: for each activation, recipe and depth.
+
+    The other root is left out where it behaves like the recommended one: an odd activation has mirror images.
+
+    Args:
+        activations: as for `gpn.activation`.
+        depths: hidden layers.
+        recipes: keys of `RECIPES`.
+
+    Raises:
+        UsageError: an activation that cannot be read or has no normalization, or that is given twice.
+
+    >>> [each.recipe for each in candidates(["tanh"], [10], ["gpn", "gpn-other", "plain"])]
+    ['gpn', 'plain']
+    """
+    seen: set[str] = set()
+    for spec in activations:
+        phi = read_activation(spec)
+        if phi.name in seen:
+            raise UsageError(f"each activation can be given once, not {', '.join(map(str, activations))}")
+        seen.add(phi.name)
+        chosen = normalize_module.normalization(phi, "auto")
+        other = normalize_module.normalization(phi, "minus" if chosen.root == "plus" else "plus")
+        for recipe in recipes:
+            wanted = RECIPES[recipe].normalized
+            if wanted == "other" and abs(other.chi - chosen.chi) <= _SAME_CHI:
+                continue
+            for depth in depths:
+                if wanted is None:
+                    yield Candidate(phi.name, recipe, depth, phi)
+                    continue
+                found = chosen if wanted == "auto" else other
+                normalized = phi.affine(found.a, found.b, f"GPN {phi.name}")
+                yield Candidate(phi.name, recipe, depth, normalized, found.root, found.chi)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one learning rate came to on the validation samples.
+
+    Args:
+        rate: the learning rate.
+        accuracy, loss: on the validation samples after the last epoch; None for a run that diverged.
+    """
+
+    rate: float
+    accuracy: float | None
+    loss: float | None
+
+
+def pick(trials: Sequence[Trial]) -> Trial:
+    """Pick a learning rate: the highest validation accuracy, then the lowest validation loss, then the smallest rate.
+
+    Where every rate diverged the smallest is taken, and its runs will show what becomes of it.
+
+    Args:
+        trials: one for each learning rate.
+
+    >>> pick([Trial(0.1, 0.8, 0.5), Trial(0.4, 0.8, 0.4), Trial(1.6, None, None)]).rate
+    0.4
+    """
+    finished = [trial for trial in trials if trial.accuracy is not None]
+
+    def order(trial: Trial) -> tuple[float, float, float]:
+        loss = np.inf if trial.loss is None or np.isnan(trial.loss) else trial.loss
+        return -(trial.accuracy or 0.0), loss, trial.rate
+
+    return min(finished or trials, key=order)
+
+
+def limited(data: Dataset, samples: int) -> Dataset:
+    """At most so many samples to train on and to test, drawn once and always the same.
+
+    Args:
+        data: the whole data set.
+        samples: the most of each kind.
+
+    >>> from gpn.training.datasets import load_dataset
+    >>> limited(load_dataset("digits"), 300)
+    <Dataset digits: 300 samples to train on, 300 to test, 64 features, 10 classes>
+    """
+    train, test = (_chosen(len(x), samples) for x in (data.x_train, data.x_test))
+    parts = (data.x_train[train], data.y_train[train], data.x_test[test], data.y_test[test])
+    return Dataset(*parts, data.classes, data.name, data.format)
+
+
+def validation_split(data: Dataset) -> Dataset:
+    """The training samples alone, split into those to train on and, in the place of the test, those to validate.
+
+    Args:
+        data: whose test samples do not take part.
+
+    >>> from gpn.training.datasets import load_dataset
+    >>> validation_split(load_dataset("digits"))
+    <Dataset digits: 1150 samples to train on, 288 to test, 64 features, 10 classes>
+    """
+    order = np.random.default_rng(1).permutation(len(data.x_train))
+    held, rest = np.split(order, [round(VALIDATION_SHARE * len(order))])
+    parts = (data.x_train[rest], data.y_train[rest], data.x_train[held], data.y_train[held])
+    return Dataset(*parts, data.classes, data.name, data.format)
+
+
+def _chosen(size: int, samples: int) -> Any:
+    if size <= samples:
+        return slice(None)
+    return np.sort(np.random.default_rng(2).permutation(size)[:samples])

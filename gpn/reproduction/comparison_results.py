@@ -1,0 +1,373 @@
+"""What the training comparison returns: a row for each kind of network, every run, files."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gpn._version import __version__
+from gpn.experiment.files import finite, finite_record, save_figure, write_table, write_text
+from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial
+from gpn.reproduction.comparison_runs import CURVES, Arrays, Budget, Prediction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+FloatArray = npt.NDArray[np.float64]
+
+
+TRAINED, AT_CHANCE, DIVERGED = "trained", "at chance", "diverged"
+
+
+_TEST_ACCURACY, _TRAIN_LOSS = CURVES.index("test_accuracy"), CURVES.index("train_loss")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was run.
+
+    Args:
+        budget: of every run.
+        seeds: measured networks of each kind.
+        factors: learning rates that were tried, as multiples of `gpn.training.optimizers.default_rate`.
+        level: of each interval.
+        seed: of the run.
+        data: name of the data set.
+        classes: of its labels.
+        train_samples, test_samples: that were used.
+        commonest: share of the commonest class in the test samples: the accuracy of the best guess.
+    """
+
+    budget: Budget
+    seeds: int
+    factors: tuple[float, ...]
+    level: float
+    seed: int
+    data: str
+    classes: int
+    train_samples: int
+    test_samples: int
+    commonest: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """One measured network.
+
+    Args:
+        seed: of its weights and samples.
+        outcome: "trained", "at chance" (its accuracy cannot be told from that of the best guess) or "diverged".
+        reason: why it diverged, else empty.
+        correct: test samples classified rightly after the last epoch; None for a network that diverged.
+        accuracy: their share; for a network that diverged 1 over the number of classes, as if it guessed.
+        lower, upper: exact limits of its accuracy on further samples (Clopper and Pearson 1934); None if it diverged.
+        curves: array (epochs, 5), columns `gpn.reproduction.comparison_runs.CURVES`; only whole epochs.
+        recorded_steps: array (records,).
+        log_gradient_norms: natural logarithms of |dE/dW_l|_F, array (records, L + 1).
+    """
+
+    seed: int
+    outcome: str
+    reason: str
+    correct: int | None
+    accuracy: float
+    lower: float | None
+    upper: float | None
+    curves: FloatArray
+    recorded_steps: npt.NDArray[np.int64]
+    log_gradient_norms: FloatArray
+
+    @classmethod
+    def of(cls, arrays: Arrays, seed: int, settings: Settings) -> "Outcome":
+        """What the arrays of a run say.
+
+        Args:
+            arrays: of `gpn.reproduction.comparison_runs.arrays`.
+            seed: of the run.
+            settings: of the comparison.
+        """
+        curves = arrays["curves"]
+        correct = lower = upper = None
+        accuracy, outcome = 1.0 / settings.classes, DIVERGED
+        if bool(arrays["finished"]) and len(curves):
+            accuracy = float(curves[-1, _TEST_ACCURACY])
+            correct = round(accuracy * settings.test_samples)
+            lower, upper = exact_interval(correct, settings.test_samples, settings.level)
+            outcome = TRAINED if lower > settings.commonest else AT_CHANCE
+        records = (arrays["recorded_steps"], arrays["log_gradient_norms"])
+        return cls(seed, outcome, str(arrays["reason"]), correct, accuracy, lower, upper, curves, *records)
+
+    def log10_gradient(self, width: int) -> float | None:
+        """Of |dE/dW_1|_F / sqrt(n) at the first step; None if it is 0 or not finite.
+
+        Args:
+            width: n.
+        """
+        if not len(self.log_gradient_norms):
+            return None
+        log = float(self.log_gradient_norms[0, 0]) / math.log(10) - math.log10(width) / 2
+        return finite(log)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """One kind of network: how its learning rate was picked, and what its networks came to.
+
+    Args:
+        candidate: the kind.
+        trials: every learning rate on the validation samples.
+        picked: the one that was taken.
+        outcomes: one for each seed.
+        prediction: of the theory.
+    """
+
+    candidate: Candidate
+    trials: tuple[Trial, ...]
+    picked: Trial
+    outcomes: tuple[Outcome, ...]
+    prediction: Prediction
+
+    @property
+    def accuracy(self) -> float:
+        """Mean test accuracy over the seeds; a network that diverged counts as one that guesses."""
+        return float(np.mean([each.accuracy for each in self.outcomes]))
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The t interval of `accuracy_interval` over the seeds."""
+        return accuracy_interval([each.accuracy for each in self.outcomes], level)
+
+    def count(self, outcome: str) -> int:
+        """How many networks came to that outcome."""
+        return sum(each.outcome == outcome for each in self.outcomes)
+
+    @property
+    def train_loss(self) -> float | None:
+        """Mean training loss in the last epoch of the networks that did not diverge."""
+        losses = [each.curves[-1, _TRAIN_LOSS] for each in self.outcomes if each.outcome != DIVERGED]
+        return float(np.mean(losses)) if losses else None
+
+    def log10_gradient(self, width: int) -> float | None:
+        """The median of `Outcome.log10_gradient` over the seeds; None if most of them have none.
+
+        Args:
+            width: n.
+        """
+        known = [log for each in self.outcomes if (log := each.log10_gradient(width)) is not None]
+        return float(np.median(known)) if 2 * len(known) > len(self.outcomes) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ComparisonReport:
+    """What `gpn.reproduce("training")` returns.
+
+    Args:
+        settings: what was run.
+        measured: one for each kind of network.
+    """
+
+    settings: Settings
+    measured: tuple[Measured, ...]
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """Their names, in the order in which they were given."""
+        return tuple(dict.fromkeys(each.candidate.activation for each in self.measured))
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The depths, ascending."""
+        return tuple(sorted({each.candidate.depth for each in self.measured}))
+
+    def find(self, activation: str, recipe: str, depth: int) -> Measured | None:
+        """One kind of network; None if it was not run.
+
+        Args:
+            activation, recipe, depth: as the candidates have them.
+        """
+        wanted = (activation, recipe, depth)
+        for each in self.measured:
+            if (each.candidate.activation, each.candidate.recipe, each.candidate.depth) == wanted:
+                return each
+        return None
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row for each kind of network as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(each, self.settings) for each in self.measured])
+
+    def runs_frame(self) -> "pd.DataFrame":
+        """A row for each run, those that tried a learning rate too (their accuracy is that of the validation)."""
+        import pandas as pd
+
+        return pd.DataFrame([row for each in self.measured for row in _runs(each, self.settings)])
+
+    def curves_frame(self) -> "pd.DataFrame":
+        """Losses and accuracies of every measured network by epoch."""
+        import pandas as pd
+
+        rows = [
+            {**_key(each), "seed": outcome.seed, "epoch": epoch, **dict(zip(CURVES, numbers, strict=True))}
+            for each in self.measured
+            for outcome in each.outcomes
+            for epoch, numbers in enumerate(outcome.curves.tolist(), start=1)
+        ]
+        return pd.DataFrame(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """{rows, runs, config, versions}, ready for JSON."""
+        return {
+            "rows": [finite_record(_row(each, self.settings)) for each in self.measured],
+            "runs": [finite_record(row) for each in self.measured for row in _runs(each, self.settings)],
+            "config": asdict(self.settings),
+            "versions": {"gpn": __version__, "numpy": np.__version__},
+        }
+
+    def plot(self) -> "Figure":
+        """Test accuracy by depth, with intervals over the seeds."""
+        plots_comparison = import_module("gpn.report.plots.comparison")
+
+        figure: Figure = plots_comparison.accuracies(self)
+        return figure
+
+    def plot_losses(self) -> "Figure":
+        """Training loss by epoch at the greatest depth."""
+        plots_comparison = import_module("gpn.report.plots.comparison")
+
+        figure: Figure = plots_comparison.losses(self)
+        return figure
+
+    def plot_norms(self) -> "Figure":
+        """Gradient norm of every layer over the steps at the greatest depth, a heat map for each kind of network."""
+        plots_comparison = import_module("gpn.report.plots.comparison")
+
+        figure: Figure = plots_comparison.norms(self)
+        return figure
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write training.csv, training-runs.csv, training-curves.csv, training.json and the figures."""
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        return [
+            write_table(folder / "training.csv", self.to_frame()),
+            write_table(folder / "training-runs.csv", self.runs_frame()),
+            write_table(folder / "training-curves.csv", self.curves_frame()),
+            write_text(folder / "training.json", text),
+            *save_figure(self.plot(), folder, "training"),
+            *save_figure(self.plot_losses(), folder, "training-losses"),
+            *save_figure(self.plot_norms(), folder, "training-heatmap"),
+        ]
+
+    def __repr__(self) -> str:
+        names, depths = ", ".join(self.activations), ", ".join(map(str, self.depths))
+        width = self.settings.budget.width
+        return f"<ComparisonReport {names}: width {width}, depth {depths}, {self.settings.seeds} seeds>"
+
+    def _repr_html_(self) -> str:
+        html: str = self.to_frame().to_html(index=False)
+        return html
+
+
+def exact_interval(correct: int, tested: int, level: float) -> tuple[float, float]:
+    """Two-sided exact limits of the accuracy of one network on samples of the same kind (Clopper and Pearson 1934).
+
+    It covers the choice of the test samples, for this very network; not the choice of weights.
+
+    Args:
+        correct: classified rightly.
+        tested: test samples.
+        level: confidence level.
+
+    >>> [round(limit, 4) for limit in exact_interval(340, 359, 0.95)]
+    [0.9186, 0.9678]
+    """
+    from gpn.statistics.limits import lower_limit, upper_limit
+
+    alpha = (1 - level) / 2
+    return float(lower_limit(correct, tested, alpha)), float(upper_limit(correct, tested, alpha))
+
+
+def accuracy_interval(accuracies: list[float], level: float) -> tuple[float, float]:
+    """The t interval of the mean test accuracy over seeds (`gpn.statistics.limits.mean_interval`), cut to 0..1.
+
+    It covers the choice of weights and of the order of samples, on this very split of the data; a guide where some
+    networks train and others do not.
+
+    Args:
+        accuracies: of S >= 2 networks.
+        level: confidence level.
+
+    >>> [round(limit, 4) for limit in accuracy_interval([0.90, 0.92, 0.94], 0.95)]
+    [0.8703, 0.9697]
+    """
+    from gpn.statistics.limits import mean_interval
+
+    _, lower, upper = mean_interval(np.array(accuracies), level)
+    return max(0.0, lower), min(1.0, upper)
+
+
+def _key(each: Measured) -> dict[str, Any]:
+    candidate, recipe = each.candidate, RECIPES[each.candidate.recipe]
+    return {
+        "activation": candidate.activation,
+        "recipe": candidate.recipe,
+        "depth": candidate.depth,
+        "treatment": candidate.treatment,
+        "root": candidate.root,
+        "chi": candidate.chi,
+        "weights": recipe.weights,
+        "batch_norm": recipe.batch_norm,
+        "optimizer": recipe.optimizer,
+    }
+
+
+def _row(each: Measured, settings: Settings) -> dict[str, Any]:
+    lower, upper = each.interval(settings.level)
+    return {
+        **_key(each),
+        "learning_rate": each.picked.rate,
+        "validation_accuracy": each.picked.accuracy,
+        "seeds": len(each.outcomes),
+        "trained": each.count(TRAINED),
+        "at_chance": each.count(AT_CHANCE),
+        "diverged": each.count(DIVERGED),
+        "accuracy": each.accuracy,
+        "lower": lower,
+        "upper": upper,
+        "train_loss": each.train_loss,
+        "log10_gradient": each.log10_gradient(settings.budget.width),
+        "predicted_log10_gradient": each.prediction.log10_gradient,
+        "predicted_separation": each.prediction.separation,
+    }
+
+
+def _runs(each: Measured, settings: Settings) -> Iterator[dict[str, Any]]:
+    """The runs that tried a learning rate, then the measured ones."""
+    for trial in each.trials:
+        outcome = DIVERGED if trial.accuracy is None else ""
+        empty = {"outcome": outcome, "reason": "", "correct": None, "accuracy": trial.accuracy}
+        yield {**_key(each), "learning_rate": trial.rate, "purpose": "learning rate", "seed": settings.seed, **empty,
+               "lower": None, "upper": None}  # fmt: skip
+    for outcome_ in each.outcomes:
+        yield {
+            **_key(each),
+            "learning_rate": each.picked.rate,
+            "purpose": "measured",
+            "seed": outcome_.seed,
+            "outcome": outcome_.outcome,
+            "reason": outcome_.reason,
+            "correct": outcome_.correct,
+            "accuracy": outcome_.accuracy,
+            "lower": outcome_.lower,
+            "upper": outcome_.upper,
+        }

@@ -1,0 +1,238 @@
+"""One training run of the comparison: a picklable description, computed in any process."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial import Chebyshev
+
+from gpn.experiment.runs import Cell
+from gpn.reproduction.comparison_grid import RECIPES, Candidate, limited, validation_split
+from gpn.reproduction.gradient_rates import GPN
+from gpn.training.datasets import Dataset, load_dataset
+from gpn.training.results import FINISHED, TrainingReport
+from gpn.training.train import train
+from theory.activations.activation import NumericActivation
+from theory.depth.batch_normalization import large_batch_growth
+from theory.depth.correlation import correlation
+from theory.depth.length_map import mean_field_path
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+EXPERIMENT = 23
+"""Identity of the cells, see `gpn.reproduction.gradients`; training itself draws from its own seeds."""
+
+
+RECORDS = 25
+"""Steps at which the gradient norms of a run are kept, evenly over it."""
+
+
+CURVES = ("learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What every run may use.
+
+    Args:
+        width: n.
+        epochs: passes through the training samples of a measured run.
+        trial_epochs: of a run that tries a learning rate.
+        batch: samples of a step.
+        samples: the most to train on, and the most to test.
+    """
+
+    width: int
+    epochs: int
+    trial_epochs: int
+    batch: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Train one network: the work of a `gpn.experiment.runs.Cell` with one trial.
+
+    Training draws from its own seed, so that `gpn train` gives the same run.
+
+    Args:
+        candidate: the kind of network.
+        rate: the learning rate.
+        seed: of weights and order of the samples.
+        validate: whether it is trained on a part of the training samples and tested on the others.
+        budget: common to all.
+        data: what `gpn.training.datasets.load_dataset` reads, or a data set.
+        digest: of its samples and labels (`Dataset.digest`), wherever they are read from.
+    """
+
+    candidate: Candidate
+    rate: float
+    seed: int
+    validate: bool
+    budget: Budget
+    data: str | Dataset = field(compare=False)
+    digest: str
+
+    @property
+    def epochs(self) -> int:
+        """How many it takes."""
+        return self.budget.trial_epochs if self.validate else self.budget.epochs
+
+    def cell(self) -> Cell:
+        """The run as a cell; its identity is what is run, not where it stands in a list."""
+        candidate = self.candidate
+        what = (candidate.activation, candidate.recipe, candidate.depth, self.rate.hex(), self.seed, self.validate)
+        text = json.dumps(what)
+        return Cell(
+            experiment=EXPERIMENT,
+            cell=int.from_bytes(blake2b(text.encode(), digest_size=8).digest()),
+            compute=self,
+            trials=1,
+            chunk=1,
+            cost=candidate.depth * self.epochs,
+            label=f"{candidate.words}, learning rate {self.rate:.3g}, seed {self.seed}",
+        )
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> Arrays:  # noqa: ARG002
+        """The arrays of `arrays`, each with a first length of 1."""
+        recipe, budget = RECIPES[self.candidate.recipe], self.budget
+        whole = limited(self.data if isinstance(self.data, Dataset) else _loaded(self.data), budget.samples)
+        report = train(
+            self.candidate.phi,
+            validation_split(whole) if self.validate else whole,
+            depth=self.candidate.depth,
+            width=budget.width,
+            root=None,
+            weights=recipe.weights,
+            batch_norm=recipe.batch_norm,
+            optimizer=recipe.optimizer,
+            learning_rate=self.rate,
+            epochs=self.epochs,
+            batch=budget.batch,
+            seed=self.seed,
+            records=RECORDS,
+        )
+        return {name: array[None] for name, array in arrays(report).items()}
+
+
+def arrays(report: TrainingReport) -> Arrays:
+    """What the comparison keeps of a training run: everything but times and weights.
+
+    Args:
+        report: of `gpn.train`.
+
+    Returns:
+        finished (true or false), reason (a text), curves (epochs, 5) with the columns of `CURVES`, recorded_steps
+        (records,) and log_gradient_norms (records, L + 1), natural logarithms. Of a run that diverged there are only
+        the epochs and records before.
+    """
+    curves = [[getattr(row, name) for name in CURVES] for row in report.epochs]
+    with np.errstate(divide="ignore"):  # a gradient that vanished
+        logs = np.log(report.gradient_norms)
+    return {
+        "finished": np.array(report.outcome == FINISHED),
+        "reason": np.array(report.reason or ""),
+        "curves": np.array(curves, dtype=np.float64).reshape(-1, len(CURVES)),
+        "recorded_steps": report.recorded_steps,
+        "log_gradient_norms": logs,
+    }
+
+
+@lru_cache(maxsize=1)
+def _loaded(source: str) -> Dataset:
+    """Read once in each process, not for each run."""
+    return load_dataset(source)
+
+
+FloatArray = npt.NDArray[np.float64]
+
+
+_DEGREE = 16  # of the polynomial that stands for the map
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    r"""Infinitely wide, at initialization.
+
+    Args:
+        log10_gradient: decimal logarithm of :math:`|\partial E/\partial W_1|_F / \sqrt n` for an output gradient of
+            norm 1: 0 if all norms are preserved.
+        separation: 1 - rho_L, for two inputs that began with the cosine rho_0 = 0; None for a network whose lengths are
+            not kept. It is the same for both roots and for all weights of the same variance.
+    """
+
+    log10_gradient: float
+    separation: float | None
+
+
+def predictions(wanted: Sequence[Candidate]) -> tuple[Prediction, ...]:
+    """The prediction for each kind of network.
+
+    Args:
+        wanted: the networks.
+    """
+    depths = sorted({each.depth for each in wanted})
+    normalized = {each.activation: each.phi for each in wanted if each.treatment == GPN}
+    tables = {name: dict(zip(depths, separations(phi, depths), strict=True)) for name, phi in normalized.items()}
+    found = []
+    for each in wanted:
+        separation = tables[each.activation][each.depth] if each.treatment == GPN else None
+        found.append(Prediction(log10_gradient(each), separation))
+    return tuple(found)
+
+
+def log10_gradient(candidate: Candidate) -> float:
+    r"""Decimal logarithm of :math:`|\partial E/\partial W_1|_F / \sqrt n` in the mean field, for |dE/dx_L| = 1.
+
+    Without batch normalization by the iterated maps (`theory.depth.length_map.mean_field_path`; Schoenholz et al.
+    2017), with it by the rate of large batches (Yang et al. 2019,
+    `theory.depth.batch_normalization.large_batch_growth`).
+
+    Args:
+        candidate: the network.
+
+    >>> from gpn.reproduction.comparison_grid import candidates
+    >>> gpn, plain = candidates(["relu"], [20], ["gpn", "plain"])
+    >>> round(log10_gradient(gpn), 9) + 0.0, round(log10_gradient(plain) / math.log10(0.5), 9)
+    (0.0, 10.0)
+    """
+    if RECIPES[candidate.recipe].batch_norm:
+        return (candidate.depth - 1) * large_batch_growth(candidate.phi) / 2 / math.log(10)  # type: ignore[arg-type]
+    return float(mean_field_path(candidate.phi, candidate.depth).log_gradients[0]) / math.log(10)
+
+
+def separations(phi: NumericActivation, depths: Sequence[int]) -> list[float]:
+    r"""How far apart two inputs that began orthogonal still are after some layers of an infinitely wide GPN network.
+
+    .. math:: 1 - \rho_l = 1 - C(\rho_{l-1}), \qquad C(\rho) = E\, \phi(u) \phi(v), \qquad \rho_0 = 0
+
+    with (u, v) standard normal of correlation rho (Poole et al. 2016). C(1) = C'(1) = 1, so the distance falls like 1/l
+    for a smooth phi and like 1/l^2 for one with a kink. C depends on the mean of phi only through its square, which is
+    the same for b_plus and b_minus. The angles' quotient arccos C(rho) / arccos rho is interpolated by a polynomial.
+
+    Args:
+        phi: GPN.
+        depths: layers.
+
+    >>> from gpn.checking.check import normalize
+    >>> [round(far, 4) for far in separations(normalize("relu"), [1, 2])]
+    [0.6817, 0.5063]
+    """
+
+    def quotient(angle: float) -> float:
+        far = 1.0 - correlation(phi, math.cos(angle)).value
+        return 2.0 * math.asin(math.sqrt(min(1.0, max(0.0, far) / 2.0))) / angle
+
+    quotients = Chebyshev.interpolate(np.vectorize(quotient), _DEGREE, domain=[0.0, math.pi / 2])
+    angle, found = math.pi / 2, {}
+    for layer in range(1, max(depths) + 1):
+        angle *= min(1.0, float(quotients(angle)))
+        found[layer] = 2.0 * math.sin(angle / 2.0) ** 2
+    return [found[depth] for depth in depths]

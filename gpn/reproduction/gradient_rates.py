@@ -1,0 +1,178 @@
+"""How fast gradients vanish or explode in depth: measured in networks, beside the mean-field prediction."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpn.reproduction.gradient_results import UNSTABLE, FloatArray, Growth, Phi, Rate, Variant
+from gpn.statistics.limits import mean_interval
+from theory.depth.batch_normalization import large_batch_growth, small_batch_growth
+from theory.depth.horizon import depth_horizon
+from theory.depth.length_map import gradient_rate, mean_field_path, slope_map
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gpn.reproduction.gradient_results import GradientProfile, Settings
+
+
+PLAIN, GPN, BATCH_NORMALIZED = "as it is", "GPN", "batch norm"
+
+
+AGREES, ON_THE_WAY, DIFFERS, UNDECIDED, NO_RATE = (
+    "agrees",
+    "on the way",
+    "differs",
+    "undecided",
+    "unstable",
+)
+
+
+NO_PREDICTION, LOST = "no theory", "lost"
+
+
+_PER_WIDTH = 5.0
+
+
+_PER_BATCH = 5.0
+
+
+_LEAST_BATCH = 8  # below, corrections are as large as the prediction
+
+
+_FARTHEST, _NEARER = 1e6, 1e5  # squared lengths that stand for infinity
+
+
+_BESIDE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class _Prediction:
+    q: float | None
+    fixed_point: float | None
+    layers: float | None
+    below: float | None = None
+    above: float | None = None
+    unstable: bool = False
+
+
+def window(depth: int) -> tuple[int, int]:
+    """The layers between which a rate is measured: the upper three quarters, where q has mostly settled.
+
+    >>> window(200), window(2)
+    ((50, 200), (1, 2))
+    """
+    return max(1, depth // 4), depth
+
+
+def rate(variant: Variant, found: "Mapping[str, FloatArray]", profile: "GradientProfile", settings: "Settings") -> Rate:
+    """The rate of one kind of network, measured and predicted.
+
+    Args:
+        variant: the kind of network.
+        found: "log_gradients" and, for one input, "log_backward", arrays (trials, L).
+        profile: of the same networks.
+        settings: of the run.
+    """
+    first, last = window(settings.depth)
+    single = variant.treatment != BATCH_NORMALIZED
+    logs = found["log_backward" if single else "log_gradients"]
+    with np.errstate(invalid="ignore"):  # -inf - -inf: both vanished
+        rates = 2 * (logs[:, first - 1] - logs[:, last - 1]) / (last - first)
+    kept = rates[np.isfinite(rates)]
+    expected = _single(variant, settings) if single else _batch(variant, settings.batch)
+    tolerance = _PER_WIDTH / settings.width + (0.0 if single else _PER_BATCH / settings.batch**2)
+    lost = len(kept) < len(rates) or profile.overflowed > 0
+    centre, lower, upper = mean_interval(kept, settings.level) if len(kept) > 1 and not lost else (None, None, None)
+    low, high = (None, None) if lost else (float(q) for q in np.quantile(kept, [0.05, 0.95], method="nearest"))
+    return Rate(
+        activation=variant.name,
+        treatment=variant.treatment,
+        root=variant.root,
+        weights=variant.weights,
+        chi=variant.chi,
+        first=first,
+        last=last,
+        q=expected.q,
+        fixed_point=expected.fixed_point,
+        predicted=expected.layers,
+        below=expected.below,
+        above=expected.above,
+        measured=centre,
+        lower=lower,
+        upper=upper,
+        low=low,
+        high=high,
+        trials=len(rates),
+        tolerance=tolerance,
+        verdict=_verdict(expected, lower, upper, tolerance),
+    )
+
+
+def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
+    """The growth through a whole network with batch normalization.
+
+    Args:
+        variant: with its batch size.
+        log_gradients: log |dE/dW_l|_F up to a constant, array (trials, L).
+        level: of the interval.
+    """
+    batch = variant.batch or 0
+    depth = log_gradients.shape[1]
+    ratios = log_gradients[:, 0] - log_gradients[:, -1]
+    measured, lower, upper = mean_interval(2 * ratios / (depth - 1), level)
+    large = large_batch_growth(variant.phi)
+    with np.errstate(over="ignore"):  # in very deep networks, told as an overflow
+        factor = float(np.exp(np.median(ratios)))
+    return Growth(
+        activation=variant.name,
+        batch=batch,
+        depth=depth,
+        trials=len(ratios),
+        measured=measured,
+        lower=lower,
+        upper=upper,
+        large_batch=large,
+        predicted=large + small_batch_growth(batch),
+        factor=factor,
+    )
+
+
+def _single(variant: Variant, settings: "Settings") -> _Prediction:
+    horizon = depth_horizon(variant.phi, settings.width)
+    if horizon.kind == UNSTABLE:
+        sides = [gradient_rate(variant.phi, 1 + side * _BESIDE) for side in (-1, 1)]
+        below, above = (_limit(variant.phi, side.q, side.rate) for side in sides)
+        return _Prediction(None, None, None, below, above, unstable=True)
+    first, last = window(settings.depth)
+    path = mean_field_path(variant.phi, settings.depth)
+    layers = float(path.log_factors[first - 1 : last - 1].mean()) if np.isfinite(path.squared_lengths).all() else None
+    return _Prediction(horizon.q, _limit(variant.phi, horizon.q, horizon.rate), layers)
+
+
+def _limit(phi: Phi, q: float, rate: float) -> float | None:
+    """The rate at a fixed point; none at infinity if that of a large length, which stands for it, still changes."""
+    if np.isfinite(q):
+        return rate
+    far, near = (slope_map(phi, length).value for length in (_FARTHEST, _NEARER))
+    return rate if np.isfinite(rate) and abs(far / near - 1) < _BESIDE else None
+
+
+def _batch(variant: Variant, batch: int) -> _Prediction:
+    large = large_batch_growth(variant.phi)
+    return _Prediction(None, large, large + small_batch_growth(batch) if batch >= _LEAST_BATCH else None)
+
+
+def _verdict(expected: _Prediction, lower: float | None, upper: float | None, tolerance: float) -> str:
+    if lower is None or upper is None:
+        return LOST
+    if expected.unstable:
+        return NO_RATE
+    if expected.layers is None or expected.fixed_point is None:
+        return NO_PREDICTION
+    if expected.layers - tolerance <= lower and upper <= expected.layers + tolerance:
+        settled = expected.q is None or abs(expected.layers - expected.fixed_point) <= tolerance
+        return AGREES if settled else ON_THE_WAY
+    outside = upper < expected.layers - tolerance or lower > expected.layers + tolerance
+    return DIFFERS if outside else UNDECIDED

@@ -1,0 +1,135 @@
+"""The two ends of simulated networks with a batch of inputs: what goes in at the bottom, what comes back at the top."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn.engine.arguments import count
+from gpn.engine.losses import class_labels, softmax_cross_entropy
+from gpn.engine.norms import FloatArray, row_norms
+from theory.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Ends:
+    """Checked inputs and readouts of independent networks; `ends_of` makes them.
+
+    Attributes:
+        width: n, neurons in each layer.
+        batch: k, inputs of each network.
+        inputs: x_0, array (trials, k, m), or None for uniform directions on the thin shell |x_0|^2 = n.
+        readout: "random", "aligned", "loss", or e_L, array (k, n).
+        classes, labels: for "loss", how many classes there are, and the class of each input, (trials, k).
+    """
+
+    width: int
+    batch: int
+    inputs: FloatArray | None
+    readout: str | FloatArray
+    classes: int
+    labels: npt.NDArray[np.int64]
+
+    @property
+    def input_width(self) -> int:
+        """m, the number of entries of an input."""
+        return self.width if self.inputs is None else self.inputs.shape[-1]
+
+    def signals(self, trial: int, rng: np.random.Generator) -> FloatArray:
+        """Give x_0 of one trial, array (k, m)."""
+        if self.inputs is not None:
+            given: FloatArray = self.inputs[trial]
+            return given
+        x = rng.standard_normal((self.batch, self.width))
+        x *= (np.sqrt(self.width) / row_norms(x))[:, None]
+        return x
+
+    def gradients(self, outputs: FloatArray, trial: int, rng: np.random.Generator) -> FloatArray:
+        """Give e_L = dE/dx_L of one trial from x_L, both arrays (k, n)."""
+        if not isinstance(self.readout, str):
+            return self.readout
+        if self.readout == "aligned":
+            return outputs
+        if self.readout == "random":
+            e = rng.standard_normal(outputs.shape)
+            return e / row_norms(e)[:, None]
+        matrix = rng.standard_normal((self.classes, self.width)) / np.sqrt(self.width)
+        return softmax_cross_entropy(outputs, self.labels[trial], matrix)[1]
+
+
+def ends_of(
+    width: int,
+    trials: int,
+    batch: int,
+    inputs: npt.ArrayLike | None,
+    readout: str | npt.ArrayLike,
+    labels: npt.ArrayLike | None,
+    classes: int | None,
+) -> Ends:
+    """Check the inputs, the readout and the labels of a batch.
+
+    Args:
+        width: n.
+        trials: independent networks.
+        batch: k.
+        inputs, readout, labels, classes: as for `gpn.simulate`.
+
+    Raises:
+        UsageError: shapes that do not fit, values that are not finite, an unknown readout.
+
+    >>> ends_of(4, 3, 2, [[1.0, 0.0], [0.0, 2.0]], "aligned", None, None).inputs.shape
+    (3, 2, 2)
+    """
+    checked = None if inputs is None else _inputs(inputs, width, trials, batch)
+    top = readout if isinstance(readout, str) else _directions(readout, width, batch)
+    if isinstance(top, str) and top not in ("random", "aligned", "loss"):
+        raise UsageError(f"readout must be 'random', 'aligned', 'loss' or an array ({width},), not {top!r}")
+    if isinstance(top, str) and top == "loss":
+        return Ends(width, batch, checked, top, *_labels(labels, classes, trials, batch))
+    if labels is not None or classes is not None:
+        raise UsageError("labels and classes belong to readout='loss'")
+    return Ends(width, batch, checked, top, 0, np.empty(0, dtype=np.int64))
+
+
+def _inputs(inputs: npt.ArrayLike, width: int, trials: int, batch: int) -> FloatArray:
+    x = np.asarray(inputs, dtype=np.float64)
+    entries = x.shape[-1] if x.ndim else 0
+    wanted = [(entries,), (trials, entries)] if batch == 1 else [(batch, entries), (trials, batch, entries)]
+    if entries == 0 or x.shape not in wanted:
+        head = "(m,) or (trials, m)" if batch == 1 else "(batch, m) or (trials, batch, m)"
+        raise UsageError(f"inputs must have shape {head}, trials = {trials}, batch = {batch}, not {x.shape}")
+    if not np.isfinite(x).all():
+        raise UsageError("inputs hold values that are not finite; drop or replace them first")
+    if entries > width:
+        raise UsageError(
+            f"inputs have {entries} entries, more than the width {width}: the first matrix cannot "
+            f"keep their length; use a width of at least {entries}, or fewer entries"
+        )
+    if batch == 1 and x.ndim == 2:
+        return x[:, None, :]
+    return np.broadcast_to(x, (trials, batch, entries))
+
+
+def _directions(readout: npt.ArrayLike, width: int, batch: int) -> FloatArray:
+    e = np.asarray(readout, dtype=np.float64)
+    if e.shape not in ((width,), (batch, width)) or not np.isfinite(e).all():
+        raise UsageError(f"a readout array must be finite with shape ({width},), not {e.shape}")
+    if not np.abs(e).max(axis=-1).all():
+        raise UsageError("a readout array must not be zero: every gradient would vanish")
+    return np.broadcast_to(e, (batch, width))
+
+
+def _labels(
+    labels: npt.ArrayLike | None, classes: int | None, trials: int, batch: int
+) -> tuple[int, npt.NDArray[np.int64]]:
+    if labels is None or classes is None:
+        raise UsageError("readout='loss' needs labels, one for each trial, and the number of classes")
+    classes = count("classes", classes, minimum=2)
+    y = np.asarray(labels)
+    if batch == 1:
+        return classes, class_labels(y, trials, classes)[:, None]
+    if y.shape == (batch,):
+        return classes, np.tile(class_labels(y, batch, classes), (trials, 1))
+    if y.shape != (trials, batch):
+        raise UsageError(f"labels must have shape ({batch},) or ({trials}, {batch}), not {y.shape}")
+    return classes, class_labels(y.ravel(), y.size, classes).reshape(y.shape)

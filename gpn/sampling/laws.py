@@ -1,0 +1,150 @@
+"""How a random weight matrix acts on one vector, and its transpose on another, in law and without the matrix.
+
+In a network with independent Haar-orthogonal weights each matrix W_l acts twice on one input: forward on
+x_{l-1}, backward (transposed) on d_l. Both results can be drawn directly.
+
+    Forward: h_l = W_l x_{l-1} is uniform on the sphere of radius |x_{l-1}|, so
+        h_l = |x_{l-1}| g / |g|,   g ~ N(0, I_n).
+    Backward: given x_{l-1}, h_l and a d_l that depends on W_l through h_l alone,
+        W_l^T d_l = alpha x_{l-1} + v,   alpha = <d_l, h_l> / |h_l|^2,
+    with v uniform on the sphere of radius sqrt(|d_l|^2 - alpha^2 |h_l|^2) in the orthogonal complement of
+    x_{l-1}, because W_l restricted to that complement is Haar onto the complement of h_l.
+
+For i.i.d. N(0, s^2) entries instead: h_l = s |x_{l-1}| g, and, with P the projection on x_{l-1},
+        W_l^T d_l = <d_l, h_l> / |x_{l-1}|^2 x_{l-1} + s |d_l| (I - P) g'.
+
+Both are exact in law, jointly over all layers, and cost O(n) per layer. A zero vector x_{l-1} (a layer that
+died) tells nothing about W_l: then h_l = 0 and the term along x_{l-1} is absent.
+
+Sources: both condition a random matrix on what it has done. M. Bayati, A. Montanari, The dynamics of message
+passing on dense graphs, IEEE Trans. Inf. Theory 57 (2011), for Gaussian matrices; S. Rangan, P. Schniter,
+A. Fletcher, Vector approximate message passing, IEEE Trans. Inf. Theory 65 (2019), for orthogonal ones.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from gpn.engine.norms import FloatArray
+from gpn.engine.weights import standard_deviation
+from theory.errors import UsageError
+
+ENSEMBLES = ("haar", "gaussian", "he", "glorot")
+"""The weights whose law is known without the matrix."""
+
+
+_ZERO = 1e-280  # a vector shorter than this has underflowed and has no direction any more
+
+
+_LEAST_ACROSS = 1e-50  # far below one rounding of the component along x; keeps a reciprocal finite
+
+
+class Law(Protocol):
+    """One random matrix W, for many independent trials: all arrays but the normals have one entry for each."""
+
+    @property
+    def needs_squares(self) -> bool:
+        """Whether the squared lengths of the normals are used at all."""
+
+    def stretch(self, radius: FloatArray, squares: FloatArray, /) -> FloatArray:
+        """The factors by which standard normals g become W x for |x| = radius, from squares = |g|^2."""
+
+    def transposed(
+        self, along: FloatArray, overlap: FloatArray, squares: FloatArray, /
+    ) -> tuple[FloatArray, FloatArray]:
+        r"""The numbers k and c > 0 for which W^T d has the law of |d| c (g + k \hat x), g standard normals.
+
+        Args:
+            along: <d, W x> / (|d| |x|).
+            overlap: <g, xhat>.
+            squares: |g|^2.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Haar:
+    r"""A Haar-orthogonal matrix with rows of `width` entries (or its orthonormal columns).
+
+    With a = along, o = overlap: (I - P) g = g - o xhat has the squared length |g|^2 - o^2, so that
+    c = sqrt((1 - a^2) / (|g|^2 - o^2)) and c k + c o = a, that is k = a / c - o.
+    """
+
+    width: int
+
+    @property
+    def needs_squares(self) -> bool:
+        return True
+
+    def stretch(self, radius: FloatArray, squares: FloatArray, /) -> FloatArray:
+        scale: FloatArray = radius / np.sqrt(squares)
+        return scale
+
+    def transposed(
+        self, along: FloatArray, overlap: FloatArray, squares: FloatArray, /
+    ) -> tuple[FloatArray, FloatArray]:
+        across = np.maximum(1.0 - along * along, _LEAST_ACROSS)  # the share of |d|^2 that is orthogonal to x
+        if self.width == 1:  # nothing is orthogonal to x, and rounding must not invent it
+            across[overlap != 0.0] = _LEAST_ACROSS
+        # The floor is about the rounding of the difference; it acts with probability 4e-8 at n = 2, 2e-15 at n = 3.
+        rest = np.maximum(squares - overlap * overlap, 1e-15 * self.width)
+        root = np.sqrt(rest / across)
+        return along * root - overlap, 1.0 / root
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """Independent entries N(0, deviation^2)."""
+
+    deviation: float
+
+    @property
+    def needs_squares(self) -> bool:
+        return False
+
+    def stretch(self, radius: FloatArray, _squares: FloatArray, /) -> FloatArray:
+        return self.deviation * radius
+
+    def transposed(
+        self, along: FloatArray, overlap: FloatArray, _squares: FloatArray, /
+    ) -> tuple[FloatArray, FloatArray]:
+        return along * (1.0 / self.deviation) - overlap, np.full(len(along), self.deviation)
+
+
+def check_ensemble(weights: str) -> None:
+    """Check that the law of a matrix is known without the matrix.
+
+    Raises:
+        UsageError: weights that are not in `ENSEMBLES`.
+    """
+    if weights not in ENSEMBLES:
+        raise UsageError(
+            f"matrix-free sampling knows the weights {', '.join(ENSEMBLES)}, not {weights!r}; for the other "
+            "ensembles of gpn.engine.weights use method='dense' of gpn.simulate"
+        )
+
+
+def law(weights: str, rows: int, columns: int) -> Law:
+    """Give the law of a matrix of an ensemble.
+
+    Args:
+        weights: one of `ENSEMBLES`.
+        rows, columns: n_out and n_in, n_in at most n_out for "haar".
+
+    Raises:
+        UsageError: another ensemble.
+
+    >>> law("he", 10, 8)
+    Gaussian(deviation=0.5)
+    """
+    check_ensemble(weights)
+    return Haar(rows) if weights == "haar" else Gaussian(standard_deviation(weights, rows, columns))
+
+
+def reciprocals(norms: FloatArray) -> FloatArray:
+    """1 / norm, but finite for a zero vector: its products with it are zero, as if nothing lay along it.
+
+    >>> reciprocals(np.array([2.0, 0.0]))
+    array([5.e-001, 1.e+280])
+    """
+    return 1.0 / np.maximum(norms, _ZERO)

@@ -1,0 +1,296 @@
+"""Forward and backward pass of a block of independent networks, one input each, without weight matrices.
+
+The laws are those of `gpn.sampling.laws`. A layer is worked on in tiles of columns, so that what is done with a tile
+finds it in the cache: all columns of many trials, or a stretch of one trial of a wide network. Preactivations are kept
+for the backward pass as far as memory allows; the others are drawn again from the state that the generator had, which
+gives the same bits.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from gpn.engine.evaluation import Evaluation
+from gpn.engine.norms import FloatArray, quiet, row_dots, row_norms, row_norms_unguarded
+from gpn.sampling.laws import Law, reciprocals
+from gpn.sampling.normals import fill_normals
+
+TILE_NEURONS = 2**17
+"""Columns of a wide network that are worked on together: 1 MiB per array."""
+
+
+_ROW_BUFFER = 256  # numbers; rows at least as long as NumPy's buffer are scaled without a copy of the factors
+
+
+@dataclass(slots=True)
+class Tile:
+    """A stretch of the columns of one layer, all arrays (trials, columns).
+
+    Attributes:
+        h: preactivations.
+        x, slope: phi(h) and phi'(h), overwritten in time.
+        e: the gradient with respect to x, up to a factor of each trial and what `Drawn.along` adds; at first a buffer.
+    """
+
+    h: FloatArray
+    x: FloatArray
+    slope: FloatArray
+    e: FloatArray
+
+
+class Drawn(NamedTuple):
+    """The gradient with respect to the values x of one layer: scale * (e + along * x) for the e of its tiles.
+
+    Attributes:
+        tiles: the layer.
+        scale: a factor of each trial, (trials,).
+        along: (trials,), or None for 0.
+    """
+
+    tiles: list[Tile]
+    scale: FloatArray
+    along: FloatArray | None = None
+
+
+class Source(Protocol):
+    """Where the gradient of a layer's values comes from."""
+
+    def draw(self, tiles: Iterator[Tile], rng: np.random.Generator, /) -> Drawn:
+        """Go through the tiles once and fill their `e`."""
+
+
+class Transposed(NamedTuple):
+    """W^T d for the matrix W of the layer above, up to the factor |d|.
+
+    Attributes:
+        law: of W.
+        along: <d, W x> / (|d| |x|), (trials,).
+        inverse: 1 / |x|, (trials,).
+    """
+
+    law: Law
+    along: FloatArray
+    inverse: FloatArray
+
+    def draw(self, tiles: Iterator[Tile], rng: np.random.Generator, /) -> Drawn:
+        drawn, overlaps, squares = [], [], []
+        for tile in tiles:
+            fill_normals(rng, tile.e)
+            overlaps.append(row_dots(tile.e, tile.x))
+            if self.law.needs_squares:
+                squares.append(row_dots(tile.e, tile.e))
+            drawn.append(tile)
+        overlap = total(overlaps) * self.inverse
+        coefficient, share = self.law.transposed(self.along, overlap, total(squares))
+        return Drawn(drawn, share, coefficient * self.inverse)
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The outputs of a block of networks, from which a readout makes the gradient with respect to them.
+
+    Attributes:
+        radius, inverse: |x_L| and its reciprocal, (trials,).
+        block: which trials these are.
+    """
+
+    radius: FloatArray
+    inverse: FloatArray
+    block: slice
+    rng: np.random.Generator
+
+
+Readout = Callable[[Top], tuple[Source, FloatArray]]
+"""Gives the source of e_L and the logarithm of a factor of each trial that it leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What is to be simulated.
+
+    Attributes:
+        activation: phi.
+        first_law, upper_law: of W_1 and of the other matrices.
+        readout: how e_L arises.
+    """
+
+    activation: Evaluation
+    first_law: Law
+    upper_law: Law
+    readout: Readout
+
+    def law(self, layer: int) -> Law:
+        """Of the matrix that makes layer 0, 1, ... ."""
+        return self.upper_law if layer else self.first_law
+
+
+class Layers:
+    """The preactivations of one block of trials: the upper layers are kept, those below can be drawn again.
+
+    A layer that is not kept costs the state of the generator, and later its random numbers a second time.
+
+    Args:
+        depth, width: L and n.
+        rows: trials of a block, at most.
+        kept: how many layers are kept, at most `depth`.
+    """
+
+    def __init__(self, depth: int, width: int, rows: int, kept: int) -> None:
+        self._missing = depth - kept
+        self._kept = np.empty((kept, rows, width))
+        self._spare = np.empty((min(self._missing, 1), rows, width))
+        self._states: list[Any] = []
+
+    def array(self, layer: int, trials: int) -> FloatArray:
+        """Where h_{layer + 1} lives, (trials, n)."""
+        kept = layer >= self._missing
+        arrays: FloatArray = self._kept[layer - self._missing] if kept else self._spare[0]
+        return arrays[:trials]
+
+    def remember(self, layer: int, rng: np.random.Generator) -> None:
+        """Note the state in which a layer is about to be drawn, unless it is kept."""
+        if layer < self._missing:
+            self._states.append(rng.bit_generator.state)
+
+    def forget(self, layer: int, rng: np.random.Generator) -> np.random.Generator | None:
+        """The generator that draws a layer again, the layers taken from the top down; None for one that is kept."""
+        if layer >= self._missing:
+            return None
+        again = copy.deepcopy(rng)
+        again.bit_generator.state = self._states.pop()
+        return again
+
+
+class Work:
+    """Arrays (rows, n) for values, slopes and gradients of one layer, used for all layers in turn."""
+
+    __slots__ = ("e", "slope", "x")
+
+    def __init__(self, rows: int, width: int) -> None:
+        self.x, self.slope, self.e = (np.empty((rows, width)) for _ in range(3))
+
+
+def forward(network: Network, layers: Layers, norms: FloatArray, work: Work, rng: np.random.Generator) -> None:
+    """Draw h_1, ..., h_L into `layers` and |x_1|, ..., |x_L| into norms[1:], from norms[0] = |x_0|."""
+    space = tiles(work.x[: norms.shape[1]])
+    for layer in range(len(norms) - 1):
+        h = layers.array(layer, norms.shape[1])
+        layers.remember(layer, rng)
+        scale = draw_normals(network.law(layer), norms[layer], h, rng)
+        parts = []
+        for tile, out in zip(tiles(h), space, strict=True):
+            tile *= scale
+            network.activation.value_into(tile, out)
+            parts.append(row_norms_unguarded(out))
+        norms[layer + 1] = total_norm(parts)
+
+
+def backward(
+    network: Network, layers: Layers, norms: FloatArray, block: slice, work: Work, rng: np.random.Generator
+) -> FloatArray:
+    """Draw the gradients of the preactivations and give log |d_1|, ..., log |d_L|, array (L, trials).
+
+    Only directions are carried down, their scale as a logarithm. The value x_l is computed again from h_l, with the
+    slope: no dearer than to keep three arrays.
+
+    Args:
+        network, layers, norms: after the forward pass.
+        block: which trials these are.
+        work: arrays to be overwritten.
+        rng: as the forward pass left it.
+    """
+    depth, trials = len(norms) - 1, norms.shape[1]
+    inverses = reciprocals(norms)
+    sizes, scales = np.empty((depth, trials)), np.empty((depth, trials))
+    source, log_scale = network.readout(Top(norms[-1], inverses[-1], block, rng))
+    for layer in range(depth - 1, -1, -1):
+        h = layers.array(layer, trials)
+        again = layers.forget(layer, rng)
+        if again is not None:
+            h *= draw_normals(network.law(layer), norms[layer], h, again)
+        drawn = source.draw(evaluated(network.activation, h, work), rng)
+        sizes[layer], overlap = _through_slopes(drawn)
+        scales[layer] = drawn.scale
+        cosine = overlap * inverses[layer] * reciprocals(sizes[layer])
+        source = Transposed(network.upper_law, cosine, inverses[layer])
+    logs: FloatArray = log_scale + np.cumsum((np.log(sizes) + np.log(scales))[::-1], axis=0)[::-1]
+    logs[:, ~np.isfinite(norms).all(axis=0)] = np.nan
+    return logs
+
+
+def evaluated(activation: Evaluation, h: FloatArray, work: Work) -> Iterator[Tile]:
+    """The tiles of a layer with preactivations `h`, one by one; their `e` is yet to be filled."""
+    spaces = (tiles(array[: len(h)]) for array in (work.x, work.slope, work.e))
+    for tile, x, slope, e in zip(tiles(h), *spaces, strict=True):
+        activation.value_and_slope_into(tile, x, slope)
+        yield Tile(tile, x, slope, e)
+
+
+def draw_normals(law: Law, radius: FloatArray, h: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Fill `h` with standard normals and give the factors (trials, 1) that make them W x for |x| = radius."""
+    squares = []
+    for tile in tiles(h):
+        fill_normals(rng, tile)
+        if law.needs_squares:
+            squares.append(row_dots(tile, tile))
+    return law.stretch(radius, total(squares))[:, None]
+
+
+def tiles(rows: FloatArray) -> list[FloatArray]:
+    """Views of stretches of columns; more than one only for a single row, so that each is contiguous.
+
+    >>> [tile.shape for tile in tiles(np.empty((1, 200_000)))]
+    [(1, 131072), (1, 68928)]
+    """
+    if rows.shape[1] <= TILE_NEURONS:
+        return [rows]
+    return [rows[:, start : start + TILE_NEURONS] for start in range(0, rows.shape[1], TILE_NEURONS)]
+
+
+def total(parts: list[FloatArray]) -> FloatArray:
+    """The sum over the tiles of a layer; 0 for none.
+
+    >>> total([np.array([1.0, 2.0]), np.array([3.0, 4.0])])
+    array([4., 6.])
+    """
+    return parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
+
+
+def total_norm(parts: list[FloatArray]) -> FloatArray:
+    """The norms of rows from those of their tiles.
+
+    >>> total_norm([np.array([3.0]), np.array([4.0])])
+    array([5.])
+    """
+    return parts[0] if len(parts) == 1 else row_norms(np.column_stack(parts))
+
+
+@contextmanager
+def row_arithmetic(width: int) -> Iterator[None]:
+    """Do arithmetic quietly, and with a factor for each row as fast as with one for all.
+
+    NumPy gathers short rows in a buffer of 8192 numbers and copies the factors there, which costs more than the
+    multiplication. With a buffer no longer than a row it does not. The size belongs to the state that `numpy.errstate`
+    restores, also on an error, and other threads do not see it.
+    """
+    with quiet():
+        if width >= _ROW_BUFFER:
+            np.setbufsize(_ROW_BUFFER)
+        yield
+
+
+def _through_slopes(drawn: Drawn) -> tuple[FloatArray, FloatArray]:
+    """|d| and <d, h> for d = phi'(h) * (e + along x); values, slopes and gradients are overwritten."""
+    sizes, overlaps = [], []
+    for tile in drawn.tiles:
+        if drawn.along is not None:
+            tile.x *= drawn.along[:, None]
+            tile.e += tile.x
+        tile.slope *= tile.e
+        sizes.append(row_norms_unguarded(tile.slope))
+        overlaps.append(row_dots(tile.slope, tile.h))
+    return total_norm(sizes), total(overlaps)

@@ -1,0 +1,308 @@
+"""Exact sampling of a deep network's signals and gradients, one input, without any weight matrix.
+
+The laws of W_l on a signal and of its transpose on a gradient are those of `gpn.sampling.laws`: both exact, jointly
+over all layers, in O(n) per layer. The passes through the network are in `gpn.sampling.passes`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn.engine.arguments import check_generator, count
+from gpn.engine.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
+from gpn.engine.norms import FloatArray, quiet, row_dots, row_norms
+from gpn.sampling import passes
+from gpn.sampling.laws import law
+from gpn.sampling.memory import budget, layers_that_fit
+from gpn.sampling.normals import fill_normals
+from gpn.sampling.readouts import readout as read_readout
+from theory.errors import UsageError
+
+BLOCK_NEURONS = 2**16
+"""Neurons of one layer, over several trials, that are worked on together: 512 KiB per array, not far from the
+processor, and enough that the calls themselves cost little."""
+
+
+BLOCK_STORAGE = 2**25
+"""Neurons of all layers kept from forward to backward: 256 MiB, or one trial if that needs more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Sample:
+    """Norms of many independent networks; E is the loss, L the depth, n the width.
+
+    A trial whose signal overflows float64 has inf or nan in `signal_norms` at that layer and nan in
+    every gradient, which then cannot be known. A gradient alone beyond float64 is inf; matrix-free, its logarithm
+    right. With a batch of k > 1 inputs (`gpn.sampling.batch_sampler`, or dense) every array beside those of the batch
+    has a last axis of length k.
+
+    Attributes:
+        squared_lengths: q_l = |x_l|^2 / n for l = 0..L, array (trials, L + 1).
+        signal_norms: |x_l| for l = 1..L, array (trials, L).
+        backward_norms: |d_l| = |dE/dh_l| for l = 1..L, array (trials, L).
+        gradient_norms: |dE/dW_l|_F = |d_l| |x_{l-1}| for l = 1..L, array (trials, L).
+        log_gradient_norms: their natural logarithms, (trials, L).
+        batch_gradient_norms: |dE/dW_l|_F of the loss summed over the batch, array (trials, L); for one input
+            the same as `gradient_norms`.
+        log_batch_gradient_norms: their natural logarithms, (trials, L).
+        grams: <x_l^i, x_l^j> / n for l = 0..L and each pair of inputs, array (trials, L + 1, k, k), if they were
+            asked for; otherwise None.
+    """
+
+    squared_lengths: FloatArray
+    signal_norms: FloatArray
+    backward_norms: FloatArray
+    gradient_norms: FloatArray
+    log_gradient_norms: FloatArray
+    batch_gradient_norms: FloatArray
+    log_batch_gradient_norms: FloatArray
+    grams: FloatArray | None = None
+
+    @property
+    def correlations(self) -> FloatArray:
+        r"""The cosines between the signals of each pair of inputs, array (trials, L + 1, k, k).
+
+            rho_l^{ij} = <x_l^i, x_l^j> / (|x_l^i| |x_l^j|);
+        nan where a signal is zero or overflowed. In wide networks of a GPN activation rho_l = C(rho_{l-1}), with C of
+        `theory.gaussian.hermite.HermiteSpectrum.correlation`.
+
+        Raises:
+            UsageError: the Gram matrices were not asked for.
+        """
+        if self.grams is None:
+            raise UsageError("correlations need the Gram matrices; simulate with grams=True")
+        with quiet():
+            lengths = np.sqrt(np.diagonal(self.grams, axis1=-2, axis2=-1))
+            cosines: FloatArray = self.grams / lengths[..., :, None] / lengths[..., None, :]
+        return cosines
+
+    @property
+    def overflowed(self) -> npt.NDArray[np.bool_]:
+        """Whether the forward signal of a trial overflowed (or met a point where phi is nan), (trials,)."""
+        finite: npt.NDArray[np.bool_] = np.isfinite(self.signal_norms)
+        return np.array([not trial.all() for trial in finite])
+
+    def __repr__(self) -> str:
+        trials, depth = self.batch_gradient_norms.shape
+        return f"Sample(trials={trials}, depth={depth}, overflowed={int(self.overflowed.sum())})"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class OneStep:
+    """One layer in many independent trials.
+
+    Attributes:
+        forward: q_1 = |phi(h)|^2 / n, array (trials,).
+        backward_random: |phi'(h) * u|^2 for a fresh Haar-random unit vector u, array (trials,).
+        backward_fixed: the same for the flat unit vector u_i = +-1/sqrt(n), the mean of phi'(h_i)^2, array
+            (trials,).
+    """
+
+    forward: FloatArray
+    backward_random: FloatArray
+    backward_fixed: FloatArray
+
+    def __repr__(self) -> str:
+        return f"OneStep(trials={len(self.forward)})"
+
+
+def block_trials(width: int, depth: int) -> int:
+    """Give the number of trials that are worked on together.
+
+    A function of the width and the depth only, never of the memory or the cores of the machine: with the same
+    NumPy on the same kind of processor a generator gives the same bits (NumPy's tanh may differ in the last bit
+    between processors).
+
+    >>> block_trials(1024, 50), block_trials(10**6, 200)
+    (64, 1)
+    """
+    return max(1, min(BLOCK_NEURONS // width, BLOCK_STORAGE // (width * depth)))
+
+
+def sample(
+    activation: ElementwiseActivation,
+    width: int,
+    depth: int,
+    trials: int,
+    rng: np.random.Generator,
+    *,
+    weights: str = "haar",
+    inputs: npt.ArrayLike | None = None,
+    readout: str | npt.ArrayLike = "random",
+    labels: npt.ArrayLike | None = None,
+    classes: int | None = None,
+    memory: int | str | None = None,
+) -> Sample:
+    """Draw forward and backward norms of independent random networks with one input each, exactly in law.
+
+    The formulas and their sources are those of the module. Only the length of the input matters, not its
+    direction: h_1 = W_1 x_0 is uniform on a sphere (or isotropic Gaussian) whatever the direction of x_0, and
+    W_1^T, which would see it, is not needed for dE/dW_1 = d_1 x_0^T.
+
+    Args:
+        activation: any object with `value_and_slope(x) -> (value, slope)`, two fresh float64 arrays; if it
+            has `value(x)` too, the forward pass calls that; if it has `value_into(x, out)` and
+            `value_and_slope_into(x, value, slope)`, those are called instead of both and save memory traffic.
+        width: n, neurons in each layer.
+        depth: L, layers.
+        trials: independent networks.
+        rng: where the randomness comes from.
+        weights: "haar", or i.i.d. "gaussian" (variance 1/n_in), "he" (2/n_in), "glorot" (2/(n_in + n_out)).
+        inputs: None for x_0 on the thin shell, |x_0|^2 = n; or x_0 itself, (m,) for all trials or
+            (trials, m), with m <= n; it is used as given, and W_1 is n x m (orthonormal columns for "haar").
+        readout: e_L = dE/dx_L. "random": a Haar-random unit vector, independent of everything. "aligned":
+            e_L = x_L. "loss": the gradient of the softmax cross-entropy of the logits W_out x_L, the matrix
+            W_out (classes, n) with entries N(0, 1/n) drawn anew in each trial. Or an array (n,): e_L itself.
+        labels: for "loss": the class of each trial, whole numbers, (trials,).
+        classes: for "loss": the number of classes.
+        memory: what the arrays may take at the worst moment, results included and inputs not: bytes, or a text such
+            as "4GiB"; None for half of what is free. Where not all layers of a deep or wide network fit, the lower
+            ones are drawn twice, which costs time and changes no bit of the result.
+
+    Raises:
+        UsageError: an argument outside of what is described here, or less memory than one layer and the results need.
+
+    >>> class Tanh:
+    ...     def value_and_slope(self, x):
+    ...         t = np.tanh(x)
+    ...         return t, 1.0 - t * t
+    >>> result = sample(Tanh(), width=64, depth=3, trials=100, rng=np.random.default_rng(0))
+    >>> result.gradient_norms.shape, result.squared_lengths.shape
+    ((100, 3), (100, 4))
+    """
+    width, depth, trials = count("width", width), count("depth", depth), count("trials", trials)
+    check_generator(rng)
+    check_activation(activation)
+    input_norms, input_width = _input_norms(inputs, width, trials)
+    network = passes.Network(
+        evaluation(activation),
+        law(weights, width, input_width),
+        law(weights, width, width),
+        read_readout(readout, width, trials, labels, classes),
+    )
+    rows = min(block_trials(width, depth), trials)
+    kept = layers_that_fit(width, depth, trials, rows, budget(memory))
+    keep_freed_memory(rows * width)
+    layers = passes.Layers(depth, width, rows, kept)
+    work, norms = passes.Work(rows, width), np.empty((depth + 1, rows))
+    results = _Results(width, depth, trials)
+    with passes.row_arithmetic(width):
+        for start in range(0, trials, rows):
+            block = slice(start, min(start + rows, trials))
+            size = block.stop - block.start
+            norms[0, :size] = input_norms[block]
+            passes.forward(network, layers, norms[:, :size], work, rng)
+            logs = passes.backward(network, layers, norms[:, :size], block, work, rng)
+            results.put(block, norms[:, :size], logs)
+    return results.sample()
+
+
+def one_step(
+    activation: ElementwiseActivation,
+    width: int,
+    trials: int,
+    rng: np.random.Generator,
+    *,
+    weights: str = "haar",
+    q: float = 1.0,
+) -> OneStep:
+    """Draw what one layer does to the squared length, forward and backward, from an input with |x|^2 = n q.
+
+        h = W x,   forward |phi(h)|^2 / n,   backward |phi'(h) * u|^2,
+    u a fresh uniform unit vector, or the flat vector u_i = +-1/sqrt(n). For Haar weights h is uniform on the
+    sphere of radius sqrt(n q); for Gaussian weights of variance s^2 it has i.i.d. entries N(0, n s^2 q).
+
+    Source: the one-step statements of Y. Lu, S. Gould, T. Ajanthan (2020), arXiv 2006.12169, section 3.
+
+    Args:
+        activation, width, trials, rng, weights: as for `sample`.
+        q: squared length per neuron of the input.
+
+    Raises:
+        UsageError: an argument outside of what is described here.
+
+    >>> class Linear:
+    ...     def value_and_slope(self, x):
+    ...         return x.copy(), np.ones_like(x)
+    >>> step = one_step(Linear(), 8, 3, np.random.default_rng(0))
+    >>> bool(np.allclose(step.forward, 1.0)), bool(np.allclose(step.backward_random, 1.0))
+    (True, True)
+    """
+    width, trials = count("width", width), count("trials", trials)
+    check_generator(rng)
+    check_activation(activation)
+    if not (np.isfinite(q) and q >= 0.0):
+        raise UsageError(f"q must be a squared length, finite and not negative, not {q!r}")
+    matrix = law(weights, width, width)
+    rows = min(block_trials(width, 1), trials)
+    keep_freed_memory(rows * width)
+    preactivations, work = np.empty((rows, width)), passes.Work(rows, width)
+    phi = evaluation(activation)
+    forward, fixed, random = np.empty(trials), np.empty(trials), np.empty(trials)
+    radius = np.full(rows, np.sqrt(width * q))
+    with passes.row_arithmetic(width):
+        for start in range(0, trials, rows):
+            block = slice(start, min(start + rows, trials))
+            size = block.stop - block.start
+            h = preactivations[:size]
+            h *= passes.draw_normals(matrix, radius[:size], h, rng)
+            parts = [_squares(tile, rng) for tile in passes.evaluated(phi, h, work)]
+            value, slope, product, direction = (passes.total(list(squares)) for squares in zip(*parts, strict=True))
+            forward[block], fixed[block], random[block] = value / width, slope / width, product / direction
+    return OneStep(forward, random, fixed)
+
+
+def _squares(tile: passes.Tile, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """|phi(h)|^2, |phi'(h)|^2, |phi'(h) * g|^2 and |g|^2 for fresh normals g, row by row."""
+    value, slope = row_dots(tile.x, tile.x), row_dots(tile.slope, tile.slope)
+    fill_normals(rng, tile.e)
+    tile.slope *= tile.e
+    return value, slope, row_dots(tile.slope, tile.slope), row_dots(tile.e, tile.e)
+
+
+class _Results:
+    """The arrays of a sample, filled block by block."""
+
+    def __init__(self, width: int, depth: int, trials: int) -> None:
+        self._width = width
+        self._lengths = np.empty((trials, depth + 1))
+        self._norms, self._backward = np.empty((trials, depth)), np.empty((trials, depth))
+        self._gradients, self._logs = np.empty((trials, depth)), np.empty((trials, depth))
+
+    def put(self, block: slice, norms: FloatArray, log_backward: FloatArray) -> None:
+        """Take |x_l| for l = 0..L, (L + 1, trials), and log |d_l| for l = 1..L, (L, trials), of a block."""
+        self._lengths[block] = (norms * (norms / self._width)).T
+        self._norms[block] = norms[1:].T
+        self._backward[block] = np.exp(log_backward).T
+        log_gradients = log_backward + np.log(norms[:-1])
+        self._logs[block] = log_gradients.T
+        self._gradients[block] = np.exp(log_gradients).T
+
+    def sample(self) -> Sample:
+        return Sample(
+            squared_lengths=self._lengths,
+            signal_norms=self._norms,
+            backward_norms=self._backward,
+            gradient_norms=self._gradients,
+            log_gradient_norms=self._logs,
+            batch_gradient_norms=self._gradients,
+            log_batch_gradient_norms=self._logs,
+        )
+
+
+def _input_norms(inputs: npt.ArrayLike | None, width: int, trials: int) -> tuple[FloatArray, int]:
+    """|x_0| for each trial, and the number of entries of x_0."""
+    if inputs is None:
+        return np.full(trials, np.sqrt(width)), width
+    x = np.asarray(inputs, dtype=np.float64)
+    if x.ndim not in (1, 2) or x.size == 0 or (x.ndim == 2 and len(x) != trials):
+        raise UsageError(f"inputs must have shape (m,) or ({trials}, m), one row for each trial, not {x.shape}")
+    if not np.isfinite(x).all():
+        raise UsageError("inputs hold values that are not finite; drop or replace them first")
+    if x.shape[-1] > width:
+        raise UsageError(
+            f"inputs have {x.shape[-1]} entries, more than the width {width}: the first matrix cannot keep "
+            f"their length; use a width of at least {x.shape[-1]}, or fewer entries"
+        )
+    return np.broadcast_to(row_norms(np.atleast_2d(x)), (trials,)), x.shape[-1]

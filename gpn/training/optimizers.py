@@ -1,0 +1,281 @@
+"""Gradient steps: SGD, momentum, AdaGrad, RMSProp and Adam, as PyTorch defines them.
+
+An optimizer changes one parameter array at a time, in place, so that a step can follow the backward pass down the
+layers. What it remembers lies in arrays of the parameters' shapes, made in advance.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from gpn.engine.norms import FloatArray
+from theory.errors import UsageError, unknown
+
+Memory = tuple[FloatArray, ...]
+"""What an optimizer remembers of one parameter array, each of its shape."""
+
+
+class Optimizer(Protocol):
+    """A rule that turns a gradient into a change of a parameter array."""
+
+    slots: ClassVar[tuple[str, ...]]
+    """Names of the arrays of the memory; all begin at zero."""
+
+    def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
+        """Change a parameter array in place.
+
+        Args:
+            parameter: theta, any shape.
+            gradient: g, of the same shape; it may be overwritten.
+            memory: the arrays named by `slots`.
+            rate: eta, the learning rate of this step.
+            time: t = 1, 2, ..., the number of this step.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class SGD:
+    r"""Stochastic gradient descent.
+
+    $$\theta \leftarrow \theta - \eta\, g$$
+
+    Source: H. Robbins, S. Monro (1951); `torch.optim.SGD`.
+
+    >>> theta = np.ones(2)
+    >>> SGD().step(theta, np.array([1.0, 2.0]), (), rate=0.5, time=1)
+    >>> theta
+    array([0.5, 0. ])
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
+        gradient *= rate
+        parameter -= gradient
+
+
+@dataclass(frozen=True, slots=True)
+class Momentum:
+    r"""Gradient descent with momentum.
+
+    $$v \leftarrow \mu v + g, \qquad \theta \leftarrow \theta - \eta\, v$$
+
+    Source: B. Polyak (1964), in the form of `torch.optim.SGD(momentum=...)` without dampening.
+
+    Args:
+        momentum: \mu, from 0 to below 1.
+    """
+
+    momentum: float = 0.9
+    slots: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __post_init__(self) -> None:
+        _share("momentum", self.momentum)
+
+    def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
+        (velocity,) = memory
+        velocity *= self.momentum
+        velocity += gradient
+        np.multiply(velocity, rate, out=gradient)
+        parameter -= gradient
+
+
+@dataclass(frozen=True, slots=True)
+class AdaGrad:
+    r"""Steps shortened by all squared gradients so far.
+
+    $$s \leftarrow s + g^2, \qquad \theta \leftarrow \theta - \eta\, g / (\sqrt{s} + \epsilon)$$
+
+    Source: J. Duchi, E. Hazan, Y. Singer (2011); `torch.optim.Adagrad`.
+
+    Args:
+        epsilon: keeps the quotient finite, above 0.
+    """
+
+    epsilon: float = 1e-10
+    slots: ClassVar[tuple[str, ...]] = ("squares",)
+
+    def __post_init__(self) -> None:
+        _positive("epsilon", self.epsilon)
+
+    def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
+        (squares,) = memory
+        squares += gradient * gradient
+        _shortened(parameter, gradient, squares, self.epsilon, rate)
+
+
+@dataclass(frozen=True, slots=True)
+class RMSProp:
+    r"""Steps shortened by a running mean of squared gradients.
+
+    $$s \leftarrow \alpha s + (1 - \alpha) g^2, \qquad \theta \leftarrow \theta - \eta\, g / (\sqrt{s} + \epsilon)$$
+
+    Source: T. Tieleman, G. Hinton, Lecture 6.5 (2012); `torch.optim.RMSprop`.
+
+    Args:
+        decay: \alpha, from 0 to below 1.
+        epsilon: keeps the quotient finite, above 0.
+    """
+
+    decay: float = 0.99
+    epsilon: float = 1e-8
+    slots: ClassVar[tuple[str, ...]] = ("squares",)
+
+    def __post_init__(self) -> None:
+        _share("decay", self.decay)
+        _positive("epsilon", self.epsilon)
+
+    def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
+        (squares,) = memory
+        _average(squares, gradient * gradient, self.decay)
+        _shortened(parameter, gradient, squares, self.epsilon, rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Adam:
+    r"""Adaptive moments.
+
+    $$m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad s \leftarrow \beta_2 s + (1 - \beta_2) g^2, \quad
+    \theta \leftarrow \theta - \frac{\eta}{1 - \beta_1^t}\,
+    \frac{m}{\sqrt{s} / \sqrt{1 - \beta_2^t} + \epsilon}$$
+
+    Source: D. Kingma, J. Ba (2014), arXiv 1412.6980; `torch.optim.Adam`.
+
+    Args:
+        first, second: \beta_1 and \beta_2, from 0 to below 1.
+        epsilon: keeps the quotient finite, above 0.
+    """
+
+    first: float = 0.9
+    second: float = 0.999
+    epsilon: float = 1e-8
+    slots: ClassVar[tuple[str, ...]] = ("means", "squares")
+
+    def __post_init__(self) -> None:
+        _share("first", self.first)
+        _share("second", self.second)
+        _positive("epsilon", self.epsilon)
+
+    def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
+        means, squares = memory
+        scratch = np.multiply(gradient, gradient)
+        _average(squares, scratch, self.second)
+        gradient *= 1.0 - self.first
+        means *= self.first
+        means += gradient
+        root = np.sqrt(squares, out=scratch)
+        root /= np.sqrt(1.0 - self.second**time)
+        root += self.epsilon
+        np.divide(means, root, out=gradient)
+        gradient *= rate / (1.0 - self.first**time)
+        parameter -= gradient
+
+
+OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType(
+    {"sgd": SGD, "momentum": Momentum, "adagrad": AdaGrad, "rmsprop": RMSProp, "adam": Adam}
+)
+"""Name -> class; each has defaults for all of its arguments."""
+
+
+def optimizer(spec: "str | Optimizer") -> Optimizer:
+    """The optimizer of a name, with its usual constants; an object that has `step` is returned as it is.
+
+    Raises:
+        UsageError: an unknown name.
+
+    >>> optimizer("adam")
+    Adam(first=0.9, second=0.999, epsilon=1e-08)
+    """
+    if not isinstance(spec, str):
+        if not hasattr(spec, "step"):
+            raise UsageError(f"{spec!r} is no optimizer; name one of {', '.join(OPTIMIZERS)}")
+        return spec
+    if spec not in OPTIMIZERS:
+        raise unknown("optimizer", spec, OPTIMIZERS)
+    return OPTIMIZERS[spec]()
+
+
+def memories(rule: Optimizer, parameters: Sequence[FloatArray]) -> tuple[Memory, ...]:
+    """Zeros for everything that an optimizer remembers, one tuple for each parameter array."""
+    return tuple(tuple(np.zeros_like(parameter) for _ in rule.slots) for parameter in parameters)
+
+
+def _average(kept: FloatArray, newest: FloatArray, decay: float) -> None:
+    """kept <- decay kept + (1 - decay) newest, in place; `newest` is overwritten."""
+    kept *= decay
+    newest *= 1.0 - decay
+    kept += newest
+
+
+def _shortened(parameter: FloatArray, gradient: FloatArray, squares: FloatArray, epsilon: float, rate: float) -> None:
+    """theta <- theta - rate g / (sqrt(s) + epsilon), in place; the gradient is overwritten."""
+    root = np.sqrt(squares)
+    root += epsilon
+    gradient *= rate
+    gradient /= root
+    parameter -= gradient
+
+
+def _share(name: str, value: float) -> None:
+    if not 0.0 <= value < 1.0:
+        raise UsageError(f"{name} must be at least 0 and below 1, not {value!r}; usual is 0.9")
+
+
+def _positive(name: str, value: float) -> None:
+    if not 0.0 < value < float("inf"):
+        raise UsageError(f"{name} must be above 0, not {value!r}; usual is 1e-8")
+
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
+    {
+        "constant": lambda _: 1.0,
+        "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+        "linear": lambda done: 1.0 - done,
+        "step": lambda done: 1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01,
+    }
+)
+"""Name -> factor of the learning rate when the share `done` (0 to 1) of all steps is behind."""
+
+
+def schedule(name: str) -> Callable[[float], float]:
+    """The course of the learning rate of a name.
+
+    Raises:
+        UsageError: an unknown name.
+
+    >>> schedule("step")(0.6)
+    0.1
+    """
+    if name not in SCHEDULES:
+        raise unknown("schedule", name, SCHEDULES)
+    return SCHEDULES[name]
+
+
+_SIZES: Mapping[type[Optimizer], float] = MappingProxyType(
+    {SGD: 8.0, Momentum: 0.8, AdaGrad: 1.0, RMSProp: 0.25, Adam: 0.25}
+)
+
+
+def default_rate(rule: Optimizer, width: int, depth: int) -> float:
+    r"""A learning rate to begin with.
+
+    $$\eta = \frac{c}{n L}, \qquad c = 8\ (\text{SGD}), 0.8\ (\text{momentum}), 1\ (\text{AdaGrad}),
+    0.25\ (\text{RMSProp, Adam})$$
+
+    A step changes the loss by eta |d_l|^2 |x_{l-1}|^2 in each layer; with |x|^2 = n and gradients of equal norm in all
+    layers that is proportional to eta n L (derived in docs/training.md). The constants are by experience with the
+    digits, for a readout of scale 1; SGD and momentum want them divided by the square of another scale.
+
+    Args:
+        rule: the optimizer.
+        width: n.
+        depth: L, hidden layers.
+
+    >>> default_rate(SGD(), 100, 10)
+    0.008
+    """
+    return _SIZES.get(type(rule), 0.25) / (width * depth)

@@ -1,0 +1,405 @@
+"""Training of deep dense networks as a classifier, with the gradient norms of all layers recorded."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn.engine.arguments import count
+from gpn.engine.batch_normalization import layers
+from gpn.engine.evaluation import ElementwiseActivation
+from gpn.engine.losses import cross_entropy_of_logits
+from gpn.engine.network import Network
+from gpn.engine.norms import FloatArray, quiet
+from gpn.engine.weights import draw
+from gpn.experiment.fingerprint import digest
+from gpn.training.checkpoints import read_checkpoint, write_checkpoint
+from gpn.training.datasets import Dataset, ThinShell, load_dataset
+from gpn.training.optimizers import Optimizer, default_rate, optimizer, schedule
+from gpn.training.orthogonality import deviation
+from gpn.training.results import DIVERGED, FINISHED, EpochRow, TrainingConfig, TrainingReport
+from gpn.training.step import CONSTRAINTS, Stepper, running_statistics
+from theory.errors import UsageError, unknown
+from theory.normalization import normalize as normalize_module
+
+EVALUATION_ROWS = 256
+"""Samples that are classified together."""
+
+
+HOPELESS = 1000.0
+"""A loss of so many times that of guessing ends the run."""
+
+
+_ORTHOGONAL = ("haar", "qr_unsigned")
+
+
+_WEIGHTS, _ORDER = 0, 1  # keys of the random streams
+
+
+def train(
+    spec: Any = "tanh",
+    data: str | Path | Dataset = "digits",
+    *,
+    depth: int = 50,
+    width: int = 128,
+    root: str | None = "auto",
+    weights: str = "haar",
+    batch_norm: bool = False,
+    biases: bool = False,
+    optimizer: str | Optimizer = "sgd",
+    learning_rate: float | None = None,
+    schedule: str = "cosine",
+    epochs: int = 30,
+    batch: int = 64,
+    constraint: str = "none",
+    penalty: float = 1.0,
+    readout_scale: float = 1.0,
+    centred: bool = False,
+    seed: int = 0,
+    records: int = 100,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 30.0,
+    progress: Callable[[EpochRow], None] | None = None,
+) -> TrainingReport:
+    r"""Train a deep dense network by minibatches, and record loss, accuracy, gradient norms and orthogonality.
+
+    $$x_0 \to h_1 = W_1 x_0, \quad x_l = \phi(h_l), \quad h_{l+1} = W_{l+1} x_l, \quad \text{logits} = R\, x_L$$
+
+    with the softmax cross-entropy as the loss. Inputs are scaled to the thin shell
+    (`gpn.training.datasets.ThinShell`). W_1 is made of the first columns of an n x m matrix of the ensemble, m =
+    max(n_0, n); the readout R of orthonormal rows, times `readout_scale`, whatever the ensemble is: logits of variance
+    `readout_scale` squared. Gradients of all layers are proportional to that scale, and a step changes the logits by
+    the learning rate times its square.
+
+    Args:
+        spec: phi, as for `gpn.activation`.
+        data: "digits", a folder or a file as for `gpn.training.datasets.load_dataset`, or a data set.
+        depth: L, hidden layers; the readout is one more.
+        width: n, neurons in each of them.
+        root: which normalization a*phi + b, as for `gpn.normalize`; None leaves phi as it is.
+        weights: an ensemble of `gpn.engine.weights` at the start.
+        batch_norm: batch normalization with gains and shifts in every hidden layer; running statistics in the test.
+        biases: b_l in all layers, 0 at the start.
+        optimizer: "sgd", "momentum", "adagrad", "rmsprop", "adam", or an object of `gpn.training.optimizers`.
+        learning_rate: at the start; None for `gpn.training.optimizers.default_rate`, which falls like 1 / (n L).
+        schedule: its course, a key of `gpn.training.optimizers.SCHEDULES`.
+        epochs: passes through the training samples.
+        batch: samples of a step. What does not fill the last batch of an epoch is left out of that epoch.
+        constraint: "none", "penalty", "polar" or "qr", a key of `gpn.training.step.CONSTRAINTS`.
+        penalty: strength of the soft penalty.
+        readout_scale: of R at the start, above 0.
+        centred: whether the mean of the training samples is subtracted first. In very deep networks that costs
+            accuracy: see docs/training.md.
+        seed: of the weights and of the order of the samples; the split of the digits does not depend on it.
+        records: how often gradient norms and orthogonality are recorded, evenly over the run.
+        checkpoint: file that is written after an epoch, as often as `checkpoint_seconds` allows, and at the end.
+        resume: go on from the checkpoint. On the same machine, with the same libraries and number of BLAS threads, the
+            run ends with the same bits as one that was never interrupted.
+        checkpoint_seconds: least time between two checkpoints.
+        progress: called after every epoch.
+
+    Returns:
+        The report, with the trained network. A run that diverges ends early: that is an outcome with a reason.
+
+    Raises:
+        UsageError: an argument outside of what is described here, or data that cannot be read.
+
+    >>> report = train("tanh", depth=2, width=64, epochs=2, seed=0)
+    >>> report.outcome, len(report.epochs), report.gradient_norms.shape[1]
+    ('finished', 2, 3)
+    """
+    dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    rule = _optimizer(optimizer)
+    phi, chosen_root = _activation(spec, root)
+    config = TrainingConfig(
+        activation=getattr(phi, "name", type(phi).__name__),
+        activation_digest=digest(phi),
+        root=chosen_root,
+        data=dataset.name,
+        data_digest=dataset.digest,
+        depth=count("depth", depth),
+        width=count("width", width, minimum=2),
+        weights=weights,
+        batch_norm=batch_norm,
+        biases=biases,
+        optimizer=repr(rule),
+        learning_rate=default_rate(rule, width, depth) if learning_rate is None else learning_rate,
+        schedule=schedule,
+        epochs=count("epochs", epochs),
+        batch=min(count("batch", batch, minimum=2 if batch_norm else 1), len(dataset.x_train)),
+        constraint=constraint,
+        penalty=penalty,
+        readout_scale=readout_scale,
+        centred=centred,
+        seed=count("seed", seed, minimum=0),
+        records=count("records", records),
+        samples=len(dataset.x_train),
+        features=dataset.features,
+        classes=dataset.classes,
+    )
+    _check(config)
+    saving = _Saving.of(checkpoint, resume, checkpoint_seconds)
+    return _Run(config, dataset, phi, rule, saving).go(progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Saving:
+    """When and where a run is saved."""
+
+    path: Path | None
+    resume: bool
+    seconds: float
+
+    @classmethod
+    def of(cls, checkpoint: str | Path | None, resume: bool, seconds: float) -> "_Saving":
+        path = None if checkpoint is None else Path(checkpoint)
+        if resume and (path is None or not path.exists()):
+            where = "no checkpoint was named" if path is None else f"there is no file {path}"
+            raise UsageError(f"nothing to resume from: {where}; name it, or leave resume out to begin")
+        if path is not None and path.exists() and not resume:
+            raise UsageError(f"the checkpoint {path} exists; resume from it, or name another file")
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"there is no folder {path.absolute().parent} for the checkpoint; make it first")
+        return cls(path, resume, seconds)
+
+
+class _Run:
+    """The state of a run: network, memory of the optimizer, records."""
+
+    def __init__(
+        self, config: TrainingConfig, data: Dataset, phi: ElementwiseActivation, rule: Optimizer, saving: _Saving
+    ) -> None:
+        self._config, self._data, self._saving = config, data, saving
+        self._shell = ThinShell.of(data, config.width, centred=config.centred)
+        self._stepper = Stepper(build(config, phi), rule, config.constraint, config.penalty)
+        self._course = schedule(config.schedule)
+        self._rows: list[EpochRow] = []
+        self._losses: list[float] = []
+        self._records: list[tuple[int, FloatArray, FloatArray]] = []
+        self._before = 0.0  # seconds of the runs that were interrupted
+
+    def go(self, progress: Callable[[EpochRow], None] | None) -> TrainingReport:
+        """Train to the end, from the beginning or from the checkpoint."""
+        if self._saving.resume:
+            self._load()
+        start = saved = time.monotonic()
+        for epoch in range(len(self._rows) + 1, self._config.epochs + 1):
+            reason = self._epoch(epoch, start)
+            if reason is not None:
+                return self._report(DIVERGED, reason)
+            if progress is not None:
+                progress(self._rows[-1])
+            if time.monotonic() - saved > self._saving.seconds or epoch == self._config.epochs:
+                self._save()
+                saved = time.monotonic()
+        loss = self._rows[-1].test_loss
+        if np.isfinite(loss):
+            return self._report(FINISHED, None)
+        advice = f"try a smaller learning rate than {self._config.learning_rate:.3g}"
+        return self._report(DIVERGED, f"the loss on the test samples is {loss} after the last step; {advice}")
+
+    def _epoch(self, epoch: int, start: float) -> str | None:
+        """One pass; gives the reason if the run diverges."""
+        config, first = self._config, len(self._losses)
+        correct = 0
+        rate = config.learning_rate
+        for chosen in self._batches(epoch):
+            rate = config.learning_rate * self._course(len(self._losses) / config.steps)
+            step = len(self._losses) + 1
+            norms = np.empty(config.depth + 1) if self._recorded(step) else None
+            x, labels = self._shell(self._data.x_train[chosen]), self._data.y_train[chosen]
+            found = self._stepper.step(x, labels, rate, norms)
+            reason = _divergence(found.loss, norms, found.bad_layer, config, step)
+            if reason is not None:
+                return reason
+            self._losses.append(found.loss)
+            correct += found.correct
+            if norms is not None:
+                with quiet():
+                    deviations = np.array([deviation(w) for w in self._stepper.network.weights[:-1]])
+                self._records.append((step, norms, deviations))
+        losses = self._losses[first:]
+        test = evaluate(self._stepper.network, self._shell, self._data.x_test, self._data.y_test)
+        seconds = self._before + time.monotonic() - start
+        accuracy = correct / (len(losses) * config.batch)
+        self._rows.append(EpochRow(epoch, rate, float(np.mean(losses)), accuracy, *test, seconds))
+        return None
+
+    def _batches(self, epoch: int) -> Iterator[npt.NDArray[np.intp]]:
+        """The samples of each step; the order depends on the seed and the epoch alone."""
+        order = _stream(self._config.seed, _ORDER, epoch).permutation(self._config.samples)
+        for step in range(self._config.steps_per_epoch):
+            yield np.sort(order[step * self._config.batch : (step + 1) * self._config.batch])
+
+    def _recorded(self, step: int) -> bool:
+        every = -(-self._config.steps // self._config.records)
+        return (step - 1) % every == 0 or step == self._config.steps
+
+    def _report(self, outcome: str, reason: str | None) -> TrainingReport:
+        records = self._records
+        return TrainingReport(
+            config=self._config,
+            outcome=outcome,
+            reason=reason,
+            epochs=tuple(self._rows),
+            losses=np.array(self._losses),
+            recorded_steps=np.array([step for step, _, _ in records], dtype=np.int64),
+            gradient_norms=np.array([norms for _, norms, _ in records]).reshape(-1, self._config.depth + 1),
+            deviations=np.array([each for _, _, each in records]).reshape(-1, self._config.depth),
+            network=self._stepper.network,
+        )
+
+    def _arrays(self) -> dict[str, FloatArray]:
+        """Everything that training changes in place, by name."""
+        stepper = self._stepper
+        named = {f"parameter/{name}": array for name, array in stepper.parameters.items()}
+        named |= {f"running/{name}": array for name, array in running_statistics(stepper.network).items()}
+        for name, memory in stepper.memories.items():
+            named |= {f"memory/{name}/{order}": array for order, array in enumerate(memory)}
+        return named
+
+    def _save(self) -> None:
+        if self._saving.path is None:
+            return
+        report = self._report("unfinished", None)
+        header = {"config": self._config.to_dict(), "time": self._stepper.time}
+        records = {
+            "epochs": np.array([row.numbers for row in self._rows]),
+            "losses": report.losses,
+            "recorded_steps": report.recorded_steps,
+            "gradient_norms": report.gradient_norms,
+            "deviations": report.deviations,
+        }
+        write_checkpoint(self._saving.path, header, self._arrays() | records)
+
+    def _load(self) -> None:
+        path = self._saving.path
+        if path is None:
+            return
+        header, arrays = read_checkpoint(path)
+        self._config.check_resumable(header.get("config", {}), path)
+        held = self._arrays()
+        missing = [name for name, array in held.items() if name not in arrays or arrays[name].shape != array.shape]
+        if missing:
+            raise UsageError(f"the checkpoint {path} lacks {missing[0]} of this network; start again without resume")
+        for name, array in held.items():
+            array[...] = arrays[name]
+        self._stepper.time = int(header["time"])
+        self._rows = [EpochRow.of(numbers) for numbers in arrays["epochs"]]
+        self._losses = arrays["losses"].tolist()
+        parts = (arrays["recorded_steps"], arrays["gradient_norms"], arrays["deviations"])
+        self._records = [(int(step), norms, each) for step, norms, each in zip(*parts, strict=True)]
+        self._before = self._rows[-1].seconds if self._rows else 0.0
+
+
+def build(config: TrainingConfig, phi: ElementwiseActivation) -> Network:
+    """Draw the network of a run: the hidden layers from its ensemble, the readout with orthonormal rows.
+
+    Args:
+        config: of the run; its seed alone decides the weights.
+        phi: the activation of the hidden layers.
+    """
+    rng = _stream(config.seed, _WEIGHTS)
+    width, size = config.width, max(config.width, config.features)
+    matrices = [draw(config.weights, rng, width, size)[:, : config.features]]
+    matrices += [draw(config.weights, rng, width, width) for _ in range(config.depth - 1)]
+    matrices.append(config.readout_scale * draw("haar", rng, config.classes, width))
+    biases = [np.zeros(len(matrix)) for matrix in matrices] if config.biases else None
+    normalizations = [*layers([width] * config.depth, affine=True), None] if config.batch_norm else None
+    contiguous = [np.ascontiguousarray(matrix) for matrix in matrices]  # so that a resumed run has the same bits
+    return Network(contiguous, [phi] * config.depth + [Identity()], biases, normalizations)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The activation of a readout."""
+
+    def value_and_slope(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return x.copy(), np.ones_like(x)
+
+
+def evaluate(
+    network: Network, shell: ThinShell, samples: npt.NDArray[Any], labels: npt.NDArray[np.int64]
+) -> tuple[float, float]:
+    """Compute the mean cross-entropy and the accuracy on samples, batch normalization by its running statistics.
+
+    A sample whose logits are not finite is of no class: it counts as wrong.
+
+    Args:
+        network: with logits as its outputs.
+        shell: how samples become inputs.
+        samples: array (samples, features).
+        labels: classes, integers (samples,).
+    """
+    fixed = network.folded()
+    losses, correct = [], 0
+    for start in range(0, len(samples), EVALUATION_ROWS):
+        part = slice(start, start + EVALUATION_ROWS)
+        logits = fixed.forward(shell(samples[part])).outputs
+        losses.append(cross_entropy_of_logits(logits, labels[part])[0])
+        correct += int(((logits.argmax(axis=1) == labels[part]) & np.isfinite(logits).all(axis=1)).sum())
+    return float(np.concatenate(losses).mean()), correct / len(samples)
+
+
+def _divergence(
+    loss: float, norms: FloatArray | None, bad_layer: int | None, config: TrainingConfig, step: int
+) -> str | None:
+    """Why a run cannot go on, in one sentence; None if it can."""
+    when = f"at step {step} (epoch {(step - 1) // config.steps_per_epoch + 1})"
+    advice = f"try a smaller learning rate than {config.learning_rate:.3g}" if step > 1 else "try other weights"
+    if bad_layer is not None:
+        return f"the signal overflows in layer {bad_layer} {when}; {advice}"
+    if not np.isfinite(loss):
+        return f"the loss is {loss} {when}; {advice}"
+    if loss > HOPELESS * np.log(config.classes):
+        return f"the loss is {loss:.3g} {when}, over {HOPELESS:g} times that of guessing; {advice}"
+    if norms is not None and not np.isfinite(norms).all():
+        layer = int(np.flatnonzero(~np.isfinite(norms))[-1]) + 1
+        return f"the gradient is not finite from layer {layer} downwards {when}; {advice}"
+    return None
+
+
+def _check(config: TrainingConfig) -> None:
+    schedule(config.schedule)
+    if config.constraint not in CONSTRAINTS:
+        raise unknown("constraint", config.constraint, CONSTRAINTS)
+    if config.constraint in ("polar", "qr") and config.weights not in _ORTHOGONAL:
+        raise UsageError(
+            f"weights {config.weights!r} are not orthogonal to begin with, so the constraint {config.constraint!r} "
+            "cannot keep them so; take weights 'haar'"
+        )
+    positive = {"learning_rate": config.learning_rate, "penalty": config.penalty, "readout_scale": config.readout_scale}
+    for name, value in positive.items():
+        if not 0.0 < value < float("inf"):
+            raise UsageError(f"{name} must be above 0 and finite, not {value!r}")
+
+
+def _optimizer(spec: str | Optimizer) -> Optimizer:
+    return optimizer(spec)
+
+
+def _activation(spec: Any, root: str | None) -> tuple[ElementwiseActivation, str | None]:
+    """phi itself, or normalized with the root that was chosen.
+
+    Loads SymPy unless an object that evaluates itself is taken as it is.
+    """
+    if root is None and hasattr(spec, "value_and_slope"):
+        return spec, None
+    from theory.activations.adapters import activation
+
+    phi = activation(spec)
+    return (
+        (phi, None)
+        if root is None
+        else (normalize_module.normalize(phi, root), normalize_module.normalization(phi, root).root)
+    )
+
+
+def _stream(seed: int, *key: int) -> np.random.Generator:
+    """A generator of its own for every purpose and epoch: nothing has to be remembered to resume."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))

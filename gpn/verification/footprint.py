@@ -1,0 +1,156 @@
+"""How much memory the cells of a run take, and how much of a budget each worker may have."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from gpn.experiment import cells
+from gpn.experiment.runs import LEAST_QUEUED, QUEUED_PER_WORKER, Cell
+from gpn.sampling import memory, rare_events, sampler
+from gpn.verification import rounds
+from gpn.verification.plan import Job, chunk_size
+from gpn.verification.request import DEFAULT_DEEP_TRIALS, Request
+from theory.errors import UsageError
+
+PROGRAM = 320 * 2**20
+"""Bytes that the interpreter, the libraries and the theory take, with figures; measured are 0.2 to 0.3 GiB."""
+
+
+WORKER = 192 * 2**20
+"""Bytes that they take in a worker process."""
+
+
+_NUMBER = 8  # bytes
+
+
+_RATIOS = 3  # numbers of a trial of one layer
+
+
+_BESIDE = 5  # numbers for each trial and layer of a chunk, beside those of the sampler
+
+
+_SAMPLES = 2  # copies of the inputs that a chunk draws
+
+
+_RARE = _NUMBER * 12 * rare_events.BLOCK  # bytes for a dozen arrays of tilted draws
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The memory of a run, all of its workers together.
+
+    Args:
+        total: bytes.
+        workers: how many chunks are computed at once.
+        processes: of workers beside this one; 0 for threads.
+    """
+
+    total: int
+    workers: int
+    processes: int
+
+    @classmethod
+    def read(cls, size: int | str | None, workers: int, executor: Executor | str | None) -> "Budget":
+        """A budget as `gpn.verify` takes it.
+
+        Args:
+            size: bytes, a text such as "4GiB", or None for half of what is free, beside the program itself.
+            workers: how many chunks are computed at once.
+            executor: who computes them.
+
+        Raises:
+            UsageError: no size.
+
+        >>> Budget.read("4GiB", 2, None)
+        Budget(total=4294967296, workers=2, processes=0)
+        """
+        in_threads = executor in (None, "threads") or isinstance(executor, ThreadPoolExecutor)
+        total = memory.budget(size) + (PROGRAM if size is None else 0)  # which is loaded, and no longer free
+        return cls(total, workers, 0 if in_threads else workers)
+
+    def share(self, results: int = 0) -> int:
+        """What one worker may take, beside its interpreter.
+
+        Args:
+            results: bytes that this process keeps.
+        """
+        return (self.total - PROGRAM - self.processes * WORKER - results) // self.workers
+
+    def check(self, request: Request) -> None:
+        """Refuse networks that do not fit, however their layers are kept.
+
+        Args:
+            request: what is asked for.
+
+        Raises:
+            UsageError: one of them does not.
+        """
+        trials = request.trials or request.cap or DEFAULT_DEEP_TRIALS
+        for width in request.widths:
+            least = max(_RARE, *(_least(width, depth, trials) for depth in (1, *request.depths)))
+            if least > self.share():
+                whole = memory.in_words(self.total - self.workers * (self.share() - least))
+                raise UsageError(
+                    f"networks of width {width} and depth {request.depths[-1]} need at least {whole} of memory, "
+                    f"{memory.in_words(least)} for each of {self.workers} workers and the rest for the program itself, "
+                    f"more than the {memory.in_words(self.total)} that may be taken; allow more memory, or take fewer "
+                    "workers or a smaller width"
+                )
+
+    def fit(self, jobs: Sequence[Job], in_rounds: bool) -> list[Job]:
+        """The jobs, each told what memory a worker may take for it; this changes no bit of their results.
+
+        Args:
+            jobs: of a run.
+            in_rounds: whether they go on in rounds, and of the later ones nothing but counts is kept.
+
+        Raises:
+            UsageError: the results alone do not fit.
+        """
+        held = [rounds.first_round(job) if in_rounds else job.cell.trials for job in jobs]
+        results = sum(trials * _of_trial(job.cell) for trials, job in zip(held, jobs, strict=True))
+        if in_rounds:
+            results += _NUMBER * _RATIOS * (rounds.BATCH_TRIALS + sum(job.cell.chunk for job in jobs))
+        queued = max(min(job.cell.trials, self._queued(job.cell)) * _of_trial(job.cell) for job in jobs)
+        fitted = []
+        for job in jobs:
+            work, trials = job.cell.compute, min(job.cell.chunk, job.cell.trials)
+            depth = work.depth if isinstance(work, cells.Deep) else 1
+            each = self.share(results + queued) - _beside(job.cell)
+            if isinstance(work, cells.OneStep | cells.Deep) and each < _least(work.width, depth, trials):
+                raise UsageError(
+                    f"the results of so many trials take {memory.in_words(results)} of memory, and the "
+                    f"{memory.in_words(self.total)} that may be taken do not suffice for them and the work; allow "
+                    "more memory, or run fewer trials"
+                )
+            if isinstance(work, cells.Deep):
+                job = replace(job, cell=replace(job.cell, compute=replace(work, memory=each)))
+            fitted.append(job)
+        return fitted
+
+    def _queued(self, cell: Cell) -> int:
+        """Trials of a cell whose results may wait to be put in their place."""
+        return max(LEAST_QUEUED if self.processes else 1, QUEUED_PER_WORKER * self.workers) * cell.chunk
+
+
+def _least(width: int, depth: int, trials: int) -> int:
+    """Bytes for a chunk of networks, of at most so many, of which one layer at a time is kept."""
+    trials = min(trials, chunk_size(width, depth))
+    return memory.least_memory(width, depth, trials, min(sampler.block_trials(width, depth), trials))
+
+
+def _beside(cell: Cell) -> int:
+    """Bytes that a chunk takes beside those of the sampler: inputs that are drawn, and logarithms."""
+    work = cell.compute
+    if not isinstance(work, cells.Deep):
+        return 0
+    inputs = 0 if work.inputs is None else _SAMPLES * work.width
+    return _NUMBER * min(cell.chunk, cell.trials) * (_BESIDE * (work.depth + 1) + inputs)
+
+
+def _of_trial(cell: Cell) -> int:
+    """Bytes of the results of one trial, twice where quantiles of all layers are wanted."""
+    work = cell.compute
+    if isinstance(work, cells.Deep):
+        return _NUMBER * (1 + 2 * work.depth * work.keep_layers)
+    return _NUMBER * (1 if isinstance(work, cells.RareEvent) else _RATIOS)

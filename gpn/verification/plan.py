@@ -1,0 +1,291 @@
+"""How each event of a verification is seen: which cells are run, and which of their trials answer which question."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from gpn.experiment import cells
+from gpn.experiment import runs as experiment
+from gpn.sampling import inputs as data
+from gpn.sampling import rare_events
+from gpn.statistics import limits as statistics
+from gpn.statistics.evidence import Counted, Evidence, Weighted
+from gpn.verification.questions import DEEP_CLAIM, Event, Question, rare_tilt
+from gpn.verification.request import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Request
+from theory.activations.activation import Activation
+from theory.activations.callable import CallableActivation
+from theory.layer.law import layer_law
+
+Phi = Activation | CallableActivation
+
+
+Key = tuple[Any, ...]
+
+
+Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
+
+
+CONTROL_TRIALS = 200
+
+
+LEAST_TRIALS = 10_000  # of one layer, where the number is planned
+
+
+RARE_DRAWS = 10_000
+
+
+MOST_RARE_WIDTH = 100_000  # beyond it so many draws take an hour, of which too few count
+
+
+PATIENCE = 4
+"""A run until its rows are decided has this many times the trials of a planned one: limits that hold at every number
+of trials want up to twice as many, and so do rounds that double."""
+
+
+# Identities of the random streams; a number, once given, keeps its meaning.
+ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL, RARE = 1, 2, 3, 4, 5
+
+
+_CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
+
+
+_DEEP_NEURONS = 200_000_000  # neurons times layers times trials that counting one deep event may take: seconds
+
+
+_MOST_DEEP_TRIALS = 20_000
+
+
+_RARE_COST = 30  # of a draw of a rare event, in trials of one layer
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A cell of the experiment, and the key under which its outcome is looked up."""
+
+    key: Key
+    cell: experiment.Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """In how many counted trials each event is looked for, and which are left to importance sampling.
+
+    Args:
+        request: what was asked for.
+        trials: key of a job -> counted trials; the most of them, where a run stops once it is decided.
+        tilts: the events of one layer that are too rare to be counted, with the tilt under which they are not.
+        rare: the questions that these answer.
+    """
+
+    request: Request
+    trials: dict[Key, int]
+    tilts: dict[Event, rare_events.Tilt]
+    rare: frozenset[Question]
+
+    @classmethod
+    def make(cls, request: Request, asked: Sequence[Question], activation: Phi, alpha: float) -> "Plan":
+        """Plan from the exact and the predicted probabilities, before anything is drawn.
+
+        If no number of trials was asked for, a cell gets as many as its questions want, within a limit. A question
+        about one layer that wants more than the limit goes to importance sampling. A run until its rows are decided
+        divides the questions in the same way, but has a cap in the place of a number.
+
+        Args:
+            request: what was asked for.
+            asked: the questions of the run.
+            activation: phi, as it is tested.
+            alpha: error probability of each row.
+        """
+        wanted = _wanted(asked, alpha)
+        rare = [
+            question
+            for question, number in wanted.items()
+            if number > _limit(request, question) and (question.value or 0.0) < 0.5
+        ]
+        if request.weights != "haar":
+            rare = []
+        layers = [q.event for q in rare if q.event.claim != DEEP_CLAIM and q.event.width <= MOST_RARE_WIDTH]
+        events = dict.fromkeys(layers)
+        laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
+        tilts = {event: rare_tilt(laws[event.width], event) for event in events}
+        known = {event: tilt for event, tilt in tilts.items() if tilt is not None}
+        keys = dict.fromkeys(key_of(question.event) for question in asked)
+        return cls(
+            request=request,
+            trials={key: _cap(request, key) if request.until else _planned(request, wanted, key) for key in keys},
+            tilts=known,
+            rare=frozenset(question for question in rare if question.event in known),
+        )
+
+    def jobs(self, tested: Phi, control: Phi | None, loaded: data.Inputs | None) -> list[Job]:
+        """The cells to run: single layers, whole networks, controls, rare events.
+
+        Args:
+            tested: phi.
+            control: phi before it was normalized, if it was.
+            loaded: real inputs, if there are any.
+        """
+        layers = [
+            _job(key, ONE_STEP, cells.OneStep(tested, key[1], self.request.weights), trials)
+            for key, trials in self.trials.items()
+            if key[0] == "one-step"
+        ]
+        rare = [_rare_job(tested, event, tilt) for event, tilt in self.tilts.items()]
+        return [*layers, *self._networks(tested, loaded), *_controls(self.request, tested, control, loaded), *rare]
+
+    def _networks(self, tested: Phi, loaded: data.Inputs | None) -> Iterator[Job]:
+        for key, trials in self.trials.items():
+            kind, width, depth = key
+            if kind == "deep":
+                drawn = (width, depth) == (self.request.widths[-1], self.request.depths[-1])
+                inputs = _on_shell(loaded, width)
+                network = cells.Deep(tested, width, depth, self.request.weights, inputs, keep_layers=drawn)
+                yield _job(key, DEEP, network, trials)
+
+    def evidence(self, question: Question, outcomes: Outcomes) -> Evidence:
+        """What the outcomes say of the event of a question.
+
+        Args:
+            question: one of those that the plan was made for.
+            outcomes: of all jobs, by key.
+        """
+        if question in self.rare:
+            return Weighted(outcomes["rare", question.event]["log_estimates"])
+        return count(question.event, outcomes[key_of(question.event)])
+
+
+def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
+    """How many trials of a cell show an event.
+
+    Args:
+        event: of the cell.
+        outcome: of the cell, or of a part of it.
+    """
+    if event.claim == DEEP_CLAIM:
+        hits = outcome["spread"] >= event.epsilon
+    else:
+        ratios = outcome[event.claim]
+        slack = rare_events.TIE * (1 + event.epsilon)  # an atom at the tolerance belongs to the event
+        hits = ratios >= 1 + event.epsilon - slack
+        if event.side == "lower":
+            hits = ratios <= 1 - event.epsilon + slack
+    return Counted(int(hits.sum()), len(hits))
+
+
+def in_reach(request: Request, asked: Sequence[Question], alpha: float) -> tuple[list[Question], list[Question]]:
+    """Split questions into those that some method can decide, and deep bounds that are too small to be counted.
+
+    Args:
+        request: what was asked for.
+        asked: all questions.
+        alpha: error probability of each row.
+    """
+    wanted = _wanted(asked, alpha)
+    small = [q for q, number in wanted.items() if q.kind == "deep" and number > _limit(request, q)]
+    # A bound that is expected to fail, or is not claimed for these weights, must stay: few networks refute it.
+    believed = [q for q in small if q.prediction is not None and q.prediction < (q.value or 0.0)]
+    out = believed if request.weights == "haar" else []
+    return [question for question in asked if question not in out], out
+
+
+def _wanted(asked: Sequence[Question], alpha: float) -> dict[Question, int]:
+    """Question -> the counted trials that it wants, for those that trials could answer."""
+    return {q: q.trials_wanted(alpha) or statistics.MAX_TRIALS for q in asked if q.open}
+
+
+def key_of(event: Event) -> Key:
+    """Under which key the cell that counts an event is known.
+
+    Args:
+        event: any.
+    """
+    return ("deep" if event.claim == DEEP_CLAIM else "one-step", event.width, event.depth)
+
+
+def _limit(request: Request, question: Question) -> int:
+    """The most trials that counting one event may take, if their number is planned."""
+    key = key_of(question.event)
+    if request.cap is not None and question.event.claim == DEEP_CLAIM:
+        return max(1, request.cap // PATIENCE)
+    return max(request.trials or 0, _affordable(key))
+
+
+def _affordable(key: Key) -> int:
+    kind, width, depth = key
+    if kind == "deep":
+        return int(np.clip(_DEEP_NEURONS // (width * depth), DEFAULT_DEEP_TRIALS, _MOST_DEEP_TRIALS))
+    return DEFAULT_ONE_STEP_TRIALS
+
+
+def _cap(request: Request, key: Key) -> int:
+    """The most trials of a cell in a run until its rows are decided."""
+    return request.cap or PATIENCE * _affordable(key)
+
+
+def _planned(request: Request, wanted: dict[Question, int], key: Key) -> int:
+    """The trials asked for, or as many as the questions of a cell want, of those that counting can answer."""
+    if request.trials is not None:
+        return request.trials
+    counted = [n for q, n in wanted.items() if key_of(q.event) == key and n <= _limit(request, q)]
+    return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
+
+
+def _controls(request: Request, tested: Phi, control: Phi | None, loaded: data.Inputs | None) -> Iterator[Job]:
+    width, depth = request.widths[-1], request.depths[-1]
+    trials = min(request.trials or request.cap or CONTROL_TRIALS, CONTROL_TRIALS)
+    inputs = _on_shell(loaded, width)
+    if control is not None:
+        plain = cells.Deep(control, width, depth, request.weights, inputs, keep_layers=True)
+        yield _job(("raw", width, depth), RAW_CONTROL, plain, trials)
+    if request.weights == "haar":
+        gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True)
+        yield _job(("gaussian", width, depth), GAUSSIAN_CONTROL, gaussian, trials)
+
+
+def chunk_size(width: int, depth: int) -> int:
+    """How many networks one chunk of a cell computes; the random numbers depend on it.
+
+    >>> chunk_size(1024, 50), chunk_size(10**6, 200)
+    (156, 1)
+    """
+    return max(1, _CHUNK_NEURONS // (width * depth))
+
+
+def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job:
+    kind, width, depth = key
+    cell = experiment.Cell(
+        compute=compute,
+        experiment=stream,
+        cell=width << 32 | depth,  # the identity of the cell, whatever else runs beside it
+        trials=trials,
+        chunk=chunk_size(width, depth),
+        cost=width * depth,
+        label=f"{kind}, width {width}, depth {depth}",
+    )
+    return Job(key, cell)
+
+
+def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
+    rare = rare_events.Event(event.claim, event.width, event.epsilon, event.side)
+    identity = crc32(f"{event.claim} {event.epsilon!r} {event.side}".encode())
+    cell = experiment.Cell(
+        compute=cells.RareEvent(activation, rare, tilt),
+        experiment=RARE,
+        cell=event.width << 32 | identity,
+        trials=RARE_DRAWS,
+        chunk=chunk_size(event.width, _RARE_COST),
+        cost=event.width * _RARE_COST,
+        label=f"rare event {event}",
+    )
+    return Job(("rare", event), cell)
+
+
+def _on_shell(loaded: data.Inputs | None, width: int) -> cells.RealInputs | None:
+    if loaded is None:
+        return None
+    vectors, _ = data.to_thin_shell(loaded.vectors, width)
+    return cells.RealInputs(vectors, loaded.labels, loaded.classes)

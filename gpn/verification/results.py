@@ -1,0 +1,273 @@
+"""The evidence of a verification, and its views: frame, JSON, words, figures, files."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gpn.experiment.files import save_figure, write_table, write_text
+from gpn.experiment.result import view
+from gpn.statistics.limits import Verdict, combine, row_alpha
+from gpn.statistics.sample_size import EXACT, PREDICTION, trials_wanted
+from theory.claims.claim import Claim
+from theory.claims.registry import claim, claims_of_bound
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What was asked for: all that is needed to run the same verification again.
+
+    Trials None means planned, or with until = "decided" as many as decide each row, up to the cap (None: planned).
+    Spec and derivative are what was typed for them, None where it was no text (or nothing); labels are a path, "array",
+    or None where none were given beside the inputs.
+    """
+
+    activation: str
+    expression: str | None
+    root: str | None
+    scale: float
+    shift: float
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    epsilons: tuple[float, ...]
+    deep_epsilons: tuple[float, ...]
+    trials: int | None
+    seed: int
+    level: float
+    weights: str
+    inputs: str | None
+    readout: str = "random"
+    until: str | None = None
+    cap: int | None = None
+    spec: str | None = None
+    derivative: str | None = None
+    labels: str | None = None
+
+
+NO_BOUNDS = (EXACT, PREDICTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What theory says of one event at one width, depth and epsilon, and what the trials say of it.
+
+    Args:
+        claim: which theorem: "forward-one-step", "backward-one-step-random", "backward-one-step-fixed" or
+            "deep-gradient-ratio".
+        side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
+        estimate: exceedances/trials; lower and upper are limits that hold for all rows together, exact for counts.
+        bound_kind: what theory says: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact probability,
+            "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
+        bound: the bound, or the exact or predicted probability; None where none is known.
+        prediction: the exact probability for one layer, the predicted one for a network; None where unknown.
+        method: "counting", or "importance sampling" for events too rare to be counted; then `trials` are weighted
+            draws, `exceedances` those that showed the event, and the limits are asymptotic. "counting, anytime": the
+            row stopped once it was decided, after `trials`; the limits hold whenever that was.
+    """
+
+    claim: str
+    activation: str
+    width: int
+    depth: int
+    epsilon: float
+    side: str
+    trials: int
+    exceedances: int
+    estimate: float
+    lower: float
+    upper: float
+    bound_kind: str
+    bound: float | None
+    prediction: float | None
+    verdict: Verdict
+    method: str = "counting"
+
+    @property
+    def event(self) -> tuple[str, int, int, float, str]:
+        """What rows about the same event share: claim, width, depth, epsilon, side."""
+        return self.claim, self.width, self.depth, self.epsilon, self.side
+
+    @property
+    def times_truth(self) -> float | None:
+        """How many times the bound lies above the exact (or predicted) probability; None where that is unknown."""
+        if self.bound is None or not self.prediction or self.bound_kind in NO_BOUNDS:
+            return None
+        return self.bound / self.prediction
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claim whose event was counted, then those behind the bound it was compared with, if there is one."""
+        return claim(self.claim), *claims_of_bound(self.claim, self.bound_kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Quantiles of |dE/dW_l|_F / sqrt(width) over networks, for every layer l = 1..depth.
+
+    With |dE/dx_L| = 1 and an input on the thin shell this is 1 in every layer of a network that preserves norms.
+
+    Args:
+        role: "claim" for the verified network, "control" for one that the theorem does not cover.
+        gradient_norms: array (depth, len(probabilities)).
+        predicted: the same by the fluctuation law, None where it does not apply.
+    """
+
+    label: str
+    role: str
+    width: int
+    depth: int
+    trials: int
+    probabilities: tuple[float, ...]
+    gradient_norms: FloatArray
+    predicted: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DepthSpread:
+    """Quantiles of max_l |log(|dE/dW_l|^2 / |dE/dW_L|^2)| over networks of one width and depth."""
+
+    width: int
+    depth: int
+    trials: int
+    median: float
+    quantile_95: float
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VerificationReport:
+    """What `gpn.verify` returns: configuration, rows of evidence, quantile profiles, notes and versions."""
+
+    config: Configuration
+    rows: tuple[Row, ...]
+    profiles: tuple[Profile, ...]
+    spreads: tuple[DepthSpread, ...]
+    notes: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of all rows together, but for predictions, which are no theorems.
+
+        `holds` needs one thing more than that no row contradicts it: that no event of a single layer for which there is
+        no bound below 1 is the rule rather than the exception.
+        """
+        verdict = combine([row.verdict for row in self.rows if row.bound_kind != PREDICTION])
+        return Verdict.UNDECIDED if verdict is Verdict.HOLDS and self._usual_events() else verdict
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims behind the rows, each once: statement, assumptions, proof, function and test."""
+        return tuple(dict.fromkeys(found for row in self.rows for found in row.claims))
+
+    def _usual_events(self) -> int:
+        one_layer = [row for row in self.rows if row.claim != "deep-gradient-ratio"]
+        return sum(row.verdict is Verdict.VACUOUS and row.lower > 0.5 for row in one_layer)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a pandas frame, one column for each field of `Row`."""
+        import pandas as pd
+
+        records = [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
+        frame = pd.DataFrame(records, columns=[field.name for field in fields(Row)])
+        return frame.astype({"bound": float, "prediction": float})
+
+    def plan(self) -> "pd.DataFrame":
+        """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
+        alpha = row_alpha(self.config.level, len(self.rows)) / 2
+        columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
+        needed = [trials_wanted(row.bound_kind, row.bound, row.prediction, alpha) for row in self.rows]
+        return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
+
+    def to_dict(self) -> dict[str, Any]:
+        """{verdict, rows, config, versions}, ready for JSON: None where a number is missing."""
+        rows = [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
+        return {
+            "verdict": str(self.verdict),
+            "rows": rows,
+            "config": asdict(self.config) | {"notes": list(self.notes)},
+            "versions": self.versions,
+        }
+
+    def summary(self) -> str:
+        """The verdict in one paragraph of words."""
+        theory = [row for row in self.rows if row.bound_kind != PREDICTION]
+        counts = {verdict: sum(row.verdict is verdict for row in theory) for verdict in Verdict}
+        testable = len(theory) - counts[Verdict.VACUOUS]
+        sentences = [
+            f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
+            f"Rows with an exact law or a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
+            f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided. "
+            f"Rows without one, or about an event that theory excludes: {counts[Verdict.VACUOUS]}, no evidence.",
+        ]
+        predictions = [row.verdict for row in self.rows if row.bound_kind == PREDICTION]
+        if predictions:
+            sentences.append(
+                f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} "
+                f"confirmed within a factor 2, {predictions.count(Verdict.VIOLATED)} missed by more."
+            )
+        if usual := self._usual_events():
+            sentences.append(
+                f"In {usual} rows of a single layer the event is seen in most trials: norms do not concentrate."
+            )
+        deep = [row for row in theory if row.claim == "deep-gradient-ratio" and row.verdict is not Verdict.VACUOUS]
+        if not deep:
+            sentences.append("The verdict is on single layers: no bound below 1 for the whole network was tested.")
+        if self.spreads and self.spreads[-1].depth > 1:
+            sentences.append(_spread_in_words(self.spreads[-1]))
+        return " ".join(sentences)
+
+    def plot(self) -> "Figure":
+        """Exceedance probabilities against width, with the bounds."""
+        plots = import_module("gpn.report.plots")
+
+        shown: Figure = plots.exceedance_against_width(self)
+        return shown
+
+    def to_html(self) -> str:
+        """The report as one HTML page that needs nothing else: the same report gives the same bytes."""
+        verification_page = view("pages.verification", "verification_page")
+
+        shown: str = verification_page(self)
+        return shown
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write results.csv, results.json, report.html and the figures; each file appears whole or not at all."""
+        pictures = import_module("gpn.report.pages.pictures")
+
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [
+            write_table(folder / "results.csv", self.to_frame()),
+            write_text(folder / "results.json", json.dumps(self.to_dict(), indent=2) + "\n"),
+        ]
+        for picture in pictures.of_verification(self):
+            written += save_figure(picture.figure, folder, picture.name, picture.caption)
+        return [*written, write_text(folder / "report.html", self.to_html())]
+
+    def __repr__(self) -> str:
+        return f"<VerificationReport {self.config.activation}: {self.verdict}, {len(self.rows)} rows>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.summary()}</p>{self.to_frame().to_html(index=False)}"
+
+
+def _spread_in_words(spread: DepthSpread) -> str:
+    where = f"At width {spread.width} and depth {spread.depth}"
+    if not np.isfinite(spread.quantile_95):
+        return f"{where}, gradients vanish or overflow in more than 5 % of {spread.trials} networks."
+    return (
+        f"{where}, the squared gradient norm of every layer stays within a factor {np.exp(spread.median):.3g} of the "
+        f"top layer's in half of {spread.trials} networks, and within {np.exp(spread.quantile_95):.3g} in 95 % of them."
+    )

@@ -1,0 +1,110 @@
+"""Part of what was in gpn/width.py."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from gpn.experiment.files import save_figure, write_table, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+NETWORK = "whole network"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A probability at one value of the unknown."""
+
+    at: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What one method asks for.
+
+    Args:
+        scope: "whole network", or one of the claims about one layer in words.
+        kind: "deep", "levy", "cramer" (upper bounds), "exact", "prediction" or "simulation".
+        value: the unknown: the least width, the largest depth or the least epsilon; None where there is none.
+        probability: what the method gives there.
+        reason: why there is no value, else empty.
+        points: what was evaluated on the way, ascending.
+    """
+
+    scope: str
+    kind: str
+    value: float | None
+    probability: float | None
+    reason: str = ""
+    points: tuple[Point, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class WidthReport:
+    """What `gpn.required_width` and its inverses return.
+
+    Args:
+        unknown: "width", "depth" or "epsilon"; that one of the next three is None.
+        activation: what was tested.
+        width, depth, epsilon: n, L and the tolerance that were given.
+        probability: of leaving the tolerance that is accepted.
+        requirements: one for each method.
+    """
+
+    unknown: str
+    activation: str
+    width: int | None
+    depth: int | None
+    epsilon: float | None
+    probability: float
+    requirements: tuple[Requirement, ...]
+
+    def value(self, kind: str, scope: str = NETWORK) -> float | None:
+        """The value of one method, None where it has none."""
+        return next((r.value for r in self.requirements if (r.kind, r.scope) == (kind, scope)), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        given = {name: getattr(self, name) for name in ("activation", "width", "depth", "epsilon", "probability")}
+        return {"unknown": self.unknown, **given, "requirements": [asdict(r) for r in self.requirements]}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row for each method: scope, kind, value, probability, reason."""
+        import pandas as pd
+
+        columns = ["scope", "kind", "value", "probability", "reason"]
+        frame = pd.DataFrame([[getattr(r, name) for name in columns] for r in self.requirements], columns=columns)
+        return frame.rename(columns={"value": self.unknown})
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write width.csv, width.json and the figure into a folder; each file appears whole or not at all."""
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2) + "\n"
+        return [
+            write_table(folder / "width.csv", self.to_frame()),
+            write_text(folder / "width.json", text),
+            *save_figure(self.plot(), folder, "width"),
+        ]
+
+    def plot(self) -> "Figure":
+        """The probability by each method against the unknown."""
+        plots = import_module("gpn.report.plots")
+
+        shown: Figure = plots.probability_against_unknown(self)
+        return shown
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{r.kind} {r.value:g}" for r in self.requirements if r.scope == NETWORK and r.value)
+        return f"<WidthReport {self.activation}: {self.unknown} by {found or 'no method'}>"
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html(index=False))

@@ -1,0 +1,156 @@
+"""README and docs tell the truth: every snippet and command runs as printed, every link leads somewhere."""
+
+import doctest
+import importlib.util
+import shlex
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from gpn.cli import program as cli
+from tests.docs.documented import PAGES, ROOT, agree, anchors, blocks, links, text_of
+
+EACH = pytest.mark.parametrize("page", PAGES)
+IN_A_FOLDER = pytest.mark.usefixtures("folder")
+OUTSIDE = ("pip ", "pytest", "python -m", "git ", "dask ", "cd ")
+ANSWERS = {0, 1, 3, 4}
+"""Exit codes that are an answer; 2 and above 4 are a wrong command or a defect."""
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Reader:
+    """Somebody who types what a page says, in an empty folder."""
+
+    def __init__(self, page, capsys):
+        self.page = page
+        self.names = {"__name__": "__main__"}
+        self.capsys = capsys
+
+    def follow(self, block):
+        where = f"{self.page}:{block.line}"
+        needed = block.mark.partition("needs: ")[2].split()
+        if not all(map(importlib.util.find_spec, needed)):
+            return
+        if block.mark.startswith("file: "):
+            with open(block.mark.removeprefix("file: "), "w") as file:
+                file.write(block.body)
+        elif block.language == "python":
+            self.python(block.body, where)
+        for command, shown in block.commands():
+            if not command.startswith(OUTSIDE) and "--scheduler" not in command:  # see test_clusters.py
+                self.type(command, shown, where)
+
+    def python(self, code, where):
+        if ">>> " not in code:
+            exec(compile(code, where, "exec"), self.names)
+            return
+        runner = doctest.DocTestRunner(verbose=False, optionflags=FLAGS)
+        test = doctest.DocTestParser().get_doctest(code, self.names, where, where, 0)
+        complaints = []
+        runner.run(test, out=complaints.append, clear_globs=False)
+        self.names.update(test.globs)
+        assert not complaints, "".join(complaints)
+
+    def type(self, command, shown, where):
+        if any(f" {name}." in command and not importlib.util.find_spec(name) for name in ("torch", "jax")):
+            return
+        words = shlex.split(command, comments=True)
+        if "|" in words or ">" in words:
+            pytest.fail(f"{where}: {command!r} needs a shell")
+        assert words[0] == "gpn", f"{where}: {command!r} is not ours: mark its block 'not run'"
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(words[1:])
+        printed = self.capsys.readouterr()
+        assert (exit_.value.code or 0) in ANSWERS, f"{where}: $ {command}\n{printed.err}"
+        assert shown is None or agree(shown, printed.out), f"{where}: $ {command}\n{printed.out}"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder with the files of data that the pages speak of, and a terminal of 100 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "100")
+    rng = np.random.default_rng(0)
+    np.save("images.npy", rng.standard_normal((200, 64)))
+    np.save("labels.npy", rng.integers(0, 10, 200))
+    with mpl.rc_context():
+        yield
+
+
+def follow(page, capsys, slow):
+    shown = [block for block in blocks(page) if not block.mark.startswith("not run")]
+    if slow and not any(block.slow for block in shown):
+        pytest.skip("nothing here is slow")
+    reader = Reader(page, capsys)
+    for block in shown:
+        if slow or not block.slow:
+            reader.follow(block)
+
+
+@EACH
+@IN_A_FOLDER
+def test_what_a_page_shows_happens(page, capsys):
+    follow(page, capsys, slow=False)
+
+
+@pytest.mark.slow
+@EACH
+@IN_A_FOLDER
+def test_what_takes_long_happens_too(page, capsys):
+    follow(page, capsys, slow=True)
+
+
+@pytest.mark.slow
+@IN_A_FOLDER
+def test_the_first_table_of_the_readme_is_what_verify_prints(capsys):
+    """All of it but what is elided with "..."."""
+    shown = next(block.body for block in blocks("README.md") if block.body.startswith("GPN tanh: a"))
+    with pytest.raises(SystemExit):
+        cli.main(["verify"])
+    assert agree(shown + "...\n", capsys.readouterr().out)
+
+
+@EACH
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(str(file.resolve().relative_to(ROOT))), target
+
+
+@EACH
+def test_marks_are_understood(page):
+    """A mistyped mark would be a comment, and its block run or not run by accident."""
+    kinds = ("slow", "needs: ", "file: ", "not run: ")
+    assert all(not block.mark or block.mark.startswith(kinds) for block in blocks(page))
+    assert text_of(page).count("\n```") % 2 == 0
+
+
+@EACH
+def test_no_command_hides_in_a_block_that_nobody_runs(page):
+    """A fence without a language would be shown and never tried."""
+    for block in blocks(page):
+        typed = [line for line in block.body.splitlines() if line.removeprefix("$ ").startswith("gpn ")]
+        assert not typed or block.commands() or block.mark.startswith("not run"), f"{page}:{block.line}: {typed[0]}"
+
+
+def test_elision_is_not_blind():
+    assert agree("a\n...\nc\n", "a\nb\nc\n")
+    assert not agree("a\n...\nc\n", "a\nb\n")
+    assert not agree("a\nc\n", "a\nb\nc\n")
+
+
+def test_docstrings_are_read_as_their_extension_says():
+    """Its doctests; the folder of the extensions is no package, and Sphinx need not be there."""
+    path = ROOT / "docs/_extensions/docstrings.py"
+    spec = importlib.util.spec_from_file_location("docstrings", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    failed, tried = doctest.testmod(module)
+    assert (failed, tried > 0) == (0, True)

@@ -1,0 +1,153 @@
+"""`gpn.check` and what the terminal shows of it."""
+
+import json
+
+import numpy as np
+import pytest
+import sympy
+from rich.console import Console
+
+import gpn
+from gpn.checking import check as checking
+from gpn.report.tables import check as tables
+from gpn.report.words import commands as next_steps
+from gpn.report.words import text as text_module
+from theory.activations.callable import CallableActivation
+from theory.activations.specification import activation
+from theory.normalization.normalize import normalization
+
+
+def rendered(content, width=100):
+    console = Console(width=width, color_system=None, markup=False, highlight=False)
+    with console.capture() as captured:
+        console.print(content)
+    return captured.get()
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        ("identity", 0),
+        ("tanh", 1),
+        ("leaky_relu(0.2)", 1),
+        ("x*sigmoid(1.3*x)", 1),
+        (sympy.erf(sympy.Symbol("s")), 1),
+        (np.tanh, 1),
+        ("sign", 4),
+        ("hardshrink", 4),
+        ("exp(x**2/2)", 4),
+        ("3", 4),
+    ],
+    ids=str,
+)
+def test_outcome_and_exit_code_for_every_form_of_specification(spec, code):
+    assert checking.exit_code(gpn.check(spec, 15)) == code
+
+
+@pytest.mark.parametrize(
+    ("is_gpn", "normalizable", "code"),
+    [("undecided", "undecided", 3), ("undecided", "yes", 3), ("fails", "undecided", 3)],
+)
+def test_doubt_is_exit_code_3(is_gpn, normalizable, code):
+    class Doubt:
+        pass
+
+    doubt = Doubt()
+    doubt.is_gpn, doubt.normalizable = is_gpn, normalizable
+    assert checking.exit_code(doubt) == code
+
+
+def test_conditions_are_json_and_strings_carry_the_digits():
+    facts = json.loads(json.dumps(gpn.check("gelu", 40).as_dict(), allow_nan=False))
+    assert facts["digits"] == 40
+    assert len(facts["second_moment"].removeprefix("0.")) >= 40
+    assert {type(root["a"]) for root in facts["normalizations"]} == {str}
+    assert facts["kinks"] == facts["jumps"] == []
+
+
+def test_a_python_function_has_no_expression_and_is_not_certified():
+    facts = gpn.check(lambda x: np.tanh(x), 12).as_dict()
+    assert facts["expression"] is None
+    assert facts["certified"] is False
+    assert facts["normalizations"][0]["a"].startswith("1.46741359")
+
+
+def test_the_report_of_gelu_names_both_roots_and_the_danger():
+    text = rendered(tables.check_report(gpn.check("gelu")))
+    assert "1.481114413" in text
+    assert "0.0738770773" in text
+    assert "-0.909506401" in text
+    assert "minus, recommended" in text
+    assert "b_plus is unstable in depth" in text
+    assert next_steps.after_check(gpn.check("gelu"), "gelu") == "Next: gpn normalize --root minus gelu"
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_report_of_an_already_normalized_function_offers_to_verify_it_raw():
+    conditions = gpn.check("sqrt(2)*relu(x)")
+    assert "is Gaussian-Poincaré normalized" in rendered(tables.check_report(conditions))
+    assert next_steps.after_check(conditions, "sqrt(2)*relu(x)") == "Next: gpn verify --raw 'sqrt(2)*relu(x)'"
+
+
+@pytest.mark.parametrize("spec", ["sign", "exp(x**2/2)", "3", "sqrt(abs(x))", "log(x)"])
+def test_the_report_of_a_dead_end_is_a_sentence_with_a_reason_and_no_next_step(spec):
+    conditions = gpn.check(spec)
+    text = rendered(tables.check_report(conditions))
+    assert "cannot be normalized: " in text
+    assert conditions.reason[:20] in " ".join(text.split())
+    assert next_steps.after_check(conditions, spec) is None
+    assert "nan" not in text.lower()
+
+
+def test_a_formula_that_begins_with_a_minus_is_quoted_for_the_shell():
+    assert next_steps.after_check(gpn.check("-x*tanh(x)"), "-x*tanh(x)").endswith(" -- '-x*tanh(x)'")
+
+
+@pytest.mark.parametrize("name", ["[bold red]f[/]", "a\x1b]0;title\x07b", "line\nbreak", "x" * 5000, "a\u202eb"])
+def test_hostile_names_stay_text(name):
+    hostile = CallableActivation(name, np.tanh)
+    conditions = gpn.check(hostile, 10)
+    text = rendered(tables.check_report(conditions))
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\u202e" not in text
+    if name.startswith("["):
+        assert "[bold red]f[/]" in text
+
+
+def test_normalization_facts_read_back_as_the_same_floats():
+    phi = activation("silu")
+    chosen = normalization(phi)
+    facts = json.loads(json.dumps(checking.normalization_facts(gpn.check(phi, 15), chosen)))
+    assert (facts["a"], facts["b"], facts["root"]) == (chosen.a, chosen.b, "minus")
+
+
+def test_every_catalog_row_has_constants_or_a_reason():
+    rows = checking.catalog_facts()
+    assert len(rows) > 35
+    for row in rows:
+        json.dumps(row, allow_nan=False)
+        assert (row["a"] is not None) == (row["normalizable"] == "yes")
+        assert row["a"] is not None or row["reason"]
+    table = rendered(tables.catalog(rows), 200)
+    assert all(row["name"] in table for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0.0, "0"),
+        (1.0, "1"),
+        (0.5, "0.500"),
+        (0.001, "0.00100"),
+        (0.00099949, "9.99e-4"),
+        (-2.5e-300, "-2.50e-300"),
+        (12.345, "12.3"),
+        (1234.5, "1.23e3"),
+        (float("inf"), "inf"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_short_numbers(value, text):
+    assert text_module.short_number(value) == text

@@ -1,0 +1,97 @@
+"""The command `gpn train`."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gpn.cli.program import main
+
+SMALL = ["--depth", "3", "--width", "8", "--batch", "10", "--epochs", "25"]
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A small data set as a .npz file, in an empty current folder."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 3
+    x = 3.0 * rng.standard_normal((3, 6))[labels] + rng.standard_normal((80, 6))
+    path = tmp_path / "clouds.npz"
+    np.savez(path, x_train=x[:40], y_train=labels[:40], x_test=x[40:], y_test=labels[40:])
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return ["--data", str(path)]
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", *arguments])
+    captured = capsys.readouterr()
+    return exit_.value.code, captured.out, captured.err
+
+
+def test_a_run_prints_a_table_and_writes_files(capsys, data, tmp_path):
+    code, out, _ = run(capsys, "tanh", *data, *SMALL)
+    assert code == 0
+    lines = out.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("Next: ")) <= 100  # a command is never broken
+    assert "GPN tanh (b_plus): 3 layers of 8 neurons, haar weights; seed 0." in lines
+    assert "4 steps of 10 samples in an epoch" in out
+    table = [line.split() for line in lines if line.count("%") == 2 and "acc" not in line]
+    assert len(table) == 20  # of 25 epochs, the first and the last among them
+    assert (table[0][0], table[-1][0]) == ("1", "25")
+    assert "Test accuracy" in out
+    folder = tmp_path / "here" / "gpn-output"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "norms.csv", "training.csv", "training.json", "training.pdf", "training.png"
+    ]  # fmt: skip
+    assert "Written to gpn-output: training.csv" in out
+
+
+def test_json_is_all_there_is(capsys, data, tmp_path):
+    options = ["--optimizer", "adam", "--learning-rate", "0.002", "--schedule", "linear", "--constraint", "polar"]
+    code, out, _ = run(capsys, "selu", *data, *SMALL, *options, "--seed", "7", "--centred", "--json")
+    facts = json.loads(out)
+    assert (code, facts["outcome"], len(facts["rows"])) == (0, "finished", 25)
+    config = facts["config"]
+    assert (config["learning_rate"], config["schedule"], config["seed"]) == (0.002, "linear", 7)
+    assert (config["constraint"], config["centred"]) == ("polar", True)
+    assert config["optimizer"].startswith("Adam(")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_divergence_has_an_exit_code(capsys, data):
+    code, out, _ = run(capsys, "relu", *data, *SMALL, "--learning-rate", "1e6", "--json")
+    facts = json.loads(out)
+    assert (code, facts["outcome"], facts["test_accuracy"]) == (1, "diverged", None)
+    assert "smaller learning rate" in facts["reason"]
+    code, out, _ = run(capsys, "relu", *data, *SMALL, "--learning-rate", "1e6")
+    assert code == 1
+    assert "Diverged: " in out
+
+
+def test_a_finished_run_can_be_gone_on_with(capsys, data):
+    checkpoint = ["--checkpoint", "state.npz"]
+    first = run(capsys, "tanh", *data, *SMALL, *checkpoint, "--json")
+    again = run(capsys, "tanh", *data, *SMALL, *checkpoint, "--resume", "--json")
+    assert first[0] == again[0] == 0
+    assert json.loads(first[1])["rows"] == json.loads(again[1])["rows"]
+    code, _, error = run(capsys, "tanh", *data, *SMALL, *checkpoint)
+    assert code == 2
+    assert "state.npz exists; resume from it" in error
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--depth", "x"], "--depth takes a whole number, such as --depth 50"),
+    (["--learning-rate", "fast"], "--learning-rate takes a number"),
+    (["--optimizer", "adm"], "did you mean 'adam'"),
+    (["--data", "nowhere"], "there is no file"),
+    (["--raw", "--root", "minus"], "has no effect"),
+    (["--resume"], "no checkpoint was named"),
+    (["--weights", "gaussian", "--constraint", "qr"], "not orthogonal to begin with"),
+])  # fmt: skip
+def test_misuse_is_one_sentence(capsys, data, arguments, words):
+    code, out, error = run(capsys, "tanh", *data, *SMALL, *arguments)
+    assert (code, out) == (2, "")
+    assert words in error
+    assert error.count("\n") == 1

@@ -1,0 +1,380 @@
+"""The explorer: its numbers are those of the library, its figure is made once, its widgets never show a trace."""
+
+import io
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+
+import gpn
+from gpn.cli import explore as cli_explore
+from gpn.cli import program as cli
+from gpn.report.explorer import text as explorer_text
+from gpn.report.explorer.figure import Panels
+from gpn.report.explorer.model import PROBABILITIES, STARTS, WIDTHS, Model, State, certificate, chosen, family_of, shape
+from theory.activations.specification import activation
+from theory.bounds.network import predicted, predicted_norms, predicted_range
+from theory.depth.coefficients import fluctuation_coefficients
+from theory.depth.length_map import length_dynamics, length_map
+from theory.errors import SpecificationError, UsageError
+from theory.layer.levy import layer_constants, levy
+from theory.normalization.normalize import normalization
+
+FORMULAS = [("gelu", 0.0), ("tanh", 0.0), ("leaky_relu(s)", 0.2), ("elu(alpha)", 1.3), ("x*sigmoid(b*x)", 0.7)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model()
+
+
+# ---------------------------------------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize(("formula", "value"), FORMULAS)
+@pytest.mark.parametrize("policy", ["auto", "plus", "minus"])
+def test_the_roots_are_those_of_the_certified_normalization(formula, value, policy):
+    seen = shape(formula, value)
+    root, certified = chosen(seen, policy), normalization(seen.phi, policy)
+    assert root.name == certified.root
+    np.testing.assert_allclose(
+        [root.a, root.b, root.chi], [certified.a, certified.b, certified.chi], rtol=1e-12, atol=1e-12
+    )
+    assert root.stability == certified.stability
+
+
+@pytest.mark.parametrize(("formula", "value"), FORMULAS)
+def test_the_length_map_and_its_fixed_points_are_those_of_the_normalized_activation(formula, value):
+    for root in shape(formula, value).roots:
+        exact = [length_map(root.phi, q).value for q in root.lengths]
+        np.testing.assert_allclose(root.mapped, exact, rtol=1e-12)
+        fine = length_dynamics(root.phi)
+        assert root.continuum == fine.continuum
+        inside = [(p.q, p.stability) for p in fine.fixed_points if root.lengths[0] < p.q < root.lengths[-1]]
+        seen = [(p.q, p.stability) for p in root.fixed_points if p.q > 0]
+        assert [s for _, s in seen] == [s for _, s in inside]
+        np.testing.assert_allclose([q for q, _ in seen], [q for q, _ in inside], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("formula", "value"), FORMULAS)
+def test_the_path_through_the_layers_is_the_iterated_length_map(formula, value):
+    for root in shape(formula, value).roots:
+        for start in STARTS:
+            path, q = root.path(start, 12), start
+            for layer in range(13):
+                assert path[layer] == pytest.approx(q, rel=1e-4)
+                q = length_map(root.phi, q).value
+
+
+def test_a_length_is_said_to_return_only_if_it_does():
+    """Also where 1 attracts but another fixed point lies between it and a start."""
+    for formula, value in FORMULAS:
+        for root in shape(formula, value).roots:
+            ends = [root.path(start, 600)[-1] for start in STARTS]
+            assert root.returns == bool(np.allclose(ends, 1, atol=1e-3)), (formula, root.name)
+    [stable] = [root for root in shape("gelu", 0.0).roots if root.returns]
+    blocked = replace(stable, fixed_points=(*stable.fixed_points, replace(stable.fixed_points[0], q=1.05)))
+    assert not blocked.returns
+
+
+@pytest.mark.parametrize(("formula", "value"), FORMULAS)
+def test_the_prediction_lies_in_its_quick_range(formula, value):
+    phi = chosen(shape(formula, value), "auto").phi
+    coefficients = fluctuation_coefficients(phi)
+    told = 0
+    for width, depth, epsilon in ((128, 10, 0.5), (512, 10, 0.5), (512, 30, 1.0), (128, 3, 0.3)):
+        low, high = predicted_range(coefficients, width, depth, epsilon)
+        exact = predicted(phi, width, depth, epsilon)
+        assert np.isnan(low) == (exact.kind == "none")
+        if exact.kind != "none":
+            told += 1
+            assert low * (1 - 1e-3) - 1e-7 <= exact.probability <= high * (1 + 1e-3) + 1e-6
+            assert high <= 1
+            assert high <= max(1e-6, (depth - 1) * low * (1 + 1e-6))  # a sum of as many terms, the largest of them low
+    assert told >= 3
+
+
+def test_two_layers_have_no_range_but_a_number():
+    """At depth 2 one ratio is all there is: both ends are its probability, from a table for leaky ReLU."""
+    for formula, value in FORMULAS:
+        phi = chosen(shape(formula, value), "auto").phi
+        low, high = predicted_range(fluctuation_coefficients(phi), 256, 2, 0.2)
+        assert low == high
+        assert low == pytest.approx(predicted(phi, 256, 2, 0.2).probability, rel=0.02)
+
+
+def test_bands_and_bounds_are_those_of_the_library(model):
+    view = model(State("elu(alpha)", 1.3, width=300, depth=7, epsilon=0.4))
+    np.testing.assert_allclose(view.bands, predicted_norms(view.root.phi, 300, 7, PROBABILITIES), rtol=1e-12)
+    for width, bound in zip(WIDTHS, view.bounded, strict=True):
+        constants = layer_constants(view.root.phi, width)
+        own = sum(levy("forward-one-step", constants, 0.4, side).probability for side in ("upper", "lower"))
+        assert bound == pytest.approx(min(own, 1.0), rel=1e-6)
+
+
+def test_bounds_with_the_constants_of_the_widest_layer_are_no_smaller_for_a_steep_activation(model):
+    view = model(State("x+x**2/20", width=256, epsilon=0.5))
+    for width, bound in zip(WIDTHS, view.bounded, strict=True):
+        constants = layer_constants(view.root.phi, width)
+        own = sum(levy("forward-one-step", constants, 0.5, side).probability for side in ("upper", "lower"))
+        assert bound >= min(own, 1.0) * (1 - 1e-9)
+
+
+def test_moving_width_depth_and_tolerance_does_not_compute_the_activation_again(model):
+    state = State("tanh(x)+c*x", 0.3)
+    first = model(state)
+    for moved in (replace(state, width=512), replace(state, depth=9), replace(state, epsilon=1.0)):
+        assert model(moved).shape is first.shape
+
+
+@pytest.mark.parametrize(("formula", "reason"), [("sign(x)", "jumps"), ("exp(x**2)", "diverges"), ("3", "constant")])
+def test_what_cannot_be_normalized_is_a_view_with_a_reason(model, formula, reason):
+    view = model(State(formula))
+    assert view.root is None
+    assert view.bands is None
+    assert reason in view.shape.numbers.reason
+    assert reason in explorer_text.summary(view)
+    assert np.isnan(view.predicted).all()
+
+
+@pytest.mark.parametrize(
+    ("formula", "words"),
+    [("x*(", "cannot read"), ("foo(x)", "unknown function"), ("a*x+b*tanh(x)", "choose one"), ("", "empty")],
+)
+def test_formulas_that_cannot_be_read_say_why(formula, words):
+    with pytest.raises(SpecificationError, match=words):
+        family_of(formula)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"width": 1}, {"depth": 0}, {"epsilon": 0.0}, {"epsilon": np.nan}, {"root": "both"}, {"value": np.inf}],
+)
+def test_states_out_of_range_are_refused(model, changes):
+    with pytest.raises(UsageError):
+        model(replace(State("tanh"), **changes))
+
+
+def test_the_certificate_has_certified_digits_and_exact_tails(model):
+    view = model(State("leaky_relu(s)", 0.2, width=64, depth=10, epsilon=0.5))
+    found = certificate(view)
+    assert found.conditions.certified
+    assert found.conditions.second_moment.startswith("0.52")
+    upper, lower = found.tails
+    assert upper.exact.probability <= upper.cramer.probability <= upper.levy.probability
+    assert lower.side == "lower"
+    assert found.predicted.probability == pytest.approx(predicted(view.root.phi, 64, 10, 0.5).probability)
+    text = explorer_text.certified(found, view)
+    assert "certified" in text
+    assert "none (" in text or "proved bound" in text
+
+
+# ---------------------------------------------------------------------------------------------- figure
+
+
+def test_the_figure_is_made_once_and_shows_the_view(model):
+    panels = Panels()
+    artists = [id(artist) for axes in panels.figure.axes for artist in axes.get_children()]
+    pictures = []
+    for formula, value in (*FORMULAS, ("sign(x)", 0.0), ("1/x", 0.0), ("x", 0.0)):
+        view = model(State(formula, value))
+        panels.draw(view)
+        pictures.append(panels.png())
+        assert [id(artist) for axes in panels.figure.axes for artist in axes.get_children()] == artists
+    assert len(set(pictures)) == len(pictures)
+    panels.draw(model(State(*FORMULAS[0])))
+    assert panels.png() == pictures[0]  # nothing of other views is left
+    assert imread(io.BytesIO(pictures[0])).shape[2] == 4
+
+
+def test_titles_fit_their_panels_and_the_curves_are_the_functions(model):
+    panels = Panels()
+    view = model(State("gelu"))
+    panels.draw(view)
+    panels.png()
+    value = panels.figure.axes[0]
+    given, plus = value.get_lines()[:2]
+    np.testing.assert_allclose(given.get_ydata(), activation("gelu").value(given.get_xdata()))
+    np.testing.assert_allclose(plus.get_ydata(), view.shape.roots[0].phi.value(plus.get_xdata()), atol=1e-12)
+    renderer = FigureCanvasAgg(panels.figure).get_renderer()
+    for state in (State("gelu"), State("leaky_relu(s)", 0.05, depth=200, width=16384), State("sin(3*x)", width=16)):
+        panels.draw(model(state))
+        for axes in panels.figure.axes:
+            room = axes.get_window_extent(renderer).width * 1.15
+            assert axes.title.get_window_extent(renderer).width <= room
+            assert axes._left_title.get_window_extent(renderer).width <= room, axes._left_title.get_text()
+
+
+# ---------------------------------------------------------------------------------------------- widgets
+
+
+@pytest.fixture
+def explorer():
+    pytest.importorskip("ipywidgets")
+    from gpn.report.explorer.widget import explore
+
+    return explore("gelu")
+
+
+def test_every_control_moves_the_picture(explorer):
+    pictures = [explorer.image.value]
+    for control, value in (
+        (explorer.formula, "elu(alpha)"),
+        (explorer.value, 1.2),
+        (explorer.width, 1024),
+        (explorer.depth, 20),
+        (explorer.epsilon, 1.0),
+        (explorer.root, "minus"),
+    ):
+        control.value = value
+        pictures.append(explorer.image.value)
+        assert explorer.message.value == ""
+    assert len(set(pictures)) == len(pictures)
+    assert explorer.state == State("elu(alpha)", 1.2, 1024, 20, 1.0, "minus")
+    assert "minus, in the network" in explorer.summary.value
+
+
+def test_the_slider_is_there_for_families_only_and_follows_its_ends(explorer):
+    assert explorer.parameter.layout.display == "none"
+    explorer.formula.value = "leaky_relu(s)"
+    assert explorer.parameter.layout.display != "none"
+    assert explorer.value.description == "s"
+    explorer.high.value = 10.0
+    explorer.low.value = 5.0
+    assert (explorer.value.min, explorer.value.max, explorer.value.value) == (5.0, 10.0, 5.0)
+    explorer.high.value = 1.0
+    assert "to a larger one" in explorer.message.value
+    explorer.low.value = -3.0
+    assert (explorer.value.min, explorer.value.max) == (-3.0, 1.0)
+
+
+@pytest.mark.parametrize("formula", ["x*(", "", "foo(x)", "<b>x</b>", "a*x+b", "__import__('os')", "x" * 5000])
+def test_a_bad_formula_is_a_message_beside_the_last_picture(explorer, formula):
+    before = explorer.image.value
+    explorer.formula.value = formula
+    assert 'role="alert"' in explorer.message.value
+    assert "Traceback" not in explorer.message.value
+    assert "<b>x" not in explorer.message.value
+    assert explorer.image.value == before
+    assert explorer.parameter.layout.display == "none"  # as for gelu
+    explorer.certify.click()
+    assert explorer.certified.value == ""
+    explorer.formula.value = "relu"
+    assert explorer.message.value == ""
+    assert explorer.image.value != before
+
+
+def test_an_error_of_ours_is_a_message_too(explorer, monkeypatch):
+    def broken(_):
+        raise ZeroDivisionError("<division>")
+
+    monkeypatch.setattr(explorer, "_model", broken)
+    explorer.width.value = 64
+    assert "cannot be computed (ZeroDivisionError: &lt;division&gt;)" in explorer.message.value
+
+
+def test_certified_numbers_come_on_demand_and_leave_with_the_next_move(explorer):
+    explorer.width.value, explorer.depth.value = 64, 5
+    assert explorer.certified.value == ""
+    explorer.certify.click()
+    assert "0.4252" in explorer.certified.value
+    explorer.depth.value = 6
+    assert explorer.certified.value == ""
+
+
+def test_the_explorer_shows_itself_in_jupyter_and_refuses_what_its_controls_cannot_show(explorer):
+    from gpn.report.explorer.widget import explore
+
+    assert "application/vnd.jupyter.widget-view+json" in str(explorer._repr_mimebundle_())
+    for wrong in ({"limits": (1.0, 0.0)}, {"value": 3.0}, {"depth": 1}, {"epsilon": 9.0}, {"root": "both"}):
+        with pytest.raises(UsageError):
+            explore("gelu", **wrong)
+    assert "cannot read" in explore("x*(").message.value
+
+
+def test_without_ipywidgets_the_explorer_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    with pytest.raises(UsageError, match="pip install"):
+        gpn.explore("gelu")
+
+
+def test_the_numbers_live_in_a_kernel():
+    """The very notebook of the command, run by Jupyter, shows a widget."""
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipywidgets")
+    notebook = nbformat.reads(json.dumps(cli_explore.notebook("elu(alpha)")), as_version=4)
+    done = nbclient.NotebookClient(notebook, timeout=120).execute()
+    [output] = done.cells[1].outputs
+    assert "application/vnd.jupyter.widget-view+json" in output["data"]
+
+
+# ---------------------------------------------------------------------------------------------- command
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["explore", *arguments])
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_without_jupyter_the_command_says_how_to_install_it(capsys, monkeypatch):
+    monkeypatch.setattr(cli_explore, "find_spec", lambda _: None)
+    code, error = run(capsys)
+    assert code == 2
+    assert error.count("\n") == 1
+    assert "pip install 'gpn[notebooks]'" in error
+
+
+@pytest.fixture
+def jupyter(monkeypatch):
+    """Stands in for JupyterLab: notes what it is asked to open."""
+    opened = []
+    monkeypatch.setattr(cli_explore, "find_spec", lambda name: name)
+
+    class Process:
+        def __init__(self, command, cwd):
+            opened.append((command, json.loads((cwd / command[-1]).read_text())))
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(cli_explore.subprocess, "Popen", Process)
+    return opened
+
+
+def test_the_command_opens_a_notebook_with_the_explorer(capsys, jupyter, tmp_path):
+    saved = tmp_path / "mine.ipynb"
+    assert run(capsys, "elu(alpha)", "--save", str(saved), "--no-browser")[0] == 0
+    [(command, notebook)] = jupyter
+    assert command[1:] == ["-m", "jupyterlab", "--no-browser", "mine.ipynb"]
+    assert "".join(notebook["cells"][1]["source"]).endswith("explore('elu(alpha)')")
+    code, error = run(capsys, "--save", str(saved))
+    assert (code, len(jupyter)) == (2, 1)
+    assert "exists" in error
+
+
+def test_without_save_nothing_is_left(capsys, jupyter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli_explore.tempfile, "tempdir", str(tmp_path))
+    assert run(capsys)[0] == 0
+    assert len(jupyter) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["x*("], ["--save", "here.txt"], ["--save", "missing/folder/a.ipynb"]])
+def test_wrong_use_opens_nothing(capsys, jupyter, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, error = run(capsys, *arguments)
+    assert (code, error.count("\n"), jupyter) == (2, 1, [])
+
+
+def test_the_notebook_of_the_command_is_valid():
+    nbformat = pytest.importorskip("nbformat")
+    nbformat.validate(cli_explore.notebook("x*sigmoid(beta*x)"))
+    with_quotes = cli_explore.notebook('it\'s "x"')["cells"][1]["source"]
+    compile("".join(with_quotes), "cell", "exec")

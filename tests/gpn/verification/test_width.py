@@ -1,0 +1,123 @@
+"""The width that every method asks for, and the inverses: each value is at the edge of what its method accepts."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import gpn
+from gpn.verification import width, width_search
+from gpn.verification.width_results import NETWORK
+from theory.bounds import homogeneous
+from theory.bounds import network as network_law
+from theory.errors import UsageError
+from theory.layer.law import layer_law
+from theory.layer.levy import Bound
+from theory.layer.tails import one_step
+
+
+@pytest.fixture(scope="module")
+def relu():
+    return gpn.required_width("relu", depth=10, epsilon=1.0)
+
+
+def test_the_deep_bound_of_relu_asks_for_the_least_width_of_its_theorem(relu):
+    assert relu.value("deep") == homogeneous.relu_required_width(10, 1.0, 0.05)
+    assert relu.value("prediction") < relu.value("deep")
+
+
+def test_one_layer_asks_for_less_than_a_network_and_bounds_for_more_than_the_truth(relu):
+    forward = "one layer, forward"
+    assert relu.value("exact", forward) < relu.value("cramer", forward) < relu.value("levy", forward)
+    assert relu.value("levy", forward) < relu.value("deep")
+
+
+def test_a_value_is_the_first_that_its_method_accepts(relu):
+    n = int(relu.value("cramer", "one layer, forward"))
+    phi = gpn.normalize("relu")
+
+    def bound(width):
+        tails = (one_step("forward-one-step", layer_law(phi, width), 1.0, side) for side in ("upper", "lower"))
+        return sum(tail.cramer.probability for tail in tails)
+
+    assert bound(n) <= 0.05 < bound(n - 1)
+
+
+def test_a_method_that_does_not_apply_says_why(relu):
+    [levy] = [r for r in relu.requirements if (r.kind, r.scope) == ("levy", "one layer, backward")]
+    assert levy.value is None
+    assert "Lipschitz" in levy.reason
+
+
+def test_depth_and_epsilon_are_inverses_of_the_width(relu):
+    n = int(relu.value("deep"))
+    depth = gpn.carried_depth("relu", n, 1.0)
+    assert {r.scope for r in depth.requirements} == {NETWORK}
+    assert depth.value("deep") >= 10
+    epsilon = gpn.guaranteed_epsilon("relu", n, 10)
+    assert epsilon.value("deep") == pytest.approx(1.0, rel=0.03)
+    assert epsilon.value("prediction") < epsilon.value("deep")
+
+
+def test_the_simulated_width_is_near_the_predicted_one():
+    """4000 networks at each width: 5 % +- 0.35 %, which is 3 % of the width; a third apart would be ten deviations."""
+    report = gpn.required_width("relu", depth=5, epsilon=1.5, simulate=True)
+    assert report.value("simulation") == pytest.approx(report.value("prediction"), rel=0.33)
+
+
+@pytest.mark.parametrize("unknown", ["width", "depth", "epsilon"])
+@pytest.mark.parametrize("start", [None, 40.0])
+def test_the_search_finds_the_edge_of_any_monotone_method(unknown, start):
+    """p = 0.05 at width 100, depth 100 or epsilon 100 exactly."""
+    exponent = 1.0 if unknown == "depth" else -1.0
+    given = {"width": 64, "depth": 8, "epsilon": 0.5} | {unknown: None}
+    asked = width_search._Asked(unknown, *given.values(), 0.05)
+    found = width_search._solve(
+        asked, NETWORK, "x", lambda x: Bound("x", math.log(0.05 * (x / 100) ** exponent)), 1e-3, start
+    )
+    assert found.value == pytest.approx(100, rel=0.011)  # a whole number beside it, or 0.1 % off
+    assert found.probability <= 0.05
+
+
+def test_a_probability_that_never_falls_has_no_width():
+    asked = width_search._Asked("width", None, 8, 0.5, 0.05)
+    found = width_search._solve(asked, NETWORK, "x", lambda _: Bound("x", 0.0), 1e-3)
+    assert found.value is None
+    assert "still 1" in found.reason
+
+
+def test_an_unstable_root_is_out_of_reach_of_any_width():
+    phi = gpn.normalize("gelu", root="plus")
+    assert network_law.predicted(phi, 1000, 10, 0.5).kind == "none"
+    assert network_law.deep_bound(phi, 1000, 10, 0.5).probability == 1.0
+
+
+def test_json_and_frame_agree(relu):
+    facts = json.loads(json.dumps(relu.to_dict(), allow_nan=False))
+    frame = relu.to_frame()
+    assert list(frame.columns) == ["scope", "kind", "width", "probability", "reason"]
+    assert [r["value"] for r in facts["requirements"]] == [None if np.isnan(v) else v for v in frame["width"]]
+
+
+def test_saved_files_are_whole(relu, tmp_path):
+    names = {path.name for path in relu.save(tmp_path / "out")}
+    assert names == {"width.csv", "width.json", "width.png", "width.pdf"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 1, "epsilon": 1.0}, "depth"),
+        ({"depth": 10, "epsilon": -1.0}, "epsilon"),
+        ({"depth": 10, "epsilon": 1.0, "probability": 1.5}, "probability"),
+        ({"depth": 10}, "two of"),
+        ({"depth": 10, "epsilon": 1.0, "width": 10}, "two of"),
+        ({"width": 1, "epsilon": 1.0}, "width"),
+        ({"width": 2.5, "epsilon": 1.0}, "whole number"),
+    ],
+)
+def test_misuse_is_a_usage_error(options, message):
+    with pytest.raises(UsageError, match=message):
+        width.solve("tanh", **options)

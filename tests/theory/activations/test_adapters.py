@@ -1,0 +1,222 @@
+"""PyTorch and JAX functions as activations: their numbers, their autodiff, and what is left alone."""
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import gpn
+from theory.activations import adapters
+from theory.activations.specification import activation
+from theory.errors import SpecificationError
+from theory.normalization.conditions import gaussian_poincare
+
+POINTS = np.concatenate([np.linspace(-6, 6, 241) + 0.013, [-30.0, 30.0]])
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def jax():
+    return pytest.importorskip("jax")
+
+
+def assert_is(phi, formula, rtol=1e-12):
+    exact = activation(formula)
+    np.testing.assert_allclose(phi.value(POINTS), exact.value(POINTS), rtol=rtol, atol=1e-13)
+    np.testing.assert_allclose(phi.slope(POINTS), exact.slope(POINTS), rtol=rtol, atol=1e-13)
+
+
+def assert_same_report(facts, formula):
+    exact = gaussian_poincare(activation(formula), 20)
+    assert (facts.is_gpn, facts.normalizable, facts.certified) == (exact.is_gpn, "yes", False)
+    for name in ("mean", "second_moment", "slope_second_moment"):
+        assert float(getattr(facts, name)) == pytest.approx(float(getattr(exact, name)), rel=1e-12, abs=1e-12)
+    assert float(facts.error) < 1e-12
+
+
+# ---------------------------------------------------------------------------------------------- PyTorch
+
+
+@pytest.mark.parametrize(
+    ("module", "formula"),
+    [
+        ("GELU", "gelu"),
+        ("SiLU", "silu"),
+        ("Tanh", "tanh"),
+        ("ReLU", "relu"),
+        ("SELU", "selu"),
+        ("ELU", "elu"),
+        ("Mish", "mish"),
+        ("Sigmoid", "sigmoid"),
+        ("Hardtanh", "hard_tanh"),
+        ("ReLU6", "relu6"),
+        ("LeakyReLU", "leaky_relu(0.01)"),
+    ],
+)
+def test_modules_of_torch_agree_with_the_catalog(torch, module, formula):
+    instance = getattr(torch.nn, module)()
+    phi = gpn.activation(instance)
+    assert phi.name == module
+    assert_is(phi, formula)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "softplus"])
+def test_functions_of_torch_are_recognised(torch, name):
+    assert_is(gpn.activation(getattr(torch.nn.functional, name)), name, rtol=1e-8 if name == "softplus" else 1e-12)
+
+
+def test_a_function_of_the_users_own_is_recognised(torch):
+    def phi(x):
+        return x * torch.sigmoid(1.5 * x)
+
+    assert_is(gpn.activation(phi), "x*sigmoid(3*x/2)")
+    assert_is(adapters.from_torch(torch.tanh, name="mine"), "tanh")
+    assert_same_report(gpn.check(phi), "x*sigmoid(3*x/2)")
+
+
+def test_parameters_count_as_they_are_and_the_module_is_left_alone(torch):
+    module = torch.nn.PReLU(init=0.1).train()
+    phi = gpn.activation(module)
+    assert_is(phi, f"leaky_relu({float(np.float32(0.1))!r})")
+    assert gpn.check(phi).kinks == ("0",)
+    assert module.weight.dtype is torch.float32
+    assert module.weight.requires_grad
+    assert module.weight.grad is None
+    assert module.training
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() is torch.float32
+
+
+def test_jumps_of_torch_functions_are_found(torch):
+    facts = gpn.check(torch.nn.Hardshrink())
+    assert facts.jumps == ("-0.5", "0.5")
+    assert facts.normalizable == "no"
+
+
+def test_a_function_that_autograd_does_not_reach_is_differenced(torch):
+    phi = gpn.activation(lambda x: torch.tanh(x.detach()))
+    assert phi.derivative is None
+    np.testing.assert_allclose(phi.slope(POINTS), 1 / np.cosh(POINTS) ** 2, atol=1e-10)
+
+
+def test_a_gradient_that_is_not_the_slope_is_refused(torch):
+    def straight_through(x):
+        return x + (torch.tanh(x) - x).detach()
+
+    with pytest.raises(SpecificationError, match=r"automatic differentiation .* does not match"):
+        gpn.check(straight_through)
+    assert gpn.check(straight_through, derivative=lambda x: 1 / np.cosh(x) ** 2).normalizable == "yes"
+    assert gpn.check(straight_through, derivative=lambda x: 1 - torch.tanh(x) ** 2).normalizable == "yes"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda torch: torch.nn.Softmax(dim=-1), "depend on its own x alone"),
+        (lambda torch: torch.nn.LayerNorm(60), "."),
+        (lambda torch: torch.nn.RReLU(), "eval"),
+        (lambda torch: torch.nn.Linear(3, 3), "fails"),
+        (lambda torch: torch.nn.GLU(), "shape"),
+    ],
+)
+def test_modules_that_are_no_activations_are_refused(torch, make, message):
+    with pytest.raises(SpecificationError, match=message) as refused:
+        gpn.check(make(torch))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_random_module_in_evaluation_is_an_activation(torch):
+    assert gpn.check(torch.nn.RReLU(0.1, 0.3).eval()).kinks == ("0",)
+
+
+@pytest.mark.usefixtures("torch")
+def test_numpy_functions_stay_so_beside_torch():
+    for function in (np.tanh, lambda x: x**3 - x):
+        phi = gpn.activation(function)
+        assert phi.function is function
+        assert phi.derivative is None
+    assert gpn.activation("tanh").expression is not None
+
+
+@pytest.mark.usefixtures("torch")
+def test_torch_by_its_name():
+    assert_is(gpn.activation("torch.nn.functional:silu"), "silu")
+    with pytest.raises(SpecificationError, match=r"is a class; .* phi = GELU\(\)"):
+        gpn.activation("torch.nn:GELU")
+
+
+# ---------------------------------------------------------------------------------------------- JAX
+
+
+@pytest.mark.parametrize("name", ["silu", "tanh", "elu", "selu", "relu6"])
+def test_functions_of_jax_are_recognised(jax, name):
+    assert_is(gpn.activation(getattr(jax.nn, name)), name)
+
+
+def test_a_jax_function_of_the_users_own(jax):
+    def phi(x):
+        return x * jax.nn.sigmoid(1.5 * x)
+
+    assert_same_report(gpn.check(phi), "x*sigmoid(3*x/2)")
+    assert_is(adapters.from_jax(jax.jit(phi), name="mine"), "x*sigmoid(3*x/2)")
+    assert_is(gpn.activation(lambda x: jax.nn.gelu(x, approximate=False)), "gelu", rtol=1e-10)
+
+
+def test_the_settings_of_jax_are_left_alone(jax):
+    gpn.check(jax.nn.silu)
+    assert jax.numpy.ones(2).dtype == np.float32
+    assert not jax.config.jax_enable_x64
+
+
+def test_jax_functions_that_are_no_activations_are_refused(jax):
+    with pytest.raises(SpecificationError, match="depend on its own x alone"):
+        gpn.check(jax.nn.softmax)
+    with pytest.raises(SpecificationError, match="elementwise"):
+        gpn.check(lambda x: jax.numpy.sum(x))
+
+    @jax.custom_jvp
+    def clipped(x):
+        return jax.numpy.tanh(x)
+
+    clipped.defjvp(lambda primals, tangents: (jax.numpy.tanh(primals[0]), tangents[0]))
+    with pytest.raises(SpecificationError, match=r"automatic differentiation .* does not match"):
+        gpn.check(clipped)
+
+
+# ------------------------------------------------------------------------------------------ references
+
+
+def test_a_reference_is_the_same_as_the_function(tmp_path, monkeypatch):
+    (tmp_path / "own_activation.py").write_text("import numpy as np\ndef phi(x): return np.tanh(x)\nslope = np.cos\n")
+    monkeypatch.chdir(tmp_path)
+    facts = gpn.check("own_activation:phi", derivative=lambda x: 1 / np.cosh(x) ** 2)
+    assert facts == gpn.check(gpn.activation("own_activation:phi", derivative=lambda x: 1 / np.cosh(x) ** 2))
+    assert facts.name == "phi"
+    assert gpn.normalize("own_activation:phi").name == "GPN phi"
+    with pytest.raises(SpecificationError, match="does not match"):
+        gpn.check("own_activation:phi", derivative="own_activation:slope")
+
+
+def test_importing_leaves_the_path_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    (tmp_path / "own_other.py").write_text("def phi(x): return x**3\n")
+    before = list(sys.path)
+    assert adapters.load("own_other:phi")(2) == 8
+    assert sys.path == before
+
+
+def test_a_reference_may_name_a_sympy_expression():
+    assert gpn.activation("sympy:tanh").expression == activation("tanh").expression
+    assert gpn.check("sympy:erf", 10).certified
+
+
+def test_no_warnings_are_raised_on_the_way(torch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gpn.check(torch.nn.Tanh())

@@ -1,0 +1,412 @@
+"""Python functions as activations: honest moments, kinks and jumps found by looking, derivatives compared."""
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gpn
+from theory.activations.callable import CallableActivation, from_function
+from theory.activations.specification import activation
+from theory.errors import SpecificationError
+from theory.gaussian.expectations import expectations
+from theory.normalization.conditions import gaussian_poincare
+from theory.normalization.normalize import normalization
+from theory.numerics.panels import SPACING, first_edges, resolve
+from theory.numerics.survey import JUMP_SIZE, KINK_SIZE, survey
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+NORMALIZABLE = {
+    "abs(x - 13/10)": lambda x: np.abs(x - 1.3),
+    "exp(-(1000*(x - 2))**2)": lambda x: np.exp(-((1000 * (x - 2)) ** 2)),
+    "sin(50*x)": lambda x: np.sin(50 * x),
+    "x + sin(x)/10**9": lambda x: x + 1e-9 * np.sin(x),
+    "exp(x)": np.exp,
+    "exp(x**2/5)": lambda x: np.exp(x**2 / 5),
+    "sin(x)/x": lambda x: np.sin(x) / x,
+    "expm1(x)/x": lambda x: np.expm1(x) / x,
+    "where(x > 1, 2 - x, where(x > -1, x, -1 - (x + 1)/2))": lambda x: np.where(
+        x > 1, 2 - x, np.where(x > -1, x, -1 - (x + 1) / 2)
+    ),
+    "x*tanh(softplus(x))": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "hard_tanh": lambda x: np.clip(x, -1, 1),
+    "leaky_relu(0.01)": lambda x: np.where(x > 0, x, 0.01 * x),
+    "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0))),
+    "tanh(1000*x)": lambda x: np.tanh(1000 * x),
+    "x*log(abs(x))": lambda x: x * np.log(np.abs(x)),
+}
+JUMPING = {
+    "heaviside(x)": lambda x: np.heaviside(x, 0.5),
+    "sign(x - 3/10)": lambda x: np.sign(x - 0.3),
+    "hardshrink": lambda x: np.where(np.abs(x) > 0.5, x, 0),
+}
+
+
+@cache
+def truth(formula):
+    return gaussian_poincare(activation(formula), 17)
+
+
+def positions(breaks):
+    return [found.position for found in breaks]
+
+
+def assert_covered(facts, exact, names):
+    """Each printed number is within the stated error, and half a unit of its last digit, of the certified one."""
+    assert not facts.certified
+    assert exact.certified
+    for name in names:
+        text, value = getattr(facts, name), float(getattr(exact, name))
+        mantissa, _, exponent = text.partition("e")
+        last_digit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+        assert abs(float(text) - value) <= float(facts.error) + last_digit / 2 + 1e-15 * abs(value), name
+
+
+# ---------------------------------------------------------------------------------------------- moments
+
+
+@pytest.mark.parametrize("formula", NORMALIZABLE)
+def test_the_stated_error_covers_the_certified_value(formula):
+    exact = truth(formula)
+    facts = gpn.check(NORMALIZABLE[formula])
+    assert facts.normalizable == "yes"
+    assert_covered(facts, exact, ("mean", "variance", "second_moment", "slope_second_moment"))
+    assert not facts.jumps
+    found, known = [float(kink) for kink in facts.kinks], [float(activation(kink).expression) for kink in exact.kinks]
+    np.testing.assert_allclose(found, known, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("formula", JUMPING)
+def test_a_jump_has_moments_of_the_value_and_no_normalization(formula):
+    exact, facts = truth(formula), gpn.check(JUMPING[formula])
+    assert_covered(facts, exact, ("mean", "variance", "second_moment"))
+    assert (facts.is_gpn, facts.normalizable, facts.slope_second_moment) == ("fails", "no", None)
+    assert "not weakly differentiable" in facts.reason
+    np.testing.assert_allclose([float(j) for j in facts.jumps], [float(activation(j).expression) for j in exact.jumps])
+
+
+@pytest.mark.parametrize("formula", ["tanh", "gelu", "elu", "abs(x - 13/10)", "exp(-(1000*(x - 2))**2)"])
+def test_values_and_slopes_alone_give_the_moments_to_twelve_digits(formula):
+    phi = activation(formula)
+    facts = gpn.check(phi.value, derivative=phi.slope)
+    assert_covered(facts, truth(formula), ("mean", "variance", "second_moment", "slope_second_moment"))
+    assert float(facts.error) < 1e-12 * max(1.0, float(facts.slope_second_moment))
+
+
+@pytest.mark.parametrize("formula", ["tanh", "gelu", "relu", "x*log(abs(x))"])
+def test_the_normalization_of_a_function_is_that_of_its_formula(formula):
+    function = NORMALIZABLE.get(formula, activation(formula).value)
+    made, exact = gpn.normalize(function), gpn.normalize(formula)
+    points = np.linspace(-5.1, 5.2, 300)
+    np.testing.assert_allclose(made.value(points), exact.value(points), rtol=1e-7, atol=1e-7)
+    again = gpn.check(made)
+    assert abs(float(again.second_moment) - 1) <= float(again.error) + 1e-9
+
+
+def test_single_precision_is_seen_and_told_in_the_error():
+    exact = truth("tanh")
+    facts = gpn.check(lambda x: np.tanh(x.astype(np.float32)))
+    assert_covered(facts, exact, ("mean", "variance", "second_moment", "slope_second_moment"))
+    assert float(facts.error) > 1e-8
+    assert survey(np.tanh).noise < 1e-15
+    assert not facts.jumps  # the steps of float32 are rounding
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: np.exp(x**2 / 4), lambda x: np.exp(x**2 / 3), lambda x: np.exp(x**2), lambda x: np.exp(x**2 / 4) / x**2],
+)
+def test_moments_that_grow_with_the_cutoff_are_no_numbers(function):
+    facts = gpn.check(CallableActivation("steep", function))
+    assert (facts.is_gpn, facts.second_moment) in {("undecided", None), ("fails", None)}
+    assert facts.normalizable in ("undecided", "no")
+    assert not facts.normalizations
+
+
+def test_divergence_says_which_moment_and_where():
+    assert "E phi^2 appears to diverge at infinity" in gpn.check(lambda x: np.exp(x**2 / 4)).reason
+    assert gpn.check(lambda x: np.exp(x**2 / 4.2)).normalizable == "yes"
+
+
+@pytest.mark.parametrize(
+    ("function", "where"), [(np.sqrt, "(-oo, 0)"), (np.log, "(-oo, 0)"), (np.arcsin, "(-oo, -1), (1, oo)")]
+)
+def test_a_part_of_the_line_without_values_is_an_outcome(function, where):
+    facts = gpn.check(function)
+    assert (facts.is_gpn, facts.normalizable) == ("fails", "no")
+    assert f"no real value (nan) on {where}" in facts.reason
+    assert facts.second_moment is None
+
+
+@pytest.mark.parametrize("function", [lambda x: np.sin(1 / x), lambda x: np.sin(1e9 * x)])
+def test_oscillation_beyond_resolution_is_undecided(function):
+    facts = gpn.check(function)
+    assert facts.normalizable == "undecided"
+    assert "resolve" in facts.reason
+
+
+def test_a_normalized_function_is_gpn_with_or_without_derivative():
+    exact = normalization(activation("tanh"))
+    a, b = exact.a, exact.b
+    facts = gpn.check(lambda x: a * np.tanh(x) + b)
+    assert (facts.is_gpn, "tolerance 1e-09" in facts.reason) == ("holds", True)
+    facts = gpn.check(lambda x: a * np.tanh(x) + b, derivative=lambda x: a / np.cosh(x) ** 2)
+    assert (facts.is_gpn, "tolerance 1e-12" in facts.reason) == ("holds", True)
+    assert gpn.check(lambda x: (a + 1e-7) * np.tanh(x) + b).is_gpn == "fails"
+
+
+def test_what_is_not_certified_is_said():
+    facts = gpn.check(np.tanh)
+    assert facts.certified is False
+    assert "Python function" in facts.uncertified
+    assert facts.located.startswith("detected numerically")
+    assert f"{JUMP_SIZE:g}" in facts.located
+    assert f"{SPACING:g}" in facts.located
+    assert "located" in facts.as_dict()
+    assert "located" not in gpn.check("tanh", 10).as_dict()
+
+
+# ---------------------------------------------------------------------------------------------- kinks and jumps
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    place=st.floats(-8, 8),
+    size=st.floats(-5, 0).map(lambda power: 10**power),
+    smooth=st.sampled_from([np.tanh, np.cos, lambda x: x / (1 + np.exp(-x)), lambda x: 0 * x]),
+)
+def test_a_kink_anywhere_is_found(place, size, smooth):
+    found = survey(lambda x: smooth(x) + size * np.abs(x - place))
+    assert not found.jumps
+    assert len(found.kinks) == 1
+    assert abs(found.kinks[0].position - place) < 1e-7
+    assert found.kinks[0].size == pytest.approx(2 * size, rel=1e-3)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    place=st.floats(-8, 8),
+    size=st.floats(-8, 0).map(lambda power: 10**power),
+    smooth=st.sampled_from([np.tanh, np.cos, lambda x: x / (1 + np.exp(-x)), lambda x: 0 * x]),
+)
+def test_a_jump_anywhere_is_found(place, size, smooth):
+    found = survey(lambda x: smooth(x) + size * (x > place))
+    size_near = max(abs(smooth(np.array([place, place + 1 / 64]))).max(), size)
+    if size < 3 * JUMP_SIZE * size_near:
+        return
+    assert not found.kinks
+    assert len(found.jumps) == 1
+    assert abs(found.jumps[0].position - place) <= 4e-15 * (1 + abs(place))
+    assert found.jumps[0].size == pytest.approx(size, rel=1e-3, abs=1e-12)
+
+
+def test_several_breaks_close_together_are_told_apart():
+    found = survey(
+        lambda x: np.abs(x - 1.3) + np.abs(x + 2.71) + (x > 0.1) + (x > 0.10001) + np.abs(x - 0.10005) + np.abs(x - 6)
+    )
+    assert positions(found.kinks) == [-2.71, 0.10005, 1.3, 6]
+    np.testing.assert_allclose(positions(found.jumps), [0.1, 0.10001], rtol=0, atol=1e-15)
+
+
+def test_many_breaks_are_all_found():
+    found = survey(lambda x: np.floor(10 * x))
+    np.testing.assert_allclose(positions(found.jumps), np.arange(-399, 400) / 10, rtol=0, atol=1e-13)
+    found = survey(lambda x: np.abs(np.sin(7 * x)))
+    np.testing.assert_allclose(positions(found.kinks), np.arange(-89, 90) * np.pi / 7, rtol=0, atol=1e-12)
+    assert not found.jumps
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        np.tanh,
+        np.exp,
+        lambda x: np.tanh(1000 * x),
+        lambda x: np.tanh(1e6 * (x - 0.7)),
+        lambda x: np.tanh(1e9 * (x - 0.7)),
+        lambda x: np.logaddexp(0, 1e4 * x) / 1e4,
+        lambda x: np.exp(-((1000 * (x - 2)) ** 2)),
+        lambda x: np.sin(50 * x),
+        lambda x: x * np.abs(x),
+        lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+        lambda x: np.sin(x) / x,
+        lambda x: (np.exp(x) - 1) / x,
+        lambda x: (1 - np.cos(x)) / x**2,
+        lambda x: np.zeros_like(x),
+        lambda x: np.tanh(x) - x + x**3 / 3,
+        lambda x: np.tanh(x.astype(np.float32)).astype(np.float64),
+    ],
+)
+def test_smooth_functions_have_neither_kinks_nor_jumps(function):
+    with np.errstate(all="ignore"):
+        found = survey(function)
+    assert (found.kinks, found.jumps, found.undefined, found.rough) == ((), (), (), ())
+
+
+def test_what_changes_within_rounding_is_a_jump_within_that_width():
+    (jump,) = survey(lambda x: np.tanh(1e25 * x)).jumps
+    assert jump.position == 0
+    assert 0 < jump.width < 1e-18
+
+
+def test_singular_points_are_unbounded_or_cusps():
+    with np.errstate(all="ignore"):
+        assert positions(survey(lambda x: np.log(np.abs(x - 0.2))).jumps) == pytest.approx([0.2], abs=1e-12)
+        assert positions(survey(lambda x: 1 / x).jumps) == pytest.approx([0], abs=1e-9)
+        assert positions(survey(lambda x: np.sqrt(np.abs(x))).kinks) == [0]
+        assert survey(lambda x: np.sqrt(np.abs(x))).kinks[0].size == np.inf
+    assert gpn.check(lambda x: np.sqrt(np.abs(x))).normalizable == "undecided"  # E phi'^2 = oo
+    assert gpn.check(lambda x: np.sqrt(np.abs(x))).lipschitz is None
+
+
+def test_lipschitz_constants_of_functions_tell_growth_from_oscillation():
+    wave = gpn.check(
+        lambda x: np.sin(3 * x) - np.abs(x + 0.18), derivative=lambda x: 3 * np.cos(3 * x) - np.sign(x + 0.18)
+    )
+    assert wave.lipschitz == pytest.approx(4, rel=1e-6)
+    assert gpn.check(lambda x: np.sin(x) / x).lipschitz == pytest.approx(0.4361818172714845, rel=1e-6)
+    for function in (np.exp, lambda x: x**2, lambda x: x**3, lambda x: x * np.log(np.abs(x)), lambda x: x * np.sin(x)):
+        assert gpn.check(function).lipschitz is None
+
+
+def test_declared_breakpoints_are_kept_and_others_found_beside_them():
+    phi = activation(lambda x: np.abs(x) + np.abs(x - 1.3), breakpoints=[0.0])
+    assert phi.breakpoint_values.tolist() == [0, 1.3]
+    assert phi.kinks == (0, 1.3)
+    assert activation(np.sign, breakpoints=[0]).jumps == (0,)
+    assert activation(np.tanh, breakpoints=[0.5]).kinks == ()
+
+
+def test_the_panels_follow_the_function_to_rounding():
+    panels = resolve(np.tanh, first_edges([0.25]))
+    assert (panels.left[0], panels.right[-1]) == (-40, 40)
+    np.testing.assert_array_equal(panels.left[1:], panels.right[:-1])
+    assert 0.25 in panels.left
+    assert panels.noise < 1e-15
+
+
+def test_the_sizes_that_are_stated_are_those_that_are_found():
+    """Three times the stated sizes are found, a hundredth is not told from rounding."""
+    assert len(survey(lambda x: 1 + 3 * JUMP_SIZE * (x > 0.3)).jumps) == 1
+    assert len(survey(lambda x: 1 + 3 * KINK_SIZE * np.abs(x - 0.3)).kinks) == 1
+    assert survey(lambda x: 1 + JUMP_SIZE / 100 * (x > 0.3)).jumps == ()
+    assert survey(lambda x: 1 + KINK_SIZE / 100 * np.abs(x - 0.3)).kinks == ()
+
+
+# ---------------------------------------------------------------------------------------------- slopes
+
+
+def test_differences_do_not_reach_across_a_kink():
+    phi = CallableActivation("kink", lambda x: np.sin(x) + np.abs(x - 1.3))
+    points = 1.3 + np.array([-1e-2, -1e-3, -1e-6, -1e-9, 1e-9, 1e-6, 1e-3, 1e-2])
+    exact = np.cos(points) + np.sign(points - 1.3)
+    np.testing.assert_allclose(phi.slope(points), exact, atol=1e-9)
+    assert np.all(np.abs(phi.slope(points) - exact) <= phi.slope_error(points) + 1e-11)
+
+
+def test_differences_suit_a_sharp_function():
+    phi = CallableActivation("sharp", lambda x: np.tanh(1000 * x))
+    points = np.linspace(-3e-3, 3e-3, 101)
+    np.testing.assert_allclose(phi.slope(points), 1000 / np.cosh(1000 * points) ** 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("function", "derivative"),
+    [
+        (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
+        (lambda x: np.maximum(x, 0), lambda x: np.heaviside(x, 0)),
+        (lambda x: np.abs(x - 1.3), lambda x: np.sign(x - 1.3)),
+        (lambda x: np.sin(50 * x), lambda x: 50 * np.cos(50 * x)),
+        (lambda x: np.exp(-((1000 * (x - 2)) ** 2)), lambda x: -2e6 * (x - 2) * np.exp(-((1000 * (x - 2)) ** 2))),
+        (np.exp, np.exp),
+        (lambda x: np.exp(x**2 / 4), lambda x: x / 2 * np.exp(x**2 / 4)),
+        (lambda x: x**9, lambda x: 9 * x**8),
+        (np.sign, np.zeros_like),
+        (lambda x: np.tanh(x.astype(np.float32)), lambda x: 1 / np.cosh(x.astype(np.float32)) ** 2),
+    ],
+)
+def test_a_right_derivative_passes(function, derivative):
+    assert from_function(function, "phi", derivative).derivative is derivative
+
+
+@pytest.mark.parametrize(
+    ("function", "derivative"),
+    [
+        (np.tanh, lambda x: 1 - np.tanh(x)),
+        (np.tanh, lambda x: 1.0001 / np.cosh(x) ** 2),
+        (np.tanh, lambda x: 1 / np.cosh(x) ** 2 + 1e-5),
+        (lambda x: np.abs(x - 1.3), lambda x: np.sign(x - 1.25)),
+        (np.tanh, lambda x: np.full_like(x, np.nan)),
+        (lambda x: np.maximum(x, 0), lambda x: np.ones_like(x)),
+        (np.sin, lambda x: np.where(np.abs(x - 2) < 0.05, 0.0, np.cos(x))),
+    ],
+)
+def test_a_wrong_derivative_is_refused_with_place_and_values(function, derivative):
+    with pytest.raises(SpecificationError, match=r"does not match it: at x = \S+ it is \S+, differences .* give \S+"):
+        gpn.check(function, derivative=derivative)
+
+
+# ---------------------------------------------------------------------------------------------- misuse
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(), "in parts"),
+        (lambda x: x - x.mean(), "depend on its own x alone"),
+        (lambda x: np.cumsum(x).reshape(x.shape), "order"),
+        (lambda x: x * np.random.default_rng().uniform(size=x.shape), "random"),
+        (np.sum, "elementwise"),
+        (lambda x: x[:5], "elementwise"),
+        (lambda x: 0.0 if x < 0 else x, "numpy.vectorize"),
+        (lambda _: None, "elementwise"),
+        (lambda _: "text", "fails on a NumPy array"),
+        (lambda _: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_functions_that_are_no_activations_are_refused(function, message):
+    with pytest.raises(SpecificationError, match=message) as refused:
+        gpn.check(function)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_function_that_raises_only_far_out_is_refused_with_its_range():
+    with pytest.raises(SpecificationError, match="between"):
+        gpn.check(np.vectorize(lambda x: math.exp(x**2), otypes=[float]))
+
+
+def test_a_function_that_works_in_place_does_no_harm():
+    def relu(x):
+        x[x < 0] = 0
+        return x
+
+    exact = truth("relu")
+    assert_covered(gpn.check(relu), exact, ("mean", "second_moment", "slope_second_moment"))
+    phi = CallableActivation("relu", relu)
+    points = np.array([-1.0, 1.0])
+    assert phi.value(points).tolist() == [0, 1]
+    assert points.tolist() == [-1, 1]
+
+
+def test_complex_values_count_as_none():
+    assert "no real value" in gpn.check(np.emath.sqrt).reason
+
+
+def test_an_affine_function_keeps_what_is_known():
+    phi = CallableActivation("kink", lambda x: np.abs(x - 1.3))
+    made = phi.affine(2.0, 1.0)
+    assert made.survey is phi.survey
+    assert made.kinks == (1.3,)
+
+
+def test_quadrature_does_not_step_over_a_feature_that_was_seen():
+    bump = CallableActivation("bump", lambda x: np.exp(-((2000 * (x - 2.0312)) ** 2)))
+    found = expectations(bump, {"mean": lambda _z, value, _slope: value})["mean"]
+    exact = np.sqrt(np.pi) / 2000 * np.exp(-(2.0312**2) / 2) / np.sqrt(2 * np.pi)
+    assert abs(found.value - exact) < 1e-6 * exact

@@ -1,0 +1,224 @@
+"""An activation is split at every point at which a switch changes its branch, and certification proves it."""
+
+import pytest
+import sympy
+from flint import arb
+
+from theory.activations.activation import Activation
+from theory.activations.critical_points import between, compare, is_zero, sign_changes, sign_of
+from theory.activations.ends import one_sided_limit
+from theory.activations.pieces import Claim, claims, split
+from theory.activations.proofs import discontinuity, holds, unproved_singularities, unproved_switch
+from theory.activations.specification import activation
+from theory.balls.core import NotCertified, precision
+from theory.errors import SpecificationError
+from theory.gaussian.certified import CertifiedMoments, certified_moments
+from theory.normalization.lipschitz_proofs import certified_supremum
+from theory.numerics.arithmetic import X
+
+R = sympy.Rational
+
+
+def pieces(text: str) -> list[tuple[str, str, str]]:
+    return [(str(p.lower), str(p.upper), str(p.value)) for p in activation(text).pieces]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("abs(1/x)", [("-oo", "0", "-1/x"), ("0", "oo", "1/x")]),
+        ("max(tanh(1/x), 0)", [("-oo", "0", "0"), ("0", "oo", "tanh(1/x)")]),
+        ("heaviside(1/x)", [("-oo", "0", "0"), ("0", "oo", "1")]),
+        ("where(1/x > 0, x, 2*x)", [("-oo", "0", "2*x"), ("0", "oo", "x")]),
+        ("where(log(abs(x)) > 0, 1, 0)", [("-oo", "-1", "1"), ("-1", "1", "0"), ("1", "oo", "1")]),
+    ],
+)
+def test_a_switch_changes_its_branch_at_a_pole_too(text, expected):
+    """1/x has no zero, and yet |1/x| is not 1/x."""
+    assert pieces(text) == expected
+
+
+def test_the_moments_of_a_function_that_switches_at_a_pole():
+    """E max(tanh(1/z), 0) is half of E |tanh(1/z)|; a split without the pole gave 0."""
+    half = certified_moments(activation("max(tanh(1/x), 0)"), 15, ["mean"]).balls["mean"]
+    whole = certified_moments(activation("abs(tanh(1/x))"), 15, ["mean"]).balls["mean"]
+    assert half.rad() < 1e-14
+    assert (2 * half).overlaps(whole)
+    assert half > 0.4
+
+
+def test_a_sign_that_cancels_far_below_double_precision():
+    """erf(-19.6) + 1 is about 1e-169."""
+    (piece,) = activation("abs(erf(x - 20) + 1)").pieces
+    assert piece.value == sympy.erf(X - 20) + 1
+    assert sign_of(sympy.erf(-20) + 1) == 1
+
+
+def test_a_switching_function_that_is_zero_everywhere():
+    zero = "((x + 1)**2 - x**2 - 2*x - 1)"
+    assert pieces("where((x + 1)**2 == x**2 + 2*x + 1, x, 0)") == [("-oo", "oo", "x")]
+    assert pieces(f"where({zero} >= 0, x, 0)") == [("-oo", "oo", "x")]
+    assert pieces(f"where({zero} > 0, x, 0)") == [("-oo", "oo", "0")]
+    assert pieces(f"sign({zero})") == [("-oo", "oo", "0")]
+    assert pieces(f"heaviside({zero}, 0.3)") == [("-oo", "oo", "3/10")]
+
+
+def test_an_equation_that_holds_on_a_half_line():
+    assert pieces("where(max(x, 0) == 0, -1, 1)") == [("-oo", "0", "-1"), ("0", "oo", "1")]
+
+
+def test_breakpoints_closer_than_any_working_precision():
+    text = "where(x < 1, x, where(x < 1 + 1e-200, 0, x))"
+    first, second, third = activation(text).pieces
+    assert second.upper - second.lower == R(10) ** -200
+    assert (first.value, second.value, third.value) == (X, 0, X)
+
+
+def test_zeros_that_the_solver_misses_are_found_or_refused():
+    """solveset finds no zero of |x|^(2/3) - 1."""
+    assert len(pieces("max(abs(x)**(2/3) - 1, 0)")) == 3
+    with pytest.raises(SpecificationError, match="changes its sign"):
+        split(sympy.Max(sympy.sin(X), 0))
+
+
+def test_a_singular_point_survives_the_merging_of_equal_branches():
+    assert pieces("max(x, 0) - max(-x, 0) - x + tanh(1/x)") == [("-oo", "0", "tanh(1/x)"), ("0", "oo", "tanh(1/x)")]
+
+
+def test_a_branch_without_real_value_is_undefined():
+    for text in ("max(sqrt(x), 0)", "abs(x**0.3 - 1)", "max(log(x), 0)"):
+        assert "no real value on (-oo, 0)" in certified_moments(activation(text), 15).reason
+    assert "no real value on (-oo, -1)" in certified_moments(activation("asin(x)"), 15).reason
+
+
+PROVED = [
+    "max(exp(x) - 2, 0)",
+    "abs(tanh(x) - 1/2)",
+    "max(log(abs(x)), -1)",
+    "abs(exp(1/x) - 2)",
+    "max(x*exp(-x), 0.1*x)",
+    "max(exp(x) - exp(2*x) + 1, 0)",
+    "abs(exp(x**2) - 2)",
+    "abs(cosh(x) - 1)",
+    "max(1/(x - 1) - 1/(x + 1), 0)",
+    "where(exp(-1/x**2) > 1/2, x, 0)",
+    "max(x**2 - sqrt(2), 0)",
+    "max(abs(x)**(2/3) - 1, 0)",
+]
+
+
+@pytest.mark.parametrize("text", PROVED)
+def test_transcendental_switches_are_proved(text):
+    phi = activation(text)
+    assert claims(phi.expression)
+    assert unproved_switch(phi.expression) is None
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        Claim(sympy.exp(X) - 2, sympy.Integer(0), sympy.Integer(1)),  # the zero log 2 lies inside
+        Claim(sympy.exp(X) - 2, -sympy.oo, sympy.oo),
+        Claim((sympy.exp(X) - 2) ** 2 - R(1, 10**30), sympy.Integer(0), sympy.Integer(1)),  # two zeros, 1e-15 apart
+        Claim(1 / (sympy.exp(X) - 2), sympy.Integer(0), sympy.Integer(1)),
+        Claim(sympy.cos(X) - R(1, 2), sympy.Integer(0), sympy.Integer(2)),
+        Claim(sympy.log(X), R(1, 2), sympy.Integer(2)),
+    ],
+)
+def test_false_claims_are_not_proved(claim):
+    with precision(128):
+        assert not holds(claim)
+
+
+def test_what_is_not_proved_is_not_certified():
+    found = certified_moments(activation("max(sqrt(x**2 + 1) - x - 1, 0)"), 15)
+    assert isinstance(found, NotCertified)
+    assert "keeps its sign on (0, oo) is not proved" in found.reason
+
+
+def test_a_jump_that_cannot_be_listed_leaves_the_lipschitz_constant_open():
+    """atan(1/cos x) jumps wherever cos x = 0, though its slope sin x/(1 + cos^2 x) is a smooth formula."""
+    phi = activation("arctan(1/cos(x))")
+    assert isinstance(certified_supremum(phi, "slope", 5.0), NotCertified)
+    assert "cannot be listed" in unproved_singularities(phi.pieces[0])
+    assert unproved_singularities(activation("tanh(1/x)").pieces[0]) is None
+
+
+def test_continuous_switches_join_without_algebra():
+    """The breakpoint is a nested radical; that max is continuous needs no simplification of it."""
+    phi = activation("max(x**3 + 0.7*x - exp(-1), 1.5)*exp(-x**2)")
+    left, right = phi.pieces
+    assert right.is_joined
+    assert discontinuity(left, right, "value") is None
+    assert discontinuity(left, right, "slope").proved
+
+
+def test_a_jump_at_a_continuous_switch_is_seen():
+    left, right = activation("abs(x) + heaviside(x)").pieces
+    assert not right.is_joined
+    assert discontinuity(left, right, "value").proved
+    left, right = activation("abs(x) + arctan(1/x)").pieces
+    assert discontinuity(left, right, "value") is not None
+
+
+@pytest.mark.parametrize(
+    ("expression", "side", "limit"),
+    [
+        (sympy.sin(X) / X, "+", 1),
+        ((1 - sympy.cos(X)) / X**2, "-", R(1, 2)),
+        ((sympy.tanh(X) - X) / X**3, "+", R(-1, 3)),
+        (sympy.cos(X) / X - sympy.sin(X) / X**2, "+", 0),
+        (sympy.erf((sympy.exp(X) - 1) / X), "-", sympy.erf(1)),
+        (sympy.tanh(1 / X) + sympy.exp(X), "-", 0),
+        (sympy.tanh(1 / (2 * X)) + sympy.erf(X), "+", 1),
+        (sympy.exp(1 / X), "-", 0),
+        (X * sympy.log(X), "+", 0),
+    ],
+)
+def test_one_sided_limits(expression, side, limit):
+    assert one_sided_limit(expression, sympy.Integer(0), side) == limit
+
+
+def test_limits_that_do_not_exist():
+    for expression in (1 / X, sympy.sin(1 / X), sympy.log(X)):
+        assert one_sided_limit(expression, sympy.Integer(0), "+") is sympy.nan
+
+
+# ---- numbers and zeros
+
+
+def test_signs_and_comparisons_are_exact():
+    assert sign_of(sympy.sqrt(8) - 2 * sympy.sqrt(2)) == 0
+    assert sign_of(sympy.exp(-1000)) == 1
+    assert sign_of(sympy.log(-1)) is None
+    assert sign_of(sympy.sqrt(2) - R(665857, 470832)) == -1
+    assert compare(sympy.pi, R(22, 7)) == -1
+    assert compare(sympy.sqrt(2) + sympy.sqrt(3), sympy.sqrt(5 + 2 * sympy.sqrt(6))) == 0
+    assert between([sympy.sqrt(2), sympy.Integer(3), sympy.Integer(1)], sympy.Integer(0), sympy.Integer(3)) == [
+        1,
+        sympy.sqrt(2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("function", "count"), [(X**3 - X - 1, 1), (X**4 - 5, 2), (X**5 - X - 1, 1), (X**4 - 2 * X**2 + R(1, 3), 4)]
+)
+def test_zeros_of_polynomials_are_exact(function, count):
+    zeros = sign_changes(function)
+    assert len(zeros) == count
+    assert all(is_zero(function.xreplace({X: zero})) for zero in zeros)
+    assert not any(is_zero((function + X).xreplace({X: zero})) for zero in zeros)
+
+
+def test_an_endless_oscillation_ends_in_a_reason():
+    """The frequency of sin(1/x) has no bound at 0; the quadrature gives up after a bounded effort."""
+    found = certified_moments(Activation("chirp", sympy.sin(1 / X)), 15, ["mean", "second"])
+    assert isinstance(found, CertifiedMoments)
+    assert "varies too fast" in found.reasons["second"]
+
+
+def test_a_flat_essential_singularity_is_certified():
+    """exp(-1/z^2) has E phi^2 = exp(-2) exactly."""
+    ball = certified_moments(activation("exp(-1/x**2)"), 25, ["second"]).balls["second"]
+    assert ball.overlaps(arb(-2).exp())
+    assert ball.rad() < 1e-25

@@ -1,0 +1,238 @@
+"""The verifier of the deep bound: the inequalities it rests on, and that it fails closed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from theory.activations.specification import activation
+from theory.bounds.certificate import Certificate, Chain, Readout, Tent, defect
+from theory.bounds.search import propose
+from theory.bounds.verifier import bracket_functions, dominates_power, kappa, prepare, verify
+from theory.depth.coefficients import depth_moments
+from theory.normalization.normalize import normalize
+
+TANH = normalize(activation("tanh"))
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Certificate:
+    found = propose(TANH, 260, 10, 1.0, Readout(), 0.03)
+    assert isinstance(found, Certificate)
+    return found
+
+
+def on_sphere(rng, trials, width, q=1.0):
+    h = rng.standard_normal((trials, width))
+    return h * np.sqrt(width * q) / np.linalg.norm(h, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", ["tanh", "sin"])
+def test_one_layer_is_dominated_whatever_the_alignment(name, sign):
+    # Lemma A by simulation over v: at most 64 comparisons at 5 standard errors of the paired difference, false alarm
+    # below 2e-5. The bracket is part of its assumptions and is computed literally here.
+    phi, n, t, checked = normalize(activation(name)), 60, 6.0, 0
+    rng = np.random.default_rng(1)
+    for h in on_sphere(rng, 16, n):
+        f, d = phi.value_and_slope(h)
+        x, hat, square = f / np.linalg.norm(f), h / np.linalg.norm(h), d * d
+        rho, b = rng.uniform(-1, 1), (rng.uniform(0, 2) if sign > 0 else rng.uniform(-0.95, 0))
+        bound = float((d * d).max()) - float((d * d).min())
+        sigma = np.sum((d * hat) ** 2)
+        base = n - 3 - 2 * t * bound
+        qx = square * x + b * d * hat * np.sum(d * hat * x)
+        bracket = sign * (x @ qx / (1 + b) - (square.sum() - x @ (square * x)) / (n - 1))
+        bracket += 2 * t * (qx @ qx) / ((1 + b) * (base - 2 * t * abs(b) * sigma))
+        if bracket > 0 or base - 2 * t * abs(b) * sigma <= 0:
+            continue
+        v = rng.standard_normal((8_000, n))
+        v -= np.outer(v @ x, x)
+        v /= np.linalg.norm(v, axis=1, keepdims=True)
+        e = rho * x + np.sqrt(1 - rho**2) * v
+        y = ((e * d) ** 2).sum(axis=1) + b * (e @ (d * hat)) ** 2
+        gap = np.exp(sign * t * y / (1 + b * rho**2))
+        gap -= np.exp(sign * t * ((v * d) ** 2).sum(axis=1)) / np.sqrt(1 - 2 * t * abs(b) * sigma / base)
+        assert gap.mean() <= 5 * gap.std() / np.sqrt(len(v))
+        checked += 1
+    assert checked >= 3
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_uniform_direction_dominates_one_in_the_complement(sign):
+    # Step 4 of Lemma A: 6 comparisons at 5 standard errors.
+    rng, n, t = np.random.default_rng(2), 40, 8.0
+    for h in on_sphere(rng, 3, n):
+        f, d = TANH.value_and_slope(h)
+        x = f / np.linalg.norm(f)
+        v = rng.standard_normal((60_000, n))
+        u = v / np.linalg.norm(v, axis=1, keepdims=True)
+        v -= np.outer(v @ x, x)
+        v /= np.linalg.norm(v, axis=1, keepdims=True)
+        a = np.sum((d * x) ** 2)
+        inside = np.exp(sign * t * ((v * d) ** 2).sum(axis=1))
+        whole = np.exp(sign * t * (n * ((u * d) ** 2).sum(axis=1) - a) / (n - 1))
+        error = np.hypot(inside.std(), whole.std()) / np.sqrt(len(v))
+        assert inside.mean() <= whole.mean() + 5 * error
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_grid_of_gamma_implies_the_bracket(certificate, sign):
+    # Where all the sums of event E5 have the right sign, the literal bracket of Lemma A holds.
+    side = certificate.upper if sign > 0 else certificate.lower
+    setting, rng, n, counted = prepare(certificate, TANH), np.random.default_rng(3), certificate.width, 0
+    for h in on_sphere(rng, 400, n, q=0.97):
+        f, d = TANH.value_and_slope(h)
+        at_h = dataclasses.replace(setting, nodes=dataclasses.replace(setting.nodes, z=h, value=f, slope=d))
+        sums = bracket_functions(at_h, sign, side).sum(axis=1)
+        gamma = np.sum(f * d * h) / np.sum(h * h)
+        if sums.max() >= 0 or not certificate.gamma_low <= gamma <= certificate.gamma_high:
+            continue
+        x, hat = f / np.linalg.norm(f), h / np.linalg.norm(h)
+        qx = d * d * x + side.b * d * hat * np.sum(d * hat * x)
+        mean = (n * certificate.z_low - certificate.a_high) / (n - 1) if sign > 0 else n * certificate.z_high / (n - 1)
+        loss = 2 * side.horizon * (qx @ qx) / kappa(setting, side.horizon, side.b)
+        assert sign * (x @ qx / (1 + side.b) - mean) + loss / (1 + side.b) <= 0
+        counted += 1
+    assert counted > 300
+
+
+def chain(exponent, rates, log_weights):
+    tent = Tent(0.0, 0.0)
+    return Chain(exponent, tuple(rates), tuple(log_weights), (tent,), tent, ((tent,), (tent,)))
+
+
+def test_domination_of_the_upper_power_is_the_tangent():
+    for exponent, anchor in [(7.0, 1.0), (7.0, 1.1), (0.5, 0.7)]:
+        weight = exponent * np.log(anchor) - exponent
+        assert dominates_power(chain(exponent, [exponent / anchor], [weight + 1e-9]), 1, 0.5)
+        assert not dominates_power(chain(exponent, [exponent / anchor], [weight - 1e-6]), 1, 0.5)
+
+
+def test_domination_of_the_lower_power_is_checked_everywhere(certificate):
+    y = np.geomspace(certificate.lower.floor, 50, 20_000)
+    for good in certificate.lower.chains:
+        rates, weights = np.array(good.rates), np.array(good.log_weights)
+        lead = np.logaddexp.reduce(weights - rates * y[:, None], axis=1) + good.exponent * np.log(y)
+        assert lead.min() >= 0
+        lowered = dataclasses.replace(good, log_weights=tuple(weights - lead.min() - 1e-5))
+        assert not dominates_power(lowered, -1, certificate.lower.floor)
+        assert not dominates_power(good, -1, 0.5 * certificate.lower.floor)
+        without_constant = dataclasses.replace(good, rates=good.rates[1:], log_weights=good.log_weights[1:])
+        assert not dominates_power(without_constant, -1, certificate.lower.floor)
+
+
+def leaves(part, path=()):
+    """Paths of all numbers in a certificate."""
+    if dataclasses.is_dataclass(part):
+        for field in dataclasses.fields(part):
+            yield from leaves(getattr(part, field.name), (*path, field.name))
+    elif isinstance(part, tuple):
+        for index in {0, len(part) - 1} if part else ():
+            yield from leaves(part[index], (*path, index))
+    elif not isinstance(part, str):
+        yield path
+
+
+def changed(part, path, value):
+    """A copy with one number replaced."""
+    if not path:
+        return value
+    if isinstance(path[0], str):
+        return dataclasses.replace(part, **{path[0]: changed(getattr(part, path[0]), path[1:], value)})
+    return tuple(changed(item, path[1:], value) if i == path[0] else item for i, item in enumerate(part))
+
+
+def test_the_certificate_holds_as_proposed(certificate):
+    bound = verify(certificate, TANH)
+    assert bound.log < np.log(0.05)
+    assert bound.kind == "deep"
+    assert bound.rigor == "suprema proved, integrals in float64"
+    assert bound.log == pytest.approx(np.logaddexp.reduce([log for _, log in bound.terms]), abs=1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None, "0"])
+def test_every_number_must_be_finite(certificate, value):
+    for path in leaves(certificate):
+        bound = verify(changed(certificate, path, value), TANH)
+        assert bound.log == 0, path
+        assert bound.reason
+
+
+def test_numbers_out_of_range_prove_nothing(certificate):
+    for path, value in [
+        (("width",), 3),
+        (("width",), 260.5),
+        (("depth",), 1),
+        (("depth",), 10000000),
+        (("epsilon",), 0.0),
+        (("low",), 1.1),
+        (("low",), 1e-09),
+        (("high",), 0.9),
+        (("high",), 1000000000.0),
+        (("a_low",), 0.9),
+        (("z_high",), 0.1),
+        (("gamma_low",), 2.0),
+        (("limit_tilts", 3), -0.1),
+        (("overlap",), 1.0),
+        (("top_floor",), 0.0),
+        (("upper", "b"), -0.1),
+        (("lower", "b"), -1.0),
+        (("lower", "b"), 0.1),
+        (("lower", "floor"), -0.1),
+        (("lower", "floor_tilt"), 1000.0),
+        (("upper", "horizon"), 1.0),
+        (("upper", "horizon"), 1000.0),
+        (("upper", "chains"), ()),
+        (("lower", "bracket_tilts"), ()),
+        (("escapes",), ()),
+        (("escapes", 0, "tilt"), -1.0),
+        (("escapes", 0, "tents"), ()),
+        (("limit_tilts",), (1.0,)),
+        (("lower", "chains", 0, "rates"), (0.0,)),
+        (("lower", "chains", 0, "backward"), ()),
+        (("upper", "chains", 0, "forward"), ()),
+        (("readout", "kind"), "other"),
+        (("readout", "alignment"), 1.5),
+    ]:
+        assert verify(changed(certificate, path, value), TANH).log == 0, path
+
+
+@pytest.mark.slow
+def test_other_choices_are_allowed_and_never_better_by_much(certificate):
+    # The bound is another one, valid too; what the search found is near the best for each number by itself.
+    best = verify(certificate, TANH).log
+    for path in leaves(certificate):
+        if path[0] in ("width", "depth", "epsilon", "readout"):
+            continue
+        for factor in (0.9, 1.1):
+            number = certificate
+            for key in path:
+                number = getattr(number, key) if isinstance(key, str) else number[key]
+            assert verify(changed(certificate, path, factor * number), TANH).log >= best - 0.2, (path, factor)
+
+
+def test_infeasible_events_make_their_term_one(certificate):
+    def term(name, path, value):
+        return dict(verify(changed(certificate, path, value), TANH).terms)[name]
+
+    assert term("limit of z low", ("z_low",), 1.05) == 0
+    assert term("bracket, lower", ("lower", "b"), -0.1) == 0
+    assert term("floor of one layer", ("lower", "floor"), 1.2) == 0
+    assert term("tube, above", ("high",), 1.02) == 0
+    assert (
+        term("large gradients", ("upper", "chains", 0, "log_weights", 0), -50.0) >= verify(certificate, TANH).log - 50
+    )
+
+
+def test_a_malformed_certificate_is_an_outcome(certificate):
+    broken = dataclasses.replace(certificate, escapes=5)
+    assert verify(broken, TANH).log == 0
+    assert defect(certificate) == ""
+
+
+def test_the_predicted_variance_agrees_with_the_fluctuation_law():
+    moments = depth_moments(TANH)
+    assert moments.log_ratio_variance(99) == pytest.approx(195.95, abs=0.01)
+    assert depth_moments(normalize(activation("selu"))).log_ratio_variance(99) == pytest.approx(112.62, abs=0.01)
+    assert depth_moments(normalize(activation("gelu"))).log_ratio_variance(99) == pytest.approx(317.54, abs=0.01)

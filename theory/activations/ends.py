@@ -1,0 +1,91 @@
+"""The ends of a piece: is its formula analytic there, and how does it look in the coordinate t = |x - end|?"""
+
+from collections.abc import Sequence
+
+import sympy
+from flint import acb, arb, ctx
+
+from theory.activations.pieces import Piece
+from theory.balls.core import NotCertifiable
+from theory.balls.functions import COMPLEX
+from theory.balls.program import Program, constant_ball, deflated, is_analytic_at_zero, regularize
+from theory.numerics.arithmetic import UNDEFINED, X, is_infinite
+
+T = sympy.Symbol("t", positive=True)
+"""The distance from an end of a piece, or |x| towards infinity."""
+
+
+def is_regular(program: Program, point: arb) -> bool:
+    """Whether all outputs of a program are proved to be analytic around a real point."""
+    box = arb(0, arb(2) ** -40)
+    return all(value.is_finite() for value in program.bind(COMPLEX)(acb(point + box, box)))
+
+
+def localized(expressions: Sequence[sympy.Expr], point: sympy.Expr, direction: int) -> list[sympy.Expr]:
+    """Expressions in X at X = point + direction*T; polynomials in T are multiplied out, so that they cancel.
+
+    >>> localized([sympy.sqrt(X - 3)], sympy.Integer(3), 1)
+    [sqrt(t)]
+    """
+    moved = [expression.xreplace({X: point + direction * T}) for expression in expressions]
+    return [e.replace(lambda node: node.is_Add and node.is_polynomial(T), sympy.expand) for e in moved]
+
+
+def mirrored(expressions: Sequence[sympy.Expr], side: int) -> list[sympy.Expr]:
+    """Expressions in X at X = side*T, to look towards infinity on either side."""
+    return [expression.xreplace({X: side * T}) for expression in expressions]
+
+
+def local_width(piece: Piece) -> arb:
+    """A power of two, at most 1 and at most half the length of the piece."""
+    width = arb(1)
+    if not (is_infinite(piece.lower) or is_infinite(piece.upper)):
+        length = constant_ball(piece.upper) - constant_ball(piece.lower)
+        while not 2 * width < length:
+            width = width / 2
+            if width < arb(2) ** -ctx.prec:
+                raise NotCertifiable(f"the breakpoints {piece.lower} and {piece.upper} cannot be told apart")
+    return width
+
+
+def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
+    """The limit of an expression at a point from the left ("-") or the right ("+"); nan if none is found.
+
+    Terms of a sum are taken one by one, so that SymPy's algorithm, which can be slow, sees only the singular ones.
+
+    >>> one_sided_limit(sympy.sin(X) / X + X, sympy.Integer(0), "+")
+    1
+    >>> one_sided_limit(sympy.tanh(1 / X), sympy.Integer(0), "-")
+    -1
+    """
+    value: sympy.Expr = expression.xreplace({X: point})
+    if not value.has(*UNDEFINED):
+        return value
+    value = _removable(expression, point, 1 if side == "+" else -1)
+    if not value.has(*UNDEFINED):
+        return value
+    if isinstance(expression, sympy.Add):
+        parts = [one_sided_limit(term, point, side) for term in expression.args]
+        if not any(part.has(*UNDEFINED) for part in parts):
+            return sympy.Add(*parts)
+    try:
+        value = sympy.limit(expression, X, point, dir=side)
+    except (NotImplementedError, ValueError, TypeError, RecursionError):
+        return sympy.nan
+    return value if not value.has(X, *UNDEFINED) else sympy.nan
+
+
+def _removable(expression: sympy.Expr, point: sympy.Expr, direction: int) -> sympy.Expr:
+    """The value at a removable singularity, from the leading Taylor coefficients of numerators and denominators."""
+    (local,) = localized([expression], point, direction)
+    try:
+        smooth = regularize(local, T)
+        if not is_analytic_at_zero([smooth], T):
+            return sympy.nan
+    except (NotCertifiable, RecursionError):
+        return sympy.nan
+    if any(node.args[0].has(deflated) for node in smooth.atoms(deflated)):
+        return sympy.nan
+    leading = smooth.replace(deflated, lambda n, m: sympy.diff(n, T, int(m)) / sympy.factorial(m))
+    value: sympy.Expr = leading.xreplace({T: sympy.Integer(0)})
+    return value

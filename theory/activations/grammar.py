@@ -1,0 +1,197 @@
+"""Part of what was in theory/parse.py."""
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import sympy
+from sympy.logic.boolalg import Boolean
+
+from theory.errors import SpecificationError
+from theory.numerics.special import expm1, log1p, normal_cdf, normal_pdf
+
+MAX_NODES = 400
+
+
+MAX_DEPTH = 40
+
+
+MAX_CALLS = 12  # nested function calls: derivatives grow like the cube of this
+
+
+_VARIABLES = ("x", "z", "t")
+
+
+_CONSTANTS: Mapping[str, sympy.Expr] = MappingProxyType({"pi": sympy.pi, "e": sympy.E, "E": sympy.E})
+
+
+_MODULES = frozenset(
+    {"np", "numpy", "jnp", "jax.numpy", "torch", "torch.nn.functional", "nn.functional", "F", "math", "sympy"}
+)
+
+
+_SWITCHES = (sympy.Piecewise, sympy.Abs, sympy.Max, sympy.Min, sympy.sign, sympy.Heaviside)
+
+
+def _cbrt(x: Any) -> Any:
+    return sympy.sign(x) * sympy.Abs(x) ** sympy.Rational(1, 3)
+
+
+def _heaviside(x: Any, at_zero: Any = None) -> Any:
+    return sympy.Heaviside(x) if at_zero is None else sympy.Heaviside(x, at_zero)
+
+
+def _clip(x: Any, lower: Any, upper: Any) -> Any:
+    return sympy.Min(sympy.Max(x, lower), upper)
+
+
+_FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = MappingProxyType(
+    {
+        name: (function, fewest, most)
+        for names, function, fewest, most in (
+            ("exp", sympy.exp, 1, 1),
+            ("expm1", expm1, 1, 1),
+            ("log ln", sympy.log, 1, 1),
+            ("log1p", log1p, 1, 1),
+            ("log2", lambda x: sympy.log(x) / sympy.log(2), 1, 1),
+            ("log10", lambda x: sympy.log(x) / sympy.log(10), 1, 1),
+            ("sqrt", sympy.sqrt, 1, 1),
+            ("cbrt", _cbrt, 1, 1),
+            ("square", lambda x: x**2, 1, 1),
+            ("tan", sympy.tan, 1, 1),
+            ("sinh", sympy.sinh, 1, 1),
+            ("cosh", sympy.cosh, 1, 1),
+            ("asin arcsin", sympy.asin, 1, 1),
+            ("acos arccos", sympy.acos, 1, 1),
+            ("acosh arccosh", sympy.acosh, 1, 1),
+            ("atanh arctanh", sympy.atanh, 1, 1),
+            ("erfc", sympy.erfc, 1, 1),
+            ("Phi normal_cdf ndtr", normal_cdf, 1, 1),
+            ("normal_pdf", normal_pdf, 1, 1),
+            ("heaviside Heaviside", _heaviside, 1, 2),
+            ("min minimum Min", sympy.Min, 1, 20),
+            ("max maximum Max", sympy.Max, 1, 20),
+            ("clip clamp", _clip, 3, 3),
+        )
+        for name in names.split()
+    }
+)
+"""Functions beside the catalog's: the SymPy function, the smallest and the largest number of arguments."""
+
+
+_SPECIAL_FORMS = ("where", "piecewise", "Piecewise", "pow", "power")
+
+
+_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = MappingProxyType(
+    {
+        ast.Lt: sympy.Lt,
+        ast.LtE: sympy.Le,
+        ast.Gt: sympy.Gt,
+        ast.GtE: sympy.Ge,
+        ast.Eq: sympy.Eq,
+        ast.NotEq: sympy.Ne,
+    }
+)
+
+
+_REFUSED: Mapping[type[ast.AST], str] = MappingProxyType(
+    {
+        ast.Lambda: "a lambda (write the formula alone)",
+        ast.JoinedStr: "text",
+        ast.Subscript: "indexing",
+        ast.NamedExpr: "an assignment",
+        ast.Tuple: "a tuple",
+        ast.List: "a list",
+        ast.Dict: "a dictionary",
+        ast.Set: "a set",
+        ast.ListComp: "a comprehension",
+        ast.SetComp: "a comprehension",
+        ast.DictComp: "a comprehension",
+        ast.GeneratorExp: "a comprehension",
+        ast.Starred: "a starred argument",
+    }
+)
+
+
+def _check_shape(node: ast.expr) -> None:
+    """Refuse a tree that is too large or too deep, without recursion."""
+    stack: list[tuple[ast.AST, int, int]] = [(node, 1, 0)]
+    seen = 0
+    while stack:
+        parent, depth, calls = stack.pop()
+        seen += 1
+        calls += isinstance(parent, ast.Call)
+        if seen > MAX_NODES:
+            raise SpecificationError(f"the formula has more than {MAX_NODES} terms and operations")
+        if depth > MAX_DEPTH or calls > MAX_CALLS:
+            limits = f"{MAX_DEPTH} operations or {MAX_CALLS} functions"
+            raise SpecificationError(f"the formula is nested more than {limits} deep")
+        stack.extend((child, depth + 1, calls) for child in _children(parent))
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    return [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr | ast.keyword)]
+
+
+def _is_condition(value: Any) -> bool:
+    """Whether SymPy holds it as true or false; a symbol could be either and counts as a number."""
+    return isinstance(value, Boolean) and not isinstance(value, sympy.Expr)
+
+
+def _vanishes(value: Any) -> bool:
+    """Whether a constant is zero, or cannot be told from zero with a hundred digits (precision 1 left)."""
+    if value.is_Rational:
+        return bool(value == 0)
+    number = value.evalf(15)
+    return bool(number == 0 or (number.is_Float and number._prec == 1))
+
+
+def without_choices(value: Any) -> Any:
+    """Write if-then-else conditions, which SymPy makes of a Piecewise that is compared, with and, or, not."""
+    return value.replace(
+        lambda e: isinstance(e, sympy.ITE),
+        lambda e: sympy.Or(sympy.And(e.args[0], e.args[1]), sympy.And(sympy.Not(e.args[0]), e.args[2])),
+    )
+
+
+class _Measure(NamedTuple):
+    """Size of an expression as a tree, where shared parts count every time."""
+
+    size: int
+    switches: int
+    piecewise: int
+    degree: int
+
+
+def _measure(value: Any) -> _Measure:
+    known: dict[Any, _Measure] = {}
+
+    def measure(node: Any) -> _Measure:
+        if node not in known:
+            parts = [measure(argument) for argument in node.args]
+            known[node] = _Measure(
+                1 + sum(part.size for part in parts),
+                int(isinstance(node, _SWITCHES)) + sum(part.switches for part in parts),
+                int(isinstance(node, sympy.Piecewise)) + sum(part.piecewise for part in parts),
+                _degree(node, [part.degree for part in parts]),
+            )
+        return known[node]
+
+    return measure(value)
+
+
+def _degree(node: Any, degrees: list[int]) -> int:
+    """Degree as a polynomial in x and in functions of x."""
+    if isinstance(node, sympy.Pow):
+        return degrees[0] * math.ceil(abs(node.exp)) if node.exp.is_number else 1
+    if isinstance(node, sympy.Mul):
+        return sum(degrees)
+    if isinstance(node, sympy.Function) and not isinstance(node, _SWITCHES):
+        return int(bool(node.free_symbols))
+    return max(degrees, default=int(bool(node.free_symbols)))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 50 else f"{text[:47]}..."

@@ -1,0 +1,263 @@
+r"""The deep bound: how far the gradients of all layers of one network differ, at finite width, depth and tolerance.
+
+.. math:: P\Big(\max_{l \le L} |\log G_l| \ge \epsilon\Big) \le e^{\texttt{log}}, \qquad
+          G_l = \frac{|\partial E/\partial W_l|^2}{|\partial E/\partial W_L|^2}
+
+for Haar orthogonal weights, an input with :math:`|x_0|^2 = n` and any locally Lipschitz phi whose squared length
+returns to 1 in depth. Derived for this project; theorem and proof in docs/deep-bound.md. The width it asks for is 10 to
+17 times :math:`v L/\epsilon^2` for tanh, v the variance per layer of the fluctuation law. `theory.bounds.search`
+proposes the parameters, `theory.bounds.verifier` computes the bound from them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import logsumexp
+
+from theory.activations.activation import Activation, NumericActivation, steps
+from theory.bounds.certificate import Readout
+from theory.bounds.search import propose
+from theory.bounds.verifier import DeepBound, verify
+from theory.depth.coefficients import DepthMoments, depth_moments
+from theory.errors import UsageError
+
+HOMOGENEOUS = "homogeneous: see theory.bounds.homogeneous"
+"""Reason given for a positively homogeneous phi, whose deep law is another theorem."""
+
+
+_NORMALIZED = 0.02  # largest miss of E phi^2 = E phi'^2 = 1 that a network may have and still be tried
+
+
+_WIDEST = 10**8
+
+
+_LARGEST_BUDGET = 0.05  # for the bad events
+
+
+_LEAST_WIDTH = 16
+
+
+_BEYOND_FLOATS = -200.0  # ideal logarithm below which the certificate may overflow
+
+
+def deep_bound(
+    activation: NumericActivation, width: int, depth: int, epsilon: float, readout: str | Readout = "random"
+) -> DeepBound:
+    r"""Bound the probability that the squared gradient of some layer differs by a factor e^epsilon from the last one's.
+
+    .. math:: P\Big(\max_{l \le L} |\log G_l| \ge \epsilon\Big) \le P(\text{bad}) + \sum_{m=1}^{L-1} \sum_\pm
+              \min\Big(1, \min_\lambda e^{-\lambda\epsilon + \Lambda_\pm(\lambda, m)}\Big)
+
+    (derived for this project, docs/deep-bound.md).
+
+    Args:
+        activation: phi, normalized (`theory.normalization.normalize.normalize`).
+        width, depth: n and L; W_1, ..., W_L are n x n.
+        epsilon: > 0, of the natural logarithm of the ratio of squared norms.
+        readout: what is known of e_L = dE/dx_L: "random", a uniform direction independent of the weights; "any", any
+            function of the forward pass and of independent noise (then the bound is for P(|dE/dW_L| > 0 and ...)); or
+            a `theory.bounds.certificate.Readout` with the alignment of e_L and x_L.
+
+    Returns:
+        `DeepBound`; where it says nothing its log is 0 and its reason tells why.
+
+    Raises:
+        UsageError: a width below 2, a depth below 1, an epsilon that is not positive, an unknown readout.
+
+    >>> from theory.normalization.normalize import normalize
+    >>> from theory.activations.specification import activation
+    >>> tanh = normalize(activation("tanh"))
+    >>> deep_bound(tanh, 300, 10, 1.0).probability < 0.05
+    True
+    >>> deep_bound(tanh, 30, 10, 1.0).reason
+    'width 30 is too small: even a normal law of the predicted variance exceeds epsilon with a union bound of 1 or more'
+    """
+    asked = _readout(readout)
+    _check(width, depth, epsilon)
+    if depth == 1:
+        return DeepBound("deep", -np.inf, "one layer has nothing to be compared with")
+    moments = depth_moments(activation)
+    reason = _screen(activation, moments, depth) or _hopeless(moments, width, depth, epsilon)
+    if reason:
+        return DeepBound("deep", 0.0, reason)
+    ideal = _ideal_log(moments, width, depth, epsilon)
+    found = _best(activation, (width, depth, epsilon, asked), ideal)
+    if found.log == 0 and ideal < _BEYOND_FLOATS:
+        # Exponents this large leave the range of float64. A smaller tolerance is left more often, so its bound serves.
+        return deep_bound(activation, width, depth, epsilon / 2, asked)
+    return found
+
+
+def _readout(readout: str | Readout) -> Readout:
+    if isinstance(readout, Readout):
+        return readout
+    if readout not in ("random", "any"):
+        raise UsageError(f"the readout must be 'random', 'any' or a Readout with an alignment, not {readout!r}")
+    return Readout("random") if readout == "random" else Readout("any")
+
+
+def _check(width: float, depth: float, epsilon: float) -> None:
+    if width != int(width) or width < 2:
+        raise UsageError(f"the width must be a whole number of at least 2, not {width}")
+    if depth != int(depth) or depth < 1:
+        raise UsageError(f"the depth must be a whole number of at least 1, not {depth}")
+    if not (np.isfinite(epsilon) and epsilon > 0):
+        raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
+
+
+def _screen(activation: NumericActivation, moments: DepthMoments, depth: int) -> str:
+    """Why the theorem gives nothing for this activation at any width, empty if it may."""
+    if isinstance(activation, Activation) and activation.is_positively_homogeneous:
+        return HOMOGENEOUS
+    if not np.isfinite(moments.second + moments.slope + moments.a):
+        return "the moments of phi or of phi' are not finite"
+    if len(steps(activation, "value")) > 0:
+        return "phi jumps, so it is not locally Lipschitz"
+    miss = max(abs(moments.second - 1), abs(moments.slope - 1))
+    if miss > _NORMALIZED:
+        return f"phi is not normalized: E phi^2 or E phi'^2 misses 1 by {miss:.3g}"
+    if abs(moments.chi) >= 0.995:
+        return f"the squared length does not return to 1 in depth (chi = {moments.chi:.4f})"
+    if moments.log_ratio_variance(depth - 1) <= 0:
+        return "the predicted variance of the log ratio is not positive"
+    return ""
+
+
+def _hopeless(moments: DepthMoments, width: int, depth: int, epsilon: float) -> str:
+    """An early answer where even the ideal tail with a union over the layers says nothing."""
+    if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) >= 0:
+        return (
+            f"width {width} is too small: even a normal law of the predicted variance exceeds epsilon with a union "
+            "bound of 1 or more"
+        )
+    return ""
+
+
+def _ideal_log(moments: DepthMoments, width: float, depth: int, epsilon: float) -> float:
+    r"""log of :math:`2 \sum_m e^{-n \epsilon^2/(2 V_m)}`, V_m the predicted n Var of the log ratio across m layers."""
+    count = np.unique(np.linspace(1, depth - 1, min(depth - 1, 200)).astype(int))
+    variances = np.array([moments.log_ratio_variance(int(m)) for m in count])
+    logs = np.interp(np.arange(1, depth), count, -width * epsilon**2 / (2 * variances))
+    return float(np.log(2) + logsumexp(logs))
+
+
+def _best(activation: NumericActivation, problem: tuple[int, int, float, Readout], ideal: float) -> DeepBound:
+    """The best of a few budgets for the bad events: about what the tails of the gradients themselves cost.
+
+    A budget that is too small leaves no admissible parameters; then one between it and the best so far is tried.
+    """
+    budget = float(np.clip(np.exp(ideal), 1e-100, 0.03))
+    best, chosen, failed = _attempt(activation, problem, budget), budget, 0.0
+    if best.log == 0 and budget < _LARGEST_BUDGET:
+        failed, chosen = budget, _LARGEST_BUDGET
+        best = _attempt(activation, problem, chosen)
+    for _ in range(3):
+        terms = dict(best.terms)
+        tails = np.exp(terms.get("large gradients", 0.0)) + np.exp(terms.get("small gradients", 0.0))
+        budget = float(np.clip(0.6 * tails, max(1e-100, np.sqrt(failed * chosen)), _LARGEST_BUDGET))
+        if best.log == 0 or 0.3 < budget / chosen < 3:
+            break
+        bound = _attempt(activation, problem, budget)
+        if bound.log < best.log:
+            best, chosen = bound, budget
+        elif bound.log == 0 and budget < chosen:
+            failed = budget
+        else:
+            break
+    return best
+
+
+def _attempt(activation: NumericActivation, problem: tuple[int, int, float, Readout], budget: float) -> DeepBound:
+    try:
+        certificate = propose(activation, *problem, budget)
+    except UsageError as error:  # phi is too rough for the quadrature: an outcome, not misuse
+        return DeepBound("deep", 0.0, str(error))
+    if isinstance(certificate, str):
+        return DeepBound("deep", 0.0, certificate)
+    return verify(certificate, activation)
+
+
+@dataclass(frozen=True, slots=True)
+class DeepWidth:
+    """A width at which the deep bound is small enough.
+
+    Args:
+        width: n, or None where there is none.
+        bound: the bound at this width, or the last one that was tried.
+        reason: why there is no width, else empty.
+    """
+
+    width: int | None
+    bound: DeepBound
+    reason: str = ""
+
+
+def required_width_deep(
+    activation: NumericActivation, depth: int, epsilon: float, probability: float, readout: str | Readout = "random"
+) -> DeepWidth:
+    """The width from which on the deep bound is below a probability, to about two per cent, by bracketing.
+
+    The bound that is returned belongs to the width that is returned; that narrower networks need more is a finding of
+    the search, not a theorem.
+
+    Args:
+        activation: phi, normalized.
+        depth, epsilon, readout: as in `deep_bound`.
+        probability: wanted, in (0, 1).
+
+    Raises:
+        UsageError: as in `deep_bound`, or a probability outside (0, 1).
+
+    >>> from theory.activations.specification import activation
+    >>> from theory.normalization.normalize import normalize
+    >>> required_width_deep(normalize(activation("relu")), 10, 1.0, 0.05).reason
+    'homogeneous: see theory.bounds.homogeneous'
+    """
+    asked = _readout(readout)
+    _check(2, depth, epsilon)
+    if not 0 < probability < 1:
+        raise UsageError(f"the probability must lie between 0 and 1, not {probability}")
+    if depth == 1:
+        return DeepWidth(2, deep_bound(activation, 2, 1, epsilon))
+    moments = depth_moments(activation)
+    reason = _screen(activation, moments, depth)
+    if reason:
+        return DeepWidth(None, DeepBound("deep", 0.0, reason), reason)
+    start = _ideal_width(moments, depth, epsilon, probability)
+
+    def attempt(width: int) -> DeepBound:
+        problem = (width, depth, epsilon, asked)
+        bound = _attempt(activation, problem, 0.4 * probability)
+        if bound.log < np.log(probability):
+            return bound
+        return min(bound, _attempt(activation, problem, 0.2 * probability), key=lambda found: found.log)
+
+    return _bracket(attempt, max(start, _LEAST_WIDTH), float(np.log(probability)))
+
+
+def _ideal_width(moments: DepthMoments, depth: int, epsilon: float, probability: float) -> int:
+    """The width at which a normal law of the predicted variance would do, with a union bound."""
+
+    def excess(log_width: float) -> float:
+        return _ideal_log(moments, np.exp(log_width), depth, epsilon) - float(np.log(probability))
+
+    return int(np.exp(brentq(excess, 0.0, 60.0)))
+
+
+def _bracket(attempt: Callable[[int], DeepBound], start: int, wanted: float) -> DeepWidth:
+    """Widen until the bound is low enough, then bisect geometrically."""
+    low, high = start, int(np.ceil(1.15 * start))
+    bound = attempt(high)
+    while bound.log >= wanted:
+        low, high = high, int(np.ceil(1.25 * high))
+        if high > min(_WIDEST, 300 * start):
+            reason = bound.reason or "the bound does not fall below the probability"
+            return DeepWidth(None, bound, f"up to width {low}: {reason}")
+        bound = attempt(high)
+    while high - low > max(1, 0.02 * high):
+        middle = int(np.sqrt(low * high))
+        found = attempt(middle)
+        low, high, bound = (low, middle, found) if found.log < wanted else (middle, high, bound)
+    return DeepWidth(high, bound)

@@ -1,0 +1,134 @@
+"""What theory and simulation say of the gradients of a whole network, one probability at a time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from theory.activations.activation import Activation
+from theory.activations.callable import CallableActivation
+from theory.bounds import deep as smooth
+from theory.bounds import homogeneous
+from theory.depth.coefficients import FluctuationCoefficients, NoPrediction
+from theory.depth.fluctuation import log_ratio_law, spread_probability
+from theory.depth.law import LogRatioLaw
+from theory.depth.stable import StableLaw
+from theory.layer.levy import Bound
+
+Phi = Activation | CallableActivation
+
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:
+    r"""The probability of :math:`\max_l |\log G_l| \ge \epsilon` that the fluctuation law predicts.
+
+    Args:
+        activation: phi, normalized.
+        width, depth, epsilon: n, L and the tolerance.
+
+    Returns:
+        Kind "prediction", or "none" with the reason where the law does not apply.
+    """
+    law = log_ratio_law(activation, width, depth)
+    if isinstance(law, NoPrediction):
+        return Bound("none", 0.0, law.reason)
+    with np.errstate(divide="ignore"):
+        return Bound("prediction", min(0.0, float(np.log(spread_probability(law, epsilon)))))
+
+
+def predicted_norms(activation: Phi, width: int, depth: int, probabilities: Sequence[float]) -> FloatArray | None:
+    r"""Quantiles of :math:`\|\partial E/\partial W_l\|_F / \sqrt n` by the fluctuation law, for |dE/dx_L| = 1.
+
+    Args:
+        activation: phi, normalized.
+        width, depth: n and L.
+        probabilities: of the quantiles.
+
+    Returns:
+        Array (depth, len(probabilities)), None where the law does not apply.
+    """
+    law = log_ratio_law(activation, width, depth)
+    return None if isinstance(law, NoPrediction) else np.exp(law.gradient_bands(probabilities))
+
+
+def deep_bound(
+    activation: Phi, width: int, depth: int, epsilon: float, readout: homogeneous.Readout = "random"
+) -> Bound:
+    r"""The proved bound on :math:`P(\max_l |\log G_l| \ge \epsilon)`, by the theorem that fits the activation.
+
+    Args:
+        activation: phi, as it is.
+        width, depth, epsilon: n, L and the tolerance.
+        readout: "random", or "any" where e_L may depend on the forward pass.
+    """
+    if homogeneous.homogeneous_slopes(activation) is None:
+        return smooth.deep_bound(activation, width, depth, epsilon, readout)
+    if width < homogeneous.LEAST_WIDTH:
+        return Bound("deep", 0.0, f"the theorem needs a width of at least {homogeneous.LEAST_WIDTH}")
+    return homogeneous.deep_bound(activation, width, depth, epsilon, readout)
+
+
+def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) -> tuple[int | None, Bound]:
+    """The width from which on the deep bound is below a probability, with the bound there, or None with its reason.
+
+    Args:
+        activation: phi, as it is.
+        depth, epsilon: L and the tolerance.
+        probability: between 0 and 1.
+    """
+    slopes = homogeneous.homogeneous_slopes(activation)
+    if slopes is None:
+        found = smooth.required_width_deep(activation, depth, epsilon, probability)
+        return found.width, found.bound
+    width = homogeneous.required_width(slopes, depth, epsilon, probability)
+    if width is None:
+        return None, Bound("deep", 0.0, "no width up to 10^7 will do")
+    return width, homogeneous.slopes_deep_bound(slopes, width, depth, epsilon)
+
+
+def predicted_range(
+    coefficients: FluctuationCoefficients, width: int, depth: int, epsilon: float
+) -> tuple[float, float]:
+    r"""Two numbers between which the predicted probability of leaving the tolerance lies, in milliseconds.
+
+    .. math:: \max_l P(|Y_l| \ge \epsilon) \le P(\max_l |Y_l| \ge \epsilon) \le \sum_l P(|Y_l| \ge \epsilon)
+
+    for the law of `theory.depth.fluctuation`, whose middle term can take seconds. A homogeneous activation has it from
+    tabulated quantiles, which end at 1e-7.
+
+    Args:
+        coefficients: of the normalized activation.
+        width, depth, epsilon: n, L and the tolerance.
+
+    Returns:
+        (nan, nan) where the law does not speak.
+    """
+    law = log_ratio_law(coefficients, width, depth)
+    if isinstance(law, NoPrediction):
+        return np.nan, np.nan
+    layers = _gaussian_tails(law, epsilon) if isinstance(law, StableLaw) else _tabulated_tails(law, epsilon)
+    return float(np.max(layers, initial=0.0)), min(1.0, float(np.sum(layers)))
+
+
+def _gaussian_tails(law: LogRatioLaw, epsilon: float) -> FloatArray:
+    """P(|Y_l| >= epsilon) of every layer but the top one."""
+    deviation = np.sqrt(law.variance[:-1])
+    with np.errstate(divide="ignore"):
+        below, above = ((sign * law.mean[:-1] - epsilon) / deviation for sign in (-1, 1))
+    return np.asarray(special.ndtr(below) + special.ndtr(above))
+
+
+def _tabulated_tails(law: LogRatioLaw, epsilon: float) -> FloatArray:
+    """The same for the law of a homogeneous activation, where Y_l and -Y_l have one law."""
+    levels = _tail_levels()
+    quantiles = law.quantiles(tuple(1 - levels))[:-1]
+    logs = [np.interp(epsilon, layer, np.log(levels), right=-np.inf) for layer in quantiles]
+    return 2 * np.exp(np.array(logs))
+
+
+def _tail_levels() -> FloatArray:
+    """Probabilities above a quantile, from one half down."""
+    return np.concatenate([np.linspace(0.5, 0.1, 9), np.geomspace(0.08, 5e-8, 41)])

@@ -1,0 +1,131 @@
+"""Search for the parameters of the deep bound. Nothing here need be right: `theory.bounds.verifier` checks the outcome.
+
+Order of the search: the tube, the seven limits, the top, then for each sign the smallest |b| that its bracket allows,
+exponents around n epsilon / Var, and dominating functions fitted along the depth recursion.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import betainccinv
+
+from theory.activations.activation import NumericActivation
+from theory.bounds.certificate import Certificate, Escape, Readout, Tent
+from theory.bounds.chains import _feasible
+from theory.bounds.cramer import cramer
+from theory.bounds.draft import _SHARES, Draft, _blank, _forward_tents, _interior, _uniform_means
+from theory.bounds.grid import cells
+from theory.bounds.verifier import Sign, escape_log, layers, limit_functions, prepare
+from theory.depth.coefficients import DepthMoments, depth_moments
+from theory.numerics.arithmetic import FloatArray
+
+_TILTS = (0.25, 0.4, 0.6, 0.8, 1.0)  # of the tube, as multiples of what a normal law would ask for
+
+
+_HIGHEST = 4.0  # end of the widest tube
+
+
+def propose(
+    activation: NumericActivation, width: int, depth: int, epsilon: float, readout: Readout, budget: float
+) -> Certificate | str:
+    """Propose a certificate, or say in words why there is none.
+
+    Args:
+        activation: phi, normalized.
+        width, depth, epsilon: n, L and the deviation.
+        readout: what is known of e_L.
+        budget: what all bad events together may cost, a probability.
+    """
+    with np.errstate(all="ignore"):
+        draft = _tube(activation, depth_moments(activation), _blank(width, depth, epsilon, readout), budget)
+        for step in (_limits, _top, lambda d: _feasible(d, 1), lambda d: _feasible(d, -1)):
+            if isinstance(draft, str):
+                return draft
+            draft = step(draft)
+    return draft if isinstance(draft, str) else draft.certificate
+
+
+def _tube(activation: NumericActivation, moments: DepthMoments, blank: Certificate, budget: float) -> Draft | str:
+    """The narrowest tube whose two sides are left seldom enough."""
+    if abs(moments.chi) >= 0.995:
+        return f"the squared length does not return to 1 in depth (chi = {moments.chi:.4f})"
+    setting = prepare(blank, activation, _HIGHEST)
+    spread = np.sqrt(moments.forward / (1 - moments.chi**2) / blank.width)
+    wanted = np.log(_SHARES["tube"] * budget)
+    distance = np.full(2, np.sqrt(max(2 * np.log(layers(blank)) - 2 * wanted, 2.0)) * spread)
+    multiples = _TILTS
+    for _ in range(12):
+        low, high = 1 - distance[0], 1 + distance[1]
+        if not (low > 0.02 and high < _HIGHEST):
+            return (
+                f"at width {blank.width} the squared length strays too far: the tube would be ({low:.2f}, {high:.2f})"
+            )
+        certificate = replace(blank, low=float(low), high=float(high))
+        grid = cells(certificate.low, certificate.high, blank.width)
+        draft = Draft(replace(setting, certificate=certificate, tube=grid), moments, budget)
+        (needed, escapes, best) = zip(*(_escape(draft, sign, multiples, wanted) for sign in (-1, 1)), strict=True)
+        slack = distance / np.array(needed)
+        if np.all((slack >= 1) & (slack < 1.03)):
+            return draft.with_(escapes=escapes)
+        distance = 1.01 * np.minimum(needed, 1.3 * distance)
+        multiples = tuple(sorted({factor * m for m in best for factor in (0.85, 1.0, 1.15)}))
+    return f"no tube around 1 holds the squared length at width {blank.width}"
+
+
+def _escape(draft: Draft, sign: Sign, multiples: tuple[float, ...], wanted: float) -> tuple[float, Escape, float]:
+    """The least distance from 1 that is exceeded seldom enough, how, and by which multiple of the natural tilt."""
+    c, m = draft.certificate, draft.moments
+    natural = (c.high - 1 if sign > 0 else 1 - c.low) * c.width * (1 - m.chi**2) / m.forward
+    found = []
+    for multiple in multiples:
+        tilt = multiple * natural
+        escape = Escape(tilt, tuple(_forward_tents(draft, Tent(sign * tilt, 0.0), most=40)))
+        distance = (escape_log(draft.setting, escape, sign) - wanted) / tilt
+        found.append((distance if np.isfinite(distance) else np.inf, escape, multiple))
+    return min(found, key=lambda item: item[0])
+
+
+def _limits(draft: Draft) -> Draft | str:
+    """The tightest seven limits that fail seldom enough, by bisection on all of them together."""
+    m, wanted = draft.moments, draft.log_share("limit")
+    square, reach = draft.setting.square, np.sqrt(draft.setting.square) * 2
+    start = np.array([m.a, m.a, m.sigma, m.slope, m.slope, m.chi, m.chi])
+    far = np.array([0.0, square, square, 0.0, square, -reach, reach])
+    near, beyond = np.zeros(7), np.full(7, 0.01)
+    for _ in range(16):  # outwards, then bisection: far out Newton's method may fail
+        log, _ = _limit_events(draft, start + beyond * (far - start))
+        near, beyond = (
+            np.where(log > wanted, beyond, near),
+            np.where(log > wanted, np.minimum(1.35 * beyond, 1.0), beyond),
+        )
+    for _ in range(16):
+        middle = 0.5 * (near + beyond)
+        log, _ = _limit_events(draft, start + middle * (far - start))
+        near, beyond = np.where(log > wanted, middle, near), np.where(log > wanted, beyond, middle)
+    limits = start + beyond * (far - start)
+    _, tilts = _limit_events(draft, limits)
+    return _with_limits(draft, limits).with_(limit_tilts=tuple(map(float, tilts)))
+
+
+def _limit_events(draft: Draft, limits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Logarithms of the probabilities that the seven limits fail, and their exponents."""
+    candidate = _with_limits(draft, limits).certificate
+    nodes = draft.setting.nodes
+    return cramer(nodes, limit_functions(nodes, candidate), candidate.width, _interior(candidate))
+
+
+def _with_limits(draft: Draft, limits: FloatArray) -> Draft:
+    names = ("a_low", "a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
+    return draft.with_(**dict(zip(names, map(float, limits), strict=True)))
+
+
+def _top(draft: Draft) -> Draft | str:
+    """Limits of the direction at the top."""
+    c = draft.certificate
+    share = _SHARES["top"] * draft.budget
+    degrees = (c.width - 2) / 2 if c.readout.kind == "aligned" else (c.width - 1) / 2
+    overlap = float(betainccinv(0.5, degrees, share))
+    rates = c.width * np.array([0.05, 0.1, 0.15, 0.2, 0.3, 0.4])
+    floors = (np.log(share) - _uniform_means(draft, -rates / c.width)) / rates
+    best = int(np.argmax(floors))
+    return draft.with_(overlap=overlap, top_floor=max(float(floors[best]), 1e-3), top_tilt=float(rates[best]))

@@ -1,0 +1,3 @@
+from theory.claims.registry import page
+
+print(page(), end="")

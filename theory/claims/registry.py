@@ -1,0 +1,141 @@
+"""The registry of everything that the theory claims, and the page that is made of it.
+
+    python -m theory.claims.registry > docs/claims.md
+
+writes that page; a test compares.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from theory.claims import depth as claims_depth
+from theory.claims import laws as claims_laws
+from theory.claims import normalization as claims_gpn
+from theory.claims import tails as claims_one_step
+from theory.claims import trials as claims_statistics
+from theory.claims.claim import Claim
+from theory.errors import UsageError
+
+_CHAPTERS = {
+    "Gaussian-Poincaré normalization and infinite width": claims_gpn.ENTRIES,
+    "One layer of finite width: exact laws": claims_laws.ENTRIES,
+    "One layer of finite width: tails": claims_one_step.ENTRIES,
+    "The whole depth": claims_depth.ENTRIES,
+    "What trials can say": claims_statistics.ENTRIES,
+}
+
+
+def _by_id(entries: Iterable[Claim]) -> Mapping[str, Claim]:
+    found: dict[str, Claim] = {}
+    for entry in entries:
+        if entry.id in found:
+            raise ValueError(f"two claims have the id {entry.id!r}")
+        found[entry.id] = entry
+    return MappingProxyType(found)
+
+
+CLAIMS = _by_id(entry for entries in _CHAPTERS.values() for entry in entries)
+"""Every claim by its id, in the order of the page."""
+
+
+def claim(identity: str) -> Claim:
+    """A claim by its id.
+
+    Args:
+        identity: the id, as in a row of a report and on the page of claims.
+
+    Raises:
+        UsageError: an unknown id; the message names the nearest ones.
+
+    >>> claim("gaussian-poincare-inequality").statement[0].replace(chr(92), "")
+    "operatorname{Var} phi(z) leq E phi'(z)^2"
+    """
+    if identity in CLAIMS:
+        return CLAIMS[identity]
+    near = get_close_matches(str(identity), CLAIMS, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "docs/claims.md lists them all"
+    raise UsageError(f"no claim has the id {identity!r:.60}; {hint}")
+
+
+def claims_of_bound(identity: str, kind: str) -> tuple[Claim, ...]:
+    """The claims that a row of a report rests on: the theorems behind its kind of bound, none for an unknown kind.
+
+    The deep bound has three forms, for ReLU, for other homogeneous activations and for smooth ones.
+
+    Args:
+        identity: the id of a claim that `gpn.verify` counts.
+        kind: of the bound, such as "levy".
+
+    Raises:
+        UsageError: an unknown id.
+
+    >>> claims_of_bound("forward-one-step", "levy")
+    (<Claim levy-forward: Lévy bound, forward (bound, numerical evaluation of a proved bound)>,)
+    """
+    return tuple(claim(other) for found, other in claim(identity).tested_by if found == kind)
+
+
+def page() -> str:
+    """The page of all claims in Markdown, with formulas between double dollar signs."""
+    lines = [
+        "# Claims",
+        "",
+        "Everything that this project states about bidirectionally self-normalizing networks: what it says, what it",
+        "assumes, where it is proved, which function computes it, which test would fail were it false.",
+        "",
+        *_rigor(),
+        "",
+        "This page is generated from `theory/claims.py` by `python -m theory.claims.registry > docs/claims.md`.",
+        "",
+    ]
+    for chapter, entries in _CHAPTERS.items():
+        lines += [f"* {chapter}", *(f"  * [{entry.title}](#{entry.id})" for entry in entries)]
+    for chapter, entries in _CHAPTERS.items():
+        lines += ["", f"## {chapter}"]
+        for entry in entries:
+            lines += ["", *_section(entry)]
+    return "\n".join(lines) + "\n"
+
+
+def _rigor() -> list[str]:
+    """How many claims there are of each rigour, so that the reader knows what to look for."""
+    counts = Counter(entry.rigor for entry in CLAIMS.values())
+    return ["| rigour | claims |", "|---|---|", *(f"| {rigor} | {count} |" for rigor, count in counts.most_common())]
+
+
+def _section(entry: Claim) -> list[str]:
+    lines = [f'<a id="{entry.id}"></a>', "", f"### {entry.title}", "", f"*{entry.kind.capitalize()}* `{entry.id}`."]
+    lines += [f"The event: {entry.words}." if entry.event else entry.words]
+    for formula in entry.statement:
+        lines += ["", "$$", formula, "$$"]
+    lines += ["", "where", "", *(f"* ${letter}$: {_verbatim(meaning)}" for letter, meaning in entry.symbols)]
+    lines += ["", "Assumes:", "", *(f"* {_verbatim(assumption)}" for assumption in entry.assumptions)]
+    lines += ["", "Evidence:", ""]
+    lines += [f"* {name}: {_linked(name, text)}" for name, text in entry.facts()]
+    if entry.tested_by:
+        kinds = ", ".join(f"{kind}: [{CLAIMS[other].title}](#{other})" for kind, other in entry.tested_by)
+        lines += [f"* Compared by `gpn verify` with {kinds}"]
+    return lines
+
+
+def _verbatim(text: str) -> str:
+    """Plain text that Markdown must not read as emphasis."""
+    return text.replace("_", r"\_").replace("*", r"\*").replace("<", "&lt;")
+
+
+def _linked(name: str, text: str) -> str:
+    """A fact with a link, relative to docs/, to where it can be read."""
+    match name:
+        case "Proof":
+            return f"[{text.removeprefix('docs/')}]({text.removeprefix('docs/')})"
+        case "Function":
+            return f"[`{text}`](../{text.partition(':')[0].replace('.', '/')}.py)"
+        case "Test":
+            return f"[`{text}`](../{text.partition('::')[0]})"
+    return text
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,176 @@
+r"""How the backward signal aligns with the forward one below the top layer, and what that does to its mean growth.
+
+Below the top layer the direction of e_l is not independent of x_l: given x_l and e_l's cosine alpha with it, the rest
+is uniform in the complement of x_l,
+
+.. math:: e_l/|e_l| = \alpha\, \hat x_l + \sqrt{1 - \alpha^2}\, v
+
+The squared cosine is of order 1/n, as for an independent direction, but with another constant A_l = n E alpha_l^2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from theory.activations.activation import NumericActivation
+from theory.depth.coefficients import FluctuationCoefficients, fluctuation_coefficients
+from theory.errors import UsageError
+from theory.layer.sphere import mean_squared_slope
+from theory.numerics.arithmetic import FloatArray
+
+_NORMALIZED = 1e-6  # how far E phi^2 and E phi'^2 of a normalized activation may be from 1
+
+
+def alignment_coefficients(activation: NumericActivation) -> FluctuationCoefficients:
+    """The coefficients of a normalized activation, in float64.
+
+    Args:
+        activation: phi with E phi^2 = E phi'^2 = 1.
+
+    Raises:
+        UsageError: an activation that is not normalized to within 1e-6.
+
+    >>> from theory.activations.catalog import build
+    >>> from theory.normalization.normalize import normalize
+    >>> found = alignment_coefficients(normalize(build("relu")))
+    >>> round(found.chi, 12), round(abs(found.kappa), 12), round(found.c, 12)
+    (1.0, 0.0, 1.0)
+    """
+    found = fluctuation_coefficients(activation)
+    if not (abs(found.second - 1) < _NORMALIZED and abs(found.slope_second - 1) < _NORMALIZED):
+        raise UsageError(
+            f"{activation.name} has E phi^2 = {found.second:.6g} and E phi'^2 = {found.slope_second:.6g}, but the "
+            "alignment recursion holds for normalized activations; try theory.normalization.normalize.normalize"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    r"""The alignment constants of a network under a random readout, to leading order in 1/n.
+
+    Args:
+        values: A_1 ... A_L, shape (L,); A_L = 1.
+        stationary: the limit far below the top, :math:`1 + 2\kappa/(1 - \chi^2)`; for |chi| = 1 it is 1 if kappa = 0
+            (homogeneous phi), else infinite, as for |chi| > 1 unless kappa = 0.
+    """
+
+    values: FloatArray
+    stationary: float
+
+
+def alignment(activation: NumericActivation | FluctuationCoefficients, layers: int) -> Alignment:
+    r"""The mean squared cosine between the backward and the forward signal, times n, in each layer.
+
+    .. math:: A_l = n E \alpha_l^2, \qquad A_L = 1, \qquad A_l = \chi^2 A_{l+1} + 1 + 2\kappa - \chi^2
+
+    for a readout of random direction, up to O(1/n) (derived for this project, docs/finite-width.md).
+
+    Args:
+        activation: a normalized phi, or its `alignment_coefficients`.
+        layers: L >= 1.
+
+    Raises:
+        UsageError: fewer than one layer, or an activation that is not normalized.
+
+    >>> from theory.activations.catalog import build
+    >>> from theory.normalization.normalize import normalize
+    >>> found = alignment(normalize(build("tanh")), 30)
+    >>> bool(abs(found.values[0] - found.stationary) < 1e-12), float(found.values[-1])
+    (True, 1.0)
+    """
+    if layers < 1 or layers != int(layers):
+        raise UsageError(f"a network has a whole number of at least 1 layer, not {layers}")
+    if not isinstance(activation, FluctuationCoefficients):
+        activation = alignment_coefficients(activation)
+    return Alignment(alignments(activation, layers), _stationary(activation.chi**2, activation.kappa))
+
+
+def alignments(coefficients: FluctuationCoefficients, layers: int) -> FloatArray:
+    """The recursion of `alignment` alone: A_1, ..., A_L, shape (L,)."""
+    values = np.ones(layers)
+    for layer in range(layers - 2, -1, -1):
+        values[layer] = coefficients.chi**2 * (values[layer + 1] - 1) + 1 + 2 * coefficients.kappa
+    return values
+
+
+def _stationary(square: float, kappa: float) -> float:
+    if abs(kappa) < 1e-12:
+        return 1.0
+    return 1 + 2 * kappa / (1 - square) if square < 1 - 1e-12 else float(np.copysign(np.inf, kappa))
+
+
+def inner_layer_mean(activation: NumericActivation, width: int, layers: int) -> FloatArray:
+    r"""Approximate mean factor by which each layer changes the squared norm of the backward signal.
+
+    .. math:: E B_l \approx S_n(1) + \frac{(A_l - 1) c + \kappa m_{l-1} + \tfrac12 S_2 \sigma_{l-1}^2}{n}
+
+    with :math:`\sigma_l^2 = \chi^2 \sigma_{l-1}^2 + Var\,\phi^2 - 2\chi^2`, :math:`m_l = \chi m_{l-1} +
+    Q_2 (\sigma_{l-1}^2/2 - 1)`, sigma_0 = m_0 = 0, Q_2 and S_2 the curvatures q2 and s2 of `FluctuationCoefficients`
+    (derived for this project, docs/finite-width.md). An approximation: the error is O(1/n^2) at fixed depth, and
+    grows with depth where |chi| >= 1. With one layer it is S_n, which is exact.
+
+    Args:
+        activation: a normalized phi.
+        width: n >= 2.
+        layers: L; the input has q_0 = 1, the readout a random direction.
+
+    Returns:
+        Approximations of E B_1 ... E B_L, shape (L,), B_l = |d_l|^2/|e_l|^2.
+
+    Raises:
+        UsageError: a width below 2, fewer than one layer, or an activation that is not normalized.
+
+    >>> from theory.activations.catalog import build
+    >>> from theory.normalization.normalize import normalize
+    >>> inner_layer_mean(normalize(build("relu")), 64, 3).round(12)
+    array([1., 1., 1.])
+    """
+    found = alignment_coefficients(activation)
+    aligned = alignment(found, layers).values
+    mean, variance = np.zeros(layers), np.zeros(layers)  # of q_(l-1), times n
+    for layer in range(1, layers):
+        mean[layer] = found.chi * mean[layer - 1] + found.q2 * (variance[layer - 1] / 2 - 1)
+        variance[layer] = found.chi**2 * variance[layer - 1] + found.sf
+    drift = found.kappa * mean + found.s2 * variance / 2
+    return np.asarray(mean_squared_slope(activation, width).value + ((aligned - 1) * found.c + drift) / width)
+
+
+def conditional_growth(
+    pre_activations: npt.ArrayLike, activation: NumericActivation, cosine: npt.ArrayLike
+) -> FloatArray:
+    r"""Exact mean growth of the squared backward norm in one layer, given the forward pass and the cosine.
+
+    .. math:: E_v B = \bar s + \Big(\alpha^2 - \frac1n\Big) \frac{n}{n-1} (\tau - \bar s), \qquad
+        \bar s = \frac1n \sum_i \phi'(h_i)^2, \quad \tau = \frac{\sum_i \phi'(h_i)^2 x_i^2}{|x|^2}, \quad x = \phi(h)
+
+    over the uniform direction v of the part of e_l orthogonal to x_l (derived for this project,
+    docs/finite-width.md). Nothing is approximate here.
+
+    Args:
+        pre_activations: h_l, shape (..., n) with n >= 2.
+        activation: phi.
+        cosine: alpha, the cosine between e_l and x_l, broadcast against the leading axes.
+
+    Returns:
+        E_v B, shape (...); where x = 0 the cosine means nothing and it is the mean of phi'^2.
+
+    Raises:
+        UsageError: fewer than two neurons, or a cosine outside [-1, 1].
+
+    >>> from theory.activations.catalog import build
+    >>> float(conditional_growth([1.0, 2.0, -3.0], build("relu"), 1.0))  # e along x, which ReLU lets pass
+    1.0
+    """
+    h, alpha = np.asarray(pre_activations, dtype=np.float64), np.asarray(cosine, dtype=np.float64)
+    if h.ndim < 1 or h.shape[-1] < 2:
+        raise UsageError(f"the last axis must hold at least 2 neurons, unlike shape {h.shape}")
+    if not np.all(np.abs(alpha) <= 1):
+        raise UsageError("a cosine lies in [-1, 1]")
+    n = h.shape[-1]
+    x, slope = activation.value_and_slope(h)
+    s, square = slope**2, x**2
+    mean, size = s.mean(axis=-1), square.sum(axis=-1)
+    along = np.where(size > 0, (s * square).sum(axis=-1) / np.where(size > 0, size, 1.0), mean)
+    return np.asarray(mean + (alpha**2 - 1 / n) * (n / (n - 1)) * (along - mean))

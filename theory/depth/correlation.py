@@ -1,0 +1,297 @@
+r"""What depth does to the correlation of two inputs in an infinitely wide network.
+
+Two inputs of equal squared length q whose directions have cosine rho have pre-activations that are jointly normal
+with variance q and correlation rho. In the variables :math:`u, v = \sqrt{(1+\rho)/2}\, x \pm \sqrt{(1-\rho)/2}\, y`
+with x, y independent standard normal, the map is an integral that stays regular as rho goes to 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import brentq
+
+from theory.activations.activation import NumericActivation, steps
+from theory.depth.length_map import Stability, length_map, slope_map
+from theory.errors import UsageError
+from theory.gaussian.expectations import expectations
+from theory.numerics.arithmetic import FloatArray
+from theory.numerics.nested import Inner, nested_integrals
+from theory.numerics.quadrature import Estimate
+
+_REACH = 16.0  # |x|, |y| <= 16 leaves 1e-57 of the probability out
+
+
+_MARGINAL = 1e-9
+
+
+Order = Literal[0, 1, 2]
+
+
+def correlation(activation: NumericActivation, rho: float, *, q: float = 1.0, order: Order = 0) -> Estimate:
+    r"""The correlation map C or one of its first two derivatives.
+
+    .. math:: C(\rho) = E\,\phi(\sqrt q u) \phi(\sqrt q v), \quad C' = q E\,\phi' \phi', \quad
+        C'' = q^2 E\,\phi'' \phi''
+
+    (u, v) standard normal with correlation rho (Poole et al. 2016; Daniely, Frostig, Singer 2016). At a kink phi''
+    has a point mass, so that C'' holds the joint density of (u, v) at the kinks and is infinite at rho = 1. The
+    integrand is taken to be negligible beyond 16 standard deviations.
+
+    Args:
+        activation: phi.
+        rho: the correlation, in [-1, 1].
+        q: squared length per neuron of both inputs, > 0.
+        order: 0 for C, 1 for C', 2 for C''.
+
+    Returns:
+        The value with an error bound; infinite where the derivative is: C' for a function that jumps, at |rho| = 1,
+        and C'' for one with a kink, at rho = 1; C'' of a function that jumps, or whose slope is unbounded at a kink,
+        is (nan, inf): it is not computed.
+
+    Raises:
+        UsageError: rho outside [-1, 1], q not positive, or an order other than 0, 1, 2.
+
+    >>> from theory.activations.catalog import build
+    >>> angle = np.arccos(0.99)  # Cho and Saul 2009: the arc-cosine kernel of degree 1, here over 2
+    >>> exact = (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
+    >>> bool(abs(correlation(build("relu"), 0.99).value - exact) < 1e-15)
+    True
+    """
+    _check(rho, q, order)
+    jumps, kinks = steps(activation, "value"), steps(activation, "slope")
+    if order and jumps:
+        return _of_a_jumping_function(activation, rho, q, order)
+    if order == 2 and kinks and rho == 1:
+        return Estimate(np.inf, 0.0)
+    mass, error = 0.0, 0.0
+    if order == 2 and kinks:
+        mass, error = _masses(activation, np.array([float(kink) for kink in kinks]), rho, q, 1)
+        if not np.isfinite(mass):
+            return Estimate(mass, error)
+    smooth = _plane(activation, rho, q, order)
+    return Estimate(smooth.value + mass, smooth.error + error)
+
+
+def _check(rho: float, q: float, order: int) -> None:
+    if not abs(rho) <= 1:
+        raise UsageError(f"a correlation lies in [-1, 1], unlike {rho}")
+    if not (np.isfinite(q) and q > 0):
+        raise UsageError(f"q, the squared length per neuron, must be a positive number, not {q}")
+    if order not in (0, 1, 2):
+        raise UsageError(f"the order of the derivative is 0, 1 or 2, not {order}")
+
+
+def _of_a_jumping_function(activation: NumericActivation, rho: float, q: float, order: int) -> Estimate:
+    """C' = q E phi' phi' with the point masses of phi' at the jumps."""
+    if order == 2:
+        return Estimate(float("nan"), np.inf)
+    if abs(rho) == 1:
+        return Estimate(np.inf, 0.0)
+    points = np.array([float(jump) for jump in steps(activation, "value")])
+    smooth = _plane(activation, rho, q, 1)
+    mass, error = _masses(activation, points, rho, q, 0)
+    return Estimate(smooth.value + mass, smooth.error + error)
+
+
+def _derivative(activation: NumericActivation, order: int, x: FloatArray) -> FloatArray:
+    return activation.curvature(x) if order == 2 else activation.value_and_slope(x)[order]
+
+
+def _plane(activation: NumericActivation, rho: float, q: float, order: int) -> Estimate:
+    """q^order E f(sqrt(q) u) f(sqrt(q) v) for f the derivative of that order between the breakpoints."""
+    scale, points = float(np.sqrt(q)), activation.breakpoint_values / np.sqrt(q)
+    common, apart = float(np.sqrt((1 + rho) / 2)), float(np.sqrt((1 - rho) / 2))
+    if common < apart:  # the wide panels go along the longer axis; v -> -v exchanges them
+        sign, common, apart = -1.0, apart, common
+    else:
+        sign = 1.0
+
+    def integrand(x: FloatArray, y: FloatArray) -> FloatArray:
+        density = np.exp(-0.5 * (x * x + y * y)) / (2 * np.pi)
+        first = _derivative(activation, order, scale * (common * x + apart * y))
+        second = _derivative(activation, order, scale * sign * (common * x - apart * y))
+        return np.asarray((first * second * density)[None])
+
+    seconds = sign * points
+
+    def lines(x: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            crossings = [(points - common * x[:, None]) / apart, (common * x[:, None] - seconds) / apart]
+            return np.asarray(np.nan_to_num(np.concatenate(crossings, axis=1), nan=0.0))
+
+    crossings = ((points[:, None] + seconds) / (2 * common)).ravel()
+    breakpoints = np.unique(np.concatenate([crossings, points / common, seconds / common]))
+    breakpoints = breakpoints[np.abs(breakpoints) < _REACH]
+    # Near rho = 1 the inner integral changes within the distance `apart` of a breakpoint.
+    steps_off = apart * 2.0 ** np.arange(-1, max(0, int(np.ceil(-np.log2(max(apart, 1e-12))))))
+    close = (breakpoints[:, None] + np.concatenate([steps_off, -steps_off])).ravel()
+    panels = int(np.clip(np.ceil(2 * _REACH * max(1.0, scale)), 32, 400))
+    edges = np.linspace(-_REACH, _REACH, panels + 1)
+    outer = np.unique(np.concatenate([edges, breakpoints, close[np.abs(close) < _REACH]]))
+    value, error = nested_integrals(integrand, outer, breakpoints, Inner(edges, lines))
+    return Estimate(float(q**order * value[0]), float(q**order * error[0]))
+
+
+def _masses(activation: NumericActivation, points: FloatArray, rho: float, q: float, order: int) -> tuple[float, float]:
+    r"""2 sum_k D_k p(x_k) E[f(v) | u = x_k] + sum_kl D_k D_l p_2(x_k, x_l; rho), times q^(order+1).
+
+    D_k is the height of the step of the derivative of the given order at the breakpoint, f the next derivative.
+    """
+    scale, deviation = float(np.sqrt(q)), float(np.sqrt((1 - rho) * (1 + rho)))
+    x = points / scale
+    heights = _heights(activation, points, order, 1e-7) / scale
+    if not np.allclose(heights, _heights(activation, points, order, 1e-5) / scale, rtol=1e-3):
+        return float("nan"), np.inf  # an infinite step
+    density = np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
+    total = error = 0.0
+    for height, place, weight in zip(heights, x, density, strict=True):
+        found = _conditional(activation, order + 1, scale * rho * place, scale * deviation)
+        total += float(2 * height * weight * found.value)
+        error += float(2 * abs(height) * weight * found.error)
+        if deviation > 0:
+            beside = (x - rho * place) / deviation
+            joint = weight * np.exp(-0.5 * beside**2) / (np.sqrt(2 * np.pi) * deviation)
+            total += float(height * heights @ joint)
+    if deviation == 0 and np.any(np.abs(x[:, None] + x) < 1e-12):  # rho = -1: a kink on its own mirror image
+        return np.inf, 0.0
+    factor = q ** (order + 1)
+    return float(factor * total), float(factor * (error + 1e-13 * abs(total)))
+
+
+def _heights(activation: NumericActivation, points: FloatArray, order: int, distance: float) -> FloatArray:
+    """Steps of phi or phi' at the breakpoints, from values a hair to both sides."""
+    step = distance * np.maximum(1.0, np.abs(points))
+    sides = [[_derivative(activation, order, points + k * s) for k in (1, 2, 3)] for s in (step, -step)]
+    right, left = (3 * near - 3 * middle + far for near, middle, far in sides)
+    return np.asarray(right - left)
+
+
+def _conditional(activation: NumericActivation, order: int, mean: float, deviation: float) -> Estimate:
+    """E f(mean + deviation z) for a derivative f of phi."""
+    if deviation == 0:
+        return Estimate(float(_derivative(activation, order, np.array([mean]))[0]), 0.0)
+    shifted = _Shifted(activation, order, mean)
+    return expectations(shifted, {"": lambda _z, value, _slope: value}, deviation=deviation)[""]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shifted:
+    """A derivative of phi as an activation of x - mean."""
+
+    activation: NumericActivation
+    order: int
+    mean: float
+
+    @property
+    def name(self) -> str:
+        return self.activation.name
+
+    @property
+    def breakpoint_values(self) -> FloatArray:
+        return self.activation.breakpoint_values - self.mean
+
+    def value_and_slope(self, x: object) -> tuple[FloatArray, FloatArray]:
+        values = _derivative(self.activation, self.order, np.asarray(x, dtype=np.float64) + self.mean)
+        return values, values
+
+    def curvature(self, x: object) -> FloatArray:
+        return self.value_and_slope(x)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelationPoint:
+    """A fixed point of the correlation map: the cosine rho, the slope of the map there, and its stability."""
+
+    rho: float
+    slope: float
+    stability: Stability
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelationDynamics:
+    r"""Where the correlation of two inputs goes in depth.
+
+    Args:
+        q: squared length per neuron at which the map is taken.
+        fixed_points: ascending; 1 is always the last. Empty if every correlation is a fixed point (a linear phi).
+        depth_scale: layers in which the distance to the attracting fixed point shrinks by e; infinite at the edge of
+            chaos, where it decays like a power of depth.
+        curvature: C''(1)/Q, which sets that power law: 1 - rho_l is about 2/(curvature l) where it is finite, and of
+            order l^-2 for a function with a kink, where it is infinite.
+    """
+
+    q: float
+    fixed_points: tuple[CorrelationPoint, ...]
+    depth_scale: float
+    curvature: float
+
+
+def correlation_dynamics(activation: NumericActivation, q: float = 1.0) -> CorrelationDynamics:
+    r"""Fixed points of the normalized correlation map, their stability, and the depth scale of correlations.
+
+    .. math:: \rho \mapsto C(\rho)/C(1), \qquad \xi_c = -1/\log |C'(\rho_*)/C(1)|
+
+    (Schoenholz et al. 2017, for xi_c.) The map is a power series with coefficients p_k >= 0 of sum 1 (the shares of
+    the Hermite degrees). So it is convex on [0, 1], and besides 1 there is a fixed point in [0, 1) exactly if its
+    slope at 1 exceeds 1; a slope closer to 1 than 1e-9 counts as 1. Below 0 it lies above the diagonal, as the odd
+    degrees alone give at least rho, and only an odd phi has the fixed point -1.
+
+    Args:
+        activation: phi without jumps.
+        q: squared length per neuron, normally a fixed point of the length map.
+
+    Raises:
+        UsageError: q not positive, or a function that jumps.
+
+    >>> from theory.activations.catalog import build
+    >>> [point.rho for point in correlation_dynamics(build("relu")).fixed_points]
+    [1.0]
+    """
+    if steps(activation, "value"):
+        raise UsageError(f"{activation.name} jumps: its correlation map has no slope at 1")
+    _check(1.0, q, 0)
+    size, steepness = length_map(activation, q).value, q * slope_map(activation, q).value
+    curvature = correlation(activation, 1.0, q=q, order=2).value / size
+
+    def drift(rho: float) -> float:
+        return correlation(activation, rho, q=q).value / size - rho
+
+    excess = steepness / size - 1
+    odd = drift(-1.0) < _MARGINAL
+    if odd and abs(excess) < _MARGINAL:
+        return CorrelationDynamics(q, (), np.inf, curvature)
+    roots = [-1.0] if odd else []
+    if excess > _MARGINAL:
+        roots += _inner_root(drift, excess / max(curvature, 1.0))
+    points = tuple(_fixed_point(activation, rho, q, size) for rho in sorted([*roots, 1.0]))
+    return CorrelationDynamics(q, points, _depth_scale(points), curvature)
+
+
+def _inner_root(drift: Callable[[float], float], gap: float) -> list[float]:
+    """The fixed point in [0, 1), where the convex drift falls from >= 0 to below 0; none if it is not told from 1."""
+    if abs(drift(0.0)) < _MARGINAL:
+        return [0.0]
+    gap = min(max(gap, 1e-3), 0.5)
+    while drift(1 - gap) >= 0:
+        gap /= 4
+        if gap < 1e-13:
+            return []
+    return [float(brentq(drift, 0.0, 1 - gap, xtol=1e-14))]
+
+
+def _fixed_point(activation: NumericActivation, rho: float, q: float, size: float) -> CorrelationPoint:
+    slope = q * slope_map(activation, q).value if rho == 1 else correlation(activation, rho, q=q, order=1).value
+    slope /= size
+    if abs(abs(slope) - 1) < _MARGINAL:
+        return CorrelationPoint(rho, slope, "marginal")
+    return CorrelationPoint(rho, slope, "attracting" if abs(slope) < 1 else "repelling")
+
+
+def _depth_scale(points: tuple[CorrelationPoint, ...]) -> float:
+    """Of the attracting fixed point; infinite if there is none, 0 if its slope is 0."""
+    slopes = [abs(point.slope) for point in points if point.stability == "attracting"]
+    if not slopes:
+        return np.inf
+    return -1 / float(np.log(slopes[-1])) if slopes[-1] > 0 else 0.0

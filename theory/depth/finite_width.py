@@ -1,0 +1,103 @@
+"""The length map of one finite width, iterated over depth, and by how much the mean length differs from it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from theory.activations.activation import NumericActivation
+from theory.errors import UsageError
+from theory.gaussian.expectations import Functional
+from theory.layer.pairs import squared_length_variance
+from theory.layer.sphere import mean_squared_length, sphere_expectations
+from theory.numerics.arithmetic import FloatArray
+
+_STEP = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class FiniteWidthLengths:
+    """The iterated length map of one width, and the first two moments of q_l around it.
+
+    Args:
+        width: n.
+        iterated: Q_n(...Q_n(q_0)), l = 0 ... L, shape (L + 1,).
+        variance: approximate Var q_l, to leading order in 1/n, with Var q_0 = 0.
+        correction: approximate E q_l - iterated, to leading order in 1/n; 0 at l = 0 and l = 1, where the
+            iterated map is exact.
+    """
+
+    width: int
+    iterated: FloatArray
+    variance: FloatArray
+    correction: FloatArray
+
+    @property
+    def mean(self) -> FloatArray:
+        """Approximate E q_l, up to O(1/n^2) at fixed depth."""
+        return np.asarray(self.iterated + self.correction)
+
+
+def finite_width_lengths(activation: NumericActivation, width: int, depth: int, q0: float = 1.0) -> FiniteWidthLengths:
+    r"""The squared lengths of a network of finite width: the iterated map Q_n and what it leaves out.
+
+    .. math:: \bar q_l = Q_n(\bar q_{l-1}), \quad v_l = Q_n'^2 v_{l-1} + Var\,q_1(\bar q_{l-1}), \quad
+        m_l = Q_n' m_{l-1} + \tfrac12 Q_n'' v_{l-1}
+
+    Q_n(q) is the exact mean of one layer. Iterated, it is not the mean E q_l: q_l fluctuates and Q_n is not
+    linear, so that E q_l = E Q_n(q_{l-1}) differs from it by m_l, which is of order 1/n like Q_n(1) - 1 itself. It
+    is exact for l = 1 and, at every depth, for an affine Q_n (homogeneous phi). The last two recursions linearize
+    around the iterated map (derived for this project, docs/finite-width.md).
+
+    Args:
+        activation: phi.
+        width: n >= 2.
+        depth: L >= 1 layers.
+        q0: squared length per neuron of the input, > 0.
+
+    Raises:
+        UsageError: a width below 2, no layer, or q0 not positive.
+
+    >>> from theory.activations.catalog import build
+    >>> from theory.normalization.normalize import normalize
+    >>> lengths = finite_width_lengths(normalize(build("relu")), 30, 4)
+    >>> lengths.iterated.round(12), bool(abs(lengths.correction).max() < 1e-6)
+    (array([1., 1., 1., 1., 1.]), True)
+    """
+    if depth < 1 or depth != int(depth):
+        raise UsageError(f"the depth must be a whole number of at least 1 layer, not {depth}")
+    iterated, variance, correction = np.full((3, depth + 1), np.nan)
+    iterated[0], variance[0], correction[0] = q0, 0.0, 0.0
+    settled: tuple[float, _Local] | None = None
+    for layer in range(1, depth + 1):
+        q = float(iterated[layer - 1])
+        value, local = settled or (mean_squared_length(activation, width, q).value, _local(activation, width, q))
+        iterated[layer] = value
+        variance[layer] = local.slope**2 * variance[layer - 1] + local.noise
+        correction[layer] = local.slope * correction[layer - 1] + local.bend * variance[layer - 1] / 2
+        if not (np.isfinite(value) and value > 0):
+            break
+        if abs(value - q) <= 1e-14 * q:
+            settled = value, local
+    return FiniteWidthLengths(width, iterated, variance, correction)
+
+
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """Q_n'(q), Q_n''(q) and Var q_1 at one q."""
+
+    slope: float
+    bend: float
+    noise: float
+
+
+def _local(activation: NumericActivation, width: int, q: float) -> _Local:
+    """The second derivative is a central difference of the first."""
+    low, slope, high = (_slope(activation, width, q * (1 + shift)) for shift in (-_STEP, 0.0, _STEP))
+    bend = (high - low) / (2 * _STEP * q)
+    return _Local(slope, bend, squared_length_variance(activation, width, q).value)
+
+
+def _slope(activation: NumericActivation, width: int, q: float) -> float:
+    """Q_n'(q) = E phi phi' h / q, since h = sqrt(q) times a vector whose law does not depend on q."""
+    functional: dict[str, Functional] = {"": lambda h, value, slope: value * slope * h / q}
+    return sphere_expectations(activation, width, functional, q)[""].value

@@ -1,0 +1,369 @@
+"""How much gradients fluctuate from layer to layer in a wide and deep network: a prediction, not a bound.
+
+The law is exact to leading order as width and depth grow in proportion; its error is of order 1/width. It speaks of one
+input of length |x_0|^2 = q_0 n, Haar orthogonal weights and a random readout. Derivation: docs/fluctuation-law.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+from scipy.optimize import brentq
+
+from theory.activations.activation import Activation, steps
+from theory.activations.callable import CallableActivation
+from theory.depth.coefficients import FluctuationCoefficients, NoPrediction, fluctuation_coefficients
+from theory.depth.homogeneous import HomogeneousLaw
+from theory.depth.law import LogRatioLaw
+from theory.depth.stable import StableLaw, length_path, length_variances
+from theory.errors import UsageError
+from theory.numerics.arithmetic import FloatArray
+
+Source = Activation | CallableActivation | FluctuationCoefficients
+
+
+_NEARLY_NORMALIZED = 0.05  # misses of E phi^2 and E phi'^2 that a quadratic response still describes
+
+
+_NEARLY_UNIT = 0.2  # deviations of q that it still describes
+
+
+_MARGINAL = 1e-6
+
+
+_LARGEST_NOISE = 0.1  # variance of one backward factor
+
+
+_LARGEST_LENGTH_NOISE = 0.06  # variance of q
+
+
+_LARGEST_UNSTABLE_NOISE = 0.01
+
+
+_WIDEST, _DEEPEST = 10**9, 4096
+
+
+_LEAST_PROBABILITY = 1e-9
+
+
+def log_ratio_law(source: Source, width: int, depth: int, q0: float = 1.0) -> LogRatioLaw | NoPrediction:
+    r"""Predicted law of the gradient norm of every layer relative to the top layer's.
+
+    .. math:: Y_l = \log \frac{|\partial E/\partial W_l|_F^2}{|\partial E/\partial W_L|_F^2}, \qquad l = 1, \dots, L
+
+    A stable activation (|chi| < 1) has a Gaussian law with variance near v (L - l)/n; small misses of the
+    normalization and of q_0 = 1 enter the mean to second order. A positively homogeneous one has the law of a
+    stationary diffusion, whatever its scale and q_0. Derived for this project, docs/fluctuation-law.md.
+
+    Args:
+        source: phi as it is (it is not normalized here), or its coefficients.
+        width: n >= 2.
+        depth: L >= 1.
+        q0: squared length per neuron of the input, > 0.
+
+    Returns:
+        The law, or `NoPrediction` with the reason: phi jumps or has diverging moments, it is far from normalized, its
+        fixed point is marginal or unstable, or the width is too small for fluctuations to be small.
+
+    Raises:
+        UsageError: an argument outside its range.
+
+    >>> import sympy
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
+    >>> law = log_ratio_law(relu, width=1024, depth=50)
+    >>> law.variance.shape, round(law.spread_probability(1.0), 4)
+    ((50,), 0.0344)
+    """
+    if width < 2 or depth < 1 or width != int(width) or depth != int(depth):
+        raise UsageError(f"width and depth must be whole numbers, at least 2 and 1, not {width} and {depth}")
+    if not (np.isfinite(q0) and q0 > 0):
+        raise UsageError(f"q0, the squared length per neuron of the input, must be a positive number, not {q0}")
+    coefficients = _coefficients(source)
+    if isinstance(coefficients, NoPrediction):
+        return coefficients
+    if coefficients.homogeneous:
+        rate = coefficients.slope_variance / width
+        if rate > _LARGEST_NOISE:
+            return _too_narrow(width, coefficients.slope_variance / _LARGEST_NOISE)
+        return HomogeneousLaw.of(coefficients, int(width), int(depth), float(q0))
+    obstacle = _obstacle(coefficients, width, depth, q0)
+    return obstacle or StableLaw.of(coefficients, int(width), int(depth), float(q0))
+
+
+def _coefficients(source: Source) -> FluctuationCoefficients | NoPrediction:
+    if isinstance(source, FluctuationCoefficients):
+        coefficients = source
+    else:
+        jumps = steps(source, "value")
+        if jumps:
+            return NoPrediction(f"phi jumps at {', '.join(map(str, jumps))}: its slope does not describe it")
+        coefficients = fluctuation_coefficients(source)
+    if not coefficients.error < 1e-3:
+        return NoPrediction("E phi^4, E phi'^4 or another moment of the law diverges or is not known")
+    if coefficients.homogeneous and coefficients.slope_second == 0:
+        return NoPrediction("phi is zero")
+    return coefficients
+
+
+def _obstacle(numbers: FluctuationCoefficients, width: int, depth: int, q0: float) -> NoPrediction | None:
+    """Why the Gaussian law says nothing, None if it does."""
+    misses = {"E phi^2": numbers.second, "E phi'^2": numbers.slope_second}
+    for name, moment in misses.items():
+        if abs(moment - 1) > _NEARLY_NORMALIZED:
+            return NoPrediction(f"phi is not normalized: {name} = {moment:.6g} instead of 1")
+    if abs(abs(numbers.chi) - 1) < _MARGINAL:
+        return NoPrediction("the fixed point of the length map is marginal (|chi| = 1) and phi is not homogeneous")
+    path = np.abs(length_path(numbers, q0, depth)).max()
+    if path > _NEARLY_UNIT:
+        return NoPrediction(f"the squared length per neuron is {path:.3g} away from 1, too far for a linear response")
+    variance = float(length_variances(numbers, depth).max())
+    if abs(numbers.chi) > 1:
+        if variance / width > _LARGEST_UNSTABLE_NOISE:
+            return NoPrediction(
+                f"the fixed point is unstable (chi = {numbers.chi:.6g}): at depth {depth} deviations of the squared "
+                f"length are no longer small at width {width}"
+            )
+    elif variance / width > _LARGEST_LENGTH_NOISE or numbers.sb / width > _LARGEST_NOISE:
+        return _too_narrow(width, max(variance / _LARGEST_LENGTH_NOISE, numbers.sb / _LARGEST_NOISE))
+    if not (numbers.sf > 1e-9 and numbers.sb - numbers.cx**2 / numbers.sf > 1e-9):
+        return NoPrediction("the layers of this activation add no noise to speak of")
+    return None
+
+
+def _too_narrow(width: int, least: float) -> NoPrediction:
+    return NoPrediction(f"a layer of width {width} fluctuates too much; the law needs a width of {np.ceil(least):.0f}")
+
+
+def spread_probability(law: LogRatioLaw, epsilon: float) -> float:
+    r"""Predicted probability that the gradients of some layer and of the top layer differ by a factor.
+
+    .. math:: P(\max_l |Y_l| \ge \epsilon)
+
+    Derived for this project, docs/fluctuation-law.md, section 5. The numerical error is below 5e-4 of
+    the value and 1e-9.
+
+    Args:
+        law: from `log_ratio_law`.
+        epsilon: natural logarithm of the factor between squared norms, > 0.
+
+    Raises:
+        UsageError: an epsilon that is not positive.
+    """
+    if not (np.isfinite(epsilon) and epsilon > 0):
+        raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
+    return law.spread_probability(float(epsilon))
+
+
+def spread_quantile(law: LogRatioLaw, probability: float) -> float:
+    r"""The epsilon that the spread reaches with a predicted probability.
+
+    .. math:: P(\max_l |Y_l| \ge \epsilon) = p
+
+    Args:
+        law: from `log_ratio_law`; its width and depth give the epsilon.
+        probability: p in [1e-9, 1).
+
+    Returns:
+        epsilon, 0 where the ratios do not fluctuate (depth 1, or a slope of constant modulus).
+
+    Raises:
+        UsageError: a probability outside its range.
+    """
+    _check_probability(probability)
+    scale = float(np.sqrt(law.variance.max()))
+    if scale == 0:
+        return 0.0
+    target = special.ndtri(probability)
+
+    def miss(log_epsilon: float) -> float:
+        return _probit(law.spread_probability(float(np.exp(log_epsilon)))) - target
+
+    low = high = float(np.log(scale))
+    while miss(high) > 0:
+        high += 1
+    while miss(low) < 0:
+        low -= 1
+    return float(np.exp(brentq(miss, low, high, xtol=1e-6))) if high > low else float(np.exp(low))
+
+
+def width_for(source: Source, depth: int, epsilon: float, probability: float) -> int | NoPrediction:
+    r"""Smallest width at which the predicted probability of a spread of epsilon is at most p.
+
+    .. math:: \min \{ n : P(\max_l |Y_l| \ge \epsilon) \le p \}
+
+    It grows like v L/epsilon^2 (docs/fluctuation-law.md, section 5).
+
+    Args:
+        source: phi, or its coefficients.
+        depth: L >= 2; one layer has no ratio.
+        epsilon: > 0.
+        probability: p in [1e-9, 1).
+
+    Returns:
+        The width, or `NoPrediction`: no law for this activation, or one that speaks of larger widths only.
+
+    Raises:
+        UsageError: an argument outside its range.
+    """
+    _check_probability(probability)
+    if depth < 2:
+        raise UsageError(f"the ratio of gradients needs a depth of at least 2, not {depth}")
+    widest = log_ratio_law(source, _WIDEST, depth)
+    if isinstance(widest, NoPrediction):
+        return widest
+    numbers = widest.coefficients
+
+    def chance(width: int) -> float:
+        law = log_ratio_law(numbers, width, depth)
+        return 1.0 if isinstance(law, NoPrediction) else spread_probability(law, epsilon)
+
+    guess = widest.variance.max() * _WIDEST * (special.ndtri(probability / 4) / epsilon) ** 2
+    found = _smallest(lambda width: _probit(chance(width)) - special.ndtri(probability), guess, 2, _WIDEST)
+    if found is None:
+        return NoPrediction(f"not even a width of {_WIDEST:.0e} suffices")
+    if isinstance(log_ratio_law(numbers, max(found - 1, 2), depth), NoPrediction):
+        return NoPrediction(f"the law speaks of widths from {found} only, where the probability is already smaller")
+    return found
+
+
+def depth_for(source: Source, width: int, epsilon: float, probability: float) -> int | NoPrediction:
+    r"""Largest depth at which the predicted probability of a spread of epsilon is at most p.
+
+    .. math:: \max \{ L : P(\max_l |Y_l| \ge \epsilon) \le p \}
+
+    Args:
+        source: phi, or its coefficients.
+        width: n >= 2.
+        epsilon: > 0.
+        probability: p in [1e-9, 1).
+
+    Returns:
+        The depth, at least 1, or `NoPrediction`: no law, or a depth beyond 4096.
+
+    Raises:
+        UsageError: an argument outside its range.
+    """
+    _check_probability(probability)
+    shallow = log_ratio_law(source, width, 2)
+    if isinstance(shallow, NoPrediction):
+        return shallow
+    numbers = shallow.coefficients
+
+    def excess(depth: int) -> float:
+        law = log_ratio_law(numbers, width, depth)
+        chance = 1.0 if isinstance(law, NoPrediction) else spread_probability(law, epsilon)
+        return special.ndtri(probability) * (1 + 1e-12) - _probit(chance)
+
+    variance = shallow.variance.max()
+    guess = (epsilon / special.ndtri(probability / 4)) ** 2 / variance if variance > 0 else _DEEPEST
+    too_deep = _smallest(lambda depth: excess(depth), guess, 1, _DEEPEST)
+    if too_deep is None:
+        return NoPrediction(f"at a depth of {_DEEPEST} the probability is still smaller")
+    law = log_ratio_law(numbers, width, too_deep)
+    return law if isinstance(law, NoPrediction) else too_deep - 1
+
+
+def epsilon_for(source: Source, width: int, depth: int, probability: float) -> float | NoPrediction:
+    r"""The spread that is reached with a predicted probability at a width and a depth.
+
+    .. math:: P(\max_l |Y_l| \ge \epsilon) = p
+
+    Args:
+        source: phi, or its coefficients.
+        width, depth: n >= 2 and L >= 1.
+        probability: p in [1e-9, 1).
+
+    Raises:
+        UsageError: an argument outside its range.
+    """
+    law = log_ratio_law(source, width, depth)
+    return law if isinstance(law, NoPrediction) else spread_quantile(law, probability)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedProfile:
+    """Mean-field profile of an aligned readout e_L = x_L.
+
+    Args:
+        squared_signals: |e_l|^2 / |e_L|^2 for l = 0..L, array (L + 1,).
+        squared_cosines: of the angle between e_l and x_l, for l = 0..L, array (L + 1,).
+        gradients: |dE/dW_l|_F / |dE/dW_L|_F for l = 1..L, array (L,).
+    """
+
+    squared_signals: FloatArray
+    squared_cosines: FloatArray
+    gradients: FloatArray
+
+
+def aligned_profile(source: Source, depth: int) -> AlignedProfile | NoPrediction:
+    r"""What an aligned readout does to the backward signal, in the limit of infinite width.
+
+    .. math:: \frac{|e_{l-1}|^2}{|e_l|^2} = B_l = E s + c\, \alpha_l^2, \qquad
+              \alpha_{l-1}^2 = \chi^2 \alpha_l^2 / B_l, \qquad \alpha_L = 1
+
+    with :math:`c = E \phi^2 s - E s`. For a normalized homogeneous phi it grows by Var s per layer, for a stable one
+    it settles within a few layers. Derived for this project, docs/fluctuation-law.md, section 6.
+
+    Args:
+        source: normalized phi, or its coefficients.
+        depth: L >= 1.
+
+    >>> import sympy
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
+    >>> round(float(aligned_profile(relu, 50).squared_signals[0]), 9)
+    51.0
+    """
+    if depth < 1 or depth != int(depth):
+        raise UsageError(f"the depth must be a whole number, at least 1, not {depth}")
+    numbers = _coefficients(source)
+    if isinstance(numbers, NoPrediction):
+        return numbers
+    if max(abs(numbers.second - 1), abs(numbers.slope_second - 1)) > 1e-3:
+        return NoPrediction("phi is not normalized")
+    signals, cosines = np.ones(depth + 1), np.ones(depth + 1)
+    for layer in range(depth, 0, -1):
+        factor = numbers.slope_second + numbers.c * cosines[layer]
+        signals[layer - 1] = signals[layer] * factor
+        cosines[layer - 1] = numbers.chi**2 * cosines[layer] / factor
+    return AlignedProfile(signals, cosines, np.sqrt(signals[:-1] / signals[-2]))
+
+
+def _check_probability(probability: float) -> None:
+    if not _LEAST_PROBABILITY <= probability < 1:
+        raise UsageError(f"the probability must be at least {_LEAST_PROBABILITY} and below 1, not {probability}")
+
+
+def _probit(probability: float) -> float:
+    return float(special.ndtri(np.clip(probability, 1e-15, 1 - 1e-15)))
+
+
+def _smallest(excess: Callable[[int], float], guess: float, least: int, largest: int) -> int | None:
+    """Smallest whole number at which a decreasing function is at most 0, None if it is above the largest.
+
+    A bracket grows from the guess; interpolation in the logarithm, guarded by bisection, shrinks it.
+    """
+    low, high = least - 1, largest + 1  # excess > 0 at low, <= 0 at high
+    values: dict[int, float] = {}
+    probe = int(np.clip(guess, least, largest))
+    while high - low > 1:
+        values[probe] = excess(probe)
+        if values[probe] > 0:
+            low = probe
+        else:
+            high = probe
+        probe = _next_probe(low, high, values, least, largest, len(values))
+    return high if high <= largest else None
+
+
+def _next_probe(low: int, high: int, values: dict[int, float], least: int, largest: int, count: int) -> int:
+    if high > largest:
+        return min(2 * low, largest)
+    if low < least:
+        return max(high // 2, least)
+    slope = values[low] - values[high]
+    share = values[low] / slope if slope > 0 and count % 4 else 0.5
+    between = low * (high / low) ** share
+    return int(np.clip(round(between), low + 1, high - 1))

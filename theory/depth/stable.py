@@ -1,0 +1,195 @@
+"""Law of the gradient ratios where depth holds the squared length: a Gaussian process in the layer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from theory.depth.absorption import LinearStep, exit_probability
+from theory.depth.alignment import alignments
+from theory.depth.coefficients import FluctuationCoefficients
+from theory.depth.law import LogRatioLaw, checked_probabilities
+from theory.numerics.arithmetic import FloatArray
+
+_RARE = 7.0  # standard deviations beyond which a sum over layers stands in for the crossing probability
+
+
+_HIDDEN_RANGE = 5.5
+
+
+_HIDDEN_SPACING = 1.2  # in the narrowest standard deviation that integrands over the hidden state have
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StableLaw(LogRatioLaw):
+    r"""The Gaussian law of Y_l for an activation with a stable fixed point, |chi| < 1.
+
+    .. math::
+        Y_l = a_l \eta_{l-1} + \sum_{j=l}^{L-1} (\nu_j + b_j \xi_j) + O(1/n), \qquad
+        \eta_l = \chi \eta_{l-1} + \xi_l,
+
+        a_l = 1 - \chi^{L-l} + \kappa g_{L-l}, \quad b_j = \kappa g_{L-1-j} - \chi^{L-1-j}, \quad
+        g_k = 1 + \chi + \dots + \chi^{k-1}
+
+    Derived for this project, docs/fluctuation-law.md, equations (6) to (10).
+
+    Args:
+        length_variance: n Var q_l, array (L,) for l = 0..L-1.
+    """
+
+    length_variance: FloatArray
+
+    @classmethod
+    def of(cls, coefficients: FluctuationCoefficients, width: int, depth: int, q0: float) -> "StableLaw":
+        """The law for checked arguments (see `theory.depth.fluctuation.log_ratio_law`)."""
+        lengths = length_variances(coefficients, depth)
+        ratio = _variances(coefficients, lengths, depth - 1, 1.0) / width
+        gradient = _variances(coefficients, lengths, depth, 0.0) / width
+        factors, logs = _means(coefficients, lengths, width, q0)
+        upward = np.append(np.cumsum(factors[::-1])[::-1], 0.0)  # sums of the factors of layers l..L
+        ratio_mean = upward[:-1] - upward[-2] + logs - logs[-1]
+        return cls(coefficients, width, depth, q0, ratio_mean, ratio, upward[:-1] + logs, gradient, lengths)
+
+    def covariance(self) -> FloatArray:
+        """Covariances of Y_1..Y_L, array (L, L)."""
+        numbers, depth = self.coefficients, self.depth
+        a, b = _weights(numbers, depth - 1, 1.0, depth)
+        common = np.append(np.cumsum(_layer_terms(numbers, b[: depth - 1])[::-1])[::-1], 0.0)
+        covariance = np.empty((depth, depth))
+        for low in range(depth):  # what q is at layer `low` and what the layers from there to `high` add to it
+            powers = numbers.chi ** np.arange(depth - low)
+            gained = np.zeros(depth - low)
+            for step in range(1, depth - low):
+                gained[step] = numbers.chi * gained[step - 1] + numbers.cx + b[low + step - 1] * numbers.sf
+            inherited = a[low] * powers * self.length_variance[low] + gained
+            covariance[low, low:] = covariance[low:, low] = a[low:] * inherited + common[low:]
+        return covariance / self.width
+
+    def quantiles(self, probabilities: Sequence[float]) -> FloatArray:
+        """Quantiles of Y_l, array (L, number of probabilities)."""
+        z = special.ndtri(checked_probabilities(probabilities))
+        quantiles: FloatArray = self.mean[:, None] + np.sqrt(self.variance)[:, None] * z
+        return quantiles
+
+    def spread_probability(self, epsilon: float) -> float:
+        r"""Probability that some layer's squared gradient norm is off the top layer's by a factor e^epsilon.
+
+        .. math:: P(\max_l |Y_l| \ge \epsilon)
+
+        Downwards from the top layer (eta, Y) is a Markov chain with Gaussian steps: its density on the event that no
+        |Y_l| has reached epsilon is propagated on a grid. Beyond 7 standard deviations a union over layers stands in.
+
+        Args:
+            epsilon: > 0, checked.
+        """
+        if self.depth == 1:
+            return 0.0
+        deviations = np.sqrt(self.variance[:-1])
+        margin = (epsilon - np.abs(self.mean[:-1])) / deviations
+        if margin.min() > _RARE:
+            return float(2 * special.ndtr(-margin).sum())
+        if self.depth == 2:
+            above, below = (np.array([-1, 1]) * self.mean[0] - epsilon) / deviations[0]
+            return float(special.ndtr(above) + special.ndtr(below))
+        noise = _step_deviation(self.coefficients, self.width)
+        steps = tuple(self._steps())
+        return exit_probability(epsilon, noise, _hidden_states(steps, noise), steps)
+
+    def _steps(self) -> Iterator[LinearStep]:
+        """The chain from layer L down to 1, with eta in units of its standard deviation."""
+        numbers = self.coefficients
+        slope = numbers.cx / numbers.sf  # of the backward factor's noise on the length's
+        deviation = np.sqrt(self.length_variance / self.width)
+        for layer in range(self.depth - 1, 0, -1):  # from eta_l, Y_(l+1) to eta_(l-1), Y_l
+            below, above = deviation[layer - 1], deviation[layer]
+            yield LinearStep(
+                rho=float(numbers.chi * below / above),
+                a=float((1 + numbers.kappa - numbers.chi * slope) * below),
+                b=float((slope - 1) * above),
+                d=float(self.mean[layer - 1] - self.mean[layer]),
+            )
+
+
+def length_variances(coefficients: FluctuationCoefficients, depth: int) -> FloatArray:
+    r"""n Var q_l for l = 0..depth-1: a geometric sum that tends to sf/(1 - chi^2).
+
+    .. math:: \sigma_l^2 = \chi^2 \sigma_{l-1}^2 + s_f, \qquad \sigma_0 = 0
+    """
+    variances = np.zeros(depth)
+    for layer in range(1, depth):
+        variances[layer] = coefficients.chi**2 * variances[layer - 1] + coefficients.sf
+    return variances
+
+
+def _step_deviation(coefficients: FluctuationCoefficients, width: int) -> float:
+    """Standard deviation of the backward factor at given lengths before and after the layer."""
+    return float(np.sqrt((coefficients.sb - coefficients.cx**2 / coefficients.sf) / width))
+
+
+def _weights(
+    coefficients: FluctuationCoefficients, top: int, removed: float, depth: int
+) -> tuple[FloatArray, FloatArray]:
+    """How log factors of layers l..top plus log q_(l-1) minus `removed` log q_(L-1) follow eta_(l-1) and the xi_j."""
+    chi, kappa = coefficients.chi, coefficients.kappa
+    powers = chi ** np.arange(depth + 1)
+    sums = np.append(0.0, np.cumsum(powers))  # g_0, g_1, ...
+    layers = np.arange(1, depth + 1)
+    a = 1 + kappa * sums[np.maximum(top - layers + 1, 0)] - removed * powers[depth - layers]
+    inner = np.arange(1, top + 1)
+    b = kappa * sums[top - inner] - removed * powers[np.maximum(depth - 1 - inner, 0)]
+    return a, b
+
+
+def _layer_terms(coefficients: FluctuationCoefficients, b: FloatArray) -> FloatArray:
+    terms: FloatArray = coefficients.sb + 2 * b * coefficients.cx + b**2 * coefficients.sf
+    return terms
+
+
+def _variances(coefficients: FluctuationCoefficients, lengths: FloatArray, top: int, removed: float) -> FloatArray:
+    """n times the variances of those sums, for l = 1..L."""
+    a, b = _weights(coefficients, top, removed, len(lengths))
+    sums = np.cumsum(_layer_terms(coefficients, b)[::-1])[::-1]
+    variances: FloatArray = a**2 * lengths
+    variances[:top] += sums
+    return variances
+
+
+def _means(
+    coefficients: FluctuationCoefficients, lengths: FloatArray, width: int, q0: float
+) -> tuple[FloatArray, FloatArray]:
+    """Means of log(|d_l|^2/|e_l|^2) for l = 1..L and of log q_l for l = 0..L-1, to order 1/n."""
+    numbers, depth = coefficients, len(lengths)
+    path = length_path(coefficients, q0, depth)
+    drift = np.zeros(depth)  # n (E eta_l - path_l)
+    for layer in range(1, depth):
+        drift[layer] = numbers.chi * drift[layer - 1] + numbers.q2 * (lengths[layer - 1] / 2 - 1)
+    alignment = alignments(coefficients, depth)
+    excess = numbers.kappa * drift + numbers.s2 * (lengths / 2 - 1) + (alignment - 1) * numbers.c
+    response = numbers.slope_second - 1 + numbers.kappa * path
+    factors = response + numbers.s2 * path**2 / 2 - response**2 / 2
+    factors = factors + (excess - (numbers.kappa**2 * lengths + numbers.sb) / 2) / width
+    logs = path - path**2 / 2 + (drift - lengths / 2) / width
+    return factors, logs
+
+
+def length_path(coefficients: FluctuationCoefficients, q0: float, depth: int) -> FloatArray:
+    """q_l - 1 in the limit of infinite width, for l = 0..depth-1, by the length map to second order."""
+    path = np.empty(depth)
+    path[0] = q0 - 1
+    for layer in range(1, depth):
+        before = path[layer - 1]
+        path[layer] = coefficients.second - 1 + coefficients.chi * before + coefficients.q2 * before**2 / 2
+        if abs(path[layer]) > 1:
+            path[layer:] = path[layer]  # it has left; the caller refuses
+            break
+    return path
+
+
+def _hidden_states(steps: Sequence[LinearStep], deviation: float) -> FloatArray:
+    """Values of the hidden state close enough for every integral over it."""
+    precision = max(
+        (1 + step.rho**2) / (1 - step.rho**2) + (2 * step.a**2 + step.b**2) / deviation**2 for step in steps
+    )
+    half = int(np.ceil(_HIDDEN_RANGE * np.sqrt(precision) / _HIDDEN_SPACING))
+    return np.linspace(-_HIDDEN_RANGE, _HIDDEN_RANGE, 2 * half + 1)

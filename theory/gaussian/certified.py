@@ -1,0 +1,302 @@
+"""Certified Gaussian moments of an activation: balls with a proved radius, to any number of digits.
+
+From them follow, again as balls, the normalization constants a and b, the slope chi of the length map, and the
+coefficients of the laws of depth (`theory.depth.coefficients`). What cannot be proved is `NotCertified` with the
+reason, never a guess. The proofs rest on flint's ball arithmetic and on SymPy's algebra for the derivative; where a
+piece begins and ends is proved too (`theory.activations.proofs`).
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from flint import arb
+
+from theory.activations.activation import Activation
+from theory.activations.callable import CallableActivation
+from theory.activations.pieces import Piece
+from theory.activations.proofs import discontinuity, unproved_switch
+from theory.balls.core import NotCertifiable, NotCertified, precision
+from theory.balls.functions import REAL
+from theory.balls.program import Program, constant_ball, without_floats
+from theory.errors import UsageError
+from theory.gaussian.certified_integrals import TOO_FAST, Accuracy, Enclosures, Moment, add_piece
+from theory.gaussian.moments import RawMoments, RootBalls, root_balls
+from theory.numerics.arithmetic import is_infinite
+
+MOMENTS: Mapping[str, Moment] = MappingProxyType(
+    {
+        "mean": Moment(1, 0),
+        "second": Moment(2, 0),
+        "slope_second": Moment(0, 2),
+        "mean_tilt": Moment(1, 0, 2),
+        "second_tilt": Moment(2, 0, 2),
+        "third": Moment(3, 0),
+        "fourth": Moment(4, 0),
+        "value_slope_second": Moment(1, 2),
+        "second_slope_second": Moment(2, 2),
+        "slope_fourth": Moment(0, 4),
+        "slope_tilt": Moment(0, 2, 2),
+        "mean_quartic": Moment(1, 0, 4),
+        "second_quartic": Moment(2, 0, 4),
+        "slope_quartic": Moment(0, 2, 4),
+    }
+)
+"""Names of the moments: a tilt is the factor He_2(z) = z^2 - 1, quartic is He_4(z) = z^4 - 6 z^2 + 3."""
+
+
+CONDITIONS = ("mean", "second", "slope_second", "mean_tilt", "second_tilt")
+"""The moments that the Gaussian-Poincaré conditions, a, b and chi need."""
+
+
+_ROUNDS = 4
+
+
+_MARGIN = 8  # bits beyond the digits asked for
+
+
+_GUARD = 32  # working bits beyond the accuracy aimed at
+
+
+_PILOT_BITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedMoments:
+    """Gaussian moments of an activation as balls with proved radii.
+
+    Args:
+        digits: digits asked for.
+        bits: working precision for numbers derived from the balls.
+        balls: name (see `MOMENTS`) -> enclosure.
+        reasons: name -> why that moment has no proved enclosure.
+        divergent: names of the moments that are proved to diverge.
+        homogeneous: phi(c x) = c phi(x) for c > 0.
+        affine: phi is affine, so that the margin 1 - Var phi/E phi'^2 is exactly 0.
+    """
+
+    digits: int
+    bits: int
+    balls: Mapping[str, arb]
+    reasons: Mapping[str, str]
+    divergent: frozenset[str] = frozenset()
+    homogeneous: bool = False
+    affine: bool = False
+
+    def moment(self, name: str) -> arb | NotCertified:
+        """One moment, or why it has no proved enclosure."""
+        return self.balls[name] if name in self.balls else self._missing(name)
+
+    def _missing(self, name: str) -> NotCertified:
+        return NotCertified(f"{name}: {self.reasons.get(name, 'not asked for')}")
+
+    def raw(self) -> RawMoments | NotCertified:
+        """The moments that the Gaussian-Poincaré conditions need; without slope_second where that is not certified."""
+        missing = [name for name in CONDITIONS if name not in self.balls and name != "slope_second"]
+        if missing:
+            return self._missing(missing[0])
+        values = {name: self.balls[name] for name in CONDITIONS if name != "slope_second"}
+        return RawMoments(**values, slope_second=self.balls.get("slope_second"), certified=True)
+
+    def roots(self) -> list[RootBalls] | NotCertified:
+        r"""The normalizations a phi + b with their means and chi, see `theory.gaussian.moments.root_balls`."""
+        raw = self.raw()
+        if isinstance(raw, NotCertified):
+            return raw
+        if raw.slope_second is None:
+            return self._missing("slope_second")
+        if not raw.slope_second > 0:
+            return NotCertified(
+                "phi is constant" if raw.slope_second.is_zero() else "phi is not proved to differ from a constant"
+            )
+        with precision(self.bits):
+            return root_balls(raw, homogeneous=self.homogeneous, affine=self.affine)
+
+    def margin(self) -> arb | NotCertified:
+        """1 - Var phi/E phi'^2 >= 0, zero only for affine phi (the Gaussian Poincaré inequality)."""
+        raw = self.raw()
+        if isinstance(raw, NotCertified) or raw.slope_second is None:
+            return self._missing("slope_second") if isinstance(raw, RawMoments) else raw
+        with precision(self.bits):
+            return arb(0) if self.affine else 1 - raw.variance / raw.slope_second
+
+    def first_missing(self) -> NotCertified | None:
+        """Why not all of `MOMENTS` are known; None if they are."""
+        missing = [name for name in MOMENTS if name not in self.balls]
+        return self._missing(missing[0]) if missing else None
+
+
+def certified_moments(
+    activation: Activation | CallableActivation, digits: int = 30, names: Collection[str] = tuple(MOMENTS)
+) -> CertifiedMoments | NotCertified:
+    r"""Enclose Gaussian moments of an activation rigorously.
+
+    .. math:: E\, \phi(z)^i \phi'(z)^j He_k(z), \qquad z \sim N(0, 1)
+
+    by ball arithmetic (Johansson 2017, "Arb") and validated quadrature (Johansson 2018, "Numerical integration in
+    arbitrary-precision ball arithmetic") between the exact breakpoints, with the tails bounded by growth envelopes.
+
+    Args:
+        activation: phi; nothing can be proved about a Python function.
+        digits: significant digits wanted. The working precision is raised (four times at most) until the radii are
+            below 10^-digits, relative to the moment if it is seen to differ from 0, else to its natural size
+            (E phi^2)^(i/2) (E phi'^2)^(j/2); and until a, b and chi are as precise (b and chi absolutely).
+        names: the moments wanted, keys of `MOMENTS`.
+
+    Returns:
+        `CertifiedMoments`, in which single moments may be missing with a reason, or `NotCertified` where nothing can
+        be said about any of them (a Python function, a function without a rule, no real value on part of the line).
+
+    Raises:
+        UsageError: digits below 1 or an unknown name.
+
+    >>> import sympy
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = certified_moments(Activation("relu", sympy.Max(X, 0)), digits=20)
+    >>> relu.moment("mean").str(20)
+    '[0.39894228040143267794 +/- 5.42e-23]'
+    >>> [root.chi.str(5, radius=False) for root in relu.roots()]
+    ['1.0000', '0.36338']
+    """
+    if digits < 1 or digits != int(digits):
+        raise UsageError(f"digits must be a positive whole number, not {digits}")
+    unknown = [name for name in names if name not in MOMENTS]
+    if unknown:
+        raise UsageError(f"{unknown[0]!r} is no moment; the moments are {', '.join(MOMENTS)}")
+    if not isinstance(activation, Activation):
+        return NotCertified("a Python function has no expression about which anything could be proved")
+    if activation.undefined:
+        piece = activation.undefined[0]
+        return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
+    exact = Activation(activation.name, without_floats(activation.expression))
+    try:
+        doubt = unproved_switch(exact.expression)
+        return _certify(exact, int(digits), list(names)) if doubt is None else NotCertified(doubt)
+    except NotCertifiable as reason:
+        return NotCertified(str(reason))
+    except RecursionError:  # SymPy's
+        return NotCertified("the expression is nested too deeply")
+
+
+def _certify(activation: Activation, digits: int, names: list[str]) -> CertifiedMoments:
+    excluded = _without_slope(activation, names)
+    value_size, slope_size = _sizes(activation)
+    wanted = math.ceil(digits * math.log2(10)) + 2
+    goal = wanted + _MARGIN
+    for _ in range(_ROUNDS):
+        accuracy = Accuracy(goal, value_size, slope_size)
+        enclosures = _enclosures(activation, [name for name in names if name not in excluded], accuracy)
+        found = _collected(activation, enclosures, accuracy, excluded, digits)
+        shortfall = _shortfall(found, accuracy, wanted)
+        if shortfall <= 0 or not found.balls or enclosures.exhausted:
+            break
+        goal += min(shortfall, wanted) + _MARGIN
+    return found
+
+
+def _enclosures(activation: Activation, names: list[str], accuracy: Accuracy) -> Enclosures:
+    enclosures = Enclosures({MOMENTS[name]: arb(0) for name in names})
+    with precision(accuracy.bits + _GUARD):
+        for piece in activation.pieces:
+            add_piece(piece, enclosures, accuracy)
+    return enclosures
+
+
+def _collected(
+    activation: Activation, enclosures: Enclosures, accuracy: Accuracy, excluded: Mapping[str, str], digits: int
+) -> CertifiedMoments:
+    """The balls that are of use, and the reasons why the others are missing."""
+    names = {name: moment for name, moment in MOMENTS.items() if moment in enclosures.sums}
+    reasons = {name: enclosures.reasons[moment] for name, moment in names.items() if moment in enclosures.reasons}
+    balls = {name: enclosures.sums[moment] for name, moment in names.items() if name not in reasons}
+    lost = {name: "the enclosure is not finite" for name, ball in balls.items() if not ball.is_finite()}
+    lost |= {
+        name: TOO_FAST
+        for name in balls
+        if name not in lost and names[name] in enclosures.exhausted and _is_vague(balls[name], names[name], accuracy)
+    }
+    (first, *others) = activation.pieces
+    return CertifiedMoments(
+        digits=digits,
+        bits=accuracy.bits + _GUARD,
+        balls=MappingProxyType({name: ball for name, ball in balls.items() if name not in lost}),
+        reasons=MappingProxyType({**excluded, **reasons, **lost}),
+        divergent=frozenset(name for name, moment in names.items() if moment in enclosures.divergent),
+        homogeneous=activation.is_positively_homogeneous,
+        affine=not others and not first.slope.free_symbols,
+    )
+
+
+def _is_vague(ball: arb, moment: Moment, accuracy: Accuracy) -> bool:
+    """Whether not even three digits are known, relative to the natural size of the moment."""
+    return bool(ball.rad() > accuracy.tolerance(moment) * arb(2) ** (accuracy.bits - 10))
+
+
+def _shortfall(found: CertifiedMoments, accuracy: Accuracy, wanted: int) -> int:
+    """Bits by which the worst of the moments and of a, b, mean and chi misses the accuracy wanted."""
+    with precision(64):  # radii and their ratios only
+        target = Accuracy(wanted, accuracy.value_size, accuracy.slope_size)
+        ratios = [
+            ball.rad() / (target.tolerance(MOMENTS[name]) if ball.contains(0) else abs(ball) * arb(2) ** -wanted)
+            for name, ball in found.balls.items()
+        ]
+        if all(name in found.balls for name in CONDITIONS):
+            roots = found.roots()
+            for root in [] if isinstance(roots, NotCertified) else roots:
+                radii = (root.a.rad() / root.a, root.b.rad(), root.mean.rad(), root.chi.rad())
+                ratios += [radius * arb(2) ** wanted for radius in radii]
+        worst = max((ratio.upper() for ratio in ratios), key=_size, default=arb(1))
+        return max(0, math.ceil(_size(worst)))
+
+
+def _size(ratio: arb) -> float:
+    """log2 of a positive ratio, for planning only."""
+    return float((ratio + arb(2) ** -60).log().mid()) / math.log(2)
+
+
+def _sizes(activation: Activation) -> tuple[arb, arb]:
+    """The root mean squares of phi and phi' to a few bits; they set tolerances and are not part of any proof."""
+    with precision(64):
+        value, slope = _largest_samples(activation)
+        squares = Moment(2, 0), Moment(0, 2)
+        enclosures = Enclosures({moment: arb(0) for moment in squares})
+        for piece in activation.pieces:
+            add_piece(piece, enclosures, Accuracy(_PILOT_BITS, value, slope))
+        sizes = [value, slope]
+        for index, moment in enumerate(squares):
+            size = enclosures.sums[moment].abs_upper().sqrt().mid()
+            if moment not in enclosures.reasons and size.is_finite() and size > 0:
+                sizes[index] = size
+        return sizes[0], sizes[1]
+
+
+def _largest_samples(activation: Activation) -> tuple[arb, arb]:
+    """The largest |phi| and |phi'| on a coarse grid; 1 where nothing but zeros is found."""
+    largest = [arb(0), arb(0)]
+    points = [arb(k) / 8 + arb(1) / 64 for k in range(-32, 32)]
+    for piece in activation.pieces:
+        run = Program([piece.value, piece.slope]).bind(REAL)
+        for point in points:
+            if _inside(point, piece):
+                sizes = [abs(ball.mid()) if ball.is_finite() else arb(0) for ball in run(point)]
+                largest = [new if new > old else old for new, old in zip(sizes, largest, strict=True)]
+    value, slope = (size if size > 0 else arb(1) for size in largest)
+    return value, slope
+
+
+def _inside(point: arb, piece: Piece) -> bool:
+    above = is_infinite(piece.lower) or point > constant_ball(piece.lower)
+    below = is_infinite(piece.upper) or point < constant_ball(piece.upper)
+    return bool(above and below)
+
+
+def _without_slope(activation: Activation, names: list[str]) -> dict[str, str]:
+    """Moments with phi', which have no meaning unless phi is proved to be continuous, each with the reason."""
+    if not any(MOMENTS[name].slope for name in names):
+        return {}
+    for left, right in zip(activation.pieces, activation.pieces[1:], strict=False):
+        reason = discontinuity(left, right, "value")
+        if reason is not None:
+            return {name: str(reason) for name in names if MOMENTS[name].slope}
+    return {}

@@ -1,0 +1,365 @@
+"""Rigorous integrals over the pieces of an activation against the normal density.
+
+Between two breakpoints the integrand is analytic, and `flint.acb.integral` encloses the integral by Gauss-Legendre
+quadrature with proved errors (Johansson 2018, "Numerical integration in arbitrary-precision ball arithmetic", ICMS).
+What lies beyond |z| = R is bounded by growth envelopes (`theory.balls.envelope`), and so is the immediate
+neighbourhood of an integrable singularity at the end of a piece. Polynomial pieces have closed forms.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import sympy
+from flint import acb, arb, arb_poly
+
+from theory.activations.ends import T, is_regular, local_width, localized, mirrored
+from theory.activations.pieces import Piece
+from theory.balls.core import NotCertifiable, hull
+from theory.balls.envelope import Growth, gap_diverges, gaussian_tail, singular_gap, tail_diverges, variable
+from theory.balls.envelope_functions import growth_arithmetic
+from theory.balls.functions import COMPLEX, INTERVAL, REAL, integer_power, normal_cdf, normal_pdf
+from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize
+from theory.numerics.arithmetic import X, is_infinite
+
+_NARROW = 2.0**-20
+
+
+_MOST_PANELS = 1500
+
+
+_MINUS_HALF = arb(-0.5)
+
+
+_NOWHERE = (acb(arb.nan(), arb.nan()),) * 4
+
+
+_EFFORT = 40_000, 100, 200  # evaluations of an integrand on a section: at least, for each bit, for each panel
+
+
+TOO_FAST = "phi varies too fast for the quadrature"
+
+
+_RADII = 24  # cutoffs that are tried, each a quarter farther out
+
+
+class Moment(NamedTuple):
+    """The expectation E[phi(z)^value phi'(z)^slope He_hermite(z)] with hermite 0, 2 or 4."""
+
+    value: int
+    slope: int
+    hermite: int = 0
+
+    def of(self, z: Any, value: Any, slope: Any) -> Any:
+        """The integrand without the density, in any arithmetic."""
+        result: Any = 1
+        for base, power in ((value, self.value), (slope, self.slope)):
+            result = result * integer_power(base, power) if power else result
+        if self.hermite:
+            square = z * z
+            result = result * (square - 1 if self.hermite == 2 else square * square - 6 * square + 3)
+        return result
+
+    def __str__(self) -> str:
+        factors = [("phi", self.value), ("phi'", self.slope)]
+        text = " ".join(name if power == 1 else f"{name}^{power}" for name, power in factors if power)
+        return f"E {text}{f' He_{self.hermite}' if self.hermite else ''}"
+
+
+@dataclass(slots=True)
+class Enclosures:
+    """Running sums of several moments, and why some of them cannot be enclosed."""
+
+    sums: dict[Moment, arb]
+    reasons: dict[Moment, str] = field(default_factory=dict)
+    divergent: set[Moment] = field(default_factory=set)  # those that are proved to diverge
+    exhausted: set[Moment] = field(default_factory=set)  # those whose integrand varies too fast for the effort allowed
+
+    @property
+    def open(self) -> list[Moment]:
+        return [moment for moment in self.sums if moment not in self.reasons]
+
+    def add(self, moment: Moment, ball: arb) -> None:
+        self.sums[moment] += ball
+
+    def fail(self, moment: Moment, reason: str) -> None:
+        self.reasons.setdefault(moment, reason)
+
+    def fail_at(self, moment: Moment, point: object, diverges: bool, reason: str = "") -> None:
+        """Record that no envelope bounds the integrand near a point, or that its integral diverges there."""
+        if diverges:
+            self.divergent.add(moment)
+            self.reasons[moment] = f"{moment} diverges at x = {point}"
+        else:
+            detail = f" ({reason})" if reason else ""
+            self.fail(moment, f"no envelope proves that {moment} converges at x = {point}{detail}")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Absolute error aimed at for every moment: 2^-bits times the size of the moment."""
+
+    bits: int
+    value_size: arb
+    slope_size: arb
+
+    def tolerance(self, moment: Moment) -> arb:
+        size: arb = self.value_size**moment.value * self.slope_size**moment.slope
+        return (size * arb(2) ** -self.bits).mid()
+
+
+def add_piece(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
+    """Add the share of one piece to the moments, at the present working precision.
+
+    Args:
+        piece: a smooth branch of the activation.
+        enclosures: the sums to add to; a moment that cannot be enclosed gets a reason.
+        accuracy: the errors aimed at.
+
+    Raises:
+        NotCertifiable: the piece uses something without a rigorous rule.
+    """
+    polynomials = _polynomials(piece)
+    if polynomials is not None:
+        ends = _end(piece.lower), _end(piece.upper)
+        for moment in enclosures.open:
+            enclosures.add(moment, _polynomial_moment(moment.of(*polynomials), *ends))
+        return
+    for section in _sections(piece, enclosures, accuracy):
+        for moment in enclosures.open:
+            if enclosures.exhausted:
+                enclosures.fail(moment, TOO_FAST)
+            else:
+                _add_section(section, moment, enclosures, accuracy)
+
+
+def _end(point: sympy.Expr) -> arb:
+    if is_infinite(point):
+        return arb.pos_inf() if point == sympy.oo else arb.neg_inf()
+    return constant_ball(point)
+
+
+def _polynomials(piece: Piece) -> tuple[arb_poly, arb_poly, arb_poly] | None:
+    """z, phi and phi' as polynomials with balls as coefficients, None if phi is no polynomial."""
+    if not piece.value.is_polynomial(X):
+        return None
+    coefficients = sympy.Poly(piece.value, X).all_coeffs()[::-1]
+    value = arb_poly([constant_ball(coefficient) for coefficient in coefficients])
+    return arb_poly([0, 1]), value, value.derivative()
+
+
+def _polynomial_moment(polynomial: arb_poly | int, lower: arb, upper: arb) -> arb:
+    r"""Integral of a polynomial against the normal density p over [lower, upper].
+
+    .. math:: M_0 = \Phi(b) - \Phi(a), \quad M_1 = p(a) - p(b), \quad
+        M_n = a^{n-1} p(a) - b^{n-1} p(b) + (n-1) M_{n-2}
+    """
+    coefficients = arb_poly(polynomial).coeffs()
+    low, high = (end if end.is_finite() else arb(0) for end in (lower, upper))
+    powers = [_density(end) for end in (lower, upper)]  # a^(n-1) p(a) and b^(n-1) p(b) for n = 1
+    moments = [_upper_probability(lower) - _upper_probability(upper), powers[0] - powers[1]]
+    for n in range(2, len(coefficients)):
+        powers = [powers[0] * low, powers[1] * high]
+        moments.append(powers[0] - powers[1] + (n - 1) * moments[n - 2])
+    return sum((c * m for c, m in zip(coefficients, moments, strict=False)), arb(0))
+
+
+def _density(z: arb) -> arb:
+    density: arb = normal_pdf(z) if z.is_finite() else arb(0)
+    return density
+
+
+def _upper_probability(z: arb) -> arb:
+    if not z.is_finite():
+        return arb(0) if z > 0 else arb(1)
+    probability: arb = normal_cdf(-z)
+    return probability
+
+
+class Section:
+    """A stretch [start, stop] of the variable t of a program with the outputs z, phi(z), phi'(z).
+
+    Evaluations are remembered: the moments have most of their quadrature nodes in common.
+    """
+
+    def __init__(self, program: Program, panels: Sequence[arb]) -> None:
+        self.panels = panels
+        self._program = program
+        self._real, self._interval = program.bind(REAL), program.bind(INTERVAL)
+        self._complex = program.bind(COMPLEX)
+        self._memory: dict[Any, tuple[Any, Any, Any, Any]] = {}
+
+    def integrand(self, moment: Moment) -> Callable[[acb, bool], acb]:
+        """The moment times exp(-z^2/2), for `acb.integral`."""
+
+        def function(t: acb, analytic: bool) -> acb:
+            z, value, slope, weight = self._evaluate(t, analytic)
+            result = moment.of(z, value, slope) * weight
+            return result if analytic else acb(result)
+
+        return function
+
+    def _evaluate(self, t: acb, analytic: bool) -> tuple[Any, Any, Any, Any]:
+        real = t.real
+        if not (t.is_finite() and (analytic or t.imag.is_zero())):
+            return _NOWHERE  # the path is real and finite, so this does not happen
+        key: Any = real.mid().man_exp(), real.rad().man_exp()
+        if analytic:
+            imag = t.imag
+            key = *key, imag.mid().man_exp(), imag.rad().man_exp()
+        found = self._memory.get(key)
+        if found is None:
+            z, value, slope = self._at(real, t if analytic else None)
+            found = self._memory[key] = z, value, slope, (z * z * _MINUS_HALF).exp()
+        return found
+
+    def _at(self, real: arb, rectangle: acb | None) -> tuple[Any, ...]:
+        if rectangle is not None:
+            return self._complex(rectangle)
+        return (self._real if real.rad() < _NARROW else self._interval)(real)
+
+
+def _add_section(section: Section, moment: Moment, enclosures: Enclosures, accuracy: Accuracy) -> None:
+    root = (2 * arb.pi()).sqrt()
+    tolerance, relative = accuracy.tolerance(moment) * root, arb(2) ** -accuracy.bits
+    function = _Counted(section.integrand(moment))
+    effort = _EFFORT[0] + _EFFORT[1] * accuracy.bits + _EFFORT[2] * len(section.panels)
+    for left, right in zip(section.panels, section.panels[1:], strict=False):
+        limit = max(effort - function.calls, 1)
+        integral = acb.integral(function, left, right, rel_tol=relative, abs_tol=tolerance, eval_limit=limit)
+        if not (integral.is_finite() and integral.imag.contains(0)):
+            enclosures.fail(moment, "the quadrature meets a pole or a branch point, or needs too many panels")
+            return
+        enclosures.add(moment, integral.real / root)
+    if function.calls >= effort:
+        enclosures.exhausted.add(moment)
+
+
+class _Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Callable[[acb, bool], acb]) -> None:
+        self._function, self.calls = function, 0
+
+    def __call__(self, t: acb, analytic: bool) -> acb:
+        self.calls += 1
+        return self._function(t, analytic)
+
+
+def _sections(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> Iterator[Section]:
+    """Cut a piece into sections; the tails and gaps between them are added to the enclosures."""
+    main = Program([X, piece.value, piece.slope])
+    left, right = _far_end(piece, -1, enclosures, accuracy), _far_end(piece, 1, enclosures, accuracy)
+    width = local_width(piece)
+    if left is None:
+        left = yield from _near_end(piece, -1, main, width, enclosures, accuracy)
+    if right is None:
+        right = yield from _near_end(piece, 1, main, width, enclosures, accuracy)
+    yield Section(main, [left, right])
+
+
+def _far_end(piece: Piece, side: int, enclosures: Enclosures, accuracy: Accuracy) -> arb | None:
+    """The cutoff +-R of an unbounded piece, with the tail added; None for a bounded side."""
+    end, other = (piece.upper, piece.lower) if side > 0 else (piece.lower, piece.upper)
+    if not is_infinite(end):
+        return None
+    program = Program(mirrored([X, piece.value, piece.slope], side), T)
+    radius = arb(math.isqrt(accuracy.bits * 14 // 10) + 3)
+    if not is_infinite(other):
+        radius = radius.max((abs(constant_ball(other)) + 2).upper()).upper()
+    trials = []
+    for _ in range(_RADII):
+        trials.append(_Trial.at(radius, program, enclosures.open, accuracy))
+        if trials[-1].small == len(enclosures.open):
+            break
+        radius = (radius * 5 / 4).upper()
+    best = max(trials, key=lambda trial: trial.small)  # the first of equals
+    for moment in enclosures.open:
+        tail = best.tails[moment]
+        if tail is None:
+            enclosures.fail_at(moment, end, moment in best.divergent, best.reason)
+        else:
+            enclosures.add(moment, arb(0, tail))
+    return best.radius * side
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Bounds of the tails beyond one cutoff; None where there is none, with a reason if the envelope failed."""
+
+    radius: arb
+    tails: dict[Moment, arb | None]
+    small: int  # how many are within the accuracy, -1 if the envelope failed
+    divergent: frozenset[Moment] = frozenset()
+    reason: str = ""
+
+    @classmethod
+    def at(cls, radius: arb, program: Program, moments: list[Moment], accuracy: Accuracy) -> "_Trial":
+        try:
+            growths = program.bind(growth_arithmetic(radius))(variable(radius))
+        except NotCertifiable as reason:
+            return cls(radius, dict.fromkeys(moments), -1, reason=str(reason))
+        shares = {moment: moment.of(*growths) for moment in moments}
+        tails = {moment: gaussian_tail(share) for moment, share in shares.items()}
+        small = sum(tail is not None and tail <= accuracy.tolerance(moment) for moment, tail in tails.items())
+        divergent = frozenset(moment for moment, share in shares.items() if tail_diverges(share))
+        return cls(radius, tails, small, divergent)
+
+
+def _near_end(
+    piece: Piece, side: int, main: Program, width: arb, enclosures: Enclosures, accuracy: Accuracy
+) -> Generator[Section, None, arb]:
+    """The rational end from which the main section runs; near a singular end in the coordinate t = |x - end|."""
+    point = piece.upper if side > 0 else piece.lower
+    ball = constant_ball(point)
+    if is_regular(main, ball):
+        return _rounded_end(main, ball, side, enclosures)
+    local = localized([X, piece.value, piece.slope], point, -side)
+    smooth = [regularize(expression, T) for expression in local]
+    if is_analytic_at_zero(smooth, T):
+        yield Section(Program(smooth, T), [arb(0), width])
+    else:
+        yield Section(Program(local, T), _singular_panels(local, width, point, enclosures, accuracy))
+    return _rounded_end(main, ball - side * width, side, enclosures)
+
+
+def _rounded_end(program: Program, ball: arb, side: int, enclosures: Enclosures) -> arb:
+    """The exact midpoint of a ball that contains the end, with the integral between the two added."""
+    end = ball.mid()
+    gap = (ball - end) * side
+    if not gap.is_zero():
+        z, value, slope = program.bind(INTERVAL)(hull(ball, end))
+        weight = normal_pdf(z)
+        for moment in enclosures.open:
+            enclosures.add(moment, gap * moment.of(z, value, slope) * weight)
+    return end
+
+
+def _singular_panels(
+    local: list[sympy.Expr], width: arb, point: sympy.Expr, enclosures: Enclosures, accuracy: Accuracy
+) -> list[arb]:
+    """Panels growing fourfold from delta to the width; the gap below delta is added by its local envelope."""
+    program = Program([expression.xreplace({T: 1 / T}) for expression in local], T)
+    for factor in (1, 2, 4, 8):
+        start = arb(2) ** (factor * accuracy.bits)
+        growths = program.bind(growth_arithmetic(start))(variable(start))
+        gaps = {moment: _gap(moment, growths) for moment in enclosures.open}
+        if all(gap is None or gap <= accuracy.tolerance(moment) for moment, gap in gaps.items()):
+            break
+    for moment, gap in gaps.items():
+        if gap is None:
+            enclosures.fail_at(moment, point, gap_diverges(moment.of(*growths)))
+        else:
+            enclosures.add(moment, arb(0, gap))
+    panels = [1 / start]
+    while panels[-1] * 4 < width:
+        panels.append(panels[-1] * 4)
+    if len(panels) > _MOST_PANELS:
+        raise NotCertifiable(f"so many digits need too many panels at the singular point x = {point}")
+    return [*panels, width]
+
+
+def _gap(moment: Moment, growths: tuple[Growth, ...]) -> arb | None:
+    gap = singular_gap(moment.of(*growths))
+    return None if gap is None else gap / 2  # the density is below 1/2

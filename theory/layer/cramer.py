@@ -1,0 +1,234 @@
+"""Cramér's bound on the sphere: exponential Markov under the exact law of one layer.
+
+For an event {sum_i G_i >= 0} of `theory.layer.law` and every lambda >= 0
+
+    P(sum_i G_i >= 0) <= E[exp(lambda sum_i G_i) | |x|^2 = n],
+
+and the right side is computed essentially exactly (`theory.layer.conditioning`; below width 16 `theory.layer.radial`).
+It is sharp in the exponent, exceeding the probability by about lambda sigma sqrt(2 pi n), and asks nothing of phi':
+kinks and jumps are allowed. Derived for this project (H. Cramér 1938 for the exponential tilt; conditioning on the
+sphere makes it hold at finite width).
+
+Rigour: lambda and mu are free, so finding them costs none. What is not proved is the quadrature over a coordinate, the
+inversion over one frequency, rounding, and the searched extremes of phi^2 or phi'^2; the first three are
+estimated by a second rule and added, so that the bound errs upward.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from theory.activations.activation import NumericActivation
+from theory.layer.conditioning import NormalNodes, log_sphere_mean
+from theory.layer.law import Event, certainty, event, layer_law, unusable
+from theory.layer.levy import Bound, Side
+from theory.layer.radial import log_radial_mean
+from theory.layer.saddle import Saddle, find_saddle, largest_tilt, weights
+from theory.layer.special_cases import at_edge
+from theory.numerics.arithmetic import FloatArray
+
+_KIND = "cramer"
+
+
+_RECURSION = 16  # below this width the radial recursion is quicker than the inversion, and more accurate
+
+
+_RETREATS = 20  # of lambda from a saddle near infinity, each by a factor _RETREAT
+
+
+_RETREAT = 0.02
+
+
+def cramer_forward(activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0) -> Bound:
+    r"""Bound on the squared length per neuron after one layer leaving 1 by epsilon.
+
+    .. math:: P(q_1 \ge 1+\epsilon) \le \min_{\lambda \ge 0} e^{-n\lambda(1+\epsilon)}
+              E\bigl[e^{\lambda \sum_i \phi(h_i)^2} \bigm| |h|^2 = nq\bigr]
+
+    and below with :math:`-\phi^2` and :math:`1-\epsilon` (derived for this project; see the module on rigour).
+
+    Args:
+        activation: phi.
+        width: n >= 2.
+        epsilon: > 0.
+        side: "upper" or "lower".
+        q: squared length per neuron of the layer's input.
+
+    Raises:
+        UsageError: a width below 2, a q or a tolerance that is not positive, or an unknown side.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
+    >>> round(cramer_forward(relu, 512, 0.2, "upper").probability, 6)
+    0.030623
+    """
+    return cramer(event("forward-one-step", layer_law(activation, width, q), epsilon, side))
+
+
+def cramer_backward_random(
+    activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0
+) -> Bound:
+    r"""Bound on the squared norm of a random backward direction leaving 1 by epsilon in one layer.
+
+    .. math:: P(|Du|^2 \ge t) \le \min_{0 \le \lambda < \lambda_{max}}
+              E\Bigl[\prod_i (1 - 2\lambda(\phi'(h_i)^2 - t))^{-1/2} \Bigm| |h|^2 = nq\Bigr], \qquad t = 1 + \epsilon
+
+    with D = diag phi'(h) and u = w/|w| uniform on the unit sphere: :math:`|Du|^2 \ge t` says that
+    :math:`\sum_i (\phi'(h_i)^2 - t) w_i^2 \ge 0`. Below with the sign of the bracket turned (derived for
+    this project; see the module on rigour).
+
+    Args, raises: as `cramer_forward`.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
+    >>> round(cramer_backward_random(relu, 256, 0.2, "lower").probability, 5)
+    0.17614
+    """
+    return cramer(event("backward-one-step-random", layer_law(activation, width, q), epsilon, side))
+
+
+def cramer_backward_fixed(
+    activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0
+) -> Bound:
+    r"""Bound on the squared norm of a flat fixed backward signal changing by a factor 1 +- epsilon in one layer.
+
+    .. math:: P\Bigl(\frac1n \sum_i \phi'(h_i)^2 \ge t\Bigr) \le \min_{\lambda \ge 0} e^{-n\lambda t}
+              E\bigl[e^{\lambda \sum_i \phi'(h_i)^2} \bigm| |h|^2 = nq\bigr], \qquad t = 1 + \epsilon
+
+    which is :math:`|Dy|^2/|y|^2` for entries :math:`|y_i|` that are equal: the form of the paper's theorem (Lu, Gould,
+    Ajanthan 2020) at its flattest; below with the signs turned (derived for this project).
+
+    Args, raises: as `cramer_forward`.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> cramer_backward_fixed(Activation("identity", X), 16, 0.2, "upper").probability
+    0.0
+    """
+    return cramer(event("backward-one-step-fixed", layer_law(activation, width, q), epsilon, side))
+
+
+def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
+    """The bound for an event of `theory.layer.law`.
+
+    Args:
+        event: as `theory.layer.law.event` makes it.
+        saddle: of the event, if it is known already.
+    """
+    reason = unusable(event)
+    if reason:
+        return Bound("none", 0.0, reason)
+    known = certainty(event)
+    if known is not None:
+        return Bound(_KIND, -np.inf, "the target cannot be reached") if known == 0 else _trivial("the event is certain")
+    edge = at_edge(event)
+    if edge is not None and edge.log == -np.inf:
+        return Bound(_KIND, -np.inf, edge.reason)
+    if event.width < _RECURSION:
+        return _small(event)
+    saddle = find_saddle(event) if saddle is None else saddle
+    if saddle is None:
+        return _trivial("the sum is a constant, at the target within rounding")
+    if saddle.tilt == 0:
+        return _trivial("the mean itself lies beyond the target at this width")
+    return _best(event, saddle)
+
+
+def additive_bound(nodes: NormalNodes, gain: FloatArray, width: int, tilt: float, q: float = 1.0) -> float:
+    r"""Logarithm of Cramér's bound for an average of any function of the coordinates, at a given tilt.
+
+    .. math:: \log P\Bigl(\sum_i g(h_i) \ge 0\Bigr) \le \log E\bigl[e^{\lambda \sum_i g(h_i)} \bigm| |h|^2 = nq\bigr]
+
+    Args:
+        nodes: of the normal law, reaching sqrt(nq).
+        gain: g at the nodes.
+        width: n, at least `theory.layer.conditioning.SMALLEST_WIDTH`.
+        tilt: lambda >= 0; any is valid, that of the saddle is best.
+        q: |h|^2/n.
+
+    Returns:
+        at most 0; the errors of inversion and rounding are added, that of the quadrature is the caller's to judge.
+    """
+    mean = log_sphere_mean(nodes, tilt * gain, width, q)
+    return min(0.0, mean.log + mean.error, mean.log_upper)
+
+
+def _trivial(reason: str) -> Bound:
+    return Bound(_KIND, 0.0, reason)
+
+
+def _best(event: Event, saddle: Saddle) -> Bound:
+    """The bound near the saddle, or at a smaller lambda where the saddle is too far out to be computed at."""
+    tilt = _refine(event, saddle)
+    for _ in range(_RETREATS):
+        total = _log_mean(event, tilt, saddle.law.mu) + _quadrature_error(event, tilt, saddle.law.mu)
+        if np.isfinite(total):
+            return Bound(_KIND, total) if total < 0 else _trivial("no tilt gives a bound below 1")
+        tilt *= _RETREAT
+    return Bound("none", 0.0, f"the inversion over the sphere does not settle near lambda = {saddle.tilt:.3g}")
+
+
+def _refine(event: Event, saddle: Saddle) -> float:
+    """The best lambda among the saddle, both sides of it and where their parabola has its minimum.
+
+    The saddle balances one coordinate, not the sphere: the minimum is of the order 1/n away.
+    """
+    limit, start = largest_tilt(event), saddle.law.mu
+    length = min(1 / max(saddle.sigma * np.sqrt(event.width), 1e-300), 0.5 * saddle.tilt)
+    length = float(min(length, 0.5 * (limit - saddle.tilt)))
+    tried = {saddle.tilt: _log_mean(event, saddle.tilt, start)}
+    for shrink in (1.0, 0.125):
+        best, step = min(tried, key=lambda tilt: tried[tilt]), shrink * length
+        if not (step > 0 and 0 < best - step and best + step < limit):
+            break
+        tried |= {best + sign * step: _log_mean(event, best + sign * step, start) for sign in (-1, 1)}
+        left, middle, right = tried[best - step], tried[best], tried[best + step]
+        bend = left - 2 * middle + right
+        vertex = best + float(np.clip(0.5 * (left - right) / bend, -2, 2)) * step if bend > 0 else best
+        if 0 < vertex < limit and vertex not in tried:
+            tried[vertex] = _log_mean(event, vertex, start)
+    return min(tried, key=lambda tilt: tried[tilt])
+
+
+def _log_mean(event: Event, tilt: float, start: float) -> float:
+    """log E exp(lambda sum G) with the errors of inversion and rounding added."""
+    exponent = weights(event, tilt, event.profile.values)
+    mean = log_sphere_mean(event.profile.nodes, exponent, event.width, start=start)
+    return float(min(mean.log + mean.error, mean.log_upper))
+
+
+def _quadrature_error(event: Event, tilt: float, start: float) -> float:
+    """What a second rule for the integrals over a coordinate changes, taken twice."""
+    profile = event.profile
+    first = log_sphere_mean(profile.nodes, weights(event, tilt, profile.values), event.width, start=start)
+    second = log_sphere_mean(profile.check_nodes, weights(event, tilt, profile.check_values), event.width, start=start)
+    both = np.isfinite(first.log) and np.isfinite(second.log)
+    return 2 * abs(second.log - first.log) if both else np.inf
+
+
+def _small(event: Event) -> Bound:
+    """Below the smallest width of the inversion: the recursion over the radius, lambda by a bounded search."""
+
+    def log_mean(tilt: float, points: int) -> float:
+        return log_radial_mean(_exponent(event, tilt), event.profile.breakpoints, event.width, points=points)
+
+    limit = largest_tilt(event)
+    scale = 1 / (1e-3 + float(np.std(event.profile.values[np.abs(event.profile.nodes.points) < 2])))
+    reach = min(limit, 30 * scale) if not event.weighted else min(limit, 1e12)
+    found = minimize_scalar(
+        lambda y: log_mean(reach * y * y, 60), bounds=(0, 1 - 1e-6), method="bounded", options={"xatol": 1e-3}
+    )
+    tilt = reach * float(found.x) ** 2
+    coarse, fine = log_mean(tilt, 60), log_mean(tilt, 120)
+    total = fine + 2 * abs(fine - coarse)
+    return Bound(_KIND, total) if total < 0 else _trivial("no tilt gives a bound below 1")
+
+
+def _exponent(event: Event, tilt: float) -> Callable[[FloatArray], FloatArray]:
+    return lambda x: weights(event, tilt, event.profile.function(x))

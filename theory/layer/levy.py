@@ -1,0 +1,250 @@
+"""Concentration of one layer at finite width, by Lévy's inequality on the sphere (Ledoux 2001).
+
+A function F on the unit sphere S^(n-1) with Lipschitz constant c has
+
+    P(F >= E F + t) <= exp(-(n-1) t^2/(2 c^2)),   the same below, and   Var F <= c^2/(n-1)
+
+(M. Ledoux, "The Concentration of Measure Phenomenon", 2001: the logarithmic Sobolev constant of the sphere is
+n-1). Applied to a norm F, whose mean square is known exactly, it bounds the tails of F^2. Bounds are
+logarithms.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from theory.activations.activation import NumericActivation
+from theory.errors import UsageError
+from theory.layer.sphere import sphere_expectations
+from theory.normalization.lipschitz import lipschitz_constants
+from theory.numerics.quadrature import Estimate
+
+Side = Literal["upper", "lower"]
+
+
+CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An upper bound on a probability.
+
+    Args:
+        kind: "levy", or "none" where the theorem does not apply.
+        log: natural logarithm of the bound; 0 where it says nothing, -inf for an impossible event.
+        reason: why there is no bound or why it says nothing, else empty.
+    """
+
+    kind: str
+    log: float
+    reason: str = ""
+
+    @property
+    def probability(self) -> float:
+        """The bound itself, 1 where it says nothing; rounded up where it underflows, 0 only for an impossible event."""
+        return 0.0 if self.log == -np.inf else max(float(np.exp(self.log)), 5e-324)
+
+    def _repr_latex_(self) -> str:
+        r"""The inequality, with a decimal number rounded up, for a notebook.
+
+        >>> Bound("levy", -20.0)._repr_latex_(), Bound("none", 0.0, "it jumps")._repr_latex_()
+        ('$P \\le 2.07 \\cdot 10^{-9}$ (levy)', '$P \\le 1$ (none: it jumps)')
+        """
+        label = self.kind + (f": {self.reason}" if self.reason else "")
+        if self.log == -np.inf or self.log >= 0:
+            return rf"$P \le {0 if self.log < 0 else 1}$ ({label})"
+        exponent = int(np.floor(self.log / np.log(10)))
+        hundredths = int(np.ceil(100 * np.exp(self.log - exponent * np.log(10)) * (1 + 1e-9)))
+        return rf"$P \le {hundredths / 100:g} \cdot 10^{{{exponent}}}$ ({label})"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerConstants:
+    """What the bounds need of an activation at one width, computed once for any number of tolerances.
+
+    Args:
+        width: n.
+        q: squared length per neuron of the layer's input.
+        forward: Q_n(q), the mean squared length after the layer.
+        backward: S_n(q), the mean of phi'^2.
+        slope: K = sup |phi'| on |h| <= sqrt(nq), which holds every coordinate of the sphere.
+        curvature: K' = sup |phi''| there.
+        certified: whether K and K' are proved.
+    """
+
+    width: int
+    q: float
+    forward: Estimate
+    backward: Estimate
+    slope: float
+    curvature: float
+    certified: bool = False
+
+
+def layer_constants(activation: NumericActivation, width: int, q: float = 1.0) -> LayerConstants:
+    """Moments and Lipschitz constants of an activation on the sphere of radius sqrt(nq).
+
+    Args:
+        activation: phi.
+        width: n >= 2.
+        q: squared length per neuron of the layer's input.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> constants = layer_constants(Activation("tanh", sympy.tanh(X)), 64)
+    >>> constants.certified, round(constants.slope, 12)
+    (True, 1.0)
+    """
+    moments = sphere_expectations(
+        activation,
+        width,
+        {
+            "forward": lambda _h, value, _slope: value * value,
+            "backward": lambda _h, _value, slope: slope * slope,
+        },
+        q,
+    )
+    lipschitz = lipschitz_constants(activation, float(np.sqrt(width * q)))
+    return LayerConstants(
+        width,
+        q,
+        moments["forward"],
+        moments["backward"],
+        lipschitz.slope,
+        lipschitz.curvature,
+        lipschitz.certified,
+    )
+
+
+def levy_forward(constants: LayerConstants, epsilon: float, side: Side) -> Bound:
+    r"""Bound on the squared length per neuron after one layer leaving 1 by epsilon.
+
+    .. math::
+        P(q_1 \ge 1+\epsilon) \le e^{-(n-1) t^2/(2 K^2 q)}, \quad t = \sqrt{1+\epsilon} - \sqrt{Q_n}
+
+    and below with :math:`t = \sqrt{Q_n - K^2 q/(n-1)} - \sqrt{1-\epsilon}`, for :math:`q_1 = |\phi(h)|^2/n`
+    with h uniform on the sphere of radius sqrt(nq), whose root is :math:`K\sqrt q`-Lipschitz on the unit
+    sphere (Ledoux 2001; Lu, Gould, Ajanthan 2020 state it without constants).
+
+    Args:
+        constants: of the layer, from `layer_constants`.
+        epsilon: > 0.
+        side: "upper" or "lower".
+
+    Raises:
+        UsageError: a tolerance that is not positive, or an unknown side.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> identity = layer_constants(Activation("identity", X), 101)
+    >>> round(levy_forward(identity, 0.44, "upper").log, 6)  # -100 (1.2 - 1)^2/2
+    -2.0
+    """
+    if np.isinf(constants.slope):
+        check_tail(epsilon, side)
+        return Bound("none", 0.0, "phi is not Lipschitz on the sphere of this layer")
+    return _levy(constants.slope**2 * constants.q, constants.forward, constants.width, epsilon, side)
+
+
+def levy_backward_random(constants: LayerConstants, epsilon: float, side: Side) -> Bound:
+    r"""Bound on the squared norm of a random backward direction leaving 1 by epsilon in one layer.
+
+    .. math::
+        P(|Du|^2 \ge 1+\epsilon) \le e^{-(n-1) t^2/(2 c^2)}, \quad c^2 = K^2 + K'^2 q, \quad
+        t = \sqrt{1+\epsilon} - \sqrt{S_n}
+
+    and below with :math:`t = \sqrt{S_n - c^2/(n-1)} - \sqrt{1-\epsilon}`, where D = diag phi'(h), h is
+    uniform on the sphere of radius sqrt(nq) and u uniform on the unit sphere, independent of h. Given h, |Du|
+    is K-Lipschitz in u; its mean over u is :math:`K'\sqrt q`-Lipschitz in h on the unit sphere (Ledoux 2001).
+
+    Args:
+        constants: of the layer, from `layer_constants`.
+        epsilon: > 0.
+        side: "upper" or "lower".
+
+    Raises:
+        UsageError: a tolerance that is not positive, or an unknown side.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = layer_constants(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 64)
+    >>> levy_backward_random(relu, 0.2, "upper")
+    Bound(kind='none', log=0.0, reason="phi' is not Lipschitz")
+    """
+    if np.isinf(constants.curvature):
+        check_tail(epsilon, side)
+        return Bound("none", 0.0, "phi' is not Lipschitz")
+    square = constants.slope**2 + constants.curvature**2 * constants.q
+    return _levy(square, constants.backward, constants.width, epsilon, side)
+
+
+def levy_backward_fixed(constants: LayerConstants, epsilon: float, side: Side, flatness: float = 1.0) -> Bound:
+    r"""Bound on the squared norm of a fixed backward signal changing by a factor 1 +- epsilon in one layer.
+
+    .. math::
+        P(|Dy|^2 \ge (1+\epsilon)|y|^2) \le e^{-(n-1) t^2/(2 c^2)}, \quad c^2 = K'^2 \mu q, \quad
+        t = \sqrt{1+\epsilon} - \sqrt{S_n}
+
+    and below with :math:`t = \sqrt{S_n - c^2/(n-1)} - \sqrt{1-\epsilon}`, for a vector y that does not depend
+    on h, with flatness :math:`\mu = n |y|_\infty^2/|y|^2` between 1 and n: the form of the paper's theorem
+    (Lu, Gould, Ajanthan 2020, who assume a bounded :math:`|y|_\infty`), with constants by Ledoux (2001).
+
+    Args:
+        constants: of the layer, from `layer_constants`.
+        epsilon: > 0.
+        side: "upper" or "lower".
+        flatness: mu, 1 for entries of equal modulus, n for a single nonzero entry.
+
+    Raises:
+        UsageError: a tolerance that is not positive, an unknown side, or a flatness outside [1, n].
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> tanh = layer_constants(Activation("tanh", 1.4674 * sympy.tanh(X) + 0.3885), 4096)
+    >>> levy_backward_fixed(tanh, 0.2, "upper").log > levy_backward_fixed(tanh, 0.4, "upper").log
+    True
+    """
+    if not 1 <= flatness <= constants.width:
+        raise UsageError(f"the flatness n max(y^2)/|y|^2 lies between 1 and n = {constants.width}, not {flatness}")
+    if np.isinf(constants.curvature):
+        check_tail(epsilon, side)
+        return Bound("none", 0.0, "phi' is not Lipschitz")
+    square = constants.curvature**2 * flatness * constants.q
+    return _levy(square, constants.backward, constants.width, epsilon, side)
+
+
+def levy(claim: str, constants: LayerConstants, epsilon: float, side: Side) -> Bound:
+    """The bound for a one-step claim, one of `CLAIMS`; a fixed vector is taken as flat, |y_i| equal."""
+    bounds = dict(zip(CLAIMS, (levy_forward, levy_backward_random, levy_backward_fixed), strict=True))
+    if claim not in bounds:
+        raise UsageError(f"the claim must be one of {', '.join(CLAIMS)}, not {claim!r}")
+    return bounds[claim](constants, epsilon, side)
+
+
+def check_tail(epsilon: float, side: str) -> None:
+    """Refuse a tolerance that is not positive and an unknown side."""
+    if not (np.isfinite(epsilon) and epsilon > 0):
+        raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.2")
+    if side not in ("upper", "lower"):
+        raise UsageError(f"the side must be 'upper' or 'lower', not {side!r}")
+
+
+def _levy(square: float, second: Estimate, width: int, epsilon: float, side: Side) -> Bound:
+    """Tail of F^2 for F with squared Lipschitz constant `square` on the unit sphere and E F^2 = `second`."""
+    check_tail(epsilon, side)
+    if not np.isfinite(second.value + second.error):
+        return Bound("none", 0.0, "the mean square at this width is not known")
+    if side == "lower" and epsilon > 1:
+        return Bound("levy", -np.inf, "a squared norm is never negative")
+    if side == "upper":
+        t = np.sqrt(1 + epsilon) - np.sqrt(second.value + second.error)
+    else:  # E F >= sqrt(E F^2 - Var F)
+        t = np.sqrt(max(second.value - second.error - square / (width - 1), 0.0)) - np.sqrt(1 - epsilon)
+    if t <= 0:
+        return Bound("levy", 0.0, "the mean itself may lie beyond the tolerance at this width")
+    return Bound("levy", float(-(width - 1) * t * t / (2 * square)) if square > 0 else -np.inf)

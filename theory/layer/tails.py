@@ -1,0 +1,92 @@
+"""All that is known of a one-step tail, in one record: two bounds, the exact probability, an estimate."""
+
+from dataclasses import dataclass
+
+from theory.activations.activation import NumericActivation
+from theory.layer.cramer import cramer
+from theory.layer.exact import exact_tail
+from theory.layer.law import LayerLaw, certainty, event, layer_law, unusable
+from theory.layer.levy import CLAIMS, Bound, Side, levy
+from theory.layer.saddle import Prediction, find_saddle, saddlepoint
+from theory.layer.special_cases import ExactTail
+
+__all__ = ["CLAIMS", "LayerLaw", "OneStepTail", "layer_law", "one_step", "one_step_tails"]
+
+
+@dataclass(frozen=True, slots=True)
+class OneStepTail:
+    """One tail of one layer.
+
+    Args:
+        claim: one of `CLAIMS`.
+        width: n.
+        q: squared length per neuron of the layer's input.
+        epsilon: the tolerance; the event is {>= 1 + epsilon} or {<= 1 - epsilon}.
+        side: "upper" or "lower".
+        levy: bound from Lipschitz constants, proved where those are certified.
+        cramer: bound by exponential tilting, numerical; far smaller.
+        exact: the probability, with an estimate of its error.
+        saddlepoint: an estimate, not a bound.
+    """
+
+    claim: str
+    width: int
+    q: float
+    epsilon: float
+    side: Side
+    levy: Bound
+    cramer: Bound
+    exact: ExactTail
+    saddlepoint: Prediction
+
+
+def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTail:
+    """The bounds, the probability and the estimate of one tail.
+
+    Args:
+        claim: one of `CLAIMS`; a fixed backward signal is taken as flat, its entries of equal modulus.
+        law: from `layer_law`, computed once for all claims, tolerances and sides.
+        epsilon: > 0.
+        side: "upper" or "lower".
+
+    Raises:
+        UsageError: an unknown claim or side, or a tolerance that is not positive.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = layer_law(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 512)
+    >>> tail = one_step("forward-one-step", relu, 0.2, "upper")
+    >>> tail.exact.probability < tail.cramer.probability < tail.levy.probability
+    True
+    """
+    happening = event(claim, law, epsilon, side)
+    settled = unusable(happening) or certainty(happening) is not None
+    saddle = None if settled else find_saddle(happening)
+    return OneStepTail(
+        claim=claim,
+        width=law.width,
+        q=law.constants.q,
+        epsilon=epsilon,
+        side=side,
+        levy=levy(claim, law.constants, epsilon, side),
+        cramer=cramer(happening, saddle),
+        exact=exact_tail(happening, saddle),
+        saddlepoint=saddlepoint(happening, saddle),
+    )
+
+
+def one_step_tails(
+    activation: NumericActivation, width: int, epsilons: tuple[float, ...], q: float = 1.0
+) -> tuple[OneStepTail, ...]:
+    """Both tails of every claim at each tolerance, in the order claim, epsilon, side.
+
+    Args:
+        activation: phi, as it is.
+        width: n >= 2.
+        epsilons: tolerances, each > 0.
+        q: squared length per neuron of the layer's input.
+    """
+    law = layer_law(activation, width, q)
+    sides: tuple[Side, ...] = ("upper", "lower")
+    return tuple(one_step(claim, law, epsilon, side) for claim in CLAIMS for epsilon in epsilons for side in sides)

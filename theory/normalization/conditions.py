@@ -1,0 +1,247 @@
+"""The Gaussian-Poincaré conditions: is phi normalized, which a and b make it so, does it survive depth?
+
+Everything here is algebra on five raw moments of phi, done in ball arithmetic: a ball carries its error
+through the square roots and the cancellations, whether the moments came from float64, from mpmath or from a
+certified enclosure.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any, Literal
+
+import numpy as np
+from flint import arb
+
+from theory.activations.activation import Activation, steps
+from theory.activations.callable import CallableActivation
+from theory.balls.core import precision
+from theory.balls.decimal import digits_of
+from theory.errors import UsageError
+from theory.gaussian.moments import RootBalls, Stability, recommend, stability
+from theory.normalization.evidence import (
+    _SHOWN,
+    TOLERANCE,
+    _bits,
+    _Evidence,
+    _evidence,
+    _roots,
+    _shown,
+    _tolerance,
+    _upper_text,
+    _verdict,
+)
+from theory.normalization.lipschitz import lipschitz_constants
+from theory.normalization.obstacles import place_text
+from theory.numerics.survey import LIMITS
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of plain text.
+
+    >>> paragraph("1 < 2")
+    '<p>1 &lt; 2</p>'
+    """
+    return f"<p>{escape(text)}</p>"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain text.
+
+    >>> table(["n"], [["<b>"]])
+    '<table><thead><tr><th>n</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+    head = "".join(f"<th>{escape(header)}</th>" for header in headers)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+@dataclass(frozen=True, slots=True)
+class RootReport:
+    """One normalization a phi + b as decimal strings, correct to the digits shown (see `Conditions`)."""
+
+    root: str
+    a: str
+    b: str
+    mean: str
+    chi: str
+    stability: Stability
+    recommended: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Conditions:
+    """Everything about the Gaussian-Poincaré conditions of one activation.
+
+    Numbers are decimal strings whose digits are all correct (a number that is known is shown correctly rounded); "0"
+    stands for a number that the error does not tell from zero; None for one that is infinite or must not be
+    used.
+
+    Args:
+        name, expression: the activation; expression is None for a Python function.
+        digits: significant digits asked for.
+        certified: whether the digits are proved, or rest on an estimated error.
+        uncertified: why they are not proved, None if they are or if there are none.
+        mean, variance, second_moment, slope_second_moment: E phi, Var phi, E phi^2, E phi'^2 at z ~ N(0, 1).
+        error: largest absolute error of these four.
+        is_gpn: "holds" if both E phi^2 and E phi'^2 are within the tolerance of 1 whatever the error, "fails"
+            if one of them is not, else "undecided".
+        normalizable: "yes", "no" or "undecided".
+        reason: the outcome in words.
+        normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no
+            normalization.
+        lipschitz, slope_lipschitz: sup |phi'| and sup |phi''| on the line, None where infinite.
+        kinks, jumps: where phi' and where phi jumps, exact expressions as text; numbers for a Python function.
+        located: how they were found if not exactly ("detected numerically ..."), else None.
+    """
+
+    name: str
+    expression: str | None
+    digits: int
+    certified: bool
+    uncertified: str | None
+    mean: str | None
+    variance: str | None
+    second_moment: str | None
+    slope_second_moment: str | None
+    error: str | None
+    is_gpn: Literal["holds", "fails", "undecided"]
+    normalizable: Literal["yes", "no", "undecided"]
+    reason: str
+    normalizations: tuple[RootReport, ...]
+    lipschitz: float | None
+    slope_lipschitz: float | None
+    kinks: tuple[str, ...]
+    jumps: tuple[str, ...]
+    located: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `uncertified` and `located` only where they are not None."""
+        facts = asdict(self)
+        for key in ("uncertified", "located"):
+            if facts[key] is None:
+                del facts[key]
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
+
+    def __repr__(self) -> str:
+        best = next((f", a = {root.a}, b = {root.b}" for root in self.normalizations if root.recommended), "")
+        return f"<Conditions {self.name}: GPN {self.is_gpn}, normalizable {self.normalizable}{best}>"
+
+    def _repr_html_(self) -> str:
+        """The moments and the normalizations, as a notebook shows them."""
+        formula = "" if self.expression in (None, self.name) else f", phi(x) = {self.expression}"
+        moments = [("E phi", self.mean), ("Var phi", self.variance), ("E phi²", self.second_moment)]
+        moments += [("E phi'²", self.slope_second_moment)]
+        proof = "certified" if self.certified else f"not certified: {self.uncertified or 'no moments'}"
+        roots = [
+            (f"{root.root}{' (recommended)' if root.recommended else ''}", root.a, root.b, root.chi, root.stability)
+            for root in self.normalizations
+        ]
+        return (
+            paragraph(f"{self.name}{formula}: GPN {self.is_gpn}; normalizable: {self.normalizable}.")
+            + paragraph(self.reason)
+            + table(("moment", proof), [(name, "unknown" if text is None else text) for name, text in moments])
+            + (table(("root", "a", "b", "chi", "in depth"), roots) if roots else "")
+        )
+
+
+def gaussian_poincare(
+    activation: Activation | CallableActivation, digits: int = 15, *, tolerance: float | None = None
+) -> Conditions:
+    r"""Decide whether an activation is Gaussian-Poincaré normalized (GPN), and find what makes it so.
+
+    .. math:: E\, \phi(z)^2 = E\, \phi'(z)^2 = 1, \qquad z \sim N(0, 1)
+
+    (Lu, Gould, Ajanthan 2020). By the Gaussian Poincaré inequality :math:`Var \phi \le E \phi'^2`
+    every non-constant phi with finite moments has the normalizations :math:`a \phi + b` with
+
+    .. math:: a = (E \phi'^2)^{-1/2}, \qquad b_\pm = -a E\phi \pm \sqrt{1 - a^2 Var \phi}.
+
+    Args:
+        activation: phi. Its moments are certified by ball arithmetic wherever every function of the expression has
+            a rule (`theory.gaussian.certified`); otherwise computed in float64, or by mpmath beyond 15 digits. A
+            Python function has float64 only; its kinks, jumps and undefined parts are found numerically
+            (`theory.numerics.survey`).
+        digits: significant digits wanted, at least 1.
+        tolerance: how far E phi^2 and E phi'^2 may be from 1 for "holds"; if left out 1e-12, and 1e-9 where the
+            slope is known by differences only.
+
+    Returns:
+        `Conditions`; what cannot be normalized is an outcome with a reason, not an exception.
+
+    Raises:
+        UsageError: digits below 1 or a tolerance that is not positive.
+
+    >>> import sympy
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = gaussian_poincare(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), digits=30)
+    >>> relu.is_gpn, relu.slope_second_moment[:8], [root.stability for root in relu.normalizations]
+    ('holds', '1.000000', ['marginal', 'stable'])
+    """
+    if digits < 1 or digits != int(digits):
+        raise UsageError(f"digits must be a positive whole number, not {digits}")
+    if tolerance is None:
+        tolerance = _tolerance(activation)
+    if not tolerance > 0:
+        raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
+    evidence = _evidence(activation, digits)
+    with precision(_bits(digits)):
+        return _conditions(activation, digits, tolerance, evidence)
+
+
+def _conditions(
+    activation: Activation | CallableActivation, digits: int, tolerance: float, evidence: _Evidence
+) -> Conditions:
+    """Fill the report, whatever kind of balls the moments are."""
+    obstacle, moments = evidence.obstacle, evidence.moments
+    is_gpn, normalizable, reason = _verdict(obstacle, moments, tolerance)
+    roots = _roots(activation, moments) if moments is not None and normalizable == "yes" else []
+    best = recommend(roots) if roots else None
+    shown = _shown(moments)
+    errors = [ball.rad() for ball in shown.values()]
+    constants = lipschitz_constants(activation)
+    return Conditions(
+        name=activation.name,
+        expression=str(activation.expression) if isinstance(activation, Activation) else None,
+        digits=digits,
+        certified=moments is not None and moments.certified,
+        uncertified=evidence.uncertified,
+        **{key: decimal_text(shown[key], digits) if key in shown else None for key in _SHOWN},
+        error=_upper_text(max(errors)) if errors else None,
+        is_gpn=is_gpn,
+        normalizable=normalizable,
+        reason=reason,
+        normalizations=tuple(_report(root, digits, root is best) for root in roots),
+        lipschitz=_finite(constants.slope),
+        slope_lipschitz=_finite(constants.curvature),
+        kinks=tuple(map(place_text, steps(activation, "slope"))),
+        jumps=tuple(map(place_text, steps(activation, "value"))),
+        located=_located(activation),
+    )
+
+
+def _located(activation: Activation | CallableActivation) -> str | None:
+    """How the kinks and jumps of a Python function were found."""
+    if not isinstance(activation, CallableActivation):
+        return None
+    widths = [found.width for found in (*activation.survey.kinks, *activation.survey.jumps)]
+    within = f"; those listed happen within {_upper_text(arb(max(widths)))}" if widths and max(widths) > 0 else ""
+    return f"detected numerically, {LIMITS}{within}"
+
+
+def _report(root: RootBalls, digits: int, recommended: bool) -> RootReport:
+    texts = {name: decimal_text(getattr(root, name), digits) for name in ("a", "b", "mean", "chi")}
+    return RootReport(root=root.root, **texts, stability=stability(root.chi), recommended=recommended)
+
+
+def decimal_text(ball: arb, digits: int) -> str:
+    """The leading decimal digits of a ball, as far as known, at most `digits`; "0" where zero is possible.
+
+    >>> decimal_text(arb(2).sqrt(), 8), decimal_text(arb(1, 1e-5), 8), decimal_text(arb(0, 1e-5), 8)
+    ('1.4142136', '1.000', '0')
+    """
+    return "0" if ball.contains(0) else digits_of(ball, digits)
+
+
+def _finite(number: float) -> float | None:
+    return number if np.isfinite(number) else None

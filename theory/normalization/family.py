@@ -1,0 +1,289 @@
+"""Part of what was in theory/families.py."""
+
+import ast
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sympy
+from flint import arb
+
+from theory.activations.activation import Activation
+from theory.activations.adapters import activation as adapted
+from theory.activations.adapters import load
+from theory.activations.callable import CallableActivation
+from theory.activations.catalog import find
+from theory.activations.entry import Entry, exact_number
+from theory.activations.specification import activation
+from theory.balls.core import precision
+from theory.errors import SpecificationError
+from theory.gaussian.convergence import convergence
+from theory.gaussian.doubts import moment_doubts
+from theory.gaussian.expectations import Functional, expectations
+from theory.gaussian.moments import RawMoments, root_balls
+from theory.numerics.quadrature import Estimate
+
+
+def family_of_reference(reference: str) -> "Family":
+    """The family_of_reference that "module:function" names: phi(x, parameter), or a function that makes phi from the
+    parameter.
+
+    Args:
+        reference: see `load`; the function has one or two arguments without default.
+
+    Raises:
+        SpecificationError: it is not such a function.
+    """
+
+    function = load(reference)
+    names = _required(function)
+    if len(names) == 2:
+        parameter = names[1]
+
+        def build(value: float) -> "Activation | CallableActivation":
+            return adapted(lambda x: function(x, value), name=f"{reference}({parameter}={value:g})")
+
+        return Family(reference, parameter, build)
+    if len(names) == 1:
+        return Family(reference, names[0], lambda value: adapted(function(value)))
+    raise SpecificationError(
+        f"{reference:.100} must be a function phi(x, parameter), or one of the parameter that returns an activation"
+    )
+
+
+def _required(function: Any) -> list[str]:
+    """Names of the positional arguments without default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
+
+
+_RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
+
+
+_MAX_CHARACTERS = 2000
+
+
+_NAN = float("nan")
+
+
+_MOMENTS: Mapping[str, Functional] = {
+    "mean": lambda _z, value, _slope: value,
+    "second": lambda _z, value, _slope: value**2,
+    "slope_second": lambda _z, _value, slope: slope**2,
+    "mean_tilt": lambda z, value, _slope: value * (z**2 - 1),
+    "second_tilt": lambda z, value, _slope: value**2 * (z**2 - 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Activations that depend on one parameter.
+
+    Args:
+        text: how it is written.
+        parameter: the name of the parameter.
+        build: maps a value of the parameter to the activation.
+    """
+
+    text: str
+    parameter: str
+    build: Callable[[float], Activation | CallableActivation]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    r"""The numbers of one member of a family, in float64.
+
+    .. math:: a = (E \phi'^2)^{-1/2}, \quad b_\pm = -a E\phi \pm \sqrt{1 - a^2 \operatorname{Var} \phi}, \quad
+        \chi_\pm = \tfrac12 E (a \phi + b_\pm)^2 (z^2 - 1)
+
+    (Lu, Gould, Ajanthan 2020; chi is the slope of the length map at 1.)
+
+    Args:
+        value: of the parameter.
+        mean, second_moment, slope_second_moment: E phi, E phi^2, E phi'^2.
+        a, b_plus, b_minus, chi_plus, chi_minus: as above.
+        error: the largest error bound of the moments that these numbers come from.
+        reason: why the numbers are nan, else empty.
+    """
+
+    value: float
+    mean: float = _NAN
+    second_moment: float = _NAN
+    slope_second_moment: float = _NAN
+    a: float = _NAN
+    b_plus: float = _NAN
+    b_minus: float = _NAN
+    chi_plus: float = _NAN
+    chi_minus: float = _NAN
+    error: float = float("inf")
+    reason: str = ""
+
+
+def family(spec: object, parameter: str | None = None) -> Family:
+    """A family of activations from a text, a SymPy expression or a function of the parameter.
+
+    Args:
+        spec: text with one name besides the variable ("elu(alpha)", "x*sigmoid(beta*x)"); a SymPy expression
+            with two symbols; or a function that maps a number to anything `theory.activations.specification.activation`
+            reads.
+        parameter: its name; found by itself where there is only one candidate.
+
+    Raises:
+        SpecificationError: no such parameter, or several candidates and none chosen.
+
+    >>> family("elu(alpha)").build(2).expression
+    Piecewise((x, x > 0), (2*expm1(x), True))
+    """
+    if isinstance(spec, Family):
+        return spec
+    if isinstance(spec, str):
+        return _from_text(spec, parameter)
+    if isinstance(spec, sympy.Expr):
+        return _from_sympy(spec, parameter)
+    if callable(spec):
+        build = spec
+        return Family(getattr(spec, "__name__", "family"), parameter or "value", lambda v: activation(build(v)))
+    raise SpecificationError(
+        "a family is a text with a free parameter ('elu(alpha)'), a SymPy expression in two symbols or a "
+        f"function of the parameter; got {type(spec).__name__}"
+    )
+
+
+def member(spec: object, parameter: str | None, value: float) -> Member:
+    """The numbers of one member of a family; nan with a reason where they do not exist.
+
+    >>> round(member("leaky_relu(slope)", "slope", 0.0).a, 12)  # sqrt 2
+    1.414213562373
+    """
+    value = float(value)
+    try:
+        phi = family(spec, parameter).build(value)
+    except SpecificationError as error:
+        return Member(value, reason=str(error))
+    if getattr(phi, "undefined", ()):
+        return Member(value, reason="undefined on part of the line")
+    if getattr(phi, "jumps", ()):
+        return Member(value, reason=f"jumps at {', '.join(map(str, getattr(phi, 'jumps', ())))}")
+    found = _estimates(phi)
+    if any(estimate.error > 1e-6 * max(1.0, abs(estimate.value)) for estimate in found.values()):
+        return Member(value, reason=_trouble(phi))
+    if found["slope_second"].value <= found["slope_second"].error:
+        return Member(value, reason="constant: no scale a makes it GPN")
+    return _normalized(value, phi, found)
+
+
+def _estimates(phi: Activation | CallableActivation) -> dict[str, Estimate]:
+    found = expectations(phi, _MOMENTS)
+    if isinstance(phi, CallableActivation):
+        for name, doubt in moment_doubts(phi, list(found)).items():
+            found[name] = Estimate(found[name].value, found[name].error + doubt)
+    return found
+
+
+def _trouble(phi: Activation | CallableActivation) -> str:
+    """Why a moment is not known in float64."""
+    orders: tuple[tuple[Literal["value", "slope"], str], ...] = (("value", "E phi^2"), ("slope", "E phi'^2"))
+    for order, moment in orders:
+        if isinstance(phi, Activation) and convergence(phi, order).verdict == "diverges":
+            return f"{moment} diverges"
+    return "a moment could not be computed in float64"
+
+
+def _normalized(value: float, phi: Activation | CallableActivation, found: Mapping[str, Estimate]) -> Member:
+    homogeneous = isinstance(phi, Activation) and phi.is_positively_homogeneous
+    with precision(100):
+        balls: dict[str, Any] = {name: arb(number.value, number.error) for name, number in found.items()}
+        moments = RawMoments(**balls)
+        roots = root_balls(moments, homogeneous=homogeneous)
+        plus, minus = roots[0], roots[-1]  # one and the same for affine phi
+        return Member(
+            value,
+            mean=found["mean"].value,
+            second_moment=found["second"].value,
+            slope_second_moment=found["slope_second"].value,
+            a=float(plus.a.mid()),
+            b_plus=float(plus.b.mid()),
+            b_minus=float(minus.b.mid()),
+            chi_plus=float(plus.chi.mid()),
+            chi_minus=float(minus.chi.mid()),
+            error=max(number.error for number in found.values()),
+        )
+
+
+def _from_text(text: str, parameter: str | None) -> Family:
+    tree = _syntax_tree(text)
+    if isinstance(tree, ast.Name) and (entry := find(text)) is not None:
+        return _from_text(_with_parameter(entry, parameter), parameter)
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    called |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    free = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
+    candidates = sorted(free - _RESERVED)
+    if parameter is None and len(candidates) != 1:
+        seen = f"it has {', '.join(candidates)}: choose one" if candidates else "it has none"
+        raise SpecificationError(f"a family such as 'elu(alpha)' has one free parameter; in {text!r:.60} {seen}")
+    name = candidates[0] if parameter is None else parameter
+    if name not in free:
+        raise SpecificationError(f"{text!r:.60} has no parameter {name!r:.40}; free are {', '.join(sorted(free))}")
+
+    def build(value: float) -> Activation | CallableActivation:
+        try:
+            member_text = ast.unparse(_Substitution(name, value).visit(_syntax_tree(text)))
+        except RecursionError as error:
+            raise SpecificationError(f"the family {text!r:.60} is nested too deeply") from error
+        return activation(member_text)
+
+    return Family(" ".join(text.split()), name, build)
+
+
+def _with_parameter(entry: Entry, parameter: str | None) -> str:
+    """The text of a bare name with its parameter: "elu" is the family "elu(alpha=alpha)"."""
+    names = [known.name for known in entry.parameters]
+    wanted = names[0] if parameter is None and len(names) == 1 else parameter
+    if wanted not in names:
+        seen = f"the parameters {', '.join(names)}: choose one" if names else "no parameter"
+        raise SpecificationError(f"{entry.name} has {seen}; a family has one, such as 'elu(alpha)'")
+    return f"{entry.name}({wanted}={wanted})"
+
+
+def _syntax_tree(text: str) -> ast.expr:
+    if len(text) > _MAX_CHARACTERS:
+        raise SpecificationError(f"the formula has {len(text)} characters; at most {_MAX_CHARACTERS} are read")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return ast.parse(" ".join(text.split()).replace("^", "**"), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise SpecificationError(f"cannot read the family {text!r:.60}") from error
+
+
+class _Substitution(ast.NodeTransformer):
+    """Puts a number in the place of a name."""
+
+    def __init__(self, name: str, value: float) -> None:
+        self._name = name
+        number = exact_number(value, name)
+        size: ast.expr = ast.Constant(abs(float(number)))
+        self._number = ast.UnaryOp(ast.USub(), size) if number < 0 else size
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._number if node.id == self._name else node
+
+
+def _from_sympy(expression: sympy.Expr, parameter: str | None) -> Family:
+    symbols = {str(symbol): symbol for symbol in expression.free_symbols}
+    others = sorted(set(symbols) - {"x"})
+    name = others[0] if parameter is None and len(others) == 1 else parameter
+    if name not in symbols:
+        raise SpecificationError(f"{expression!s:.60} has the symbols {', '.join(symbols)}: which is the parameter?")
+    symbol = symbols[name]
+
+    def build(value: float) -> Activation | CallableActivation:
+        return activation(expression.subs(symbol, exact_number(float(value), name)))
+
+    return Family(str(expression), name, build)

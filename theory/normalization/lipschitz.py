@@ -1,0 +1,229 @@
+"""Lipschitz constants of an activation and of its slope on an interval: certified, or else by a dense search."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import mpmath
+import numpy as np
+import sympy
+
+from theory.activations.activation import Activation, NumericActivation, steps
+from theory.activations.callable import CallableActivation
+from theory.activations.pieces import Piece
+from theory.balls.core import NotCertified
+from theory.errors import UsageError
+from theory.gaussian.convergence import approach, guarded_modulus
+from theory.normalization.lipschitz_proofs import certified_lipschitz
+from theory.numerics.arithmetic import FloatArray, constant_value, is_infinite
+
+INFLATION = 1e-9
+"""Relative amount by which a supremum is enlarged, to be on the safe side of rounding and of the search."""
+
+
+_CANDIDATES = 16  # local maxima of the grid that are refined
+
+
+_ZOOMS = 7  # each divides a bracket by 8
+
+
+_FAR = 1e12  # end of the grid on an infinite piece
+
+
+_TOLERANCE = 1e-13  # relative, of the certified enclosures
+
+
+Order = Literal["slope", "curvature"]
+
+
+@dataclass(frozen=True, slots=True)
+class LipschitzConstants:
+    """The Lipschitz constants of phi and of phi' on an interval |x| <= radius; infinite where there is none.
+
+    Args:
+        slope: K = sup |phi'|, infinite if phi jumps.
+        curvature: K' = sup |phi''|, infinite if phi' jumps (a kink) or phi does.
+        radius: half-width of the interval, may be infinite.
+        certified: True if both are proved upper bounds, tight to about 1e-13; False where one comes from a numerical
+            search, which is enlarged by the relative amount `INFLATION`.
+    """
+
+    slope: float
+    curvature: float
+    radius: float
+    certified: bool = False
+
+
+def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -> LipschitzConstants:
+    r"""Lipschitz constants of an activation and of its slope on an interval.
+
+    .. math:: K = \sup_{|x| \le R} |\phi'(x)|, \qquad K' = \sup_{|x| \le R} |\phi''(x)|
+
+    Interval branch and bound proves them where every function of the expression has a rule
+    (`theory.normalization.lipschitz_proofs`). Where it does not, and for a Python function, see
+    `searched_lipschitz_constants`.
+
+    Args:
+        activation: phi.
+        radius: R > 0, may be infinite. On the sphere of a layer of width n, R = sqrt(n q).
+
+    Raises:
+        UsageError: a radius that is not positive.
+
+    >>> from theory.numerics.arithmetic import X
+    >>> tanh = lipschitz_constants(Activation("tanh", sympy.tanh(X)))
+    >>> tanh.certified, 1 <= tanh.slope < 1 + 1e-12
+    (True, True)
+    >>> lipschitz_constants(Activation("relu", sympy.Max(X, 0)), 2.0).curvature
+    inf
+    """
+    if not radius > 0:
+        raise UsageError(f"the radius must be positive (inf for the whole line), not {radius}")
+    if not isinstance(activation, Activation):
+        return searched_lipschitz_constants(activation, radius)
+    proved = certified_lipschitz(activation, radius, _TOLERANCE)
+    balls = (proved.slope, proved.curvature)
+    if any(isinstance(ball, NotCertified) for ball in balls):
+        searched = searched_lipschitz_constants(activation, radius)
+        both = zip(balls, (searched.slope, searched.curvature), strict=True)
+        slope, curvature = (found if isinstance(ball, NotCertified) else _upper(ball) for ball, found in both)
+        return LipschitzConstants(slope, curvature, radius)
+    return LipschitzConstants(_upper(proved.slope), _upper(proved.curvature), radius, certified=True)
+
+
+def _upper(ball: Any) -> float:
+    """The least float64 that is known to be no less than a ball."""
+    return float(np.nextafter(float(ball.upper()), np.inf))
+
+
+def searched_lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -> LipschitzConstants:
+    """Lipschitz constants by a dense search, for what cannot be certified.
+
+    Each smooth piece is searched on a dense grid whose best points are refined; one-sided limits at the
+    breakpoints and, for an infinite radius, growth up to |x| = 1e64 are followed by mpmath. This is a search,
+    not a proof: a feature narrower than 5e-4, or than a thousandth of |x| beyond 40, can escape it.
+
+    Args:
+        activation: phi. The kinks and jumps of a Python function are its declared ones, or those that are found.
+        radius: R > 0, may be infinite.
+    """
+    if _has_step(activation, "value", radius) or _has_cusp(activation, radius):
+        return LipschitzConstants(np.inf, np.inf, radius)
+    slope = _supremum(activation, "slope", radius) * (1 + INFLATION)
+    if _has_step(activation, "slope", radius):
+        return LipschitzConstants(slope, np.inf, radius)
+    return LipschitzConstants(slope, _supremum(activation, "curvature", radius) * (1 + INFLATION), radius)
+
+
+def _has_step(activation: NumericActivation, order: Literal["value", "slope"], radius: float) -> bool:
+    return any(_within(sympy.sympify(point), radius) for point in steps(activation, order))
+
+
+def _has_cusp(activation: NumericActivation, radius: float) -> bool:
+    """Whether a Python function was seen to have a point with an infinite slope."""
+    if not isinstance(activation, CallableActivation):
+        return False
+    return any(np.isinf(kink.size) and abs(kink.position) < radius for kink in activation.survey.kinks)
+
+
+def _supremum(activation: NumericActivation, order: Order, radius: float) -> float:
+    """Largest modulus of the slope or the curvature within the radius."""
+    function = _modulus(activation, order)
+    inner = activation.breakpoint_values
+    edges = np.concatenate([[-radius], inner[np.abs(inner) < radius], [radius]])
+    # Near a breakpoint mpmath looks instead: at a removable singularity, as in sin(x)/x, float64 cancels.
+    margin = 1e-3 if isinstance(activation, Activation) else 1e-9
+    grids = [_grid(lower, upper, radius, margin) for lower, upper in pairwise(edges)]
+    found = max(_search(function, grid) for grid in grids)
+    if not isinstance(activation, Activation):
+        return np.inf if np.isinf(radius) and _grows(function) else found
+    ends = [(piece, end) for piece in activation.pieces for end in (piece.lower, piece.upper)]
+    limits = [_limit(piece, end, order, found) for piece, end in ends if _within(end, radius)]
+    return max([found, *limits])
+
+
+def _grows(function: Callable[[FloatArray], FloatArray]) -> bool:
+    """Whether a modulus still grows where the grid ends, or overflows."""
+    spread = np.linspace(0.9, 1, 101)  # the largest of many, as the modulus may oscillate
+    signs = np.array([[-1.0], [1.0]])
+    near, far = (function(signs * distance * spread).max(axis=1) for distance in (1e-6 * _FAR, _FAR))
+    return bool(((far > 1.5 * near) & (far > 1e-3)).any() or np.isinf(near).any())
+
+
+def _within(end: sympy.Expr, radius: float) -> bool:
+    return bool(np.isinf(radius)) if is_infinite(end) else bool(abs(constant_value(end, 30)) < radius)
+
+
+def _search(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> float:
+    """Supremum on one piece: the grid, then repeated zooming into its best local maxima."""
+    values = function(grid)
+    if not np.isfinite(values).all():
+        return np.inf
+    padded = np.concatenate([[-1.0], values, [-1.0]])
+    peaks = np.flatnonzero((values >= padded[:-2]) & (values >= padded[2:]))
+    peaks = peaks[np.argsort(values[peaks])[-_CANDIDATES:]]
+    left, right = grid[np.maximum(peaks - 1, 0)], grid[np.minimum(peaks + 1, len(grid) - 1)]
+    best = previous = float(values.max())
+    for _ in range(_ZOOMS):
+        previous = best
+        points = np.linspace(left, right, 17)
+        finer = function(points)
+        top, column = finer.argmax(axis=0), np.arange(len(left))
+        best = max(best, float(finer.max()))
+        left, right = points[np.maximum(top - 1, 0), column], points[np.minimum(top + 1, 16), column]
+    return best if best < 2 * previous or best == 0 else np.inf  # a maximum settles, a pole does not
+
+
+def _grid(lower: float, upper: float, radius: float, margin: float) -> FloatArray:
+    """Points inside a piece: 5e-4 apart near 0, 2e-2 up to 40, then growing geometrically.
+
+    Ends at the radius are included, ends at a breakpoint are kept off by the margin.
+    """
+    far = np.geomspace(40, _FAR, 3000)
+    line = np.concatenate([np.arange(0, 8, 5e-4), np.arange(8, 40, 2e-2), far])
+    line = np.concatenate([-line[:0:-1], line])
+    low, high = max(lower, -_FAR), min(upper, _FAR)
+    margin *= min(high - low, 1.0)
+    own = np.linspace(low + margin * (lower != -radius), high - margin * (upper != radius), 1000)
+    return np.union1d(own, line[(line > own[0]) & (line < own[-1])])
+
+
+def _modulus(activation: NumericActivation, order: Order) -> Callable[[FloatArray], FloatArray]:
+    """|phi'| or |phi''| on arrays; where float64 overflows, mpmath looks at a few of the points."""
+
+    def modulus(x: FloatArray) -> FloatArray:
+        values = np.abs(activation.value_and_slope(x)[1] if order == "slope" else activation.curvature(x))
+        if not isinstance(activation, Activation):
+            values[np.isnan(values)] = 0.0  # as at the 0/0 of sin(x)/x; what is undefined is told apart
+        else:
+            lost = np.argwhere(~np.isfinite(values))
+            values[~np.isfinite(values)] = 0.0
+            for index in map(tuple, lost[:: 1 + len(lost) // 30]):
+                values[index] = _by_mpmath(activation, order, float(x[index]))
+        return values
+
+    return modulus
+
+
+def _by_mpmath(activation: Activation, order: Order, x: float) -> float:
+    """The modulus at one point, 0 where mpmath has none either (it then rests on the points around)."""
+    piece = activation.pieces[int(np.searchsorted(activation.breakpoint_values, x))]
+    with mpmath.workdps(30):
+        modulus = guarded_modulus(getattr(piece, order))(mpmath.mpf(x)) or mpmath.mpf(0)
+    return np.inf if modulus > 1e300 else float(modulus)
+
+
+def _limit(piece: Piece, end: sympy.Expr, order: Order, known: float) -> float:
+    """Largest modulus on points that approach an end of a piece; infinite if it keeps growing there.
+
+    Growing means: above everything else by half, and by half from the last point but one to the last (a
+    logarithm still doubles); so neither an oscillation nor a steep approach to a finite limit counts.
+    """
+    modulus_at = guarded_modulus(getattr(piece, order))
+    with mpmath.workdps(400):
+        found = [modulus_at(point) for _, point in approach(piece, end)]
+        values = [value for value in found if value is not None]
+        if len(values) >= 2 and values[-1] > 1.5 * max(values[-2], known):
+            return np.inf
+        return float(max(values)) if values and max(values) < 1e300 else 0.0

@@ -1,0 +1,100 @@
+"""What stands against a normalization, told before any number is computed: no value, a jump, a diverging moment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scipy import special
+
+from theory.activations.activation import Activation, steps
+from theory.activations.callable import CallableActivation
+from theory.gaussian.convergence import convergence
+from theory.gaussian.expectations import Functional, keeps_growing
+from theory.numerics.panels import REACH
+
+_VISIBLE = 1e-6  # probability of an interval that matters
+
+
+_SQUARES: Mapping[str, Functional] = {
+    "phi^2": lambda _z, value, _slope: value * value,
+    "phi'^2": lambda _z, _value, slope: slope * slope,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why an activation cannot be normalized ("no") or why that cannot be told ("undecided")."""
+
+    normalizable: Literal["no", "undecided"]
+    reason: str
+    hides_value: bool = True  # not even E phi and E phi^2 can be given
+
+
+def obstacle(activation: Activation | CallableActivation) -> Obstacle | None:
+    """What forbids integrating phi^2 or phi'^2, before any number is computed."""
+    if isinstance(activation, CallableActivation):
+        seen = _seen_obstacle(activation)
+        if seen is not None:
+            return seen
+    else:
+        if activation.undefined:
+            where = " and ".join(f"({piece.lower}, {piece.upper})" for piece in activation.undefined)
+            return Obstacle("no", f"phi has no real value on {where}")
+        square = convergence(activation, "value")
+        if square.verdict != "converges":
+            return _divergence("E phi^2", square.verdict, square.place, hides_value=True)
+        slope = convergence(activation, "slope")
+        if slope.verdict != "converges":
+            return _divergence("E phi'^2", slope.verdict, slope.place, hides_value=False)
+    jumps = steps(activation, "value")
+    if jumps:
+        where = _listed(list(map(place_text, jumps)))
+        text = f"phi jumps at {where}, so it is not weakly differentiable and E phi'^2 has no finite value"
+        return Obstacle("no", text, hides_value=False)
+    return None
+
+
+def _seen_obstacle(activation: CallableActivation) -> Obstacle | None:
+    """Where a Python function was seen to have no value, or no values that can be followed."""
+    if activation.undefined:
+        return Obstacle("no", f"phi has no real value (nan) on {_intervals(activation.undefined)}, found numerically")
+    rough = [(low, high) for low, high in activation.survey.rough if special.ndtr(high) - special.ndtr(low) > _VISIBLE]
+    if rough:
+        text = (
+            f"phi oscillates or is noisy on {_intervals(rough)} beyond what its values can resolve, so that neither "
+            "kinks nor jumps nor a slope can be told there"
+        )
+        return Obstacle("undecided", text)
+    for what, functional in _SQUARES.items():
+        if keeps_growing(activation, functional):
+            text = (
+                f"E {what} appears to diverge at infinity: {what} times the normal density does not decay up to "
+                "|x| = 37.5, where float64 ends"
+            )
+            return Obstacle("undecided", text, hides_value=what == "phi^2")
+    return None
+
+
+def _intervals(intervals: Sequence[tuple[float, float]]) -> str:
+    """Intervals as text; one that reaches the end of the survey reaches infinity as far as can be seen."""
+    return _listed([f"({_end(low)}, {_end(high)})" for low, high in intervals])
+
+
+def _end(x: float) -> str:
+    return f"{x:.10g}" if abs(x) < REACH else ("-oo" if x < 0 else "oo")
+
+
+def place_text(point: Any) -> str:
+    """A breakpoint as text: an exact expression, or the shortest decimal number."""
+    return str(point).removesuffix(".0") if isinstance(point, float) else str(point)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:10]) + (f" and {len(texts) - 10} more" if len(texts) > 10 else "")
+
+
+def _divergence(what: str, verdict: str, place: str, *, hides_value: bool) -> Obstacle:
+    where = "infinity" if place in ("oo", "-oo") else f"x = {place}"
+    if verdict == "diverges":
+        return Obstacle("no", f"{what} diverges at {where}", hides_value)
+    return Obstacle("undecided", f"whether {what} is finite cannot be decided at {where}", hides_value)

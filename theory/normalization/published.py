@@ -1,0 +1,367 @@
+"""Normalization constants that papers and widely used code have published, as data.
+
+Each entry says what was published, word for word, where, under which convention, and what it is meant to
+achieve as a formula. `gpn.audit` compares them with the exact values. Read from the sources named; nothing is
+recomputed here. `read_table` brings a table of your own into the same form.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import mpmath
+
+from theory.activations.formula import parse_formula
+from theory.activations.specification import activation
+from theory.errors import SpecificationError, UsageError
+from theory.numerics.arithmetic import constant_value
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """What a published constant is meant to achieve, for a unit normal pre-activation z.
+
+    Args:
+        quantities: the names of its numbers, in order.
+        meaning: in words.
+        formula: what the exact numbers satisfy, in LaTeX.
+    """
+
+    quantities: tuple[str, ...]
+    meaning: str
+    formula: str
+
+
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
+    {
+        "gpn": Convention(
+            ("a", "b"),
+            "a*phi + b is Gaussian-Poincaré normalized: signal and gradient keep their norm",
+            r"E(a\varphi + b)^2 = 1, \quad E(a\varphi')^2 = 1",
+        ),
+        "unit-variance": Convention(
+            ("gamma",),
+            "gamma*phi has variance 1 (the weights remove the mean)",
+            r"\gamma^2 \operatorname{Var} \varphi = 1",
+        ),
+        "unit-second-moment": Convention(("scale",), "scale*phi has second moment 1", r"c^2\, E\varphi^2 = 1"),
+        "gain": Convention(
+            ("gain",),
+            "weights of variance gain**2/fan_in keep the second moment of the pre-activations",
+            r"g^2\, E\varphi^2 = 1",
+        ),
+        "self-normalizing": Convention(
+            ("alpha", "lambda"),
+            "lambda*elu(x, alpha) has mean 0 and variance 1",
+            r"E\varphi = 0, \quad E\varphi^2 = 1",
+        ),
+    }
+)
+"""The conventions by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedConstant:
+    """One published constant (or pair of constants) of one activation.
+
+    Args:
+        id: source and activation, unique.
+        source: short name of the source.
+        where: paper and table, or repository, file and commit that was read.
+        activation: as `theory.activations.specification.activation` reads it.
+        convention: a key of `CONVENTIONS`.
+        values: the numbers as printed, decimals or formulas, in the order of the convention's quantities.
+        note: what the source itself says about the number.
+    """
+
+    id: str
+    source: str
+    where: str
+    activation: str
+    convention: str
+    values: tuple[str, ...]
+    note: str = ""
+
+
+def _entries(
+    prefix: str,
+    source: str,
+    where: str,
+    convention: str,
+    rows: Mapping[str, tuple[str, ...]],
+    notes: Mapping[str, str] | None = None,
+    spelled: Mapping[str, str] | None = None,
+) -> tuple[PublishedConstant, ...]:
+    """Entries of one source: name -> numbers; `spelled` gives activations whose name is not enough."""
+    return tuple(
+        PublishedConstant(
+            f"{prefix}/{name}",
+            source,
+            where,
+            (spelled or {}).get(name, name),
+            convention,
+            values,
+            (notes or {}).get(name, ""),
+        )
+        for name, values in rows.items()
+    )
+
+
+_GPN = _entries(
+    "lu2020",
+    "Lu, Gould, Ajanthan 2020",
+    "Bidirectionally Self-Normalizing Neural Networks, arXiv:2006.12169, table of a and b",
+    "gpn",
+    {
+        "tanh": ("1.4674", "0.3885"),
+        "relu": ("1.4142", "0"),
+        "leaky_relu": ("1.4141", "0"),
+        "elu": ("1.2234", "0.0742"),
+        "selu": ("0.9660", "0.2585"),
+        "gelu": ("1.4915", "-0.9097"),
+    },
+)
+
+
+_TORCH_GAIN = _entries(
+    "torch",
+    "PyTorch calculate_gain",
+    "pytorch/pytorch, torch/nn/init.py, function calculate_gain (documentation of torch.nn.init, stable)",
+    "gain",
+    {
+        "identity": ("1",),
+        "sigmoid": ("1",),
+        "tanh": ("5/3",),
+        "relu": ("sqrt(2)",),
+        "leaky_relu": ("sqrt(2/(1 + 0.01**2))",),
+        "selu": ("3/4",),
+    },
+    {
+        "selu": "found empirically (pull request 50664): the documentation says that it gives up the "
+        "normalization for a more stable gradient, and to use the gain 1 for self-normalizing networks",
+        "leaky_relu": "with the default negative_slope 0.01",
+    },
+)
+
+
+_SELU = _entries(
+    "klambauer2017",
+    "Klambauer et al. 2017 (SELU)",
+    "bioinf-jku/SNNs, selu.py, commit 024276b; the same digits in pytorch/pytorch, aten/src/ATen/native/"
+    "Activation.cpp, commit 44a0764",
+    "self-normalizing",
+    {"selu": ("1.6732632423543772848170429916717", "1.0507009873554804934193349852946")},
+) + _entries(
+    "keras",
+    "Keras selu",
+    "Keras documentation of keras.activations.selu",
+    "self-normalizing",
+    {"selu": ("1.67326324", "1.05070098")},
+)
+
+
+_NFNET_FILE = "google-deepmind/deepmind-research, nfnets/base.py, commit 68a1754 (Brock et al. 2021, arXiv:2101.08692)"
+
+
+_TIMM_FILE = "huggingface/pytorch-image-models, timm/models/nfnet.py, commit 36d930f, which took it from NFNet"
+
+
+_NFNET = _entries(
+    "nfnet",
+    "NFNet",
+    _NFNET_FILE,
+    "unit-variance",
+    {
+        "identity": ("1.0",),
+        "celu": ("1.270926833152771",),
+        "elu": ("1.2716004848480225",),
+        "gelu": ("1.7015043497085571",),
+        "leaky_relu": ("1.70590341091156",),
+        "log_sigmoid": ("1.9193484783172607",),
+        "relu": ("1.7139588594436646",),
+        "relu6": ("1.7131484746932983",),
+        "selu": ("1.0008515119552612",),
+        "sigmoid": ("4.803835391998291",),
+        "silu": ("1.7881293296813965",),
+        "softsign": ("2.338853120803833",),
+        "softplus": ("1.9203323125839233",),
+        "tanh": ("1.5939117670059204",),
+    },
+    {"gelu": "jax.nn.gelu, which is the tanh form by default"},
+    {"gelu": "gelu_tanh"},
+) + _entries(
+    "timm",
+    "timm NFNet",
+    _TIMM_FILE,
+    "unit-variance",
+    {"gelu": ("1.7015043497085571",)},
+    {"gelu": "the number of the tanh form, used with the exact GELU"},
+)
+
+
+_E3NN_NOTE = "a Monte Carlo estimate from 1,000,000 draws (e3nn/math/_normalize_activation.py, moment)"
+
+
+_SECOND_MOMENT = (
+    *_entries(
+        "e3nn",
+        "e3nn swish",
+        "e3nn/e3nn, e3nn/math/swish.py, commit f49e1df",
+        "unit-second-moment",
+        {"silu": ("1.679176792398942",)},
+        {"silu": _E3NN_NOTE},
+    ),
+    *_entries(
+        "equiformer-v2",
+        "EquiformerV2",
+        "facebookresearch/fairchem, src/fairchem/core/models/equiformer_v2/activation.py, commit 4df3c41",
+        "unit-second-moment",
+        {
+            "silu": ("1.6791767923989418",),
+            "sigmoid": ("1.8467055342154763",),
+            "smooth_leaky_relu": ("1.531320475574866",),
+        },
+        dict.fromkeys(("silu", "sigmoid"), _E3NN_NOTE),
+        {"smooth_leaky_relu": "0.6*x + 0.4*x*(2*sigmoid(x) - 1)"},
+    ),
+    *_entries(
+        "edm2",
+        "EDM2 mp_silu",
+        "NVlabs/edm2, training/networks_edm2.py, commit d8299d3 (Karras et al. 2024, equation 81)",
+        "unit-second-moment",
+        {"silu": ("1/0.596",)},
+    ),
+    *_entries(
+        "gemnet",
+        "GemNet ScaledSiLU",
+        "TUM-DAML/gemnet_pytorch, gemnet/model/layers/base_layers.py, commit 3a45b50",
+        "unit-second-moment",
+        {"silu": ("1/0.6",)},
+    ),
+)
+
+
+PUBLISHED: tuple[PublishedConstant, ...] = (*_GPN, *_TORCH_GAIN, *_SELU, *_NFNET, *_SECOND_MOMENT)
+"""Every entry, the paper's own table first."""
+
+
+def number(text: str, digits: int) -> mpmath.mpf:
+    """A number as printed, a decimal or a formula without x such as sqrt(2), to the given digits.
+
+    Raises:
+        SpecificationError: neither.
+
+    >>> mpmath.nstr(number("5/3", 20), 12)
+    '1.66666666667'
+    """
+    expression = parse_formula(text)
+    if expression.free_symbols:
+        raise SpecificationError(f"{text!r:.60} is not a number")
+    return constant_value(expression, digits)
+
+
+def read_table(table: Any) -> Iterator[PublishedConstant]:
+    """The entries of a table of your own: a CSV file, a pandas frame, or entries as they are.
+
+    Args:
+        table: columns activation, and either a and b, or scale and convention (a key of `CONVENTIONS` with
+            one number); a column source is optional. Empty lines and lines that begin with # are skipped.
+
+    Raises:
+        UsageError: an unreadable file, missing columns, a number or an activation that cannot be read; the
+            message names the line.
+    """
+    if isinstance(table, str | Path):
+        lines = _csv_lines(Path(table))
+    elif hasattr(table, "columns") and hasattr(table, "to_dict"):
+        lines = (
+            (f"row {count}", {str(key).strip().casefold(): _cell(value) for key, value in record.items()})
+            for count, record in enumerate(table.to_dict("records"), 1)
+        )
+        _check_columns({str(column).strip().casefold() for column in table.columns}, "the table")
+    elif isinstance(table, Sequence) and all(isinstance(entry, PublishedConstant) for entry in table):
+        yield from table
+        return
+    else:
+        raise UsageError(f"a table is the path of a CSV file or a pandas frame, not {type(table).__name__}")
+    empty = True
+    for place, record in lines:
+        empty = False
+        yield _entry(place, record)
+    if empty:
+        raise UsageError("the table has no rows below its header")
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The records of a CSV file with their line numbers."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"cannot read the table {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not a text file in UTF-8, so it is no CSV table") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
+    try:
+        for fields in reader:
+            if not any(field.strip() for field in fields) or fields[0].lstrip().startswith("#"):
+                continue
+            place = f"{path.name}, line {reader.line_num}"
+            if not header:
+                header = [field.strip().casefold() for field in fields]
+                _check_columns(set(header), place)
+                continue
+            if len(fields) > len(header):
+                raise UsageError(
+                    f"{place}: {len(fields)} fields, but the header has {len(header)} columns; a formula "
+                    'that contains a comma goes in double quotes: "elu(x, 2)"'
+                )
+            yield place, {key: field.strip() for key, field in zip(header, fields, strict=False)}
+    except csv.Error as error:
+        raise UsageError(f"{path.name}, line {reader.line_num}: {error}") from error
+    if not header:
+        raise UsageError(f"{path} is empty; its first line names the columns: activation, a, b")
+
+
+def _check_columns(columns: set[str], place: str) -> None:
+    if "activation" in columns and ({"a", "b"} <= columns or {"scale", "convention"} <= columns):
+        return
+    hint = "; separate columns by commas" if any(mark in column for column in columns for mark in ";\t") else ""
+    raise UsageError(
+        f"{place}: the columns are {', '.join(sorted(columns))}; needed are activation, a, b or activation, "
+        f"scale, convention{hint}"
+    )
+
+
+def _cell(value: Any) -> str:
+    """A cell of a frame as text; a missing value is empty."""
+    return "" if value is None or value != value else str(value).strip()
+
+
+def _entry(place: str, record: Mapping[str, str]) -> PublishedConstant:
+    spec, convention = record.get("activation", ""), record.get("convention", "").casefold()
+    pair, scale = (record.get("a", ""), record.get("b", "")), record.get("scale", "")
+    single = [name for name, rule in CONVENTIONS.items() if len(rule.quantities) == 1]
+    if any(pair) and scale:
+        raise UsageError(f"{place}: give a and b, or scale and convention, not both")
+    if scale:
+        if convention not in single:
+            raise UsageError(f"{place}: the convention of a scale is {', '.join(single)}, not {convention!r:.40}")
+        values: tuple[str, ...] = (scale,)
+    elif all(pair) and convention in ("", "gpn"):
+        convention, values = "gpn", pair
+    else:
+        raise UsageError(f"{place}: a number is missing; give a and b, or scale and convention")
+    try:
+        for text in values:
+            number(text, 15)
+        if not number(values[0], 15):
+            raise SpecificationError("a scale of 0 makes the activation constant")
+        activation(spec)
+    except SpecificationError as error:
+        raise UsageError(f"{place}: {error}") from error
+    return PublishedConstant(place, record.get("source") or "your table", place, spec, convention, values)

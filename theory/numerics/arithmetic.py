@@ -1,0 +1,106 @@
+"""Turn SymPy expressions into functions on NumPy arrays or on mpmath numbers.
+
+One expression, many arithmetics: SymPy writes the code, and every special function has one stable implementation
+for each arithmetic (`theory.numerics.special`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import mpmath
+import numpy as np
+import numpy.typing as npt
+import sympy
+
+from theory.numerics import special as functions
+
+FloatArray = npt.NDArray[np.float64]
+
+
+X = sympy.Symbol("x", real=True)
+"""The variable of every activation."""
+
+
+Arithmetic = Literal["numpy", "mpmath"]
+
+
+UNDEFINED = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.AccumBounds)
+"""What a constant must not contain to be a number."""
+
+
+_CONSTANT_DIGITS = 40
+
+
+def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmetic) -> Callable[[Any], list[Any]]:
+    """Compile expressions in `X` into one function that returns the list of their values.
+
+    Common subexpressions are evaluated once, so a value and its slope share their work. Constants are folded to
+    40 digits for NumPy (and so correctly rounded to float64); mpmath evaluates them at its working precision.
+
+    Args:
+        expressions: SymPy expressions whose only free symbol is `X`, without `Piecewise` and the like.
+        arithmetic: "numpy" for float64 arrays (a constant expression gives a scalar), "mpmath" for mpf numbers.
+
+    >>> compile_expressions([X**2, 2 * X], "numpy")(3.0)
+    [9.0, 6.0]
+    """
+    if arithmetic == "numpy":
+        modules: list[Any] = [functions.NUMPY, "scipy", "numpy"]
+        printable = [fold_constants(expression) for expression in expressions]
+    else:
+        modules = [functions.MPMATH, "mpmath"]
+        printable = list(expressions)
+    compiled: Callable[[Any], list[Any]] = sympy.lambdify(X, printable, modules=modules, cse=True)
+    return compiled
+
+
+def is_infinite(end: sympy.Expr) -> bool:
+    """Whether an end of an interval, a constant, is -oo or oo.
+
+    SymPy's own `is_finite` and `is_infinite` are unknown, that is None, for constants such as tan(log(2)).
+
+    >>> is_infinite(-sympy.oo), is_infinite(sympy.tan(sympy.log(2)))
+    (True, False)
+    """
+    return end in (sympy.oo, -sympy.oo)
+
+
+def constant_value(expression: sympy.Expr, digits: int) -> mpmath.mpf | mpmath.mpc:
+    """Evaluate an expression without free symbols to `digits` digits by mpmath, leaving its settings alone.
+
+    A pole, an infinity, a range (as SymPy's limit of an oscillation) or an undefined form gives nan.
+
+    >>> import mpmath
+    >>> mpmath.nstr(constant_value(sympy.sqrt(2), 20), 20)
+    '1.4142135623730950488'
+    """
+    if expression.has(*UNDEFINED):
+        return mpmath.nan
+    roots = {root: root.evalf(digits + 15) for root in expression.atoms(sympy.CRootOf)}
+    with mpmath.workdps(digits + 10):
+        value = compile_expressions([expression.xreplace(roots)], "mpmath")(mpmath.mpf(0))[0]
+        return +mpmath.mpmathify(value)  # a number, also where mpmath has a lazy constant such as pi
+
+
+def fold_constants(expression: sympy.Expr) -> sympy.Expr:
+    """Replace constant subexpressions by 40-digit floats, so that no call computes them again.
+
+    Integers and rational exponents stay exact: x**2 and sqrt(x) keep their quick implementations.
+    """
+    if expression.is_Integer:
+        return expression
+    if not expression.free_symbols:
+        value = constant_value(expression, _CONSTANT_DIGITS)
+        return sympy.Float(value, _CONSTANT_DIGITS) if isinstance(value, mpmath.mpf) else expression
+    if not expression.args:
+        return expression
+    if isinstance(expression, sympy.Pow) and expression.exp.is_Rational:
+        return sympy.Pow(fold_constants(expression.base), expression.exp)
+    return expression.func(*(fold_constants(argument) for argument in expression.args))
+
+
+def real_values(values: Any) -> FloatArray:
+    """As float64, with nan for complex numbers: sqrt(x) below 0, say."""
+    if np.iscomplexobj(values):
+        values = np.where(np.imag(values) == 0, np.real(values), np.nan)
+    return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,308 @@
+"""Special functions that SymPy lacks, each with its derivative rule and stable implementations.
+
+The implementations are keyed by the name of the function: `NUMPY` maps float64 arrays to float64 arrays
+without overflow, `MPMATH` maps an `mpf` to an `mpf` accurate to the working precision, also far in the tails.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import numpy as np
+import numpy.typing as npt
+import sympy
+from scipy import special
+from sympy.codegen import cfunctions
+from sympy.core.function import ArgumentIndexError
+
+
+class _TabulatedFunction(sympy.Function):
+    """A function whose decimal value comes from the table `MPMATH`."""
+
+    def _eval_evalf(self, prec: int) -> Any:
+        try:
+            arguments = [argument._to_mpmath(prec + 10) for argument in _arguments(self)]
+        except ValueError:  # an argument still holds a symbol
+            return None
+        with mpmath.workprec(prec + 10):
+            value = MPMATH[type(self).__name__](*arguments)
+        return sympy.Expr._from_mpmath(value, prec)
+
+
+class _PositiveFunction(_TabulatedFunction):
+    """A positive function of one real argument; `sympy.expand_func` gives its elementary form."""
+
+    nargs = 1
+
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.args[0].is_real else None
+
+    def _eval_expand_func(self, **_hints: Any) -> Any:
+        return self.elementary(self.args[0])
+
+    def _eval_rewrite_as_tractable(self, arg: Any, **_hints: Any) -> Any:
+        """The form that SymPy's limit algorithm asks for by this name."""
+        return self.elementary(arg)
+
+    @staticmethod
+    def elementary(x: Any) -> Any:
+        """The definition in SymPy's own functions."""
+        raise NotImplementedError
+
+
+class sigmoid(_PositiveFunction):
+    """The logistic function sigma(x) = 1/(1 + exp(-x)), with sigma'(x) = sigma(x) sigma(-x).
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> sigmoid(x).diff(x), sigmoid(0)
+    (sigmoid(-x)*sigmoid(x), 1/2)
+    """
+
+    @classmethod
+    def eval(cls, x: Any) -> Any:
+        return {sympy.S.Zero: sympy.S.Half, sympy.oo: sympy.S.One, -sympy.oo: sympy.S.Zero}.get(x)
+
+    def fdiff(self, _argindex: int = 1) -> Any:
+        (x,) = _arguments(self)
+        return sigmoid(x) * sigmoid(-x)
+
+    @staticmethod
+    def elementary(x: Any) -> Any:
+        return 1 / (1 + sympy.exp(-x))
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        return _call_latex(r"\sigma", printer, self.args[0], exp)
+
+
+class softplus(_PositiveFunction):
+    """The smooth rectifier softplus(x) = log(1 + exp(x)), with derivative sigma(x) (Dugas et al. 2000).
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> softplus(x).diff(x), softplus(0)
+    (sigmoid(x), log(2))
+    """
+
+    @classmethod
+    def eval(cls, x: Any) -> Any:
+        return {sympy.S.Zero: sympy.log(2), sympy.oo: sympy.oo, -sympy.oo: sympy.S.Zero}.get(x)
+
+    def fdiff(self, _argindex: int = 1) -> Any:
+        return sigmoid(self.args[0])
+
+    @staticmethod
+    def elementary(x: Any) -> Any:
+        return sympy.log(1 + sympy.exp(x))
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        return _call_latex(r"\operatorname{softplus}", printer, self.args[0], exp)
+
+
+class normal_cdf(_PositiveFunction):
+    """The standard normal distribution function Phi(x) = erfc(-x/sqrt 2)/2, with Phi' = normal_pdf.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> normal_cdf(x).diff(x), normal_cdf(0)
+    (normal_pdf(x), 1/2)
+    """
+
+    @classmethod
+    def eval(cls, x: Any) -> Any:
+        return {sympy.S.Zero: sympy.S.Half, sympy.oo: sympy.S.One, -sympy.oo: sympy.S.Zero}.get(x)
+
+    def fdiff(self, _argindex: int = 1) -> Any:
+        return normal_pdf(self.args[0])
+
+    @staticmethod
+    def elementary(x: Any) -> Any:
+        return sympy.erfc(-x / sympy.sqrt(2)) / 2
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        return _call_latex(r"\Phi", printer, self.args[0], exp)
+
+
+class normal_pdf(_PositiveFunction):
+    """The standard normal density p(x) = exp(-x^2/2)/sqrt(2 pi), with p'(x) = -x p(x).
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> normal_pdf(x).diff(x)
+    -x*normal_pdf(x)
+    """
+
+    @classmethod
+    def eval(cls, x: Any) -> Any:
+        peak = 1 / sympy.sqrt(2 * sympy.pi)
+        return {sympy.S.Zero: peak, sympy.oo: sympy.S.Zero, -sympy.oo: sympy.S.Zero}.get(x)
+
+    def fdiff(self, _argindex: int = 1) -> Any:
+        (x,) = _arguments(self)
+        return -x * normal_pdf(x)
+
+    @staticmethod
+    def elementary(x: Any) -> Any:
+        return sympy.exp(-(x**2) / 2) / sympy.sqrt(2 * sympy.pi)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        return _call_latex(r"\varphi", printer, self.args[0], exp)
+
+
+class hermite_normalized(_TabulatedFunction):
+    """The Hermite polynomial h_k(x) = He_k(x)/sqrt(k!), orthonormal under N(0, 1); h_k' = sqrt(k) h_{k-1}.
+
+    It stays a function, because the expanded polynomial of a high degree cancels catastrophically in float64;
+    `sympy.expand_func` gives the polynomial.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> hermite_normalized(3, x).diff(x)
+    sqrt(3)*hermite(x, 2)
+    >>> sympy.expand_func(hermite_normalized(2, x))
+    sqrt(2)*(x**2 - 1)/2
+    """
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, k: Any, x: Any) -> Any:
+        return {0: sympy.S.One, 1: x}.get(k)
+
+    def fdiff(self, argindex: int = 2) -> Any:
+        if argindex != 2:
+            raise ArgumentIndexError(self, argindex)
+        k, x = _arguments(self)
+        return sympy.sqrt(k) * hermite_normalized(k - 1, x)
+
+    def _eval_is_extended_real(self) -> bool | None:
+        real: bool | None = self.args[1].is_extended_real
+        return real
+
+    def _eval_is_finite(self) -> bool | None:
+        finite: bool | None = self.args[1].is_finite
+        return finite
+
+    def _eval_expand_func(self, **_hints: Any) -> Any:
+        k, x = _arguments(self)
+        return sympy.hermite_prob(k, x) / sympy.sqrt(sympy.factorial(k))
+
+    def _eval_rewrite_as_tractable(self, k: Any, x: Any, **_hints: Any) -> Any:
+        return hermite_normalized(k, x).expand(func=True)
+
+    def _sympystr(self, printer: Any) -> str:
+        k, x = self.args
+        return f"hermite({printer.doprint(x)}, {k})"
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        k, x = self.args
+        fraction = rf"\frac{{He_{{{k}}}\left({printer.doprint(x)}\right)}}{{\sqrt{{{k}!}}}}"
+        return fraction if exp is None else rf"\left({fraction}\right)^{{{exp}}}"
+
+
+class expm1(cfunctions.expm1):
+    r"""exp(x) - 1 without cancellation near zero: SymPy's own function, printed as people write it.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> expm1(x).diff(x), sympy.latex(expm1(x))
+    (exp(x), '\\left(e^{x} - 1\\right)')
+    """
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        bracket = rf"\left({printer.doprint(sympy.exp(self.args[0]))} - 1\right)"
+        return bracket if exp is None else f"{bracket}^{{{exp}}}"
+
+
+class log1p(cfunctions.log1p):
+    r"""log(1 + x) without cancellation near zero: SymPy's own function, printed as people write it.
+
+    >>> x = sympy.Symbol("x", real=True)
+    >>> log1p(x).diff(x), sympy.latex(log1p(x))
+    (1/(x + 1), '\\log\\left(1 + x\\right)')
+    """
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        name = r"\log" if exp is None else rf"\log^{{{exp}}}"
+        return rf"{name}\left(1 + {printer.doprint(self.args[0])}\right)"
+
+
+def _arguments(function: Any) -> tuple[Any, ...]:
+    """The arguments of a SymPy function, whose own annotations promise too little (`Basic`)."""
+    arguments: tuple[Any, ...] = function.args
+    return arguments
+
+
+def _call_latex(name: str, printer: Any, argument: Any, exponent: str | None) -> str:
+    power = "" if exponent is None else f"^{{{exponent}}}"
+    return rf"{name}{power}\left({printer.doprint(argument)}\right)"
+
+
+def _hermite_recurrence(k: int, x: Any, one: Any, sqrt: Callable[[int], Any]) -> Any:
+    """h_{j+1} = (x h_j - sqrt(j) h_{j-1})/sqrt(j+1), from h_0 = 1 (Abramowitz and Stegun 1964, 22.7.14)."""
+    previous, current = 0 * one, one
+    for j in range(k):
+        previous, current = current, (x * current - sqrt(j) * previous) / sqrt(j + 1)
+    return current
+
+
+def _numpy_hermite(k: int, x: npt.ArrayLike) -> Any:
+    points = np.asarray(x, dtype=np.float64)
+    return _hermite_recurrence(int(k), points, np.ones_like(points), np.sqrt)
+
+
+def _numpy_softplus(x: npt.ArrayLike) -> Any:
+    return np.logaddexp(0.0, x)
+
+
+def _numpy_normal_pdf(x: npt.ArrayLike) -> Any:
+    """The density is zero in float64 beyond 39, so the square of a larger argument need not overflow."""
+    bounded = np.minimum(np.abs(x), 39.0)
+    return np.exp(-0.5 * bounded * bounded) / np.sqrt(2 * np.pi)
+
+
+def _mpmath_hermite(k: Any, x: Any) -> Any:
+    return _hermite_recurrence(int(k), x, mpmath.mpf(1), mpmath.sqrt)
+
+
+def _mpmath_sigmoid(x: Any) -> Any:
+    return 1 / (1 + mpmath.exp(-x))
+
+
+def _mpmath_softplus(x: Any) -> Any:
+    return max(x, mpmath.mpf(0)) + mpmath.log1p(mpmath.exp(-abs(x)))
+
+
+def _bits_lost(x: Any) -> int:
+    """Bits that exp(-x^2/2) loses when its exponent is rounded: the size of the exponent in bits."""
+    return 2 * max(0, int(mpmath.mag(x))) + 10 if x and mpmath.isfinite(x) else 10
+
+
+def _mpmath_normal_cdf(x: Any) -> Any:
+    with mpmath.extraprec(_bits_lost(x)):
+        value = mpmath.erfc(-x / mpmath.sqrt(2)) / 2
+    return +value
+
+
+def _mpmath_normal_pdf(x: Any) -> Any:
+    with mpmath.extraprec(_bits_lost(x)):
+        value = mpmath.exp(-x * x / 2) / mpmath.sqrt(2 * mpmath.pi)
+    return +value
+
+
+NUMPY: dict[str, Callable[..., Any]] = {
+    "sigmoid": special.expit,
+    "softplus": _numpy_softplus,
+    "normal_cdf": special.ndtr,
+    "normal_pdf": _numpy_normal_pdf,
+    "hermite_normalized": _numpy_hermite,
+    "expm1": np.expm1,
+    "log1p": np.log1p,
+}
+"""Implementation of each function on float64 arrays, by name."""
+
+
+MPMATH: dict[str, Callable[..., Any]] = {
+    "sigmoid": _mpmath_sigmoid,
+    "softplus": _mpmath_softplus,
+    "normal_cdf": _mpmath_normal_cdf,
+    "normal_pdf": _mpmath_normal_pdf,
+    "hermite_normalized": _mpmath_hermite,
+    "expm1": mpmath.expm1,
+    "log1p": mpmath.log1p,
+}
+"""Implementation of each function on `mpmath.mpf` numbers at the current working precision, by name."""

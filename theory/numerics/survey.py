@@ -1,0 +1,315 @@
+"""What a Python function looks like from outside: its kinks and jumps, where it is undefined, how noisy it is.
+
+All of it is found numerically, by looking at values alone, and so is never a proof: what is narrower than the points
+of the first look are apart can be missed (`LIMITS` says it in words).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from theory.numerics.arithmetic import FloatArray
+from theory.numerics.panels import (
+    BROKEN,
+    REACH,
+    RESOLVED,
+    ROUGH,
+    SPACING,
+    STRETCH,
+    UNDEFINED,
+    Function,
+    Panels,
+    chebyshev_coefficients,
+    chebyshev_points,
+    first_edges,
+    noise_floor,
+    resolve,
+)
+
+JUMP_SIZE = 1e-9
+"""The least jump that is told from rounding, relative to the size of the function nearby."""
+
+
+KINK_SIZE = 1e-6
+"""The least change of slope that is told from rounding, relative to the size of the function nearby."""
+
+
+LIMITS = (
+    f"looked for between {-REACH:g} and {REACH:g}; jumps below {JUMP_SIZE:g} and changes of slope below "
+    f"{KINK_SIZE:g} of the size of phi nearby, and features narrower than {SPACING:g}, can be missed"
+)
+
+
+_SIDES: FloatArray = 4.0 ** -np.arange(1.0, 24.0)  # lengths of the intervals beside a suspect, longest first
+
+
+_CLEAR = 16  # such an interval is at least this many times as long as the gap around the suspect
+
+
+_SHARP = 300  # and this many times for a kink, so that |x|**1.5 has none
+
+
+_MOST = 1500  # suspects
+
+
+_BESIDE = 6  # a plateau of more of the narrowest panels is a smooth feature
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A point at which a function jumps, or at which its slope does.
+
+    Args:
+        position: where.
+        size: by how much the value (a jump) or the slope (a kink) changes; infinite at a singularity.
+        width: the change happens within this distance: a smooth function that changes as quickly looks the same.
+        is_jump: whether it is the value that jumps or is unbounded.
+    """
+
+    position: float
+    size: float
+    width: float
+    is_jump: bool
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the shape of a function.
+
+    Args:
+        breakpoints: points at which it is or may be singular, ascending.
+        kinks, jumps: those of them at which it has a kink or jumps.
+        undefined: intervals on which it is nan.
+        rough: intervals on which it oscillates or is noisy beyond what can be resolved.
+        edges: ends of panels on each of which a polynomial of degree 15 follows it.
+        noise: relative rounding error of its values.
+        searched: whether breakpoints were looked for.
+    """
+
+    breakpoints: tuple[float, ...] = ()
+    kinks: tuple[Break, ...] = ()
+    jumps: tuple[Break, ...] = ()
+    undefined: tuple[tuple[float, float], ...] = ()
+    rough: tuple[tuple[float, float], ...] = ()
+    edges: FloatArray = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
+    noise: float = 0.0
+    searched: bool = False
+
+
+def survey(function: Function, declared: Sequence[float] = ()) -> Survey:
+    """Explore a function for |x| <= 40: find its kinks and jumps, and panels on which it is smooth.
+
+    Panels are bisected where the function is not a polynomial to rounding (`theory.numerics.panels`). The narrowest
+    panels are suspects. Beside each, on both sides, the function is interpolated on the longest interval on which that
+    works; if the two polynomials differ at the suspect in value, or in slope, by more than their errors, it is a
+    jump, or a kink, whose place is where they meet. A smooth function as steep as tanh(1000 x) is resolved.
+
+    Args:
+        function: elementwise on arrays.
+        declared: breakpoints that are known; others are looked for.
+
+    >>> found = survey(lambda x: np.abs(x - 1.3) + 0.01 * np.sign(x + 0.1))
+    >>> [kink.position for kink in found.kinks], [jump.position for jump in found.jumps]
+    ([1.3], [-0.1])
+    >>> survey(lambda x: np.tanh(1000 * x)).breakpoints
+    ()
+    """
+    panels = resolve(function, first_edges(declared))
+    gaps = [(point, point) for point in declared if abs(point) < REACH] + _suspects(panels)
+    breaks = _examine(function, panels, gaps)
+    points = sorted({*map(float, declared), *(found.position for found in breaks)})
+    if len(points) > len(declared):
+        panels = resolve(function, first_edges(points))
+    undefined = panels.intervals(UNDEFINED)
+    ends = {end for interval in undefined for end in interval if abs(end) < REACH}
+    return Survey(
+        tuple(sorted({*points, *ends})),
+        tuple(found for found in breaks if not found.is_jump),
+        tuple(found for found in breaks if found.is_jump),
+        undefined,
+        panels.intervals(ROUGH),
+        np.append(panels.left, panels.right[-1]),
+        panels.noise,
+        searched=True,
+    )
+
+
+def _suspects(panels: Panels) -> list[tuple[float, float]]:
+    """Runs of broken or of the locally narrowest panels: what they cover must hold the kink or jump, if any."""
+    width = panels.right - panels.left
+    level = np.round(np.log2(width)).astype(np.int64)
+    starts = np.flatnonzero(np.diff(level, prepend=level[0] - 1))
+    stops = np.append(starts[1:], len(level))
+    heights = level[starts]
+    before, after = np.append(np.inf, heights[:-1]), np.append(heights[1:], np.inf)
+    depth = np.maximum.reduceat(panels.depth, starts)
+    known = np.minimum.reduceat((panels.state == RESOLVED) | (panels.state == ROUGH), starts)
+    chosen = (heights < before) & (heights < after) & (depth >= 2) & (stops - starts <= _BESIDE) & known
+    found = zip(panels.left[starts[chosen]], panels.right[stops[chosen] - 1], strict=True)
+    gaps = [(float(low), float(high)) for low, high in found] + list(panels.intervals(BROKEN))
+    return sorted(gaps, key=lambda gap: abs(gap[0]))[:_MOST]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Interpolation of a function on an interval beside each suspect.
+
+    Args:
+        origin, length: the interval; of negative length if it lies to the left.
+        coefficients: in Chebyshev polynomials, (suspects, 16).
+        error: of the values of the interpolation.
+        is_smooth: whether that is rounding.
+    """
+
+    origin: FloatArray
+    length: FloatArray
+    coefficients: FloatArray
+    error: FloatArray
+    is_smooth: FloatArray
+
+    def at(self, x: FloatArray, order: int = 0) -> FloatArray:
+        """The value of the polynomials or of a derivative, each at its own point."""
+        t = (2 * (x - self.origin) / self.length - 1) / STRETCH
+        terms = self.coefficients
+        if order:
+            terms = (
+                np.polynomial.chebyshev.chebder(terms, order, axis=1) * (2 / STRETCH / self.length[:, None]) ** order
+            )
+        return np.asarray(np.polynomial.chebyshev.chebval(t, terms.T, tensor=False))
+
+
+def _examine(function: Function, panels: Panels, gaps: list[tuple[float, float]]) -> list[Break]:
+    """The breaks among suspects that lie each within a gap."""
+    if not gaps:
+        return []
+    a, b = np.array(gaps).T
+    scale = _size_near(function, a, b)
+    rounding = (1e-13 + 30 * panels.noise) * scale
+    left, right = _interpolate(function, a, b, -1.0, rounding), _interpolate(function, b, a, 1.0, rounding)
+    middle = 0.5 * (a + b)
+    error = left.error + right.error
+    with np.errstate(all="ignore"):
+        gap = b - a
+        rise, bend = (right.at(middle, order) - left.at(middle, order) for order in (0, 1))
+        is_jump = np.abs(rise) > 100 * error + JUMP_SIZE * scale + np.abs(bend) * gap
+        meeting = _meeting(a, b, left, right)
+        bend, twist = (right.at(meeting, order) - left.at(meeting, order) for order in (1, 2))
+        shorter = np.minimum(np.abs(left.length), np.abs(right.length))
+        is_kink = np.abs(bend) > 1000 * error / shorter + KINK_SIZE * scale + np.abs(twist) * gap
+        is_kink &= shorter > _SHARP * gap
+    low, high = _bisect(function, a, b, left, right)
+    found = []
+    for i in range(len(a)):
+        if not (left.is_smooth[i] and right.is_smooth[i] and np.isfinite(error[i])):
+            found += _singular(function, float(middle[i]), float(gap[i])) if gap[i] < 1e-9 else []
+        elif is_jump[i]:
+            place = _simplest(low[i], high[i], 4 * np.spacing(abs(high[i])))
+            found.append(Break(place, float(abs(rise[i])), float(high[i] - low[i]), True))
+        elif is_kink[i]:
+            doubt = 20 * error[i] / abs(bend[i]) + 4 * np.spacing(abs(meeting[i]))
+            place = _simplest(meeting[i], meeting[i], doubt)
+            found.append(Break(place, float(abs(bend[i])), float(b[i] - a[i]), False))
+    declared = {gap[0] for gap in gaps if gap[0] == gap[1]}
+    return _distinct(found, declared)
+
+
+def _meeting(a: FloatArray, b: FloatArray, left: _Side, right: _Side) -> FloatArray:
+    """Where the polynomials of both sides meet within each gap, by Newton steps."""
+    x = 0.5 * (a + b)
+    for _ in range(4):
+        step = (right.at(x) - left.at(x)) / (right.at(x, 1) - left.at(x, 1))
+        x = np.clip(x - np.where(np.isfinite(step), step, 0.0), a, b)
+    return x
+
+
+def _size_near(function: Function, a: FloatArray, b: FloatArray) -> FloatArray:
+    """The size of the function within 1/64 of each suspect."""
+    points = 0.5 * (a + b)[:, None] + np.linspace(-1, 1, 18) / 64
+    values = np.abs(function(points))
+    return np.asarray(np.max(np.where(np.isfinite(values), values, 0.0), axis=1))
+
+
+def _interpolate(function: Function, near: FloatArray, other: FloatArray, sign: float, rounding: FloatArray) -> _Side:
+    """The polynomial on the longest interval beside each suspect on which the function is one to rounding."""
+    lengths = sign * _SIDES
+    ends = near[:, None] + lengths
+    values = function(chebyshev_points(np.broadcast_to(near[:, None], ends.shape), ends))
+    coefficients = chebyshev_coefficients(values)
+    with np.errstate(all="ignore"):
+        floor = noise_floor(values, near[:, None], np.abs(lengths) + near[:, None], 0 * rounding[:, None])
+        tail = np.abs(coefficients[..., -4:]).max(axis=-1)
+        local = np.abs(values).max(axis=-1)
+        error = np.where(np.isfinite(tail), tail, np.inf) + 1e-15 * local
+        error += _miss_near(function, near, lengths, coefficients)
+    usable = np.abs(lengths) >= np.maximum(_CLEAR * np.abs(near - other), 1e3 * np.spacing(np.abs(near)))[:, None]
+    good = usable & (error <= rounding[:, None] + np.where(np.isfinite(floor), floor, 0.0))
+    best = np.argmin(np.where(usable, error, np.inf), axis=1)
+    choice = np.where(good.any(axis=1), good.argmax(axis=1), best)
+    rows = np.arange(len(near))
+    return _Side(near, lengths[choice], coefficients[rows, choice], error[rows, choice], good.any(axis=1))
+
+
+def _miss_near(function: Function, near: FloatArray, lengths: FloatArray, coefficients: FloatArray) -> FloatArray:
+    """By how much the polynomials miss the function close to the suspect, where there are no Chebyshev points."""
+    fractions = 4.0 ** -np.arange(3, 14)
+    points = near[:, None, None] + lengths[:, None] * fractions
+    fitted = np.polynomial.chebyshev.chebvander((2 * fractions - 1) / STRETCH, coefficients.shape[-1] - 1)
+    miss = np.abs(function(points) - coefficients @ fitted.T)
+    visible = np.abs(points - near[:, None, None]) > 16 * np.spacing(np.abs(points))
+    return np.asarray(np.max(np.where(visible, miss, 0.0), axis=-1))
+
+
+def _bisect(
+    function: Function, a: FloatArray, b: FloatArray, left: _Side, right: _Side
+) -> tuple[FloatArray, FloatArray]:
+    """Narrow each gap to neighbouring floats: on which side of the jump does the middle lie?"""
+    for _ in range(64):
+        middle = 0.5 * (a + b)
+        value = function(middle)
+        with np.errstate(all="ignore"):
+            is_left = np.abs(value - left.at(middle)) < np.abs(value - right.at(middle))
+        a, b = np.where(is_left, middle, a), np.where(is_left, b, middle)
+    return a, b
+
+
+def _singular(function: Function, place: float, width: float) -> list[Break]:
+    """A point at which the function is not smooth from one side: unbounded (a jump), or with an infinite slope.
+
+    Going away from it, distances doubled, the steps of the function follow a power of the distance there; a
+    logarithm has equal steps. Steps without such order are rounding noise.
+    """
+    distances = np.maximum(width, 64 * np.spacing(abs(place))) * 2.0 ** np.arange(4, 22)
+    with np.errstate(all="ignore"):
+        values = function(place + np.array([[-1.0], [1.0]]) * distances)
+        steps = np.abs(np.diff(values, axis=1))
+        growth = np.diff(np.log2(steps), axis=1)
+        ordered = np.isfinite(growth).all(axis=1) & (growth.max(axis=1) - growth.min(axis=1) < 0.3)
+        apart = bool(ordered.all() and abs(values[1, 0] - values[0, 0]) > 30 * steps[:, 0].sum())
+    power = float(np.median(growth[ordered])) if ordered.any() else np.inf
+    if power > 1.1:
+        return []
+    return [Break(_simplest(place, place, max(2 * width, 1e-12)), float("inf"), width, power < 0.02 or apart)]
+
+
+def _simplest(low: float, high: float, doubt: float) -> float:
+    """The shortest decimal number within the doubt of an interval."""
+    middle = float(0.5 * (low + high))
+    for digits in range(17):
+        rounded = round(middle, digits)
+        if low - doubt <= rounded <= high + doubt:
+            return rounded + 0.0
+    return middle
+
+
+def _distinct(found: list[Break], declared: set[float]) -> list[Break]:
+    """One break for each place, a declared one or else the sharpest; a singularity stands for all around it."""
+    kept: list[Break] = []
+    for new in sorted(found, key=lambda found: (found.position not in declared, found.width)):
+        for old in kept:
+            reach = 1e-6 if np.isinf(new.size) else 4 * new.width + 1e-13 * abs(old.position)
+            if abs(new.position - old.position) <= reach:
+                break
+        else:
+            kept.append(new)
+    return sorted(kept, key=lambda found: found.position)
