@@ -32,8 +32,6 @@ from theory.normalization.published import CONVENTIONS, PUBLISHED, PublishedCons
 from theory.numerics.arithmetic import constant_value
 
 _GUARD = 20  # working digits beyond those shown
-
-
 _BOTH_NORMS = ("gpn", "gain")  # conventions that promise to keep the gradient too
 
 

@@ -24,8 +24,6 @@ MAX_DIGITS = 1000
 
 
 _EXIT_CODES = {("holds", "yes"): 0, ("fails", "yes"): 1, ("fails", "no"): 4}
-
-
 _UNDECIDED = 3
 
 

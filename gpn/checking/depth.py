@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 1e6
-
-
 _SHORTEST = 1e-6
 
 

@@ -11,11 +11,7 @@ from theory.activations.activation import Activation
 from theory.gaussian.expectations import Functional, expectations
 
 _MOST_STEPS = 3000
-
-
 _NEVER = float("inf")
-
-
 _LEVELS = (2, 10)
 
 

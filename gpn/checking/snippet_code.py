@@ -20,15 +20,11 @@ from theory.numerics.arithmetic import X, constant_value, fold_constants
 from theory.numerics.special import normal_cdf, normal_pdf, softplus
 
 _WIDTH = 70  # characters of an expression; with its assignment and indent a line stays within 88
-
-
 _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(5)
 
 
 # SymPy turns erfc(-u) into 2 - erfc(u), which cancels in the tail; these names have no rules.
 _ERFC = sympy.Function("erfc")
-
-
 _LOG_SIGMOID = sympy.Function("log_sigmoid")
 
 
@@ -73,8 +69,6 @@ def _stable_softplus(u: Any) -> Any:
 
 
 _SAME = ("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")
-
-
 _ARC = {short: f"arc{short[1:]}" for short in ("asin", "acos", "atan", "asinh", "acosh", "atanh")}
 
 

@@ -19,14 +19,8 @@ if TYPE_CHECKING:
 
 
 _SOURCE = "Lu, Gould, Ajanthan 2020, arXiv 2006.12169"
-
-
 _DIGITS = 40  # of the enclosures of a and b
-
-
 _SIGNIFICANT = 17  # decimal digits that tell every float64 number from its neighbours
-
-
 _LONGEST_FORMULA = 80
 
 

@@ -14,8 +14,6 @@ import typer
 from theory.errors import UsageError
 
 NAME = "gpn-explorer.ipynb"
-
-
 _NEEDED = ("jupyterlab", "ipywidgets")
 
 

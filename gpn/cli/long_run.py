@@ -13,8 +13,6 @@ import typer
 from theory.errors import UsageError
 
 LOST, INTERRUPTED, TERMINATED = 75, 130, 143  # 75 is EX_TEMPFAIL of sysexits.h: try again later
-
-
 _BESIDE_RESUME = ("resume", "workers", "executor", "scheduler", "memory", "as_json")
 
 

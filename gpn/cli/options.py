@@ -73,8 +73,6 @@ def _beginning(typed: str, words: Iterable[str]) -> list[str]:
 
 
 Number = TypeVar("Number", int, float)
-
-
 DEFAULT_FOLDER = Path("gpn-output")
 
 
@@ -100,11 +98,7 @@ DefaultSpec = Annotated[
 
 
 Root = Annotated[str, option("ROOT", "Which b: auto, plus, minus, or stable (the smaller |chi|).", roots)]
-
-
 Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, where SPEC is a module:function.")]
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 

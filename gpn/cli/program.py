@@ -16,8 +16,6 @@ from gpn.cli.options import complain
 from theory.errors import UsageError
 
 MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
-
-
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
 
 activations.register(app)

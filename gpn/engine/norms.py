@@ -4,11 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-
-
 _DOT_ENTRIES = 8192
-
-
 _TINY, _HUGE = 1e-280, 1e280  # squares in between lose nothing to under- or overflow
 
 

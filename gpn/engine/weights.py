@@ -10,8 +10,6 @@ from gpn.engine.arguments import count
 from theory.errors import UsageError, unknown
 
 FloatArray = npt.NDArray[np.float64]
-
-
 Ensemble = Callable[[np.random.Generator, int, int], FloatArray]
 
 

@@ -15,11 +15,7 @@ from gpn.experiment.versions import computing_versions, differences
 from theory.errors import UsageError
 
 KINDS = ("threads", "processes")
-
-
 _TIMEOUT = 10  # seconds in which a scheduler must answer
-
-
 _UNLIMITED = 2**32  # bytes of a worker that was started without a limit
 
 

@@ -21,23 +21,11 @@ from gpn.experiment.executors import available_cores, check_kind, local_pool
 from theory.errors import UsageError
 
 Arrays = dict[str, npt.NDArray[Any]]
-
-
 Returned = Mapping[str, npt.NDArray[Any]]
-
-
 Compute = Callable[[np.random.Generator, int], Returned]
-
-
 Progress = Callable[[float, float], None]
-
-
 QUEUED_PER_WORKER = 4  # enough that no worker waits for the main thread, few enough that cancelling is quick
-
-
 LEAST_QUEUED = 64  # for an executor whose number of workers cannot be known
-
-
 _PATIENCE = 3  # times that workers may die before another chunk is finished
 
 

@@ -29,14 +29,8 @@ from gpn.experiment.versions import differences
 from theory.errors import UsageError
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
-
-
 Facts: TypeAlias = dict[str, Any]
-
-
 FILE = "run.sqlite"
-
-
 _APPLICATION, _FORMAT = 0x67706E31, 1  # "gpn1"
 
 

@@ -13,8 +13,6 @@ from gpn._version import __version__
 from gpn.engine.norms import quiet, row_dots
 
 PACKAGES = ("numpy", "scipy", "sympy", "mpmath", "python-flint")
-
-
 _ELEMENTARY = (np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh, np.tanh)
 
 

@@ -23,11 +23,7 @@ from gpn.training.datasets import Dataset, load_dataset
 from theory.errors import UsageError
 
 Item = TypeVar("Item")
-
-
 ACTIVATIONS = ("selu", "relu", "gelu", "tanh")
-
-
 DEPTHS = (10, 50, 200)
 
 

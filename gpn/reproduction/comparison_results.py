@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 
 FloatArray = npt.NDArray[np.float64]
-
-
 TRAINED, AT_CHANCE, DIVERGED = "trained", "at chance", "diverged"
-
-
 _TEST_ACCURACY, _TRAIN_LOSS = CURVES.index("test_accuracy"), CURVES.index("train_loss")
 
 

@@ -24,8 +24,6 @@ from theory.depth.correlation import correlation
 from theory.depth.length_map import mean_field_path
 
 Arrays = dict[str, npt.NDArray[Any]]
-
-
 EXPERIMENT = 23
 """Identity of the cells, see `gpn.reproduction.gradients`; training itself draws from its own seeds."""
 
@@ -152,8 +150,6 @@ def _loaded(source: str) -> Dataset:
 
 
 FloatArray = npt.NDArray[np.float64]
-
-
 _DEGREE = 16  # of the polynomial that stands for the map
 
 

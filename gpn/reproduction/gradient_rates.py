@@ -30,20 +30,10 @@ AGREES, ON_THE_WAY, DIFFERS, UNDECIDED, NO_RATE = (
 
 
 NO_PREDICTION, LOST = "no theory", "lost"
-
-
 _PER_WIDTH = 5.0
-
-
 _PER_BATCH = 5.0
-
-
 _LEAST_BATCH = 8  # below, corrections are as large as the prediction
-
-
 _FARTHEST, _NEARER = 1e6, 1e5  # squared lengths that stand for infinity
-
-
 _BESIDE = 1e-3
 
 

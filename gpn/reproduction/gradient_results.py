@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 
 Phi = Activation | CallableActivation
-
-
 FloatArray = npt.NDArray[np.float64]
-
-
 UNSTABLE = "unstable length"
 
 

@@ -36,23 +36,11 @@ BATCHES = (8, 16, 32, 64, 128)
 
 
 _SINGLE, _BATCH, _GROWTH = 20, 21, 22  # identities of the random numbers, see gpn.verification.plan
-
-
 _CHUNK_NEURONS = 8_000_000
-
-
 _TRIALS_PER_BATCH = 50  # single networks for each one with batch normalization, which costs a hundred times as much
-
-
 _LEAST_BATCH_TRIALS = 4
-
-
 _GROWTH_ACTIVATIONS = ("x", "relu")
-
-
 _GROWTH_DEPTHS = (10, 50)
-
-
 _SAME_CHI = 1e-9
 
 

@@ -19,20 +19,10 @@ import numpy.typing as npt
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
-
-
 IntArray = npt.NDArray[np.int64]
-
-
 Source = str | os.PathLike[str] | npt.ArrayLike
-
-
 MAX_CLASSES = 100_000  # beyond this, labels are taken for something else, such as numbers of samples
-
-
 _MEMBERS = (("x_train", "y_train"), ("x", "y"))
-
-
 _ON_SHELL = 1e-6  # relative deviation of |x|^2 from the width that counts as rounding
 
 

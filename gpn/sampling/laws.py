@@ -35,8 +35,6 @@ ENSEMBLES = ("haar", "gaussian", "he", "glorot")
 
 
 _ZERO = 1e-280  # a vector shorter than this has underflowed and has no direction any more
-
-
 _LEAST_ACROSS = 1e-50  # far below one rounding of the component along x; keeps a reciprocal finite
 
 

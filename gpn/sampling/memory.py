@@ -8,29 +8,13 @@ from gpn.sampling.passes import TILE_NEURONS
 from theory.errors import UsageError
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
-
 _SHARE = 0.5  # of the free memory that is taken without being told
-
-
 _FALLBACK = 2**31  # free memory where the system does not tell
-
-
 _NUMBER = 8  # bytes
-
-
 _WORK = 3  # values, slopes and gradients of a layer
-
-
 _TEMPORARIES = 16  # of an activation
-
-
 _STATE = 2**12  # bytes, more than any of NumPy's generators needs
-
-
 _DECOMPOSITION = 5  # matrices that are alive while one is orthogonalized
-
-
 _PADDING = 2**20
 
 

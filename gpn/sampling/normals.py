@@ -14,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-
-
 LEAST = 2**13
 """Numbers from which on this is quicker than the generator's own method."""
 

@@ -34,27 +34,15 @@ from gpn.engine.arguments import check_generator, count
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
-
-
 CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
-
-
 TIE = 1e-9
 """Relative rounding that a mean square may have, as in `theory.layer.law`: (sqrt 2)^2 is not 2 in float64."""
 
 
 _CELLS = 4096  # of the table from which the tilted law is drawn
-
-
 _NEGLIGIBLE = 60.0  # nats below its maximum at which the tilted density is cut off
-
-
 _NODES = 25  # of the grid on which the law of the radius is measured
-
-
 _SPAN = 8.0  # half-width of that grid, in standard deviations of |z|
-
-
 BLOCK = 2**19  # coordinates that are worked on together: 4 MiB for each array
 
 

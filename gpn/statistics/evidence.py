@@ -11,8 +11,6 @@ from gpn.statistics import limits as statistics
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
-
-
 COUNTING, COUNTING_ANYTIME, IMPORTANCE_SAMPLING = "counting", "counting, anytime", "importance sampling"
 """How a probability was estimated."""
 

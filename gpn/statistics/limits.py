@@ -12,14 +12,8 @@ from scipy import special
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
-
-
 IntArray = npt.NDArray[np.int64]
-
-
 Floats = npt.NDArray[np.floating[Any]]
-
-
 MAX_TRIALS = 2**53  # counts up to here are exact in float64
 
 

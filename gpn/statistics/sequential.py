@@ -22,18 +22,12 @@ from gpn.statistics.limits import checked_counts
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
-
-
 SHAPE = 0.5
 """a: the odds ratio u has the density a u^(a-1) on (0, 1), on the scale of p itself, however rare the event."""
 
 
 _MOST_LOGIT = 700.0  # exp(-700) is a number still
-
-
 _TOLERANCE = 1e-13  # of the logit of a limit; a limit is moved outward by as much
-
-
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 

@@ -16,33 +16,17 @@ from gpn.sampling.inputs import check_finite, check_labels, flattened, load_inpu
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
-
-
 IntArray = npt.NDArray[np.int64]
-
-
 TEST_SHARE = 0.2
 """Of the digits, which come without a test set."""
 
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
-
-
 _IDX_PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-
-
 _IDX_MAGIC = {3: 0x0803, 1: 0x0801}  # unsigned bytes in three dimensions, and in one
-
-
 _CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
-
-
 _CIFAR_TEST = "test_batch.bin"
-
-
 _CIFAR_PIXELS = 3 * 32 * 32
-
-
 _ROWS = 4096  # samples that are looked at together
 
 

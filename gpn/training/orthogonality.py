@@ -13,8 +13,6 @@ from gpn.engine.norms import FloatArray, frobenius_norm
 from theory.errors import UsageError
 
 _FIRST_ORDER, _SECOND_ORDER = 1e-8, 5e-6  # defects from which a correction of that order leaves only rounding
-
-
 _FAR = 0.5  # beyond this the series for the polar factor is left for the singular value decomposition
 
 

@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 
 FloatArray = npt.NDArray[np.float64]
-
-
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
-
-
 VANISHED = 1e-3
 """A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is told; so are
 norms below this, for a readout of scale 1, in every hidden layer: with plain ReLU they are flat, and tiny."""

@@ -35,8 +35,6 @@ HOPELESS = 1000.0
 
 
 _ORTHOGONAL = ("haar", "qr_unsigned")
-
-
 _WEIGHTS, _ORDER = 0, 1  # keys of the random streams
 
 

@@ -21,17 +21,9 @@ WORKER = 192 * 2**20
 
 
 _NUMBER = 8  # bytes
-
-
 _RATIOS = 3  # numbers of a trial of one layer
-
-
 _BESIDE = 5  # numbers for each trial and layer of a chunk, beside those of the sampler
-
-
 _SAMPLES = 2  # copies of the inputs that a chunk draws
-
-
 _RARE = _NUMBER * 12 * rare_events.BLOCK  # bytes for a dozen arrays of tilted draws
 
 

@@ -21,26 +21,12 @@ from theory.activations.callable import CallableActivation
 from theory.layer.law import layer_law
 
 Phi = Activation | CallableActivation
-
-
 Key = tuple[Any, ...]
-
-
 Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
-
-
 CONTROL_TRIALS = 200
-
-
 LEAST_TRIALS = 10_000  # of one layer, where the number is planned
-
-
 RARE_DRAWS = 10_000
-
-
 MOST_RARE_WIDTH = 100_000  # beyond it so many draws take an hour, of which too few count
-
-
 PATIENCE = 4
 """A run until its rows are decided has this many times the trials of a planned one: limits that hold at every number
 of trials want up to twice as many, and so do rounds that double."""
@@ -48,17 +34,9 @@ of trials want up to twice as many, and so do rounds that double."""
 
 # Identities of the random streams; a number, once given, keeps its meaning.
 ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL, RARE = 1, 2, 3, 4, 5
-
-
 _CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
-
-
 _DEEP_NEURONS = 200_000_000  # neurons times layers times trials that counting one deep event may take: seconds
-
-
 _MOST_DEEP_TRIALS = 20_000
-
-
 _RARE_COST = 30  # of a draw of a rare event, in trials of one layer
 
 

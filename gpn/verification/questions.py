@@ -28,14 +28,8 @@ from theory.layer.special_cases import ExactTail
 from theory.layer.tails import one_step
 
 DEEP_CLAIM = "deep-gradient-ratio"
-
-
 _LEAST_LOG = -660.0  # e^-660 is 1e-287
-
-
 _NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights and a random readout")
-
-
 SIDES: tuple[Side, ...] = ("upper", "lower")
 
 

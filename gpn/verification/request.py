@@ -9,36 +9,18 @@ from gpn.statistics import limits as statistics
 from theory.errors import UsageError, unknown
 
 DEFAULT_WIDTHS = (64, 256, 1024)
-
-
 DEFAULT_DEPTHS = (10, 50, 200)
-
-
 DEFAULT_EPSILONS = (0.1, 0.2)
-
-
 DEFAULT_DEEP_EPSILONS = (0.5, 1.0)
-
-
 DEFAULT_ONE_STEP_TRIALS = 100_000
-
-
 DEFAULT_DEEP_TRIALS = 1_000
-
-
 WEIGHTS = ("haar", "gaussian", "he", "glorot")
-
-
 DECIDED = "decided"
 """The value of `until` with which a run stops once its rows are decided."""
 
 
 MOST_TRIALS = 10**12  # of one row; more cannot be run
-
-
 MAX_EPSILON = 1e6
-
-
 _MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
 
 

@@ -21,8 +21,6 @@ from gpn.verification.request import DEFAULT_DEEP_TRIALS
 from gpn.verification.rows import decide
 
 Run = Callable[[Sequence[experiment.Cell], experiment.Progress | None], list[experiment.Arrays]]
-
-
 BATCH_TRIALS = 2_000_000  # of all cells that are kept in memory at once, 50 MB
 
 

@@ -35,11 +35,7 @@ from theory.normalization import conditions as poincare
 from theory.normalization import normalize as normalize_module
 
 FloatArray = npt.NDArray[np.float64]
-
-
 Phi = Activation | CallableActivation
-
-
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 

@@ -20,17 +20,9 @@ from theory.layer.tails import one_step
 from theory.normalization import normalize as normalize_module
 
 Phi = Activation | CallableActivation
-
-
 ONE_LAYER = {"forward-one-step": "one layer, forward", "backward-one-step-random": "one layer, backward"}
-
-
 _DEEP_OVER_TRUTH = {"depth": 0.36, "epsilon": 1.7}  # where the search begins
-
-
 _COARSE = 0.02  # relative step at which the search stops where one evaluation takes seconds
-
-
 _FINE = 1e-3
 
 

@@ -15,11 +15,7 @@ from theory.errors import UsageError
 from theory.layer.levy import Bound
 
 SIMULATED_TRIALS = 4000
-
-
 _STREAM = 6  # identity of the random numbers, see gpn.verification.plan
-
-
 _CHUNK_NEURONS = 8_000_000
 
 
@@ -50,8 +46,6 @@ class Simulated:
 
 
 MOST = {"width": 10.0**7, "depth": 10.0**5, "epsilon": MAX_EPSILON}
-
-
 LEAST = {"width": 2.0, "depth": 2.0, "epsilon": 1e-6}
 
 

@@ -18,8 +18,6 @@ from theory.numerics.arithmetic import FloatArray, X, compile_expressions, const
 from theory.numerics.inplace import Branch, Evaluator, Program
 
 Exact: TypeAlias = int | float | sympy.Expr
-
-
 _DIGITS = 50  # one-sided limits that agree to this many digits are taken as equal
 
 

@@ -25,14 +25,8 @@ if TYPE_CHECKING:
 
 
 FloatArray = npt.NDArray[np.float64]
-
-
 ArrayFunction = Callable[[FloatArray], FloatArray]
-
-
 _REFERENCE = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*")
-
-
 _AUTODIFF = "found by automatic differentiation"
 
 

@@ -13,29 +13,13 @@ from theory.numerics.panels import REACH
 from theory.numerics.survey import Survey, survey
 
 ArrayFunction = Callable[[FloatArray], FloatArray]
-
-
 _STEP = 1e-3  # of differences, relative beyond |x| = 1: truncation and rounding balance
-
-
 _LONGEST = 0.01  # so that far oscillations are followed, as long as rounding permits
-
-
 _FAR_STEP = 1e-7
-
-
 _REFINED = 0.01  # panels narrower than this were bisected: the function varies quickly there
-
-
 _PARTS = 128  # steps of differences on such a panel
-
-
 _STENCIL = (-2, -1, 1, 2)
-
-
 _ELEMENTWISE = 1e-5  # relative agreement of an element with itself in other company; float32 passes
-
-
 _MISMATCH = 1e-6  # of a derivative, relative to its size and to its root mean square
 
 

@@ -83,8 +83,6 @@ def _p(name: str, default: int | str, domain: str = "a real number") -> Paramete
 
 
 _NONZERO = "a number other than 0"
-
-
 _NONNEGATIVE = "a number >= 0"
 
 

@@ -18,8 +18,6 @@ from theory.numerics import special as functions
 from theory.numerics.arithmetic import UNDEFINED, X, constant_value, is_infinite
 
 _BITS = (64, 256, 1024, 4096)
-
-
 _LARGEST_IDENTITY = 60  # operations of a difference that is simplified to see whether it is zero
 
 

@@ -15,8 +15,6 @@ from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X
 
 MAX_HERMITE_DEGREE = 64
-
-
 _LARGEST_PARAMETER = sympy.Integer(10) ** 100
 
 

@@ -34,26 +34,12 @@ from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X
 
 MAX_CHARACTERS = 2000
-
-
 MAX_SIZE = 400  # nodes of the SymPy expression
-
-
 MAX_SWITCHES = 24
-
-
 MAX_NESTED_PIECEWISE = 4  # SymPy multiplies out the branches of a Piecewise that is compared
-
-
 MAX_DEGREE = 64  # of a polynomial, whose real roots may have to be isolated
-
-
 _LARGEST = sympy.Integer(10) ** 300
-
-
 _MAX_BITS = 4096
-
-
 _MAX_CONSTANT_EXPONENT = 1024
 
 

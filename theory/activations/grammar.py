@@ -13,17 +13,9 @@ from theory.errors import SpecificationError
 from theory.numerics.special import expm1, log1p, normal_cdf, normal_pdf
 
 MAX_NODES = 400
-
-
 MAX_DEPTH = 40
-
-
 MAX_CALLS = 12  # nested function calls: derivatives grow like the cube of this
-
-
 _VARIABLES = ("x", "z", "t")
-
-
 _CONSTANTS: Mapping[str, sympy.Expr] = MappingProxyType({"pi": sympy.pi, "e": sympy.E, "E": sympy.E})
 
 

@@ -28,11 +28,7 @@ from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X, constant_value, is_infinite
 
 _PROBES = 12  # further points at which the sign of a switching function is compared
-
-
 _CONTINUOUS = (sympy.Abs, sympy.Max, sympy.Min)
-
-
 _SWITCHES = (*_CONTINUOUS, sympy.Piecewise, sympy.sign, sympy.Heaviside)
 
 

@@ -26,17 +26,9 @@ from theory.balls.program import Program, constant_ball
 from theory.numerics.arithmetic import X, is_infinite
 
 _BITS = 128
-
-
 _MOST_BOXES = 1500
-
-
 _MOST_DERIVATIVES = 4
-
-
 _CUTOFFS = (16, 64, 1024)
-
-
 _WIDTHS = tuple(arb(2) ** -k for k in (2, 4, 8, 12, 20, 40))
 
 
@@ -179,8 +171,6 @@ def _is_nonzero(function: sympy.Expr, left: arb, right: arb) -> bool:
 
 
 _certified_joins_BITS = (256, 2048)
-
-
 Order = Literal["value", "slope"]
 
 

@@ -17,11 +17,7 @@ from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X
 
 _CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
-
-
 _NAME_LIKE = re.compile(r"[^\W\d][\w \-]*")
-
-
 _FORMS = "a name ('tanh'), a formula ('x*sigmoid(x)'), a SymPy expression, a function on arrays or an Activation"
 
 

@@ -15,8 +15,6 @@ from flint import acb, arb, arb_poly, arb_series, ctx, fmpq
 from theory.balls.core import Arithmetic, Evaluable, NotCertifiable, hull, precision
 
 _SPARE_TERMS = 40  # divisions by powers of t inside a program lose that many terms at most
-
-
 _NAN = acb(arb.nan(), arb.nan())
 
 

@@ -19,8 +19,6 @@ from theory.numerics.arithmetic import X
 from theory.numerics.special import hermite_normalized
 
 _Step = tuple[str, str, Any, tuple[str, ...]]  # target, kind, detail, operands
-
-
 _INFIX = {"add": "+", "multiply": "*"}
 
 
@@ -245,8 +243,6 @@ def constant_ball(expression: sympy.Expr) -> arb:
 
 
 _PROBE_BITS = 64
-
-
 _LARGEST_ORDER = 12
 
 

@@ -13,14 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 _DEEPEST = 10**6
-
-
 _LOWEST = 0.01  # end of a tube
-
-
 ReadoutKind = Literal["random", "any", "aligned"]
-
-
 KINDS = ("random", "any", "aligned")
 
 

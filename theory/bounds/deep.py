@@ -28,17 +28,9 @@ HOMOGENEOUS = "homogeneous: see theory.bounds.homogeneous"
 
 
 _NORMALIZED = 0.02  # largest miss of E phi^2 = E phi'^2 = 1 that a network may have and still be tried
-
-
 _WIDEST = 10**8
-
-
 _LARGEST_BUDGET = 0.05  # for the bad events
-
-
 _LEAST_WIDTH = 16
-
-
 _BEYOND_FLOATS = -200.0  # ideal logarithm below which the certificate may overflow
 
 

@@ -14,8 +14,6 @@ from theory.depth.coefficients import DepthMoments
 from theory.numerics.arithmetic import FloatArray
 
 _FORWARD = 6
-
-
 _SHARES = {"tube": 0.15, "limit": 0.04, "bracket": 0.12, "floor": 0.1, "top": 0.06}
 
 

@@ -11,11 +11,7 @@ from theory.layer.conditioning import normal_nodes
 from theory.numerics.arithmetic import FloatArray
 
 _REACH = 0.9  # half-width of a cell in standard deviations of the tilted length
-
-
 _BULK = 14.0  # the guard nodes begin here
-
-
 _DEGREE = 10  # of the Gauss rule on each panel
 
 

@@ -30,23 +30,11 @@ from theory.layer.levy import Bound
 from theory.numerics.arithmetic import X, constant_value
 
 Readout = Literal["random", "any"]
-
-
 _SHARES = np.geomspace(0.12, 1.3, 11)  # exponents that are tried, in units of n epsilon/(4 v L)
-
-
 _LEVELS = (1.0, 0.7, 0.5, 0.35, 0.2)  # of the first exit, in units of epsilon
-
-
 _ALIGNED_SHARES = np.geomspace(0.002, 0.2, 8)  # and, for s > 0, in units of n/(D max(1, epsilon))
-
-
 LEAST_WIDTH = 8
-
-
 _MOST_WIDTH = 10**7
-
-
 _LEAST_GAP = 1e-6
 
 

@@ -17,20 +17,10 @@ import numpy.typing as npt
 from scipy.special import betainc, betaln, gammaln, logsumexp
 
 FloatArray = npt.NDArray[np.float64]
-
-
 _STEP = 0.36  # of the trapezoidal rule, in widths of the integrand: error about exp(-2 pi^2/_STEP^2) near a Gaussian
-
-
 _MOST_NODES = 601
-
-
 _BLOCK = 2**13  # moments that are integrated together, a few arrays of 64 KiB
-
-
 _AGREEMENT = 1e-8  # relative, of the rules with every node and with every second one; the finer is far better
-
-
 _ULP = float(np.finfo(np.float64).eps)
 
 

@@ -36,23 +36,11 @@ GUARDED = 1e-10
 
 
 _STEP = 0.75  # of the trapezoidal rule, in standard deviations of the frequency
-
-
 _HALF = 12  # steps on each side: nine standard deviations, exp(-40) of the peak
-
-
 _TERMS = 16  # of the Taylor expansion, even
-
-
 _GRID = 321  # points of a cell at which the bound is evaluated
-
-
 _CUT = 1e-5  # most of the modulus, relative to the whole, that may be left at the last frequency
-
-
 _BLOCK = 16  # systems worked on together
-
-
 _ROUNDS = 80  # of Newton's method
 
 
@@ -171,7 +159,7 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
 
     >>> import sympy
     >>> from theory.activations.activation import Activation
-    >>> from theory.bounds.grid import gaussian_nodes
+    >>> from theory.bounds.grid import gaussian_nodes, points
     >>> from theory.numerics.arithmetic import X
     >>> nodes = gaussian_nodes(Activation("identity", X), 20.0, 1.0)
     >>> found = log_mean(nodes, 0.25 * nodes.z[None, :] ** 2, 100, points(np.array([1.0, 1.2])))
@@ -216,7 +204,7 @@ def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, gr
 
     >>> import sympy
     >>> from theory.activations.activation import Activation
-    >>> from theory.bounds.grid import gaussian_nodes
+    >>> from theory.bounds.grid import gaussian_nodes, points
     >>> from theory.numerics.arithmetic import X
     >>> nodes = gaussian_nodes(Activation("identity", X), 20.0, 1.0)
     >>> found = log_pair_mean(nodes, np.array([0.1]), 0.25 * nodes.z[None, :] ** 2, 100, points(np.array([1.2])))

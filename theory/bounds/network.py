@@ -17,8 +17,6 @@ from theory.depth.stable import StableLaw
 from theory.layer.levy import Bound
 
 Phi = Activation | CallableActivation
-
-
 FloatArray = npt.NDArray[np.float64]
 
 

@@ -20,8 +20,6 @@ from theory.depth.coefficients import DepthMoments, depth_moments
 from theory.numerics.arithmetic import FloatArray
 
 _TILTS = (0.25, 0.4, 0.6, 0.8, 1.0)  # of the tube, as multiples of what a normal law would ask for
-
-
 _HIGHEST = 4.0  # end of the widest tube
 
 

@@ -27,8 +27,6 @@ from theory.normalization.lipschitz import lipschitz_constants
 from theory.numerics.arithmetic import FloatArray
 
 Sign = Literal[1, -1]
-
-
 RIGOR = "suprema proved, integrals in float64"
 """Every inequality and every supremum over q is proved; Gauss rules and sums are float64, not ball arithmetic."""
 

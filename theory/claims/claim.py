@@ -57,35 +57,15 @@ LETTERS = {
 
 
 WEAK = "phi is weakly differentiable (kinks are allowed, jumps are not), with finite E phi^2 and E phi'^2."
-
-
 GPN = "phi is Gaussian-Poincaré normalized: E phi(z)^2 = E phi'(z)^2 = 1."
-
-
 HAAR = "Every weight matrix is n x n, orthogonal and Haar-uniform; the layers are independent."
-
-
 UNIFORM = "h is uniform on the sphere |h|^2 = nq, as W x is for a Haar-uniform orthogonal W and |x|^2 = nq."
-
-
 FRESH = "u is uniform on the unit sphere and independent of h; inside a network only the top layer is so."
-
-
 LIPSCHITZ = "phi is Lipschitz on |h| <= sqrt(nq)."
-
-
 SLOPE_LIPSCHITZ = "phi' is Lipschitz on |h| <= sqrt(nq): no kinks there."
-
-
 SHELL = "The input lies on the thin shell: |x_0|^2 = n."
-
-
 RANDOM_READOUT = "The readout direction e_L is uniform and independent of all weights."
-
-
 WIDE = "The width is large; what is left out is of higher order in 1/n."
-
-
 MEASURABLE = "phi is measurable and phi' is any version of its derivative: kinks and jumps of phi' are allowed."
 """Assumptions that several claims share."""
 

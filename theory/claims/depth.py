@@ -3,17 +3,9 @@
 from theory.claims.claim import GPN, HAAR, MEASURABLE, RANDOM_READOUT, SHELL, WIDE, Claim, letters
 
 _PROPORTIONAL = "Width and depth tend to infinity with L/n fixed."
-
-
 _STABLE = "|chi| < 1."
-
-
 _INPUT = "The input is not 0; its length does not matter."
-
-
 _RATIO = r"\log \frac{\Vert \partial E/\partial W_1 \Vert^2}{\Vert \partial E/\partial W_L \Vert^2}"
-
-
 _DEEP_EVENT = r"P\left(\max_l |\log G_l| \geq \epsilon\right)"
 
 

@@ -3,8 +3,6 @@
 from theory.claims.claim import FRESH, GPN, LIPSCHITZ, MEASURABLE, SLOPE_LIPSCHITZ, UNIFORM, WIDE, Claim, letters
 
 _SIDES = "The lower tail has the sign of the deviation reversed."
-
-
 _TESTED = ("levy", "cramer", "exact")
 
 

@@ -15,14 +15,8 @@ from scipy import fft, special
 from theory.numerics.arithmetic import FloatArray
 
 _ORDER = 10  # of the corrections at the ends of the interval
-
-
 _FINEST = 0.25  # spacing of the grid in standard deviations of one step
-
-
 _LEAST = 10  # points on half of the interval at least
-
-
 _REACH = 7.0  # standard deviations at which a Gaussian step is cut, 3e-12
 
 

@@ -21,11 +21,7 @@ from theory.numerics.nested import Inner, nested_integrals
 from theory.numerics.quadrature import Estimate
 
 _REACH = 16.0  # |x|, |y| <= 16 leaves 1e-57 of the probability out
-
-
 _MARGINAL = 1e-9
-
-
 Order = Literal[0, 1, 2]
 
 

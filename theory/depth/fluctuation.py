@@ -21,29 +21,13 @@ from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
 Source = Activation | CallableActivation | FluctuationCoefficients
-
-
 _NEARLY_NORMALIZED = 0.05  # misses of E phi^2 and E phi'^2 that a quadratic response still describes
-
-
 _NEARLY_UNIT = 0.2  # deviations of q that it still describes
-
-
 _MARGINAL = 1e-6
-
-
 _LARGEST_NOISE = 0.1  # variance of one backward factor
-
-
 _LARGEST_LENGTH_NOISE = 0.06  # variance of q
-
-
 _LARGEST_UNSTABLE_NOISE = 0.01
-
-
 _WIDEST, _DEEPEST = 10**9, 4096
-
-
 _LEAST_PROBABILITY = 1e-9
 
 

@@ -24,26 +24,12 @@ from theory.depth.law import LogRatioLaw, checked_probabilities
 from theory.numerics.arithmetic import FloatArray
 
 _COSINES = 28  # Gauss-Legendre nodes for the cosine at the top layer
-
-
 _LARGEST_COSINE = 6.5  # in standard deviations
-
-
 _LARGEST_SQUARE = 50.0  # n times a squared cosine; larger ones have probability 2e-12 in every layer
-
-
 _REACH = 7.0  # standard deviations at which a step is cut, 3e-12
-
-
 _STANDARD_RANGE = 9.0  # standard deviations of the tabulated distribution functions
-
-
 _ARGUMENTS = 0.3  # spacing of the arguments of a characteristic function, in one over the standard deviation
-
-
 _SPACING = 0.055  # of k: the trapezoidal rule errs by exp(-pi/(2 spacing)) for an even integrand with poles at i/4
-
-
 _FARTHEST = 9.0  # beyond the argument t the integrand falls like exp(-pi (k - t))
 
 

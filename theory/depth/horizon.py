@@ -11,17 +11,9 @@ from theory.errors import UsageError
 from theory.layer.pairs import squared_length_variance
 
 Kind = Literal["stable", "marginal", "unstable length", "vanishing", "exploding"]
-
-
 _FIXED = 1e-9  # |Q(1) - 1| and |rate| below this count as 0
-
-
 _MOST_LAYERS = 1_000_000
-
-
 _TENFOLD = 2 * float(np.log(10.0))  # of a norm, in the logarithm of its square
-
-
 _TWOFOLD = float(np.log(2.0))
 
 

@@ -18,11 +18,7 @@ from theory.numerics.arithmetic import FloatArray
 from theory.numerics.quadrature import Estimate
 
 _MARGINAL = 1e-9  # |slope| this close to 1, and Q(q)/q this close to 1 on a whole range, count as equal to 1
-
-
 _GRID = 241
-
-
 Stability = Literal["attracting", "marginal", "repelling"]
 
 

@@ -13,11 +13,7 @@ from theory.depth.law import LogRatioLaw, checked_probabilities
 from theory.numerics.arithmetic import FloatArray
 
 _RARE = 7.0  # standard deviations beyond which a sum over layers stands in for the crossing probability
-
-
 _HIDDEN_RANGE = 5.5
-
-
 _HIDDEN_SPACING = 1.2  # in the narrowest standard deviation that integrands over the hidden state have
 
 

@@ -51,14 +51,8 @@ CONDITIONS = ("mean", "second", "slope_second", "mean_tilt", "second_tilt")
 
 
 _ROUNDS = 4
-
-
 _MARGIN = 8  # bits beyond the digits asked for
-
-
 _GUARD = 32  # working bits beyond the accuracy aimed at
-
-
 _PILOT_BITS = 16
 
 

@@ -24,23 +24,11 @@ from theory.balls.program import Program, constant_ball, is_analytic_at_zero, re
 from theory.numerics.arithmetic import X, is_infinite
 
 _NARROW = 2.0**-20
-
-
 _MOST_PANELS = 1500
-
-
 _MINUS_HALF = arb(-0.5)
-
-
 _NOWHERE = (acb(arb.nan(), arb.nan()),) * 4
-
-
 _EFFORT = 40_000, 100, 200  # evaluations of an integrand on a section: at least, for each bit, for each panel
-
-
 TOO_FAST = "phi varies too fast for the quadrature"
-
-
 _RADII = 24  # cutoffs that are tried, each a quarter farther out
 
 

@@ -13,11 +13,7 @@ from theory.numerics.arithmetic import X
 from theory.numerics.special import expm1, hermite_normalized, normal_cdf, normal_pdf
 
 _ZERO, _ONE, _HALF = Integer(0), Integer(1), Rational(1, 2)
-
-
 _ROOT_2PI = sqrt(2 * pi)
-
-
 _MOST_TERMS = 4000
 
 

@@ -37,8 +37,6 @@ def _constants(expression: sympy.Expr) -> set[sympy.Expr]:
 
 
 Verdict = Literal["converges", "diverges", "undecided"]
-
-
 Modulus = Callable[[mpmath.mpf], mpmath.mpf | None]
 
 

@@ -9,17 +9,9 @@ from theory.numerics.arithmetic import FloatArray
 from theory.numerics.panels import first_edges
 
 _NOISELESS = 1e-14  # relative noise that the error of the quadrature covers
-
-
 _DIFFERENCE_FLOOR = 2e-12  # least error of phi'^2 where phi' comes from differences
-
-
 _NODES = 8
-
-
 _CUTOFF = 37.5
-
-
 _Size = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 
 

@@ -22,8 +22,6 @@ Functional = Callable[[Any, Any, Any], Any]
 
 
 _CUTOFF = 37.5  # the normal density is about 1e-306 there, just above underflow
-
-
 _FINE = 8.0  # panels are fine where all but 1e-15 of the probability is
 
 
@@ -46,6 +44,7 @@ def expectations(
     Returns:
         name -> `Estimate`; (nan, inf) where the integrand is not finite.
 
+    >>> import sympy
     >>> from theory.activations.activation import Activation
     >>> from theory.numerics.arithmetic import X
     >>> relu = Activation("relu", sympy.Max(X, 0))
@@ -95,6 +94,7 @@ def _landmarks(activation: NumericActivation) -> FloatArray:
 def keeps_growing(activation: NumericActivation, functional: Functional) -> bool:
     """Whether the integrand of an expectation does not decay towards the cutoff, as far as float64 can tell.
 
+    >>> import sympy
     >>> from theory.activations.activation import Activation
     >>> from theory.numerics.arithmetic import X
     >>> square = lambda z, value, slope: value**2

@@ -23,8 +23,6 @@ from theory.numerics.quadrature import Estimate
 from theory.numerics.survey import Survey
 
 MAX_ORDER = 300  # h_k oscillates for |z| < 2 sqrt(k), which must stay inside the cutoff of the quadrature
-
-
 _EPS = float(np.finfo(np.float64).eps)
 
 

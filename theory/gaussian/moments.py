@@ -10,8 +10,6 @@ from typing import Literal
 from flint import arb
 
 Stability = Literal["stable", "marginal", "unstable"]
-
-
 CHI_TOLERANCE = 1e-12
 """How close |chi| must be to 1 to count as marginal."""
 

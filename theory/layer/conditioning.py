@@ -29,53 +29,21 @@ SMALLEST_WIDTH = 12
 
 
 ComplexArray = npt.NDArray[np.complex128]
-
-
 _EPS = float(np.finfo(np.float64).eps)
-
-
 _CORE = 8.0  # panels are of the given length where all but 1e-15 of the probability is
-
-
 _SHOULDER = 14.0  # twice that length up to here, growing geometrically beyond
-
-
 _GROWTH = 1.25
-
-
 _GRADES = 9  # panels on either side of a refined point, each three times as long as the one before
-
-
 _STEP = 0.7  # of the inversion in standard deviations, at large width
-
-
 _SKEWNESS = 35.0  # width at which the step is halved: the law is skew, its long tail would be folded back
-
-
 _BLOCK = 16  # frequencies at a time
-
-
 _BLOCKS = 256  # at small width, where characteristic functions decay like a low power
-
-
 _BLOCKS_WIDE = 48  # from _WIDE on
-
-
 _WIDE = 64
-
-
 _DECAYED = -37.0  # natural logarithm at which an integrand is negligible
-
-
 _PRUNED = 1e-26  # tilted weights below it are left out of the inversion
-
-
 _ITERATIONS = 200
-
-
 _LOST = 1e-3  # share of the modulus below which the integral is cancellation: nq lies in a trough of ftilde
-
-
 _DEGENERATE = 1e-13  # relative variance below which z^2 is a constant up to rounding
 
 

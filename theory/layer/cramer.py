@@ -29,14 +29,8 @@ from theory.layer.special_cases import at_edge
 from theory.numerics.arithmetic import FloatArray
 
 _KIND = "cramer"
-
-
 _RECURSION = 16  # below this width the radial recursion is quicker than the inversion, and more accurate
-
-
 _RETREATS = 20  # of lambda from a saddle near infinity, each by a factor _RETREAT
-
-
 _RETREAT = 0.02
 
 

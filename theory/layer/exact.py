@@ -41,23 +41,11 @@ _EPS = float(np.finfo(np.float64).eps)
 # Least distance of the contour from the pole at lambda = 0, and step of the grid, in standard deviations at large
 # width. The trapezoid rule errs by exp(-2 pi distance/step); a far contour may leave the Gaussian part of the law.
 _CONTOURS = ((2.5, 0.35), (0.8, 0.16))
-
-
 _REACH = 8.0  # of the grid, likewise
-
-
 _GROW = 1.6  # of the reach while the rim still matters
-
-
 _POINTS = 40_000  # of the grid, beyond which it is not grown
-
-
 _RIM = 1e-12
-
-
 _DECAY = 5.0  # power of the frequency with which moduli are taken to fall beyond the rim, at most
-
-
 _PRUNED = 1e-22
 
 

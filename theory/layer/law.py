@@ -22,14 +22,8 @@ MARGIN = 1e-9
 
 
 _CANDIDATES = 6
-
-
 _ZOOMS = 8
-
-
 _NARROW = 32  # below this width the characteristic functions decay slowly and panels are made shorter
-
-
 Function = Callable[[FloatArray], FloatArray]
 
 

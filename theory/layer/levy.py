@@ -21,8 +21,6 @@ from theory.normalization.lipschitz import lipschitz_constants
 from theory.numerics.quadrature import Estimate
 
 Side = Literal["upper", "lower"]
-
-
 CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
 
 

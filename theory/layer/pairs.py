@@ -27,20 +27,10 @@ from theory.numerics.nested import Inner, nested_integrals
 from theory.numerics.quadrature import Estimate, integrate
 
 _EPS = float(np.finfo(np.float64).eps)
-
-
 _SERIES_FROM = 32  # neurons; below it the eigenvalues fall too slowly for singular functions
-
-
 _MOST_TERMS = 70
-
-
 _NEGLIGIBLE = 1e-18
-
-
 _NOISE = 64 * _EPS
-
-
 _ENOUGH = 1e-11  # relative error of the plane rule that calls for no refinement towards the breakpoints
 
 

@@ -16,8 +16,6 @@ from theory.layer.law import MARGIN, Event, certainty, unusable
 from theory.numerics.arithmetic import FloatArray
 
 _ITERATIONS = 100
-
-
 _FARTHEST = 1e25  # exponents lambda g beyond it serve nothing and overflow
 
 

@@ -18,11 +18,7 @@ ACCEPTED = 1e-2
 
 
 _MOST_TERMS = 2000  # of a mixture of Beta laws; at larger widths the inversion is quicker and as good
-
-
 _SLACK = 1e-12
-
-
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -133,14 +129,8 @@ def at_edge(event: Event) -> ExactTail | None:
 
 
 _ANGLES = 20_000  # of the circle
-
-
 _PLAIN = (160, 400)  # latitudes and longitudes of the sphere
-
-
 _WEIGHTED = (50, 100)  # the same where a direction is integrated too
-
-
 _SHARES = 24
 
 

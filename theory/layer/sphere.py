@@ -16,8 +16,6 @@ from theory.numerics.arithmetic import FloatArray
 from theory.numerics.quadrature import Estimate, integrate
 
 _CUTOFF = 38.0  # in standard deviations: the density is below 1e-300 there
-
-
 _FINE = 8.0
 
 

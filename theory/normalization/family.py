@@ -64,11 +64,7 @@ def _required(function: Any) -> list[str]:
 
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
-
-
 _MAX_CHARACTERS = 2000
-
-
 _NAN = float("nan")
 
 

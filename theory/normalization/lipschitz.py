@@ -23,17 +23,9 @@ INFLATION = 1e-9
 
 
 _CANDIDATES = 16  # local maxima of the grid that are refined
-
-
 _ZOOMS = 7  # each divides a bracket by 8
-
-
 _FAR = 1e12  # end of the grid on an infinite piece
-
-
 _TOLERANCE = 1e-13  # relative, of the certified enclosures
-
-
 Order = Literal["slope", "curvature"]
 
 

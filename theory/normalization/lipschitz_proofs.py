@@ -34,35 +34,15 @@ from theory.errors import UsageError
 from theory.numerics.arithmetic import X, is_infinite
 
 Order = Literal["slope", "curvature"]
-
-
 _BITS = 96
-
-
 _MOST_BOXES = 20_000  # of a formula of ordinary length, fewer of a longer one
-
-
 _ORDINARY_SIZE = 40  # operations
-
-
 _TIGHTENED = 200  # the longest formula that is rewritten
-
-
 _NARROWEST = 2.0**-80  # relative width at which splitting a box is given up
-
-
 _POLE = 2.0**-30  # the same for a box without a finite bound
-
-
 _FIRST_CUTOFF = 16
-
-
 _LAST_ENVELOPE = 2**10  # an envelope that exists at all exists from here on
-
-
 _LAST_CUTOFF = 2**22
-
-
 _LOCAL_CUTOFF = 2**120  # next to a singular end the envelope takes over below 2^-120
 
 

@@ -13,8 +13,6 @@ from theory.gaussian.moments import Stability, recommend, stability
 from theory.normalization.evidence import _bits, _evidence, _roots, _tolerance, _verdict
 
 Root = Literal["auto", "plus", "minus", "stable"]
-
-
 POLICIES = ("auto", "plus", "minus", "stable")
 
 

@@ -165,8 +165,6 @@ _SELU = _entries(
 
 
 _NFNET_FILE = "google-deepmind/deepmind-research, nfnets/base.py, commit 68a1754 (Brock et al. 2021, arXiv:2101.08692)"
-
-
 _TIMM_FILE = "huggingface/pytorch-image-models, timm/models/nfnet.py, commit 36d930f, which took it from NFNet"
 
 

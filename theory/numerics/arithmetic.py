@@ -15,15 +15,11 @@ import sympy
 from theory.numerics import special as functions
 
 FloatArray = npt.NDArray[np.float64]
-
-
 X = sympy.Symbol("x", real=True)
 """The variable of every activation."""
 
 
 Arithmetic = Literal["numpy", "mpmath"]
-
-
 UNDEFINED = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.AccumBounds)
 """What a constant must not contain to be a number."""
 

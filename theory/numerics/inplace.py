@@ -13,14 +13,8 @@ import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 FloatArray = npt.NDArray[np.float64]
-
-
 Function = Callable[[Any], list[Any]]
-
-
 _Call: TypeAlias = tuple[np.ufunc, tuple[Any, ...]]
-
-
 _POWERS = {2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal, 1.0: np.positive}  # what NumPy's operator ** does
 
 

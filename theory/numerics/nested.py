@@ -14,14 +14,8 @@ from theory.numerics.arithmetic import FloatArray
 from theory.numerics.quadrature import integrate
 
 _COARSE, _FINE = 12, 16
-
-
 _EPS = float(np.finfo(np.float64).eps)
-
-
 _BLOCK = 400_000  # points evaluated together: a few megabytes for each intermediate array
-
-
 _DEPTH = 14  # bisections towards a singular line
 
 

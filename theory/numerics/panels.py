@@ -16,8 +16,6 @@ import numpy.typing as npt
 from theory.numerics.arithmetic import FloatArray
 
 Function = Callable[[FloatArray], FloatArray]
-
-
 REACH = 40.0
 """The line is explored for |x| up to this, a little farther than Gaussian integrals are computed."""
 
@@ -27,38 +25,16 @@ SPACING = 1.6e-3
 
 
 _NODES = 16
-
-
 _FINE, _COARSE = 1 / 64, 1 / 8  # widths of the first panels for |x| < 8 and beyond
-
-
 _SHIFT = 0.0059725  # keeps the ends of panels off round numbers, where kinks like to be
-
-
 _TOLERANCE = 1e-13  # of the last coefficients, relative to the size of the function on the first panel
-
-
 _EPS = float(np.finfo(np.float64).eps)
-
-
 _LEAST = 1e-290
-
-
 _SMALLEST = 1e-18  # width of a panel at which bisecting ends; 256 floats, away from 0
-
-
 _GENERATIONS = 80
-
-
 _STUCK = 8  # generations without progress on both halves: rough
-
-
 _NOISY = 0.02  # noise that is no longer a rounding error, relative to the size of the function
-
-
 _BUDGET = 150_000  # panels at a time
-
-
 STRETCH = (1 - 1e-9) / math.cos(math.pi / 32)
 """The Chebyshev variable t runs from -1 to 1 on a panel stretched by this: its outermost points are at the ends."""
 

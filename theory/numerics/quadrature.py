@@ -9,17 +9,9 @@ import numpy as np
 from theory.numerics.arithmetic import FloatArray
 
 _EPS = float(np.finfo(np.float64).eps)
-
-
 _NODES = 16
-
-
 _GENERATIONS = 160  # bisections: enough for x**-0.5 to settle at a breakpoint at 0
-
-
 _PANELS = 20_000
-
-
 _ROUNDING = 8 * _EPS  # of the density, the activation and the sum, relative to the integral of the modulus
 
 

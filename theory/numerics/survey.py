@@ -42,17 +42,9 @@ LIMITS = (
 
 
 _SIDES: FloatArray = 4.0 ** -np.arange(1.0, 24.0)  # lengths of the intervals beside a suspect, longest first
-
-
 _CLEAR = 16  # such an interval is at least this many times as long as the gap around the suspect
-
-
 _SHARP = 300  # and this many times for a kink, so that |x|**1.5 has none
-
-
 _MOST = 1500  # suspects
-
-
 _BESIDE = 6  # a plateau of more of the narrowest panels is a smooth feature
 
 

@@ -21,29 +21,13 @@ from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, style_axes
 from gpn.report.words.text import plain, short_number
 
 FloatArray = npt.NDArray[np.float64]
-
-
 DPI = 90
-
-
 _SIZE = (12.4, 7.0)  # inches
-
-
 _SUBSCRIPTS = {"plus": "₊", "minus": "₋"}
-
-
 _COLOURS = {"plus": PALETTE[1], "minus": PALETTE[0]}
-
-
 _STYLES = {"plus": CURVE_STYLES[1], "minus": CURVE_STYLES[0]}
-
-
 _MARKS = {"attracting": ("full", 6), "marginal": ("left", 8), "repelling": ("none", 10)}  # one may lie on another
-
-
 _LEAST = 1e-6
-
-
 _WORDS = 44  # characters of a line in a panel
 
 

@@ -37,27 +37,15 @@ if TYPE_CHECKING:
 
 
 FloatArray = npt.NDArray[np.float64]
-
-
 Phi = Activation | CallableActivation
-
-
 WIDTHS = tuple(2**k for k in range(4, 15))
-
-
 PROBABILITIES = (0.05, 0.5, 0.95)
-
-
 STARTS = (0.9, 1.1)
 """Squared lengths per neuron from which the paths through the layers start."""
 
 
 _LOWEST, _HIGHEST, _POINTS = 1 / 16, 16.0, 41
-
-
 _SIDES: tuple[Side, ...] = ("upper", "lower")
-
-
 _KEPT = 128  # answers that are remembered, of each kind
 
 

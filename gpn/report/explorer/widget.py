@@ -15,20 +15,10 @@ from theory.activations.catalog import CATALOG
 from theory.errors import UsageError
 
 _FAMILIES = ("leaky_relu(s)", "elu(alpha)", "x*sigmoid(beta*x)", "tanh(x)+c*x", "sin(w*x)")
-
-
 _ROOTS = (("root: auto", "auto"), ("b₊", "plus"), ("b₋", "minus"))
-
-
 _DEEPEST = 200
-
-
 _STEPS = 200  # of the slider of the parameter
-
-
 _LOOK = {"style": {"description_width": "90px"}, "layout": {"width": "380px"}}
-
-
 _BUTTONS = {"style": {"button_width": "100px"}, "layout": {"width": "380px"}}
 
 

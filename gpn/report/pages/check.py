@@ -38,8 +38,6 @@ _LETTERS = {
 
 
 _LONGEST_FORMULA = 1500  # characters of LaTeX
-
-
 _MOST_DEGREES = 25
 
 

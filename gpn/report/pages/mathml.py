@@ -6,38 +6,16 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
-
-
 _TOKENS = {"math", "mi", "mn", "mo", "mtext", "mspace"}
-
-
 _LAYOUT = {"mrow", "mfrac", "msqrt", "mroot", "mstyle", "mtable", "mtr", "mtd"}
-
-
 _SCRIPTS = {"msub", "msup", "msubsup", "munder", "mover", "munderover"}
-
-
 _KNOWN = _TOKENS | _LAYOUT | _SCRIPTS
-
-
 _TOUCHING = {"mi", "mn", "mfrac", "msqrt", "msub", "msup", "msubsup", "munder"}
-
-
 _BARS = {"|", "‖", "∥"}
-
-
 _BRACES = {r"\lbrace": "{", r"\rbrace": "}"}
-
-
 _UNREAD = "\\"
-
-
 _TAG = re.compile(r"\\tag\{([^{}]*)\}")
-
-
 _PRIME = r"\prime "
-
-
 _PRIMES_AND_POWER = re.compile(r"(?<!\^)('{2,})\^(\{[^{}]*\}|.)")
 
 

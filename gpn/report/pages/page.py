@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 
 _VOID = frozenset({"meta", "link"})
-
-
 _IDENTITY = re.compile(r'\bid="([^"]+)"')
 
 

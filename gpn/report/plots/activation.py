@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 
 FloatArray = npt.NDArray[np.float64]
-
-
 REACH = 4.0
 """How far the argument goes either way, in standard deviations."""
 
@@ -33,17 +31,9 @@ LENGTHS = (1 / 4, 4.0)
 
 
 _STARTS = (0.5, 2.0)
-
-
 _STEPS = 40
-
-
 _FILLS = {"attracting": "full", "marginal": "left", "repelling": "none"}
-
-
 _SHOWN_DEGREES = 24
-
-
 _LEAST_POWER = 1e-12
 
 

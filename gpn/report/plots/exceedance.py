@@ -24,23 +24,11 @@ if TYPE_CHECKING:
 
 
 SIDES = {"upper": ("^", "above 1 + ε"), "lower": ("v", "below 1 - ε"), "either": ("o", "either way")}
-
-
 _BOUND_MARKERS = {"upper": "2", "lower": "1", "either": ""}  # three thin legs that point up, or down
-
-
 _VACUOUS = 0.1  # share of the axis above probability 1, to show that a bound there says nothing
-
-
 _MOST_TICKS = 8
-
-
 _LEGEND_LINE = 0.25  # inches
-
-
 _STROKE = 1.2
-
-
 _PANEL = (4.6, 3.7)  # inches
 
 

@@ -25,35 +25,15 @@ if TYPE_CHECKING:
 
 
 _BLUE, _ORANGE, _GREEN, _PURPLE, _RED = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[5]
-
-
 _PLAIN_LOOK: dict[str, Any] = {"color": _RED, "linestyle": "-"}
-
-
 _PLAIN_GAUSSIAN_LOOK: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 3))}
-
-
 _BATCH_LOOK: dict[str, Any] = {"color": _ORANGE, "linestyle": "-."}
-
-
 _GPN_LOOK: dict[str, Any] = {"color": _BLUE, "linestyle": "-"}
-
-
 _GAUSSIAN_LOOK: dict[str, Any] = {"color": _GREEN, "linestyle": (0, (4, 2))}
-
-
 _OTHER_LOOK: dict[str, Any] = {"color": _PURPLE, "linestyle": ":", "linewidth": 1.6}
-
-
 _BAND_LOOK: dict[str, Any] = {"color": "black", "linestyle": (0, (5, 2)), "linewidth": 1.1}
-
-
 _LOG10 = math.log(10.0)
-
-
 _LETTERS_PER_INCH, _INCHES_PER_KEY = 10.0, 3.4  # of the title, and of the legend
-
-
 _NARROW = 2.0  # decades: the lower panels never show more than this many up and down
 
 

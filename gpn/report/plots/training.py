@@ -11,8 +11,6 @@ from gpn.report.plots.style import GREY, PALETTE, literal, style_axes
 from gpn.training.results import TrainingReport
 
 _SMOOTHED = 100  # points of the loss curve
-
-
 _DECADES = 6.0  # of gradient norms, from the largest down; what is below is drawn like the end of the scale
 
 

@@ -139,11 +139,7 @@ def catalog(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 SHOWN_DEGREES = 13
-
-
 DEPTH_COLUMNS = ("network", "in depth", "fixed points of q", "basin of q = 1", "slope of C", "|grad| x10", "q off by 2")
-
-
 LOWEST, HIGHEST = 1.001e-6, 0.999e6
 """Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
 

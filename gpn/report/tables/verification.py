@@ -20,18 +20,12 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = {"levy": "Lévy", "cramer": "Cramér", "deep": "deep bound", "exact": "exact"}
-
-
 RIGHT = ("width", "ε", "seen")
 """Headers of the columns that are aligned right."""
 
 
 _MARKS = {"holds": " ✓", "violated": " ✗"}
-
-
 _SIDES = {"upper": "above", "lower": "below", "either": "either way"}
-
-
 _VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
 
 

@@ -186,11 +186,11 @@ def test_a_letter_without_a_meaning_is_an_error():
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_name_tests_functions_and_pages_that_exist(page):
     text = (ROOT / "docs" / page).read_text()
-    known = {name for file in (ROOT / "tests").glob("test_*.py") for name in (*names_of_tests(file), file.stem)}
+    known = {name for file in (ROOT / "tests").rglob("test_*.py") for name in (*names_of_tests(file), file.stem)}
     assert set(re.findall(r"\btest_\w+", text)) <= known
-    for file, name in re.findall(r"(tests/test_\w+\.py)::(test_\w+)", text):
+    for file, name in re.findall(r"(tests/[\w/]*test_\w+\.py)::(test_\w+)", text):
         assert name in names_of_tests(ROOT / file)
-    for name in re.findall(r"`((?:theory|gpn)\.\w+:[\w.]+)`", text):
+    for name in re.findall(r"`((?:theory|gpn)(?:\.\w+)+:[\w.]+)`", text):
         pkgutil.resolve_name(name)
     for target, anchor in re.findall(r"\]\(([\w./-]*\.md)?(?:#([\w-]+))?\)", text):
         path = (ROOT / "docs" / target).resolve().relative_to(ROOT) if target else Path("docs", page)
