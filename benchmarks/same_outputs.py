@@ -1,6 +1,6 @@
 """Compare what two checkouts print: the JSON of a list of commands, and digests of simulations at fixed seeds.
 
-    python benchmarks/same_outputs.py OLD_CHECKOUT NEW_CHECKOUT
+    python benchmarks/same_outputs.py OLD_CHECKOUT NEW_CHECKOUT [--only WORD]
 
 A step that only moves code must leave every line the same. Versions of the project's own sources are left out of
 the comparison, since they change with each edit. Exits with 1 if anything differs.
@@ -85,9 +85,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    checkouts = [path.resolve() for path in vars(parser.parse_args()).values()]
+    parser.add_argument("--only", default="", help="compare the commands that contain this word")
+    asked = parser.parse_args()
+    checkouts = [asked.old.resolve(), asked.new.resolve()]
     different = 0
     for command in [*COMMANDS, "digests of simulations"]:
+        if asked.only not in command:
+            continue
         arguments = ["-c", DIGESTS] if command.startswith("digests") else ["-m", "gpn", *shlex.split(command)]
         old, new = (printed(checkout, arguments) for checkout in checkouts)
         different += old != new
