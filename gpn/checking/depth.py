@@ -7,8 +7,8 @@ from gpn.experiment.files import finite
 
 if TYPE_CHECKING:
     from theory.depth.correlation import CorrelationDynamics
+    from theory.depth.fixed_points import LengthDynamics
     from theory.depth.horizon import DepthHorizon
-    from theory.depth.length_map import LengthDynamics
 
 
 _LONGEST = 1e6
@@ -96,8 +96,8 @@ def depth_profiles(spec: Any, width: int = 1024) -> tuple[DepthProfile, ...]:
 
 def _profile(label: str, phi: Any, width: int) -> DepthProfile:
     from theory.depth.correlation import correlation_dynamics
+    from theory.depth.fixed_points import length_dynamics
     from theory.depth.horizon import depth_horizon
-    from theory.depth.length_map import length_dynamics
 
     horizon = depth_horizon(phi, width)
     at = 1.0 if horizon.kind == "unstable length" else horizon.q

@@ -8,8 +8,9 @@ import numpy as np
 from gpn.reproduction.gradient_results import UNSTABLE, FloatArray, Growth, Phi, Rate, Variant
 from gpn.statistics.limits import mean_interval
 from theory.depth.batch_normalization import large_batch_growth, small_batch_growth
+from theory.depth.fixed_points import gradient_rate
 from theory.depth.horizon import depth_horizon
-from theory.depth.length_map import gradient_rate, mean_field_path, slope_map
+from theory.depth.length_map import mean_field_path, slope_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

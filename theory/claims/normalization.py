@@ -158,7 +158,7 @@ ENTRIES = (
         assumptions=(GPN, "E phi(sqrt(q) z)^2 is finite for some q > 1.", "Infinite width; the statement is local."),
         rigor="proved",
         proof="docs/gpn.md#stability-in-depth",
-        function="theory.depth.length_map:length_dynamics",
+        function="theory.depth.fixed_points:length_dynamics",
         test="tests/theory/depth/test_propagation.py::test_gelu_plus_repels_from_one_to_a_short_length",
     ),
     Claim(
@@ -201,7 +201,7 @@ ENTRIES = (
         rigor="asymptotic prediction",
         reference="S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein 2017",
         proof="docs/gpn.md#depth-horizon",
-        function="theory.depth.length_map:gradient_rate",
+        function="theory.depth.fixed_points:gradient_rate",
         test="tests/theory/depth/test_propagation.py::test_rates_of_vanishing_and_exploding_networks",
     ),
 )

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from theory.activations.activation import NumericActivation
 from theory.depth.coefficients import FluctuationCoefficients, fluctuation_coefficients
 from theory.errors import UsageError
-from theory.layer.sphere import mean_squared_slope
 from theory.numerics.arithmetic import FloatArray
 
 _NORMALIZED = 1e-6  # how far E phi^2 and E phi'^2 of a normalized activation may be from 1
@@ -99,42 +98,6 @@ def _stationary(square: float, kappa: float) -> float:
     if abs(kappa) < 1e-12:
         return 1.0
     return 1 + 2 * kappa / (1 - square) if square < 1 - 1e-12 else float(np.copysign(np.inf, kappa))
-
-
-def inner_layer_mean(activation: NumericActivation, width: int, layers: int) -> FloatArray:
-    r"""Approximate mean factor by which each layer changes the squared norm of the backward signal.
-
-    .. math:: E B_l \approx S_n(1) + \frac{(A_l - 1) c + \kappa m_{l-1} + \tfrac12 S_2 \sigma_{l-1}^2}{n}
-
-    with :math:`\sigma_l^2 = \chi^2 \sigma_{l-1}^2 + Var\,\phi^2 - 2\chi^2`, :math:`m_l = \chi m_{l-1} +
-    Q_2 (\sigma_{l-1}^2/2 - 1)`, sigma_0 = m_0 = 0, Q_2 and S_2 the curvatures q2 and s2 of `FluctuationCoefficients`
-    (derived for this project, docs/finite-width.md). An approximation: the error is O(1/n^2) at fixed depth, and
-    grows with depth where |chi| >= 1. With one layer it is S_n, which is exact.
-
-    Args:
-        activation: a normalized phi.
-        width: n >= 2.
-        layers: L; the input has q_0 = 1, the readout a random direction.
-
-    Returns:
-        Approximations of E B_1 ... E B_L, shape (L,), B_l = |d_l|^2/|e_l|^2.
-
-    Raises:
-        UsageError: a width below 2, fewer than one layer, or an activation that is not normalized.
-
-    >>> from theory.activations.catalog import build
-    >>> from theory.normalization.normalize import normalize
-    >>> inner_layer_mean(normalize(build("relu")), 64, 3).round(12)
-    array([1., 1., 1.])
-    """
-    found = alignment_coefficients(activation)
-    aligned = alignment(found, layers).values
-    mean, variance = np.zeros(layers), np.zeros(layers)  # of q_(l-1), times n
-    for layer in range(1, layers):
-        mean[layer] = found.chi * mean[layer - 1] + found.q2 * (variance[layer - 1] / 2 - 1)
-        variance[layer] = found.chi**2 * variance[layer - 1] + found.sf
-    drift = found.kappa * mean + found.s2 * variance / 2
-    return np.asarray(mean_squared_slope(activation, width).value + ((aligned - 1) * found.c + drift) / width)
 
 
 def conditional_growth(

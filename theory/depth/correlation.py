@@ -13,7 +13,8 @@ import numpy as np
 from scipy.optimize import brentq
 
 from theory.activations.activation import NumericActivation, steps
-from theory.depth.length_map import Stability, length_map, slope_map
+from theory.depth.fixed_points import Stability
+from theory.depth.length_map import length_map, slope_map
 from theory.errors import UsageError
 from theory.gaussian.expectations import expectations
 from theory.numerics.arithmetic import FloatArray

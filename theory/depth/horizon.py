@@ -1,18 +1,20 @@
 """How deep a network of a given activation and width can be before its lengths or gradients are lost."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
 
 from theory.activations.activation import NumericActivation
-from theory.depth.length_map import gradient_rate, length_map, length_map_slope, slope_map
+from theory.depth.fixed_points import gradient_rate
+from theory.depth.length_map import follow_length, length_map, length_map_slope, mean_field_layer, slope_map
 from theory.errors import UsageError
 from theory.layer.pairs import squared_length_variance
 
 Kind = Literal["stable", "marginal", "unstable length", "vanishing", "exploding"]
 _FIXED = 1e-9  # |Q(1) - 1| and |rate| below this count as 0
-_MOST_LAYERS = 1_000_000
+_MOST_LAYERS = 20_000
 _TENFOLD = 2 * float(np.log(10.0))  # of a norm, in the logarithm of its square
 _TWOFOLD = float(np.log(2.0))
 
@@ -75,7 +77,7 @@ def depth_horizon(activation: NumericActivation, width: int = 1024) -> DepthHori
     kind: Kind = "vanishing" if found.rate < 0 else "exploding"
     if abs(found.rate) < _FIXED:
         kind = "stable" if 0 < found.q < np.inf else "marginal"
-    gradient, length = _follow(activation, 1.0)
+    gradient, length = _layers_until_lost(activation, 1.0)
     return DepthHorizon(kind, found.q, found.rate, width, gradient, length, _length_scale(activation, found.q))
 
 
@@ -86,7 +88,7 @@ def _at_one(activation: NumericActivation, width: int) -> DepthHorizon:
     length = length_layers(chi, variance)
     if abs(chi) > 1 + _FIXED:
         deviation = float(np.sqrt(variance))
-        sides = [_follow(activation, float(np.exp(sign * deviation)))[0] for sign in (-1.0, 1.0)]
+        sides = [_layers_until_lost(activation, float(np.exp(sign * deviation)))[0] for sign in (-1.0, 1.0)]
         beside = gradient_rate(activation, 1 - 1e-3)
         scale = _length_scale(activation, 1.0)
         return DepthHorizon("unstable length", beside.q, beside.rate, width, min(sides), length, scale)
@@ -123,25 +125,24 @@ def length_layers(chi: float, variance: float) -> float:
     return 1.0 if chi == 0 else max(1.0, float(np.ceil(np.log(inside) / np.log(chi * chi))))
 
 
-def _follow(activation: NumericActivation, start: float) -> tuple[float, float]:
+def _layers_until_lost(activation: NumericActivation, start: float) -> tuple[float, float]:
     """Layers of the mean-field maps until the gradient norm has changed by 10, and until the length has by 2."""
-    q, log_gradient = start, 0.0
+    log_gradient = 0.0
     gradient = length = np.inf
-    for layer in range(1, _MOST_LAYERS):
-        slope, following = slope_map(activation, q).value, length_map(activation, q).value
-        rate = np.inf if not np.isfinite(slope) else (float(np.log(slope)) if slope > 0 else -np.inf)
+    passages = islice(follow_length(mean_field_layer(activation), start), _MOST_LAYERS)
+    for layer, passage in enumerate(passages, 1):
+        (before, after, rate) = (float(array[0]) for array in (passage.before, passage.after, passage.log_factors))
         log_gradient += rate
-        if not 0.5 <= following <= 2 and length == np.inf:
+        if not 0.5 <= after <= 2 and length == np.inf:
             length = float(layer)
         if abs(log_gradient) >= _TENFOLD and gradient == np.inf:
             gradient = float(layer)
-        settled = abs(following - q) <= 1e-12 * q or not 1e-12 < following < 1e12
+        settled = abs(after - before) <= 1e-12 * before or not 1e-12 < after < 1e12
         if settled and gradient == np.inf and abs(rate) > _FIXED:
             ahead = np.sign(rate) * _TENFOLD - log_gradient
             gradient = layer + float(np.ceil(ahead / rate))
-        if settled or (np.isfinite(gradient) and np.isfinite(length)) or layer >= 20_000:
+        if settled or (np.isfinite(gradient) and np.isfinite(length)):
             break
-        q = following
     return gradient, length
 
 

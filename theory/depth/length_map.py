@@ -1,15 +1,15 @@
-"""What depth does to squared lengths in an infinitely wide network: the length map and its fixed points.
+"""Squared lengths and backward signals in an infinitely wide network, layer by layer: the length map and its iteration.
 
-With squared length per neuron q before a layer, the next one has Q(q); a normalized activation has the fixed
-point q = 1, but only its slope chi = Q'(1) tells whether depth holds the length there.
+With squared length per neuron q before a layer, the next layer has Q(q). Begin with `length_map`; `follow_length` is
+the one place where a length is followed through the layers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice, repeat
 
 import numpy as np
-from scipy.optimize import brentq
+import numpy.typing as npt
 
 from theory.activations.activation import NumericActivation
 from theory.errors import UsageError
@@ -17,34 +17,7 @@ from theory.gaussian.expectations import Functional, expectations
 from theory.numerics.arithmetic import FloatArray
 from theory.numerics.quadrature import Estimate
 
-_MARGINAL = 1e-9  # |slope| this close to 1, and Q(q)/q this close to 1 on a whole range, count as equal to 1
-_GRID = 241
-Stability = Literal["attracting", "marginal", "repelling"]
-
-
-@dataclass(frozen=True, slots=True)
-class FixedPoint:
-    """A fixed point q = Q(q) of the length map with its slope Q'(q): attracting for |slope| < 1."""
-
-    q: float
-    slope: float
-    stability: Stability
-
-
-@dataclass(frozen=True, slots=True)
-class LengthDynamics:
-    """Where the squared length goes in depth.
-
-    Args:
-        fixed_points: those with q in the range that was searched, ascending.
-        basin: ends of the interval of q around 1 from which the length converges to 1; None if q = 1 does not
-            attract. An end at the edge of the searched range means: at least so far.
-        continuum: every q is (to within 1e-9) a fixed point, as for a normalized positively homogeneous phi.
-    """
-
-    fixed_points: tuple[FixedPoint, ...]
-    basin: tuple[float, float] | None
-    continuum: bool
+_SETTLED = 1e-13  # relative change of a length in one layer that counts as none
 
 
 def length_map(activation: NumericActivation, q: float) -> Estimate:
@@ -60,7 +33,6 @@ def length_map(activation: NumericActivation, q: float) -> Estimate:
         q: squared length per neuron before the layer, >= 0.
 
     >>> from theory.activations.activation import Activation
-
     >>> from theory.numerics.arithmetic import X
     >>> round(length_map(Activation("double", 2 * X), 3.0).value, 12)
     12.0
@@ -80,7 +52,6 @@ def slope_map(activation: NumericActivation, q: float) -> Estimate:
         q: squared length per neuron before the layer, >= 0.
 
     >>> from theory.activations.activation import Activation
-
     >>> from theory.numerics.arithmetic import X
     >>> round(slope_map(Activation("double", 2 * X), 3.0).value, 12)
     4.0
@@ -98,7 +69,6 @@ def length_map_slope(activation: NumericActivation, q: float = 1.0) -> Estimate:
         q: squared length per neuron, > 0.
 
     >>> from theory.activations.activation import Activation
-
     >>> from theory.numerics.arithmetic import X
     >>> round(length_map_slope(Activation("double", 2 * X)).value, 12)
     4.0
@@ -113,6 +83,84 @@ def _expectation(activation: NumericActivation, q: float, functional: Functional
         raise UsageError(f"q, the squared length per neuron, must be a number >= 0, not {q}")
     deviation = max(float(np.sqrt(q)), 1e-100)  # the limit q -> 0 sees both sides of a kink at 0
     return expectations(activation, {"it": functional}, deviation=deviation)["it"]
+
+
+LayerMap = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+"""Squared lengths per neuron before a layer, array (starts,), to those after it and to the natural logarithms of the
+factors by which the layer multiplies the squared norm of a backward signal; or the same in another coordinate."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage:
+    """The passage of several squared lengths through one layer.
+
+    Args:
+        before, after: the squared lengths per neuron, arrays (starts,).
+        log_factors: natural logarithms of the backward factors of the layer, array (starts,).
+        settled: whether every layer above is like this one.
+    """
+
+    before: FloatArray
+    after: FloatArray
+    log_factors: FloatArray
+    settled: bool
+
+
+def follow_length(layer: LayerMap, starts: npt.ArrayLike, tolerance: float = _SETTLED) -> Iterator[Passage]:
+    r"""Follow squared lengths through the layers of a network, from the input upwards and without end.
+
+    .. math:: q_l = Q(q_{l-1}), \qquad l = 1, 2, \dots
+
+    Once no length changes by more than the tolerance, or all of them are lost to infinity, the last layer is
+    repeated: it costs nothing to follow a settled length through many layers.
+
+    Args:
+        layer: what one layer does, for example `mean_field_layer` of an activation.
+        starts: the lengths at the input, a number or an array (starts,).
+        tolerance: relative change of a length that counts as none.
+
+    >>> from itertools import islice
+    >>> def halve(q):
+    ...     return q / 2, np.log(np.full(1, 0.5))
+    >>> [float(passage.after[0]) for passage in islice(follow_length(halve, 1.0), 3)]
+    [0.5, 0.25, 0.125]
+    """
+    before = np.atleast_1d(np.asarray(starts, dtype=np.float64))
+    while True:
+        after, log_factors = layer(before)
+        with np.errstate(invalid="ignore"):
+            moving = np.isfinite(after) & (np.abs(after - before) > tolerance * np.abs(before))
+        if not moving.any():
+            break
+        yield Passage(before, after, log_factors, settled=False)
+        before = after
+    yield Passage(before, after, log_factors, settled=True)
+    yield from repeat(Passage(after, after, log_factors, settled=True))
+
+
+def mean_field_layer(activation: NumericActivation) -> LayerMap:
+    r"""A layer of infinite width, from the length map and the slope map.
+
+    .. math:: q \mapsto \bigl(E\, \phi(\sqrt q\, z)^2,\ \log E\, \phi'(\sqrt q\, z)^2\bigr)
+
+    (Poole et al. 2016; Schoenholz et al. 2017.) Beyond the range of float64 both are infinite.
+
+    Args:
+        activation: phi.
+    """
+
+    def passage(q: float) -> tuple[float, float]:
+        if not np.isfinite(q):
+            return np.inf, np.inf
+        after, slope = length_map(activation, q).value, slope_map(activation, q).value
+        log_factor = (float(np.log(slope)) if slope > 0 else -np.inf) if np.isfinite(slope) else np.inf
+        return after if np.isfinite(after) else np.inf, log_factor
+
+    def layer(lengths: FloatArray) -> tuple[FloatArray, FloatArray]:
+        after, log_factors = np.array([passage(float(q)) for q in lengths]).T
+        return after, log_factors
+
+    return layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,38 +179,39 @@ class DepthFactor:
 
 
 def depth_factors(activation: NumericActivation, depths: Sequence[int] = (10, 100, 1000)) -> tuple[DepthFactor, ...]:
-    r"""What many layers make of the squared length and of the squared gradient, in the limit of infinite width.
+    r"""Change of the squared length and of the squared gradient over many layers, in the limit of infinite width.
 
     .. math:: q_l = Q(q_{l-1}), \quad q_0 = 1, \qquad \prod_{l=1}^{L} E\, \phi'(\sqrt{q_{l-1}}\, z)^2
 
-    (Poole et al. 2016; Schoenholz et al. 2017.) Once q_l has settled, the last factor is raised to a power.
+    (Poole et al. 2016; Schoenholz et al. 2017.)
 
     Args:
         activation: phi.
         depths: numbers of layers, ascending.
 
     >>> from theory.activations.activation import Activation
-
     >>> from theory.numerics.arithmetic import X
     >>> [round(factor.squared_gradient, 9) for factor in depth_factors(Activation("double", 2 * X), [3])]
     [64.0]
     """
-    found: list[DepthFactor] = []
-    q, log_gradient, layer = 1.0, 0.0, 0
+    factors: list[DepthFactor] = []
+    log_gradient, layer = 0.0, 0
+    passages = follow_length(mean_field_layer(activation), 1.0)
     for depth in depths:
         while layer < depth:
-            following, rate = length_map(activation, q).value, _log(slope_map(activation, q).value)
-            settled = abs(following - q) <= 1e-13 * q
-            steps = depth - layer if settled else 1
-            log_gradient, layer, q = log_gradient + steps * rate, layer + steps, following
+            passage = next(passages)
+            layers = depth - layer if passage.settled else 1
+            log_gradient += layers * float(passage.log_factors[0])
+            layer += layers
+            q = float(passage.after[0])
         with np.errstate(over="ignore"):
-            found.append(DepthFactor(depth, q, float(np.exp(log_gradient))))
-    return tuple(found)
+            factors.append(DepthFactor(depth, q, float(np.exp(log_gradient))))
+    return tuple(factors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeanFieldPath:
-    """What happens in each layer of an infinitely wide network.
+    """Squared lengths and backward factors of each layer of an infinitely wide network.
 
     Args:
         squared_lengths: q_l for l = 0..L, array (L + 1,).
@@ -185,201 +234,23 @@ class MeanFieldPath:
         return logs
 
 
-def mean_field_path(activation: NumericActivation, depth: int, start: float = 1.0) -> MeanFieldPath:
-    r"""Lengths and backward factors of every layer in the limit of infinite width.
+def mean_field_path(activation: NumericActivation, depth: int) -> MeanFieldPath:
+    r"""Lengths and backward factors of every layer in the limit of infinite width, from unit length.
 
-    .. math:: q_l = Q(q_{l-1}), \qquad \log E\, \phi'(\sqrt{q_{l-1}}\, z)^2
+    .. math:: q_l = Q(q_{l-1}), \quad q_0 = 1, \qquad \log E\, \phi'(\sqrt{q_{l-1}}\, z)^2
 
     (Poole et al. 2016; Schoenholz et al. 2017.)
 
     Args:
         activation: phi.
         depth: L >= 1.
-        start: q_0, the squared length per neuron of the input.
 
     >>> from theory.activations.activation import Activation
-
     >>> from theory.numerics.arithmetic import X
     >>> path = mean_field_path(Activation("half", X / 2), 3)
     >>> path.squared_lengths, np.exp(path.log_factors)
     (array([1.      , 0.25    , 0.0625  , 0.015625]), array([0.25, 0.25, 0.25]))
     """
-    lengths, factors = np.full(depth + 1, float(start)), np.empty(depth)
-    for layer in range(depth):
-        q = float(lengths[layer])
-        following = length_map(activation, q).value
-        factors[layer:] = _log(slope_map(activation, q).value)
-        lengths[layer + 1 :] = following
-        if abs(following - q) <= 1e-13 * q or not np.isfinite(following):
-            break  # settled: all layers above are like this one, or lost: none of them is anything else
-    return MeanFieldPath(lengths, factors)
-
-
-def _log(number: float) -> float:
-    return float(np.log(number)) if number > 0 else -np.inf
-
-
-def length_dynamics(
-    activation: NumericActivation, lowest: float = 1e-6, highest: float = 1e6, points: int = _GRID
-) -> LengthDynamics:
-    """Fixed points of the length map in a range of q, their stability, and the basin of q = 1.
-
-    Sign changes of log(Q(q)/q) on a logarithmic grid are refined by Brent's method; q = 1 is tested itself,
-    since a marginal fixed point may have no sign change, and so is q = 0. The basin comes from iterating the
-    map, interpolated on the grid. Fixed points closer together than the grid (a factor 1.12 at the default
-    range and number of points) can be missed.
-
-    Args:
-        activation: phi without jumps.
-        lowest, highest: range of q, with lowest < 1 < highest.
-        points: of the grid, at least 3.
-
-    Raises:
-        UsageError: a range that does not contain 1, or a grid of fewer points.
-
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> length_dynamics(Activation("sin", sympy.sin(X))).fixed_points
-    (FixedPoint(q=0.0, slope=1.0, stability='marginal'),)
-    """
-    if not 0 < lowest < 1 < highest < np.inf:
-        raise UsageError(f"the range of q must be positive and contain 1, not [{lowest}, {highest}]")
-    if points < 3:
-        raise UsageError(f"the grid needs at least 3 points, not {points}")
-    grid, growth = _tabulate(activation, lowest, highest, points)
-    if np.all(np.abs(growth) < _MARGINAL):
-        return LengthDynamics((), None, continuum=True)
-    roots = _roots(activation, grid, growth)
-    found = tuple(_fixed_point(activation, q) for q in roots)
-    return LengthDynamics(found, _basin(grid, growth, found), continuum=False)
-
-
-def _tabulate(
-    activation: NumericActivation, lowest: float, highest: float, points: int = _GRID
-) -> tuple[FloatArray, FloatArray]:
-    """log q on a grid that holds 1 and its immediate neighbours, and log(Q(q)/q) there."""
-    beside = np.array([-1e-5, 0.0, 1e-5])
-    grid = np.union1d(np.linspace(np.log(lowest), np.log(highest), points), beside)
-    grid = grid[(np.abs(grid) > 1e-2) | np.isin(grid, beside)]
-    return grid, np.array([_growth(activation, x) for x in grid])
-
-
-def _growth(activation: NumericActivation, x: float) -> float:
-    """log(Q(q)/q) at q = e^x, within +-1000; the top where Q overflows, the bottom where it is 0."""
-    squared = length_map(activation, float(np.exp(x))).value
-    with np.errstate(divide="ignore"):
-        growth = 1e3 if np.isnan(squared) else float(np.log(squared)) - x
-    return float(np.clip(growth, -1e3, 1e3))
-
-
-def _roots(activation: NumericActivation, grid: FloatArray, growth: FloatArray) -> list[float]:
-    """Fixed points, ascending: 0, sign changes on the grid, and 1 by itself."""
-    at_one = int(np.flatnonzero(grid == 0)[0])
-    one_is_fixed = abs(growth[at_one]) < _MARGINAL
-    if one_is_fixed:
-        grid, growth = np.delete(grid, at_one), np.delete(growth, at_one)
-    changes = np.flatnonzero(growth[:-1] * growth[1:] < 0)
-    roots = [
-        brentq(lambda x: _growth(activation, x), grid[i], grid[i + 1], xtol=1e-13)
-        for i in changes
-        if not (one_is_fixed and i == at_one - 1)
-    ]
-    found = [float(np.exp(root)) for root in roots] + ([1.0] if one_is_fixed else [])
-    return sorted(found + ([0.0] if length_map(activation, 0.0).value < 1e-190 else []))
-
-
-def _fixed_point(activation: NumericActivation, q: float) -> FixedPoint:
-    slope = length_map_slope(activation, q).value if q > 0 else slope_map(activation, 0.0).value
-    if abs(abs(slope) - 1) < _MARGINAL:
-        return FixedPoint(q, slope, "marginal")
-    return FixedPoint(q, slope, "attracting" if abs(slope) < 1 else "repelling")
-
-
-def _iterate(start: FloatArray, grid: FloatArray, growth: FloatArray, steps: int = 2000) -> FloatArray:
-    """Follow log q through many layers by interpolation; beyond the grid it stays at the edge."""
-    x = start
-    for _ in range(steps):
-        x = np.clip(x + np.interp(x, grid, growth), grid[0], grid[-1])
-    return x
-
-
-def _basin(grid: FloatArray, growth: FloatArray, points: tuple[FixedPoint, ...]) -> tuple[float, float] | None:
-    if not any(point.q == 1.0 and point.stability == "attracting" for point in points):
-        return None
-    returns = np.abs(_iterate(grid, grid, growth)) < 0.02
-    center = int(np.flatnonzero(grid == 0)[0])
-    if not returns[center]:
-        return None
-    low = high = center
-    while low > 0 and returns[low - 1]:
-        low -= 1
-    while high < len(grid) - 1 and returns[high + 1]:
-        high += 1
-    ends = [_end(grid, low, low - 1, points), _end(grid, high, high + 1, points)]
-    return ends[0], ends[1]
-
-
-def _end(grid: FloatArray, inside: int, outside: int, points: tuple[FixedPoint, ...]) -> float:
-    """The fixed point that ends the basin between two grid points, else the last grid point inside."""
-    edge = float(np.exp(grid[inside]))
-    if not 0 <= outside < len(grid):
-        return edge
-    low, high = sorted((edge, float(np.exp(grid[outside]))))
-    return next((point.q for point in points if low <= point.q <= high and point.q != 1.0), edge)
-
-
-@dataclass(frozen=True, slots=True)
-class GradientRate:
-    """Where the squared length ends up in depth, and what a layer there does to gradients.
-
-    Args:
-        q: limit of the squared length, 0 and infinity included.
-        rate: natural logarithm, per layer, of the mean-field factor of the squared gradient norm: negative
-            means vanishing, positive exploding.
-    """
-
-    q: float
-    rate: float
-
-
-def gradient_rate(activation: NumericActivation, start: float = 1.0) -> GradientRate:
-    r"""Vanishing or exploding rate of a deep network whose activation need not be normalized.
-
-    .. math:: \log E\, \phi'(\sqrt{q_*}\, z)^2
-
-    at the fixed point :math:`q_*` of the length map that q = `start` flows to (Schoenholz et al. 2017). Where
-    the length runs off to 0 or infinity it is the rate at q = 0 or at q = 1e6. It never cycles: the
-    logarithmic slope of Q, :math:`E \phi^2 (z^2-1)/(2 E \phi^2)`, is at least -1/2. A repelling fixed point
-    holds an infinitely wide network, but no finite one: start beside it.
-
-    Args:
-        activation: phi without jumps.
-        start: squared length per neuron of the input, between 1e-6 and 1e6.
-
-    >>> from theory.activations.activation import Activation
-
-    >>> from theory.numerics.arithmetic import X
-    >>> half = gradient_rate(Activation("half", X / 2))
-    >>> half.q, round(half.rate, 10)  # -log 4
-    (0.0, -1.3862943611)
-    """
-    if not 1e-6 <= start <= 1e6:
-        raise UsageError(f"the start must be between 1e-6 and 1e6, not {start}")
-    grid, growth = _tabulate(activation, 1e-6, 1e6)
-    if np.all(np.abs(growth) < _MARGINAL):
-        return GradientRate(start, float(np.log(slope_map(activation, start).value)))
-    limits = np.array([*_roots(activation, grid, growth), np.inf])
-    last = _iterate(np.array([np.log(start)]), grid, growth)
-    q = _limit(float(np.exp(last[0])), float(np.interp(last[0], grid, growth)), limits)
-    slope = slope_map(activation, min(q, 1e6)).value
-    return GradientRate(q, np.inf if np.isnan(slope) else float(np.log(slope)))
-
-
-def _limit(q: float, drift: float, limits: FloatArray) -> float:
-    """The fixed point beside q, or else the next one in the direction in which q still drifts."""
-    nearest = limits[np.argmin(np.abs(np.log(np.maximum(limits, 1e-300) / q)))]
-    if abs(nearest / q - 1) < 0.1:
-        return float(nearest)
-    ahead = limits[limits < q] if drift < 0 else limits[limits > q]
-    return float(ahead[-1] if drift < 0 else ahead[0]) if len(ahead) else float(nearest)
+    passages = list(islice(follow_length(mean_field_layer(activation), 1.0), depth))
+    lengths = np.concatenate([[1.0], *(passage.after for passage in passages)])
+    return MeanFieldPath(lengths, np.concatenate([passage.log_factors for passage in passages]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from scipy import special
@@ -10,6 +11,7 @@ from theory.depth.absorption import LinearStep, exit_probability
 from theory.depth.alignment import alignments
 from theory.depth.coefficients import FluctuationCoefficients
 from theory.depth.law import LogRatioLaw, checked_probabilities
+from theory.depth.length_map import follow_length
 from theory.numerics.arithmetic import FloatArray
 
 _RARE = 7.0  # standard deviations beyond which a sum over layers stands in for the crossing probability
@@ -171,15 +173,15 @@ def _means(
 
 def length_path(coefficients: FluctuationCoefficients, q0: float, depth: int) -> FloatArray:
     """q_l - 1 in the limit of infinite width, for l = 0..depth-1, by the length map to second order."""
-    path = np.empty(depth)
-    path[0] = q0 - 1
-    for layer in range(1, depth):
-        before = path[layer - 1]
-        path[layer] = coefficients.second - 1 + coefficients.chi * before + coefficients.q2 * before**2 / 2
-        if abs(path[layer]) > 1:
-            path[layer:] = path[layer]  # it has left; the caller refuses
-            break
-    return path
+    second, chi, curvature = coefficients.second, coefficients.chi, coefficients.q2
+
+    def layer(deviations: FloatArray) -> tuple[FloatArray, FloatArray]:
+        after = second - 1 + chi * deviations + curvature * deviations**2 / 2
+        # a path that has left stays where it is: the caller refuses it
+        return np.where(np.abs(deviations) > 1, deviations, after), np.zeros_like(deviations)
+
+    passages = islice(follow_length(layer, q0 - 1, tolerance=0.0), depth)
+    return np.concatenate([passage.before for passage in passages])
 
 
 def _hidden_states(steps: Sequence[LinearStep], deviation: float) -> FloatArray:

@@ -5,6 +5,7 @@ Everything here is float64 quadrature; certified numbers are asked for apart (`c
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,9 @@ from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation as read
 from theory.bounds.network import deep_bound, predicted, predicted_range
 from theory.depth.coefficients import NoPrediction, fluctuation_coefficients
+from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.fluctuation import log_ratio_law
-from theory.depth.length_map import FixedPoint, length_dynamics
+from theory.depth.length_map import follow_length
 from theory.errors import SpecificationError, UsageError
 from theory.gaussian.expectations import expectations
 from theory.gaussian.moments import RootBalls, recommend, stability
@@ -104,14 +106,15 @@ class Root:
 
     def path(self, start: float, depth: int) -> FloatArray:
         """The squared length q_0, ..., q_L at infinite width, by interpolation of the map; nan once it has left it."""
-        following = CubicSpline(np.log(self.lengths), np.log(self.mapped))
-        path = np.full(depth + 1, np.nan)
-        x = float(np.log(start))
-        for layer in range(depth + 1):
-            if not np.log(_LOWEST) <= x <= np.log(_HIGHEST):
-                break
-            path[layer] = np.exp(x)
-            x = float(following(x))
+        spline = CubicSpline(np.log(self.lengths), np.log(self.mapped), extrapolate=False)
+
+        def layer(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+            after = spline(x)
+            inside = (np.log(_LOWEST) <= after) & (after <= np.log(_HIGHEST))
+            return np.where(inside, after, np.nan), np.zeros_like(x)
+
+        passages = islice(follow_length(layer, np.log(start), tolerance=0.0), depth + 1)
+        path: FloatArray = np.exp(np.concatenate([passage.before for passage in passages]))
         return path
 
 

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, style_axes, title
 from gpn.report.words.text import short_number
-from theory.depth.length_map import FixedPoint, length_dynamics, length_map
+from theory.depth.fixed_points import FixedPoint, length_dynamics
+from theory.depth.length_map import length_map
 
 if TYPE_CHECKING:
     from theory.activations.activation import Activation

@@ -19,7 +19,8 @@ from gpn.report.explorer.model import PROBABILITIES, STARTS, WIDTHS, Model, Stat
 from theory.activations.specification import activation
 from theory.bounds.network import predicted, predicted_norms, predicted_range
 from theory.depth.coefficients import fluctuation_coefficients
-from theory.depth.length_map import length_dynamics, length_map
+from theory.depth.fixed_points import length_dynamics
+from theory.depth.length_map import length_map
 from theory.errors import SpecificationError, UsageError
 from theory.layer.levy import layer_constants, levy
 from theory.normalization.normalize import normalization

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from theory.activations.specification import activation
-from theory.depth.length_map import (
-    depth_factors,
-    gradient_rate,
-    length_dynamics,
-    length_map,
-    length_map_slope,
-    slope_map,
-)
+from theory.depth.fixed_points import gradient_rate, length_dynamics
+from theory.depth.length_map import depth_factors, length_map, length_map_slope, slope_map
 from theory.errors import UsageError
 from theory.normalization.normalize import normalization, normalize
 

@@ -1,14 +1,18 @@
-"""The length map of one finite width, iterated over depth, and by how much the mean length differs from it."""
+"""Approximate means in deep networks of one finite width: of the squared lengths, and of the backward factors.
+
+No part of the product uses them; tests compare them with simulated networks (docs/finite-width.md).
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from theory.activations.activation import NumericActivation
+from theory.depth.alignment import alignment, alignment_coefficients
 from theory.errors import UsageError
 from theory.gaussian.expectations import Functional
 from theory.layer.pairs import squared_length_variance
-from theory.layer.sphere import mean_squared_length, sphere_expectations
+from theory.layer.sphere import mean_squared_length, mean_squared_slope, sphere_expectations
 from theory.numerics.arithmetic import FloatArray
 
 _STEP = 1e-3
@@ -79,6 +83,42 @@ def finite_width_lengths(activation: NumericActivation, width: int, depth: int, 
         if abs(value - q) <= 1e-14 * q:
             settled = value, local
     return FiniteWidthLengths(width, iterated, variance, correction)
+
+
+def inner_layer_mean(activation: NumericActivation, width: int, layers: int) -> FloatArray:
+    r"""Approximate mean factor by which each layer changes the squared norm of the backward signal.
+
+    .. math:: E B_l \approx S_n(1) + \frac{(A_l - 1) c + \kappa m_{l-1} + \tfrac12 S_2 \sigma_{l-1}^2}{n}
+
+    with :math:`\sigma_l^2 = \chi^2 \sigma_{l-1}^2 + Var\,\phi^2 - 2\chi^2`, :math:`m_l = \chi m_{l-1} +
+    Q_2 (\sigma_{l-1}^2/2 - 1)`, sigma_0 = m_0 = 0, Q_2 and S_2 the curvatures q2 and s2 of `FluctuationCoefficients`
+    (derived for this project, docs/finite-width.md). An approximation: the error is O(1/n^2) at fixed depth, and
+    grows with depth where |chi| >= 1. With one layer it is S_n, which is exact.
+
+    Args:
+        activation: a normalized phi.
+        width: n >= 2.
+        layers: L; the input has q_0 = 1, the readout a random direction.
+
+    Returns:
+        Approximations of E B_1 ... E B_L, shape (L,), B_l = |d_l|^2/|e_l|^2.
+
+    Raises:
+        UsageError: a width below 2, fewer than one layer, or an activation that is not normalized.
+
+    >>> from theory.activations.catalog import build
+    >>> from theory.normalization.normalize import normalize
+    >>> inner_layer_mean(normalize(build("relu")), 64, 3).round(12)
+    array([1., 1., 1.])
+    """
+    found = alignment_coefficients(activation)
+    aligned = alignment(found, layers).values
+    mean, variance = np.zeros(layers), np.zeros(layers)  # of q_(l-1), times n
+    for layer in range(1, layers):
+        mean[layer] = found.chi * mean[layer - 1] + found.q2 * (variance[layer - 1] / 2 - 1)
+        variance[layer] = found.chi**2 * variance[layer - 1] + found.sf
+    drift = found.kappa * mean + found.s2 * variance / 2
+    return np.asarray(mean_squared_slope(activation, width).value + ((aligned - 1) * found.c + drift) / width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,214 @@
+"""Fixed points of the length map: where they are, which of them attract, and where a network ends up in depth.
+
+A normalized activation has the fixed point q = 1, but only the slope chi = Q'(1) decides whether depth holds the
+length there.
+"""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import brentq
+
+from theory.activations.activation import NumericActivation
+from theory.depth.length_map import follow_length, length_map, length_map_slope, slope_map
+from theory.errors import UsageError
+from theory.numerics.arithmetic import FloatArray
+
+_MARGINAL = 1e-9  # |slope| this close to 1, and Q(q)/q this close to 1 on a whole range, count as equal to 1
+_GRID = 241
+_MANY_LAYERS = 2000  # after which a length on the grid counts as arrived
+Stability = Literal["attracting", "marginal", "repelling"]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """A fixed point q = Q(q) of the length map with its slope Q'(q): attracting for |slope| < 1."""
+
+    q: float
+    slope: float
+    stability: Stability
+
+
+@dataclass(frozen=True, slots=True)
+class LengthDynamics:
+    """Where the squared length goes in depth.
+
+    Args:
+        fixed_points: those with q in the range that was searched, ascending.
+        basin: ends of the interval of q around 1 from which the length converges to 1; None if q = 1 does not
+            attract. An end at the edge of the searched range means: at least so far.
+        continuum: every q is (to within 1e-9) a fixed point, as for a normalized positively homogeneous phi.
+    """
+
+    fixed_points: tuple[FixedPoint, ...]
+    basin: tuple[float, float] | None
+    continuum: bool
+
+
+def length_dynamics(
+    activation: NumericActivation, lowest: float = 1e-6, highest: float = 1e6, points: int = _GRID
+) -> LengthDynamics:
+    """Fixed points of the length map in a range of q, their stability, and the basin of q = 1.
+
+    Sign changes of log(Q(q)/q) on a logarithmic grid are refined by Brent's method; q = 1 is tested itself,
+    since a marginal fixed point may have no sign change, and so is q = 0. The basin comes from iterating the
+    map, interpolated on the grid. Fixed points closer together than the grid (a factor 1.12 at the default
+    range and number of points) can be missed.
+
+    Args:
+        activation: phi without jumps.
+        lowest, highest: range of q, with lowest < 1 < highest.
+        points: of the grid, at least 3.
+
+    Raises:
+        UsageError: a range that does not contain 1, or a grid of fewer points.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> length_dynamics(Activation("sin", sympy.sin(X))).fixed_points
+    (FixedPoint(q=0.0, slope=1.0, stability='marginal'),)
+    """
+    if not 0 < lowest < 1 < highest < np.inf:
+        raise UsageError(f"the range of q must be positive and contain 1, not [{lowest}, {highest}]")
+    if points < 3:
+        raise UsageError(f"the grid needs at least 3 points, not {points}")
+    grid, growth = _tabulate(activation, lowest, highest, points)
+    if np.all(np.abs(growth) < _MARGINAL):
+        return LengthDynamics((), None, continuum=True)
+    roots = _roots(activation, grid, growth)
+    found = tuple(_fixed_point(activation, q) for q in roots)
+    return LengthDynamics(found, _basin(grid, growth, found), continuum=False)
+
+
+def _tabulate(
+    activation: NumericActivation, lowest: float, highest: float, points: int = _GRID
+) -> tuple[FloatArray, FloatArray]:
+    """log q on a grid that holds 1 and its immediate neighbours, and log(Q(q)/q) there."""
+    beside = np.array([-1e-5, 0.0, 1e-5])
+    grid = np.union1d(np.linspace(np.log(lowest), np.log(highest), points), beside)
+    grid = grid[(np.abs(grid) > 1e-2) | np.isin(grid, beside)]
+    return grid, np.array([_growth(activation, x) for x in grid])
+
+
+def _growth(activation: NumericActivation, x: float) -> float:
+    """log(Q(q)/q) at q = e^x, within +-1000; the top where Q overflows, the bottom where it is 0."""
+    squared = length_map(activation, float(np.exp(x))).value
+    with np.errstate(divide="ignore"):
+        growth = 1e3 if np.isnan(squared) else float(np.log(squared)) - x
+    return float(np.clip(growth, -1e3, 1e3))
+
+
+def _roots(activation: NumericActivation, grid: FloatArray, growth: FloatArray) -> list[float]:
+    """Fixed points, ascending: 0, sign changes on the grid, and 1 by itself."""
+    at_one = int(np.flatnonzero(grid == 0)[0])
+    one_is_fixed = abs(growth[at_one]) < _MARGINAL
+    if one_is_fixed:
+        grid, growth = np.delete(grid, at_one), np.delete(growth, at_one)
+    changes = np.flatnonzero(growth[:-1] * growth[1:] < 0)
+    roots = [
+        brentq(lambda x: _growth(activation, x), grid[i], grid[i + 1], xtol=1e-13)
+        for i in changes
+        if not (one_is_fixed and i == at_one - 1)
+    ]
+    found = [float(np.exp(root)) for root in roots] + ([1.0] if one_is_fixed else [])
+    return sorted(found + ([0.0] if length_map(activation, 0.0).value < 1e-190 else []))
+
+
+def _fixed_point(activation: NumericActivation, q: float) -> FixedPoint:
+    slope = length_map_slope(activation, q).value if q > 0 else slope_map(activation, 0.0).value
+    if abs(abs(slope) - 1) < _MARGINAL:
+        return FixedPoint(q, slope, "marginal")
+    return FixedPoint(q, slope, "attracting" if abs(slope) < 1 else "repelling")
+
+
+def _limits(starts: FloatArray, grid: FloatArray, growth: FloatArray) -> FloatArray:
+    """Follow log q through many layers by interpolation; beyond the grid it stays at the edge."""
+
+    def layer(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return np.clip(x + np.interp(x, grid, growth), grid[0], grid[-1]), np.zeros_like(x)
+
+    # tolerance 0: only an exact standstill may end the iteration early
+    return next(islice(follow_length(layer, starts, tolerance=0.0), _MANY_LAYERS - 1, None)).after
+
+
+def _basin(grid: FloatArray, growth: FloatArray, points: tuple[FixedPoint, ...]) -> tuple[float, float] | None:
+    if not any(point.q == 1.0 and point.stability == "attracting" for point in points):
+        return None
+    returns = np.abs(_limits(grid, grid, growth)) < 0.02
+    center = int(np.flatnonzero(grid == 0)[0])
+    if not returns[center]:
+        return None
+    low = high = center
+    while low > 0 and returns[low - 1]:
+        low -= 1
+    while high < len(grid) - 1 and returns[high + 1]:
+        high += 1
+    ends = [_end(grid, low, low - 1, points), _end(grid, high, high + 1, points)]
+    return ends[0], ends[1]
+
+
+def _end(grid: FloatArray, inside: int, outside: int, points: tuple[FixedPoint, ...]) -> float:
+    """The fixed point that ends the basin between two grid points, else the last grid point inside."""
+    edge = float(np.exp(grid[inside]))
+    if not 0 <= outside < len(grid):
+        return edge
+    low, high = sorted((edge, float(np.exp(grid[outside]))))
+    return next((point.q for point in points if low <= point.q <= high and point.q != 1.0), edge)
+
+
+@dataclass(frozen=True, slots=True)
+class GradientRate:
+    """Where the squared length ends up in depth, and what a layer there does to gradients.
+
+    Args:
+        q: limit of the squared length, 0 and infinity included.
+        rate: natural logarithm, per layer, of the mean-field factor of the squared gradient norm: negative
+            means vanishing, positive exploding.
+    """
+
+    q: float
+    rate: float
+
+
+def gradient_rate(activation: NumericActivation, start: float = 1.0) -> GradientRate:
+    r"""Vanishing or exploding rate of a deep network whose activation need not be normalized.
+
+    .. math:: \log E\, \phi'(\sqrt{q_*}\, z)^2
+
+    at the fixed point :math:`q_*` of the length map that q = `start` flows to (Schoenholz et al. 2017). Where
+    the length runs off to 0 or infinity it is the rate at q = 0 or at q = 1e6. It never cycles: the
+    logarithmic slope of Q, :math:`E \phi^2 (z^2-1)/(2 E \phi^2)`, is at least -1/2. A repelling fixed point
+    holds an infinitely wide network, but no finite one: start beside it.
+
+    Args:
+        activation: phi without jumps.
+        start: squared length per neuron of the input, between 1e-6 and 1e6.
+
+    >>> from theory.activations.activation import Activation
+    >>> from theory.numerics.arithmetic import X
+    >>> half = gradient_rate(Activation("half", X / 2))
+    >>> half.q, round(half.rate, 10)  # -log 4
+    (0.0, -1.3862943611)
+    """
+    if not 1e-6 <= start <= 1e6:
+        raise UsageError(f"the start must be between 1e-6 and 1e6, not {start}")
+    grid, growth = _tabulate(activation, 1e-6, 1e6)
+    if np.all(np.abs(growth) < _MARGINAL):
+        return GradientRate(start, float(np.log(slope_map(activation, start).value)))
+    limits = np.array([*_roots(activation, grid, growth), np.inf])
+    last = float(_limits(np.array([np.log(start)]), grid, growth)[0])
+    q = _limit(float(np.exp(last)), float(np.interp(last, grid, growth)), limits)
+    slope = slope_map(activation, min(q, 1e6)).value
+    return GradientRate(q, np.inf if np.isnan(slope) else float(np.log(slope)))
+
+
+def _limit(q: float, drift: float, limits: FloatArray) -> float:
+    """The fixed point beside q, or else the next one in the direction in which q still drifts."""
+    nearest = limits[np.argmin(np.abs(np.log(np.maximum(limits, 1e-300) / q)))]
+    if abs(nearest / q - 1) < 0.1:
+        return float(nearest)
+    ahead = limits[limits < q] if drift < 0 else limits[limits > q]
+    return float(ahead[-1] if drift < 0 else ahead[0]) if len(ahead) else float(nearest)
