@@ -195,15 +195,14 @@ def depth_factors(activation: NumericActivation, depths: Sequence[int] = (10, 10
     [64.0]
     """
     factors: list[DepthFactor] = []
-    log_gradient, layer = 0.0, 0
-    passages = follow_length(mean_field_layer(activation), 1.0)
+    q, log_gradient, layer = 1.0, 0.0, 0
     for depth in depths:
+        passages = follow_length(mean_field_layer(activation), q)
         while layer < depth:
             passage = next(passages)
             layers = depth - layer if passage.settled else 1
             log_gradient += layers * float(passage.log_factors[0])
-            layer += layers
-            q = float(passage.after[0])
+            layer, q = layer + layers, float(passage.after[0])
         with np.errstate(over="ignore"):
             factors.append(DepthFactor(depth, q, float(np.exp(log_gradient))))
     return tuple(factors)
