@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from gpn.verification.results import VerificationReport
     from gpn.verification.verify import resume, verify
     from gpn.verification.width import carried_depth, guaranteed_epsilon, required_width
-    from theory.activations.adapters import activation
+    from theory.activations.specification import activation
     from theory.claims.registry import claim
 
 _HOMES = {
     "Network": "gpn.engine.network",
     "VerificationReport": "gpn.verification.results",
     "Verdict": "gpn.statistics.limits",
-    "activation": "theory.activations.adapters",
+    "activation": "theory.activations.specification",
     "audit": "gpn.checking.auditing",
     "carried_depth": "gpn.verification.width",
     "check": "gpn.checking.check",

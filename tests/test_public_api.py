@@ -1,6 +1,8 @@
 """The public names of the package, listed once, and how its objects look in notebooks and in logs."""
 
+import contextlib
 import html.parser
+import importlib
 import inspect
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 import gpn
+from theory.errors import UsageError
 from theory.layer.levy import Bound
 
 PUBLIC = {
@@ -54,6 +57,50 @@ def test_every_public_name_is_what_it_says_and_is_documented(name):
     assert len(inspect.getdoc(found)) > 20
     if inspect.isfunction(found):
         assert all(p.annotation is not p.empty for p in inspect.signature(found).parameters.values())
+
+
+class Stopped(Exception):
+    """A long computation that is stopped at its first report of progress, when the activation has been read."""
+
+
+def _stop(_words):
+    raise Stopped
+
+
+READS_AN_ACTIVATION = {
+    "activation": lambda spec: gpn.activation(spec),
+    "carried_depth": lambda spec: gpn.carried_depth(spec, 64, 0.5, root="minus"),
+    "check": lambda spec: gpn.check(spec, 8),
+    "check_report": lambda spec: gpn.check_report(spec, 8, detailed=False),
+    "depth_profiles": lambda spec: gpn.depth_profiles(spec),
+    "explore": lambda spec: gpn.report.explorer.model.shape(spec, 0.5),
+    "guaranteed_epsilon": lambda spec: gpn.guaranteed_epsilon(spec, 64, 2, root="minus", progress=_stop),
+    "normalize": lambda spec: gpn.normalize(spec, "minus"),
+    "required_width": lambda spec: gpn.required_width(spec, 2, 0.5, root="minus", progress=_stop),
+    "simulate": lambda spec: gpn.simulate(spec, 4, 2, 3, seed=0),
+    "train": lambda spec: gpn.train(spec, "digits", depth=2, width=8, epochs=1, root="minus"),
+    "verify": lambda spec: gpn.verify(spec, 8, 2, 0.5, 16, root="minus"),
+}
+"""What each public function does with an activation, where it takes one."""
+
+
+def test_every_public_function_reads_a_function_by_its_name():
+    takes_one = {
+        name
+        for name in PUBLIC
+        if inspect.isfunction(function := getattr(gpn, name))
+        and {"spec", "activation", "formula"} & set(inspect.signature(function).parameters)
+    }
+    assert takes_one == {*READS_AN_ACTIVATION, "export"}
+    with pytest.raises(UsageError, match="Python function"):
+        gpn.export("numpy:arctan", "numpy")
+
+
+@pytest.mark.parametrize("name", READS_AN_ACTIVATION)
+def test_a_function_by_its_name_is_an_activation_everywhere(name):
+    importlib.import_module("gpn.report.explorer.model")
+    with contextlib.suppress(Stopped):
+        READS_AN_ACTIVATION[name]("numpy:arctan")
 
 
 class Reader(html.parser.HTMLParser):

@@ -53,7 +53,7 @@ def check(spec: Any, digits: int = 30, *, derivative: Any = None) -> "Conditions
     >>> conditions.is_gpn, [(root.root, root.b[:7], root.stability) for root in conditions.normalizations]
     ('fails', [('plus', '0.07387', 'unstable'), ('minus', '-0.9095', 'stable')])
     """
-    from theory.activations.adapters import activation
+    from theory.activations.specification import activation
     from theory.normalization.conditions import gaussian_poincare
 
     if not 1 <= digits <= MAX_DIGITS:
@@ -79,7 +79,7 @@ def normalize(spec: Any, root: str = "auto", *, derivative: Any = None) -> "Acti
     >>> normalize("tanh").name
     'GPN tanh'
     """
-    from theory.activations.adapters import activation
+    from theory.activations.specification import activation
 
     return normalize_module.normalize(activation(spec, derivative=derivative), root)
 
@@ -103,7 +103,7 @@ def near_miss(spec: Any, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
     >>> [(factor.depth, round(factor.squared_gradient, 3)) for factor in factors]
     [(10, 1.0), (100, 1.001), (1000, 1.012)]
     """
-    from theory.activations.adapters import activation
+    from theory.activations.specification import activation
     from theory.depth.length_map import depth_factors
 
     moments = (conditions.second_moment, conditions.slope_second_moment)
@@ -159,7 +159,7 @@ def details(spec: Any, order: int = 60) -> Details:
     """
     from gpn.checking.depth import depth_profiles
     from theory.activations.activation import Activation
-    from theory.activations.adapters import activation
+    from theory.activations.specification import activation
     from theory.gaussian.closed_form import closed_form
     from theory.gaussian.hermite import correlation_slopes, hermite_spectrum
 

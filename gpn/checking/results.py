@@ -11,8 +11,8 @@ from gpn.checking import check as checking
 from gpn.experiment.files import save_figure, write_text
 from gpn.experiment.result import view
 from theory.activations.activation import Activation
-from theory.activations.adapters import activation
 from theory.activations.callable import CallableActivation
+from theory.activations.specification import activation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

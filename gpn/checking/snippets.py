@@ -65,7 +65,7 @@ def export(spec: Any, target: str, root: str = "auto") -> str:
     ...
     """
     from theory.activations.activation import Activation
-    from theory.activations.adapters import activation
+    from theory.activations.specification import activation
 
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)

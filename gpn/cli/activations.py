@@ -105,7 +105,7 @@ def normalize(
     from gpn.report.tables import check as tables
     from gpn.report.words import commands as next_steps
     from gpn.report.words import terminal
-    from theory.activations.adapters import activation
+    from theory.activations.specification import activation
     from theory.normalization.normalize import normalization
 
     phi = activation(spec, derivative=derivative)
@@ -241,21 +241,19 @@ def family(
     from gpn.report.tables import check as detail_tables
     from gpn.report.words import commands as next_steps
     from theory.normalization import family_solutions as families
-    from theory.normalization.family import family_of_reference as read_family
 
-    chosen = read_family(spec) if ":" in spec else spec
     if condition is not None:
         ends = numbers("--between", between, float, "0,1") or []
         if len(ends) != 2:
             raise UsageError(f"--between takes two numbers, such as --between 0,1, not {between[:80]!r}")
-        found = families.solve(chosen, None, condition, (ends[0], ends[1]))
+        found = families.solve(spec, None, condition, (ends[0], ends[1]))
         if as_json:
             terminal.emit_json(found.to_dict())
         else:
             terminal.show(detail_tables.solutions(found))
             terminal.show_next(next_steps.after_solve(found, spec))
         return
-    frame = families.scan(chosen, None, numbers("--values", values, float, "0.5,1,1.5") or [])
+    frame = families.scan(spec, None, numbers("--values", values, float, "0.5,1,1.5") or [])
     if as_json:
         terminal.emit(frame.to_json(orient="records", double_precision=15, indent=2))
     else:

@@ -11,7 +11,7 @@ from gpn.reproduction.gradient_rates import GPN, PLAIN
 from gpn.training.datasets import Dataset
 from gpn.training.optimizers import default_rate, optimizer
 from theory.activations.activation import NumericActivation
-from theory.activations.adapters import activation as read_activation
+from theory.activations.specification import activation as read_activation
 from theory.errors import UsageError
 from theory.normalization import normalize as normalize_module
 

@@ -19,7 +19,7 @@ from gpn.reproduction import gradient_rates, gradient_results
 from gpn.reproduction.gradient_rates import BATCH_NORMALIZED, GPN, PLAIN
 from gpn.reproduction.gradient_results import PROBABILITIES, GradientProfile, GradientReport, Settings, Variant
 from gpn.sampling import inputs as data
-from theory.activations.adapters import activation as read_activation
+from theory.activations.specification import activation as read_activation
 from theory.depth.batch_normalization import length_slope
 from theory.depth.coefficients import NoPrediction
 from theory.depth.fluctuation import log_ratio_law

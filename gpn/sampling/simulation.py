@@ -174,6 +174,6 @@ def _activation(spec: Any) -> ElementwiseActivation:
     if hasattr(spec, "value_and_slope"):
         evaluated: ElementwiseActivation = spec
         return evaluated
-    from theory.activations.adapters import activation  # loads SymPy
+    from theory.activations.specification import activation  # loads SymPy
 
     return activation(spec)

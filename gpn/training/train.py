@@ -388,7 +388,7 @@ def _activation(spec: Any, root: str | None) -> tuple[ElementwiseActivation, str
     """
     if root is None and hasattr(spec, "value_and_slope"):
         return spec, None
-    from theory.activations.adapters import activation
+    from theory.activations.specification import activation
 
     phi = activation(spec)
     return (

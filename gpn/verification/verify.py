@@ -26,8 +26,8 @@ from gpn.verification.request import DEFAULT_DEPTHS, DEFAULT_WIDTHS, MOST_TRIALS
 from gpn.verification.results import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.verification.rows import answer
 from theory.activations.activation import Activation
-from theory.activations.adapters import activation as read_activation
 from theory.activations.callable import CallableActivation
+from theory.activations.specification import activation as read_activation
 from theory.bounds import network as network_law
 from theory.depth import length_map as propagation
 from theory.errors import UsageError

@@ -10,8 +10,8 @@ from gpn.verification import width_search
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
 from gpn.verification.width_search import _Asked, _interpolated, _solve
 from theory.activations.activation import Activation
-from theory.activations.adapters import activation as read_activation
 from theory.activations.callable import CallableActivation
+from theory.activations.specification import activation as read_activation
 from theory.bounds import network as network_law
 from theory.errors import UsageError
 from theory.layer.law import layer_law

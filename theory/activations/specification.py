@@ -1,7 +1,12 @@
 """One door for every form of an activation: name, formula, SymPy expression or Python function."""
 
+import importlib
+import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -12,28 +17,35 @@ from theory.activations import catalog, entry
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation, from_function
 from theory.activations.formula import parse_formula, parse_parameters
+from theory.activations.frameworks import on_arrays
 from theory.activations.grammar import without_choices
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X
 
+_REFERENCE = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*")
 _CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
 _NAME_LIKE = re.compile(r"[^\W\d][\w \-]*")
 _FORMS = "a name ('tanh'), a formula ('x*sigmoid(x)'), a SymPy expression, a function on arrays or an Activation"
 
 
-def activation(spec: object, *args: object, **parameters: Any) -> Activation | CallableActivation:
-    """The activation that a name, a formula, a SymPy expression or a Python function stands for.
+def activation(
+    spec: object, *args: object, derivative: object = None, **parameters: Any
+) -> Activation | CallableActivation:
+    """Return the activation that a name, a formula, a SymPy expression or a Python function stands for.
 
     Args:
-        spec: a name of `theory.activations.catalog` ("tanh", "leaky_relu(0.2)", "GELU"); a formula in x, see
-            `theory.activations.formula.parse_formula`; a SymPy expression in one symbol, whose floats count as their
-            shortest decimal text; a function on NumPy arrays; or an `Activation`, returned as it is.
-        args, parameters: with a name, the parameters of the activation: `activation("elu", alpha=1.5)`.
-            With a function, `derivative` (a function, compared with differences), `breakpoints` (kinks and jumps
-            that are known; others are looked for) and `name`.
+        spec: a name of `theory.activations.catalog` ("tanh", "leaky_relu(0.2)", "GELU"); a formula in x
+            ("x*sigmoid(x)", see `theory.activations.formula.parse_formula`); "module:function" to import; a SymPy
+            expression in one symbol, whose floats count as their shortest decimal text; a function on NumPy arrays; a
+            PyTorch module or function, or a JAX function (see `theory.activations.frameworks`); or an `Activation`,
+            returned as it is.
+        args, parameters: with a name, the parameters of the activation: `activation("elu", alpha=1.5)`. With a
+            function, `breakpoints` (known kinks and jumps; others are searched for) and `name`.
+        derivative: the slope of a function, itself a function or its "module:function". It is compared with
+            differences. Without it, PyTorch and JAX differentiate automatically, and other functions are differenced.
 
     Raises:
-        SpecificationError: anything that is not an activation; the message says what to write.
+        SpecificationError: the input is not an activation; the message says what to write.
 
     >>> activation("leaky_relu(0.2)").expression
     Piecewise((x, x > 0), (x/5, True))
@@ -41,21 +53,104 @@ def activation(spec: object, *args: object, **parameters: Any) -> Activation | C
     x*tanh(x)
     >>> activation(sympy.erf(sympy.Symbol("s"))).expression
     erf(x)
-    >>> activation(np.sin).name
-    'sin'
+    >>> activation("elu", alpha=1.5).name, activation(np.sin).name, activation("numpy:arctan").name
+    ('elu(alpha=1.5)', 'sin', 'arctan')
     """
+    if is_reference(spec):
+        spec = _load_activation(str(spec))
     if isinstance(spec, str):
+        if derivative is not None:
+            raise SpecificationError("a derivative goes with a function; that of a formula is found by itself")
         return _from_text(spec, args, parameters)
     is_symbolic = isinstance(spec, sympy.Basic | FunctionClass)
     if callable(spec) and not is_symbolic and not isinstance(spec, Activation | CallableActivation | type):
-        return _from_callable(spec, *args, **parameters)
-    if args or parameters:
+        return _from_function(spec, *args, derivative=derivative, **parameters)
+    if args or parameters or derivative is not None:
         raise SpecificationError("parameters go with the name of an activation, as in activation('elu', alpha=2)")
     if isinstance(spec, Activation | CallableActivation):
         return spec
     if is_symbolic:
         return _from_sympy(spec)
     raise SpecificationError(f"an activation is {_FORMS}; got {type(spec).__name__}")
+
+
+def is_reference(spec: object) -> bool:
+    """Whether a text has the form "module:function"; no formula has a colon."""
+    return isinstance(spec, str) and ":" in spec and not spec.split(":")[0].strip().startswith("lambda")
+
+
+def load(reference: str) -> Any:
+    """Import the object that "module:function" names; modules in the current directory are found, too.
+
+    Args:
+        reference: as in "package.module:function" or "module:object.attribute".
+
+    Raises:
+        SpecificationError: no such module or attribute, or the module fails; one sentence says which.
+
+    >>> load("math:tau") > 6
+    True
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise SpecificationError(
+            f"{reference.strip()!r:.100} is not of the form module:function, such as package.module:phi (dots in the "
+            "place of slashes, no .py)"
+        )
+    module_name, path = match.groups()
+    value: Any = _import(module_name)
+    for name in path.split("."):
+        if not hasattr(value, name):
+            public = sorted(n for n in vars(value) if not n.startswith("_")) if hasattr(value, "__dict__") else []
+            shown = get_close_matches(name, public, n=3) or public
+            near = f"; it has {', '.join(shown[:10])}{', ...' if shown != public[:10] else ''}" if public else ""
+            raise SpecificationError(f"{module_name:.100} has no {path:.100}{near:.300}")
+        value = getattr(value, name)
+    return value
+
+
+def _import(name: str) -> Any:
+    try:
+        with _current_directory_importable(), redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            hint = f"; write {name.removesuffix('.py')}:..., without .py" if name.endswith(".py") else ""
+            raise SpecificationError(
+                f"there is no module {name:.100} on the path or in {os.getcwd():.300}{hint}"
+            ) from error
+        raise SpecificationError(f"importing {name:.100} fails: it needs {error.name}, which is not there") from error
+    except (Exception, SystemExit) as error:  # the user's own module can raise anything
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SpecificationError(f"importing {name:.100} fails ({what:.300})") from error
+
+
+@contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    here = os.getcwd()
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _load_activation(reference: str) -> object:
+    """The function, the module of a framework or the SymPy expression that a reference names."""
+    text, loaded = reference.strip(), load(reference)
+    is_symbolic = hasattr(loaded, "free_symbols")
+    if not (callable(loaded) or is_symbolic):
+        article = "an" if type(loaded).__name__[0] in "aeiou" else "a"
+        what = f"{article} {type(loaded).__name__}"
+        raise SpecificationError(f"{text:.100} is {what}, not an activation; name a function on NumPy arrays")
+    if isinstance(loaded, type) and not is_symbolic:
+        raise SpecificationError(
+            f"{text:.100} is a class; name a function or an instance, such as phi = {loaded.__name__}()"
+        )
+    return loaded
 
 
 def _from_text(text: str, args: Sequence[object], parameters: dict[str, Any]) -> Activation:
@@ -91,11 +186,11 @@ def _from_formula(formula: str, name: str) -> Activation:
         if _NAME_LIKE.fullmatch(name) and catalog.nearest(name):
             catalog.resolve(name)  # a misspelt name rather than a wrong formula: raises with the nearest names
         raise
-    return _tried(Activation(name, expression))
+    return _evaluated_once(Activation(name, expression))
 
 
-def _tried(result: Activation) -> Activation:
-    """Find the branches and evaluate once, so that what cannot be done is told now and not later."""
+def _evaluated_once(result: Activation) -> Activation:
+    """Find the branches and evaluate at one point, so that a formula that cannot be evaluated is refused here."""
     try:
         result.value_and_slope(np.array([0.375]))
     except SpecificationError:
@@ -119,15 +214,21 @@ def _from_sympy(spec: Any) -> Activation:
     exact = without_choices(exact.replace(lambda e: e.is_Float, entry.exact_number))
     if exact.has(sympy.I, sympy.nan, sympy.zoo, sympy.oo, -sympy.oo) or exact.atoms(AppliedUndef):
         raise SpecificationError(f"{spec!s:.60} is not a real function that can be evaluated")
-    return _tried(Activation(str(expression), exact))
+    return _evaluated_once(Activation(str(expression), exact))
 
 
-def _from_callable(
+def _from_function(
     function: Callable[..., Any],
     *,
-    derivative: Callable[..., Any] | None = None,
+    derivative: object = None,
     breakpoints: Sequence[float] = (),
     name: str | None = None,
 ) -> CallableActivation:
     label = str(name or getattr(function, "__name__", type(function).__name__))
-    return from_function(function, label, derivative, breakpoints)
+    value, slope = on_arrays(function)
+    if derivative is None:
+        return from_function(value, label, slope, breakpoints, origin="found by automatic differentiation")
+    given = load(derivative) if isinstance(derivative, str) else derivative
+    if not callable(given):
+        raise SpecificationError(f"the derivative must be a function, not {type(given).__name__}")
+    return from_function(value, label, on_arrays(given)[0], breakpoints)

@@ -1,4 +1,4 @@
-"""Part of what was in theory/families.py."""
+"""A family of activations with one free parameter, and the numbers of its members in float64."""
 
 import ast
 import inspect
@@ -11,12 +11,10 @@ import sympy
 from flint import arb
 
 from theory.activations.activation import Activation
-from theory.activations.adapters import activation as adapted
-from theory.activations.adapters import load
 from theory.activations.callable import CallableActivation
 from theory.activations.catalog import find
 from theory.activations.entry import Entry, exact_number
-from theory.activations.specification import activation
+from theory.activations.specification import activation, is_reference, load
 from theory.balls.core import precision
 from theory.errors import SpecificationError
 from theory.gaussian.convergence import convergence
@@ -24,44 +22,6 @@ from theory.gaussian.doubts import moment_doubts
 from theory.gaussian.expectations import Functional, expectations
 from theory.gaussian.moments import RawMoments, root_balls
 from theory.numerics.quadrature import Estimate
-
-
-def family_of_reference(reference: str) -> "Family":
-    """The family_of_reference that "module:function" names: phi(x, parameter), or a function that makes phi from the
-    parameter.
-
-    Args:
-        reference: see `load`; the function has one or two arguments without default.
-
-    Raises:
-        SpecificationError: it is not such a function.
-    """
-
-    function = load(reference)
-    names = _required(function)
-    if len(names) == 2:
-        parameter = names[1]
-
-        def build(value: float) -> "Activation | CallableActivation":
-            return adapted(lambda x: function(x, value), name=f"{reference}({parameter}={value:g})")
-
-        return Family(reference, parameter, build)
-    if len(names) == 1:
-        return Family(reference, names[0], lambda value: adapted(function(value)))
-    raise SpecificationError(
-        f"{reference:.100} must be a function phi(x, parameter), or one of the parameter that returns an activation"
-    )
-
-
-def _required(function: Any) -> list[str]:
-    """Names of the positional arguments without default."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
-
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
 _MAX_CHARACTERS = 2000
@@ -123,22 +83,25 @@ class Member:
 
 
 def family(spec: object, parameter: str | None = None) -> Family:
-    """A family of activations from a text, a SymPy expression or a function of the parameter.
+    """Return the family of activations that a text, a SymPy expression or a function of the parameter stands for.
 
     Args:
-        spec: text with one name besides the variable ("elu(alpha)", "x*sigmoid(beta*x)"); a SymPy expression
-            with two symbols; or a function that maps a number to anything `theory.activations.specification.activation`
-            reads.
-        parameter: its name; found by itself where there is only one candidate.
+        spec: text with one name besides the variable ("elu(alpha)", "x*sigmoid(beta*x)"); "module:function" to import,
+            a function phi(x, parameter) or one of the parameter that returns an activation; a SymPy expression with
+            two symbols; or a function that maps a number to anything
+            `theory.activations.specification.activation` reads.
+        parameter: the name of the parameter; needed where there are several candidates.
 
     Raises:
-        SpecificationError: no such parameter, or several candidates and none chosen.
+        SpecificationError: there is no such parameter, or there are several candidates and none is chosen.
 
     >>> family("elu(alpha)").build(2).expression
     Piecewise((x, x > 0), (2*expm1(x), True))
     """
     if isinstance(spec, Family):
         return spec
+    if is_reference(spec):
+        return _from_reference(str(spec))
     if isinstance(spec, str):
         return _from_text(spec, parameter)
     if isinstance(spec, sympy.Expr):
@@ -211,6 +174,33 @@ def _normalized(value: float, phi: Activation | CallableActivation, found: Mappi
             chi_minus=float(minus.chi.mid()),
             error=max(number.error for number in found.values()),
         )
+
+
+def _from_reference(reference: str) -> Family:
+    function = load(reference)
+    names = _required(function)
+    if len(names) == 2:
+        parameter = names[1]
+
+        def build(value: float) -> Activation | CallableActivation:
+            return activation(lambda x: function(x, value), name=f"{reference}({parameter}={value:g})")
+
+        return Family(reference, parameter, build)
+    if len(names) == 1:
+        return Family(reference, names[0], lambda value: activation(function(value)))
+    raise SpecificationError(
+        f"{reference:.100} must be a function phi(x, parameter), or one of the parameter that returns an activation"
+    )
+
+
+def _required(function: Any) -> list[str]:
+    """Names of the positional arguments without default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
 
 
 def _from_text(text: str, parameter: str | None) -> Family:

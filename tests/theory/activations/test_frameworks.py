@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import gpn
-from theory.activations import adapters
-from theory.activations.specification import activation
+from theory.activations.specification import activation, load
 from theory.errors import SpecificationError
 from theory.normalization.conditions import gaussian_poincare
 
@@ -75,7 +74,7 @@ def test_a_function_of_the_users_own_is_recognised(torch):
         return x * torch.sigmoid(1.5 * x)
 
     assert_is(gpn.activation(phi), "x*sigmoid(3*x/2)")
-    assert_is(adapters.from_torch(torch.tanh, name="mine"), "tanh")
+    assert_is(gpn.activation(torch.tanh, name="mine"), "tanh")
     assert_same_report(gpn.check(phi), "x*sigmoid(3*x/2)")
 
 
@@ -163,7 +162,7 @@ def test_a_jax_function_of_the_users_own(jax):
         return x * jax.nn.sigmoid(1.5 * x)
 
     assert_same_report(gpn.check(phi), "x*sigmoid(3*x/2)")
-    assert_is(adapters.from_jax(jax.jit(phi), name="mine"), "x*sigmoid(3*x/2)")
+    assert_is(gpn.activation(jax.jit(phi), name="mine"), "x*sigmoid(3*x/2)")
     assert_is(gpn.activation(lambda x: jax.nn.gelu(x, approximate=False)), "gelu", rtol=1e-10)
 
 
@@ -207,7 +206,7 @@ def test_importing_leaves_the_path_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
     (tmp_path / "own_other.py").write_text("def phi(x): return x**3\n")
     before = list(sys.path)
-    assert adapters.load("own_other:phi")(2) == 8
+    assert load("own_other:phi")(2) == 8
     assert sys.path == before
 
 
