@@ -9,6 +9,7 @@ import numpy.typing as npt
 from gpn.sampling import batch_sampler, rare_events, sampler
 from theory.activations.activation import Activation, NumericActivation
 from theory.activations.callable import CallableActivation
+from theory.claims.counted import CountedClaim
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,9 +25,9 @@ class OneStep:
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         ratios = sampler.one_step(self.activation, self.width, trials, rng, weights=self.weights)
         return {
-            "forward-one-step": ratios.forward,
-            "backward-one-step-random": ratios.backward_random,
-            "backward-one-step-fixed": ratios.backward_fixed,
+            CountedClaim.FORWARD.value: ratios.forward,
+            CountedClaim.BACKWARD_RANDOM.value: ratios.backward_random,
+            CountedClaim.BACKWARD_FIXED.value: ratios.backward_fixed,
         }
 
 

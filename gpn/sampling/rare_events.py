@@ -31,10 +31,10 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from gpn.engine.arguments import check_generator, count
+from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
-CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
 TIE = 1e-9
 """Relative rounding that a mean square may have, as in `theory.layer.law`: (sqrt 2)^2 is not 2 in float64."""
 
@@ -60,7 +60,7 @@ class Event:
     """One side of a one-step event: the claim, the width and the tolerance.
 
     Args:
-        claim: one of `CLAIMS`.
+        claim: one of `ONE_LAYER`.
         width: n.
         epsilon: > 0.
         side: "upper", the mean square is 1 + epsilon or more, or "lower", 1 - epsilon or less.
@@ -73,7 +73,7 @@ class Event:
 
     def excess(self, activation: Evaluated, x: FloatArray) -> FloatArray:
         """g(x) = +-(psi(x) - t), elementwise: the event is that its (weighted) sum is not negative."""
-        square = activation.value(x) if self.claim == "forward-one-step" else activation.slope(x)
+        square = activation.value(x) if self.claim == CountedClaim.FORWARD else activation.slope(x)
         square *= square
         if self.side == "upper":
             square -= 1 + self.epsilon
@@ -88,7 +88,7 @@ class Event:
     @property
     def has_direction(self) -> bool:
         """Whether a random direction weighs the coordinates."""
-        return self.claim == "backward-one-step-random"
+        return self.claim == CountedClaim.BACKWARD_RANDOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def importance_sample(
     ...         return x.copy()
     ...     def slope(self, x):
     ...         return np.ones_like(x)
-    >>> event = Event("backward-one-step-random", 8, 0.5, "upper")
+    >>> event = Event(CountedClaim.BACKWARD_RANDOM, 8, 0.5, "upper")
     >>> float(importance_sample(Linear(), event, Tilt(0.0, 0.0), 5, np.random.default_rng(0)).max())
     -inf
     """
@@ -151,9 +151,9 @@ def importance_sample(
 
 
 def _check(event: Event) -> None:
-    if event.claim not in CLAIMS:
-        raise UsageError(f"the claim must be one of {', '.join(CLAIMS)}, not {event.claim!r}")
-    if event.side not in ("upper", "lower"):
+    if event.claim not in ONE_LAYER:
+        raise UsageError(f"the claim must be one of {', '.join(ONE_LAYER)}, not {event.claim!r}")
+    if event.side not in SIDES:
         raise UsageError(f"the side must be 'upper' or 'lower', not {event.side!r}")
     count("width", event.width, minimum=2)
 

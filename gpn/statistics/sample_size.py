@@ -8,10 +8,6 @@ from scipy import optimize, special
 from gpn.statistics.limits import FACTOR, MAX_TRIALS, checked_counts, upper_limit
 from theory.errors import UsageError
 
-EXACT, PREDICTION = "exact", "prediction"
-"""Kinds of row that state a probability instead of bounding it."""
-
-
 POWER = 0.95
 """Probability with which a run should decide a true claim."""
 
@@ -155,27 +151,6 @@ def trials_for_factor(probability: float, alpha: float, power: float = POWER) ->
     quantiles = special.ndtri(1 - alpha / 2) + special.ndtri(power)
     scaled = (quantiles / (2 * (1 - FACTOR**-0.5))) ** 2
     return math.ceil(scaled / rarer) if rarer > scaled / MAX_TRIALS else None
-
-
-def trials_wanted(kind: str, value: float | None, prediction: float | None, alpha: float) -> int | None:
-    """How many counted trials decide a row of a report with probability `POWER`; None where no number does.
-
-    An event without a known probability is taken to happen an eighth as often as its bound allows.
-
-    Args:
-        kind: of the row: `EXACT`, `PREDICTION`, or anything else for an upper bound.
-        value: the bound, or the exact or predicted probability; None where there is none.
-        prediction: the exact or predicted probability of the event of a bound.
-        alpha: error probability of each limit.
-
-    >>> trials_wanted("cramer", 0.01, 0.002, 0.01), trials_wanted("levy", 1.0, 0.002, 0.01)
-    (1307, None)
-    """
-    if value is None or not 0 < value < 1:
-        return None
-    if kind in (EXACT, PREDICTION):
-        return trials_for_factor(value, 2 * alpha)
-    return trials_with_power(value, alpha, value / 8 if prediction is None else prediction, POWER)
 
 
 def _first_tolerated(bound: float, alpha: float, truth: float, power: float) -> int | None:

@@ -14,7 +14,8 @@ from gpn.sampling import inputs as data
 from gpn.sampling import rare_events
 from gpn.statistics import limits as statistics
 from gpn.statistics.evidence import Counted, Evidence, Weighted
-from gpn.verification.questions import DEEP_CLAIM, Event, Question, rare_tilt
+from gpn.verification.kinds import DEEP as DEEP_BOUND
+from gpn.verification.questions import Event, Question, rare_tilt
 from gpn.verification.request import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Request
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
@@ -86,7 +87,7 @@ class Plan:
         ]
         if request.weights != "haar":
             rare = []
-        layers = [q.event for q in rare if q.event.claim != DEEP_CLAIM and q.event.width <= MOST_RARE_WIDTH]
+        layers = [q.event for q in rare if q.event.claim.is_one_layer and q.event.width <= MOST_RARE_WIDTH]
         events = dict.fromkeys(layers)
         laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
         tilts = {event: rare_tilt(laws[event.width], event) for event in events}
@@ -143,7 +144,7 @@ def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
         event: of the cell.
         outcome: of the cell, or of a part of it.
     """
-    if event.claim == DEEP_CLAIM:
+    if not event.claim.is_one_layer:
         hits = outcome["spread"] >= event.epsilon
     else:
         ratios = outcome[event.claim]
@@ -163,7 +164,7 @@ def in_reach(request: Request, asked: Sequence[Question], alpha: float) -> tuple
         alpha: error probability of each row.
     """
     wanted = _wanted(asked, alpha)
-    small = [q for q, number in wanted.items() if q.kind == "deep" and number > _limit(request, q)]
+    small = [q for q, number in wanted.items() if q.kind is DEEP_BOUND and number > _limit(request, q)]
     # A bound that is expected to fail, or is not claimed for these weights, must stay: few networks refute it.
     believed = [q for q in small if q.prediction is not None and q.prediction < (q.value or 0.0)]
     out = believed if request.weights == "haar" else []
@@ -181,13 +182,13 @@ def key_of(event: Event) -> Key:
     Args:
         event: any.
     """
-    return ("deep" if event.claim == DEEP_CLAIM else "one-step", event.width, event.depth)
+    return ("one-step" if event.claim.is_one_layer else "deep", event.width, event.depth)
 
 
 def _limit(request: Request, question: Question) -> int:
     """The most trials that counting one event may take, if their number is planned."""
     key = key_of(question.event)
-    if request.cap is not None and question.event.claim == DEEP_CLAIM:
+    if request.cap is not None and not question.event.claim.is_one_layer:
         return max(1, request.cap // PATIENCE)
     return max(request.trials or 0, _affordable(key))
 
@@ -248,7 +249,7 @@ def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job
 
 
 def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
-    rare = rare_events.Event(event.claim, event.width, event.epsilon, event.side)
+    rare = rare_events.Event(event.claim.value, event.width, event.epsilon, event.side)
     identity = crc32(f"{event.claim} {event.epsilon!r} {event.side}".encode())
     cell = experiment.Cell(
         compute=cells.RareEvent(activation, rare, tilt),
@@ -257,7 +258,7 @@ def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
         trials=RARE_DRAWS,
         chunk=chunk_size(event.width, _RARE_COST),
         cost=event.width * _RARE_COST,
-        label=f"rare event {event}",
+        label=f"rare event {event.claim}, width {event.width}, epsilon {event.epsilon:g}, {event.side}",
     )
     return Job(("rare", event), cell)
 

@@ -13,30 +13,26 @@ import numpy as np
 
 from gpn.sampling.inputs import Inputs
 from gpn.sampling.rare_events import Tilt
-from gpn.statistics import sample_size as planning
-from gpn.statistics.sample_size import EXACT, PREDICTION
+from gpn.verification.kinds import EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
 from gpn.verification.request import Request
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
-from theory.bounds import network as network_law
 from theory.bounds.homogeneous import Readout
+from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim, Side
 from theory.layer.law import LayerLaw, layer_law, unusable
 from theory.layer.law import event as layer_event
-from theory.layer.levy import CLAIMS, Bound, Side
+from theory.layer.levy import Bound
 from theory.layer.saddle import find_saddle
-from theory.layer.special_cases import ExactTail
 from theory.layer.tails import one_step
 
-DEEP_CLAIM = "deep-gradient-ratio"
 _LEAST_LOG = -660.0  # e^-660 is 1e-287
 _NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights and a random readout")
-SIDES: tuple[Side, ...] = ("upper", "lower")
 
 
 class Event(NamedTuple):
     """What may happen in a trial; the key under which trials are counted."""
 
-    claim: str
+    claim: CountedClaim
     width: int
     depth: int
     epsilon: float
@@ -49,14 +45,14 @@ class Question:
 
     Args:
         event: which.
-        kind: "levy", "cramer", "deep" for upper bounds, "exact" or "prediction".
+        kind: whether it is an upper bound, the exact probability or a prediction, and by which theorem.
         bound: the bound or the value; its kind is "none", with a reason, where there is none.
         prediction: the exact or the predicted probability, None where none is known.
         error: by how much an exact probability may be off, absolutely.
     """
 
     event: Event
-    kind: str
+    kind: Kind
     bound: Bound
     prediction: float | None
     error: float = 0.0
@@ -69,7 +65,7 @@ class Question:
     @property
     def impossible(self) -> bool:
         """Whether theory excludes the event: a bound of 0, or an exact probability of 0 for a single layer."""
-        return self.bound.log == -np.inf or (self.event.claim != DEEP_CLAIM and self.prediction == 0)
+        return self.bound.log == -np.inf or (self.event.claim.is_one_layer and self.prediction == 0)
 
     @property
     def open(self) -> bool:
@@ -77,58 +73,50 @@ class Question:
         return self.value is not None and 0 < self.value < 1 and not self.impossible
 
     def trials_wanted(self, alpha: float) -> int | None:
-        """How many counted trials decide the question, see `planning.trials_wanted`."""
-        return planning.trials_wanted(self.kind, self.value, self.prediction, alpha)
+        """How many counted trials decide the question, see `Kind.trials_wanted`."""
+        return self.kind.trials_wanted(self.value, self.prediction, alpha)
 
 
 def one_step_questions(request: Request, activation: Activation | CallableActivation) -> Iterator[Question]:
-    """Lévy's and Cramér's bound and the exact probability of every one-step event.
+    """Every bound and the exact probability of every one-step event.
 
     Args:
-        request: widths and tolerances.
+        request: the widths and tolerances.
         activation: phi, as it is tested.
     """
     laws = {width: layer_law(activation, width) for width in request.widths}
-    for claim, width, epsilon, side in product(CLAIMS, request.widths, request.epsilons, SIDES):
+    for claim, width, epsilon, side in product(ONE_LAYER, request.widths, request.epsilons, SIDES):
         tail = one_step(claim, laws[width], epsilon, side)
         event = Event(claim, width, 1, epsilon, side)
-        law, exact, error = _exact(tail.exact)
-        yield Question(event, "levy", _held(tail.levy), exact)
-        yield Question(event, "cramer", _held(tail.cramer), exact)
-        yield Question(event, EXACT, law, exact, error)
+        exact = _probability(_held(EXACT.compute(tail)))
+        for kind in LAYER_KINDS:
+            error = tail.exact.error * exact if kind is EXACT and exact is not None else 0.0
+            yield Question(event, kind, _held(kind.compute(tail)), exact, error)
 
 
 def deep_questions(
     request: Request, activation: Activation | CallableActivation, loaded: Inputs | None = None
 ) -> Iterator[Question]:
-    """The deep bound and the prediction of the fluctuation law for every event of a whole network.
+    """Every bound and the prediction of the fluctuation law for every event of a whole network.
 
     Args:
-        request: widths, depths and tolerances.
+        request: the widths, depths and tolerances.
         activation: phi, as it is tested.
         loaded: real inputs; with labels, the last gradient is that of a loss and depends on the forward pass.
     """
     readout: Readout = "random" if loaded is None or loaded.labels is None else "any"
     covered = readout == "random" and request.weights == "haar"
-    for width in request.widths:
-        for depth in request.depths:
-            for epsilon in request.deep_epsilons:
-                event = Event(DEEP_CLAIM, width, depth, epsilon, "either")
-                law = network_law.predicted(activation, width, depth, epsilon) if covered else _NOT_COVERED
-                predicted = None if law.kind == "none" else law.probability
-                yield Question(
-                    event, "deep", network_law.deep_bound(activation, width, depth, epsilon, readout), predicted
-                )
-                yield Question(event, PREDICTION, law, predicted)
+    for width, depth, epsilon in product(request.widths, request.depths, request.deep_epsilons):
+        [side] = CountedClaim.NETWORK.sides
+        event = Event(CountedClaim.NETWORK, width, depth, epsilon, side)
+        at = (activation, width, depth, epsilon, readout)
+        law = PREDICTION.compute(*at) if covered else _NOT_COVERED
+        for kind in NETWORK_KINDS:
+            yield Question(event, kind, law if kind is PREDICTION else kind.compute(*at), _probability(law))
 
 
-def _exact(tail: ExactTail) -> tuple[Bound, float | None, float]:
-    if not tail.available:
-        return Bound("none", 0.0, tail.reason), None, 0.0
-    law = _held(Bound(EXACT, min(tail.log, 0.0)))
-    if law.kind == "none":
-        return law, None, 0.0
-    return law, law.probability, law.probability * tail.error
+def _probability(bound: Bound) -> float | None:
+    return None if bound.kind == "none" else bound.probability
 
 
 def _held(bound: Bound) -> Bound:

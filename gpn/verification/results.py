@@ -13,9 +13,11 @@ import pandas as pd
 
 from gpn.experiment.files import save_figure, write_table, write_text
 from gpn.experiment.result import view
+from gpn.statistics.evidence import IMPORTANCE_SAMPLING
 from gpn.statistics.limits import Verdict, combine, row_alpha
-from gpn.statistics.sample_size import EXACT, PREDICTION, trials_wanted
+from gpn.verification.kinds import Kind, kind_of
 from theory.claims.claim import Claim
+from theory.claims.counted import CountedClaim
 from theory.claims.registry import claim, claims_of_bound
 
 if TYPE_CHECKING:
@@ -56,20 +58,16 @@ class Configuration:
     labels: str | None = None
 
 
-NO_BOUNDS = (EXACT, PREDICTION)
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """What theory says of one event at one width, depth and epsilon, and what the trials say of it.
 
     Args:
-        claim: which theorem: "forward-one-step", "backward-one-step-random", "backward-one-step-fixed" or
-            "deep-gradient-ratio".
+        claim: the id of the claim whose event was counted, one of `CountedClaim`.
         side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
         estimate: exceedances/trials; lower and upper are limits that hold for all rows together, exact for counts.
-        bound_kind: what theory says: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact probability,
-            "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
+        bound_kind: the name of a `Kind`: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact
+            probability, "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
         bound: the bound, or the exact or predicted probability; None where none is known.
         prediction: the exact probability for one layer, the predicted one for a network; None where unknown.
         method: "counting", or "importance sampling" for events too rare to be counted; then `trials` are weighted
@@ -100,9 +98,19 @@ class Row:
         return self.claim, self.width, self.depth, self.epsilon, self.side
 
     @property
+    def kind(self) -> Kind:
+        """The record of `bound_kind`."""
+        return kind_of(self.bound_kind)
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the probability was estimated by importance sampling, not by counting."""
+        return self.method == IMPORTANCE_SAMPLING
+
+    @property
     def times_truth(self) -> float | None:
         """How many times the bound lies above the exact (or predicted) probability; None where that is unknown."""
-        if self.bound is None or not self.prediction or self.bound_kind in NO_BOUNDS:
+        if self.bound is None or not self.prediction or not self.kind.is_bound:
             return None
         return self.bound / self.prediction
 
@@ -163,7 +171,7 @@ class VerificationReport:
         `holds` needs one thing more than that no row contradicts it: that no event of a single layer for which there is
         no bound below 1 is the rule rather than the exception.
         """
-        verdict = combine([row.verdict for row in self.rows if row.bound_kind != PREDICTION])
+        verdict = combine([row.verdict for row in self.rows if not row.kind.is_prediction])
         return Verdict.UNDECIDED if verdict is Verdict.HOLDS and self._usual_events() else verdict
 
     @property
@@ -172,7 +180,7 @@ class VerificationReport:
         return tuple(dict.fromkeys(found for row in self.rows for found in row.claims))
 
     def _usual_events(self) -> int:
-        one_layer = [row for row in self.rows if row.claim != "deep-gradient-ratio"]
+        one_layer = [row for row in self.rows if row.claim != CountedClaim.NETWORK]
         return sum(row.verdict is Verdict.VACUOUS and row.lower > 0.5 for row in one_layer)
 
     def to_frame(self) -> "pd.DataFrame":
@@ -187,7 +195,7 @@ class VerificationReport:
         """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
         alpha = row_alpha(self.config.level, len(self.rows)) / 2
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
-        needed = [trials_wanted(row.bound_kind, row.bound, row.prediction, alpha) for row in self.rows]
+        needed = [row.kind.trials_wanted(row.bound, row.prediction, alpha) for row in self.rows]
         return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:
@@ -202,7 +210,7 @@ class VerificationReport:
 
     def summary(self) -> str:
         """The verdict in one paragraph of words."""
-        theory = [row for row in self.rows if row.bound_kind != PREDICTION]
+        theory = [row for row in self.rows if not row.kind.is_prediction]
         counts = {verdict: sum(row.verdict is verdict for row in theory) for verdict in Verdict}
         testable = len(theory) - counts[Verdict.VACUOUS]
         sentences = [
@@ -211,7 +219,7 @@ class VerificationReport:
             f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided. "
             f"Rows without one, or about an event that theory excludes: {counts[Verdict.VACUOUS]}, no evidence.",
         ]
-        predictions = [row.verdict for row in self.rows if row.bound_kind == PREDICTION]
+        predictions = [row.verdict for row in self.rows if row.kind.is_prediction]
         if predictions:
             sentences.append(
                 f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} "
@@ -221,7 +229,7 @@ class VerificationReport:
             sentences.append(
                 f"In {usual} rows of a single layer the event is seen in most trials: norms do not concentrate."
             )
-        deep = [row for row in theory if row.claim == "deep-gradient-ratio" and row.verdict is not Verdict.VACUOUS]
+        deep = [row for row in theory if row.claim == CountedClaim.NETWORK and row.verdict is not Verdict.VACUOUS]
         if not deep:
             sentences.append("The verdict is on single layers: no bound below 1 for the whole network was tested.")
         if self.spreads and self.spreads[-1].depth > 1:

@@ -13,7 +13,6 @@ from gpn.experiment import cells
 from gpn.experiment import runs as experiment
 from gpn.statistics.evidence import IMPORTANCE_SAMPLING, Evidence
 from gpn.statistics.limits import Verdict, equivalent
-from gpn.statistics.sample_size import EXACT, PREDICTION
 from gpn.statistics.sequential import Watched, lower_limit, upper_limit
 from gpn.verification.plan import LEAST_TRIALS, Job, Outcomes, Plan, count, key_of
 from gpn.verification.questions import Event, Question
@@ -194,7 +193,7 @@ def _waits(plan: Plan, question: Question) -> bool:
 def _confirmable(question: Question, cap: int, alpha: float) -> bool:
     """Whether some outcome of `cap` trials could make the verdict `holds`, and so be worth waiting for."""
     assert question.value is not None
-    if question.kind not in (EXACT, PREDICTION):
+    if question.kind.is_bound:
         return upper_limit(0, cap, alpha) <= question.value
     wanted = question.trials_wanted(alpha)
     if wanted is not None and wanted <= cap:
@@ -257,7 +256,7 @@ def notes(plan: Plan, asked: Sequence[Question], found: Found, alpha: float) -> 
 
 def _rows(these: Sequence[Question]) -> str:
     """How many, predictions, which are no theorems, apart."""
-    predictions = sum(question.kind == PREDICTION for question in these)
+    predictions = sum(question.kind.is_prediction for question in these)
     rows = len(these) - predictions
     words = [
         f"{count} {noun}{'s' * (count != 1)}" for count, noun in ((rows, "row"), (predictions, "prediction")) if count

@@ -16,7 +16,6 @@ from gpn.experiment import store as run_store
 from gpn.experiment.versions import versions
 from gpn.sampling import inputs as data
 from gpn.statistics import limits as statistics
-from gpn.statistics.sample_size import PREDICTION
 from gpn.verification import identity as resuming
 from gpn.verification import questions, rounds
 from gpn.verification.footprint import Budget
@@ -303,7 +302,7 @@ def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -
     """How many trials would decide what is still undecided."""
     pairs = zip(asked, rows, strict=True)
     undecided = statistics.Verdict.UNDECIDED
-    open_ones = [q for q, row in pairs if row.verdict is undecided and q.kind != PREDICTION]
+    open_ones = [q for q, row in pairs if row.verdict is undecided and not q.kind.is_prediction]
     if not open_ones:
         return
     wanted = [question.trials_wanted(alpha) or statistics.MAX_TRIALS for question in open_ones]

@@ -7,20 +7,22 @@ import numpy as np
 
 from gpn.experiment import runs as experiment
 from gpn.verification import width_search
+from gpn.verification.kinds import DEEP, LAYER_KINDS, PREDICTION, SIMULATION
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
 from gpn.verification.width_search import _Asked, _interpolated, _solve
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation as read_activation
 from theory.bounds import network as network_law
+from theory.claims.counted import SIDES, CountedClaim
 from theory.errors import UsageError
 from theory.layer.law import layer_law
-from theory.layer.levy import Bound, Side
+from theory.layer.levy import Bound
 from theory.layer.tails import one_step
 from theory.normalization import normalize as normalize_module
 
 Phi = Activation | CallableActivation
-ONE_LAYER = {"forward-one-step": "one layer, forward", "backward-one-step-random": "one layer, backward"}
+ONE_LAYER = {CountedClaim.FORWARD: "one layer, forward", CountedClaim.BACKWARD_RANDOM: "one layer, backward"}
 _DEEP_OVER_TRUTH = {"depth": 0.36, "epsilon": 1.7}  # where the search begins
 _COARSE = 0.02  # relative step at which the search stops where one evaluation takes seconds
 _FINE = 1e-3
@@ -172,7 +174,7 @@ def solve(
         for claim in ONE_LAYER:
             found += _one_layer(asked, phi, claim)
     tell("the fluctuation law")
-    prediction = _solve(asked, NETWORK, "prediction", lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
+    prediction = _solve(asked, NETWORK, PREDICTION.name, lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
     tell("the deep bound")
     start = prediction.value
     found.append(_deep_width(asked, phi) if asked.unknown == "width" else _deep(asked, phi, start))
@@ -181,7 +183,7 @@ def solve(
         tell("simulation")
         simulated = width_search.Simulated(phi, seed)
         away = None if start is None else 1.5 * start  # not at the prediction, which it is to be compared with
-        rough = _solve(asked, NETWORK, "simulation", lambda x: simulated(*asked.at(x)), _COARSE, away)
+        rough = _solve(asked, NETWORK, SIMULATION.name, lambda x: simulated(*asked.at(x)), _COARSE, away)
         found.append(_interpolated(asked, rough))
     return WidthReport(
         asked.unknown, phi.name, asked.width, asked.depth, asked.epsilon, asked.probability, tuple(found)
@@ -193,16 +195,16 @@ def _deep_width(asked: _Asked, phi: Phi) -> Requirement:
     _, depth, epsilon = asked.at(2)
     width, bound = network_law.deep_width(phi, depth, epsilon, asked.probability)
     if width is None:
-        return Requirement(NETWORK, "deep", None, None, bound.reason)
-    return Requirement(NETWORK, "deep", width, bound.probability, points=(Point(width, bound.probability),))
+        return Requirement(NETWORK, DEEP.name, None, None, bound.reason)
+    return Requirement(NETWORK, DEEP.name, width, bound.probability, points=(Point(width, bound.probability),))
 
 
 def _deep(asked: _Asked, phi: Phi, start: float | None) -> Requirement:
     guess = None if start is None else start * _DEEP_OVER_TRUTH[asked.unknown]
-    return _solve(asked, NETWORK, "deep", lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, guess)
+    return _solve(asked, NETWORK, DEEP.name, lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, guess)
 
 
-def _one_layer(asked: _Asked, phi: Phi, claim: str) -> list[Requirement]:
+def _one_layer(asked: _Asked, phi: Phi, claim: CountedClaim) -> list[Requirement]:
     """Bounds and exact law of one layer; evaluations at one value serve all three."""
     known: dict[float, dict[str, Bound]] = {}
 
@@ -214,25 +216,16 @@ def _one_layer(asked: _Asked, phi: Phi, claim: str) -> list[Requirement]:
 
     scope = ONE_LAYER[claim]
     return [
-        _solve(asked, scope, kind, lambda x, kind=kind: at(x)[kind], _FINE)  # type: ignore[misc]
-        for kind in ("levy", "cramer", "exact")
+        _solve(asked, scope, kind.name, lambda x, name=kind.name: at(x)[name], _FINE)  # type: ignore[misc]
+        for kind in LAYER_KINDS
     ]
 
 
-def _either_side(phi: Phi, claim: str, width: int, epsilon: float) -> dict[str, Bound]:
+def _either_side(phi: Phi, claim: CountedClaim, width: int, epsilon: float) -> dict[str, Bound]:
     """The probabilities of both tails added."""
     law = layer_law(phi, width)
-    sides: tuple[Side, ...] = ("upper", "lower")
-    tails = [one_step(claim, law, epsilon, side) for side in sides]
-    exact = [
-        Bound("exact", tail.exact.log) if tail.exact.available else Bound("none", 0.0, tail.exact.reason)
-        for tail in tails
-    ]
-    return {
-        "levy": _sum([tail.levy for tail in tails]),
-        "cramer": _sum([tail.cramer for tail in tails]),
-        "exact": _sum(exact),
-    }
+    tails = [one_step(claim, law, epsilon, side) for side in SIDES]
+    return {kind.name: _sum([kind.compute(tail) for tail in tails]) for kind in LAYER_KINDS}
 
 
 def _sum(bounds: list[Bound]) -> Bound:

@@ -1,6 +1,7 @@
 """Claims about the whole depth: how far gradients of different layers drift apart."""
 
 from theory.claims.claim import GPN, HAAR, MEASURABLE, RANDOM_READOUT, SHELL, WIDE, Claim, letters
+from theory.claims.counted import CountedClaim
 
 _PROPORTIONAL = "Width and depth tend to infinity with L/n fixed."
 _STABLE = "|chi| < 1."
@@ -10,7 +11,7 @@ _DEEP_EVENT = r"P\left(\max_l |\log G_l| \geq \epsilon\right)"
 
 
 _EVENT = Claim(
-    id="deep-gradient-ratio",
+    id=CountedClaim.NETWORK,
     kind="theorem",
     title="Whole network",
     words="in some layer |∂E/∂W_l|² is e^ε times larger or smaller than in the top layer, or more",

@@ -1,6 +1,7 @@
 """Claims about one step: the events that `gpn.verify` counts, and the bounds, exact tails and estimates for them."""
 
 from theory.claims.claim import FRESH, GPN, LIPSCHITZ, MEASURABLE, SLOPE_LIPSCHITZ, UNIFORM, WIDE, Claim, letters
+from theory.claims.counted import CountedClaim
 
 _SIDES = "The lower tail has the sign of the deviation reversed."
 _TESTED = ("levy", "cramer", "exact")
@@ -13,7 +14,7 @@ def _kinds(event: str) -> tuple[tuple[str, str], ...]:
 
 _EVENTS = (
     Claim(
-        id="forward-one-step",
+        id=CountedClaim.FORWARD,
         kind="theorem",
         title="Forward, one layer",
         words="the squared length |x_1|²/n of the signal differs from 1 by ε or more",
@@ -29,7 +30,7 @@ _EVENTS = (
         tested_by=_kinds("forward"),
     ),
     Claim(
-        id="backward-one-step-random",
+        id=CountedClaim.BACKWARD_RANDOM,
         kind="theorem",
         title="Backward, one layer, random direction",
         words="|φ'(h)·u|², u a fresh random unit vector, differs from 1 by ε or more",
@@ -44,7 +45,7 @@ _EVENTS = (
         tested_by=_kinds("backward-random"),
     ),
     Claim(
-        id="backward-one-step-fixed",
+        id=CountedClaim.BACKWARD_FIXED,
         kind="theorem",
         title="Backward, one layer, fixed direction",
         words="|φ'(h)·y|²/|y|², y a fixed flat vector, differs from 1 by ε or more",

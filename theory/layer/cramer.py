@@ -20,9 +20,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from theory.activations.activation import NumericActivation
+from theory.claims.counted import CountedClaim, Side
 from theory.layer.conditioning import NormalNodes, log_sphere_mean
 from theory.layer.law import Event, certainty, event, layer_law, unusable
-from theory.layer.levy import Bound, Side
+from theory.layer.levy import Bound
 from theory.layer.radial import log_radial_mean
 from theory.layer.saddle import Saddle, find_saddle, largest_tilt, weights
 from theory.layer.special_cases import at_edge
@@ -59,7 +60,7 @@ def cramer_forward(activation: NumericActivation, width: int, epsilon: float, si
     >>> round(cramer_forward(relu, 512, 0.2, "upper").probability, 6)
     0.030623
     """
-    return cramer(event("forward-one-step", layer_law(activation, width, q), epsilon, side))
+    return cramer(event(CountedClaim.FORWARD, layer_law(activation, width, q), epsilon, side))
 
 
 def cramer_backward_random(
@@ -83,7 +84,7 @@ def cramer_backward_random(
     >>> round(cramer_backward_random(relu, 256, 0.2, "lower").probability, 5)
     0.17614
     """
-    return cramer(event("backward-one-step-random", layer_law(activation, width, q), epsilon, side))
+    return cramer(event(CountedClaim.BACKWARD_RANDOM, layer_law(activation, width, q), epsilon, side))
 
 
 def cramer_backward_fixed(
@@ -105,7 +106,7 @@ def cramer_backward_fixed(
     >>> cramer_backward_fixed(Activation("identity", X), 16, 0.2, "upper").probability
     0.0
     """
-    return cramer(event("backward-one-step-fixed", layer_law(activation, width, q), epsilon, side))
+    return cramer(event(CountedClaim.BACKWARD_FIXED, layer_law(activation, width, q), epsilon, side))
 
 
 def cramer(event: Event, saddle: Saddle | None = None) -> Bound:

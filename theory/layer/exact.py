@@ -20,9 +20,9 @@ import numpy as np
 from scipy.special import logsumexp
 
 from theory.activations.activation import NumericActivation
+from theory.claims.counted import CountedClaim, Side
 from theory.layer.conditioning import SMALLEST_WIDTH, ComplexArray, log_chi_squared, log_sphere_mean
 from theory.layer.law import Event, certainty, event, layer_law, unusable
-from theory.layer.levy import Side
 from theory.layer.saddle import Saddle, at_tilt, find_saddle, largest_tilt, weights
 from theory.layer.special_cases import (
     ACCEPTED,
@@ -73,7 +73,7 @@ def exact_forward(activation: NumericActivation, width: int, epsilon: float, sid
     >>> round(exact_forward(relu, 512, 0.2, "upper").probability, 12)
     0.004259571917
     """
-    return exact_tail(event("forward-one-step", layer_law(activation, width, q), epsilon, side))
+    return exact_tail(event(CountedClaim.FORWARD, layer_law(activation, width, q), epsilon, side))
 
 
 def exact_backward_random(
@@ -87,7 +87,7 @@ def exact_backward_random(
 
     Args, raises: as `exact_forward`.
     """
-    return exact_tail(event("backward-one-step-random", layer_law(activation, width, q), epsilon, side))
+    return exact_tail(event(CountedClaim.BACKWARD_RANDOM, layer_law(activation, width, q), epsilon, side))
 
 
 def exact_backward_fixed(
@@ -106,7 +106,7 @@ def exact_backward_fixed(
     >>> round(exact_backward_fixed(relu, 10, 0.2, "upper").probability * 1024)  # 6 to 10 heads of 10
     386
     """
-    return exact_tail(event("backward-one-step-fixed", layer_law(activation, width, q), epsilon, side))
+    return exact_tail(event(CountedClaim.BACKWARD_FIXED, layer_law(activation, width, q), epsilon, side))
 
 
 def exact_tail(event: Event, saddle: Saddle | None = None) -> ExactTail:

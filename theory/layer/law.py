@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.activations.activation import NumericActivation
+from theory.claims.counted import ONE_LAYER, CountedClaim, Side
 from theory.errors import UsageError
 from theory.layer.conditioning import NormalNodes, normal_nodes
-from theory.layer.levy import CLAIMS, LayerConstants, Side, check_tail, layer_constants
+from theory.layer.levy import LayerConstants, check_tail, layer_constants
 from theory.numerics.arithmetic import FloatArray
 
 MARGIN = 1e-9
@@ -161,7 +162,7 @@ def event(claim: str, law: LayerLaw, epsilon: float, side: Side) -> Event:
     """The event of a one-step claim, closed: {>= 1 + epsilon} or {<= 1 - epsilon}.
 
     Args:
-        claim: one of `theory.layer.levy.CLAIMS`.
+        claim: one of `theory.claims.counted.ONE_LAYER`.
         law: of the layer.
         epsilon: > 0.
         side: "upper" or "lower".
@@ -170,11 +171,11 @@ def event(claim: str, law: LayerLaw, epsilon: float, side: Side) -> Event:
         UsageError: an unknown claim or side, or a tolerance that is not positive.
     """
     check_tail(epsilon, side)
-    if claim not in CLAIMS:
-        raise UsageError(f"the claim must be one of {', '.join(CLAIMS)}, not {claim!r}")
-    profile = law.forward if claim == "forward-one-step" else law.backward
+    if claim not in ONE_LAYER:
+        raise UsageError(f"the claim must be one of {', '.join(ONE_LAYER)}, not {claim!r}")
+    profile = law.forward if claim == CountedClaim.FORWARD else law.backward
     sign = 1 if side == "upper" else -1
-    return Event(profile, 1 + sign * epsilon, sign, law.width, claim == "backward-one-step-random")
+    return Event(profile, 1 + sign * epsilon, sign, law.width, claim == CountedClaim.BACKWARD_RANDOM)
 
 
 def unusable(event: Event) -> str:

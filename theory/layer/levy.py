@@ -10,18 +10,15 @@ logarithms.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from theory.activations.activation import NumericActivation
+from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim, Side
 from theory.errors import UsageError
 from theory.layer.sphere import sphere_expectations
 from theory.normalization.lipschitz import lipschitz_constants
 from theory.numerics.quadrature import Estimate
-
-Side = Literal["upper", "lower"]
-CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,18 +214,18 @@ def levy_backward_fixed(constants: LayerConstants, epsilon: float, side: Side, f
 
 
 def levy(claim: str, constants: LayerConstants, epsilon: float, side: Side) -> Bound:
-    """The bound for a one-step claim, one of `CLAIMS`; a fixed vector is taken as flat, |y_i| equal."""
-    bounds = dict(zip(CLAIMS, (levy_forward, levy_backward_random, levy_backward_fixed), strict=True))
-    if claim not in bounds:
-        raise UsageError(f"the claim must be one of {', '.join(CLAIMS)}, not {claim!r}")
-    return bounds[claim](constants, epsilon, side)
+    """The bound for a one-step claim, one of `ONE_LAYER`; a fixed vector is taken as flat, |y_i| equal."""
+    bounds = dict(zip(ONE_LAYER, (levy_forward, levy_backward_random, levy_backward_fixed), strict=True))
+    if claim not in ONE_LAYER:
+        raise UsageError(f"the claim must be one of {', '.join(ONE_LAYER)}, not {claim!r}")
+    return bounds[CountedClaim(claim)](constants, epsilon, side)
 
 
 def check_tail(epsilon: float, side: str) -> None:
     """Refuse a tolerance that is not positive and an unknown side."""
     if not (np.isfinite(epsilon) and epsilon > 0):
         raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.2")
-    if side not in ("upper", "lower"):
+    if side not in SIDES:
         raise UsageError(f"the side must be 'upper' or 'lower', not {side!r}")
 
 

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 from theory.activations.activation import NumericActivation
+from theory.claims.counted import ONE_LAYER, SIDES, Side
 from theory.layer.cramer import cramer
 from theory.layer.exact import exact_tail
 from theory.layer.law import LayerLaw, certainty, event, layer_law, unusable
-from theory.layer.levy import CLAIMS, Bound, Side, levy
+from theory.layer.levy import Bound, levy
 from theory.layer.saddle import Prediction, find_saddle, saddlepoint
 from theory.layer.special_cases import ExactTail
 
-__all__ = ["CLAIMS", "LayerLaw", "OneStepTail", "layer_law", "one_step", "one_step_tails"]
+__all__ = ["LayerLaw", "OneStepTail", "layer_law", "one_step", "one_step_tails"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class OneStepTail:
     """One tail of one layer.
 
     Args:
-        claim: one of `CLAIMS`.
+        claim: one of `ONE_LAYER`.
         width: n.
         q: squared length per neuron of the layer's input.
         epsilon: the tolerance; the event is {>= 1 + epsilon} or {<= 1 - epsilon}.
@@ -44,7 +45,7 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
     """The bounds, the probability and the estimate of one tail.
 
     Args:
-        claim: one of `CLAIMS`; a fixed backward signal is taken as flat, its entries of equal modulus.
+        claim: one of `ONE_LAYER`; a fixed backward signal is taken as flat, its entries of equal modulus.
         law: from `layer_law`, computed once for all claims, tolerances and sides.
         epsilon: > 0.
         side: "upper" or "lower".
@@ -88,5 +89,4 @@ def one_step_tails(
         q: squared length per neuron of the layer's input.
     """
     law = layer_law(activation, width, q)
-    sides: tuple[Side, ...] = ("upper", "lower")
-    return tuple(one_step(claim, law, epsilon, side) for claim in CLAIMS for epsilon in epsilons for side in sides)
+    return tuple(one_step(claim, law, epsilon, side) for claim in ONE_LAYER for epsilon in epsilons for side in SIDES)

@@ -19,6 +19,7 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation as read
 from theory.bounds.network import deep_bound, predicted, predicted_range
+from theory.claims.counted import SIDES, CountedClaim
 from theory.depth.coefficients import NoPrediction, fluctuation_coefficients
 from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.fluctuation import log_ratio_law
@@ -27,7 +28,7 @@ from theory.errors import SpecificationError, UsageError
 from theory.gaussian.expectations import expectations
 from theory.gaussian.moments import RootBalls, recommend, stability
 from theory.layer.law import layer_law
-from theory.layer.levy import Bound, LayerConstants, Side, levy
+from theory.layer.levy import Bound, LayerConstants, levy
 from theory.layer.sphere import sphere_expectations
 from theory.layer.tails import OneStepTail, one_step
 from theory.normalization import family as family_module
@@ -47,7 +48,6 @@ STARTS = (0.9, 1.1)
 
 
 _LOWEST, _HIGHEST, _POINTS = 1 / 16, 16.0, 41
-_SIDES: tuple[Side, ...] = ("upper", "lower")
 _KEPT = 128  # answers that are remembered, of each kind
 
 
@@ -321,7 +321,7 @@ def one_layer(constants: LayerConstants, epsilon: float) -> Bound:
         constants: of the layer.
         epsilon: > 0.
     """
-    tails = [levy("forward-one-step", constants, epsilon, side) for side in _SIDES]
+    tails = [levy(CountedClaim.FORWARD, constants, epsilon, side) for side in SIDES]
     missing = next((tail for tail in tails if tail.kind == "none"), None)
     return missing or Bound("levy", min(0.0, float(np.logaddexp.reduce([tail.log for tail in tails]))))
 
@@ -355,6 +355,6 @@ def certificate(view: View, digits: int = 30) -> Certificate:
         return Certificate(conditions)
     state, phi = view.state, view.root.phi
     law = layer_law(phi, state.width)
-    tails = tuple(one_step("forward-one-step", law, state.epsilon, side) for side in _SIDES)
+    tails = tuple(one_step(CountedClaim.FORWARD, law, state.epsilon, side) for side in SIDES)
     whole = (phi, state.width, state.depth, state.epsilon)
     return Certificate(conditions, tails, deep_bound(*whole), predicted(*whole))

@@ -15,8 +15,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocat
 from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, assign, literal, style_axes
 from gpn.report.words.findings import claim_finding, claim_title, kind_name, report_finding
 from gpn.report.words.selection import _below, _floor, below_panel, panel_rows
-from gpn.statistics.evidence import IMPORTANCE_SAMPLING
-from gpn.verification.results import NO_BOUNDS
+from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class _Looks:
 
     @classmethod
     def of(cls, rows: "Sequence[Row]") -> "_Looks":
-        kinds = {row.bound_kind for row in rows if row.bound is not None} - set(NO_BOUNDS)
+        kinds = {row.bound_kind for row in rows if row.bound is not None and row.kind.is_bound}
         return cls(assign({row.epsilon for row in rows}, PALETTE), assign(kinds, BOUND_STYLES))
 
 
@@ -129,7 +128,7 @@ def _series(rows: "list[Row]") -> "dict[tuple[float, str], list[Row]]":
 
 def _sharpest(series: "list[Row]") -> "list[Row]":
     """One row for each event: by importance sampling where counting was too blunt."""
-    events = {row.event: row for row in sorted(series, key=lambda row: row.method == IMPORTANCE_SAMPLING)}
+    events = {row.event: row for row in sorted(series, key=lambda row: row.is_weighted)}
     return list(events.values())
 
 
@@ -221,7 +220,7 @@ def _legend(report: "VerificationReport", looks: _Looks) -> list[Any]:
         handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label=words))
     if any(below_panel(panel) for panel in panel_rows(rows)):
         handles.append(_sign("a bound or probability below the panel", marker=CARETDOWN))
-    if any(row.claim == "deep-gradient-ratio" for row in rows):
+    if any(row.claim == CountedClaim.NETWORK for row in rows):
         handles.append(Line2D([], [], linestyle="none", label=r"$\nabla_l = \partial E/\partial W_l$"))
     handles.append(Patch(facecolor="0.93", edgecolor="0.7", hatch="///", label="a bound here says nothing"))
     return handles

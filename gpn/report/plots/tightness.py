@@ -10,12 +10,14 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from gpn.report.plots.style import GREY, PALETTE, style_axes, title
 from gpn.report.words.findings import kind_name, tightness_finding
 from gpn.report.words.selection import tight_rows
+from gpn.verification.kinds import KINDS
 
 if TYPE_CHECKING:
     from gpn.verification.results import VerificationReport
 
 
-_LOOKS = {"levy": (PALETTE[0], "o", "none"), "cramer": (PALETTE[1], "s", "full"), "deep": (PALETTE[2], "D", "none")}
+_MARKERS = (("o", "none"), ("s", "full"), ("D", "none"), ("^", "none"))
+"""Marker and filling of each kind of bound, in the order of the register."""
 
 
 def bound_tightness(report: "VerificationReport") -> Figure:
@@ -28,9 +30,10 @@ def bound_tightness(report: "VerificationReport") -> Figure:
     """
     figure = Figure(figsize=(5.6, 4.6), layout="constrained")
     axes = figure.subplots()
-    kinds = tight_rows(report)
+    kinds, bounds = tight_rows(report), [kind.name for kind in KINDS if kind.is_bound]
     for kind, rows in kinds.items():
-        colour, marker, fill = _LOOKS.get(kind, (PALETTE[3], "^", "none"))
+        order = bounds.index(kind) if kind in bounds else len(bounds)
+        colour, (marker, fill) = PALETTE[order % len(PALETTE)], _MARKERS[order % len(_MARKERS)]
         points = np.array([(row.prediction, row.bound) for row in rows], dtype=float)
         label = f"{kind_name(kind)} ({len(rows)})"
         axes.plot(*points.T, marker, color=colour, fillstyle=fill, markersize=6, label=label, zorder=3)

@@ -7,19 +7,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpn.report.words.findings import claim_title, kind_name, sharpness
+from gpn.report.words.findings import claim_title, sharpness
 from gpn.report.words.terminal import new_table
 from gpn.report.words.text import Cell, plain, short_number
-from gpn.statistics.evidence import IMPORTANCE_SAMPLING
-from gpn.statistics.sample_size import PREDICTION
-from gpn.verification.results import NO_BOUNDS
+from gpn.verification.kinds import kind_of
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
     from gpn.verification.results import Row, VerificationReport
 
 
-_COLUMNS = {"levy": "Lévy", "cramer": "Cramér", "deep": "deep bound", "exact": "exact"}
 RIGHT = ("width", "ε", "seen")
 """Headers of the columns that are aligned right."""
 
@@ -83,12 +80,12 @@ def _missing(rows: "Sequence[Row]") -> Iterator[str]:
 
 def legend(rows: "Iterable[Row]") -> str:
     """What the words and marks of the tables mean."""
-    present = {str(row.verdict.value) for row in rows if row.bound_kind != PREDICTION}
+    present = {str(row.verdict.value) for row in rows if not row.kind.is_prediction}
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
     parts = ["; ".join(meanings), "Limits hold for all rows together"]
-    if any(row.bound_kind == PREDICTION for row in rows):
+    if any(row.kind.is_prediction for row in rows):
         parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
-    if any(row.method == IMPORTANCE_SAMPLING for row in rows):
+    if any(row.is_weighted for row in rows):
         parts.append("*: too rare to be counted, estimated by importance sampling of the layer's law")
     return ". ".join(parts) + "."
 
@@ -118,9 +115,13 @@ def claim_cells(rows: "Sequence[Row]", level: float) -> tuple[list[str], list[li
     columns["seen"] = _seen
     columns[f"{100 * level:g} % limits"] = _limits
     for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
-        columns[_COLUMNS.get(kind, kind_name(kind))] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
+        columns[_column(kind)] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
     columns["verdict"] = lambda event: _word(event_verdict(event))
     return list(columns), [[cell(event) for cell in columns.values()] for event in events.values()]
+
+
+def _column(kind: str) -> str:
+    return plain(kind_of(kind).column, 30)
 
 
 def _word(text: str) -> Cell:
@@ -130,26 +131,22 @@ def _word(text: str) -> Cell:
 def event_verdict(rows: "Sequence[Row]") -> str:
     """The verdicts of one event together, predictions apart: one word, and where kinds of row differ, which."""
     kinds: dict[str, list[str]] = {}
-    for row in (row for row in rows if row.bound_kind != PREDICTION):
+    for row in (row for row in rows if not row.kind.is_prediction):
         kinds.setdefault(str(row.verdict.value), []).append(row.bound_kind)
     for verdict in ("violated", "undecided", "holds"):
         if verdict in kinds:
             all_alike = verdict == "holds" or set(kinds) <= {verdict, "vacuous"}
-            return (
-                verdict
-                if all_alike
-                else f"{verdict} ({', '.join(_COLUMNS.get(kind, plain(kind, 30)) for kind in kinds[verdict])})"
-            )
+            return verdict if all_alike else f"{verdict} ({', '.join(_column(kind) for kind in kinds[verdict])})"
     return "vacuous"
 
 
 def _best(event: "list[Row]") -> "Row":
     """The row whose limits are shown: importance sampling is sharper wherever it was needed."""
-    return max(event, key=lambda row: (row.method == IMPORTANCE_SAMPLING, row.trials, row.bound_kind not in NO_BOUNDS))
+    return max(event, key=lambda row: (row.is_weighted, row.trials, row.kind.is_bound))
 
 
 def _seen(event: "list[Row]") -> Cell:
-    counted = [row for row in event if row.method != IMPORTANCE_SAMPLING]
+    counted = [row for row in event if not row.is_weighted]
     if not counted:
         return Cell("-", None)
     last = max(counted, key=lambda row: row.trials)  # a row that stopped earlier has seen less
@@ -162,7 +159,7 @@ def _value(event: "list[Row]", kind: str) -> Cell:
         return Cell("-", None)
     if row.bound is None:
         return Cell("none", None)
-    mark = _MARKS.get(str(row.verdict.value), "") if kind == PREDICTION else ""
+    mark = _MARKS.get(str(row.verdict.value), "") if row.kind.is_prediction else ""
     return Cell(f"{short_number(row.bound)}{mark}", row.bound)
 
 
@@ -172,7 +169,7 @@ def _limits(event: "list[Row]") -> Cell:
 
 
 def _limits_text(row: "Row") -> str:
-    mark = "*" if row.method == IMPORTANCE_SAMPLING else ""
+    mark = "*" if row.is_weighted else ""
     if row.exceedances == 0:
         return f"at most {_probability(row.upper)}{mark}"
     if row.exceedances == row.trials and not mark:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpn.report.words.findings import _UNKNOWN, METHODS, value_text
+from gpn.report.words.findings import _UNKNOWN, value_text
 from gpn.report.words.terminal import new_table
 from gpn.report.words.text import plain, short_number
+from gpn.verification.kinds import kind_of
 
 if TYPE_CHECKING:
     from gpn.verification.width_results import Requirement, WidthReport
@@ -19,9 +20,9 @@ def width(report: "WidthReport") -> RenderableType:
         ("scope", "method", _UNKNOWN[report.unknown], "probability there", "what it is"), words=("scope", "what it is")
     )
     for requirement in report.requirements:
-        method, worth = METHODS[requirement.kind]
+        kind = kind_of(requirement.kind)
         value = "none" if requirement.value is None else value_text(report.unknown, requirement.value)
-        table.add_row(requirement.scope, method, value, short_number(requirement.probability), worth)
+        table.add_row(requirement.scope, kind.method, value, short_number(requirement.probability), kind.worth)
     notes = [Text(f"{_label(r)}: none, {plain(r.reason, 300)}", style="dim") for r in report.requirements if r.reason]
     return Group(Text(question(report), style="bold"), Text(), table, *([Text(), *notes] if notes else []))
 
@@ -38,4 +39,4 @@ def question(report: "WidthReport") -> str:
 
 
 def _label(requirement: "Requirement") -> str:
-    return f"{requirement.scope}, {METHODS[requirement.kind][0]}"
+    return f"{requirement.scope}, {kind_of(requirement.kind).method}"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from gpn.report.words.selection import below_panel, panel_rows, tight_rows
 from gpn.report.words.text import STABILITY, plain, short_number
-from gpn.statistics.evidence import IMPORTANCE_SAMPLING
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
@@ -73,11 +72,12 @@ def tightness(report: "VerificationReport") -> str:
     rows = [row for found in kinds.values() for row in found]
     if not rows:
         return "No bound below 1 has an event of known probability."
-    exact = [row for kind, found in kinds.items() for row in found if kind != "deep"]
+    exact = [row for row in rows if row.kind.truth == "exact"]
+    predicted = [row for row in rows if row.kind.truth == "predicted"]
     lies = [f" {_beneath(exact)} the exact probability."] if exact else []
-    if "deep" in kinds:
+    if predicted:
         words = "what the fluctuation law predicts for the whole network, which is no theorem"
-        lies.append(f" {_beneath(kinds['deep'])} {words}.")
+        lies.append(f" {_beneath(predicted)} {words}.")
     subject = f"{_subject(report)}: {len(rows)} bound{'s' * (len(rows) > 1)} below 1"
     return f"{subject} against the probability of {'their' if len(rows) > 1 else 'its'} event.{''.join(lies)}"
 
@@ -191,8 +191,8 @@ def _below(rows: "Sequence[Row]") -> str:
 
 
 def _trials(rows: "Sequence[Row]") -> str:
-    counts = sorted({row.trials for row in rows if row.method != IMPORTANCE_SAMPLING})
-    sampled = len({row.event for row in rows if row.method == IMPORTANCE_SAMPLING})
+    counts = sorted({row.trials for row in rows if not row.is_weighted})
+    sampled = len({row.event for row in rows if row.is_weighted})
     if not counts:
         return f"{sampled} events by importance sampling"
     numbers = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"

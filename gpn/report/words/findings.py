@@ -9,7 +9,8 @@ from rich.text import Text
 
 from gpn.report.words.selection import _drawable, _middle, tight_rows
 from gpn.report.words.text import plain, short_number
-from gpn.verification.results import NO_BOUNDS
+from gpn.verification.kinds import EXACT, kind_of
+from theory.claims.counted import ONE_LAYER
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
@@ -48,9 +49,6 @@ def gradient_finding(profiles: "list[Profile]") -> str:
     )
 
 
-_NAMES = {"levy": "Lévy bound", "cramer": "Cramér bound", "deep": "deep bound", "exact": "exact probability"}
-
-
 def claim_title(claim: str, depth: int) -> str:
     """The short title of a claim; a claim about many layers names the depth.
 
@@ -58,7 +56,7 @@ def claim_title(claim: str, depth: int) -> str:
     'Whole network, depth 50'
     """
     title = CLAIMS[claim].title if claim in CLAIMS else plain(claim)
-    return title if claim.endswith(("one-step", "one-step-random", "one-step-fixed")) else f"{title}, depth {depth}"
+    return title if claim in ONE_LAYER else f"{title}, depth {depth}"
 
 
 def kind_name(kind: str) -> str:
@@ -67,14 +65,14 @@ def kind_name(kind: str) -> str:
     >>> kind_name("levy"), kind_name("my kind")
     ('Lévy bound', 'my kind')
     """
-    return _NAMES.get(kind, plain(kind, 30))
+    return plain(kind_of(kind).title, 30)
 
 
 def claim_finding(rows: "Sequence[Row]") -> str:
     """What the rows of one claim show, in a few words."""
-    bounds = [row for row in rows if row.bound_kind not in NO_BOUNDS]
+    bounds = [row for row in rows if row.kind.is_bound]
     counts = Counter(str(row.verdict.value) for row in bounds)
-    wrong = sum(str(row.verdict.value) == "violated" for row in rows if row.bound_kind == "exact")
+    wrong = sum(str(row.verdict.value) == "violated" for row in rows if row.kind is EXACT)
     if wrong:
         return f"the exact law is contradicted in {wrong} cases"
     if counts["violated"]:
@@ -98,7 +96,7 @@ def claim_finding(rows: "Sequence[Row]") -> str:
 def report_finding(report: "VerificationReport") -> str:
     """The finding of a verification in one line, for a title."""
     config = report.config
-    rows = [row for row in report.rows if row.bound_kind != "prediction"]
+    rows = [row for row in report.rows if not row.kind.is_prediction]
     counts = Counter(str(row.verdict.value) for row in rows)
     subject = plain(config.activation, 40) if config.root is None else f"GPN {plain(config.activation, 40)}"
     if counts["violated"]:
@@ -113,7 +111,7 @@ def sharpness(rows: "Sequence[Row]") -> list[str]:
     """For each kind of bound, from which width on it says something, and how far above the truth it lies."""
     sentences = []
     for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
-        if kind in NO_BOUNDS:
+        if not kind_of(kind).is_bound:
             continue
         useful = [row for row in rows if row.bound_kind == kind and row.bound is not None and row.bound < 1]
         ratios = [row.times_truth for row in useful if row.times_truth is not None]
@@ -123,7 +121,7 @@ def sharpness(rows: "Sequence[Row]") -> list[str]:
         words = f"{kind_name(kind)}: below 1 from width {min(row.width for row in useful)} on"
         if ratios:
             low, high = times(min(ratios)), times(max(ratios))
-            truth = "predicted" if kind == "deep" else "exact"
+            truth = kind_of(kind).truth
             words += f", {low if low == high else f'{low} to {high}'} times the {truth} probability"
         sentences.append(words)
     return sentences
@@ -140,20 +138,9 @@ def tightness_finding(report: "VerificationReport") -> str:
     for kind, rows in tight_rows(report).items():
         ratios = [row.times_truth for row in rows if row.times_truth is not None]
         low, high = times(min(ratios)), times(max(ratios))
-        truth = "prediction" if kind == "deep" else "truth"
+        truth = "truth" if kind_of(kind).truth == "exact" else "prediction"
         lines.append(f"{kind_name(kind)}: {low if low == high else f'{low} to {high}'} times the {truth}")
     return "\n".join(lines) or "No bound below 1 whose event has a known probability"
-
-
-METHODS = {
-    "deep": ("deep bound", "proved bound"),
-    "levy": ("Lévy bound", "proved bound"),
-    "cramer": ("Cramér bound", "bound, numerical"),
-    "exact": ("exact law", "numerical"),
-    "prediction": ("fluctuation law", "asymptotic, no bound"),
-    "simulation": ("simulation", "Monte Carlo, to about 3 %"),
-}
-"""Each kind of requirement: what it is called, and what its number is worth."""
 
 
 _UNKNOWN = {"width": "least width", "depth": "largest depth", "epsilon": "least ε"}
@@ -162,7 +149,7 @@ _UNKNOWN = {"width": "least width", "depth": "largest depth", "epsilon": "least 
 def width_finding(report: "WidthReport") -> str:
     """What the methods ask for of the whole network, in one line for a title."""
     found = [r for r in report.requirements if r.scope == "whole network" and r.value is not None]
-    parts = [f"{METHODS[r.kind][0]} {value_text(report.unknown, r.value or 0.0)}" for r in found]
+    parts = [f"{kind_of(r.kind).method} {value_text(report.unknown, r.value or 0.0)}" for r in found]
     return f"{plain(report.activation, 40)}, {_UNKNOWN[report.unknown]}: {', '.join(parts) or 'none by any method'}"
 
 

@@ -9,11 +9,12 @@ import pytest
 from scipy import special, stats
 
 from gpn.sampling import sampler
-from gpn.sampling.rare_events import CLAIMS, Event, Tilt, importance_sample
+from gpn.sampling.rare_events import Event, Tilt, importance_sample
 from gpn.statistics.evidence import LEAST_EFFECTIVE, Weighted
 from gpn.verification.questions import Event as Key
 from gpn.verification.questions import rare_tilt
 from theory.activations.specification import activation
+from theory.claims.counted import ONE_LAYER
 from theory.errors import UsageError
 from theory.layer.law import layer_law
 from theory.layer.tails import one_step
@@ -36,7 +37,7 @@ def assert_mean(values, expected, error=0.0):
     assert deviation < 0.2 * expected  # or the comparison would say little
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("claim", ONE_LAYER)
 @pytest.mark.parametrize("side", ["upper", "lower"])
 @pytest.mark.parametrize(
     ("name", "width", "epsilon"), [("tanh", 200, 0.4), ("gelu", 400, 0.35), ("hard_tanh", 150, 0.2)]
@@ -58,7 +59,7 @@ def test_estimates_agree_with_the_beta_mixture_of_relu(side, epsilon):
     assert_mean(estimates(normalized("relu"), "forward-one-step", n, epsilon, side), expected)
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("claim", ONE_LAYER)
 def test_estimates_agree_with_counting_where_both_see_the_event(claim):
     phi, width, epsilon = normalized("tanh"), 24, 0.3
     ratios = sampler.one_step(phi, width, 100_000, np.random.default_rng(1))
@@ -91,7 +92,7 @@ def test_underflowing_probabilities_keep_their_logarithms():
 
 
 def test_bits_depend_on_the_generator_alone():
-    first, second = (estimates(normalized("tanh"), CLAIMS[1], 50, 0.5, "upper", draws=50) for _ in range(2))
+    first, second = (estimates(normalized("tanh"), ONE_LAYER[1], 50, 0.5, "upper", draws=50) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -99,9 +100,9 @@ def test_bits_depend_on_the_generator_alone():
     ("event", "tilt", "message"),
     [
         (Event("sideways", 8, 0.5, "upper"), Tilt(0, 0), "claim"),
-        (Event(CLAIMS[0], 8, 0.5, "left"), Tilt(0, 0), "side"),
-        (Event(CLAIMS[0], 1, 0.5, "upper"), Tilt(0, 0), "width"),
-        (Event(CLAIMS[1], 8, 0.5, "upper"), Tilt(100.0, 0), "no law"),
+        (Event(ONE_LAYER[0], 8, 0.5, "left"), Tilt(0, 0), "side"),
+        (Event(ONE_LAYER[0], 1, 0.5, "upper"), Tilt(0, 0), "width"),
+        (Event(ONE_LAYER[1], 8, 0.5, "upper"), Tilt(100.0, 0), "no law"),
     ],
 )
 def test_misuse_is_a_usage_error(event, tilt, message):

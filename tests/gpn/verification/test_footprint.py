@@ -21,7 +21,7 @@ from gpn.verification.footprint import PROGRAM, WORKER, Budget
 from tests.root import ROOT
 from theory.activations.specification import activation
 from theory.errors import UsageError
-from theory.layer.special_cases import ExactTail
+from theory.layer.levy import Bound
 
 SMALL = {"widths": (16, 24), "depth": (2, 9), "epsilons": 0.5, "trials": 60, "weights": "gaussian"}
 
@@ -140,11 +140,11 @@ def test_the_peak_of_a_process_stays_within_its_budget():
 
 
 def test_probabilities_that_float64_cannot_hold_are_unknown_not_1():
-    law, probability, error = questions._exact(ExactTail(-2000.0, 1e-12))
-    assert (law.kind, probability, error) == ("none", None, 0.0)
-    law, probability, _ = questions._exact(ExactTail(-600.0, 1e-12))
+    law = questions._held(Bound("exact", -2000.0))
+    assert (law.kind, questions._probability(law)) == ("none", None)
+    law = questions._held(Bound("exact", -600.0))
     assert law.kind == "exact"
-    assert probability == pytest.approx(np.exp(-600.0))
+    assert questions._probability(law) == pytest.approx(np.exp(-600.0))
 
 
 def test_streams_of_networks_that_are_too_large_have_no_identity():

@@ -19,8 +19,9 @@ from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
 from gpn.statistics.limits import Verdict
 from gpn.statistics.sequential import Watched, upper_limit
-from gpn.verification import plan, questions, rounds, rows
+from gpn.verification import kinds, plan, questions, rounds, rows
 from gpn.verification.results import VerificationReport
+from theory.claims.counted import CountedClaim
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 
@@ -42,7 +43,7 @@ def small_rounds(monkeypatch, theory):
     monkeypatch.setattr(plan, "RARE_DRAWS", 200)
     monkeypatch.setattr(rounds, "LEAST_TRIALS", 300)
     monkeypatch.setattr(rounds, "DEFAULT_DEEP_TRIALS", 100)
-    monkeypatch.setattr(questions.network_law, "deep_bound", lambda *_: Bound("none", 0.0, "left out"))
+    monkeypatch.setattr(kinds.network, "deep_bound", lambda *_: Bound("none", 0.0, "left out"))
     for name in ("one_step_questions", "deep_questions"):
         monkeypatch.setattr(questions, name, remembered(theory, getattr(questions, name)))
 
@@ -209,9 +210,11 @@ def test_rows_at_the_cap_stay_undecided_and_are_told_so():
 def test_rows_that_no_outcome_could_confirm_are_not_waited_for():
     """Whether one could is found by trying all outcomes."""
     alpha, cap = 1e-3, 500
+    event = questions.Event(CountedClaim.FORWARD, 8, 1, 0.5, "upper")
     asked = [
-        questions.Question(questions.Event("forward-one-step", 8, 1, 0.5, "upper"), kind, Bound(kind, np.log(p)), p)
-        for kind, p in product(("levy", "exact", "prediction"), (1e-9, 0.01, 0.02, 0.05, 0.1, 0.2, 0.8, 0.95, 0.99))
+        questions.Question(event, kind, Bound(kind.name, np.log(p)), p)
+        for kind in (kinds.LEVY, kinds.EXACT, kinds.PREDICTION)
+        for p in (1e-9, 0.01, 0.02, 0.05, 0.1, 0.2, 0.8, 0.95, 0.99)
     ]
     waited = [rounds._confirmable(question, cap, alpha) for question in asked]
     for question, wait in zip(asked, waited, strict=True):
@@ -244,13 +247,13 @@ def claim_bounds(monkeypatch, factor):
 
     def asked(request, _activation):
         for epsilon, side in product(request.epsilons, ("upper", "lower")):
-            event = questions.Event("forward-one-step", 24, 1, epsilon, side)
+            event = questions.Event(CountedClaim.FORWARD, 24, 1, epsilon, side)
             bound = Bound("levy", np.log(factor * exact_relu_tail(24, epsilon, side)))
-            yield questions.Question(event, "levy", bound, None)
+            yield questions.Question(event, kinds.LEVY, bound, None)
 
     monkeypatch.setattr(questions, "one_step_questions", asked)
-    network = questions.Event(questions.DEEP_CLAIM, 24, 1, 0.5, "either")
-    nothing = questions.Question(network, "deep", Bound("none", 0.0, "left out"), None)
+    network = questions.Event(CountedClaim.NETWORK, 24, 1, 0.5, "either")
+    nothing = questions.Question(network, kinds.DEEP, Bound("none", 0.0, "left out"), None)
     monkeypatch.setattr(questions, "deep_questions", lambda *_: (nothing,))
 
 
@@ -373,8 +376,8 @@ def test_the_table_shows_the_row_that_saw_most():
 
 def test_a_cap_that_one_upper_limit_reaches_decides():
     """Nothing seen in N trials confirms the bound that the upper limit of 0 of N has, and no smaller one."""
-    event = questions.Event("forward-one-step", 8, 1, 0.5, "upper")
+    event = questions.Event(CountedClaim.FORWARD, 8, 1, 0.5, "upper")
     limit = upper_limit(0, 700, 0.01)
     for factor, expected in ((1.0001, True), (0.9999, False)):
-        question = questions.Question(event, "levy", Bound("levy", np.log(limit * factor)), None)
+        question = questions.Question(event, kinds.LEVY, Bound("levy", np.log(limit * factor)), None)
         assert rounds._confirmable(question, 700, 0.01) is expected

@@ -16,10 +16,12 @@ from gpn.statistics import sample_size as planning
 from gpn.statistics.limits import Verdict, exact_test
 from gpn.verification import plan, questions
 from gpn.verification import verify as verification
+from gpn.verification.kinds import DEEP, LEVY
 from gpn.verification.request import Request
 from gpn.verification.results import Row
+from theory.claims.counted import ONE_LAYER, CountedClaim
 from theory.errors import UsageError
-from theory.layer.levy import CLAIMS, Bound
+from theory.layer.levy import Bound
 
 SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 0.6), "trials": 400}
 CONTRACT = ["claim", "activation", "width", "depth", "epsilon", "side", "trials", "exceedances", "estimate"]
@@ -155,8 +157,8 @@ def test_deep_rows_carry_the_deep_bound_and_the_prediction():
 def test_only_deep_bounds_that_theory_believes_are_left_out(weights, prediction, left_out):
     """Of a bound of e^-40; a prediction that underflows to 0 is below it."""
     request = Request.read(64, 10, None, None, 0.99, weights)
-    event = questions.Event("deep-gradient-ratio", 64, 10, 1.0, "either")
-    question = questions.Question(event, "deep", Bound("deep", -40.0), prediction)
+    event = questions.Event(CountedClaim.NETWORK, 64, 10, 1.0, "either")
+    question = questions.Question(event, DEEP, Bound("deep", -40.0), prediction)
     assert plan.in_reach(request, [question], 1e-4) == (([], [question]) if left_out else ([question], []))
 
 
@@ -192,7 +194,7 @@ def test_larger_epsilon_is_exceeded_less(report):
 
 def test_relu_backward_rows_say_why_no_bound_applies():
     report = gpn.verify("relu", widths=16, depth=2, epsilons=0.5, trials=50)
-    kinds = {claim: {row.bound_kind for row in report.rows if row.claim == claim} for claim in CLAIMS}
+    kinds = {claim: {row.bound_kind for row in report.rows if row.claim == claim} for claim in ONE_LAYER}
     assert {"levy", "cramer", "exact"} <= kinds["forward-one-step"]
     assert {"cramer", "exact", "none (levy: phi' is not Lipschitz)"} <= kinds["backward-one-step-random"]
 
@@ -273,12 +275,12 @@ def test_true_claims_are_not_found_violated_in_whole_repetitions(monkeypatch):
 
     def exact_bounds(request, _activation):
         for epsilon, side in product(request.epsilons, ("upper", "lower")):
-            event = questions.Event("forward-one-step", 24, 1, epsilon, side)
-            yield questions.Question(event, "levy", Bound("levy", np.log(exact_relu_tail(24, epsilon, side))), None)
+            event = questions.Event(CountedClaim.FORWARD, 24, 1, epsilon, side)
+            yield questions.Question(event, LEVY, Bound("levy", np.log(exact_relu_tail(24, epsilon, side))), None)
 
     monkeypatch.setattr(questions, "one_step_questions", exact_bounds)
-    deep = questions.Event("deep-gradient-ratio", 24, 1, 1.0, "either")
-    unasked = questions.Question(deep, "deep", Bound("none", 0.0, "not in this test"), None)
+    deep = questions.Event(CountedClaim.NETWORK, 24, 1, 1.0, "either")
+    unasked = questions.Question(deep, DEEP, Bound("none", 0.0, "not in this test"), None)
     monkeypatch.setattr(questions, "deep_questions", lambda *_: (unasked,))
     violated = sum(
         gpn.verify("relu", widths=24, depth=1, epsilons=(0.3, 0.5), trials=400, level=0.5, seed=seed, workers=1).verdict

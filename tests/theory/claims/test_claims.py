@@ -17,11 +17,11 @@ from gpn.verification.results import Row, VerificationReport
 from tests.root import ROOT
 from theory.claims import registry as claims
 from theory.claims.claim import LETTERS, Claim, letters
+from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
 from theory.errors import UsageError
-from theory.layer import levy as concentration
 
-EVENTS = (*concentration.CLAIMS, "deep-gradient-ratio")
+EVENTS = tuple(CountedClaim)
 PAGES = ("gpn.md", "matrix-free.md", "one-step.md", "statistics.md", "sequential.md", "claims.md", "index.md")
 EACH = pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 COMPUTED = ("law", "bound", "prediction", "estimate")

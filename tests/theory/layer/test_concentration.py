@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from theory.activations.specification import activation
+from theory.claims.counted import ONE_LAYER
 from theory.errors import UsageError
 from theory.layer.levy import (
-    CLAIMS,
     LayerConstants,
     layer_constants,
     levy,
@@ -166,7 +166,7 @@ def test_large_widths_stay_in_logarithms():
 def test_an_uncertain_mean_weakens_the_bound():
     sure = LayerConstants(1000, 1.0, Estimate(1.0, 0.0), Estimate(1.0, 0.0), 1.0, 1.0)
     vague = LayerConstants(1000, 1.0, Estimate(1.0, 0.05), Estimate(1.0, 0.05), 1.0, 1.0)
-    for claim in CLAIMS:
+    for claim in ONE_LAYER:
         for side in SIDES:
             assert levy(claim, sure, 0.3, side).log < levy(claim, vague, 0.3, side).log < 0
 

@@ -8,10 +8,11 @@ import pytest
 
 from theory.activations import catalog
 from theory.activations.specification import activation
+from theory.claims.counted import ONE_LAYER
 from theory.layer.cramer import cramer_backward_random
 from theory.layer.exact import exact_backward_fixed
 from theory.layer.law import layer_law
-from theory.layer.levy import CLAIMS, levy_forward
+from theory.layer.levy import levy_forward
 from theory.layer.tails import one_step, one_step_tails
 from theory.normalization.normalize import normalize
 
@@ -42,7 +43,7 @@ def test_bounds_exceed_the_probability_for_the_catalog(name):
     compared = 0
     for width, q in ((200, 0.8), (10**6, 1.0)):
         law = layer_law(phi, width, q)
-        for claim, epsilon, side in itertools.product(CLAIMS, (0.05, 0.7), SIDES):
+        for claim, epsilon, side in itertools.product(ONE_LAYER, (0.05, 0.7), SIDES):
             compared += check(one_step(claim, law, epsilon, side))
     assert compared >= 8
 
@@ -58,7 +59,7 @@ def test_bounds_exceed_the_probability_on_the_whole_grid(name, width):
         except ValueError:
             continue  # affine functions have one root only
         law = layer_law(phi, width, q)
-        for claim, epsilon, side in itertools.product(CLAIMS, (1e-3, 0.05, 0.2, 0.6, 1.0, 1.6), SIDES):
+        for claim, epsilon, side in itertools.product(ONE_LAYER, (1e-3, 0.05, 0.2, 0.6, 1.0, 1.6), SIDES):
             check(one_step(claim, law, epsilon, side))
 
 
@@ -75,7 +76,7 @@ def test_a_record_agrees_with_the_functions_one_by_one():
     assert fixed.log == pytest.approx(exact_backward_fixed(phi, 100, 0.4, "upper", 0.9).log, abs=1e-9)
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("claim", ONE_LAYER)
 def test_the_estimate_and_the_bounds_are_ordered_at_moderate_width(claim):
     tail = one_step(claim, layer_law(normalize(activation("tanh")), 512), 0.2, "upper")
     assert tail.exact.log < tail.cramer.log < tail.levy.log < 0
