@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gpn.checking.drift import _NEVER, Cost
+from gpn.experiment.result import Result
 from theory.errors import UsageError
 from theory.normalization.published import CONVENTIONS, PublishedConstant
 
@@ -54,7 +55,7 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditReport:
+class AuditReport(Result):
     """The audit of a table of constants.
 
     Args:

@@ -1,21 +1,16 @@
 """All about one activation in a report: conditions, both roots, depth, spectrum, figures, page."""
 
-import json
-import os
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpn.checking import check as checking
-from gpn.experiment.files import save_figure, write_text
-from gpn.experiment.result import view
+from gpn.experiment.result import Result
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    import pandas as pd
 
     from theory.depth.length_map import DepthFactor
     from theory.normalization.conditions import Conditions
@@ -25,7 +20,7 @@ Phi = Activation | CallableActivation
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class CheckReport:
+class CheckReport(Result):
     """What `check_report` returns.
 
     Args:
@@ -59,44 +54,14 @@ class CheckReport:
             found["depth_factors"] = [asdict(factor) for factor in self.drift]
         return found if self.details is None else found | {"details": self.details.as_dict()}
 
-    def to_html(self) -> str:
-        """The report as one HTML page that needs nothing else: the same report gives the same bytes."""
-        check_page = view("pages.check", "check_page")
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the normalizations as a pandas frame, one row for each root; none where there is none."""
+        import pandas as pd
 
-        shown: str = check_page(self)
-        return shown
-
-    def plot(self) -> "Figure":
-        """The activation and its slope, before and after normalization."""
-        pictures = import_module("gpn.report.pages.pictures")
-
-        shown: Figure = pictures.activation_picture(self).figure
-        return shown
-
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write check.json, check.html and the figures into a folder; each file appears whole or not at all."""
-        pictures = import_module("gpn.report.pages.pictures")
-
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        written = [write_text(folder / "check.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")]
-        for picture in pictures.of_check(self):
-            written += save_figure(picture.figure, folder, picture.name, picture.caption)
-        return [*written, write_text(folder / "check.html", self.to_html())]
+        return pd.DataFrame([asdict(root) for root in self.conditions.normalizations])
 
     def __repr__(self) -> str:
         return f"<CheckReport {self.conditions.name}: GPN {self.conditions.is_gpn}>"
-
-    def _repr_html_(self) -> str:
-        """The verdict and the normalizations; both escape what was typed."""
-        import pandas as pd
-
-        element = view("pages.page", "element")
-        check_verdict = view("words.findings", "check_verdict")
-
-        roots = pd.DataFrame([asdict(root) for root in self.conditions.normalizations])
-        verdict: str = element("p", str(check_verdict(self.conditions)))
-        return verdict + ("" if roots.empty else roots.to_html(index=False))
 
 
 def check_report(spec: Any, digits: int = 30, *, derivative: Any = None, detailed: bool = True) -> CheckReport:

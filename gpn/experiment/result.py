@@ -1,9 +1,63 @@
-"""How a result finds its views: one hook, by name, so that no computation imports presentation."""
+"""What every result can do: frame, dictionary, figure, page, files.
 
+Results are computed below `gpn.report` and must not import it. `gpn.report.views` knows how each of them is shown and
+is found here by name, when it is needed, as pandas finds its plotting backend.
+"""
+
+import os
+from abc import ABC, abstractmethod
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 
-def view(module: str, name: str) -> Any:
-    """A function of `gpn.report` that shows a result; found when it is asked for."""
-    return getattr(import_module(f"gpn.report.{module}"), name)
+class Result(ABC):
+    """A result that can be shown in a notebook, as a figure, as a page, and written to files."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the numbers as a pandas frame."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of the result as plain data, ready for JSON."""
+
+    def plot(self, name: str | None = None) -> "Figure":
+        """Draw a figure of the result.
+
+        Args:
+            name: which one, by the name of the file that `save` writes; None for the main one.
+
+        Raises:
+            UsageError: there is no figure of that name.
+        """
+        figure: Figure = _views().plot(self, name)
+        return figure
+
+    def to_html(self) -> str:
+        """Return one HTML page that needs no other file: the same result gives the same bytes."""
+        page: str = _views().page(self)
+        return page
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write tables (CSV), JSON, figures (PNG and PDF) and page into a folder; return the paths.
+
+        Each file appears whole or not at all.
+        """
+        paths: list[Path] = _views().save(self, Path(directory))
+        return paths
+
+    def _repr_html_(self) -> str:
+        summary: str = _views().summary(self)
+        return summary
+
+
+def _views() -> ModuleType:
+    return import_module("gpn.report.views")

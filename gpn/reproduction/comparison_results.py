@@ -1,26 +1,19 @@
 """What the training comparison returns: a row for each kind of network, every run, files."""
 
-import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from gpn._version import __version__
-from gpn.experiment.files import finite, finite_record, save_figure, write_table, write_text
+from gpn.experiment.files import finite, finite_record
+from gpn.experiment.result import Result
 from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial
 from gpn.reproduction.comparison_runs import CURVES, Arrays, Budget, Prediction
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 FloatArray = npt.NDArray[np.float64]
 TRAINED, AT_CHANCE, DIVERGED = "trained", "at chance", "diverged"
@@ -162,7 +155,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ComparisonReport:
+class ComparisonReport(Result):
     """What `gpn.reproduce("training")` returns.
 
     Args:
@@ -228,50 +221,10 @@ class ComparisonReport:
             "versions": {"gpn": __version__, "numpy": np.__version__},
         }
 
-    def plot(self) -> "Figure":
-        """Test accuracy by depth, with intervals over the seeds."""
-        plots_comparison = import_module("gpn.report.plots.comparison")
-
-        figure: Figure = plots_comparison.accuracies(self)
-        return figure
-
-    def plot_losses(self) -> "Figure":
-        """Training loss by epoch at the greatest depth."""
-        plots_comparison = import_module("gpn.report.plots.comparison")
-
-        figure: Figure = plots_comparison.losses(self)
-        return figure
-
-    def plot_norms(self) -> "Figure":
-        """Gradient norm of every layer over the steps at the greatest depth, a heat map for each kind of network."""
-        plots_comparison = import_module("gpn.report.plots.comparison")
-
-        figure: Figure = plots_comparison.norms(self)
-        return figure
-
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write training.csv, training-runs.csv, training-curves.csv, training.json and the figures."""
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-        return [
-            write_table(folder / "training.csv", self.to_frame()),
-            write_table(folder / "training-runs.csv", self.runs_frame()),
-            write_table(folder / "training-curves.csv", self.curves_frame()),
-            write_text(folder / "training.json", text),
-            *save_figure(self.plot(), folder, "training"),
-            *save_figure(self.plot_losses(), folder, "training-losses"),
-            *save_figure(self.plot_norms(), folder, "training-heatmap"),
-        ]
-
     def __repr__(self) -> str:
         names, depths = ", ".join(self.activations), ", ".join(map(str, self.depths))
         width = self.settings.budget.width
         return f"<ComparisonReport {names}: width {width}, depth {depths}, {self.settings.seeds} seeds>"
-
-    def _repr_html_(self) -> str:
-        html: str = self.to_frame().to_html(index=False)
-        return html
 
 
 def exact_interval(correct: int, tested: int, level: float) -> tuple[float, float]:

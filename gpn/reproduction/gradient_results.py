@@ -1,24 +1,17 @@
 """What the experiment on gradient profiles returns: profiles, rates, the growth under batch normalization, files."""
 
-import json
 import math
-import os
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gpn.experiment.files import finite_record, save_figure, write_table, write_text
+from gpn.experiment.files import finite_record
+from gpn.experiment.result import Result
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 Phi = Activation | CallableActivation
 FloatArray = npt.NDArray[np.float64]
@@ -205,7 +198,7 @@ class GradientProfile:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class GradientReport:
+class GradientReport(Result):
     """What `gpn.reproduce("gradients")` returns.
 
     Args:
@@ -280,33 +273,9 @@ class GradientReport:
             "versions": versions(),
         }
 
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write the tables (CSV, JSON) and the figure into a folder; each file appears whole or not at all."""
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-        frames = {"gradients": self.to_frame(), "gradients-layers": self.layers_frame()}
-        if self.growth:
-            frames["gradients-batch-normalization"] = self.growth_frame()
-        return [
-            *(write_table(folder / f"{name}.csv", frame, float_format="%.9g") for name, frame in frames.items()),
-            write_text(folder / "gradients.json", text),
-            *save_figure(self.plot(), folder, "gradients"),
-        ]
-
-    def plot(self) -> "Figure":
-        """Gradient norm by layer, small multiples by activation."""
-        plot_profiles = import_module("gpn.report.plots.profiles")
-
-        shown: Figure = plot_profiles.gradient_profiles(self)
-        return shown
-
     def __repr__(self) -> str:
         names = ", ".join(self.activations)
         return f"<GradientReport {names}: width {self.settings.width}, depth {self.settings.depth}>"
-
-    def _repr_html_(self) -> str:
-        return str(self.to_frame().to_html(index=False))
 
 
 def _bottom(profile: GradientProfile) -> dict[str, Any]:

@@ -1,12 +1,9 @@
 """What a training run was, and what came of it."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +11,9 @@ import pandas as pd
 
 from gpn._version import __version__
 from gpn.engine.network import Network
-from gpn.experiment.files import finite_record, save_figure, write_table, write_text
+from gpn.experiment.files import finite_record
+from gpn.experiment.result import Result
 from theory.errors import UsageError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 FloatArray = npt.NDArray[np.float64]
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
@@ -128,7 +122,7 @@ class EpochRow:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class TrainingReport:
+class TrainingReport(Result):
     """A training run.
 
     Attributes:
@@ -234,29 +228,7 @@ class TrainingReport:
             "versions": {"gpn": __version__, "numpy": np.__version__},
         }
 
-    def plot(self) -> "Figure":
-        """Losses and accuracy over the run, and the gradient norm of every layer as a heat map."""
-        plot_training = import_module("gpn.report.plots.training")
-
-        shown: Figure = plot_training.training(self)
-        return shown
-
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write training.csv, norms.csv, training.json and the figure; each file appears whole or not at all."""
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-        return [
-            write_table(folder / "training.csv", self.to_frame()),
-            write_table(folder / "norms.csv", self.norms_frame()),
-            write_text(folder / "training.json", text),
-            *save_figure(self.plot(), folder, "training"),
-        ]
-
     def __repr__(self) -> str:
         accuracy = "" if self.test_accuracy is None else f", test accuracy {self.test_accuracy:.4f}"
         config = self.config
         return f"<TrainingReport {config.activation}, {config.depth} x {config.width}: {self.outcome}{accuracy}>"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.summary()}</p>{self.to_frame().to_html(index=False)}"

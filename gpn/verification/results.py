@@ -1,28 +1,19 @@
 """The evidence of a verification, and its views: frame, JSON, words, figures, files."""
 
-import json
-import os
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gpn.experiment.files import save_figure, write_table, write_text
-from gpn.experiment.result import view
+from gpn.experiment.result import Result
 from gpn.statistics.evidence import IMPORTANCE_SAMPLING
 from gpn.statistics.limits import Verdict, combine, row_alpha
 from gpn.verification.kinds import Kind, kind_of
 from theory.claims.claim import Claim
 from theory.claims.counted import CountedClaim
 from theory.claims.registry import claim, claims_of_bound
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -154,7 +145,7 @@ class DepthSpread:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class VerificationReport:
+class VerificationReport(Result):
     """What `gpn.verify` returns: configuration, rows of evidence, quantile profiles, notes and versions."""
 
     config: Configuration
@@ -236,39 +227,8 @@ class VerificationReport:
             sentences.append(_spread_in_words(self.spreads[-1]))
         return " ".join(sentences)
 
-    def plot(self) -> "Figure":
-        """Exceedance probabilities against width, with the bounds."""
-        plots = import_module("gpn.report.plots")
-
-        shown: Figure = plots.exceedance_against_width(self)
-        return shown
-
-    def to_html(self) -> str:
-        """The report as one HTML page that needs nothing else: the same report gives the same bytes."""
-        verification_page = view("pages.verification", "verification_page")
-
-        shown: str = verification_page(self)
-        return shown
-
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write results.csv, results.json, report.html and the figures; each file appears whole or not at all."""
-        pictures = import_module("gpn.report.pages.pictures")
-
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        written = [
-            write_table(folder / "results.csv", self.to_frame()),
-            write_text(folder / "results.json", json.dumps(self.to_dict(), indent=2) + "\n"),
-        ]
-        for picture in pictures.of_verification(self):
-            written += save_figure(picture.figure, folder, picture.name, picture.caption)
-        return [*written, write_text(folder / "report.html", self.to_html())]
-
     def __repr__(self) -> str:
         return f"<VerificationReport {self.config.activation}: {self.verdict}, {len(self.rows)} rows>"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.summary()}</p>{self.to_frame().to_html(index=False)}"
 
 
 def _spread_in_words(spread: DepthSpread) -> str:

@@ -1,19 +1,11 @@
 """Part of what was in gpn/width.py."""
 
-import json
-import os
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from gpn.experiment.files import save_figure, write_table, write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+from gpn.experiment.result import Result
 
 NETWORK = "whole network"
 
@@ -48,7 +40,7 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class WidthReport:
+class WidthReport(Result):
     """What `gpn.required_width` and its inverses return.
 
     Args:
@@ -84,27 +76,6 @@ class WidthReport:
         frame = pd.DataFrame([[getattr(r, name) for name in columns] for r in self.requirements], columns=columns)
         return frame.rename(columns={"value": self.unknown})
 
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write width.csv, width.json and the figure into a folder; each file appears whole or not at all."""
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=2) + "\n"
-        return [
-            write_table(folder / "width.csv", self.to_frame()),
-            write_text(folder / "width.json", text),
-            *save_figure(self.plot(), folder, "width"),
-        ]
-
-    def plot(self) -> "Figure":
-        """The probability by each method against the unknown."""
-        plots = import_module("gpn.report.plots")
-
-        shown: Figure = plots.probability_against_unknown(self)
-        return shown
-
     def __repr__(self) -> str:
         found = ", ".join(f"{r.kind} {r.value:g}" for r in self.requirements if r.scope == NETWORK and r.value)
         return f"<WidthReport {self.activation}: {self.unknown} by {found or 'no method'}>"
-
-    def _repr_html_(self) -> str:
-        return str(self.to_frame().to_html(index=False))

@@ -164,19 +164,20 @@ def command(text: str) -> Html:
     return element("pre", element("code", text), tabindex="0")
 
 
-def document(title: str, mark: tuple[str, str], lead: Sequence[Html], sections: Sequence[Section]) -> str:
+def document(title: str, mark: tuple[str, str] | None, lead: Sequence[Html], sections: Sequence[Section]) -> str:
     """The whole page.
 
     Args:
         title: the finding.
-        mark: the verdict in a word and its class: "good", "bad" or "open".
+        mark: the verdict in a word and its class: "good", "bad" or "open"; None for a result without a verdict.
         lead: what stands before the list of contents.
         sections: the rest.
     """
     named = [(f"part-{number}", section) for number, section in enumerate(sections, 1)]
     links = [element("li", element("a", section.title, href=f"#{identity}")) for identity, section in named]
+    verdict = [] if mark is None else [element("p", mark[0], class_=f"verdict {mark[1]}")]
     body = [
-        element("header", element("h1", title), element("p", mark[0], class_=f"verdict {mark[1]}"), *lead),
+        element("header", element("h1", title), *verdict, *lead),
         element("nav", element("ul", *links), aria_label="Contents"),
         *(
             element("section", element("h2", section.title, id=f"{identity}-title"), *section.parts, id=identity)

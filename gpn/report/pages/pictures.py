@@ -1,12 +1,22 @@
 """The figures of a report with their file names and captions: what is saved and what the page shows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpn.report import plots
+from gpn.report.plots import comparison, profiles, training
 from gpn.report.plots.exceedance import exceedance_legend, exceedance_panel
 from gpn.report.words import captions
-from gpn.report.words.findings import claim_finding, claim_title, gradient_finding, report_finding, tightness_finding
+from gpn.report.words.findings import (
+    claim_finding,
+    claim_title,
+    gradient_finding,
+    report_finding,
+    tightness_finding,
+    width_finding,
+)
+from gpn.report.words.paper_findings import comparison_findings, findings
 from gpn.report.words.selection import largest, panel_rows, tight_rows
 from theory.gaussian.hermite import hermite_spectrum as spectrum_of
 
@@ -14,7 +24,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from gpn.checking.results import CheckReport, Phi
+    from gpn.reproduction.comparison_results import ComparisonReport
+    from gpn.reproduction.gradient_results import GradientReport
+    from gpn.training.results import TrainingReport
     from gpn.verification.results import VerificationReport
+    from gpn.verification.width_results import WidthReport
     from theory.normalization.conditions import Conditions
 
 
@@ -35,14 +49,37 @@ class Picture:
     caption: str
 
 
-def of_verification(report: "VerificationReport") -> tuple[Picture, ...]:
+def of_verification(report: "VerificationReport") -> Iterator[Picture]:
     """The figures that `VerificationReport.save` writes."""
     exceedance = plots.exceedance_against_width(report)
-    return (
-        Picture("exceedance", exceedance, report_finding(report), captions.exceedance(report)),
-        gradient_picture(report),
-        *tightness_picture(report),
-    )
+    yield Picture("exceedance", exceedance, report_finding(report), captions.exceedance(report))
+    yield gradient_picture(report)
+    yield from tightness_picture(report)
+
+
+def of_width(report: "WidthReport") -> Iterator[Picture]:
+    """The figure of a required width, depth or tolerance."""
+    yield Picture("width", plots.probability_against_unknown(report), width_finding(report), "")
+
+
+def of_training(report: "TrainingReport") -> Iterator[Picture]:
+    """The figure of a training run."""
+    yield Picture("training", training.training(report), training.finding(report), "")
+
+
+def of_gradients(report: "GradientReport") -> Iterator[Picture]:
+    """The figure of the gradient profiles."""
+    yield Picture("gradients", profiles.gradient_profiles(report), " ".join(findings(report)), "")
+
+
+def of_comparison(report: "ComparisonReport") -> Iterator[Picture]:
+    """The figures of the training comparison."""
+    for name, draw, finding in (
+        ("training", comparison.accuracies, " ".join(comparison_findings(report))),
+        ("training-losses", comparison.losses, "Training loss at the greatest depth"),
+        ("training-heatmap", comparison.norms, "Gradient norm of every layer while the deepest networks train"),
+    ):
+        yield Picture(name, draw(report), finding, "")
 
 
 def panel_pictures(report: "VerificationReport") -> tuple[Picture, ...]:
@@ -72,14 +109,14 @@ def tightness_picture(report: "VerificationReport") -> tuple[Picture, ...]:
     return (Picture("tightness", figure, tightness_finding(report), captions.tightness(report)),)
 
 
-def of_check(report: "CheckReport") -> tuple[Picture, ...]:
+def of_check(report: "CheckReport") -> Iterator[Picture]:
     """The figures that `CheckReport.save` writes and its page shows."""
-    if report.conditions.normalizable != "yes":
-        return (activation_picture(report),)
-    networks = report.networks()
-    normal = networks[1:] or networks
-    lengths = [_length_picture(report.conditions, label, phi) for label, phi in normal]
-    return (activation_picture(report), *lengths, _spectrum_picture(report))
+    yield activation_picture(report)
+    if report.conditions.normalizable == "yes":
+        networks = report.networks()
+        for label, phi in networks[1:] or networks:
+            yield _length_picture(report.conditions, label, phi)
+        yield _spectrum_picture(report)
 
 
 def activation_picture(report: "CheckReport") -> Picture:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpn.report.words.paper_findings import display, finding, network_words
+from gpn.report.words.paper_findings import comparison_findings, display, network_words
 from gpn.report.words.terminal import new_table
 from gpn.report.words.text import plain, short_number
 from gpn.reproduction.comparison_grid import RECIPES
@@ -26,7 +26,7 @@ def comparison(report: "ComparisonReport") -> RenderableType:
         f"{plain(settings.data)}: {settings.train_samples} samples to train on, {settings.test_samples} to test; width "
         f"{budget.width}, {budget.epochs} epochs, batches of {budget.batch}, {settings.seeds} seeds"
     )
-    parts: list[RenderableType] = [Text(head, style="bold"), *(Text(line) for line in findings(report))]
+    parts: list[RenderableType] = [Text(head, style="bold"), *(Text(line) for line in comparison_findings(report))]
     for activation in report.activations:
         parts += [Text(), Text(display(activation), style="bold"), _table(report, activation)]
     tries = ", ".join(f"{factor:g}" for factor in settings.factors)
@@ -47,15 +47,6 @@ def comparison(report: "ComparisonReport") -> RenderableType:
         if outcome.outcome == DIVERGED
     )
     return Group(*parts, *(Text(plain(reason, 300), style="dim") for reason in reasons))
-
-
-def findings(report: "ComparisonReport") -> list[str]:
-    """What the comparison shows at its greatest depth, a sentence for each activation.
-
-    Args:
-        report: of the run.
-    """
-    return [sentence for name in report.activations if (sentence := finding(report, name))]
 
 
 def _table(report: "ComparisonReport", activation: str) -> Table:

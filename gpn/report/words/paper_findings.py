@@ -98,6 +98,11 @@ def factor(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else power(math.log10(value))
 
 
+def comparison_findings(report: "ComparisonReport") -> list[str]:
+    """What the comparison shows at its greatest depth, a sentence for each activation."""
+    return [sentence for name in report.activations if (sentence := finding(report, name))]
+
+
 def finding(report: "ComparisonReport", activation: str) -> str:
     """Orthogonal GPN networks against plain Gaussian ones at the greatest depth, and against themselves when shallow.
 

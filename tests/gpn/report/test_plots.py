@@ -387,7 +387,7 @@ def test_powers_of_a_hermite_polynomial_stand_at_its_degree():
 
 
 def test_titles_and_captions_state_the_numbers_of_the_check():
-    found = pictures.of_check(check_report("gelu", 10, detailed=False))
+    found = list(pictures.of_check(check_report("gelu", 10, detailed=False)))
     assert [picture.name for picture in found] == ["activation", "length-map-plus", "length-map-minus", "hermite"]
     assert found[0].finding.endswith("1.48 φ - 0.91 is (b_minus)")
     assert "E φ² = 0.425, E φ'² = 0.456" in found[0].finding
@@ -399,7 +399,7 @@ def test_titles_and_captions_state_the_numbers_of_the_check():
 
 
 def test_an_activation_that_is_gpn_is_drawn_alone():
-    found = pictures.of_check(check_report("identity", 10, detailed=False))
+    found = list(pictures.of_check(check_report("identity", 10, detailed=False)))
     assert found[0].finding == "identity is GPN"
     assert len(found[0].figure.axes[0].lines) == 1
 

@@ -239,7 +239,7 @@ def test_what_diverges_is_shown_as_diverged(failing):
     assert "0/2*" in text
     assert "times that of guessing" in text
     json.dumps(failing.to_dict(), allow_nan=False)
-    for figure in (failing.plot(), failing.plot_losses(), failing.plot_norms()):
+    for figure in (failing.plot(), failing.plot("training-losses"), failing.plot("training-heatmap")):
         FigureCanvasAgg(figure).print_png(io.BytesIO())
 
 
@@ -349,7 +349,7 @@ def test_files_are_written_and_figures_are_labelled(report, tmp_path):
     csv = ["training.csv", "training-runs.csv", "training-curves.csv"]
     assert set(written) == {*csv, "training.json", *figures}
     assert json.loads(written["training.json"].read_text())["config"]["seeds"] == 2
-    accuracies, losses, norms = report.plot(), report.plot_losses(), report.plot_norms()
+    accuracies, losses, norms = report.plot(), report.plot("training-losses"), report.plot("training-heatmap")
     assert accuracies.axes[0].get_ylabel().endswith("test accuracy")
     assert accuracies.axes[-1].get_xlabel() == "depth L (hidden layers)"
     assert [tick.get_text() for tick in accuracies.axes[-1].get_xticklabels()] == ["2", "4"]

@@ -1,0 +1,40 @@
+"""The page of a result that needs no page of its own: headline, figures, tables."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gpn.report.pages.page import Section, document, element, picture, table
+from gpn.report.words.text import Cell, plain, short_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gpn.report.pages.pictures import Picture
+
+
+_MOST_ROWS = 200  # of a table on the page; the CSV files have all
+
+
+def numbers_page(headline: str, pictures: "Iterable[Picture]", tables: "dict[str, pd.DataFrame]") -> str:
+    """Return a page with the headline, the figures, and every table as far as `_MOST_ROWS` rows.
+
+    Args:
+        headline: the finding, one sentence or more; the first becomes the title.
+        pictures: figures with captions.
+        tables: frames by name.
+    """
+    title, _, rest = headline.partition(". ")
+    drawn = [picture(shown) for shown in pictures]
+    sections = [Section("Figures", (element("div", *drawn, class_="figures large"),))] if drawn else []
+    for name, frame in tables.items():
+        rows = [[_cell(value) for value in line] for line in frame.head(_MOST_ROWS).itertuples(index=False)]
+        numeric = frame.select_dtypes("number").columns
+        sections.append(Section(name.replace("-", " "), (table(list(frame.columns), rows, name, numeric),)))
+    return document(title.rstrip("."), None, [element("p", rest)] if rest else [], sections)
+
+
+def _cell(value: object) -> Cell:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        text = "" if value is None else plain(str(value))
+        return Cell(text, text)
+    return Cell(str(value) if isinstance(value, int) else short_number(value, 6), value)
