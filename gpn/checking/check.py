@@ -23,10 +23,6 @@ MAX_DIGITS = 1000
 """More digits than this take longer than a few minutes."""
 
 
-_EXIT_CODES = {("holds", "yes"): 0, ("fails", "yes"): 1, ("fails", "no"): 4}
-_UNDECIDED = 3
-
-
 def check(spec: Any, digits: int = 30, *, derivative: Any = None) -> "Conditions":
     r"""Check the Gaussian-Poincaré conditions of an activation.
 
@@ -194,15 +190,6 @@ def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, di
         else:
             found[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
     return found
-
-
-def exit_code(conditions: "Conditions") -> int:
-    """The exit code of `gpn check`: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized.
-
-    >>> [exit_code(check(spec)) for spec in ("identity", "tanh", "sign")]
-    [0, 1, 4]
-    """
-    return _EXIT_CODES.get((conditions.is_gpn, conditions.normalizable), _UNDECIDED)
 
 
 def normalization_facts(conditions: "Conditions", normalization: "Normalization") -> dict[str, Any]:

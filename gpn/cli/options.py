@@ -2,10 +2,10 @@
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, Protocol, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
 import typer
 
@@ -100,27 +100,6 @@ DefaultSpec = Annotated[
 Root = Annotated[str, option("ROOT", "Which b: auto, plus, minus, or stable (the smaller |chi|).", roots)]
 Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, where SPEC is a module:function.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-
-
-class Report(Protocol):
-    """What a command found."""
-
-    def save(self, directory: Path, /) -> Sequence[Path]:
-        """Write the files and name them."""
-
-
-def save_report(report: Report, folder: Path, stream: IO[str] | None) -> None:
-    """Write the files of a report and name them."""
-
-    from gpn.report.words import terminal
-    from gpn.report.words import text as text_module
-
-    try:
-        written = report.save(folder)
-    except OSError as error:
-        raise unwritable(folder, error.strerror or str(error)) from error
-    names = ", ".join(path.name for path in written)
-    terminal.show(f"\nWritten to {text_module.plain(str(folder))}: {names}", stream)
 
 
 def numbers(option: str, text: str | None, kind: type[Number], example: str) -> list[Number] | None:

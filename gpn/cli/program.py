@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer.core
 
-from gpn.cli import activations, explore, long_run, reproduce, train, verify
+from gpn.cli import catalog, check, explore, long_run, reproduce, train, verify, width
 from gpn.cli.app import app
 from gpn.cli.options import complain
 from theory.errors import UsageError
@@ -18,8 +18,13 @@ from theory.errors import UsageError
 MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
 
-activations.register(app)
+app.command(short_help="Is an activation GPN, and which a, b make it so?")(check.check)
+app.command(short_help="The constants a, b, and code to paste.")(check.normalize)
 app.command(short_help="The main job: Monte Carlo against theory.")(verify.verify)
+app.command(short_help="How wide a network must be, and the inverses.")(width.width)
+app.command(short_help="Every activation known by name.")(catalog.activations)
+app.command(short_help="Scan or solve over a parameter of an activation.")(catalog.family)
+app.command(short_help="Published constants against the exact ones.")(catalog.audit)
 app.command("train", short_help="Train a deep network, gradient norms recorded.")(train.train)
 app.command(short_help="Explore in Jupyter: a formula and sliders.")(explore.explore)
 app.add_typer(reproduce.app, name="reproduce", short_help="The paper's experiments.")

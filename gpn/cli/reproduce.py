@@ -1,13 +1,12 @@
 """The command `gpn reproduce`: the paper's experiments."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gpn.cli import long_run
-from gpn.cli.options import Json, number, numbers, only_given, option, progress_bar, results_folder, save_report, words
+from gpn.cli import answer, long_run
+from gpn.cli.options import Json, number, numbers, only_given, option, progress_bar, results_folder, words
 
 
 def training(
@@ -50,8 +49,6 @@ def training(
       gpn reproduce training --activations selu,elu --out selu-elu
       gpn reproduce training --data mnist/ --depth 10,200 --recipes gpn,plain-gaussian
     """
-    from gpn.report.words import terminal
-
     folder = results_folder(out, as_json)
     options = only_given(
         activations=words(activations),
@@ -72,7 +69,7 @@ def training(
         "store": folder,
         "replace_finished": True,
     }
-    from gpn.report.tables import comparison as comparison_tables
+    from gpn.report.tables import comparison as tables
     from gpn.reproduction.comparison import QUICK
     from gpn.reproduction.reproduce import reproduce
 
@@ -81,9 +78,7 @@ def training(
     with long_run.endings():
         with progress_bar() as progress:
             report = reproduce("training", **{**(QUICK if quick else {}), **options, **fixed}, progress=progress)
-        terminal.emit_json(report.to_dict()) if as_json else terminal.show(comparison_tables.comparison(report))
-        if folder is not None:
-            save_report(report, folder, sys.stderr if as_json else None)
+        answer.deliver(report, tables.comparison(report), None, as_json=as_json, folder=folder)
 
 
 app = typer.Typer(rich_markup_mode=None)
@@ -135,8 +130,6 @@ def gradients(
       gpn reproduce gradients --activations tanh,silu --depth 100 --batches none
       gpn reproduce gradients --data digits --out digits
     """
-    from gpn.report.words import terminal
-
     folder = results_folder(out, as_json)
     options = only_given(
         activations=words(activations),
@@ -150,19 +143,14 @@ def gradients(
         workers=number("--workers", workers, int, "2"),
         data_set=data,
     )
-    from gpn.report.tables import gradients as gradient_tables
-    from gpn.report.words import commands as next_steps
+    from gpn.report.tables import gradients as tables
+    from gpn.report.words import commands
     from gpn.reproduction.reproduce import reproduce
 
     with progress_bar() as progress:
         report = reproduce("gradients", **options, progress=progress)
-    if as_json:
-        terminal.emit_json(report.to_dict())
-    else:
-        terminal.show(gradient_tables.gradients(report))
-        terminal.show_next(next_steps.after_gradients(report))
-    if folder is not None:
-        save_report(report, folder, sys.stderr if as_json else None)
+    next_step = commands.after_gradients(report)
+    answer.deliver(report, tables.gradients(report), next_step, as_json=as_json, folder=folder)
 
 
 app.command("training", short_help="Very deep networks trained on real data.")(training)

@@ -1,12 +1,12 @@
 """The command `gpn train`."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpn.cli import answer
 from gpn.cli import options as completions
 from gpn.cli.options import (
     DefaultSpec,
@@ -17,7 +17,6 @@ from gpn.cli.options import (
     only_given,
     option,
     results_folder,
-    save_report,
     status_line,
 )
 from theory.errors import UsageError
@@ -90,8 +89,6 @@ def train(
       gpn train gelu --checkpoint run.npz
       gpn train gelu --checkpoint run.npz --resume     after an interrupt
     """
-    from gpn.report.words import terminal
-
     folder = results_folder(out, as_json)
     if penalty is not None and constraint != "penalty":
         raise UsageError("--penalty is the strength of a constraint; give --constraint penalty with it")
@@ -110,8 +107,8 @@ def train(
         constraint=constraint,
         checkpoint=checkpoint,
     )
-    from gpn.report.tables import training as training_tables
-    from gpn.report.words import commands as next_steps
+    from gpn.report.tables import training as tables
+    from gpn.report.words import commands
     from gpn.training.train import train as run
 
     with status_line() as tell:
@@ -127,13 +124,8 @@ def train(
             resume=resume,
             progress=_progress(tell),
         )
-    if as_json:
-        terminal.emit_json(report.to_dict())
-    else:
-        terminal.show(training_tables.training(report))
-        terminal.show_next(next_steps.after_train(report, spec, data))
-    if folder is not None:
-        save_report(report, folder, sys.stderr if as_json else None)
+    table, next_step = tables.training(report), commands.after_train(report, spec, data)
+    answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
     raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)
 
 

@@ -1,12 +1,11 @@
 """The command `gpn verify`."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from gpn.cli import long_run
+from gpn.cli import answer, long_run
 from gpn.cli import options as completions
 from gpn.cli.options import (
     DefaultSpec,
@@ -20,13 +19,8 @@ from gpn.cli.options import (
     option,
     progress_bar,
     results_folder,
-    save_report,
 )
 from theory.errors import UsageError
-
-if TYPE_CHECKING:
-    from gpn.verification.results import VerificationReport
-
 
 CODES = {"holds": 0, "violated": 1, "undecided": 3, "vacuous": 3}
 
@@ -99,6 +93,8 @@ def verify(
         long_run.check_resume(context)
     elif folder is not None:
         long_run.speak_of_unfinished(folder)
+    from gpn.report.tables import verification as verification_tables
+    from gpn.report.words import commands
     from gpn.verification import verify as verification
 
     with long_run.endings():
@@ -110,20 +106,6 @@ def verify(
                 options |= {"replace_finished": True}
                 report = verification.verify(spec, **options, **place, progress=progress)
         with long_run.after_the_run(folder):
-            _show(report, folder, as_json)
+            table, next_step = verification_tables.verification(report), commands.after_verify(report)
+            answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
     raise typer.Exit(CODES[str(report.verdict.value)])
-
-
-def _show(report: "VerificationReport", folder: Path | None, as_json: bool) -> None:
-    """Print first and write then: a full disk does not lose the answer."""
-    from gpn.report.tables import verification as verification_tables
-    from gpn.report.words import commands as next_steps
-    from gpn.report.words import terminal
-
-    if as_json:
-        terminal.emit_json(report.to_dict())
-    else:
-        terminal.show(verification_tables.verification(report))
-        terminal.show_next(next_steps.after_verify(report))
-    if folder is not None:
-        save_report(report, folder, sys.stderr if as_json else None)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 import gpn
 from gpn.checking import check as checking
+from gpn.cli.check import exit_code
 from gpn.report.tables import check as tables
 from gpn.report.words import commands as next_steps
 from gpn.report.words import text as text_module
@@ -41,7 +42,7 @@ def rendered(content, width=100):
     ids=str,
 )
 def test_outcome_and_exit_code_for_every_form_of_specification(spec, code):
-    assert checking.exit_code(gpn.check(spec, 15)) == code
+    assert exit_code(gpn.check(spec, 15)) == code
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_doubt_is_exit_code_3(is_gpn, normalizable, code):
 
     doubt = Doubt()
     doubt.is_gpn, doubt.normalizable = is_gpn, normalizable
-    assert checking.exit_code(doubt) == code
+    assert exit_code(doubt) == code
 
 
 def test_conditions_are_json_and_strings_carry_the_digits():

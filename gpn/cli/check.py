@@ -1,0 +1,127 @@
+"""The commands about one activation: `gpn check` and `gpn normalize`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpn.cli import answer, options
+from gpn.cli.options import Derivative, Json, Root, Spec, check_writable, complain, number, option
+
+if TYPE_CHECKING:
+    from theory.normalization.conditions import Conditions
+
+GPN, NORMALIZABLE, UNDECIDED, IMPOSSIBLE = 0, 1, 3, 4
+
+
+def check(
+    spec: Spec,
+    digits: Annotated[str, option("N", "Significant digits of the moments.")] = "30",
+    derivative: Derivative = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
+    ] = False,
+    out: Annotated[Path | None, option("FOLDER", "Write check.json, figures and the page check.html there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether an activation is Gaussian-Poincare normalized (GPN), and which a, b make a*phi + b so.
+
+    Exit code: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized, 2 wrong use.
+
+    A function on NumPy arrays, of PyTorch or of JAX is imported from a module, in the current folder too; its kinks
+    and jumps are detected numerically, and nothing about it is certified.
+
+    \b
+    Examples:
+      gpn check gelu
+      gpn check "x*sigmoid(1.3*x)" --digits 50
+      gpn check "leaky_relu(0.2)" --json
+      gpn check gelu --out gelu
+      gpn check mymodule:phi --derivative mymodule:dphi
+      gpn check torch.nn.functional:silu
+    """
+    from gpn.checking.results import check_report
+    from gpn.report.tables import check as tables
+    from gpn.report.words import commands
+
+    if out is not None:
+        check_writable(out)
+    digits_asked = number("--digits", digits, int, "50")
+    report = check_report(spec, digits_asked, derivative=derivative, detailed=verbose or out is not None)
+    data = {key: value for key, value in report.to_dict().items() if verbose or key != "details"}
+    next_step = commands.after_check(report.conditions, spec, derivative)
+    answer.show(list(tables.check(report, verbose)), next_step, data, as_json)
+    if out is not None:
+        answer.save(report, out, as_json)
+    raise typer.Exit(exit_code(report.conditions))
+
+
+def normalize(
+    spec: Spec,
+    root: Root = "auto",
+    emit: Annotated[
+        str | None, option("TARGET", "Print code instead: numpy, torch, jax, keras or latex.", options.targets)
+    ] = None,
+    derivative: Derivative = None,
+    as_json: Json = False,
+) -> None:
+    """Print a and b such that a*phi + b is Gaussian-Poincare normalized, and a snippet to paste.
+
+    Of the two values of b, auto takes b_plus unless the squared length is unstable in depth with it. With
+    --emit only the snippet is printed, so it can be redirected to a file.
+
+    Exit code: 0, or 4 with the reason when no a, b exist, 3 when undecided, 2 wrong use.
+
+    \b
+    Examples:
+      gpn normalize gelu
+      gpn normalize gelu --root minus --emit torch > gelu_gpn.py
+      gpn normalize "x*sigmoid(1.3*x)" --json
+      gpn normalize mymodule:phi --derivative mymodule:dphi
+    """
+    from gpn.checking import check as checking
+    from gpn.checking.snippets import export
+    from gpn.report.tables import check as tables
+    from gpn.report.words import commands, terminal
+    from theory.activations.specification import activation
+    from theory.normalization.normalize import normalization
+
+    phi = activation(spec, derivative=derivative)
+    conditions = checking.check(phi, 15)
+    if conditions.normalizable != "yes":
+        raise typer.Exit(_refuse(conditions, as_json))
+    chosen = normalization(phi, root)
+    data = checking.normalization_facts(conditions, chosen)
+    if emit is not None:
+        code = export(phi, emit, root)
+        terminal.emit_json(data | {"code": code}) if as_json else terminal.emit(code)
+        return
+    table = tables.normalization_report(conditions, chosen)
+    answer.show([table], commands.after_normalize(conditions, chosen, spec, derivative), data, as_json)
+
+
+def exit_code(conditions: "Conditions") -> int:
+    """Return the exit code of `gpn check`: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized.
+
+    Args:
+        conditions: what `gpn.check` returns.
+
+    >>> import gpn
+    >>> [exit_code(gpn.check(spec)) for spec in ("identity", "tanh", "sign")]
+    [0, 1, 4]
+    """
+    codes = {("holds", "yes"): GPN, ("fails", "yes"): NORMALIZABLE, ("fails", "no"): IMPOSSIBLE}
+    return codes.get((conditions.is_gpn, conditions.normalizable), UNDECIDED)
+
+
+def _refuse(conditions: "Conditions", as_json: bool) -> int:
+    """Say why there is no a*phi + b, as JSON or in a sentence; return the exit code of `gpn check`."""
+    from gpn.report.words import findings, terminal
+
+    code = exit_code(conditions)
+    if as_json:
+        keys = ("name", "expression", "normalizable", "reason")
+        terminal.emit_json({key: getattr(conditions, key) for key in keys})
+    else:
+        complain(str(findings.check_verdict(conditions)), code)
+    return code

@@ -1,0 +1,63 @@
+"""The command `gpn width`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpn.cli import answer
+from gpn.cli.options import Json, Root, Spec, check_writable, chosen_root, number, only_given, option, status_line
+from theory.errors import UsageError
+
+
+def width(
+    spec: Spec,
+    width: Annotated[str | None, option("N", "Width n, to ask for the depth or the tolerance it carries.")] = None,
+    depth: Annotated[str | None, option("L", "Depth L.")] = None,
+    epsilon: Annotated[str | None, option("E", "Tolerance: squared gradient norms within e^-E and e^E.")] = None,
+    probability: Annotated[str, option("P", "Accepted probability of leaving the tolerance.")] = "0.05",
+    root: Root = "auto",
+    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
+    seed: Annotated[str, option("N", "Of the simulation.")] = "0",
+    out: Annotated[Path | None, option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tabulate the width that each rigorous bound and the prediction ask for.
+
+    Give two of --width, --depth and --epsilon; the third is solved for.
+
+    \b
+    Examples:
+      gpn width tanh --depth 50 --epsilon 0.5 --probability 0.05
+      gpn width relu --width 4096 --epsilon 1
+      gpn width gelu --width 4096 --depth 20 --simulate
+    """
+    given = only_given(
+        width=number("--width", width, int, "1024"),
+        depth=number("--depth", depth, int, "50"),
+        epsilon=number("--epsilon", epsilon, float, "0.5"),
+    )
+    if len(given) != 2:
+        raise UsageError(
+            "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
+        )
+    from gpn.report.tables import width as tables
+    from gpn.report.words import commands
+    from gpn.verification.width import solve
+
+    if out is not None:
+        check_writable(out)
+    policy = chosen_root(root, raw)
+    with status_line() as progress:
+        report = solve(
+            spec,
+            **given,
+            probability=number("--probability", probability, float, "0.05"),
+            root=policy,
+            simulate=simulate,
+            seed=number("--seed", seed, int, "7"),
+            progress=progress,
+        )
+    next_step = commands.after_width(report, spec, policy)
+    answer.deliver(report, tables.width(report), next_step, as_json=as_json, folder=out)
