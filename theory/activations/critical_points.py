@@ -12,30 +12,21 @@ import sympy
 from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
 from theory.balls.core import NotCertifiable, precision
+from theory.balls.functions import FUNCTIONS, symbol
 from theory.balls.program import constant_ball
 from theory.errors import SpecificationError
-from theory.numerics import special as functions
 from theory.numerics.arithmetic import UNDEFINED, X, constant_value, is_infinite
 
 _BITS = (64, 256, 1024, 4096)
 _LARGEST_IDENTITY = 60  # operations of a difference that is simplified to see whether it is zero
 
 
-POSITIVE = (
-    *(sympy.exp, sympy.cosh, sympy.sech, sympy.erfc),
-    *(functions.sigmoid, functions.softplus, functions.normal_cdf, functions.normal_pdf),
-)
+POSITIVE = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == ())
 """Functions without a real zero."""
 
 
-ODD = (
-    *(sympy.tanh, sympy.sinh, sympy.atan, sympy.asinh, sympy.asin, sympy.atanh, sympy.erf, sympy.erfi),
-    *(functions.expm1, functions.log1p),
-)
+ODD = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == (0,))
 """Increasing functions with their only zero at 0."""
-
-
-_ZERO_AT_ONE = (sympy.log, sympy.acosh, sympy.acos)
 
 
 def sign_of(number: sympy.Expr) -> int | None:
@@ -174,18 +165,11 @@ def _suspects(formula: sympy.Expr) -> Iterator[sympy.Expr]:
     for node in formula.atoms(sympy.Pow, sympy.Function):
         if not node.has(X):
             continue
-        argument = node.args[0]
         if isinstance(node, sympy.Pow):
             if node.base.has(X) and not (node.exp.is_Integer and node.exp.is_nonnegative):
                 yield node.base
-        elif isinstance(node, sympy.log | sympy.coth | sympy.csch):
-            yield argument
-        elif isinstance(node, functions.log1p):
-            yield 1 + argument
-        elif isinstance(node, sympy.asin | sympy.acos | sympy.atanh):
-            yield from (1 - argument, 1 + argument)
-        elif isinstance(node, sympy.acosh):
-            yield argument - 1
+        elif type(node).__name__ in FUNCTIONS:
+            yield from (node.args[0] - point for point in FUNCTIONS[type(node).__name__].singular)
 
 
 def _zeros(function: sympy.Expr) -> list[sympy.Expr]:
@@ -200,10 +184,9 @@ def _zeros(function: sympy.Expr) -> list[sympy.Expr]:
         return [zero for factor in function.args for zero in _zeros(factor)]
     if isinstance(function, sympy.Pow) and not function.exp.has(X):
         return _zeros(function.base)
-    if isinstance(function, ODD):
-        return _zeros(function.args[0])
-    if isinstance(function, _ZERO_AT_ONE):
-        return _zeros(function.args[0] - 1)
+    record = FUNCTIONS.get(type(function).__name__)
+    if record is not None and record.zeros:
+        return _zeros(function.args[0] - record.zeros[0])
     numerator, denominator = sympy.fraction(sympy.together(function))
     if denominator.has(X) and numerator != function:
         return [*_zeros(numerator), *_zeros(denominator)]

@@ -6,8 +6,8 @@ import sympy
 from flint import acb, arb, ctx
 
 from theory.activations.pieces import Piece
+from theory.balls.arithmetics import COMPLEX
 from theory.balls.core import NotCertifiable
-from theory.balls.functions import COMPLEX
 from theory.balls.program import Program, constant_ball, deflated, is_analytic_at_zero, regularize
 from theory.numerics.arithmetic import UNDEFINED, X, is_infinite
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import sympy
 from sympy.logic.boolalg import Boolean
 
+from theory.balls.functions import FUNCTIONS, symbol
 from theory.errors import SpecificationError
-from theory.numerics.special import expm1, log1p, normal_cdf, normal_pdf
 
 MAX_NODES = 400
 MAX_DEPTH = 40
@@ -43,25 +43,11 @@ _FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = MappingProxyType
     {
         name: (function, fewest, most)
         for names, function, fewest, most in (
-            ("exp", sympy.exp, 1, 1),
-            ("expm1", expm1, 1, 1),
-            ("log ln", sympy.log, 1, 1),
-            ("log1p", log1p, 1, 1),
             ("log2", lambda x: sympy.log(x) / sympy.log(2), 1, 1),
             ("log10", lambda x: sympy.log(x) / sympy.log(10), 1, 1),
             ("sqrt", sympy.sqrt, 1, 1),
             ("cbrt", _cbrt, 1, 1),
             ("square", lambda x: x**2, 1, 1),
-            ("tan", sympy.tan, 1, 1),
-            ("sinh", sympy.sinh, 1, 1),
-            ("cosh", sympy.cosh, 1, 1),
-            ("asin arcsin", sympy.asin, 1, 1),
-            ("acos arccos", sympy.acos, 1, 1),
-            ("acosh arccosh", sympy.acosh, 1, 1),
-            ("atanh arctanh", sympy.atanh, 1, 1),
-            ("erfc", sympy.erfc, 1, 1),
-            ("Phi normal_cdf ndtr", normal_cdf, 1, 1),
-            ("normal_pdf", normal_pdf, 1, 1),
             ("heaviside Heaviside", _heaviside, 1, 2),
             ("min minimum Min", sympy.Min, 1, 20),
             ("max maximum Max", sympy.Max, 1, 20),
@@ -69,6 +55,7 @@ _FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = MappingProxyType
         )
         for name in names.split()
     }
+    | {name: (symbol(record), 1, 1) for record in FUNCTIONS.values() for name in record.written}
 )
 """Functions beside the catalog's: the SymPy function, the smallest and the largest number of arguments."""
 

@@ -18,10 +18,9 @@ from flint import arb, ctx
 from theory.activations.critical_points import ODD, POSITIVE, has_listed_singularities, is_zero
 from theory.activations.ends import T, is_regular, localized, mirrored, one_sided_limit
 from theory.activations.pieces import Claim, Piece, claims
+from theory.balls.arithmetics import INTERVAL, REAL, growth_arithmetic
 from theory.balls.core import NotCertifiable, hull, precision
 from theory.balls.envelope import variable
-from theory.balls.envelope_functions import growth_arithmetic
-from theory.balls.functions import INTERVAL, REAL
 from theory.balls.program import Program, constant_ball
 from theory.numerics.arithmetic import X, is_infinite
 

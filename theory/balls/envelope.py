@@ -5,7 +5,7 @@ For a function f of x on [R, oo), R >= 1, a `Growth` holds proved bounds of the 
 .. math:: \log |f(x)| \le \kappa + p \log x + c x + d x^2, \qquad f(x) \le \kappa + p \log x + c x + d x^2
 
 and the same from below. They are closed under sums, products, powers and the functions of the catalog
-(`theory.balls.envelope_functions`): an upper bound of f is one of log exp(f), a lower bound of |f| is what a quotient
+(`theory.balls.growth`): an upper bound of f is one of log exp(f), a lower bound of |f| is what a quotient
 by f needs, and a sum keeps the lower bound of the term that dominates from R on. With the normal density the tail of an
 integral follows (`gaussian_tail`), and with x = 1/t the behaviour at a singular end of a piece (`singular_gap`).
 """

@@ -13,8 +13,8 @@ from typing import Any
 import sympy
 from flint import acb, arb, ctx, fmpq
 
+from theory.balls.arithmetics import COMPLEX, REAL, taylor_coefficients
 from theory.balls.core import Arithmetic, NotCertifiable, precision
-from theory.balls.functions import COMPLEX, REAL, taylor_coefficients
 from theory.numerics.arithmetic import X
 from theory.numerics.special import hermite_normalized
 

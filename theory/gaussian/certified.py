@@ -17,8 +17,8 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.pieces import Piece
 from theory.activations.proofs import discontinuity, unproved_switch
+from theory.balls.arithmetics import REAL
 from theory.balls.core import NotCertifiable, NotCertified, precision
-from theory.balls.functions import REAL
 from theory.balls.program import Program, constant_ball, without_floats
 from theory.errors import UsageError
 from theory.gaussian.certified_integrals import TOO_FAST, Accuracy, Enclosures, Moment, add_piece

@@ -16,10 +16,10 @@ from flint import acb, arb, arb_poly
 
 from theory.activations.ends import T, is_regular, local_width, localized, mirrored
 from theory.activations.pieces import Piece
+from theory.balls.arithmetics import COMPLEX, INTERVAL, REAL, growth_arithmetic, integer_power
 from theory.balls.core import NotCertifiable, hull
 from theory.balls.envelope import Growth, gap_diverges, gaussian_tail, singular_gap, tail_diverges, variable
-from theory.balls.envelope_functions import growth_arithmetic
-from theory.balls.functions import COMPLEX, INTERVAL, REAL, integer_power, normal_cdf, normal_pdf
+from theory.balls.functions import normal_cdf, normal_pdf
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize
 from theory.numerics.arithmetic import X, is_infinite
 

@@ -25,10 +25,9 @@ from theory.activations.callable import CallableActivation
 from theory.activations.ends import T, is_regular, local_width, localized, mirrored
 from theory.activations.pieces import Piece
 from theory.activations.proofs import Discontinuity, discontinuity, unproved_singularities, unproved_switch
+from theory.balls.arithmetics import INTERVAL, REAL, growth_arithmetic
 from theory.balls.core import NotCertifiable, NotCertified, hull, precision
 from theory.balls.envelope import Growth, variable
-from theory.balls.envelope_functions import growth_arithmetic
-from theory.balls.functions import INTERVAL, REAL
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize, without_floats
 from theory.errors import UsageError
 from theory.numerics.arithmetic import X, is_infinite

@@ -1,4 +1,5 @@
-"""Numerical ground: special functions, arithmetic of expressions, quadrature, panels.
+"""Computation with float64 arrays and with many digits, for any function: nothing here knows what an activation is.
 
-It imports nothing of the project but `theory.errors`. Begin with `arithmetic` and `special`.
+It imports no other room. Begin with `arithmetic.compile_expressions`; quadrature is in `quadrature`, the numerical
+search for kinks and jumps in `survey`.
 """

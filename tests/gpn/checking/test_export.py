@@ -15,12 +15,15 @@ from flint import arb
 from scipy import integrate
 
 import gpn
+from gpn.checking import snippet_code
 from gpn.checking.snippets import TARGETS, _constants, _literal, export
 from tests.gpn.checking.exported import SPECS
+from theory.activations import catalog
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
 from theory.balls.core import NotCertified
+from theory.balls.functions import FUNCTIONS
 from theory.errors import UsageError
 from theory.normalization.conditions import gaussian_poincare
 from theory.normalization.normalize import normalization
@@ -227,3 +230,10 @@ def test_unknown_target_and_functions_without_a_formula_are_refused():
 
 def test_export_is_a_function_of_the_package_whatever_was_imported_before():
     assert gpn.export is export
+
+
+@pytest.mark.parametrize("library", [snippet_code.NUMPY, snippet_code.TORCH, snippet_code.JAX, snippet_code.KERAS])
+def test_every_function_that_a_formula_can_name_is_written_in_every_library(library):
+    in_formulas = {name for name, record in FUNCTIONS.items() if record.written or catalog.find(name)}
+    rewritten = {function.__name__ for function in library.rewritten}
+    assert in_formulas <= set(library.functions) | rewritten

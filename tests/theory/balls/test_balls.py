@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory.activations import catalog
+from theory.balls.arithmetics import COMPLEX, INTERVAL, REAL, SERIES, integer_power
 from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.decimal import Truth, digits_of, is_below, is_equal
-from theory.balls.functions import COMPLEX, INTERVAL, REAL, SERIES, integer_power
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, rational_ball, regularize
 from theory.numerics.arithmetic import X, compile_expressions
 from theory.numerics.special import normal_cdf, normal_pdf, sigmoid, softplus

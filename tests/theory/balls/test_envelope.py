@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from theory.activations import catalog
 from theory.activations.ends import T, mirrored
+from theory.balls.arithmetics import REAL, growth_arithmetic
 from theory.balls.core import NotCertifiable, precision
 from theory.balls.envelope import gap_diverges, gaussian_tail, singular_gap, tail_diverges, variable
-from theory.balls.envelope_functions import growth_arithmetic
-from theory.balls.functions import REAL
 from theory.balls.program import Program
 from theory.numerics.arithmetic import X
 from theory.numerics.special import normal_cdf, normal_pdf, sigmoid, softplus

@@ -1,11 +1,14 @@
-"""How the functions of an activation act on growth envelopes (`theory.balls.envelope`)."""
+"""Growth envelopes (`theory.balls.envelope`) of functions of a quantity, from that of the quantity.
 
-from collections.abc import Callable, Mapping
+Each rule bounds log|function(u)|, given forms that bound log|u| and u for large |x|.
+"""
+
+from collections.abc import Callable
 from dataclasses import replace
 
 from flint import arb, fmpq
 
-from theory.balls.core import Arithmetic, NotCertifiable
+from theory.balls.core import NotCertifiable
 from theory.balls.envelope import (
     ZERO,
     Form,
@@ -21,11 +24,11 @@ from theory.balls.envelope import (
 )
 
 
-def _exp(f: Growth) -> Growth:
+def exp(f: Growth) -> Growth:
     return from_modulus(f.start, 1, f.above, f.below)
 
 
-def _log(f: Growth) -> Growth:
+def log(f: Growth) -> Growth:
     if f.sign <= 0:
         raise NotCertifiable("the logarithm of something that is not seen to be positive for large |x|")
     return from_values(f.start, f.upper, f.lower)
@@ -47,7 +50,7 @@ def _lower_by_monotonicity(f: Growth, function: Callable[[arb], arb]) -> Form | 
     return None
 
 
-def _odd_bounded(function: Callable[[arb], arb], limit: Callable[[], arb]) -> Callable[[Growth], Growth]:
+def odd_bounded(function: Callable[[arb], arb], limit: Callable[[], arb]) -> Callable[[Growth], Growth]:
     """tanh, erf or atan: odd, increasing, |function(u)| <= min(limit, 1.2 |u|)."""
 
     def rule(f: Growth) -> Growth:
@@ -58,12 +61,22 @@ def _odd_bounded(function: Callable[[arb], arb], limit: Callable[[], arb]) -> Ca
     return rule
 
 
-def _sin(f: Growth) -> Growth:
+def sin(f: Growth) -> Growth:
     return from_modulus(f.start, 0, _decaying(f.upper, f.start) or ZERO, None)
 
 
-def _cos(f: Growth) -> Growth:
+def cos(f: Growth) -> Growth:
     return from_modulus(f.start, 0, ZERO, None)
+
+
+def asin(f: Growth) -> Growth:
+    """|asin(u)| <= pi/2, with the sign of u; real only where |u| <= 1."""
+    return _within_unit(f, arb.pi() / 2, f.sign)
+
+
+def acos(f: Growth) -> Growth:
+    """0 <= acos(u) <= pi, real only where |u| <= 1."""
+    return _within_unit(f, arb.pi(), 1)
 
 
 def _within_unit(f: Growth, limit: arb, sign: int) -> Growth:
@@ -74,7 +87,7 @@ def _within_unit(f: Growth, limit: arb, sign: int) -> Growth:
     return from_modulus(f.start, sign, Form.of(limit.log()), None)
 
 
-def _sigmoid(f: Growth) -> Growth:
+def sigmoid(f: Growth) -> Growth:
     """min(1, exp u) >= sigmoid(u) >= min(1, exp u)/2."""
     upper = _decaying(f.above, f.start) or ZERO
     return from_modulus(f.start, 1, upper, _half_exponential(f))
@@ -90,7 +103,7 @@ def _half_exponential(f: Growth) -> Form | None:
     return None if lowest is None else Form.of(lowest.min(arb(0)) + half)
 
 
-def _softplus(f: Growth) -> Growth:
+def softplus(f: Growth) -> Growth:
     """max(u, min(1, exp u)/2) <= softplus(u) <= min(exp u, |u| + log 2)."""
     log2 = arb(2).log()
     upper = _decaying(f.above, f.start) or log_sum(f.upper, Form.of(log2.log()), f.start)
@@ -106,7 +119,7 @@ def _square_below(f: Growth) -> Form:
     return form_below_exp(None if f.lower is None else f.lower.scaled(arb(2)), f.start)
 
 
-def _erfc(f: Growth) -> Growth:
+def erfc(f: Growth) -> Growth:
     """erfc(u) <= exp(-u^2) for u >= 0 and <= 2 everywhere; it decreases."""
     upper = _square_below(f).scaled(arb(-1)) if f.sign > 0 else Form.of(arb(2).log())
     highest = None if f.above is None else f.above.supremum(f.start)
@@ -114,18 +127,18 @@ def _erfc(f: Growth) -> Growth:
     return from_modulus(f.start, 1, upper, lower)
 
 
-def _normal_cdf(f: Growth) -> Growth:
-    return _half(_erfc(f * constant(-arb(fmpq(1, 2)).sqrt(), f.start)))
+def normal_cdf(f: Growth) -> Growth:
+    return _half(erfc(f * constant(-arb(fmpq(1, 2)).sqrt(), f.start)))
 
 
-def _normal_pdf(f: Growth) -> Growth:
+def normal_pdf(f: Growth) -> Growth:
     peak = -(2 * arb.pi()).log() / 2
     square = form_above_exp(None if f.upper is None else f.upper.scaled(arb(2)), f.start)
     lower = None if square is None else square.scaled(arb(fmpq(-1, 2))).raised(peak)
     return from_modulus(f.start, 1, _square_below(f).scaled(arb(fmpq(-1, 2))).raised(peak), lower)
 
 
-def _sech_squared(_tanh: Growth, f: Growth) -> Growth:
+def sech_squared(_tanh: Growth, f: Growth) -> Growth:
     """exp(-2|u|) <= sech(u)^2 <= min(1, 4 exp(-2|u|))."""
     size = f if f.sign >= 0 else -f
     upper = lower = None
@@ -136,23 +149,23 @@ def _sech_squared(_tanh: Growth, f: Growth) -> Growth:
     return from_modulus(f.start, 1, upper or ZERO, lower)
 
 
-def _expm1(f: Growth) -> Growth:
+def expm1(f: Growth) -> Growth:
     if f.sign < 0:
         small = _decaying(f.upper, f.start) or ZERO
         return from_modulus(f.start, -1, small, _lower_by_monotonicity(f, lambda u: -(-u).expm1()))
-    whole = _exp(f) + -1
+    whole = exp(f) + -1
     return replace(whole, sign=1, lower=f.lower or whole.lower) if f.sign > 0 else whole
 
 
-def _log1p(f: Growth) -> Growth:
-    result = _log(f + 1)
+def log1p(f: Growth) -> Growth:
+    result = log(f + 1)
     if f.sign > 0:
         small = _decaying(f.upper, f.start)
         return replace(result, sign=1, upper=small or result.upper, below=result.below or ZERO)
     return result
 
 
-def _asinh(f: Growth) -> Growth:
+def asinh(f: Growth) -> Growth:
     """|asinh u| <= min(|u|, log(1 + 2|u|))."""
     small = _decaying(f.upper, f.start)
     lower = _lower_by_monotonicity(f, lambda u: u.asinh())
@@ -164,49 +177,28 @@ def _asinh(f: Growth) -> Growth:
     return from_modulus(f.start, f.sign, small, lower)
 
 
-def _acosh(f: Growth) -> Growth:
+def acosh(f: Growth) -> Growth:
     """0 <= acosh(u) <= asinh(u), real only where u >= 1."""
     smallest = None if f.below is None else f.below.infimum(f.start)
     if smallest is None or not smallest >= 1:
         raise NotCertifiable("an inverse hyperbolic cosine of something that is not seen to stay above 1")
-    return from_modulus(f.start, 1, _asinh(f).upper, None)
+    return from_modulus(f.start, 1, asinh(f).upper, None)
+
+
+def sinh(f: Growth) -> Growth:
+    """(exp(u) - exp(-u))/2."""
+    return _half(exp(f) - exp(-f))
+
+
+def cosh(f: Growth) -> Growth:
+    """(exp(u) + exp(-u))/2."""
+    return _half(exp(f) + exp(-f))
+
+
+def sech(f: Growth) -> Growth:
+    """1/cosh(u)."""
+    return power(cosh(f), fmpq(-1))
 
 
 def _half(f: Growth) -> Growth:
     return f * constant(arb(fmpq(1, 2)), f.start)
-
-
-_FUNCTIONS: Mapping[str, Callable[..., Growth]] = {
-    "exp": _exp,
-    "log": _log,
-    "expm1": _expm1,
-    "log1p": _log1p,
-    "sinh": lambda f: _half(_exp(f) - _exp(-f)),
-    "cosh": lambda f: _half(_exp(f) + _exp(-f)),
-    "sech": lambda f: power(_half(_exp(f) + _exp(-f)), fmpq(-1)),
-    "tanh": _odd_bounded(lambda u: u.tanh(), lambda: arb(1)),
-    "erf": _odd_bounded(lambda u: u.erf(), lambda: arb(1)),
-    "atan": _odd_bounded(lambda u: u.atan(), lambda: arb.pi() / 2),
-    "asinh": _asinh,
-    "acosh": _acosh,
-    "sin": _sin,
-    "cos": _cos,
-    "asin": lambda f: _within_unit(f, arb.pi() / 2, f.sign),
-    "acos": lambda f: _within_unit(f, arb.pi(), 1),
-    "sigmoid": _sigmoid,
-    "softplus": _softplus,
-    "erfc": _erfc,
-    "normal_cdf": _normal_cdf,
-    "normal_pdf": _normal_pdf,
-    "sech_squared": _sech_squared,
-}
-
-
-def growth_arithmetic(start: arb) -> Arithmetic:
-    """The arithmetic of growth envelopes on [start, oo), for `theory.balls.program.Program`."""
-    return Arithmetic(
-        lift=lambda ball: constant(ball, start),
-        power=lambda exponent: lambda f: power(f, exponent),
-        functions=_FUNCTIONS,
-        deflate=lambda _numerator, order: lambda t, value: value * power(t, fmpq(-order)),
-    )
