@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from theory.depth.length_map import DepthFactor
     from theory.gaussian.closed_form import ClosedForm
     from theory.gaussian.hermite import HermiteSpectrum
+    from theory.gaussian.moments import Normalization
     from theory.normalization.conditions import Conditions
-    from theory.normalization.normalize import Normalization
 
 
 MAX_DIGITS = 1000
@@ -179,7 +179,7 @@ def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, di
     from theory.gaussian.certified import certified_moments
 
     moments = certified_moments(phi, 20)
-    roots = moments if isinstance(moments, NotCertified) else moments.roots()
+    roots = moments if isinstance(moments, NotCertified) else moments.normalizations()
     if isinstance(moments, NotCertified) or isinstance(roots, NotCertified):
         return {"plus": f"not certified: {getattr(roots, 'reason', '')}"}
     found: dict[str, dict[str, str] | str] = {}
@@ -192,7 +192,7 @@ def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, di
     return found
 
 
-def normalization_facts(conditions: "Conditions", normalization: "Normalization") -> dict[str, Any]:
+def normalization_facts(conditions: "Conditions", normalization: "Normalization[float]") -> dict[str, Any]:
     """What `gpn normalize --json` prints: a and b as float64 numbers that read back exactly."""
     return {
         "name": conditions.name,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gpn.checking.snippet_code import Library
     from theory.activations.activation import Activation
-    from theory.normalization.normalize import Normalization
+    from theory.gaussian.moments import Normalization
 
 
 _SOURCE = "Lu, Gould, Ajanthan 2020, arXiv 2006.12169"
@@ -82,7 +82,7 @@ def export(spec: Any, target: str, root: str = "auto") -> str:
 class _Constants:
     """The normalization, a and b as decimal literals, and how far they are proved."""
 
-    normalization: "Normalization"
+    normalization: "Normalization[float]"
     a: str
     b: str
     evidence: str
@@ -91,12 +91,13 @@ class _Constants:
 def _constants(phi: "Activation", root: str) -> _Constants:
     """a and b to 17 significant digits, from the certified enclosures where they decide them."""
     from theory.balls.core import NotCertified
-    from theory.gaussian.certified import CONDITIONS, certified_moments
+    from theory.gaussian.certified import certified_moments
+    from theory.gaussian.moments import CONDITIONS
     from theory.normalization.normalize import normalization
 
     chosen = normalization(phi, root)
     moments = certified_moments(phi, _DIGITS, CONDITIONS)
-    roots = moments if isinstance(moments, NotCertified) else moments.roots()
+    roots = moments if isinstance(moments, NotCertified) else moments.normalizations()
     if isinstance(roots, NotCertified):
         return _estimated(chosen, roots.reason)
     balls = next((found for found in roots if found.root == chosen.root), None)
@@ -109,7 +110,7 @@ def _constants(phi: "Activation", root: str) -> _Constants:
     return _Constants(chosen, str(literals[0]), str(literals[1]), f"certified to {digits} digits by ball arithmetic")
 
 
-def _estimated(chosen: "Normalization", reason: str) -> _Constants:
+def _estimated(chosen: "Normalization[float]", reason: str) -> _Constants:
     a, b = (_float_text(f"{value:.{_SIGNIFICANT}g}") for value in (chosen.a, chosen.b))
     return _Constants(chosen, a, b, f"computed, not certified: {reason}")
 

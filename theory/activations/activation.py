@@ -112,6 +112,11 @@ class Activation:
             not sympy.expand(piece.value / X).has(X) for piece in self.pieces
         )
 
+    @property
+    def is_affine(self) -> bool:
+        """Whether phi(x) = c x + d everywhere."""
+        return len(self.pieces) == 1 and not self.pieces[0].slope.free_symbols
+
     def value(self, x: npt.ArrayLike) -> FloatArray:
         """phi(x), elementwise, for float64 x of any shape; at a jump the value from the left."""
         return self._evaluate(self._value_functions, x)[0]

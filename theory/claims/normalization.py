@@ -16,7 +16,7 @@ ENTRIES = (
         rigor="proved",
         reference="J. Nash 1958; H. Chernoff 1981, Annals of Probability 9, 533-535",
         proof="docs/gpn.md#the-inequality",
-        function="theory.gaussian.certified:CertifiedMoments.margin",
+        function="theory.gaussian.moments:Moments.margin",
         test="tests/theory/normalization/test_poincare.py::test_poincare_inequality_for_random_piecewise_linear_functions",
     ),
     Claim(

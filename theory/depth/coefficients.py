@@ -10,9 +10,9 @@ from theory.activations.activation import Activation, NumericActivation
 from theory.activations.callable import CallableActivation
 from theory.balls.core import NotCertified, precision
 from theory.errors import UsageError
-from theory.gaussian.certified import CertifiedMoments, certified_moments
+from theory.gaussian.certified import certified_moments
 from theory.gaussian.expectations import expectations
-from theory.gaussian.moments import RootBalls
+from theory.gaussian.moments import Moments, Normalization
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def certified_coefficients(
     Args:
         activation: phi.
         digits: significant digits of the moments behind them, see `theory.gaussian.certified.certified_moments`.
-        root: "plus" or "minus", the sign of the square root in b (see `theory.gaussian.moments.root_balls`).
+        root: "plus" or "minus", the sign of the square root in b.
 
     Raises:
         UsageError: digits below 1, or another root.
@@ -178,13 +178,13 @@ def certified_coefficients(
     found = certified_moments(activation, digits)
     if isinstance(found, NotCertified):
         return found
-    roots = found.roots()
+    roots = found.normalizations()
     if isinstance(roots, NotCertified):
         return roots
     return depth_coefficients(found, next((r for r in roots if r.root == root), roots[0]))
 
 
-def depth_coefficients(moments: CertifiedMoments, root: RootBalls) -> DepthCoefficients | NotCertified:
+def depth_coefficients(moments: Moments, root: Normalization[arb]) -> DepthCoefficients | NotCertified:
     """The coefficients for one normalization, from all moments of phi; else the first moment that is missing."""
     missing = moments.first_missing()
     if missing is not None:
@@ -193,7 +193,7 @@ def depth_coefficients(moments: CertifiedMoments, root: RootBalls) -> DepthCoeff
         return _coefficients(moments.balls, root)
 
 
-def _coefficients(balls: Mapping[str, arb], root: RootBalls) -> DepthCoefficients:
+def _coefficients(balls: Mapping[str, arb], root: Normalization[arb]) -> DepthCoefficients:
     a, b, chi = root.a, root.b, root.chi
     square = a * a
     fourth = (

@@ -8,7 +8,6 @@ piece begins and ends is proved too (`theory.activations.proofs`).
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from flint import arb
@@ -22,33 +21,8 @@ from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.program import Program, constant_ball, without_floats
 from theory.errors import UsageError
 from theory.gaussian.certified_integrals import TOO_FAST, Accuracy, Enclosures, Moment, add_piece
-from theory.gaussian.moments import RawMoments, RootBalls, root_balls
+from theory.gaussian.moments import CONDITIONS, MOMENTS, Moments
 from theory.numerics.arithmetic import is_infinite
-
-MOMENTS: Mapping[str, Moment] = MappingProxyType(
-    {
-        "mean": Moment(1, 0),
-        "second": Moment(2, 0),
-        "slope_second": Moment(0, 2),
-        "mean_tilt": Moment(1, 0, 2),
-        "second_tilt": Moment(2, 0, 2),
-        "third": Moment(3, 0),
-        "fourth": Moment(4, 0),
-        "value_slope_second": Moment(1, 2),
-        "second_slope_second": Moment(2, 2),
-        "slope_fourth": Moment(0, 4),
-        "slope_tilt": Moment(0, 2, 2),
-        "mean_quartic": Moment(1, 0, 4),
-        "second_quartic": Moment(2, 0, 4),
-        "slope_quartic": Moment(0, 2, 4),
-    }
-)
-"""Names of the moments: a tilt is the factor He_2(z) = z^2 - 1, quartic is He_4(z) = z^4 - 6 z^2 + 3."""
-
-
-CONDITIONS = ("mean", "second", "slope_second", "mean_tilt", "second_tilt")
-"""The moments that the Gaussian-Poincaré conditions, a, b and chi need."""
-
 
 _ROUNDS = 4
 _MARGIN = 8  # bits beyond the digits asked for
@@ -56,74 +30,9 @@ _GUARD = 32  # working bits beyond the accuracy aimed at
 _PILOT_BITS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class CertifiedMoments:
-    """Gaussian moments of an activation as balls with proved radii.
-
-    Args:
-        digits: digits asked for.
-        bits: working precision for numbers derived from the balls.
-        balls: name (see `MOMENTS`) -> enclosure.
-        reasons: name -> why that moment has no proved enclosure.
-        divergent: names of the moments that are proved to diverge.
-        homogeneous: phi(c x) = c phi(x) for c > 0.
-        affine: phi is affine, so that the margin 1 - Var phi/E phi'^2 is exactly 0.
-    """
-
-    digits: int
-    bits: int
-    balls: Mapping[str, arb]
-    reasons: Mapping[str, str]
-    divergent: frozenset[str] = frozenset()
-    homogeneous: bool = False
-    affine: bool = False
-
-    def moment(self, name: str) -> arb | NotCertified:
-        """One moment, or why it has no proved enclosure."""
-        return self.balls[name] if name in self.balls else self._missing(name)
-
-    def _missing(self, name: str) -> NotCertified:
-        return NotCertified(f"{name}: {self.reasons.get(name, 'not asked for')}")
-
-    def raw(self) -> RawMoments | NotCertified:
-        """The moments that the Gaussian-Poincaré conditions need; without slope_second where that is not certified."""
-        missing = [name for name in CONDITIONS if name not in self.balls and name != "slope_second"]
-        if missing:
-            return self._missing(missing[0])
-        values = {name: self.balls[name] for name in CONDITIONS if name != "slope_second"}
-        return RawMoments(**values, slope_second=self.balls.get("slope_second"), certified=True)
-
-    def roots(self) -> list[RootBalls] | NotCertified:
-        r"""The normalizations a phi + b with their means and chi, see `theory.gaussian.moments.root_balls`."""
-        raw = self.raw()
-        if isinstance(raw, NotCertified):
-            return raw
-        if raw.slope_second is None:
-            return self._missing("slope_second")
-        if not raw.slope_second > 0:
-            return NotCertified(
-                "phi is constant" if raw.slope_second.is_zero() else "phi is not proved to differ from a constant"
-            )
-        with precision(self.bits):
-            return root_balls(raw, homogeneous=self.homogeneous, affine=self.affine)
-
-    def margin(self) -> arb | NotCertified:
-        """1 - Var phi/E phi'^2 >= 0, zero only for affine phi (the Gaussian Poincaré inequality)."""
-        raw = self.raw()
-        if isinstance(raw, NotCertified) or raw.slope_second is None:
-            return self._missing("slope_second") if isinstance(raw, RawMoments) else raw
-        with precision(self.bits):
-            return arb(0) if self.affine else 1 - raw.variance / raw.slope_second
-
-    def first_missing(self) -> NotCertified | None:
-        """Why not all of `MOMENTS` are known; None if they are."""
-        missing = [name for name in MOMENTS if name not in self.balls]
-        return self._missing(missing[0]) if missing else None
-
-
 def certified_moments(
     activation: Activation | CallableActivation, digits: int = 30, names: Collection[str] = tuple(MOMENTS)
-) -> CertifiedMoments | NotCertified:
+) -> Moments | NotCertified:
     r"""Enclose Gaussian moments of an activation rigorously.
 
     .. math:: E\, \phi(z)^i \phi'(z)^j He_k(z), \qquad z \sim N(0, 1)
@@ -139,7 +48,7 @@ def certified_moments(
         names: the moments wanted, keys of `MOMENTS`.
 
     Returns:
-        `CertifiedMoments`, in which single moments may be missing with a reason, or `NotCertified` where nothing can
+        `Moments`, in which single moments may be missing with a reason, or `NotCertified` where nothing can
         be said about any of them (a Python function, a function without a rule, no real value on part of the line).
 
     Raises:
@@ -150,7 +59,7 @@ def certified_moments(
     >>> relu = certified_moments(Activation("relu", sympy.Max(X, 0)), digits=20)
     >>> relu.moment("mean").str(20)
     '[0.39894228040143267794 +/- 5.42e-23]'
-    >>> [root.chi.str(5, radius=False) for root in relu.roots()]
+    >>> [root.chi.str(5, radius=False) for root in relu.normalizations()]
     ['1.0000', '0.36338']
     """
     if digits < 1 or digits != int(digits):
@@ -173,7 +82,7 @@ def certified_moments(
         return NotCertified("the expression is nested too deeply")
 
 
-def _certify(activation: Activation, digits: int, names: list[str]) -> CertifiedMoments:
+def _certify(activation: Activation, digits: int, names: list[str]) -> Moments:
     excluded = _without_slope(activation, names)
     value_size, slope_size = _sizes(activation)
     wanted = math.ceil(digits * math.log2(10)) + 2
@@ -181,7 +90,7 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Certified
     for _ in range(_ROUNDS):
         accuracy = Accuracy(goal, value_size, slope_size)
         enclosures = _enclosures(activation, [name for name in names if name not in excluded], accuracy)
-        found = _collected(activation, enclosures, accuracy, excluded, digits)
+        found = _collected(activation, enclosures, accuracy, excluded)
         shortfall = _shortfall(found, accuracy, wanted)
         if shortfall <= 0 or not found.balls or enclosures.exhausted:
             break
@@ -198,8 +107,8 @@ def _enclosures(activation: Activation, names: list[str], accuracy: Accuracy) ->
 
 
 def _collected(
-    activation: Activation, enclosures: Enclosures, accuracy: Accuracy, excluded: Mapping[str, str], digits: int
-) -> CertifiedMoments:
+    activation: Activation, enclosures: Enclosures, accuracy: Accuracy, excluded: Mapping[str, str]
+) -> Moments:
     """The balls that are of use, and the reasons why the others are missing."""
     names = {name: moment for name, moment in MOMENTS.items() if moment in enclosures.sums}
     reasons = {name: enclosures.reasons[moment] for name, moment in names.items() if moment in enclosures.reasons}
@@ -210,15 +119,14 @@ def _collected(
         for name in balls
         if name not in lost and names[name] in enclosures.exhausted and _is_vague(balls[name], names[name], accuracy)
     }
-    (first, *others) = activation.pieces
-    return CertifiedMoments(
-        digits=digits,
+    return Moments(
+        MappingProxyType({name: ball for name, ball in balls.items() if name not in lost}),
         bits=accuracy.bits + _GUARD,
-        balls=MappingProxyType({name: ball for name, ball in balls.items() if name not in lost}),
+        certified=True,
         reasons=MappingProxyType({**excluded, **reasons, **lost}),
         divergent=frozenset(name for name, moment in names.items() if moment in enclosures.divergent),
         homogeneous=activation.is_positively_homogeneous,
-        affine=not others and not first.slope.free_symbols,
+        affine=activation.is_affine,
     )
 
 
@@ -227,7 +135,7 @@ def _is_vague(ball: arb, moment: Moment, accuracy: Accuracy) -> bool:
     return bool(ball.rad() > accuracy.tolerance(moment) * arb(2) ** (accuracy.bits - 10))
 
 
-def _shortfall(found: CertifiedMoments, accuracy: Accuracy, wanted: int) -> int:
+def _shortfall(found: Moments, accuracy: Accuracy, wanted: int) -> int:
     """Bits by which the worst of the moments and of a, b, mean and chi misses the accuracy wanted."""
     with precision(64):  # radii and their ratios only
         target = Accuracy(wanted, accuracy.value_size, accuracy.slope_size)
@@ -236,7 +144,7 @@ def _shortfall(found: CertifiedMoments, accuracy: Accuracy, wanted: int) -> int:
             for name, ball in found.balls.items()
         ]
         if all(name in found.balls for name in CONDITIONS):
-            roots = found.roots()
+            roots = found.normalizations()
             for root in [] if isinstance(roots, NotCertified) else roots:
                 radii = (root.a.rad() / root.a, root.b.rad(), root.mean.rad(), root.chi.rad())
                 ratios += [radius * arb(2) ** wanted for radius in radii]

@@ -1,12 +1,16 @@
-"""What is added to the error of a moment because a Python function is known only through its values."""
+"""Moments in float64, with what the values of a Python function leave open added to their errors."""
 
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
+from theory.gaussian.expectations import expectations
+from theory.gaussian.moments import FUNCTIONALS
 from theory.numerics.arithmetic import FloatArray
 from theory.numerics.panels import first_edges
+from theory.numerics.quadrature import Estimate
 
 _NOISELESS = 1e-14  # relative noise that the error of the quadrature covers
 _DIFFERENCE_FLOOR = 2e-12  # least error of phi'^2 where phi' comes from differences
@@ -23,6 +27,21 @@ _SIZES: Mapping[str, _Size] = {
     "slope_second": lambda _z, _value, slope: 2 * slope**2,
 }
 """By how much a relative error of the value, or the slope, changes the integrand of a moment."""
+
+
+def moment_estimates(activation: Activation | CallableActivation, names: Collection[str]) -> dict[str, Estimate]:
+    """Moments of an activation at z ~ N(0, 1) in float64 with their absolute errors.
+
+    Args:
+        activation: phi.
+        names: of the moments, keys of `theory.gaussian.moments.FUNCTIONALS`.
+
+    >>> round(moment_estimates(CallableActivation("tanh", np.tanh), ["second"])["second"].value, 12)
+    0.394294490398
+    """
+    estimates = expectations(activation, {name: FUNCTIONALS[name] for name in names})
+    doubts = moment_doubts(activation, names) if isinstance(activation, CallableActivation) else {}
+    return {name: Estimate(e.value, e.error + doubts.get(name, 0.0)) for name, e in estimates.items()}
 
 
 def moment_doubts(activation: CallableActivation, names: Collection[str]) -> dict[str, float]:

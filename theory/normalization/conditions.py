@@ -18,7 +18,7 @@ from theory.activations.callable import CallableActivation
 from theory.balls.core import precision
 from theory.balls.decimal import digits_of
 from theory.errors import UsageError
-from theory.gaussian.moments import RootBalls, Stability, recommend, stability
+from theory.gaussian.moments import Normalization
 from theory.normalization.evidence import (
     _SHOWN,
     TOLERANCE,
@@ -54,19 +54,6 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(header)}</th>" for header in headers)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-@dataclass(frozen=True, slots=True)
-class RootReport:
-    """One normalization a phi + b as decimal strings, correct to the digits shown (see `Conditions`)."""
-
-    root: str
-    a: str
-    b: str
-    mean: str
-    chi: str
-    stability: Stability
-    recommended: bool
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,7 +95,7 @@ class Conditions:
     is_gpn: Literal["holds", "fails", "undecided"]
     normalizable: Literal["yes", "no", "undecided"]
     reason: str
-    normalizations: tuple[RootReport, ...]
+    normalizations: tuple[Normalization[str], ...]
     lipschitz: float | None
     slope_lipschitz: float | None
     kinks: tuple[str, ...]
@@ -195,8 +182,7 @@ def _conditions(
     """Fill the report, whatever kind of balls the moments are."""
     obstacle, moments = evidence.obstacle, evidence.moments
     is_gpn, normalizable, reason = _verdict(obstacle, moments, tolerance)
-    roots = _roots(activation, moments) if moments is not None and normalizable == "yes" else []
-    best = recommend(roots) if roots else None
+    roots = _roots(moments) if moments is not None and normalizable == "yes" else []
     shown = _shown(moments)
     errors = [ball.rad() for ball in shown.values()]
     constants = lipschitz_constants(activation)
@@ -211,7 +197,7 @@ def _conditions(
         is_gpn=is_gpn,
         normalizable=normalizable,
         reason=reason,
-        normalizations=tuple(_report(root, digits, root is best) for root in roots),
+        normalizations=tuple(root.converted(lambda ball: decimal_text(ball, digits)) for root in roots),
         lipschitz=_finite(constants.slope),
         slope_lipschitz=_finite(constants.curvature),
         kinks=tuple(map(place_text, steps(activation, "slope"))),
@@ -227,11 +213,6 @@ def _located(activation: Activation | CallableActivation) -> str | None:
     widths = [found.width for found in (*activation.survey.kinks, *activation.survey.jumps)]
     within = f"; those listed happen within {_upper_text(arb(max(widths)))}" if widths and max(widths) > 0 else ""
     return f"detected numerically, {LIMITS}{within}"
-
-
-def _report(root: RootBalls, digits: int, recommended: bool) -> RootReport:
-    texts = {name: decimal_text(getattr(root, name), digits) for name in ("a", "b", "mean", "chi")}
-    return RootReport(root=root.root, **texts, stability=stability(root.chi), recommended=recommended)
 
 
 def decimal_text(ball: arb, digits: int) -> str:

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,26 +15,16 @@ from theory.activations.callable import CallableActivation
 from theory.activations.catalog import find
 from theory.activations.entry import Entry, exact_number
 from theory.activations.specification import activation, is_reference, load
-from theory.balls.core import precision
+from theory.balls.core import NotCertified
 from theory.errors import SpecificationError
 from theory.gaussian.convergence import convergence
-from theory.gaussian.doubts import moment_doubts
-from theory.gaussian.expectations import Functional, expectations
-from theory.gaussian.moments import RawMoments, root_balls
-from theory.numerics.quadrature import Estimate
+from theory.gaussian.doubts import moment_estimates
+from theory.gaussian.moments import CONDITIONS, Moments, Normalization
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
 _MAX_CHARACTERS = 2000
 _NAN = float("nan")
-
-
-_MOMENTS: Mapping[str, Functional] = {
-    "mean": lambda _z, value, _slope: value,
-    "second": lambda _z, value, _slope: value**2,
-    "slope_second": lambda _z, _value, slope: slope**2,
-    "mean_tilt": lambda z, value, _slope: value * (z**2 - 1),
-    "second_tilt": lambda z, value, _slope: value**2 * (z**2 - 1),
-}
+_BITS = 100  # more than float64 moments are worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +44,12 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    r"""The numbers of one member of a family, in float64.
-
-    .. math:: a = (E \phi'^2)^{-1/2}, \quad b_\pm = -a E\phi \pm \sqrt{1 - a^2 \operatorname{Var} \phi}, \quad
-        \chi_\pm = \tfrac12 E (a \phi + b_\pm)^2 (z^2 - 1)
-
-    (Lu, Gould, Ajanthan 2020; chi is the slope of the length map at 1.)
+    """The moments and normalizations of one member of a family, in float64.
 
     Args:
-        value: of the parameter.
+        value: value of the parameter.
         mean, second_moment, slope_second_moment: E phi, E phi^2, E phi'^2.
-        a, b_plus, b_minus, chi_plus, chi_minus: as above.
+        normalizations: plus and minus, or one where both coincide; none where there are no numbers.
         error: the largest error bound of the moments that these numbers come from.
         reason: why the numbers are nan, else empty.
     """
@@ -73,13 +58,34 @@ class Member:
     mean: float = _NAN
     second_moment: float = _NAN
     slope_second_moment: float = _NAN
-    a: float = _NAN
-    b_plus: float = _NAN
-    b_minus: float = _NAN
-    chi_plus: float = _NAN
-    chi_minus: float = _NAN
+    normalizations: tuple[Normalization[float], ...] = ()
     error: float = float("inf")
     reason: str = ""
+
+    @property
+    def a(self) -> float:
+        """Scale of both normalizations."""
+        return self.normalizations[0].a if self.normalizations else _NAN
+
+    @property
+    def b_plus(self) -> float:
+        """Shift of the root plus."""
+        return self.normalizations[0].b if self.normalizations else _NAN
+
+    @property
+    def b_minus(self) -> float:
+        """Shift of the root minus."""
+        return self.normalizations[-1].b if self.normalizations else _NAN
+
+    @property
+    def chi_plus(self) -> float:
+        """Slope of the length map at 1 with the root plus."""
+        return self.normalizations[0].chi if self.normalizations else _NAN
+
+    @property
+    def chi_minus(self) -> float:
+        """Slope of the length map at 1 with the root minus."""
+        return self.normalizations[-1].chi if self.normalizations else _NAN
 
 
 def family(spec: object, parameter: str | None = None) -> Family:
@@ -130,20 +136,23 @@ def member(spec: object, parameter: str | None, value: float) -> Member:
         return Member(value, reason="undefined on part of the line")
     if getattr(phi, "jumps", ()):
         return Member(value, reason=f"jumps at {', '.join(map(str, getattr(phi, 'jumps', ())))}")
-    found = _estimates(phi)
-    if any(estimate.error > 1e-6 * max(1.0, abs(estimate.value)) for estimate in found.values()):
+    estimates = moment_estimates(phi, CONDITIONS)
+    if any(estimate.error > 1e-6 * max(1.0, abs(estimate.value)) for estimate in estimates.values()):
         return Member(value, reason=_trouble(phi))
-    if found["slope_second"].value <= found["slope_second"].error:
+    if estimates["slope_second"].value <= estimates["slope_second"].error:
         return Member(value, reason="constant: no scale a makes it GPN")
-    return _normalized(value, phi, found)
-
-
-def _estimates(phi: Activation | CallableActivation) -> dict[str, Estimate]:
-    found = expectations(phi, _MOMENTS)
-    if isinstance(phi, CallableActivation):
-        for name, doubt in moment_doubts(phi, list(found)).items():
-            found[name] = Estimate(found[name].value, found[name].error + doubt)
-    return found
+    homogeneous = isinstance(phi, Activation) and phi.is_positively_homogeneous
+    balls = {name: arb(estimate.value, estimate.error) for name, estimate in estimates.items()}
+    roots = Moments(balls, _BITS, homogeneous=homogeneous).normalizations()
+    assert not isinstance(roots, NotCertified)  # E phi'^2 > 0
+    return Member(
+        value,
+        mean=estimates["mean"].value,
+        second_moment=estimates["second"].value,
+        slope_second_moment=estimates["slope_second"].value,
+        normalizations=tuple(root.converted(lambda ball: float(ball.mid())) for root in roots),
+        error=max(estimate.error for estimate in estimates.values()),
+    )
 
 
 def _trouble(phi: Activation | CallableActivation) -> str:
@@ -153,27 +162,6 @@ def _trouble(phi: Activation | CallableActivation) -> str:
         if isinstance(phi, Activation) and convergence(phi, order).verdict == "diverges":
             return f"{moment} diverges"
     return "a moment could not be computed in float64"
-
-
-def _normalized(value: float, phi: Activation | CallableActivation, found: Mapping[str, Estimate]) -> Member:
-    homogeneous = isinstance(phi, Activation) and phi.is_positively_homogeneous
-    with precision(100):
-        balls: dict[str, Any] = {name: arb(number.value, number.error) for name, number in found.items()}
-        moments = RawMoments(**balls)
-        roots = root_balls(moments, homogeneous=homogeneous)
-        plus, minus = roots[0], roots[-1]  # one and the same for affine phi
-        return Member(
-            value,
-            mean=found["mean"].value,
-            second_moment=found["second"].value,
-            slope_second_moment=found["slope_second"].value,
-            a=float(plus.a.mid()),
-            b_plus=float(plus.b.mid()),
-            b_minus=float(minus.b.mid()),
-            chi_plus=float(plus.chi.mid()),
-            chi_minus=float(minus.chi.mid()),
-            error=max(number.error for number in found.values()),
-        )
 
 
 def _from_reference(reference: str) -> Family:

@@ -7,7 +7,7 @@ into code.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -18,6 +18,11 @@ from scipy import optimize
 from theory.errors import UsageError, unknown
 from theory.normalization.family import _NAN, Family, Member, family, member
 from theory.numerics.arithmetic import FloatArray
+
+QUANTITIES = (
+    "mean", "second_moment", "slope_second_moment", "a", "b_plus", "b_minus", "chi_plus", "chi_minus", "error",
+)  # fmt: skip
+"""The numbers of a member that a condition can name, in the order of the columns of a scan."""
 
 _TOLERANCE = 1e-11  # a condition this close to zero holds, as far as float64 moments can tell
 
@@ -93,9 +98,8 @@ class Solutions:
         """A pandas frame with one row for each solution."""
         import pandas as pd
 
-        columns = [self.parameter, *_columns(), "kind"]
-        rows = [[*asdict(root.member).values(), root.kind] for root in self.roots]
-        return pd.DataFrame(rows, columns=columns)
+        columns = [self.parameter, *QUANTITIES, "reason", "kind"]
+        return pd.DataFrame([[*_record(root.member).values(), root.kind] for root in self.roots], columns=columns)
 
 
 def scan(spec: object, parameter: str | None, values: Iterable[float]) -> Any:
@@ -106,7 +110,7 @@ def scan(spec: object, parameter: str | None, values: Iterable[float]) -> Any:
         values: of the parameter.
 
     Returns:
-        One row for each value, columns as the fields of `Member`, the first named after the parameter. A
+        One row for each value, columns the parameter, `QUANTITIES` and reason. A
         member without numbers has nan and a reason.
 
     Raises:
@@ -120,7 +124,8 @@ def scan(spec: object, parameter: str | None, values: Iterable[float]) -> Any:
     chosen = family(spec, parameter)
     points = [float(value) for value in values]
     members = _members(chosen, points)
-    return pd.DataFrame([list(asdict(row).values()) for row in members], columns=[chosen.parameter, *_columns()])
+    rows = [list(_record(row).values()) for row in members]
+    return pd.DataFrame(rows, columns=[chosen.parameter, *QUANTITIES, "reason"])
 
 
 def solve(
@@ -139,7 +144,7 @@ def solve(
 
     Args:
         spec, parameter: as for `family`.
-        condition: "quantity = value" or "quantity = quantity" with the fields of `Member` as quantities, such
+        condition: "quantity = value" or "quantity = quantity" with `QUANTITIES` on each side, such
             as "chi_minus = 0.5"; "b = 0" asks for either shift to vanish, that is, for E phi^2 = E phi'^2; or
             a function of a `Member` that is to be zero.
         bracket: the lowest and the highest value.
@@ -283,22 +288,23 @@ def _condition(condition: str | Callable[[Member], float]) -> Callable[[Member],
 
 
 def _side(text: str) -> Callable[[Member], float]:
-    quantities = [name for name in _columns() if name != "reason"]
-    if text in quantities:
+    if text in QUANTITIES:
         return lambda row: float(getattr(row, text))
     try:
         value = float(sympy.Rational(text.replace(" ", "")))
     except (TypeError, ValueError, ZeroDivisionError):
-        raise unknown("quantity or number in a condition", text, quantities) from None
+        raise unknown("quantity or number in a condition", text, QUANTITIES) from None
     return lambda _row: value
 
 
-def _columns() -> list[str]:
-    return [name for name in Member.__slots__ if name != "value"]
+def _record(row: Member) -> dict[str, float | str]:
+    """A member as one row of a table."""
+    return {"value": row.value, **{name: getattr(row, name) for name in QUANTITIES}, "reason": row.reason}
 
 
-def _plain(row: Member) -> dict[str, Any]:
+def _plain(row: Member) -> dict[str, float | str | None]:
+    """A row for JSON, which has neither nan nor infinity."""
     return {
         name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in asdict(row).items()
+        for name, value in _record(row).items()
     }

@@ -1,6 +1,5 @@
-"""Part of what was in theory/poincare.py."""
+"""The scale a and shift b that make an activation Gaussian-Poincaré normalized, and the activation a phi + b."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from flint import arb
@@ -9,36 +8,14 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.balls.core import precision
 from theory.errors import UsageError, unknown
-from theory.gaussian.moments import Stability, recommend, stability
+from theory.gaussian.moments import Normalization, recommend
 from theory.normalization.evidence import _bits, _evidence, _roots, _tolerance, _verdict
 
 Root = Literal["auto", "plus", "minus", "stable"]
 POLICIES = ("auto", "plus", "minus", "stable")
 
 
-@dataclass(frozen=True, slots=True)
-class Normalization:
-    """One normalization a phi + b in float64.
-
-    Args:
-        root: "plus" or "minus".
-        a, b: scale and shift, the float64 numbers nearest to the exact ones.
-        mean: E(a phi + b).
-        chi: slope Q'(1) of the length map of a phi + b.
-        stability: whether |chi| < 1 ("stable": the squared length returns to 1 in depth), = 1 or > 1.
-        recommended: whether the policy "auto" chooses this root.
-    """
-
-    root: str
-    a: float
-    b: float
-    mean: float
-    chi: float
-    stability: Stability
-    recommended: bool
-
-
-def normalization(activation: Activation | CallableActivation, root: str = "auto") -> Normalization:
+def normalization(activation: Activation | CallableActivation, root: str = "auto") -> Normalization[float]:
     r"""The scale and shift that make an activation Gaussian-Poincaré normalized, in float64.
 
     .. math:: a = (E\phi'^2)^{-1/2}, \qquad b_\pm = -a E\phi \pm \sqrt{1 - a^2 Var\phi}
@@ -72,14 +49,11 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
                     f"{activation.name} has no normalization: {reason}; it takes a continuous phi, not "
                     "constant, with finite E phi^2 and E phi'^2"
                 )
-            roots = _roots(activation, moments)
+            roots = _roots(moments)
             chosen = recommend(roots, root)
             if isinstance(activation, CallableActivation) or all(map(_rounds_uniquely, (chosen.a, chosen.b))):
                 break
-    with precision(_bits(digits)):
-        numbers = {name: _nearest(getattr(chosen, name)) for name in ("a", "b", "mean", "chi")}
-        best = recommend(roots)
-        return Normalization(chosen.root, **numbers, stability=stability(chosen.chi), recommended=chosen is best)
+    return chosen.converted(_nearest)
 
 
 def _rounds_uniquely(ball: arb) -> bool:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from flint import arb
 from scipy.interpolate import CubicSpline
 
 from gpn.checking.check import check
@@ -26,7 +25,6 @@ from theory.depth.fluctuation import log_ratio_law
 from theory.depth.length_map import follow_length
 from theory.errors import SpecificationError, UsageError
 from theory.gaussian.expectations import expectations
-from theory.gaussian.moments import RootBalls, recommend, stability
 from theory.layer.law import layer_law
 from theory.layer.levy import Bound, LayerConstants, levy
 from theory.layer.sphere import sphere_expectations
@@ -77,7 +75,7 @@ class Root:
 
     Args:
         name: "plus" or "minus".
-        a, b, chi, stability: as in `theory.normalization.normalize.Normalization`.
+        a, b, chi, stability: as in `theory.gaussian.moments.Normalization`.
         value, slope: of a phi + b at the points of the shape.
         lengths, mapped: q and Q(q).
         fixed_points: of the length map, in the range of `lengths`.
@@ -264,27 +262,23 @@ def shape(formula: str, value: float) -> Shape:
     numbers = family_module.member(known, None, value)
     points, curve, slope = drawable(phi)
     roots = () if numbers.reason else _roots(phi, numbers, curve, slope)
-    balls = [RootBalls(root.name, arb(root.a), arb(root.b), arb(0), arb(root.chi)) for root in roots]
-    recommended = recommend(balls).root if balls else ""
+    recommended = next((root.root for root in numbers.normalizations if root.recommended), "")
     return Shape(phi, family.parameter or None, points, curve, slope, numbers, roots, recommended)
 
 
 def _roots(phi: Phi, numbers: family_module.Member, value: FloatArray, slope: FloatArray) -> tuple[Root, ...]:
-    plus = ("plus", numbers.b_plus, numbers.chi_plus)
-    minus = ("minus", numbers.b_minus, numbers.chi_minus)
-    distinct = numbers.b_plus != numbers.b_minus  # one and the same for an affine phi
     lengths = np.geomspace(_LOWEST, _HIGHEST, _POINTS)
     means, squares = _raw_map(phi, lengths)
     found = []
-    for name, b, chi in (plus, minus) if distinct else (plus,):
-        a = numbers.a
+    for root in numbers.normalizations:
+        a, b = root.a, root.b
         mapped = a * a * squares + 2 * a * b * means + b * b
         known = np.isfinite(mapped) & (mapped > 0)
         normalized = phi.affine(a, b)
         dynamics = length_dynamics(normalized, _LOWEST, _HIGHEST, _POINTS)
         curves = (a * value + b, a * slope, lengths[known], mapped[known])
         points = (dynamics.fixed_points, dynamics.continuum)
-        found.append(Root(name, a, b, chi, stability(arb(chi)), *curves, *points, normalized))
+        found.append(Root(root.root, a, b, root.chi, root.stability, *curves, *points, normalized))
     return tuple(found)
 
 

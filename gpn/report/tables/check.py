@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from gpn.checking.depth import DepthProfile
     from gpn.checking.results import CheckReport
     from theory.depth.length_map import DepthFactor
+    from theory.gaussian.moments import Normalization
     from theory.normalization.conditions import Conditions
     from theory.normalization.family_solutions import Solutions
-    from theory.normalization.normalize import Normalization
 
 
 def check_report(conditions: "Conditions") -> RenderableType:
@@ -113,7 +113,7 @@ def _points(noun: str, points: Sequence[str]) -> str:
     return f"{noun}{'s' if len(points) > 1 else ''} at {', '.join(plain(point, 30) for point in shown)}{more}"
 
 
-def normalization_report(conditions: "Conditions", chosen: "Normalization") -> RenderableType:
+def normalization_report(conditions: "Conditions", chosen: "Normalization[float]") -> RenderableType:
     """The report of `gpn normalize`: a and b to double precision, what depth does."""
     error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}"
     estimated = f"The moments are those of a Python function: estimated, error {error}, not certified."

@@ -11,7 +11,8 @@ from theory.claims.registry import CLAIMS
 if TYPE_CHECKING:
     from gpn.verification.results import Profile, Row, VerificationReport
     from theory.gaussian.hermite import HermiteSpectrum
-    from theory.normalization.conditions import Conditions, RootReport
+    from theory.gaussian.moments import Normalization
+    from theory.normalization.conditions import Conditions
     from theory.numerics.quadrature import Estimate
 
 
@@ -135,7 +136,7 @@ def length_map(conditions: "Conditions", label: str) -> tuple[str, str]:
     return finding, caption
 
 
-def _root_of(conditions: "Conditions", label: str) -> "RootReport":
+def _root_of(conditions: "Conditions", label: str) -> "Normalization[str]":
     """The normalization of a label; that of an activation which is GPN as given has a = 1 and b = 0."""
     named = [root for root in conditions.normalizations if f"b_{root.root}" == label]
     return min(named or conditions.normalizations, key=lambda root: abs(float(root.a) - 1) + abs(float(root.b)))

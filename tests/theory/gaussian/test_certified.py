@@ -16,7 +16,8 @@ from theory.balls.core import NotCertified, precision
 from theory.balls.decimal import digits_of
 from theory.depth.coefficients import certified_coefficients, depth_coefficients
 from theory.errors import UsageError
-from theory.gaussian.certified import CONDITIONS, MOMENTS, CertifiedMoments, certified_moments
+from theory.gaussian.certified import certified_moments
+from theory.gaussian.moments import CONDITIONS, MOMENTS, Moments
 from theory.numerics.arithmetic import X, compile_expressions, constant_value
 from theory.numerics.special import normal_cdf, sigmoid, softplus
 
@@ -35,9 +36,9 @@ def encloses(ball: arb, value: mpmath.mpf, digits: int) -> bool:
         return bool(ball.overlaps(centre + arb(0, arb(10) ** -digits) * (1 + abs(centre))))
 
 
-def certify(expression, digits=30, names=CONDITIONS) -> CertifiedMoments:
+def certify(expression, digits=30, names=CONDITIONS) -> Moments:
     found = certified_moments(Activation("phi", sympy.sympify(expression)), digits, names)
-    assert isinstance(found, CertifiedMoments), found
+    assert isinstance(found, Moments), found
     return found
 
 
@@ -88,7 +89,7 @@ TABLE = {
 @pytest.mark.parametrize("name", TABLE)
 def test_reference_constants(name):
     found = certified_moments(catalog.build(name), 30, CONDITIONS)
-    plus, minus = found.roots()
+    plus, minus = found.normalizations()
     computed = (plus.a, plus.b, minus.b, plus.chi, minus.chi)
     for ball, text in zip(computed, TABLE[name], strict=True):
         decimals = len(text.partition(".")[2])
@@ -341,7 +342,7 @@ def test_mixing_with_mpmath_numbers_is_never_silent():
 
 
 def test_homogeneous_activations_have_an_exact_root():
-    plus, minus = certified_moments(catalog.build("leaky_relu"), 20, CONDITIONS).roots()
+    plus, minus = certified_moments(catalog.build("leaky_relu"), 20, CONDITIONS).normalizations()
     assert plus.b.is_zero()
     assert plus.chi == 1
     assert minus.chi < 1
@@ -350,7 +351,7 @@ def test_homogeneous_activations_have_an_exact_root():
 def test_affine_activations_have_margin_zero():
     found = certify(3 * X - 7)
     assert found.margin().is_zero()
-    (root,) = found.roots()
+    (root,) = found.normalizations()
     assert root.a.overlaps(arb(fmpq(1, 3)))
 
 
@@ -358,13 +359,13 @@ def test_the_margin_of_a_nearly_affine_activation_is_resolved():
     """1 - a^2 Var phi is about 1e-18 here, and b about 1e-9: both to 30 digits."""
     found = certify(X + R(1, 10**9) * sympy.sin(X))
     assert 0 < found.margin() < 1e-18
-    plus, _ = found.roots()
+    plus, _ = found.normalizations()
     assert digits_of(plus.b, 20).startswith("3.678794409483121")
     assert plus.b.rad() < 1e-30
 
 
 def test_a_constant_has_no_roots():
-    roots = certify(sympy.Integer(3)).roots()
+    roots = certify(sympy.Integer(3)).normalizations()
     assert isinstance(roots, NotCertified)
     assert "constant" in roots.reason
 
@@ -384,7 +385,7 @@ def finite_sum(fluctuation, chi, depth):
 def test_fluctuation_coefficients(name, index, expected):
     """The variance of the log ratio of gradient norms over 100 layers, computed independently."""
     found = certified_moments(catalog.build(name), 20)
-    root = found.roots()[index]
+    root = found.normalizations()[index]
     fluctuation = depth_coefficients(found, root)
     assert finite_sum(fluctuation, float(root.chi), 100) == pytest.approx(expected, abs=0.006)
     if name == "tanh":
@@ -397,7 +398,7 @@ def test_fluctuation_coefficients(name, index, expected):
 def test_fluctuation_of_relu_in_closed_form():
     """Homogeneous phi with b = 0: Var phi^2 = 5, Var s = 1, E phi^2 s = 2, chi = 1, kappa = 0."""
     found = certified_moments(catalog.build("relu"), 20)
-    law = depth_coefficients(found, found.roots()[0])
+    law = depth_coefficients(found, found.normalizations()[0])
     for ball, value in zip((law.kappa, law.c, law.sf, law.sb, law.cx), (0, 1, 3, 3, 1), strict=True):
         assert ball.contains(value)
         assert ball.rad() < 1e-20
@@ -408,7 +409,7 @@ def test_depth_coefficients_against_their_definitions(name, root):
     """Each coefficient by mpmath from the normalized function itself, not from raw moments."""
     law = certified_coefficients(catalog.build(name), 20, root)
     moments = certified_moments(catalog.build(name), 30, CONDITIONS)
-    chosen = next(r for r in moments.roots() if r.root == root)
+    chosen = next(r for r in moments.normalizations() if r.root == root)
     with mpmath.workdps(40):
         a, b = (mpmath.mpf(ball.mid().str(38, radius=False)) for ball in (chosen.a, chosen.b))
 
@@ -453,7 +454,7 @@ def test_depth_coefficients_say_what_is_missing():
 
 def test_fluctuation_needs_all_moments():
     found = certify(sympy.exp(X**2 / 5), 15, tuple(MOMENTS))
-    outcome = depth_coefficients(found, found.roots()[0])
+    outcome = depth_coefficients(found, found.normalizations()[0])
     assert isinstance(outcome, NotCertified)
     assert "diverges" in outcome.reason
 
@@ -466,13 +467,13 @@ def test_the_radius_keeps_what_digits_promise(digits):
     found = certified_moments(catalog.build("silu"), digits)
     for ball in found.balls.values():
         assert ball.rad() < 3 * arb(10) ** -digits  # all moments of silu are of size 1
-    for root in found.roots():
+    for root in found.normalizations():
         assert all(radius_is_below(ball, digits) for ball in (root.a, root.b, root.chi))
 
 
 def test_a_thousand_digits_of_relu():
     found = certified_moments(catalog.build("relu"), 1000, CONDITIONS)
-    plus, _ = found.roots()
+    plus, _ = found.normalizations()
     with mpmath.workdps(1010):
         root_two = mpmath.nstr(mpmath.sqrt(2), 1000)
     assert digits_of(plus.a, 1000) == root_two

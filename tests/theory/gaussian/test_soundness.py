@@ -18,7 +18,8 @@ from scipy import special
 
 from theory.activations.specification import activation
 from theory.errors import SpecificationError
-from theory.gaussian.certified import CertifiedMoments, certified_moments
+from theory.gaussian.certified import certified_moments
+from theory.gaussian.moments import Moments
 
 MOMENTS = ("mean", "second", "slope_second", "second_tilt")
 CONSTANTS = (
@@ -278,7 +279,7 @@ def outcome(text: str) -> str:
         found = certified_moments(activation(text), 15, MOMENTS)
     except SpecificationError:
         return "refused"
-    if not isinstance(found, CertifiedMoments):
+    if not isinstance(found, Moments):
         return "not certified"
     values, errors, scales = reference(text)
     for index, name in enumerate(MOMENTS):
