@@ -1,8 +1,7 @@
 """The command `gpn train`."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,10 +19,6 @@ from gpn.cli.options import (
     status_line,
 )
 from theory.errors import UsageError
-
-if TYPE_CHECKING:
-    from gpn.training.results import EpochRow
-
 
 DIVERGED_CODE = 1
 
@@ -92,7 +87,13 @@ def train(
     folder = results_folder(out, as_json)
     if penalty is not None and constraint != "penalty":
         raise UsageError("--penalty is the strength of a constraint; give --constraint penalty with it")
-    options = only_given(
+    from gpn.report.tables import training as tables
+    from gpn.report.words import commands
+    from gpn.training.checkpoints import Saving
+    from gpn.training.settings import TrainingSettings
+    from gpn.training.train import run_training
+
+    chosen = only_given(
         depth=number("--depth", depth, int, "50"),
         width=number("--width", width, int, "128"),
         learning_rate=number("--learning-rate", learning_rate, float, "0.001"),
@@ -101,35 +102,19 @@ def train(
         penalty=number("--penalty", penalty, float, "1"),
         readout_scale=number("--readout-scale", readout_scale, float, "1"),
         records=number("--records", records, int, "100"),
+        seed=number("--seed", seed, int, "7"),
         optimizer=optimizer,
         schedule=schedule,
         weights=weights,
         constraint=constraint,
-        checkpoint=checkpoint,
+        batch_norm=batch_norm,
+        biases=biases,
+        centred=centred,
     )
-    from gpn.report.tables import training as tables
-    from gpn.report.words import commands
-    from gpn.training.train import train as run
-
-    with status_line() as tell:
-        report = run(
-            spec,
-            data,
-            **options,
-            root=chosen_root(root, raw),
-            batch_norm=batch_norm,
-            biases=biases,
-            centred=centred,
-            seed=number("--seed", seed, int, "7"),
-            resume=resume,
-            progress=_progress(tell),
-        )
+    settings = TrainingSettings(**chosen, root=chosen_root(root, raw))
+    with status_line() as status:
+        progress = None if status is None else lambda row: status(tables.line(row))
+        report = run_training(spec, data, settings, Saving.of(checkpoint, resume), progress)
     table, next_step = tables.training(report), commands.after_train(report, spec, data)
     answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
     raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)
-
-
-def _progress(tell: Callable[[str], None] | None) -> "Callable[[EpochRow], None] | None":
-    from gpn.report.tables.training import line
-
-    return None if tell is None else lambda row: tell(line(row))

@@ -17,7 +17,8 @@ from gpn.reproduction.comparison_grid import RECIPES, Candidate, limited, valida
 from gpn.reproduction.gradient_rates import GPN
 from gpn.training.datasets import Dataset, load_dataset
 from gpn.training.results import FINISHED, TrainingReport
-from gpn.training.train import train
+from gpn.training.settings import TrainingSettings
+from gpn.training.train import run_training
 from theory.activations.activation import NumericActivation
 from theory.depth.batch_normalization import large_batch_growth
 from theory.depth.correlation import correlation
@@ -102,9 +103,7 @@ class Run:
         """The arrays of `arrays`, each with a first length of 1."""
         recipe, budget = RECIPES[self.candidate.recipe], self.budget
         whole = limited(self.data if isinstance(self.data, Dataset) else _loaded(self.data), budget.samples)
-        report = train(
-            self.candidate.phi,
-            validation_split(whole) if self.validate else whole,
+        settings = TrainingSettings(
             depth=self.candidate.depth,
             width=budget.width,
             root=None,
@@ -117,6 +116,7 @@ class Run:
             seed=self.seed,
             records=RECORDS,
         )
+        report = run_training(self.candidate.phi, validation_split(whole) if self.validate else whole, settings)
         return {name: array[None] for name, array in arrays(report).items()}
 
 

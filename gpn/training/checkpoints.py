@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,50 @@ from gpn.sampling.inputs import read_arrays
 from theory.errors import UsageError
 
 FORMAT = 1
-"""Raised when the meaning of the arrays changes."""
-
+"""Version of the file format: counted up when the meaning of the arrays changes."""
 
 _HEADER = "header"
 
 
-def write_checkpoint(path: Path, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
-    """Write arrays and a header; a run that is killed while it writes leaves the checkpoint before.
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """When and where a run is saved.
 
     Args:
-        path: of the file, by custom *.npz.
+        path: of the checkpoint.
+        resume: whether the run resumes from the checkpoint.
+        seconds: least time between two checkpoints.
+    """
+
+    path: Path
+    resume: bool
+    seconds: float
+
+    @classmethod
+    def of(cls, checkpoint: str | Path | None, resume: bool = False, seconds: float = 30.0) -> "Saving | None":
+        """Check the arguments of `gpn.train`; None for a run without a checkpoint.
+
+        Raises:
+            UsageError: no checkpoint to resume from, one that would be overwritten, or no folder for it.
+        """
+        path = None if checkpoint is None else Path(checkpoint)
+        if resume and (path is None or not path.exists()):
+            where = "no checkpoint was named" if path is None else f"there is no file {path}"
+            raise UsageError(f"nothing to resume from: {where}; name it, or leave resume out to begin")
+        if path is None:
+            return None
+        if path.exists() and not resume:
+            raise UsageError(f"the checkpoint {path} exists; resume from it, or name another file")
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"there is no folder {path.absolute().parent} for the checkpoint; make it first")
+        return cls(path, resume, seconds)
+
+
+def write_checkpoint(path: Path, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
+    """Write arrays and a header; a run that is killed while it writes keeps the previous checkpoint.
+
+    Args:
+        path: of the file, by convention *.npz.
         header: what JSON can hold.
         arrays: named arrays of numbers; bits are kept.
     """

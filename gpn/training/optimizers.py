@@ -238,21 +238,7 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
         "step": lambda done: 1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01,
     }
 )
-"""Name -> factor of the learning rate when the share `done` (0 to 1) of all steps is behind."""
-
-
-def schedule(name: str) -> Callable[[float], float]:
-    """The course of the learning rate of a name.
-
-    Raises:
-        UsageError: an unknown name.
-
-    >>> schedule("step")(0.6)
-    0.1
-    """
-    if name not in SCHEDULES:
-        raise unknown("schedule", name, SCHEDULES)
-    return SCHEDULES[name]
+"""Name -> factor of the learning rate after the share `done` (0 to 1) of all steps."""
 
 
 _SIZES: Mapping[type[Optimizer], float] = MappingProxyType(

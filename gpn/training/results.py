@@ -1,8 +1,6 @@
 """What a training run was, and what came of it."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,80 +11,13 @@ from gpn._version import __version__
 from gpn.engine.network import Network
 from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
-from theory.errors import UsageError
+from gpn.training.settings import TrainingConfig
 
 FloatArray = npt.NDArray[np.float64]
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
 VANISHED = 1e-3
 """A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is told; so are
 norms below this, for a readout of scale 1, in every hidden layer: with plain ReLU they are flat, and tiny."""
-
-
-_DIGESTS = {"activation_digest": "another activation function", "data_digest": "other samples or labels"}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingConfig:
-    """Everything that decides the bits of a run; the fields are those of `gpn.train`.
-
-    Activation and data are told by name and digest (`gpn.experiment.fingerprint`); the root is "plus" or "minus", None
-    for an activation as it is.
-    """
-
-    activation: str
-    activation_digest: str
-    root: str | None
-    data: str
-    data_digest: str
-    depth: int
-    width: int
-    weights: str
-    batch_norm: bool
-    biases: bool
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    epochs: int
-    batch: int
-    constraint: str
-    penalty: float
-    readout_scale: float
-    centred: bool
-    seed: int
-    records: int
-    samples: int
-    features: int
-    classes: int
-
-    @property
-    def function(self) -> str:
-        """The activation in words, with its root."""
-        return self.activation if self.root is None else f"{self.activation} (b_{self.root})"
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole batches in the training samples."""
-        return self.samples // self.batch
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run."""
-        return self.epochs * self.steps_per_epoch
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
-        return asdict(self)
-
-    def check_resumable(self, other: Mapping[str, Any], path: Path) -> None:
-        """Check that a run of this description can go on from a checkpoint of another.
-
-        Raises:
-            UsageError: a field that differs.
-        """
-        different = [_DIGESTS.get(name, f"{name} {other.get(name)!r}, not {value!r}")
-                     for name, value in asdict(self).items() if other.get(name) != value]  # fmt: skip
-        if different:
-            raise UsageError(f"the checkpoint {path} belongs to a run with {'; '.join(different)}; ask for the same")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpn.engine.arguments import count
 from gpn.engine.batch_normalization import layers
 from gpn.engine.evaluation import ElementwiseActivation
 from gpn.engine.losses import cross_entropy_of_logits
@@ -17,24 +16,23 @@ from gpn.engine.network import Network
 from gpn.engine.norms import FloatArray, quiet
 from gpn.engine.weights import draw
 from gpn.experiment.fingerprint import digest
-from gpn.training.checkpoints import read_checkpoint, write_checkpoint
+from gpn.training.checkpoints import Saving, read_checkpoint, write_checkpoint
 from gpn.training.datasets import Dataset, ThinShell, load_dataset
-from gpn.training.optimizers import Optimizer, default_rate, optimizer, schedule
+from gpn.training.optimizers import SCHEDULES, Optimizer, default_rate
+from gpn.training.optimizers import optimizer as find_optimizer
 from gpn.training.orthogonality import deviation
-from gpn.training.results import DIVERGED, FINISHED, EpochRow, TrainingConfig, TrainingReport
-from gpn.training.step import CONSTRAINTS, Stepper, running_statistics
-from theory.errors import UsageError, unknown
+from gpn.training.results import DIVERGED, FINISHED, EpochRow, TrainingReport
+from gpn.training.settings import TrainingConfig, TrainingSettings
+from gpn.training.step import Stepper, running_statistics
+from theory.errors import UsageError
 from theory.normalization import normalize as normalize_module
 
 EVALUATION_ROWS = 256
 """Samples that are classified together."""
 
-
 HOPELESS = 1000.0
-"""A loss of so many times that of guessing ends the run."""
+"""A run ends when its loss is this many times the loss of guessing."""
 
-
-_ORTHOGONAL = ("haar", "qr_unsigned")
 _WEIGHTS, _ORDER = 0, 1  # keys of the random streams
 
 
@@ -111,80 +109,90 @@ def train(
     >>> report.outcome, len(report.epochs), report.gradient_norms.shape[1]
     ('finished', 2, 3)
     """
-    dataset = data if isinstance(data, Dataset) else load_dataset(data)
-    rule = _optimizer(optimizer)
-    phi, chosen_root = _activation(spec, root)
-    config = TrainingConfig(
-        activation=getattr(phi, "name", type(phi).__name__),
-        activation_digest=digest(phi),
-        root=chosen_root,
-        data=dataset.name,
-        data_digest=dataset.digest,
-        depth=count("depth", depth),
-        width=count("width", width, minimum=2),
+    settings = TrainingSettings(
+        depth=depth,
+        width=width,
+        root=root,
         weights=weights,
         batch_norm=batch_norm,
         biases=biases,
-        optimizer=repr(rule),
-        learning_rate=default_rate(rule, width, depth) if learning_rate is None else learning_rate,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
         schedule=schedule,
-        epochs=count("epochs", epochs),
-        batch=min(count("batch", batch, minimum=2 if batch_norm else 1), len(dataset.x_train)),
+        epochs=epochs,
+        batch=batch,
         constraint=constraint,
         penalty=penalty,
         readout_scale=readout_scale,
         centred=centred,
-        seed=count("seed", seed, minimum=0),
-        records=count("records", records),
+        seed=seed,
+        records=records,
+    )
+    return run_training(spec, data, settings, Saving.of(checkpoint, resume, checkpoint_seconds), progress)
+
+
+def run_training(
+    spec: Any,
+    data: str | Path | Dataset,
+    settings: TrainingSettings,
+    saving: Saving | None = None,
+    progress: Callable[[EpochRow], None] | None = None,
+) -> TrainingReport:
+    """Train as `train` does, for settings that are read already.
+
+    Args:
+        spec: phi, as for `gpn.activation`.
+        data: as for `train`.
+        settings: everything else that decides what is computed.
+        saving: when and where checkpoints are written; None for no checkpoint.
+        progress: called after every epoch.
+
+    Raises:
+        UsageError: an activation or data that cannot be read.
+    """
+    dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    rule = find_optimizer(settings.optimizer)
+    phi, root = _activation(spec, settings.root)
+    rate = settings.learning_rate
+    chosen = {
+        "root": root,
+        "optimizer": repr(rule),
+        "learning_rate": default_rate(rule, settings.width, settings.depth) if rate is None else rate,
+        "batch": min(settings.batch, len(dataset.x_train)),
+    }
+    config = TrainingConfig(
+        **{field.name: getattr(settings, field.name) for field in fields(settings)} | chosen,
+        activation=getattr(phi, "name", type(phi).__name__),
+        activation_digest=digest(phi),
+        data=dataset.name,
+        data_digest=dataset.digest,
         samples=len(dataset.x_train),
         features=dataset.features,
         classes=dataset.classes,
     )
-    _check(config)
-    saving = _Saving.of(checkpoint, resume, checkpoint_seconds)
-    return _Run(config, dataset, phi, rule, saving).go(progress)
-
-
-@dataclass(frozen=True, slots=True)
-class _Saving:
-    """When and where a run is saved."""
-
-    path: Path | None
-    resume: bool
-    seconds: float
-
-    @classmethod
-    def of(cls, checkpoint: str | Path | None, resume: bool, seconds: float) -> "_Saving":
-        path = None if checkpoint is None else Path(checkpoint)
-        if resume and (path is None or not path.exists()):
-            where = "no checkpoint was named" if path is None else f"there is no file {path}"
-            raise UsageError(f"nothing to resume from: {where}; name it, or leave resume out to begin")
-        if path is not None and path.exists() and not resume:
-            raise UsageError(f"the checkpoint {path} exists; resume from it, or name another file")
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"there is no folder {path.absolute().parent} for the checkpoint; make it first")
-        return cls(path, resume, seconds)
+    return _Run(config, dataset, phi, rule, saving).train(progress)
 
 
 class _Run:
     """The state of a run: network, memory of the optimizer, records."""
 
     def __init__(
-        self, config: TrainingConfig, data: Dataset, phi: ElementwiseActivation, rule: Optimizer, saving: _Saving
+        self, config: TrainingConfig, data: Dataset, phi: ElementwiseActivation, rule: Optimizer, saving: Saving | None
     ) -> None:
         self._config, self._data, self._saving = config, data, saving
         self._shell = ThinShell.of(data, config.width, centred=config.centred)
         self._stepper = Stepper(build(config, phi), rule, config.constraint, config.penalty)
-        self._course = schedule(config.schedule)
+        self._course = SCHEDULES[config.schedule]
         self._rows: list[EpochRow] = []
         self._losses: list[float] = []
         self._records: list[tuple[int, FloatArray, FloatArray]] = []
         self._before = 0.0  # seconds of the runs that were interrupted
 
-    def go(self, progress: Callable[[EpochRow], None] | None) -> TrainingReport:
+    def train(self, progress: Callable[[EpochRow], None] | None) -> TrainingReport:
         """Train to the end, from the beginning or from the checkpoint."""
-        if self._saving.resume:
-            self._load()
+        saving = self._saving
+        if saving is not None and saving.resume:
+            self._load(saving.path)
         start = saved = time.monotonic()
         for epoch in range(len(self._rows) + 1, self._config.epochs + 1):
             reason = self._epoch(epoch, start)
@@ -192,8 +200,8 @@ class _Run:
                 return self._report(DIVERGED, reason)
             if progress is not None:
                 progress(self._rows[-1])
-            if time.monotonic() - saved > self._saving.seconds or epoch == self._config.epochs:
-                self._save()
+            if saving is not None and (time.monotonic() - saved > saving.seconds or epoch == self._config.epochs):
+                self._save(saving.path)
                 saved = time.monotonic()
         loss = self._rows[-1].test_loss
         if np.isfinite(loss):
@@ -211,12 +219,12 @@ class _Run:
             step = len(self._losses) + 1
             norms = np.empty(config.depth + 1) if self._recorded(step) else None
             x, labels = self._shell(self._data.x_train[chosen]), self._data.y_train[chosen]
-            found = self._stepper.step(x, labels, rate, norms)
-            reason = _divergence(found.loss, norms, found.bad_layer, config, step)
+            result = self._stepper.step(x, labels, rate, norms)
+            reason = _divergence(result.loss, norms, result.bad_layer, config, step)
             if reason is not None:
                 return reason
-            self._losses.append(found.loss)
-            correct += found.correct
+            self._losses.append(result.loss)
+            correct += result.correct
             if norms is not None:
                 with quiet():
                     deviations = np.array([deviation(w) for w in self._stepper.network.weights[:-1]])
@@ -248,7 +256,7 @@ class _Run:
             losses=np.array(self._losses),
             recorded_steps=np.array([step for step, _, _ in records], dtype=np.int64),
             gradient_norms=np.array([norms for _, norms, _ in records]).reshape(-1, self._config.depth + 1),
-            deviations=np.array([each for _, _, each in records]).reshape(-1, self._config.depth),
+            deviations=np.array([deviations for _, _, deviations in records]).reshape(-1, self._config.depth),
             network=self._stepper.network,
         )
 
@@ -261,9 +269,7 @@ class _Run:
             named |= {f"memory/{name}/{order}": array for order, array in enumerate(memory)}
         return named
 
-    def _save(self) -> None:
-        if self._saving.path is None:
-            return
+    def _save(self, path: Path) -> None:
         report = self._report("unfinished", None)
         header = {"config": self._config.to_dict(), "time": self._stepper.time}
         records = {
@@ -273,12 +279,9 @@ class _Run:
             "gradient_norms": report.gradient_norms,
             "deviations": report.deviations,
         }
-        write_checkpoint(self._saving.path, header, self._arrays() | records)
+        write_checkpoint(path, header, self._arrays() | records)
 
-    def _load(self) -> None:
-        path = self._saving.path
-        if path is None:
-            return
+    def _load(self, path: Path) -> None:
         header, arrays = read_checkpoint(path)
         self._config.check_resumable(header.get("config", {}), path)
         held = self._arrays()
@@ -291,7 +294,7 @@ class _Run:
         self._rows = [EpochRow.of(numbers) for numbers in arrays["epochs"]]
         self._losses = arrays["losses"].tolist()
         parts = (arrays["recorded_steps"], arrays["gradient_norms"], arrays["deviations"])
-        self._records = [(int(step), norms, each) for step, norms, each in zip(*parts, strict=True)]
+        self._records = [(int(step), norms, deviations) for step, norms, deviations in zip(*parts, strict=True)]
         self._before = self._rows[-1].seconds if self._rows else 0.0
 
 
@@ -347,7 +350,7 @@ def evaluate(
 def _divergence(
     loss: float, norms: FloatArray | None, bad_layer: int | None, config: TrainingConfig, step: int
 ) -> str | None:
-    """Why a run cannot go on, in one sentence; None if it can."""
+    """Return the reason why a run cannot continue, in one sentence; None if it can."""
     when = f"at step {step} (epoch {(step - 1) // config.steps_per_epoch + 1})"
     advice = f"try a smaller learning rate than {config.learning_rate:.3g}" if step > 1 else "try other weights"
     if bad_layer is not None:
@@ -360,25 +363,6 @@ def _divergence(
         layer = int(np.flatnonzero(~np.isfinite(norms))[-1]) + 1
         return f"the gradient is not finite from layer {layer} downwards {when}; {advice}"
     return None
-
-
-def _check(config: TrainingConfig) -> None:
-    schedule(config.schedule)
-    if config.constraint not in CONSTRAINTS:
-        raise unknown("constraint", config.constraint, CONSTRAINTS)
-    if config.constraint in ("polar", "qr") and config.weights not in _ORTHOGONAL:
-        raise UsageError(
-            f"weights {config.weights!r} are not orthogonal to begin with, so the constraint {config.constraint!r} "
-            "cannot keep them so; take weights 'haar'"
-        )
-    positive = {"learning_rate": config.learning_rate, "penalty": config.penalty, "readout_scale": config.readout_scale}
-    for name, value in positive.items():
-        if not 0.0 < value < float("inf"):
-            raise UsageError(f"{name} must be above 0 and finite, not {value!r}")
-
-
-def _optimizer(spec: str | Optimizer) -> Optimizer:
-    return optimizer(spec)
 
 
 def _activation(spec: Any, root: str | None) -> tuple[ElementwiseActivation, str | None]:

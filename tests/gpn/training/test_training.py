@@ -1,5 +1,7 @@
 """Training: it learns, it tells when it diverges, and a killed run that goes on ends with the same bits."""
 
+import dataclasses
+import inspect
 import json
 import os
 import signal
@@ -18,6 +20,7 @@ from gpn.training.checkpoints import read_checkpoint, write_checkpoint
 from gpn.training.datasets import Dataset, ThinShell
 from gpn.training.orthogonality import deviation
 from gpn.training.results import EpochRow
+from gpn.training.settings import TrainingSettings
 from gpn.training.step import parameters, running_statistics
 from gpn.training.train import Identity, build, evaluate
 from theory.errors import UsageError
@@ -357,3 +360,13 @@ def test_misuse_is_told():
         with pytest.raises(UsageError, match=message):
             gpn.train("tanh", blobs(), **OPTIONS | options)
     assert Network([np.eye(2)], Identity()).forward([[1.0, 2.0]]).outputs.tolist() == [[1.0, 2.0]]
+
+
+def test_the_keywords_of_train_are_the_settings():
+    """One list of names and defaults, written twice so that `help(gpn.train)` shows it."""
+    keywords = {name: keyword.default for name, keyword in inspect.signature(gpn.train).parameters.items()}
+    fields = {field.name: field.default for field in dataclasses.fields(TrainingSettings)}
+    assert fields == {name: keywords[name] for name in fields}
+    assert set(keywords) - set(fields) == {
+        "spec", "data", "checkpoint", "resume", "checkpoint_seconds", "progress"
+    }  # fmt: skip
