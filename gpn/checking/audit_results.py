@@ -1,11 +1,11 @@
-"""Part of what was in gpn/auditing.py."""
+"""Results of an audit: each published number beside the exact one, and what a miss costs over depth."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gpn.checking.drift import _NEVER, Cost
+from gpn.checking.drift import NEVER, Cost
 from gpn.experiment.result import Result
 from theory.errors import UsageError
 from theory.normalization.published import CONVENTIONS, PublishedConstant
@@ -140,5 +140,5 @@ def _in_words(cost: Cost) -> str:
     if not cost.norm:
         settled = "" if cost.settled_length is None else f", its squared length settles at {cost.settled_length:.6g}"
         return f"never costs a factor 2{settled}"
-    ten = "never 10" if cost.depth_10 == _NEVER else f"10 at depth {cost.depth_10:.6g}"
+    ten = "never 10" if cost.depth_10 == NEVER else f"10 at depth {cost.depth_10:.6g}"
     return f"the squared {cost.norm} norm has changed by a factor 2 at depth {cost.depth_2:.6g}, {ten}"

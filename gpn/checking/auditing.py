@@ -19,7 +19,7 @@ import mpmath
 from flint import arb
 
 from gpn.checking.audit_results import AuditReport, AuditRow, Comparison
-from gpn.checking.drift import _FUNCTIONALS, _NEVER, Cost, _cost, _float_moments, _Layer, _Moments
+from gpn.checking.drift import INTEGRANDS, NEVER, Cost, ExactMoments, Layer, depth_cost, float_moments
 from theory.activations import catalog
 from theory.activations.activation import Activation
 from theory.activations.specification import activation
@@ -96,8 +96,8 @@ class _Auditor:
 
     def __init__(self, digits: int) -> None:
         self._digits = digits
-        self._exact: dict[tuple[str, int], tuple[Activation, _Moments]] = {}
-        self._rough: dict[str, _Moments | None] = {}
+        self._exact: dict[tuple[str, int], tuple[Activation, ExactMoments]] = {}
+        self._rough: dict[str, ExactMoments | None] = {}
 
     def row(self, entry: PublishedConstant) -> AuditRow:
         shown = max(self._digits, *map(_decimals, entry.values))
@@ -110,11 +110,11 @@ class _Auditor:
                 _compare(name, printed, value, self._digits)
                 for name, printed, value in zip(names, published, exact, strict=True)
             )
-            cost = _cost(self._layer(entry, phi, moments, published), both=entry.convention in _BOTH_NORMS)
+            cost = depth_cost(self._layer(entry, phi, moments, published), both=entry.convention in _BOTH_NORMS)
             remarks = tuple(self._remarks(entry, comparisons, cost, published))
         return AuditRow(entry, comparisons, cost, moments.certified, remarks)
 
-    def _look_up(self, entry: PublishedConstant, spec: str) -> tuple[Activation, _Moments]:
+    def _look_up(self, entry: PublishedConstant, spec: str) -> tuple[Activation, ExactMoments]:
         key = spec, mpmath.mp.dps
         if key not in self._exact:
             phi = activation(spec)
@@ -126,14 +126,14 @@ class _Auditor:
         return self._exact[key]
 
     def _layer(
-        self, entry: PublishedConstant, phi: Activation, moments: _Moments, published: Sequence[_Printed]
-    ) -> "_Layer":
+        self, entry: PublishedConstant, phi: Activation, moments: ExactMoments, published: Sequence[_Printed]
+    ) -> "Layer":
         """The layer that the constants make; SELU's alpha sits inside the activation."""
         first, last = published[0].value, published[-1].value
         if entry.convention == "self-normalizing":
-            return _Layer(*self._look_up(entry, f"elu({entry.values[0]})"), last, mpmath.mpf(0), centred=False)
+            return Layer(*self._look_up(entry, f"elu({entry.values[0]})"), last, mpmath.mpf(0), centred=False)
         shift = last if entry.convention == "gpn" else mpmath.mpf(0)
-        return _Layer(phi, moments, first, shift, centred=entry.convention == "unit-variance")
+        return Layer(phi, moments, first, shift, centred=entry.convention == "unit-variance")
 
     def _remarks(
         self,
@@ -163,8 +163,8 @@ class _Auditor:
         """Whether the exact constants of another activation round to the published ones."""
         if name not in self._rough:
             phi = catalog.build(name)
-            mean, second, slope = map(mpmath.mpf, _float_moments(phi, 1.0))
-            self._rough[name] = None if phi.jumps else _Moments(mean, second, slope, certified=False)
+            mean, second, slope = map(mpmath.mpf, float_moments(phi, 1.0))
+            self._rough[name] = None if phi.jumps else ExactMoments(mean, second, slope, certified=False)
         rough = self._rough[name]
         if rough is None or not rough.variance > 0:
             return False
@@ -172,29 +172,29 @@ class _Auditor:
         return all(printed.agrees(value) for printed, value in zip(published, exact, strict=True))
 
 
-def _moments(phi: Activation, digits: int) -> _Moments:
+def _moments(phi: Activation, digits: int) -> ExactMoments:
     """Certified moments, or by quadrature where nothing can be proved.
 
     Raises:
         SpecificationError: no finite E phi^2 or E phi'^2, so there is no constant to compare with.
     """
-    found = certified_moments(phi, digits, tuple(_FUNCTIONALS))
-    balls = {} if isinstance(found, NotCertified) else found.balls
+    certified = certified_moments(phi, digits, tuple(INTEGRANDS))
+    balls = {} if isinstance(certified, NotCertified) else certified.balls
     if {"mean", "second"} <= set(balls) and (phi.jumps or "slope_second" in balls):
         slope = None if phi.jumps else _middle(balls["slope_second"])
-        return _Moments(_middle(balls["mean"]), _middle(balls["second"]), slope, certified=True)
+        return ExactMoments(_middle(balls["mean"]), _middle(balls["second"]), slope, certified=True)
     if phi.undefined:
         raise SpecificationError(f"{phi.name} is undefined on part of the line")
     orders: tuple[tuple[Literal["value", "slope"], str], ...] = (("value", "E phi^2"), ("slope", "E phi'^2"))
     for order, moment in orders:
         if convergence(phi, order).verdict == "diverges":
             raise SpecificationError(f"{moment} of {phi.name} is infinite: there is nothing to compare with")
-    estimates = expectations_high_precision(phi, _FUNCTIONALS, digits)
+    estimates = expectations_high_precision(phi, INTEGRANDS, digits)
     tolerance = mpmath.mpf(10) ** (_GUARD // 2 - digits)
     if any(not error <= tolerance * (1 + abs(value)) for value, error in estimates.values()):
         raise SpecificationError(f"the moments of {phi.name} cannot be computed to {digits - _GUARD // 2} digits")
     mean, second, steepness = (value for value, _ in estimates.values())
-    return _Moments(mean, second, None if phi.jumps else steepness, certified=False)
+    return ExactMoments(mean, second, None if phi.jumps else steepness, certified=False)
 
 
 def _middle(ball: arb) -> mpmath.mpf:
@@ -203,7 +203,7 @@ def _middle(ball: arb) -> mpmath.mpf:
     return mpmath.ldexp(int(mantissa), int(exponent))
 
 
-def _exact_values(entry: PublishedConstant, moments: _Moments, published: Sequence[_Printed]) -> list[mpmath.mpf]:
+def _exact_values(entry: PublishedConstant, moments: ExactMoments, published: Sequence[_Printed]) -> list[mpmath.mpf]:
     """The exact numbers of a convention; of two roots the one nearer to the published shift."""
     if entry.convention == "unit-variance":
         return [1 / mpmath.sqrt(moments.variance)]
@@ -227,7 +227,7 @@ def _compare(name: str, printed: _Printed, exact: mpmath.mpf, digits: int) -> Co
     difference = abs(printed.value - exact)
     relative = 0.0
     if difference > noise * abs(exact):
-        relative = float(difference / abs(exact)) if exact else _NEVER
+        relative = float(difference / abs(exact)) if exact else NEVER
     return Comparison(name, printed.text, mpmath.nstr(exact, digits), relative, printed.agrees(exact))
 
 

@@ -149,8 +149,8 @@ def details(spec: Any, order: int = 60) -> Details:
         spec: as for `check`.
         order: the highest Hermite degree.
 
-    >>> found = details("relu")
-    >>> found.closed_form.second_moment, found.correlation_curvature
+    >>> relu = details("relu")
+    >>> relu.closed_form.second_moment, relu.correlation_curvature
     (1/2, inf)
     """
     from gpn.checking.depth import depth_profiles
@@ -182,14 +182,14 @@ def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, di
     roots = moments if isinstance(moments, NotCertified) else moments.normalizations()
     if isinstance(moments, NotCertified) or isinstance(roots, NotCertified):
         return {"plus": f"not certified: {getattr(roots, 'reason', '')}"}
-    found: dict[str, dict[str, str] | str] = {}
+    coefficients: dict[str, dict[str, str] | str] = {}
     for root in roots:
         law = depth_coefficients(moments, root)
         if isinstance(law, NotCertified):
-            found[root.root] = f"not certified: {law.reason}"
+            coefficients[root.root] = f"not certified: {law.reason}"
         else:
-            found[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
-    return found
+            coefficients[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
+    return coefficients
 
 
 def normalization_facts(conditions: "Conditions", normalization: "Normalization[float]") -> dict[str, Any]:

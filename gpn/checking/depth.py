@@ -53,14 +53,14 @@ class DepthProfile:
         }
 
 
-def _correlation_facts(found: "CorrelationDynamics") -> dict[str, Any]:
+def _correlation_facts(dynamics: "CorrelationDynamics") -> dict[str, Any]:
     return {
-        "q": found.q,
+        "q": dynamics.q,
         "fixed_points": [
-            {"rho": point.rho, "slope": point.slope, "stability": point.stability} for point in found.fixed_points
+            {"rho": point.rho, "slope": point.slope, "stability": point.stability} for point in dynamics.fixed_points
         ],
-        "depth_scale": finite(found.depth_scale),
-        "curvature": finite(found.curvature),
+        "depth_scale": finite(dynamics.depth_scale),
+        "curvature": finite(dynamics.curvature),
     }
 
 
@@ -87,10 +87,10 @@ def depth_profiles(spec: Any, width: int = 1024) -> tuple[DepthProfile, ...]:
     phi = activation(spec)
     profiles = [_profile("as given", phi, width)]
     for root in ("plus", "minus"):
-        found = normalization(phi, root)
-        if found.root != root or (abs(found.a - 1) < 1e-9 and abs(found.b) < 1e-9):
+        chosen = normalization(phi, root)
+        if chosen.root != root or (abs(chosen.a - 1) < 1e-9 and abs(chosen.b) < 1e-9):
             continue
-        profiles.append(_profile(f"b_{root}", phi.affine(found.a, found.b), width))
+        profiles.append(_profile(f"b_{root}", phi.affine(chosen.a, chosen.b), width))
     return tuple(profiles)
 
 

@@ -1,4 +1,4 @@
-"""Part of what was in gpn/auditing.py."""
+"""Cost of published constants over depth, in the mean-field limit."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,15 @@ import mpmath
 
 from theory.activations.activation import Activation
 from theory.gaussian.expectations import Functional, expectations
+from theory.gaussian.moments import FUNCTIONALS
 
 _MOST_STEPS = 3000
-_NEVER = float("inf")
+NEVER = float("inf")
 _LEVELS = (2, 10)
 
 
-_FUNCTIONALS: Mapping[str, Functional] = {
-    "mean": lambda _z, value, _slope: value,
-    "second": lambda _z, value, _slope: value**2,
-    "slope_second": lambda _z, _value, slope: slope**2,
-}
+INTEGRANDS: Mapping[str, Functional] = {name: FUNCTIONALS[name] for name in ("mean", "second", "slope_second")}
+"""The integrands of E phi, E phi^2 and E phi'^2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moments:
+class ExactMoments:
     """E phi, E phi^2 and E phi'^2 (None if phi jumps) as mpf."""
 
     mean: mpmath.mpf
@@ -62,11 +60,11 @@ class _Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class Layer:
     """One layer scale*phi + shift in mean field; centred weights pass on the variance only."""
 
     phi: Activation
-    moments: _Moments
+    moments: ExactMoments
     scale: mpmath.mpf
     shift: mpmath.mpf
     centred: bool
@@ -82,7 +80,7 @@ class _Layer:
         if log_length == 0:
             signal, gradient = self.first_factors
         else:
-            mean, second, slope = _float_moments(self.phi, math.exp(log_length))
+            mean, second, slope = float_moments(self.phi, math.exp(log_length))
             scale = float(self.scale)
             signal, gradient = float(self._signal(mean, second)) * math.exp(-log_length), scale**2 * slope
         return _logarithm(signal), 0.0 if gradient is None or self.phi.jumps else _logarithm(gradient)
@@ -93,14 +91,14 @@ class _Layer:
         return self.scale**2 * second + 2 * self.scale * self.shift * mean + self.shift**2
 
 
-def _float_moments(phi: Activation, length: float) -> tuple[float, float, float]:
-    found = expectations(phi, _FUNCTIONALS, deviation=math.sqrt(length))
-    mean, second, slope = (estimate.value for estimate in found.values())
+def float_moments(phi: Activation, length: float) -> tuple[float, float, float]:
+    estimates = expectations(phi, INTEGRANDS, deviation=math.sqrt(length))
+    mean, second, slope = (estimate.value for estimate in estimates.values())
     return mean, second, slope
 
 
 def _logarithm(factor: Any) -> float:
-    return float(mpmath.log(factor)) if factor > 0 else -_NEVER
+    return float(mpmath.log(factor)) if factor > 0 else -NEVER
 
 
 class _Crossings:
@@ -108,23 +106,23 @@ class _Crossings:
 
     def __init__(self) -> None:
         self.logarithm = 0.0
-        self.depths = dict.fromkeys(_LEVELS, _NEVER)
+        self.depths = dict.fromkeys(_LEVELS, NEVER)
 
     def advance(self, depth: float, rate: float, layers: float) -> None:
         """From a depth the logarithm changes by `rate` in each of some layers (maybe infinitely many)."""
         for level in _LEVELS:
             remaining = math.log(level) - math.copysign(1, rate) * self.logarithm
-            if self.depths[level] == _NEVER and rate != 0 and abs(rate) * layers >= remaining:
+            if self.depths[level] == NEVER and rate != 0 and abs(rate) * layers >= remaining:
                 self.depths[level] = depth + max(1, math.ceil(remaining / abs(rate)))
-        if layers < _NEVER:
+        if layers < NEVER:
             self.logarithm += rate * layers
 
     @property
     def done(self) -> bool:
-        return _NEVER not in self.depths.values()
+        return NEVER not in self.depths.values()
 
 
-def _cost(layer: _Layer, *, both: bool) -> Cost:
+def depth_cost(layer: Layer, *, both: bool) -> Cost:
     """Follow signal and gradient from unit length; `both` norms count, or only the signal."""
     signal_factor, gradient_factor = layer.first_factors
     signal, gradient = _Crossings(), _Crossings()
@@ -133,8 +131,8 @@ def _cost(layer: _Layer, *, both: bool) -> Cost:
     if layer.phi.is_positively_homogeneous and layer.shift == 0:  # every layer has the same factors
         noise = 10.0 ** (5 - mpmath.mp.dps)
         rates = [0.0 if abs(rate) < noise else rate for rate in layer.rates(0.0)]
-        signal.advance(0, rates[0], _NEVER)
-        gradient.advance(0, rates[1], _NEVER)
+        signal.advance(0, rates[0], NEVER)
+        gradient.advance(0, rates[1], NEVER)
         settled = (0.0, rates[1]) if rates[0] == 0 else None
     else:
         settled = _follow(layer, signal, gradient, list(counted.values()))
@@ -147,12 +145,12 @@ def _cost(layer: _Layer, *, both: bool) -> Cost:
         settled_gradient_factor=math.exp(settled[1]) if settled and known else None,
         depth_2=depth_2,
         depth_10=depth_10,
-        norm=first if depth_2 < _NEVER else "",
+        norm=first if depth_2 < NEVER else "",
     )
 
 
 def _follow(
-    layer: _Layer, signal: _Crossings, gradient: _Crossings, counted: Sequence[_Crossings]
+    layer: Layer, signal: _Crossings, gradient: _Crossings, counted: Sequence[_Crossings]
 ) -> tuple[float, float] | None:
     """Propagate until the length settles, or all levels are passed and it has run away.
 
@@ -169,7 +167,7 @@ def _follow(
             return None
         settled = _fixed_point(layer, length, rates[0]) if abs(rates[0]) < 1e-6 else None
         if settled is not None:
-            gradient.advance(depth, settled[1], _NEVER)
+            gradient.advance(depth, settled[1], NEVER)
             return settled
         layers = _leap(length, rates[0], previous)
         previous = length, rates[0]
@@ -189,7 +187,7 @@ def _leap(length: float, rate: float, previous: tuple[float, float] | None) -> i
     return max(1, int(min(0.02 / abs(rate), 0.1 / max(stiffness, 1e-9))))
 
 
-def _fixed_point(layer: _Layer, length: float, rate: float) -> tuple[float, float] | None:
+def _fixed_point(layer: Layer, length: float, rate: float) -> tuple[float, float] | None:
     """The attracting fixed point next to a log length that hardly moves, and the gradient's rate there."""
     step = 1e-4
     slope = (layer.rates(length + step)[0] - layer.rates(length - step)[0]) / (2 * step)

@@ -41,18 +41,18 @@ class CheckReport(Result):
 
     def networks(self) -> list[tuple[str, Phi]]:
         """The activation as given and, unless it is GPN already, each of its normalizations, with labels."""
-        found: list[tuple[str, Phi]] = [("as given", self.phi)]
+        labelled: list[tuple[str, Phi]] = [("as given", self.phi)]
         if self.conditions.is_gpn != "holds":
             for root in self.conditions.normalizations:
-                found.append((f"b_{root.root}", self.phi.affine(float(root.a), float(root.b))))
-        return found
+                labelled.append((f"b_{root.root}", self.phi.affine(float(root.a), float(root.b))))
+        return labelled
 
     def to_dict(self) -> dict[str, Any]:
         """What `gpn check --json` prints, with details as far as the report has them."""
-        found = self.conditions.as_dict()
+        facts = self.conditions.as_dict()
         if self.drift:
-            found["depth_factors"] = [asdict(factor) for factor in self.drift]
-        return found if self.details is None else found | {"details": self.details.as_dict()}
+            facts["depth_factors"] = [asdict(factor) for factor in self.drift]
+        return facts if self.details is None else facts | {"details": self.details.as_dict()}
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the normalizations as a pandas frame, one row for each root; none where there is none."""

@@ -100,7 +100,7 @@ def _constants(phi: "Activation", root: str) -> _Constants:
     roots = moments if isinstance(moments, NotCertified) else moments.normalizations()
     if isinstance(roots, NotCertified):
         return _estimated(chosen, roots.reason)
-    balls = next((found for found in roots if found.root == chosen.root), None)
+    balls = next((root for root in roots if root.root == chosen.root), None)
     if balls is None:
         return _estimated(chosen, "the enclosures do not tell the two roots apart")
     literals = [_literal(ball, value) for ball, value in ((balls.a, chosen.a), (balls.b, chosen.b))]
@@ -147,14 +147,14 @@ def _proved_digits(ball: "arb") -> int:
 
 def _provenance(phi: "Activation", constants: _Constants, comment: str) -> str:
     """Where the constants come from, as comment lines that nothing in a name can leave."""
-    formula, found = str(phi.expression), constants.normalization
+    formula, chosen = str(phi.expression), constants.normalization
     name = "".join(character for character in phi.name if character.isprintable())
     if len(formula) <= _LONGEST_FORMULA and name != formula:
         name = f"{name}: {formula}"
     lines = (
         f"f(x) = a*phi(x) + b with phi = {name},",
         f"so that E f(z)^2 = E f'(z)^2 = 1 for z ~ N(0, 1) ({_SOURCE}).",
-        f"Root {found.root}: chi = {found.chi:.6g}, {found.stability} in depth.",
+        f"Root {chosen.root}: chi = {chosen.chi:.6g}, {chosen.stability} in depth.",
         f"The constants a and b are {constants.evidence}.",
         f"Written by gpn {__version__}.",
     )

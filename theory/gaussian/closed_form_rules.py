@@ -1,4 +1,4 @@
-"""Part of what was in theory/closed_forms.py."""
+"""Rules that turn Gaussian integrals of the pieces of an activation into closed forms."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Part of what was in theory/gaussian.py."""
+"""Is an expectation finite? The local power law of the integrand at the ends of its pieces decides, not quadrature."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

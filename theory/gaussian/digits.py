@@ -1,4 +1,4 @@
-"""Part of what was in theory/gaussian.py."""
+"""Expectations under the standard normal law to any number of digits, by trapezoidal and double-exponential rules."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

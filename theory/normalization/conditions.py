@@ -20,16 +20,16 @@ from theory.balls.decimal import digits_of
 from theory.errors import UsageError
 from theory.gaussian.moments import Normalization
 from theory.normalization.evidence import (
-    _SHOWN,
+    SHOWN,
     TOLERANCE,
-    _bits,
-    _Evidence,
-    _evidence,
-    _roots,
-    _shown,
-    _tolerance,
-    _upper_text,
-    _verdict,
+    Evidence,
+    decide,
+    default_tolerance,
+    gather_evidence,
+    known_normalizations,
+    shown_moments,
+    upper_text,
+    working_bits,
 )
 from theory.normalization.lipschitz import lipschitz_constants
 from theory.normalization.obstacles import place_text
@@ -168,22 +168,22 @@ def gaussian_poincare(
     if digits < 1 or digits != int(digits):
         raise UsageError(f"digits must be a positive whole number, not {digits}")
     if tolerance is None:
-        tolerance = _tolerance(activation)
+        tolerance = default_tolerance(activation)
     if not tolerance > 0:
         raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
-    evidence = _evidence(activation, digits)
-    with precision(_bits(digits)):
+    evidence = gather_evidence(activation, digits)
+    with precision(working_bits(digits)):
         return _conditions(activation, digits, tolerance, evidence)
 
 
 def _conditions(
-    activation: Activation | CallableActivation, digits: int, tolerance: float, evidence: _Evidence
+    activation: Activation | CallableActivation, digits: int, tolerance: float, evidence: Evidence
 ) -> Conditions:
     """Fill the report, whatever kind of balls the moments are."""
     obstacle, moments = evidence.obstacle, evidence.moments
-    is_gpn, normalizable, reason = _verdict(obstacle, moments, tolerance)
-    roots = _roots(moments) if moments is not None and normalizable == "yes" else []
-    shown = _shown(moments)
+    is_gpn, normalizable, reason = decide(obstacle, moments, tolerance)
+    roots = known_normalizations(moments) if moments is not None and normalizable == "yes" else []
+    shown = shown_moments(moments)
     errors = [ball.rad() for ball in shown.values()]
     constants = lipschitz_constants(activation)
     return Conditions(
@@ -192,8 +192,8 @@ def _conditions(
         digits=digits,
         certified=moments is not None and moments.certified,
         uncertified=evidence.uncertified,
-        **{key: decimal_text(shown[key], digits) if key in shown else None for key in _SHOWN},
-        error=_upper_text(max(errors)) if errors else None,
+        **{key: decimal_text(shown[key], digits) if key in shown else None for key in SHOWN},
+        error=upper_text(max(errors)) if errors else None,
         is_gpn=is_gpn,
         normalizable=normalizable,
         reason=reason,
@@ -210,8 +210,8 @@ def _located(activation: Activation | CallableActivation) -> str | None:
     """How the kinks and jumps of a Python function were found."""
     if not isinstance(activation, CallableActivation):
         return None
-    widths = [found.width for found in (*activation.survey.kinks, *activation.survey.jumps)]
-    within = f"; those listed happen within {_upper_text(arb(max(widths)))}" if widths and max(widths) > 0 else ""
+    widths = [step.width for step in (*activation.survey.kinks, *activation.survey.jumps)]
+    within = f"; those listed happen within {upper_text(arb(max(widths)))}" if widths and max(widths) > 0 else ""
     return f"detected numerically, {LIMITS}{within}"
 
 

@@ -27,13 +27,13 @@ DIFFERENCE_TOLERANCE = 1e-9
 _HOPELESS = 8  # where adaptive float64 panels do not find so many digits, a rule of many digits finds none
 
 
-def _tolerance(activation: Activation | CallableActivation) -> float:
+def default_tolerance(activation: Activation | CallableActivation) -> float:
     differenced = isinstance(activation, CallableActivation) and activation.derivative is None
     return DIFFERENCE_TOLERANCE if differenced else TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
+class Evidence:
     """What is known of an activation: an obstacle, the moments, and why they are not certified (None if they are)."""
 
     obstacle: Obstacle | None
@@ -41,23 +41,23 @@ class _Evidence:
     uncertified: str | None = None
 
 
-def _evidence(activation: Activation | CallableActivation, digits: int) -> _Evidence:
+def gather_evidence(activation: Activation | CallableActivation, digits: int) -> Evidence:
     """Certified moments if possible; they also prove that the integrals converge and that phi does not jump."""
     certified = certified_moments(activation, digits, CONDITIONS)
     missing = certified if isinstance(certified, NotCertified) else certified.first_missing(CONDITIONS)
     proved = None
     if isinstance(certified, Moments) and certified.first_missing(CONDITIONS[:-1]) is None:
-        proved = replace(certified, bits=_bits(digits))
+        proved = replace(certified, bits=working_bits(digits))
         if missing is None:
-            return _Evidence(None, proved)
-    found = obstacle(activation)
-    if found is not None and (proved is not None or found.hides_value):
-        return _Evidence(found, proved)
+            return Evidence(None, proved)
+    hindrance = obstacle(activation)
+    if hindrance is not None and (proved is not None or hindrance.hides_value):
+        return Evidence(hindrance, proved)
     reason = "" if missing is None else missing.reason
-    return _Evidence(found, _moments(activation, digits, slope=found is None), reason)
+    return Evidence(hindrance, _moments(activation, digits, slope=hindrance is None), reason)
 
 
-def _bits(digits: int) -> int:
+def working_bits(digits: int) -> int:
     return int(3.33 * (5 * digits + 100))
 
 
@@ -84,9 +84,9 @@ def _uncertified(
 ) -> Moments:
     balls = {name: arb(value, error) for name, (value, error) in estimates.items()}
     if not isinstance(activation, Activation):
-        return Moments(balls, _bits(digits))
+        return Moments(balls, working_bits(digits))
     linear = activation.is_positively_homogeneous
-    return Moments(balls, _bits(digits), homogeneous=linear, affine=activation.is_affine)
+    return Moments(balls, working_bits(digits), homogeneous=linear, affine=activation.is_affine)
 
 
 def _improves(moments: Moments, previous: Moments) -> bool:
@@ -96,33 +96,33 @@ def _improves(moments: Moments, previous: Moments) -> bool:
 
 def _are_precise(moments: Moments, digits: int) -> bool:
     """Whether every number of the report is known to 10^-digits, relative where it is large."""
-    with precision(_bits(digits)):
-        numbers = list(_shown(moments).values())
+    with precision(working_bits(digits)):
+        numbers = list(shown_moments(moments).values())
         slope = moments.balls.get("slope_second")
         if len(numbers) < 3 + (slope is not None):
             return False
-        roots = replace(moments, bits=_bits(digits)).normalizations()
+        roots = replace(moments, bits=working_bits(digits)).normalizations()
         for root in [] if isinstance(roots, NotCertified) else roots:
             numbers += [root.a, root.b, root.mean, root.chi]
         return all(number.rad() < arb(10) ** -digits * (1 + abs(number)) for number in numbers)
 
 
-_SHOWN = ("mean", "variance", "second_moment", "slope_second_moment")
+SHOWN = ("mean", "variance", "second_moment", "slope_second_moment")
 
 
-def _shown(moments: Moments | None) -> dict[str, arb]:
+def shown_moments(moments: Moments | None) -> dict[str, arb]:
     """The four moments of the report, those that are known at all."""
     if moments is None:
         return {}
     balls = (moments.balls["mean"], moments.variance, moments.balls["second"], moments.balls.get("slope_second"))
-    return {key: ball for key, ball in zip(_SHOWN, balls, strict=True) if ball is not None and _is_known(ball)}
+    return {key: ball for key, ball in zip(SHOWN, balls, strict=True) if ball is not None and _is_known(ball)}
 
 
 def _is_known(ball: arb) -> bool:
     return bool(ball.rad() < 0.01 * (1 + abs(ball)))
 
 
-def _verdict(
+def decide(
     obstacle: Obstacle | None, moments: Moments | None, tolerance: float
 ) -> tuple[Literal["holds", "fails", "undecided"], Literal["yes", "no", "undecided"], str]:
     """(is_gpn, normalizable, reason) from the obstacle or else the moments."""
@@ -148,16 +148,16 @@ def _verdict(
     return ("fails" if any(miss > tolerance for miss in misses) else "undecided"), "yes", text
 
 
-def _roots(moments: Moments) -> list[Normalization[arb]]:
+def known_normalizations(moments: Moments) -> list[Normalization[arb]]:
     roots = moments.normalizations()
     return [] if isinstance(roots, NotCertified) else roots
 
 
-def _upper_text(ball: arb) -> str:
+def upper_text(ball: arb) -> str:
     """A two-digit decimal that is no less than a small positive number."""
     return str(mpmath.nstr(mpmath.mpf(ball.upper() * 1.05), 2)) if ball > 0 else "0"
 
 
 def _short(ball: arb) -> str:
     is_vague = ball.contains(0) or 10 * ball.rad() > abs(ball)
-    return f"0 within {_upper_text(abs(ball).upper())}" if is_vague else str(ball.str(2, radius=False))
+    return f"0 within {upper_text(abs(ball).upper())}" if is_vague else str(ball.str(2, radius=False))

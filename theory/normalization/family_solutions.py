@@ -169,9 +169,9 @@ def solve(
     everywhere = bool(np.all(np.abs(offsets) <= _TOLERANCE))
     candidates: list[Root] = []
     if not everywhere:
-        found = list(_refine(chosen, distance, grid, offsets))
-        candidates = [root for root in found if isinstance(root, Root)]
-        notes += [note for note in found if isinstance(note, str)]
+        refined = list(_refine(chosen, distance, grid, offsets))
+        candidates = [root for root in refined if isinstance(root, Root)]
+        notes += [note for note in refined if isinstance(note, str)]
     roots = _distinct(candidates, (high - low) * 1e-7)
     text = condition if isinstance(condition, str) else getattr(condition, "__name__", "condition") + " = 0"
     status: Literal["found", "none", "everywhere"] = "everywhere" if everywhere else "found" if roots else "none"

@@ -9,7 +9,7 @@ from theory.activations.callable import CallableActivation
 from theory.balls.core import precision
 from theory.errors import UsageError, unknown
 from theory.gaussian.moments import Normalization, recommend
-from theory.normalization.evidence import _bits, _evidence, _roots, _tolerance, _verdict
+from theory.normalization.evidence import decide, default_tolerance, gather_evidence, known_normalizations, working_bits
 
 Root = Literal["auto", "plus", "minus", "stable"]
 POLICIES = ("auto", "plus", "minus", "stable")
@@ -40,16 +40,16 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
     if root not in POLICIES:
         raise unknown("root", root, POLICIES)
     for digits in (20, 40, 80):
-        evidence = _evidence(activation, digits)
+        evidence = gather_evidence(activation, digits)
         obstacle, moments = evidence.obstacle, evidence.moments
-        with precision(_bits(digits)):
-            _, normalizable, reason = _verdict(obstacle, moments, _tolerance(activation))
+        with precision(working_bits(digits)):
+            _, normalizable, reason = decide(obstacle, moments, default_tolerance(activation))
             if moments is None or normalizable != "yes":
                 raise UsageError(
                     f"{activation.name} has no normalization: {reason}; it takes a continuous phi, not "
                     "constant, with finite E phi^2 and E phi'^2"
                 )
-            roots = _roots(moments)
+            roots = known_normalizations(moments)
             chosen = recommend(roots, root)
             if isinstance(activation, CallableActivation) or all(map(_rounds_uniquely, (chosen.a, chosen.b))):
                 break
@@ -76,5 +76,5 @@ def normalize(activation: Activation | CallableActivation, root: str = "auto") -
     >>> normalize(Activation("relu", sympy.Max(X, 0))).name
     'GPN relu'
     """
-    found = normalization(activation, root)
-    return activation.affine(found.a, found.b, f"GPN {activation.name}")
+    chosen = normalization(activation, root)
+    return activation.affine(chosen.a, chosen.b, f"GPN {activation.name}")

@@ -1,14 +1,14 @@
 """Normalization constants that papers and widely used code have published, as data.
 
-Each entry says what was published, word for word, where, under which convention, and what it is meant to
-achieve as a formula. `gpn.audit` compares them with the exact values. Read from the sources named; nothing is
-recomputed here. `read_table` brings a table of your own into the same form.
+The entries are in published.csv, copied word for word from the sources that it names; nothing is recomputed here.
+`gpn.audit` compares them with the exact values. `read_table` brings a table of your own into the same form.
 """
 
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -87,163 +87,15 @@ class PublishedConstant:
     note: str = ""
 
 
-def _entries(
-    prefix: str,
-    source: str,
-    where: str,
-    convention: str,
-    rows: Mapping[str, tuple[str, ...]],
-    notes: Mapping[str, str] | None = None,
-    spelled: Mapping[str, str] | None = None,
-) -> tuple[PublishedConstant, ...]:
-    """Entries of one source: name -> numbers; `spelled` gives activations whose name is not enough."""
-    return tuple(
-        PublishedConstant(
-            f"{prefix}/{name}",
-            source,
-            where,
-            (spelled or {}).get(name, name),
-            convention,
-            values,
-            (notes or {}).get(name, ""),
-        )
-        for name, values in rows.items()
-    )
+def _packaged() -> Iterator[PublishedConstant]:
+    """The entries of the file that comes with the package, in its order: the paper's own table first."""
+    text = files("theory.normalization").joinpath("published.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        values = tuple(value for value in (row.pop("first"), row.pop("second")) if value)
+        yield PublishedConstant(**row, values=values)
 
 
-_GPN = _entries(
-    "lu2020",
-    "Lu, Gould, Ajanthan 2020",
-    "Bidirectionally Self-Normalizing Neural Networks, arXiv:2006.12169, table of a and b",
-    "gpn",
-    {
-        "tanh": ("1.4674", "0.3885"),
-        "relu": ("1.4142", "0"),
-        "leaky_relu": ("1.4141", "0"),
-        "elu": ("1.2234", "0.0742"),
-        "selu": ("0.9660", "0.2585"),
-        "gelu": ("1.4915", "-0.9097"),
-    },
-)
-
-
-_TORCH_GAIN = _entries(
-    "torch",
-    "PyTorch calculate_gain",
-    "pytorch/pytorch, torch/nn/init.py, function calculate_gain (documentation of torch.nn.init, stable)",
-    "gain",
-    {
-        "identity": ("1",),
-        "sigmoid": ("1",),
-        "tanh": ("5/3",),
-        "relu": ("sqrt(2)",),
-        "leaky_relu": ("sqrt(2/(1 + 0.01**2))",),
-        "selu": ("3/4",),
-    },
-    {
-        "selu": "found empirically (pull request 50664): the documentation says that it gives up the "
-        "normalization for a more stable gradient, and to use the gain 1 for self-normalizing networks",
-        "leaky_relu": "with the default negative_slope 0.01",
-    },
-)
-
-
-_SELU = _entries(
-    "klambauer2017",
-    "Klambauer et al. 2017 (SELU)",
-    "bioinf-jku/SNNs, selu.py, commit 024276b; the same digits in pytorch/pytorch, aten/src/ATen/native/"
-    "Activation.cpp, commit 44a0764",
-    "self-normalizing",
-    {"selu": ("1.6732632423543772848170429916717", "1.0507009873554804934193349852946")},
-) + _entries(
-    "keras",
-    "Keras selu",
-    "Keras documentation of keras.activations.selu",
-    "self-normalizing",
-    {"selu": ("1.67326324", "1.05070098")},
-)
-
-
-_NFNET_FILE = "google-deepmind/deepmind-research, nfnets/base.py, commit 68a1754 (Brock et al. 2021, arXiv:2101.08692)"
-_TIMM_FILE = "huggingface/pytorch-image-models, timm/models/nfnet.py, commit 36d930f, which took it from NFNet"
-
-
-_NFNET = _entries(
-    "nfnet",
-    "NFNet",
-    _NFNET_FILE,
-    "unit-variance",
-    {
-        "identity": ("1.0",),
-        "celu": ("1.270926833152771",),
-        "elu": ("1.2716004848480225",),
-        "gelu": ("1.7015043497085571",),
-        "leaky_relu": ("1.70590341091156",),
-        "log_sigmoid": ("1.9193484783172607",),
-        "relu": ("1.7139588594436646",),
-        "relu6": ("1.7131484746932983",),
-        "selu": ("1.0008515119552612",),
-        "sigmoid": ("4.803835391998291",),
-        "silu": ("1.7881293296813965",),
-        "softsign": ("2.338853120803833",),
-        "softplus": ("1.9203323125839233",),
-        "tanh": ("1.5939117670059204",),
-    },
-    {"gelu": "jax.nn.gelu, which is the tanh form by default"},
-    {"gelu": "gelu_tanh"},
-) + _entries(
-    "timm",
-    "timm NFNet",
-    _TIMM_FILE,
-    "unit-variance",
-    {"gelu": ("1.7015043497085571",)},
-    {"gelu": "the number of the tanh form, used with the exact GELU"},
-)
-
-
-_E3NN_NOTE = "a Monte Carlo estimate from 1,000,000 draws (e3nn/math/_normalize_activation.py, moment)"
-
-
-_SECOND_MOMENT = (
-    *_entries(
-        "e3nn",
-        "e3nn swish",
-        "e3nn/e3nn, e3nn/math/swish.py, commit f49e1df",
-        "unit-second-moment",
-        {"silu": ("1.679176792398942",)},
-        {"silu": _E3NN_NOTE},
-    ),
-    *_entries(
-        "equiformer-v2",
-        "EquiformerV2",
-        "facebookresearch/fairchem, src/fairchem/core/models/equiformer_v2/activation.py, commit 4df3c41",
-        "unit-second-moment",
-        {
-            "silu": ("1.6791767923989418",),
-            "sigmoid": ("1.8467055342154763",),
-            "smooth_leaky_relu": ("1.531320475574866",),
-        },
-        dict.fromkeys(("silu", "sigmoid"), _E3NN_NOTE),
-        {"smooth_leaky_relu": "0.6*x + 0.4*x*(2*sigmoid(x) - 1)"},
-    ),
-    *_entries(
-        "edm2",
-        "EDM2 mp_silu",
-        "NVlabs/edm2, training/networks_edm2.py, commit d8299d3 (Karras et al. 2024, equation 81)",
-        "unit-second-moment",
-        {"silu": ("1/0.596",)},
-    ),
-    *_entries(
-        "gemnet",
-        "GemNet ScaledSiLU",
-        "TUM-DAML/gemnet_pytorch, gemnet/model/layers/base_layers.py, commit 3a45b50",
-        "unit-second-moment",
-        {"silu": ("1/0.6",)},
-    ),
-)
-
-
-PUBLISHED: tuple[PublishedConstant, ...] = (*_GPN, *_TORCH_GAIN, *_SELU, *_NFNET, *_SECOND_MOMENT)
+PUBLISHED: tuple[PublishedConstant, ...] = tuple(_packaged())
 """Every entry, the paper's own table first."""
 
 
