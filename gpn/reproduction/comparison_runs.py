@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import Chebyshev
 
+from gpn.experiment import streams
 from gpn.experiment.runs import Cell
 from gpn.reproduction.comparison_grid import RECIPES, Candidate, limited, validation_split
 from gpn.reproduction.gradient_rates import GPN
@@ -25,10 +26,6 @@ from theory.depth.correlation import correlation
 from theory.depth.length_map import mean_field_path
 
 Arrays = dict[str, npt.NDArray[Any]]
-EXPERIMENT = 23
-"""Identity of the cells, see `gpn.reproduction.gradients`; training itself draws from its own seeds."""
-
-
 RECORDS = 25
 """Steps at which the gradient norms of a run are kept, evenly over it."""
 
@@ -90,7 +87,7 @@ class Run:
         what = (candidate.activation, candidate.recipe, candidate.depth, self.rate.hex(), self.seed, self.validate)
         text = json.dumps(what)
         return Cell(
-            experiment=EXPERIMENT,
+            experiment=streams.COMPARISON,
             cell=int.from_bytes(blake2b(text.encode(), digest_size=8).digest()),
             compute=self,
             trials=1,

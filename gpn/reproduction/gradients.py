@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from gpn.engine.arguments import count
-from gpn.experiment import cells
+from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
 from gpn.reproduction import gradient_rates, gradient_results
 from gpn.reproduction.gradient_rates import BATCH_NORMALIZED, GPN, PLAIN
@@ -35,8 +35,6 @@ BATCHES = (8, 16, 32, 64, 128)
 """Sizes of the batches whose growth is tabulated."""
 
 
-_SINGLE, _BATCH, _GROWTH = 20, 21, 22  # identities of the random numbers, see gpn.verification.plan
-_CHUNK_NEURONS = 8_000_000
 _TRIALS_PER_BATCH = 50  # single networks for each one with batch normalization, which costs a hundred times as much
 _LEAST_BATCH_TRIALS = 4
 _GROWTH_ACTIVATIONS = ("x", "relu")
@@ -177,10 +175,10 @@ def _jobs(variants: Sequence[Variant], settings: Settings, inputs: cells.RealInp
         compute = cells.Deep(variant.phi, width, depth, variant.weights, inputs, keep_layers=True, keep_backward=True)
         cell = experiment.Cell(
             compute=compute,
-            experiment=_SINGLE,
+            experiment=streams.PROFILE,
             cell=width << 32 | _identity(variant, depth),
             trials=settings.trials,
-            chunk=max(1, _CHUNK_NEURONS // (width * depth)),
+            chunk=streams.chunk_size(width, depth),
             cost=width * depth,
             label=f"{variant.name}, {variant.treatment}",
         )
@@ -211,7 +209,7 @@ def _batch_job(
 ) -> _Job:
     cell = experiment.Cell(
         compute=cells.BatchNormalized(variant.phi, width, depth, batch, variant.weights, inputs),
-        experiment=_GROWTH if growth else _BATCH,
+        experiment=streams.BATCH_GROWTH if growth else streams.BATCH_PROFILE,
         cell=width << 32 | _identity(variant, depth, batch),
         trials=trials,
         chunk=1,

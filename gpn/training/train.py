@@ -15,6 +15,7 @@ from gpn.engine.losses import cross_entropy_of_logits
 from gpn.engine.network import Network
 from gpn.engine.norms import FloatArray, quiet
 from gpn.engine.weights import draw
+from gpn.experiment import streams
 from gpn.experiment.fingerprint import digest
 from gpn.training.checkpoints import Saving, read_checkpoint, write_checkpoint
 from gpn.training.datasets import Dataset, ThinShell, load_dataset
@@ -32,8 +33,6 @@ EVALUATION_ROWS = 256
 
 HOPELESS = 1000.0
 """A run ends when its loss is this many times the loss of guessing."""
-
-_WEIGHTS, _ORDER = 0, 1  # keys of the random streams
 
 
 def train(
@@ -238,7 +237,7 @@ class _Run:
 
     def _batches(self, epoch: int) -> Iterator[npt.NDArray[np.intp]]:
         """The samples of each step; the order depends on the seed and the epoch alone."""
-        order = _stream(self._config.seed, _ORDER, epoch).permutation(self._config.samples)
+        order = _stream(self._config.seed, streams.TRAINING_ORDER, epoch).permutation(self._config.samples)
         for step in range(self._config.steps_per_epoch):
             yield np.sort(order[step * self._config.batch : (step + 1) * self._config.batch])
 
@@ -305,7 +304,7 @@ def build(config: TrainingConfig, phi: ElementwiseActivation) -> Network:
         config: of the run; its seed alone decides the weights.
         phi: the activation of the hidden layers.
     """
-    rng = _stream(config.seed, _WEIGHTS)
+    rng = _stream(config.seed, streams.TRAINING_WEIGHTS)
     width, size = config.width, max(config.width, config.features)
     matrices = [draw(config.weights, rng, width, size)[:, : config.features]]
     matrices += [draw(config.weights, rng, width, width) for _ in range(config.depth - 1)]

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from gpn.experiment import cells
 from gpn.experiment.runs import LEAST_QUEUED, QUEUED_PER_WORKER, Cell
+from gpn.experiment.streams import chunk_size
 from gpn.sampling import memory, rare_events, sampler
 from gpn.verification import rounds
-from gpn.verification.plan import Job, chunk_size
+from gpn.verification.plan import Job
 from gpn.verification.request import DEFAULT_DEEP_TRIALS, Request
 from theory.errors import UsageError
 

@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from gpn.experiment import cells
+from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
 from gpn.sampling import inputs as data
 from gpn.sampling import rare_events
@@ -31,11 +31,6 @@ MOST_RARE_WIDTH = 100_000  # beyond it so many draws take an hour, of which too 
 PATIENCE = 4
 """A run until its rows are decided has this many times the trials of a planned one: limits that hold at every number
 of trials want up to twice as many, and so do rounds that double."""
-
-
-# Identities of the random streams; a number, once given, keeps its meaning.
-ONE_STEP, DEEP, RAW_CONTROL, GAUSSIAN_CONTROL, RARE = 1, 2, 3, 4, 5
-_CHUNK_NEURONS = 8_000_000  # neurons times layers in one chunk of trials: a fraction of a second
 _DEEP_NEURONS = 200_000_000  # neurons times layers times trials that counting one deep event may take: seconds
 _MOST_DEEP_TRIALS = 20_000
 _RARE_COST = 30  # of a draw of a rare event, in trials of one layer
@@ -109,7 +104,7 @@ class Plan:
             loaded: real inputs, if there are any.
         """
         layers = [
-            _job(key, ONE_STEP, cells.OneStep(tested, key[1], self.request.weights), trials)
+            _job(key, streams.ONE_STEP, cells.OneStep(tested, key[1], self.request.weights), trials)
             for key, trials in self.trials.items()
             if key[0] == "one-step"
         ]
@@ -123,7 +118,7 @@ class Plan:
                 drawn = (width, depth) == (self.request.widths[-1], self.request.depths[-1])
                 inputs = _on_shell(loaded, width)
                 network = cells.Deep(tested, width, depth, self.request.weights, inputs, keep_layers=drawn)
-                yield _job(key, DEEP, network, trials)
+                yield _job(key, streams.DEEP, network, trials)
 
     def evidence(self, question: Question, outcomes: Outcomes) -> Evidence:
         """What the outcomes say of the event of a question.
@@ -219,19 +214,10 @@ def _controls(request: Request, tested: Phi, control: Phi | None, loaded: data.I
     inputs = _on_shell(loaded, width)
     if control is not None:
         plain = cells.Deep(control, width, depth, request.weights, inputs, keep_layers=True)
-        yield _job(("raw", width, depth), RAW_CONTROL, plain, trials)
+        yield _job(("raw", width, depth), streams.RAW_CONTROL, plain, trials)
     if request.weights == "haar":
         gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True)
-        yield _job(("gaussian", width, depth), GAUSSIAN_CONTROL, gaussian, trials)
-
-
-def chunk_size(width: int, depth: int) -> int:
-    """How many networks one chunk of a cell computes; the random numbers depend on it.
-
-    >>> chunk_size(1024, 50), chunk_size(10**6, 200)
-    (156, 1)
-    """
-    return max(1, _CHUNK_NEURONS // (width * depth))
+        yield _job(("gaussian", width, depth), streams.GAUSSIAN_CONTROL, gaussian, trials)
 
 
 def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job:
@@ -241,7 +227,7 @@ def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job
         experiment=stream,
         cell=width << 32 | depth,  # the identity of the cell, whatever else runs beside it
         trials=trials,
-        chunk=chunk_size(width, depth),
+        chunk=streams.chunk_size(width, depth),
         cost=width * depth,
         label=f"{kind}, width {width}, depth {depth}",
     )
@@ -253,10 +239,10 @@ def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
     identity = crc32(f"{event.claim} {event.epsilon!r} {event.side}".encode())
     cell = experiment.Cell(
         compute=cells.RareEvent(activation, rare, tilt),
-        experiment=RARE,
+        experiment=streams.RARE_EVENT,
         cell=event.width << 32 | identity,
         trials=RARE_DRAWS,
-        chunk=chunk_size(event.width, _RARE_COST),
+        chunk=streams.chunk_size(event.width, _RARE_COST),
         cost=event.width * _RARE_COST,
         label=f"rare event {event.claim}, width {event.width}, epsilon {event.epsilon:g}, {event.side}",
     )

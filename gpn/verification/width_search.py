@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gpn.experiment import cells
+from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
 from gpn.verification.request import MAX_EPSILON
 from gpn.verification.width_results import Point, Requirement
@@ -15,8 +15,6 @@ from theory.errors import UsageError
 from theory.layer.levy import Bound
 
 SIMULATED_TRIALS = 4000
-_STREAM = 6  # identity of the random numbers, see gpn.verification.plan
-_CHUNK_NEURONS = 8_000_000
 
 
 class Simulated:
@@ -35,10 +33,10 @@ class Simulated:
         """The share of networks in which some |log G_l| is epsilon or more."""
         cell = experiment.Cell(
             compute=cells.Deep(self.activation, width, depth, "haar"),
-            experiment=_STREAM,
+            experiment=streams.WIDTH_SEARCH,
             cell=width << 32 | depth,
             trials=self.trials,
-            chunk=max(1, _CHUNK_NEURONS // (width * depth)),
+            chunk=streams.chunk_size(width, depth),
         )
         [found] = experiment.run([cell], self.seed, workers=None)
         with np.errstate(divide="ignore"):

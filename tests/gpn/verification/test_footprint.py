@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gpn
-from gpn.experiment import cells
+from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import fingerprint
@@ -84,7 +84,7 @@ def test_the_budget_is_no_part_of_what_a_cell_is():
 
 def test_neither_memory_nor_workers_change_a_bit_and_a_run_goes_on_with_others(monkeypatch, tmp_path):
     """The first part keeps one layer and draws all others twice."""
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 600)
+    monkeypatch.setattr(streams, "CHUNK_NEURONS", 600)
     whole = gpn.verify("relu", **SMALL)
 
     def stop(done, total):

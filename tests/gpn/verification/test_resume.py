@@ -17,9 +17,9 @@ import gpn
 from gpn.cli import program as cli
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
-from gpn.experiment import versions
+from gpn.experiment import streams, versions
 from gpn.verification import identity as resuming
-from gpn.verification import plan, questions
+from gpn.verification import questions
 from gpn.verification.results import VerificationReport
 from tests.root import ROOT
 from theory.errors import UsageError
@@ -45,7 +45,7 @@ def remembered_theory():
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 600)
+    monkeypatch.setattr(streams, "CHUNK_NEURONS", 600)
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_resume_takes_its_configuration_from_the_store_alone(command, tmp_path):
 
 
 def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, monkeypatch):
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 600)
+    monkeypatch.setattr(streams, "CHUNK_NEURONS", 600)
     assert command(*TINY)[0] in (0, 1, 3)
     assert command(*TINY, "--seed", "2", "--json", "--out", "gpn-output")[0] in (0, 1, 3)
     assert run_store.look("gpn-output").identity.settings["seed"] == 2

@@ -14,7 +14,7 @@ from scipy import stats
 
 import gpn
 from gpn.cli.program import main
-from gpn.experiment import cells
+from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
 from gpn.statistics.limits import Verdict
@@ -38,7 +38,7 @@ def theory():
 @pytest.fixture
 def small_rounds(monkeypatch, theory):
     """Rounds of a few hundred trials, chunks of 4 to 62; few draws of rare events, which are not the matter here."""
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 1_000)
+    monkeypatch.setattr(streams, "CHUNK_NEURONS", 1_000)
     monkeypatch.setattr(plan, "_RARE_COST", 1)
     monkeypatch.setattr(plan, "RARE_DRAWS", 200)
     monkeypatch.setattr(rounds, "LEAST_TRIALS", 300)
@@ -276,7 +276,7 @@ def test_whole_runs_keep_the_level_although_they_stop_when_they_like(monkeypatch
 
     P(Bin(400, 0.5) > 260) < 2e-9 is the false-alarm probability of this test.
     """
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 24_000)
+    monkeypatch.setattr(streams, "CHUNK_NEURONS", 24_000)
     monkeypatch.setattr(rounds, "LEAST_TRIALS", 100)
     claim_bounds(monkeypatch, factor)
     options = {"widths": 24, "depth": 1, "epsilons": (0.3, 0.5), "level": 0.5, "workers": 1}

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import gpn
-from gpn.experiment import cells
+from gpn.experiment import cells, streams
 from gpn.statistics import sample_size as planning
 from gpn.statistics.limits import Verdict, exact_test
 from gpn.verification import plan, questions
@@ -211,7 +211,7 @@ def test_forward_frequencies_follow_the_exact_law_of_relu():
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 8_000)  # many chunks in each cell
+    monkeypatch.setattr(streams, "CHUNK_NEURONS", 8_000)  # many chunks in each cell
     monkeypatch.setattr(plan, "RARE_DRAWS", 50)
     one, other = gpn.verify("tanh", **SMALL, workers=1), gpn.verify("tanh", **SMALL, workers=workers)
     assert one.rows == other.rows
@@ -220,7 +220,7 @@ def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
 
 
 def test_bits_do_not_depend_on_the_executor(monkeypatch):
-    monkeypatch.setattr(plan, "_CHUNK_NEURONS", 100)
+    monkeypatch.setattr(streams, "CHUNK_NEURONS", 100)
     monkeypatch.setattr(plan, "RARE_DRAWS", 20)
     options = {"widths": 8, "depth": 2, "epsilons": 0.5, "trials": 40}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
