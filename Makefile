@@ -1,0 +1,31 @@
+# What a developer runs; .ci/run uses the same commands. `make quick` takes under a minute on two cores.
+export MPLBACKEND = Agg
+# The tests take every core as a process; threads of BLAS beside them would only stand in their way.
+export OMP_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
+
+PARALLEL = --numprocesses=auto --dist=loadfile
+
+.PHONY: quick tests docs lint slow pages
+
+quick:  # every module once
+	pytest $(PARALLEL) -m "quick and not slow" tests theory gpn
+
+tests:  # everything but pages, notebooks and long studies
+	pytest $(PARALLEL) -m "not docs and not slow" tests theory gpn
+
+docs:  # what README, pages and notebooks show, executed; then the pages as Sphinx builds them
+	pytest $(PARALLEL) --nbmake -m "docs and not slow" tests/docs notebooks
+	$(MAKE) pages
+
+pages:
+	python -m sphinx -q -W --keep-going docs build/docs
+
+slow:  # long statistical studies
+	pytest $(PARALLEL) -m slow
+
+lint:
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-logo

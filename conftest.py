@@ -1,0 +1,19 @@
+"""Markers that follow from where a test stands, for `pytest -m quick`, `-m docs` and `-m cli`."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+PLACES = {"docs": ("tests/docs", "notebooks"), "cli": ("tests/gpn/cli",)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark pages and notebooks `docs`, the command line `cli`, and every doctest, one or more a module, `quick`."""
+    for item in items:
+        place = item.path.relative_to(ROOT)
+        for marker, folders in PLACES.items():
+            if any(place.is_relative_to(folder) for folder in folders):
+                item.add_marker(marker)
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("quick")
