@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpn.checking.drift import NEVER, Cost
 from gpn.experiment.result import Result
 from theory.errors import UsageError
 from theory.normalization.published import CONVENTIONS, PublishedConstant
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class AuditReport(Result):
         """Plain data for JSON; a depth that is never reached is null."""
         return {"digits": self.digits, "rows": [_plain_row(row) for row in self.rows]}
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pd.DataFrame":
         """A pandas frame with one row for each published number."""
         import pandas as pd
 

@@ -23,7 +23,7 @@ MAX_DIGITS = 1000
 """More digits than this take longer than a few minutes."""
 
 
-def check(spec: Any, digits: int = 30, *, derivative: Any = None) -> "Conditions":
+def check(spec: object, digits: int = 30, *, derivative: object = None) -> "Conditions":
     r"""Check the Gaussian-Poincaré conditions of an activation.
 
     $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
@@ -57,7 +57,7 @@ def check(spec: Any, digits: int = 30, *, derivative: Any = None) -> "Conditions
     return gaussian_poincare(activation(spec, derivative=derivative), digits)
 
 
-def normalize(spec: Any, root: str = "auto", *, derivative: Any = None) -> "Activation | CallableActivation":
+def normalize(spec: object, root: str = "auto", *, derivative: object = None) -> "Activation | CallableActivation":
     r"""The Gaussian-Poincaré normalized activation a*phi + b.
 
     $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
@@ -84,7 +84,7 @@ NEAR = 0.05
 """How far E phi^2 and E phi'^2 may be from 1 for constants that were meant to be GPN."""
 
 
-def near_miss(spec: Any, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
+def near_miss(spec: object, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
     """What it costs over 10, 100 and 1000 layers that an activation is nearly, but not quite, GPN.
 
     Args:
@@ -130,19 +130,19 @@ class Details:
     depth: "tuple[DepthProfile, ...]"
     coefficients: dict[str, dict[str, str] | str]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "closed_form": None if self.closed_form is None else self.closed_form.to_dict(),
             "hermite": self.spectrum.to_dict(),
             "correlation_slope": finite(self.correlation_slope),
             "correlation_curvature": finite(self.correlation_curvature),
-            "depth": [profile.as_dict() for profile in self.depth],
+            "depth": [profile.to_dict() for profile in self.depth],
             "coefficients": self.coefficients,
         }
 
 
-def details(spec: Any, order: int = 60) -> Details:
+def details(spec: object, order: int = 60) -> Details:
     """Closed forms, Hermite spectrum, correlation map and depth horizon of an activation with finite moments.
 
     Args:

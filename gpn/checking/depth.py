@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from gpn.experiment.files import finite
 
 if TYPE_CHECKING:
+    from theory.activations.activation import Activation
+    from theory.activations.callable import CallableActivation
     from theory.depth.correlation import CorrelationDynamics
     from theory.depth.fixed_points import LengthDynamics
     from theory.depth.horizon import DepthHorizon
@@ -32,7 +34,7 @@ class DepthProfile:
     correlation: "CorrelationDynamics | None"
     horizon: "DepthHorizon"
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; an infinite or undefined number is null."""
         return {
             "network": self.label,
@@ -64,7 +66,7 @@ def _correlation_facts(dynamics: "CorrelationDynamics") -> dict[str, Any]:
     }
 
 
-def depth_profiles(spec: Any, width: int = 1024) -> tuple[DepthProfile, ...]:
+def depth_profiles(spec: object, width: int = 1024) -> tuple[DepthProfile, ...]:
     """What depth does to an activation as it is and, unless it is GPN already, to both its normalizations.
 
     Args:
@@ -94,7 +96,7 @@ def depth_profiles(spec: Any, width: int = 1024) -> tuple[DepthProfile, ...]:
     return tuple(profiles)
 
 
-def _profile(label: str, phi: Any, width: int) -> DepthProfile:
+def _profile(label: str, phi: "Activation | CallableActivation", width: int) -> DepthProfile:
     from theory.depth.correlation import correlation_dynamics
     from theory.depth.fixed_points import length_dynamics
     from theory.depth.horizon import depth_horizon

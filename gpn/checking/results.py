@@ -49,10 +49,10 @@ class CheckReport(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """What `gpn check --json` prints, with details as far as the report has them."""
-        facts = self.conditions.as_dict()
+        facts = self.conditions.to_dict()
         if self.drift:
             facts["depth_factors"] = [asdict(factor) for factor in self.drift]
-        return facts if self.details is None else facts | {"details": self.details.as_dict()}
+        return facts if self.details is None else facts | {"details": self.details.to_dict()}
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the normalizations as a pandas frame, one row for each root; none where there is none."""
@@ -64,7 +64,7 @@ class CheckReport(Result):
         return f"<CheckReport {self.conditions.name}: GPN {self.conditions.is_gpn}>"
 
 
-def check_report(spec: Any, digits: int = 30, *, derivative: Any = None, detailed: bool = True) -> CheckReport:
+def check_report(spec: object, digits: int = 30, *, derivative: object = None, detailed: bool = True) -> CheckReport:
     """Check an activation and gather what a page shows of it.
 
     Args:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpn._version import __version__
 from theory.errors import UsageError, unknown
@@ -24,7 +24,7 @@ _SIGNIFICANT = 17  # decimal digits that tell every float64 number from its neig
 _LONGEST_FORMULA = 80
 
 
-def export(spec: Any, target: str, root: str = "auto") -> str:
+def export(spec: object, target: str, root: str = "auto") -> str:
     r"""A whole file of code that computes the Gaussian-Poincaré normalized activation.
 
     $$f(x) = a\,\phi(x) + b, \qquad E f(z)^2 = E f'(z)^2 = 1, \qquad z \sim N(0, 1)$$

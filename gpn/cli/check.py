@@ -50,7 +50,7 @@ def check(
     report = check_report(spec, digits_asked, derivative=derivative, detailed=verbose or out is not None)
     data = {key: value for key, value in report.to_dict().items() if verbose or key != "details"}
     next_step = commands.after_check(report.conditions, spec, derivative)
-    answer.show(list(tables.check(report, verbose)), next_step, data, as_json)
+    answer.show(list(tables.check_answer(report, verbose)), next_step, data, as_json)
     if out is not None:
         answer.save(report, out, as_json)
     raise typer.Exit(exit_code(report.conditions))

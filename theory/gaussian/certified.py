@@ -90,12 +90,12 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Moments:
     for _ in range(_ROUNDS):
         accuracy = Accuracy(goal, value_size, slope_size)
         enclosures = _enclosures(activation, [name for name in names if name not in excluded], accuracy)
-        found = _collected(activation, enclosures, accuracy, excluded)
-        shortfall = _shortfall(found, accuracy, wanted)
-        if shortfall <= 0 or not found.balls or enclosures.exhausted:
+        moments = _collected(activation, enclosures, accuracy, excluded)
+        shortfall = _shortfall(moments, accuracy, wanted)
+        if shortfall <= 0 or not moments.balls or enclosures.exhausted:
             break
         goal += min(shortfall, wanted) + _MARGIN
-    return found
+    return moments
 
 
 def _enclosures(activation: Activation, names: list[str], accuracy: Accuracy) -> Enclosures:
@@ -135,16 +135,16 @@ def _is_vague(ball: arb, moment: Moment, accuracy: Accuracy) -> bool:
     return bool(ball.rad() > accuracy.tolerance(moment) * arb(2) ** (accuracy.bits - 10))
 
 
-def _shortfall(found: Moments, accuracy: Accuracy, wanted: int) -> int:
+def _shortfall(moments: Moments, accuracy: Accuracy, wanted: int) -> int:
     """Bits by which the worst of the moments and of a, b, mean and chi misses the accuracy wanted."""
     with precision(64):  # radii and their ratios only
         target = Accuracy(wanted, accuracy.value_size, accuracy.slope_size)
         ratios = [
             ball.rad() / (target.tolerance(MOMENTS[name]) if ball.contains(0) else abs(ball) * arb(2) ** -wanted)
-            for name, ball in found.balls.items()
+            for name, ball in moments.balls.items()
         ]
-        if all(name in found.balls for name in CONDITIONS):
-            roots = found.normalizations()
+        if all(name in moments.balls for name in CONDITIONS):
+            roots = moments.normalizations()
             for root in [] if isinstance(roots, NotCertified) else roots:
                 radii = (root.a.rad() / root.a, root.b.rad(), root.mean.rad(), root.chi.rad())
                 ratios += [radius * arb(2) ** wanted for radius in radii]

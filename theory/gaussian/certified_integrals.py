@@ -196,11 +196,11 @@ class Section:
         if analytic:
             imag = t.imag
             key = *key, imag.mid().man_exp(), imag.rad().man_exp()
-        found = self._memory.get(key)
-        if found is None:
+        node = self._memory.get(key)
+        if node is None:
             z, value, slope = self._at(real, t if analytic else None)
-            found = self._memory[key] = z, value, slope, (z * z * _MINUS_HALF).exp()
-        return found
+            node = self._memory[key] = z, value, slope, (z * z * _MINUS_HALF).exp()
+        return node
 
     def _at(self, real: arb, rectangle: acb | None) -> tuple[Any, ...]:
         if rectangle is not None:

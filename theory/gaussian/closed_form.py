@@ -95,8 +95,8 @@ class ClosedForm:
 
     def moments(self) -> dict[str, sympy.Expr]:
         """The moments that are known, by the names of `QUANTITIES`."""
-        found = {name: getattr(self, name) for name in QUANTITIES}
-        return {name: expression for name, expression in found.items() if expression is not None}
+        quantities = {name: getattr(self, name) for name in QUANTITIES}
+        return {name: expression for name, expression in quantities.items() if expression is not None}
 
     def expressions(self) -> dict[str, sympy.Expr]:
         """Everything known, by name: the moments, a, b_plus, b_minus, chi_plus, chi_minus."""

@@ -38,8 +38,8 @@ def expectations_high_precision(
 
     >>> from theory.numerics.arithmetic import X
     >>> tanh = Activation("tanh", sympy.tanh(X))
-    >>> found = expectations_high_precision(tanh, {"square": lambda z, value, slope: value**2}, 40)
-    >>> mpmath.nstr(found["square"][0], 20)
+    >>> moments = expectations_high_precision(tanh, {"square": lambda z, value, slope: value**2}, 40)
+    >>> mpmath.nstr(moments["square"][0], 20)
     '0.39429449039784117442'
     """
     if digits < 1:

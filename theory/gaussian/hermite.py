@@ -171,9 +171,9 @@ def hermite_spectrum(activation: NumericActivation, order: int = 60) -> HermiteS
     table = _Table(order)
     functionals: dict[str, Functional] = {"E phi^2": lambda _z, value, _slope: value**2}
     functionals |= {f"c_{k}": table.functional(k) for k in range(order + 1)}
-    found = expectations(activation, functionals)
-    second = found["E phi^2"]
-    coefficients = [found[f"c_{k}"] for k in range(order + 1)]
+    estimates = expectations(activation, functionals)
+    second = estimates["E phi^2"]
+    coefficients = [estimates[f"c_{k}"] for k in range(order + 1)]
     # Rounding grows by an eps at each step of the recursion, and E |phi h_k| <= sqrt(E phi^2).
     size = second.value if np.isfinite(second.value) else np.inf
     rounding = _EPS * np.sqrt(max(size, 0.0)) * (np.arange(order + 1) + 1)
@@ -198,8 +198,8 @@ def hermite_coefficients(activation: Activation, order: int, digits: int) -> lis
     _check_order(order)
     table = _Table(order)
     functionals = {str(k): table.functional(k) for k in range(order + 1)}
-    found = expectations_high_precision(activation, functionals, digits)
-    return [value if mpmath.isfinite(error) else mpmath.nan for value, error in found.values()]
+    estimates = expectations_high_precision(activation, functionals, digits)
+    return [value if mpmath.isfinite(error) else mpmath.nan for value, error in estimates.values()]
 
 
 def normalized_hermite(order: int, x: Any) -> list[Any]:

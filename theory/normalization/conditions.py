@@ -102,7 +102,7 @@ class Conditions:
     jumps: tuple[str, ...]
     located: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `uncertified` and `located` only where they are not None."""
         facts = asdict(self)
         for key in ("uncertified", "located"):

@@ -12,7 +12,7 @@ from theory.activations.callable import CallableActivation
 from theory.balls.core import NotCertified, precision
 from theory.gaussian.certified import certified_moments
 from theory.gaussian.digits import expectations_high_precision
-from theory.gaussian.doubts import moment_estimates
+from theory.gaussian.float_moments import moment_estimates
 from theory.gaussian.moments import CONDITIONS, FUNCTIONALS, Moments, Normalization
 from theory.normalization.obstacles import Obstacle, obstacle
 

@@ -18,7 +18,7 @@ from theory.activations.specification import activation, is_reference, load
 from theory.balls.core import NotCertified
 from theory.errors import SpecificationError
 from theory.gaussian.convergence import convergence
-from theory.gaussian.doubts import moment_estimates
+from theory.gaussian.float_moments import moment_estimates
 from theory.gaussian.moments import CONDITIONS, Moments, Normalization
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import sympy
@@ -18,6 +18,9 @@ from scipy import optimize
 from theory.errors import UsageError, unknown
 from theory.normalization.family import _NAN, Family, Member, family, member
 from theory.numerics.arithmetic import FloatArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUANTITIES = (
     "mean", "second_moment", "slope_second_moment", "a", "b_plus", "b_minus", "chi_plus", "chi_minus", "error",
@@ -94,7 +97,7 @@ class Solutions:
             "scanned": self.scanned,
         }
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pd.DataFrame":
         """A pandas frame with one row for each solution."""
         import pandas as pd
 
@@ -102,7 +105,7 @@ class Solutions:
         return pd.DataFrame([[*_record(root.member).values(), root.kind] for root in self.roots], columns=columns)
 
 
-def scan(spec: object, parameter: str | None, values: Iterable[float]) -> Any:
+def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.DataFrame":
     """A pandas frame of the moments, a, b and chi of the members of a family.
 
     Args:

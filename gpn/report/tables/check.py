@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from theory.normalization.family_solutions import Solutions
 
 
-def check_report(conditions: "Conditions") -> RenderableType:
+def conditions_report(conditions: "Conditions") -> RenderableType:
     """The report of `gpn check`.
 
     Args:
@@ -144,9 +144,9 @@ LOWEST, HIGHEST = 1.001e-6, 0.999e6
 """Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
 
 
-def check(report: "CheckReport", verbose: bool) -> Iterator[RenderableType]:
+def check_answer(report: "CheckReport", verbose: bool) -> Iterator[RenderableType]:
     """The parts of `gpn check`: the outcome, what a near miss costs, and the details if they are wanted."""
-    yield check_report(report.conditions)
+    yield conditions_report(report.conditions)
     if report.drift:
         yield near_miss(report.drift, report.conditions)
     if verbose and report.details is not None:

@@ -59,7 +59,7 @@ def test_doubt_is_exit_code_3(is_gpn, normalizable, code):
 
 
 def test_conditions_are_json_and_strings_carry_the_digits():
-    facts = json.loads(json.dumps(gpn.check("gelu", 40).as_dict(), allow_nan=False))
+    facts = json.loads(json.dumps(gpn.check("gelu", 40).to_dict(), allow_nan=False))
     assert facts["digits"] == 40
     assert len(facts["second_moment"].removeprefix("0.")) >= 40
     assert {type(root["a"]) for root in facts["normalizations"]} == {str}
@@ -67,14 +67,14 @@ def test_conditions_are_json_and_strings_carry_the_digits():
 
 
 def test_a_python_function_has_no_expression_and_is_not_certified():
-    facts = gpn.check(lambda x: np.tanh(x), 12).as_dict()
+    facts = gpn.check(lambda x: np.tanh(x), 12).to_dict()
     assert facts["expression"] is None
     assert facts["certified"] is False
     assert facts["normalizations"][0]["a"].startswith("1.46741359")
 
 
 def test_the_report_of_gelu_names_both_roots_and_the_danger():
-    text = rendered(tables.check_report(gpn.check("gelu")))
+    text = rendered(tables.conditions_report(gpn.check("gelu")))
     assert "1.481114413" in text
     assert "0.0738770773" in text
     assert "-0.909506401" in text
@@ -86,14 +86,14 @@ def test_the_report_of_gelu_names_both_roots_and_the_danger():
 
 def test_the_report_of_an_already_normalized_function_offers_to_verify_it_raw():
     conditions = gpn.check("sqrt(2)*relu(x)")
-    assert "is Gaussian-Poincaré normalized" in rendered(tables.check_report(conditions))
+    assert "is Gaussian-Poincaré normalized" in rendered(tables.conditions_report(conditions))
     assert next_steps.after_check(conditions, "sqrt(2)*relu(x)") == "Next: gpn verify --raw 'sqrt(2)*relu(x)'"
 
 
 @pytest.mark.parametrize("spec", ["sign", "exp(x**2/2)", "3", "sqrt(abs(x))", "log(x)"])
 def test_the_report_of_a_dead_end_is_a_sentence_with_a_reason_and_no_next_step(spec):
     conditions = gpn.check(spec)
-    text = rendered(tables.check_report(conditions))
+    text = rendered(tables.conditions_report(conditions))
     assert "cannot be normalized: " in text
     assert conditions.reason[:20] in " ".join(text.split())
     assert next_steps.after_check(conditions, spec) is None
@@ -108,7 +108,7 @@ def test_a_formula_that_begins_with_a_minus_is_quoted_for_the_shell():
 def test_hostile_names_stay_text(name):
     hostile = CallableActivation(name, np.tanh)
     conditions = gpn.check(hostile, 10)
-    text = rendered(tables.check_report(conditions))
+    text = rendered(tables.conditions_report(conditions))
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "\u202e" not in text

@@ -168,8 +168,8 @@ def test_what_is_not_certified_is_said():
     assert facts.located.startswith("detected numerically")
     assert f"{JUMP_SIZE:g}" in facts.located
     assert f"{SPACING:g}" in facts.located
-    assert "located" in facts.as_dict()
-    assert "located" not in gpn.check("tanh", 10).as_dict()
+    assert "located" in facts.to_dict()
+    assert "located" not in gpn.check("tanh", 10).to_dict()
 
 
 # ---------------------------------------------------------------------------------------------- kinks and jumps

@@ -203,7 +203,7 @@ def test_profiles_for_the_user():
     assert given.correlation is None  # its length runs off to 0
     assert plus.lengths.basin is None
     assert minus.lengths.basin[1] == pytest.approx(105.1, abs=0.05)
-    json.dumps([profile.as_dict() for profile in (given, plus, minus)], allow_nan=False)
+    json.dumps([profile.to_dict() for profile in (given, plus, minus)], allow_nan=False)
     assert plus.horizon.length_layers < depth_profiles("gelu", width=4096)[1].horizon.length_layers
     assert [profile.label for profile in depth_profiles("sqrt(2)*relu(x)")] == ["as given", "b_minus"]
 

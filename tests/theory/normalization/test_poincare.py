@@ -287,7 +287,7 @@ def test_outcomes_are_told_apart(formula, is_gpn, normalizable, reason):
     assert reason in facts.reason
     assert bool(facts.normalizations) == (normalizable == "yes")
     assert sum(root.recommended for root in facts.normalizations) == (normalizable == "yes")
-    parsed = json.loads(json.dumps(facts.as_dict(), allow_nan=False))
+    parsed = json.loads(json.dumps(facts.to_dict(), allow_nan=False))
     assert [key for key in parsed if key != "uncertified"] == JSON_KEYS
     assert facts.certified == (facts.uncertified is None and facts.mean is not None)
     if normalizable == "no":

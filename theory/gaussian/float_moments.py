@@ -40,25 +40,15 @@ def moment_estimates(activation: Activation | CallableActivation, names: Collect
     0.394294490398
     """
     estimates = expectations(activation, {name: FUNCTIONALS[name] for name in names})
-    doubts = moment_doubts(activation, names) if isinstance(activation, CallableActivation) else {}
+    doubts = _doubts(activation, names) if isinstance(activation, CallableActivation) else {}
     return {name: Estimate(e.value, e.error + doubts.get(name, 0.0)) for name, e in estimates.items()}
 
 
-def moment_doubts(activation: CallableActivation, names: Collection[str]) -> dict[str, float]:
-    """What errors of the values and slopes of a Python function can add to the errors of its moments.
+def _doubts(activation: CallableActivation, names: Collection[str]) -> dict[str, float]:
+    """Absolute errors that uncertain values and slopes of a Python function add to its moments, where there are any.
 
     Values are known to the rounding noise seen, ten standard deviations of it; slopes by differences to what twice
     the step changes. These errors are themselves estimates, summed by a fixed rule: noise is not to be resolved.
-
-    Args:
-        activation: phi.
-        names: of the moments: mean, second, mean_tilt, second_tilt, slope_second.
-
-    Returns:
-        name -> absolute error to add, for the moments that have one.
-
-    >>> sorted(moment_doubts(CallableActivation("tanh", np.tanh), ["mean", "slope_second"]))
-    ['slope_second']
     """
     noise = 10 * activation.survey.noise
     differenced = activation.derivative is None and "slope_second" in names
