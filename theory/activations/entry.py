@@ -1,4 +1,4 @@
-"""Part of what was in theory/catalog.py."""
+"""What the catalog knows of one named activation, and the exact numbers that its parameters take."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -10,24 +10,27 @@ import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import sympy
 
 from theory.activations import catalog, entry
 from theory.activations.grammar import (
-    _COMPARISONS,
-    _CONSTANTS,
-    _FUNCTIONS,
-    _MODULES,
-    _REFUSED,
-    _SPECIAL_FORMS,
-    _VARIABLES,
-    _check_shape,
-    _is_condition,
-    _measure,
-    _shorten,
-    _vanishes,
+    COMPARISONS,
+    CONNECTIVES,
+    CONSTANTS,
+    MODULES,
+    NAMED_FUNCTIONS,
+    OPERATORS,
+    REFUSED,
+    SPECIAL_FORMS,
+    VARIABLES,
+    check_shape,
+    is_condition,
+    measure,
+    shorten,
+    vanishes,
     without_choices,
 )
 from theory.errors import SpecificationError
@@ -44,7 +47,7 @@ _MAX_CONSTANT_EXPONENT = 1024
 
 
 def parse_formula(text: str) -> sympy.Expr:
-    """The SymPy expression, in the symbol `theory.numerics.arithmetic.X`, of a formula in one variable x (or z, or t).
+    """Return the SymPy expression in `theory.numerics.arithmetic.X` of a formula in one variable x (or z, or t).
 
     Allowed are decimal numbers (exact), pi and e, + - * / ** (and ^ for powers), comparisons, `and`, `or`,
     `not`, `a if condition else b`, where(condition, a, b), piecewise((value, condition), ..., default), the
@@ -69,7 +72,7 @@ def parse_formula(text: str) -> sympy.Expr:
 
 
 def parse_parameters(text: str) -> tuple[list[sympy.Expr], dict[str, sympy.Expr]] | None:
-    """Constants by position and by name, read from the inside of a call; None if they are not constants.
+    """Return the constants by position and by name that stand inside a call; None if they are not constants.
 
     >>> parse_parameters("0.2, b=1/3")
     ([1/5], {'b': 1/3})
@@ -78,7 +81,7 @@ def parse_parameters(text: str) -> tuple[list[sympy.Expr], dict[str, sympy.Expr]
     """
     call, source = _syntax_tree(f"f({text})")
     names = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or names & set(_VARIABLES):
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or names & set(VARIABLES):
         return None
     arguments, keywords = _reading(text, lambda: _Reader(source).arguments(call))
     return arguments, keywords
@@ -91,9 +94,9 @@ def _reading(text: str, read: Callable[[], Any]) -> Any:
     except SpecificationError:
         raise
     except (ArithmeticError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-        raise SpecificationError(f"the formula {_shorten(text)!r} has no meaning: {error!s:.100}") from error
+        raise SpecificationError(f"the formula {shorten(text)!r} has no meaning: {error!s:.100}") from error
     except (RecursionError, MemoryError) as error:
-        raise SpecificationError(f"the formula {_shorten(text)!r} is too large") from error
+        raise SpecificationError(f"the formula {shorten(text)!r} is too large") from error
 
 
 def _syntax_tree(text: str) -> tuple[ast.expr, bytes]:
@@ -110,15 +113,15 @@ def _syntax_tree(text: str) -> tuple[ast.expr, bytes]:
             node = ast.parse(source, mode="eval").body
     except SyntaxError as error:
         reason = f"{error.msg} (a product is written with *)"
-        raise SpecificationError(f"cannot read the formula {_shorten(text)!r}: {reason}") from error
+        raise SpecificationError(f"cannot read the formula {shorten(text)!r}: {reason}") from error
     except (ValueError, MemoryError, RecursionError) as error:
-        raise SpecificationError(f"cannot read the formula {_shorten(text)!r}") from error
-    _check_shape(node)
+        raise SpecificationError(f"cannot read the formula {shorten(text)!r}") from error
+    check_shape(node)
     return node, source.encode()
 
 
 class _Reader:
-    """Turns the nodes of one syntax tree into SymPy objects and remembers the variable that it met."""
+    """Turns the nodes of one syntax tree into SymPy objects and remembers the name of the variable."""
 
     def __init__(self, source: bytes) -> None:
         self._source = source
@@ -127,12 +130,12 @@ class _Reader:
     def number(self, node: ast.expr) -> Any:
         """A real expression; a condition counts as 1 where it holds and 0 elsewhere."""
         value = self._read(node)
-        return sympy.Piecewise((1, value), (0, True)) if _is_condition(value) else value
+        return sympy.Piecewise((1, value), (0, True)) if is_condition(value) else value
 
     def condition(self, node: ast.expr) -> Any:
         """A condition such as x > 0."""
         value = self._read(node)
-        if not _is_condition(value):
+        if not is_condition(value):
             self._refuse(node, "a condition such as x > 0 is needed here, not")
         return value
 
@@ -161,12 +164,12 @@ class _Reader:
             ast.BinOp: self._binary,
             ast.BoolOp: self._boolean,
             ast.Compare: self._comparison,
-            ast.IfExp: self._conditional,
+            ast.IfExp: lambda choice: self._where(choice.test, choice.body, choice.orelse),
             ast.Call: self._call,
         }
         reader = readers.get(type(node))
         if reader is None:
-            self._refuse(node, f"{_REFUSED.get(type(node), type(node).__name__)} is not allowed in a formula:")
+            self._refuse(node, f"{REFUSED.get(type(node), type(node).__name__)} is not allowed in a formula:")
         return self._checked(reader(node), node)
 
     def _constant_node(self, node: ast.Constant) -> Any:
@@ -183,22 +186,22 @@ class _Reader:
         return sympy.Rational(Fraction(mantissa)) * sympy.Integer(10) ** int(exponent or 0)
 
     def _name(self, node: ast.Name) -> Any:
-        if node.id in _CONSTANTS:
-            return _CONSTANTS[node.id]
-        if node.id in _VARIABLES:
+        if node.id in CONSTANTS:
+            return CONSTANTS[node.id]
+        if node.id in VARIABLES:
             if self.variable not in ("", node.id):
                 self._refuse(node, f"a formula has one variable, but besides {self.variable} there is")
             self.variable = node.id
             return X
-        if node.id in _FUNCTIONS or catalog.find(node.id):
+        if node.id in NAMED_FUNCTIONS or catalog.find(node.id):
             self._refuse(node, f"a function needs its argument, as in {node.id}(x), unlike")
-        return self._refuse(node, f"the variable is x, the constants are {', '.join(_CONSTANTS)}; unknown name")
+        return self._refuse(node, f"the variable is x, the constants are {', '.join(CONSTANTS)}; unknown name")
 
     def _attribute(self, node: ast.Attribute) -> Any:
         name = self._function_name(node)
-        if name not in _CONSTANTS:
+        if name not in CONSTANTS:
             self._refuse(node, "only functions, pi and e can be taken from a module, not")
-        return _CONSTANTS[name]
+        return CONSTANTS[name]
 
     def _unary(self, node: ast.UnaryOp) -> Any:
         if isinstance(node.op, ast.Not | ast.Invert):
@@ -207,48 +210,38 @@ class _Reader:
         return -value if isinstance(node.op, ast.USub) else value
 
     def _binary(self, node: ast.BinOp) -> Any:
-        match node.op:
-            case ast.BitAnd():
-                return sympy.And(self.condition(node.left), self.condition(node.right))
-            case ast.BitOr():
-                return sympy.Or(self.condition(node.left), self.condition(node.right))
-            case ast.Add():
-                return self.number(node.left) + self.number(node.right)
-            case ast.Sub():
-                return self.number(node.left) - self.number(node.right)
-            case ast.Mult():
-                return self.number(node.left) * self.number(node.right)
-            case ast.Div():
-                return self.number(node.left) / self._nonzero(node.right)
-            case ast.Pow():
-                return self._power(node.left, node.right)
+        kind = type(node.op)
+        if kind in CONNECTIVES:
+            return CONNECTIVES[kind](self.condition(node.left), self.condition(node.right))
+        if kind in OPERATORS:
+            return OPERATORS[kind](self.number(node.left), self.number(node.right))
+        if kind is ast.Div:
+            return self.number(node.left) / self._nonzero(node.right)
+        if kind is ast.Pow:
+            return self._power(node.left, node.right)
         return self._refuse(node, "the operators are + - * / **, unlike in")
 
     def _boolean(self, node: ast.BoolOp) -> Any:
-        parts = [self.condition(value) for value in node.values]
-        return sympy.And(*parts) if isinstance(node.op, ast.And) else sympy.Or(*parts)
+        return CONNECTIVES[type(node.op)](*(self.condition(value) for value in node.values))
 
     def _comparison(self, node: ast.Compare) -> Any:
         sides = [self._comparable(side) for side in (node.left, *node.comparators)]
         parts = []
-        for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
-            if type(operator) not in _COMPARISONS:
+        for comparison, (left, right) in zip(node.ops, pairwise(sides), strict=True):
+            if type(comparison) not in COMPARISONS:
                 self._refuse(node, "the comparisons are < <= > >= == !=, unlike in")
-            parts.append(_COMPARISONS[type(operator)](left, right))
+            parts.append(COMPARISONS[type(comparison)](left, right))
         return sympy.And(*parts)
-
-    def _conditional(self, node: ast.IfExp) -> Any:
-        return self._where(node.test, node.body, node.orelse)
 
     def _where(self, test: ast.expr, value: ast.expr, otherwise: ast.expr) -> Any:
         return sympy.Piecewise((self.number(value), self.condition(test)), (self.number(otherwise), True))
 
     def _call(self, node: ast.Call) -> Any:
         name = self._function_name(node.func)
-        if name in _SPECIAL_FORMS:
+        if name in SPECIAL_FORMS:
             return self._special_form(name, node)
-        if name in _FUNCTIONS and not (name == "heaviside" and len(node.args) == 1):
-            function, fewest, most = _FUNCTIONS[name]
+        if name in NAMED_FUNCTIONS and not (name == "heaviside" and len(node.args) == 1):
+            function, fewest, most = NAMED_FUNCTIONS[name]
             arguments, keywords = self.arguments(node)
             if keywords or not fewest <= len(arguments) <= most:
                 count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
@@ -256,9 +249,9 @@ class _Reader:
             return function(*arguments)
         entry = catalog.find(name)
         if entry is None:
-            close = get_close_matches(name[:40], [*_FUNCTIONS, *_SPECIAL_FORMS, *catalog.names()], n=3)
+            close = get_close_matches(name[:40], [*NAMED_FUNCTIONS, *SPECIAL_FORMS, *catalog.names()], n=3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise SpecificationError(f"unknown function {_shorten(name)!r} in a formula{hint}")
+            raise SpecificationError(f"unknown function {shorten(name)!r} in a formula{hint}")
         return self._named(entry, node)
 
     def _named(self, entry: entry.Entry, node: ast.Call) -> Any:
@@ -306,13 +299,13 @@ class _Reader:
 
     def _comparable(self, node: ast.expr) -> Any:
         value = self.number(node)
-        if _measure(value).piecewise > MAX_NESTED_PIECEWISE:
+        if measure(value).piecewise > MAX_NESTED_PIECEWISE:
             self._refuse(node, "too many piecewise functions inside one another:")
         return value
 
     def _nonzero(self, node: ast.expr) -> Any:
         value = self.number(node)
-        if not value.free_symbols and _vanishes(value):
+        if not value.free_symbols and vanishes(value):
             self._refuse(node, "division by zero:")
         return value
 
@@ -326,17 +319,17 @@ class _Reader:
         if not isinstance(root, ast.Name):
             self._refuse(node, "only functions can be called, by name, not")
         module = ".".join([root.id, *parts[:-1]])
-        if parts and module not in _MODULES:
+        if parts and module not in MODULES:
             self._refuse(node, "attributes are not allowed in a formula:")
         return parts[-1] if parts else root.id
 
     def _checked(self, value: Any, node: ast.expr) -> Any:
         """Refuse a result that is too large, infinite, undefined or not real."""
         value = without_choices(value)
-        measure = _measure(value)
-        if measure.size > MAX_SIZE or measure.switches > MAX_SWITCHES:
+        size = measure(value)
+        if size.size > MAX_SIZE or size.switches > MAX_SWITCHES:
             self._refuse(node, "the formula grows too large at")
-        if measure.degree > MAX_DEGREE:
+        if size.degree > MAX_DEGREE:
             self._refuse(node, f"degrees are bounded by {MAX_DEGREE}, unlike in")
         if any(max(abs(n.p), n.q).bit_length() > _MAX_BITS for n in value.atoms(sympy.Rational)):
             self._refuse(node, "too many digits in")
@@ -344,7 +337,7 @@ class _Reader:
             self._refuse(node, "not a finite number:")
         if value.has(sympy.I) or any(p.is_number and p.is_real is False for p in value.atoms(sympy.Pow)):
             self._refuse(node, "not a real number:")
-        if not _is_condition(value) and not value.free_symbols:
+        if not is_condition(value) and not value.free_symbols:
             self._check_constant(value, node)
         return value
 
@@ -352,11 +345,11 @@ class _Reader:
         number = value if value.is_Rational else value.evalf(15)
         if not (number.is_Rational or number.is_Float):
             self._refuse(node, "not a real number:")
-        if abs(number) > _LARGEST or (not _vanishes(value) and abs(number) < 1 / _LARGEST):
+        if abs(number) > _LARGEST or (not vanishes(value) and abs(number) < 1 / _LARGEST):
             self._refuse(node, "numbers must lie between 1e-300 and 1e300, unlike")
 
     def _segment(self, node: ast.expr) -> str:
         return self._source[node.col_offset : node.end_col_offset].decode()
 
     def _refuse(self, node: ast.expr, reason: str) -> NoReturn:
-        raise SpecificationError(f"{reason} {_shorten(self._segment(node))!r}")
+        raise SpecificationError(f"{reason} {shorten(self._segment(node))!r}")

@@ -1,7 +1,8 @@
-"""Part of what was in theory/parse.py."""
+"""The grammar of formulas as data: names, operators, what is refused and why, and the bounds of their size."""
 
 import ast
 import math
+import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,11 +16,11 @@ from theory.errors import SpecificationError
 MAX_NODES = 400
 MAX_DEPTH = 40
 MAX_CALLS = 12  # nested function calls: derivatives grow like the cube of this
-_VARIABLES = ("x", "z", "t")
-_CONSTANTS: Mapping[str, sympy.Expr] = MappingProxyType({"pi": sympy.pi, "e": sympy.E, "E": sympy.E})
+VARIABLES = ("x", "z", "t")
+CONSTANTS: Mapping[str, sympy.Expr] = MappingProxyType({"pi": sympy.pi, "e": sympy.E, "E": sympy.E})
 
 
-_MODULES = frozenset(
+MODULES = frozenset(
     {"np", "numpy", "jnp", "jax.numpy", "torch", "torch.nn.functional", "nn.functional", "F", "math", "sympy"}
 )
 
@@ -27,8 +28,8 @@ _MODULES = frozenset(
 _SWITCHES = (sympy.Piecewise, sympy.Abs, sympy.Max, sympy.Min, sympy.sign, sympy.Heaviside)
 
 
-def _cbrt(x: Any) -> Any:
-    return sympy.sign(x) * sympy.Abs(x) ** sympy.Rational(1, 3)
+def _one(function: Callable[[Any], Any]) -> tuple[Callable[..., Any], int, int]:
+    return function, 1, 1
 
 
 def _heaviside(x: Any, at_zero: Any = None) -> Any:
@@ -39,43 +40,44 @@ def _clip(x: Any, lower: Any, upper: Any) -> Any:
     return sympy.Min(sympy.Max(x, lower), upper)
 
 
-_FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = MappingProxyType(
-    {
-        name: (function, fewest, most)
-        for names, function, fewest, most in (
-            ("log2", lambda x: sympy.log(x) / sympy.log(2), 1, 1),
-            ("log10", lambda x: sympy.log(x) / sympy.log(10), 1, 1),
-            ("sqrt", sympy.sqrt, 1, 1),
-            ("cbrt", _cbrt, 1, 1),
-            ("square", lambda x: x**2, 1, 1),
-            ("heaviside Heaviside", _heaviside, 1, 2),
-            ("min minimum Min", sympy.Min, 1, 20),
-            ("max maximum Max", sympy.Max, 1, 20),
-            ("clip clamp", _clip, 3, 3),
-        )
-        for name in names.split()
+NAMED_FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = MappingProxyType(
+    {name: _one(symbol(record)) for record in FUNCTIONS.values() for name in record.written}
+    | {
+        "log2": _one(lambda x: sympy.log(x) / sympy.log(2)),
+        "log10": _one(lambda x: sympy.log(x) / sympy.log(10)),
+        "sqrt": _one(sympy.sqrt),
+        "cbrt": _one(lambda x: sympy.sign(x) * sympy.Abs(x) ** sympy.Rational(1, 3)),
+        "square": _one(lambda x: x**2),
     }
-    | {name: (symbol(record), 1, 1) for record in FUNCTIONS.values() for name in record.written}
+    | dict.fromkeys(("heaviside", "Heaviside"), (_heaviside, 1, 2))
+    | dict.fromkeys(("min", "minimum", "Min"), (sympy.Min, 1, 20))
+    | dict.fromkeys(("max", "maximum", "Max"), (sympy.Max, 1, 20))
+    | dict.fromkeys(("clip", "clamp"), (_clip, 3, 3))
 )
 """Functions beside the catalog's: the SymPy function, the smallest and the largest number of arguments."""
 
 
-_SPECIAL_FORMS = ("where", "piecewise", "Piecewise", "pow", "power")
+SPECIAL_FORMS = ("where", "piecewise", "Piecewise", "pow", "power")
 
 
-_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = MappingProxyType(
-    {
-        ast.Lt: sympy.Lt,
-        ast.LtE: sympy.Le,
-        ast.Gt: sympy.Gt,
-        ast.GtE: sympy.Ge,
-        ast.Eq: sympy.Eq,
-        ast.NotEq: sympy.Ne,
-    }
+COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = MappingProxyType(
+    {ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge, ast.Eq: sympy.Eq, ast.NotEq: sympy.Ne}
 )
 
 
-_REFUSED: Mapping[type[ast.AST], str] = MappingProxyType(
+OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = MappingProxyType(
+    {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
+)
+"""Operators on numbers; division and powers are checked by the reader."""
+
+
+CONNECTIVES: Mapping[type[ast.AST], Callable[..., Any]] = MappingProxyType(
+    {ast.And: sympy.And, ast.Or: sympy.Or, ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
+)
+"""Operators on conditions."""
+
+
+REFUSED: Mapping[type[ast.AST], str] = MappingProxyType(
     {
         ast.Lambda: "a lambda (write the formula alone)",
         ast.JoinedStr: "text",
@@ -85,16 +87,13 @@ _REFUSED: Mapping[type[ast.AST], str] = MappingProxyType(
         ast.List: "a list",
         ast.Dict: "a dictionary",
         ast.Set: "a set",
-        ast.ListComp: "a comprehension",
-        ast.SetComp: "a comprehension",
-        ast.DictComp: "a comprehension",
-        ast.GeneratorExp: "a comprehension",
         ast.Starred: "a starred argument",
     }
+    | dict.fromkeys((ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), "a comprehension")
 )
 
 
-def _check_shape(node: ast.expr) -> None:
+def check_shape(node: ast.expr) -> None:
     """Refuse a tree that is too large or too deep, without recursion."""
     stack: list[tuple[ast.AST, int, int]] = [(node, 1, 0)]
     seen = 0
@@ -107,19 +106,16 @@ def _check_shape(node: ast.expr) -> None:
         if depth > MAX_DEPTH or calls > MAX_CALLS:
             limits = f"{MAX_DEPTH} operations or {MAX_CALLS} functions"
             raise SpecificationError(f"the formula is nested more than {limits} deep")
-        stack.extend((child, depth + 1, calls) for child in _children(parent))
+        children = (child for child in ast.iter_child_nodes(parent) if isinstance(child, ast.expr | ast.keyword))
+        stack.extend((child, depth + 1, calls) for child in children)
 
 
-def _children(node: ast.AST) -> list[ast.AST]:
-    return [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr | ast.keyword)]
-
-
-def _is_condition(value: Any) -> bool:
+def is_condition(value: Any) -> bool:
     """Whether SymPy holds it as true or false; a symbol could be either and counts as a number."""
     return isinstance(value, Boolean) and not isinstance(value, sympy.Expr)
 
 
-def _vanishes(value: Any) -> bool:
+def vanishes(value: Any) -> bool:
     """Whether a constant is zero, or cannot be told from zero with a hundred digits (precision 1 left)."""
     if value.is_Rational:
         return bool(value == 0)
@@ -135,7 +131,7 @@ def without_choices(value: Any) -> Any:
     )
 
 
-class _Measure(NamedTuple):
+class Measure(NamedTuple):
     """Size of an expression as a tree, where shared parts count every time."""
 
     size: int
@@ -144,13 +140,14 @@ class _Measure(NamedTuple):
     degree: int
 
 
-def _measure(value: Any) -> _Measure:
-    known: dict[Any, _Measure] = {}
+def measure(value: Any) -> Measure:
+    """Return the size of an expression; shared parts are measured once."""
+    known: dict[Any, Measure] = {}
 
-    def measure(node: Any) -> _Measure:
+    def of_node(node: Any) -> Measure:
         if node not in known:
-            parts = [measure(argument) for argument in node.args]
-            known[node] = _Measure(
+            parts = [of_node(argument) for argument in node.args]
+            known[node] = Measure(
                 1 + sum(part.size for part in parts),
                 int(isinstance(node, _SWITCHES)) + sum(part.switches for part in parts),
                 int(isinstance(node, sympy.Piecewise)) + sum(part.piecewise for part in parts),
@@ -158,7 +155,7 @@ def _measure(value: Any) -> _Measure:
             )
         return known[node]
 
-    return measure(value)
+    return of_node(value)
 
 
 def _degree(node: Any, degrees: list[int]) -> int:
@@ -172,5 +169,6 @@ def _degree(node: Any, degrees: list[int]) -> int:
     return max(degrees, default=int(bool(node.free_symbols)))
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return at most 50 characters of a text, for messages."""
     return text if len(text) <= 50 else f"{text[:47]}..."

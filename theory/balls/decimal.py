@@ -1,58 +1,10 @@
-"""Show a ball as a decimal number of which every digit is right, and compare balls with three outcomes."""
+"""Write a ball as a decimal number of which every digit is certain."""
 
-from enum import StrEnum
 from fractions import Fraction
 
 from flint import arb, fmpq, fmpz
 
-from theory.balls.core import precision
-
 _MOST_EXPONENT = 100_000  # binary
-
-
-class Truth(StrEnum):
-    """The outcome of a comparison of balls; balls that overlap leave it undecided.
-
-    Raises:
-        TypeError: on conversion to bool, since an undecided comparison is neither true nor false.
-    """
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    UNDECIDED = "undecided"
-
-    def __bool__(self) -> bool:
-        raise TypeError("a comparison of balls holds, fails or is undecided; compare it with a member of Truth")
-
-
-def is_below(left: arb, right: arb) -> Truth:
-    """Whether left < right.
-
-    >>> is_below(arb(1), arb(2)).value, is_below(arb(1, 1), arb(2)).value
-    ('holds', 'undecided')
-    """
-    if left < right:
-        return Truth.HOLDS
-    return Truth.FAILS if left >= right else Truth.UNDECIDED
-
-
-def is_equal(ball: arb, value: arb, tolerance: arb | None = None) -> Truth:
-    """Whether |ball - value| <= tolerance (exactly equal by default; that holds only for exact balls).
-
-    >>> is_equal(arb(1, 1e-9), arb(1)).value, is_equal(arb(1, 1e-9), arb(1), arb(1e-6)).value
-    ('undecided', 'holds')
-    """
-    with precision(_exact_bits(ball, value)):
-        distance = abs(ball - value)
-        limit = arb(0) if tolerance is None else tolerance
-        if distance <= limit:
-            return Truth.HOLDS
-        return Truth.FAILS if distance > limit else Truth.UNDECIDED
-
-
-def _exact_bits(*balls: arb) -> int:
-    """A precision at which sums of the balls lose nothing that matters."""
-    return max(128, *(2 * int(ball.mid().bits()) + 64 for ball in balls))
 
 
 def digits_of(ball: arb, digits: int) -> str:

@@ -1,17 +1,16 @@
 """Integrals over two variables whose integrand is smooth between lines that bend: the inner rule follows the lines.
 
-The outer variable is integrated by the adaptive rule of `theory.gaussian.expectations`. For each of its values the
+The outer variable is integrated by the adaptive rule of `theory.numerics.quadrature`. For each of its values the
 inner interval is split where a line crosses it, so that every inner panel holds a smooth function.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from theory.numerics.arithmetic import FloatArray
-from theory.numerics.quadrature import integrate
+from theory.numerics.quadrature import gauss_legendre, integrate
 
 _COARSE, _FINE = 12, 16
 _EPS = float(np.finfo(np.float64).eps)
@@ -79,7 +78,7 @@ def nested_integrals(
 
 def _modulus(integrand: Integrand, edges: FloatArray, inner: Inner) -> FloatArray:
     """The double integrals of the moduli, by a coarse rule."""
-    nodes, weights = _gauss_legendre(_COARSE)
+    nodes, weights = gauss_legendre(_COARSE)
     half = 0.5 * np.diff(edges)[:, None]
     rows = (0.5 * (edges[1:] + edges[:-1])[:, None] + half * nodes).ravel()
     moduli = _rule(lambda x, y: np.abs(integrand(x, y)), rows, inner, _COARSE)
@@ -96,7 +95,7 @@ def _inner_integrals(integrand: Integrand, rows: FloatArray, inner: Inner) -> tu
 def _rule(integrand: Integrand, rows: FloatArray, inner: Inner, order: int) -> FloatArray:
     ends = _split(rows, inner)
     half = 0.5 * np.diff(ends, axis=1)[..., None]
-    nodes, weights = _gauss_legendre(order)
+    nodes, weights = gauss_legendre(order)
     points = (0.5 * (ends[:, 1:] + ends[:, :-1])[..., None] + half * nodes).reshape(len(rows), -1)
     values = integrand(rows[:, None], points)
     return np.asarray(np.einsum("frn,rn->fr", values, (half * weights).reshape(len(rows), -1)))
@@ -107,14 +106,8 @@ def _split(rows: FloatArray, inner: Inner) -> FloatArray:
     low, high = inner.edges[0], inner.edges[-1]
     lines = inner.lines(rows)
     if inner.graded:
-        steps = np.concatenate([[0.0], 0.5 ** np.arange(3 * _DEPTH) * 0.25])
-        offsets = np.concatenate([steps, -steps[1:]])
+        distances = 0.25 * 0.5 ** np.arange(3 * _DEPTH)
+        offsets = np.concatenate([[0.0], distances, -distances])
         lines = (lines[..., None] + (high - low) * offsets).reshape(len(rows), -1)
     grid = np.broadcast_to(inner.edges, (len(rows), len(inner.edges)))
     return np.sort(np.concatenate([grid, np.clip(lines, low, high)], axis=1), axis=1)
-
-
-@lru_cache(maxsize=2)
-def _gauss_legendre(order: int) -> tuple[FloatArray, FloatArray]:
-    nodes, weights = np.polynomial.legendre.leggauss(order)
-    return nodes, weights

@@ -1,4 +1,4 @@
-"""Part of what was in theory/gaussian.py."""
+"""Adaptive quadrature of several functions together, with an error bound that holds at integrable singularities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,16 +80,17 @@ def _panel_sums(
     integrands: Callable[[FloatArray], FloatArray], left: FloatArray, right: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Gauss-Legendre sums of the integrands and of their moduli, (functions, panels) each."""
-    nodes, weights = _gauss_legendre()
+    nodes, weights = gauss_legendre(_NODES)
     half = 0.5 * (right - left)
     points = (0.5 * (left + right))[:, None] + half[:, None] * nodes
     values = integrands(points)
     return (values @ weights) * half, (np.abs(values) @ weights) * half
 
 
-@lru_cache(maxsize=1)
-def _gauss_legendre() -> tuple[FloatArray, FloatArray]:
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+@lru_cache(maxsize=3)
+def gauss_legendre(count: int) -> tuple[FloatArray, FloatArray]:
+    """Return the nodes in (-1, 1) and the weights of the Gauss-Legendre rule, exact for degree 2 count - 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
     return nodes, weights
 
 

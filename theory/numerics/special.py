@@ -30,9 +30,16 @@ class _TabulatedFunction(sympy.Function):
 
 
 class _PositiveFunction(_TabulatedFunction):
-    """A positive function of one real argument; `sympy.expand_func` gives its elementary form."""
+    """A positive function of one real argument with limit 0 at -oo; `sympy.expand_func` gives its elementary form."""
 
     nargs = 1
+    latex_name: str
+    at_zero: sympy.Expr
+    at_infinity: sympy.Expr
+
+    @classmethod
+    def eval(cls, x: Any) -> Any:
+        return {sympy.S.Zero: cls.at_zero, sympy.oo: cls.at_infinity, -sympy.oo: sympy.S.Zero}.get(x)
 
     def _eval_is_positive(self) -> bool | None:
         return True if self.args[0].is_real else None
@@ -49,6 +56,10 @@ class _PositiveFunction(_TabulatedFunction):
         """The definition in SymPy's own functions."""
         raise NotImplementedError
 
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        power = "" if exp is None else f"^{{{exp}}}"
+        return rf"{self.latex_name}{power}\left({printer.doprint(self.args[0])}\right)"
+
 
 class sigmoid(_PositiveFunction):
     """The logistic function sigma(x) = 1/(1 + exp(-x)), with sigma'(x) = sigma(x) sigma(-x).
@@ -58,9 +69,7 @@ class sigmoid(_PositiveFunction):
     (sigmoid(-x)*sigmoid(x), 1/2)
     """
 
-    @classmethod
-    def eval(cls, x: Any) -> Any:
-        return {sympy.S.Zero: sympy.S.Half, sympy.oo: sympy.S.One, -sympy.oo: sympy.S.Zero}.get(x)
+    latex_name, at_zero, at_infinity = r"\sigma", sympy.S.Half, sympy.S.One
 
     def fdiff(self, _argindex: int = 1) -> Any:
         (x,) = _arguments(self)
@@ -69,9 +78,6 @@ class sigmoid(_PositiveFunction):
     @staticmethod
     def elementary(x: Any) -> Any:
         return 1 / (1 + sympy.exp(-x))
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return _call_latex(r"\sigma", printer, self.args[0], exp)
 
 
 class softplus(_PositiveFunction):
@@ -82,9 +88,7 @@ class softplus(_PositiveFunction):
     (sigmoid(x), log(2))
     """
 
-    @classmethod
-    def eval(cls, x: Any) -> Any:
-        return {sympy.S.Zero: sympy.log(2), sympy.oo: sympy.oo, -sympy.oo: sympy.S.Zero}.get(x)
+    latex_name, at_zero, at_infinity = r"\operatorname{softplus}", sympy.log(2), sympy.oo
 
     def fdiff(self, _argindex: int = 1) -> Any:
         return sigmoid(self.args[0])
@@ -92,9 +96,6 @@ class softplus(_PositiveFunction):
     @staticmethod
     def elementary(x: Any) -> Any:
         return sympy.log(1 + sympy.exp(x))
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return _call_latex(r"\operatorname{softplus}", printer, self.args[0], exp)
 
 
 class normal_cdf(_PositiveFunction):
@@ -105,9 +106,7 @@ class normal_cdf(_PositiveFunction):
     (normal_pdf(x), 1/2)
     """
 
-    @classmethod
-    def eval(cls, x: Any) -> Any:
-        return {sympy.S.Zero: sympy.S.Half, sympy.oo: sympy.S.One, -sympy.oo: sympy.S.Zero}.get(x)
+    latex_name, at_zero, at_infinity = r"\Phi", sympy.S.Half, sympy.S.One
 
     def fdiff(self, _argindex: int = 1) -> Any:
         return normal_pdf(self.args[0])
@@ -115,9 +114,6 @@ class normal_cdf(_PositiveFunction):
     @staticmethod
     def elementary(x: Any) -> Any:
         return sympy.erfc(-x / sympy.sqrt(2)) / 2
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return _call_latex(r"\Phi", printer, self.args[0], exp)
 
 
 class normal_pdf(_PositiveFunction):
@@ -128,10 +124,7 @@ class normal_pdf(_PositiveFunction):
     -x*normal_pdf(x)
     """
 
-    @classmethod
-    def eval(cls, x: Any) -> Any:
-        peak = 1 / sympy.sqrt(2 * sympy.pi)
-        return {sympy.S.Zero: peak, sympy.oo: sympy.S.Zero, -sympy.oo: sympy.S.Zero}.get(x)
+    latex_name, at_zero, at_infinity = r"\varphi", 1 / sympy.sqrt(2 * sympy.pi), sympy.S.Zero
 
     def fdiff(self, _argindex: int = 1) -> Any:
         (x,) = _arguments(self)
@@ -140,9 +133,6 @@ class normal_pdf(_PositiveFunction):
     @staticmethod
     def elementary(x: Any) -> Any:
         return sympy.exp(-(x**2) / 2) / sympy.sqrt(2 * sympy.pi)
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return _call_latex(r"\varphi", printer, self.args[0], exp)
 
 
 class hermite_normalized(_TabulatedFunction):
@@ -227,11 +217,6 @@ def _arguments(function: Any) -> tuple[Any, ...]:
     return arguments
 
 
-def _call_latex(name: str, printer: Any, argument: Any, exponent: str | None) -> str:
-    power = "" if exponent is None else f"^{{{exponent}}}"
-    return rf"{name}{power}\left({printer.doprint(argument)}\right)"
-
-
 def _hermite_recurrence(k: int, x: Any, one: Any, sqrt: Callable[[int], Any]) -> Any:
     """h_{j+1} = (x h_j - sqrt(j) h_{j-1})/sqrt(j+1), from h_0 = 1 (Abramowitz and Stegun 1964, 22.7.14)."""
     previous, current = 0 * one, one
@@ -245,10 +230,6 @@ def _numpy_hermite(k: int, x: npt.ArrayLike) -> Any:
     return _hermite_recurrence(int(k), points, np.ones_like(points), np.sqrt)
 
 
-def _numpy_softplus(x: npt.ArrayLike) -> Any:
-    return np.logaddexp(0.0, x)
-
-
 def _numpy_normal_pdf(x: npt.ArrayLike) -> Any:
     """The density is zero in float64 beyond 39, so the square of a larger argument need not overflow."""
     bounded = np.minimum(np.abs(x), 39.0)
@@ -257,14 +238,6 @@ def _numpy_normal_pdf(x: npt.ArrayLike) -> Any:
 
 def _mpmath_hermite(k: Any, x: Any) -> Any:
     return _hermite_recurrence(int(k), x, mpmath.mpf(1), mpmath.sqrt)
-
-
-def _mpmath_sigmoid(x: Any) -> Any:
-    return 1 / (1 + mpmath.exp(-x))
-
-
-def _mpmath_softplus(x: Any) -> Any:
-    return max(x, mpmath.mpf(0)) + mpmath.log1p(mpmath.exp(-abs(x)))
 
 
 def _bits_lost(x: Any) -> int:
@@ -286,7 +259,7 @@ def _mpmath_normal_pdf(x: Any) -> Any:
 
 NUMPY: dict[str, Callable[..., Any]] = {
     "sigmoid": special.expit,
-    "softplus": _numpy_softplus,
+    "softplus": lambda x: np.logaddexp(0.0, x),
     "normal_cdf": special.ndtr,
     "normal_pdf": _numpy_normal_pdf,
     "hermite_normalized": _numpy_hermite,
@@ -297,8 +270,8 @@ NUMPY: dict[str, Callable[..., Any]] = {
 
 
 MPMATH: dict[str, Callable[..., Any]] = {
-    "sigmoid": _mpmath_sigmoid,
-    "softplus": _mpmath_softplus,
+    "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "softplus": lambda x: max(x, mpmath.mpf(0)) + mpmath.log1p(mpmath.exp(-abs(x))),
     "normal_cdf": _mpmath_normal_cdf,
     "normal_pdf": _mpmath_normal_pdf,
     "hermite_normalized": _mpmath_hermite,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from theory.activations import catalog
 from theory.balls.arithmetics import COMPLEX, INTERVAL, REAL, SERIES, integer_power
-from theory.balls.core import NotCertifiable, NotCertified, precision
-from theory.balls.decimal import Truth, digits_of, is_below, is_equal
+from theory.balls.core import NotCertifiable, precision
+from theory.balls.decimal import digits_of
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, rational_ball, regularize
 from theory.numerics.arithmetic import X, compile_expressions
 from theory.numerics.special import normal_cdf, normal_pdf, sigmoid, softplus
@@ -356,14 +356,5 @@ def test_decimals_of_special_balls():
         assert len(digits_of(arb(2).sqrt(), 5000)) == 5001  # more digits than Python's int turns to text
 
 
-def test_comparisons_have_three_values():
-    assert is_below(arb(1), arb(2)) is Truth.HOLDS
-    assert is_below(arb(2), arb(2)) is Truth.FAILS
-    assert is_below(arb(2, 1e-9), arb(2)) is Truth.UNDECIDED
-    assert is_equal(arb(2), arb(2)) is Truth.HOLDS
-    assert is_equal(arb(2, 1e-9), arb(2)) is Truth.UNDECIDED
-    assert is_equal(arb(2.1, 1e-9), arb(2)) is Truth.FAILS
-    assert is_equal(arb(2.1, 1e-9), arb(2), arb(0.2)) is Truth.HOLDS
-    with pytest.raises(TypeError, match="undecided"):
-        bool(Truth.HOLDS)
+def test_what_is_not_certified_counts_as_false():
     assert not NotCertified("no envelope")
