@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from theory.activations import catalog
 from theory.balls.arithmetics import COMPLEX, INTERVAL, REAL, SERIES, integer_power
-from theory.balls.core import NotCertifiable, precision
+from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.decimal import digits_of
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, rational_ball, regularize
 from theory.numerics.arithmetic import X, compile_expressions
