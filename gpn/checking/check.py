@@ -175,7 +175,7 @@ def details(spec: object, order: int = 60) -> Details:
 def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, dict[str, str] | str]":
     from theory.balls.core import NotCertified
     from theory.balls.decimal import digits_of
-    from theory.depth.coefficients import depth_coefficients
+    from theory.depth.coefficients import certified_coefficients
     from theory.gaussian.certified import certified_moments
 
     moments = certified_moments(phi, 20)
@@ -184,11 +184,11 @@ def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, di
         return {"plus": f"not certified: {getattr(roots, 'reason', '')}"}
     coefficients: dict[str, dict[str, str] | str] = {}
     for root in roots:
-        law = depth_coefficients(moments, root)
+        law = certified_coefficients(moments, root)
         if isinstance(law, NotCertified):
             coefficients[root.root] = f"not certified: {law.reason}"
         else:
-            coefficients[root.root] = {name: digits_of(ball, 12) for name, ball in law.items()}
+            coefficients[root.root] = {name: digits_of(ball, 12) for name, ball in law.by_symbol().items()}
     return coefficients
 
 

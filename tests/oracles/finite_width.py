@@ -91,7 +91,7 @@ def inner_layer_mean(activation: NumericActivation, width: int, layers: int) -> 
     .. math:: E B_l \approx S_n(1) + \frac{(A_l - 1) c + \kappa m_{l-1} + \tfrac12 S_2 \sigma_{l-1}^2}{n}
 
     with :math:`\sigma_l^2 = \chi^2 \sigma_{l-1}^2 + Var\,\phi^2 - 2\chi^2`, :math:`m_l = \chi m_{l-1} +
-    Q_2 (\sigma_{l-1}^2/2 - 1)`, sigma_0 = m_0 = 0, Q_2 and S_2 the curvatures q2 and s2 of `FluctuationCoefficients`
+    Q_2 (\sigma_{l-1}^2/2 - 1)`, sigma_0 = m_0 = 0, Q_2 and S_2 the curvatures in `DepthCoefficients`
     (derived for this project, docs/finite-width.md). An approximation: the error is O(1/n^2) at fixed depth, and
     grows with depth where |chi| >= 1. With one layer it is S_n, which is exact.
 
@@ -115,10 +115,11 @@ def inner_layer_mean(activation: NumericActivation, width: int, layers: int) -> 
     aligned = alignment(found, layers).values
     mean, variance = np.zeros(layers), np.zeros(layers)  # of q_(l-1), times n
     for layer in range(1, layers):
-        mean[layer] = found.chi * mean[layer - 1] + found.q2 * (variance[layer - 1] / 2 - 1)
-        variance[layer] = found.chi**2 * variance[layer - 1] + found.sf
-    drift = found.kappa * mean + found.s2 * variance / 2
-    return np.asarray(mean_squared_slope(activation, width).value + ((aligned - 1) * found.c + drift) / width)
+        mean[layer] = found.chi * mean[layer - 1] + found.length_curvature * (variance[layer - 1] / 2 - 1)
+        variance[layer] = found.chi**2 * variance[layer - 1] + found.length_noise
+    drift = found.kappa * mean + found.backward_curvature * variance / 2
+    correction = (aligned - 1) * found.alignment_excess + drift
+    return np.asarray(mean_squared_slope(activation, width).value + correction / width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def _upper(draft: Draft, exponents: list[float]) -> Draft | str:
         return side
     chains = []
     for exponent in exponents:
-        anchor = 1 + m.backward * exponent / c.width
+        anchor = 1 + m.backward_noise * exponent / c.width
         rate = exponent / anchor
         chains.append(Chain(exponent, (rate,), (exponent * np.log(anchor) - exponent + 1e-12,), (), Tent(0, 0), ()))
     filled = [_fill(draft, 1, side, chain) for chain in chains]

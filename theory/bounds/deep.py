@@ -20,7 +20,7 @@ from theory.activations.activation import Activation, NumericActivation, steps
 from theory.bounds.certificate import Readout
 from theory.bounds.search import propose
 from theory.bounds.verifier import DeepBound, verify
-from theory.depth.coefficients import DepthMoments, depth_moments
+from theory.depth.coefficients import DepthCoefficients, depth_coefficients
 from theory.errors import UsageError
 
 HOMOGENEOUS = "homogeneous: see theory.bounds.homogeneous"
@@ -70,7 +70,7 @@ def deep_bound(
     _check(width, depth, epsilon)
     if depth == 1:
         return DeepBound("deep", -np.inf, "one layer has nothing to be compared with")
-    moments = depth_moments(activation)
+    moments = depth_coefficients(activation)
     reason = _screen(activation, moments, depth) or _hopeless(moments, width, depth, epsilon)
     if reason:
         return DeepBound("deep", 0.0, reason)
@@ -99,15 +99,15 @@ def _check(width: float, depth: float, epsilon: float) -> None:
         raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
 
 
-def _screen(activation: NumericActivation, moments: DepthMoments, depth: int) -> str:
+def _screen(activation: NumericActivation, moments: DepthCoefficients[float], depth: int) -> str:
     """Why the theorem gives nothing for this activation at any width, empty if it may."""
     if isinstance(activation, Activation) and activation.is_positively_homogeneous:
         return HOMOGENEOUS
-    if not np.isfinite(moments.second + moments.slope + moments.a):
+    if not np.isfinite(moments.second + moments.slope_second + moments.second_slope_second):
         return "the moments of phi or of phi' are not finite"
     if len(steps(activation, "value")) > 0:
         return "phi jumps, so it is not locally Lipschitz"
-    miss = max(abs(moments.second - 1), abs(moments.slope - 1))
+    miss = max(abs(moments.second - 1), abs(moments.slope_second - 1))
     if miss > _NORMALIZED:
         return f"phi is not normalized: E phi^2 or E phi'^2 misses 1 by {miss:.3g}"
     if abs(moments.chi) >= 0.995:
@@ -117,7 +117,7 @@ def _screen(activation: NumericActivation, moments: DepthMoments, depth: int) ->
     return ""
 
 
-def _hopeless(moments: DepthMoments, width: int, depth: int, epsilon: float) -> str:
+def _hopeless(moments: DepthCoefficients[float], width: int, depth: int, epsilon: float) -> str:
     """An early answer where even the ideal tail with a union over the layers says nothing."""
     if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) >= 0:
         return (
@@ -127,7 +127,7 @@ def _hopeless(moments: DepthMoments, width: int, depth: int, epsilon: float) -> 
     return ""
 
 
-def _ideal_log(moments: DepthMoments, width: float, depth: int, epsilon: float) -> float:
+def _ideal_log(moments: DepthCoefficients[float], width: float, depth: int, epsilon: float) -> float:
     r"""log of :math:`2 \sum_m e^{-n \epsilon^2/(2 V_m)}`, V_m the predicted n Var of the log ratio across m layers."""
     count = np.unique(np.linspace(1, depth - 1, min(depth - 1, 200)).astype(int))
     variances = np.array([moments.log_ratio_variance(int(m)) for m in count])
@@ -213,7 +213,7 @@ def required_width_deep(
         raise UsageError(f"the probability must lie between 0 and 1, not {probability}")
     if depth == 1:
         return DeepWidth(2, deep_bound(activation, 2, 1, epsilon))
-    moments = depth_moments(activation)
+    moments = depth_coefficients(activation)
     reason = _screen(activation, moments, depth)
     if reason:
         return DeepWidth(None, DeepBound("deep", 0.0, reason), reason)
@@ -229,7 +229,7 @@ def required_width_deep(
     return _bracket(attempt, max(start, _LEAST_WIDTH), float(np.log(probability)))
 
 
-def _ideal_width(moments: DepthMoments, depth: int, epsilon: float, probability: float) -> int:
+def _ideal_width(moments: DepthCoefficients[float], depth: int, epsilon: float, probability: float) -> int:
     """The width at which a normal law of the predicted variance would do, with a union bound."""
 
     def excess(log_width: float) -> float:

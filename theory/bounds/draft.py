@@ -10,7 +10,7 @@ from theory.bounds.certificate import Certificate, Escape, Readout, Side, Tent
 from theory.bounds.grid import points
 from theory.bounds.layer_means import log_mean, log_pair_mean, tent_systems
 from theory.bounds.verifier import Setting, layers
-from theory.depth.coefficients import DepthMoments
+from theory.depth.coefficients import DepthCoefficients
 from theory.numerics.arithmetic import FloatArray
 
 _FORWARD = 6
@@ -22,7 +22,7 @@ class Draft:
     """A certificate in the making, with the activation evaluated for it and what each event may cost."""
 
     setting: Setting
-    moments: DepthMoments
+    moments: DepthCoefficients[float]
     budget: float
 
     @property

@@ -10,7 +10,7 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.bounds import deep as smooth
 from theory.bounds import homogeneous
-from theory.depth.coefficients import FluctuationCoefficients, NoPrediction
+from theory.depth.coefficients import DepthCoefficients, NoPrediction
 from theory.depth.fluctuation import log_ratio_law, spread_probability
 from theory.depth.law import LogRatioLaw
 from theory.depth.stable import StableLaw
@@ -88,7 +88,7 @@ def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) 
 
 
 def predicted_range(
-    coefficients: FluctuationCoefficients, width: int, depth: int, epsilon: float
+    coefficients: DepthCoefficients[float], width: int, depth: int, epsilon: float
 ) -> tuple[float, float]:
     r"""Two numbers between which the predicted probability of leaving the tolerance lies, in milliseconds.
 

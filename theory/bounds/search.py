@@ -16,7 +16,7 @@ from theory.bounds.cramer import cramer
 from theory.bounds.draft import _SHARES, Draft, _blank, _forward_tents, _interior, _uniform_means
 from theory.bounds.grid import cells
 from theory.bounds.verifier import Sign, escape_log, layers, limit_functions, prepare
-from theory.depth.coefficients import DepthMoments, depth_moments
+from theory.depth.coefficients import DepthCoefficients, depth_coefficients
 from theory.numerics.arithmetic import FloatArray
 
 _TILTS = (0.25, 0.4, 0.6, 0.8, 1.0)  # of the tube, as multiples of what a normal law would ask for
@@ -35,7 +35,7 @@ def propose(
         budget: what all bad events together may cost, a probability.
     """
     with np.errstate(all="ignore"):
-        draft = _tube(activation, depth_moments(activation), _blank(width, depth, epsilon, readout), budget)
+        draft = _tube(activation, depth_coefficients(activation), _blank(width, depth, epsilon, readout), budget)
         for step in (_limits, _top, lambda d: _feasible(d, 1), lambda d: _feasible(d, -1)):
             if isinstance(draft, str):
                 return draft
@@ -43,12 +43,14 @@ def propose(
     return draft if isinstance(draft, str) else draft.certificate
 
 
-def _tube(activation: NumericActivation, moments: DepthMoments, blank: Certificate, budget: float) -> Draft | str:
+def _tube(
+    activation: NumericActivation, moments: DepthCoefficients[float], blank: Certificate, budget: float
+) -> Draft | str:
     """The narrowest tube whose two sides are left seldom enough."""
     if abs(moments.chi) >= 0.995:
         return f"the squared length does not return to 1 in depth (chi = {moments.chi:.4f})"
     setting = prepare(blank, activation, _HIGHEST)
-    spread = np.sqrt(moments.forward / (1 - moments.chi**2) / blank.width)
+    spread = np.sqrt(moments.length_noise / (1 - moments.chi**2) / blank.width)
     wanted = np.log(_SHARES["tube"] * budget)
     distance = np.full(2, np.sqrt(max(2 * np.log(layers(blank)) - 2 * wanted, 2.0)) * spread)
     multiples = _TILTS
@@ -73,7 +75,7 @@ def _tube(activation: NumericActivation, moments: DepthMoments, blank: Certifica
 def _escape(draft: Draft, sign: Sign, multiples: tuple[float, ...], wanted: float) -> tuple[float, Escape, float]:
     """The least distance from 1 that is exceeded seldom enough, how, and by which multiple of the natural tilt."""
     c, m = draft.certificate, draft.moments
-    natural = (c.high - 1 if sign > 0 else 1 - c.low) * c.width * (1 - m.chi**2) / m.forward
+    natural = (c.high - 1 if sign > 0 else 1 - c.low) * c.width * (1 - m.chi**2) / m.length_noise
     found = []
     for multiple in multiples:
         tilt = multiple * natural
@@ -87,7 +89,8 @@ def _limits(draft: Draft) -> Draft | str:
     """The tightest seven limits that fail seldom enough, by bisection on all of them together."""
     m, wanted = draft.moments, draft.log_share("limit")
     square, reach = draft.setting.square, np.sqrt(draft.setting.square) * 2
-    start = np.array([m.a, m.a, m.sigma, m.slope, m.slope, m.chi, m.chi])
+    mixed = m.second_slope_second
+    start = np.array([mixed, mixed, m.tilted_slope_second, m.slope_second, m.slope_second, m.chi, m.chi])
     far = np.array([0.0, square, square, 0.0, square, -reach, reach])
     near, beyond = np.zeros(7), np.full(7, 0.01)
     for _ in range(16):  # outwards, then bisection: far out Newton's method may fail

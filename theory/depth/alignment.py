@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from theory.activations.activation import NumericActivation
-from theory.depth.coefficients import FluctuationCoefficients, fluctuation_coefficients
+from theory.depth.coefficients import DepthCoefficients, depth_coefficients
 from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
 _NORMALIZED = 1e-6  # how far E phi^2 and E phi'^2 of a normalized activation may be from 1
 
 
-def alignment_coefficients(activation: NumericActivation) -> FluctuationCoefficients:
+def alignment_coefficients(activation: NumericActivation) -> DepthCoefficients[float]:
     """The coefficients of a normalized activation, in float64.
 
     Args:
@@ -33,10 +33,10 @@ def alignment_coefficients(activation: NumericActivation) -> FluctuationCoeffici
     >>> from theory.activations.catalog import build
     >>> from theory.normalization.normalize import normalize
     >>> found = alignment_coefficients(normalize(build("relu")))
-    >>> round(found.chi, 12), round(abs(found.kappa), 12), round(found.c, 12)
+    >>> round(found.chi, 12), round(abs(found.kappa), 12), round(found.alignment_excess, 12)
     (1.0, 0.0, 1.0)
     """
-    found = fluctuation_coefficients(activation)
+    found = depth_coefficients(activation)
     if not (abs(found.second - 1) < _NORMALIZED and abs(found.slope_second - 1) < _NORMALIZED):
         raise UsageError(
             f"{activation.name} has E phi^2 = {found.second:.6g} and E phi'^2 = {found.slope_second:.6g}, but the "
@@ -59,7 +59,7 @@ class Alignment:
     stationary: float
 
 
-def alignment(activation: NumericActivation | FluctuationCoefficients, layers: int) -> Alignment:
+def alignment(activation: NumericActivation | DepthCoefficients[float], layers: int) -> Alignment:
     r"""The mean squared cosine between the backward and the forward signal, times n, in each layer.
 
     .. math:: A_l = n E \alpha_l^2, \qquad A_L = 1, \qquad A_l = \chi^2 A_{l+1} + 1 + 2\kappa - \chi^2
@@ -81,12 +81,12 @@ def alignment(activation: NumericActivation | FluctuationCoefficients, layers: i
     """
     if layers < 1 or layers != int(layers):
         raise UsageError(f"a network has a whole number of at least 1 layer, not {layers}")
-    if not isinstance(activation, FluctuationCoefficients):
+    if not isinstance(activation, DepthCoefficients):
         activation = alignment_coefficients(activation)
     return Alignment(alignments(activation, layers), _stationary(activation.chi**2, activation.kappa))
 
 
-def alignments(coefficients: FluctuationCoefficients, layers: int) -> FloatArray:
+def alignments(coefficients: DepthCoefficients[float], layers: int) -> FloatArray:
     """The recursion of `alignment` alone: A_1, ..., A_L, shape (L,)."""
     values = np.ones(layers)
     for layer in range(layers - 2, -1, -1):

@@ -13,20 +13,21 @@ from scipy.optimize import brentq
 
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
-from theory.depth.coefficients import FluctuationCoefficients, NoPrediction, fluctuation_coefficients
+from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients
 from theory.depth.homogeneous import HomogeneousLaw
 from theory.depth.law import LogRatioLaw
 from theory.depth.stable import StableLaw, length_path, length_variances
 from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
-Source = Activation | CallableActivation | FluctuationCoefficients
+Source = Activation | CallableActivation | DepthCoefficients[float]
 _NEARLY_NORMALIZED = 0.05  # misses of E phi^2 and E phi'^2 that a quadratic response still describes
 _NEARLY_UNIT = 0.2  # deviations of q that it still describes
 _MARGINAL = 1e-6
 _LARGEST_NOISE = 0.1  # variance of one backward factor
 _LARGEST_LENGTH_NOISE = 0.06  # variance of q
 _LARGEST_UNSTABLE_NOISE = 0.01
+_LEAST_NOISE = 1e-9
 _WIDEST, _DEEPEST = 10**9, 4096
 _LEAST_PROBABILITY = 1e-9
 
@@ -76,14 +77,14 @@ def log_ratio_law(source: Source, width: int, depth: int, q0: float = 1.0) -> Lo
     return obstacle or StableLaw.of(coefficients, int(width), int(depth), float(q0))
 
 
-def _coefficients(source: Source) -> FluctuationCoefficients | NoPrediction:
-    if isinstance(source, FluctuationCoefficients):
+def _coefficients(source: Source) -> DepthCoefficients[float] | NoPrediction:
+    if isinstance(source, DepthCoefficients):
         coefficients = source
     else:
         jumps = steps(source, "value")
         if jumps:
             return NoPrediction(f"phi jumps at {', '.join(map(str, jumps))}: its slope does not describe it")
-        coefficients = fluctuation_coefficients(source)
+        coefficients = depth_coefficients(source)
     if not coefficients.error < 1e-3:
         return NoPrediction("E phi^4, E phi'^4 or another moment of the law diverges or is not known")
     if coefficients.homogeneous and coefficients.slope_second == 0:
@@ -91,7 +92,7 @@ def _coefficients(source: Source) -> FluctuationCoefficients | NoPrediction:
     return coefficients
 
 
-def _obstacle(numbers: FluctuationCoefficients, width: int, depth: int, q0: float) -> NoPrediction | None:
+def _obstacle(numbers: DepthCoefficients[float], width: int, depth: int, q0: float) -> NoPrediction | None:
     """Why the Gaussian law says nothing, None if it does."""
     misses = {"E phi^2": numbers.second, "E phi'^2": numbers.slope_second}
     for name, moment in misses.items():
@@ -109,9 +110,9 @@ def _obstacle(numbers: FluctuationCoefficients, width: int, depth: int, q0: floa
                 f"the fixed point is unstable (chi = {numbers.chi:.6g}): at depth {depth} deviations of the squared "
                 f"length are no longer small at width {width}"
             )
-    elif variance / width > _LARGEST_LENGTH_NOISE or numbers.sb / width > _LARGEST_NOISE:
-        return _too_narrow(width, max(variance / _LARGEST_LENGTH_NOISE, numbers.sb / _LARGEST_NOISE))
-    if not (numbers.sf > 1e-9 and numbers.sb - numbers.cx**2 / numbers.sf > 1e-9):
+    elif variance / width > _LARGEST_LENGTH_NOISE or numbers.backward_noise / width > _LARGEST_NOISE:
+        return _too_narrow(width, max(variance / _LARGEST_LENGTH_NOISE, numbers.backward_noise / _LARGEST_NOISE))
+    if not (numbers.length_noise > _LEAST_NOISE and numbers.residual_noise > _LEAST_NOISE):
         return NoPrediction("the layers of this activation add no noise to speak of")
     return None
 
@@ -309,7 +310,7 @@ def aligned_profile(source: Source, depth: int) -> AlignedProfile | NoPrediction
         return NoPrediction("phi is not normalized")
     signals, cosines = np.ones(depth + 1), np.ones(depth + 1)
     for layer in range(depth, 0, -1):
-        factor = numbers.slope_second + numbers.c * cosines[layer]
+        factor = numbers.slope_second + numbers.alignment_excess * cosines[layer]
         signals[layer - 1] = signals[layer] * factor
         cosines[layer - 1] = numbers.chi**2 * cosines[layer] / factor
     return AlignedProfile(signals, cosines, np.sqrt(signals[:-1] / signals[-2]))

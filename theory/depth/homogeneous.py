@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import interpolate, special
 
 from theory.depth.absorption import end_corrected_weights, interval_grid
-from theory.depth.coefficients import FluctuationCoefficients
+from theory.depth.coefficients import DepthCoefficients
 from theory.depth.law import LogRatioLaw, checked_probabilities
 from theory.numerics.arithmetic import FloatArray
 
@@ -44,7 +44,7 @@ class HomogeneousLaw(LogRatioLaw):
     times: FloatArray
 
     @classmethod
-    def of(cls, coefficients: FluctuationCoefficients, width: int, depth: int, q0: float) -> "HomogeneousLaw":
+    def of(cls, coefficients: DepthCoefficients[float], width: int, depth: int, q0: float) -> "HomogeneousLaw":
         """The law for checked arguments (see `theory.depth.fluctuation.log_ratio_law`)."""
         rate = coefficients.slope_variance / width
         times = rate * np.arange(depth - 1, -1, -1, dtype=np.float64)

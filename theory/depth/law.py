@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from theory.depth.coefficients import FluctuationCoefficients
+from theory.depth.coefficients import DepthCoefficients
 from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
@@ -30,7 +30,7 @@ class LogRatioLaw(ABC):
         gradient_mean, gradient_variance: of H_l, arrays (L,). H_l is asymptotically normal.
     """
 
-    coefficients: FluctuationCoefficients
+    coefficients: DepthCoefficients[float]
     width: int
     depth: int
     q0: float

@@ -9,7 +9,7 @@ from scipy import special
 
 from theory.depth.absorption import LinearStep, exit_probability
 from theory.depth.alignment import alignments
-from theory.depth.coefficients import FluctuationCoefficients
+from theory.depth.coefficients import DepthCoefficients
 from theory.depth.law import LogRatioLaw, checked_probabilities
 from theory.depth.length_map import follow_length
 from theory.numerics.arithmetic import FloatArray
@@ -39,7 +39,7 @@ class StableLaw(LogRatioLaw):
     length_variance: FloatArray
 
     @classmethod
-    def of(cls, coefficients: FluctuationCoefficients, width: int, depth: int, q0: float) -> "StableLaw":
+    def of(cls, coefficients: DepthCoefficients[float], width: int, depth: int, q0: float) -> "StableLaw":
         """The law for checked arguments (see `theory.depth.fluctuation.log_ratio_law`)."""
         lengths = length_variances(coefficients, depth)
         ratio = _variances(coefficients, lengths, depth - 1, 1.0) / width
@@ -59,9 +59,10 @@ class StableLaw(LogRatioLaw):
             powers = numbers.chi ** np.arange(depth - low)
             gained = np.zeros(depth - low)
             for step in range(1, depth - low):
-                gained[step] = numbers.chi * gained[step - 1] + numbers.cx + b[low + step - 1] * numbers.sf
-            inherited = a[low] * powers * self.length_variance[low] + gained
-            covariance[low, low:] = covariance[low:, low] = a[low:] * inherited + common[low:]
+                carried = numbers.chi * gained[step - 1]
+                gained[step] = carried + numbers.noise_covariance + b[low + step - 1] * numbers.length_noise
+            shared = a[low] * powers * self.length_variance[low] + gained
+            covariance[low, low:] = covariance[low:, low] = a[low:] * shared + common[low:]
         return covariance / self.width
 
     def quantiles(self, probabilities: Sequence[float]) -> FloatArray:
@@ -97,7 +98,7 @@ class StableLaw(LogRatioLaw):
     def _steps(self) -> Iterator[LinearStep]:
         """The chain from layer L down to 1, with eta in units of its standard deviation."""
         numbers = self.coefficients
-        slope = numbers.cx / numbers.sf  # of the backward factor's noise on the length's
+        slope = numbers.noise_covariance / numbers.length_noise  # of the backward factor's noise on the length's
         deviation = np.sqrt(self.length_variance / self.width)
         for layer in range(self.depth - 1, 0, -1):  # from eta_l, Y_(l+1) to eta_(l-1), Y_l
             below, above = deviation[layer - 1], deviation[layer]
@@ -109,24 +110,24 @@ class StableLaw(LogRatioLaw):
             )
 
 
-def length_variances(coefficients: FluctuationCoefficients, depth: int) -> FloatArray:
+def length_variances(coefficients: DepthCoefficients[float], depth: int) -> FloatArray:
     r"""n Var q_l for l = 0..depth-1: a geometric sum that tends to sf/(1 - chi^2).
 
     .. math:: \sigma_l^2 = \chi^2 \sigma_{l-1}^2 + s_f, \qquad \sigma_0 = 0
     """
     variances = np.zeros(depth)
     for layer in range(1, depth):
-        variances[layer] = coefficients.chi**2 * variances[layer - 1] + coefficients.sf
+        variances[layer] = coefficients.chi**2 * variances[layer - 1] + coefficients.length_noise
     return variances
 
 
-def _step_deviation(coefficients: FluctuationCoefficients, width: int) -> float:
+def _step_deviation(coefficients: DepthCoefficients[float], width: int) -> float:
     """Standard deviation of the backward factor at given lengths before and after the layer."""
-    return float(np.sqrt((coefficients.sb - coefficients.cx**2 / coefficients.sf) / width))
+    return float(np.sqrt(coefficients.residual_noise / width))
 
 
 def _weights(
-    coefficients: FluctuationCoefficients, top: int, removed: float, depth: int
+    coefficients: DepthCoefficients[float], top: int, removed: float, depth: int
 ) -> tuple[FloatArray, FloatArray]:
     """How log factors of layers l..top plus log q_(l-1) minus `removed` log q_(L-1) follow eta_(l-1) and the xi_j."""
     chi, kappa = coefficients.chi, coefficients.kappa
@@ -139,12 +140,13 @@ def _weights(
     return a, b
 
 
-def _layer_terms(coefficients: FluctuationCoefficients, b: FloatArray) -> FloatArray:
-    terms: FloatArray = coefficients.sb + 2 * b * coefficients.cx + b**2 * coefficients.sf
+def _layer_terms(coefficients: DepthCoefficients[float], b: FloatArray) -> FloatArray:
+    sf, sb, cx = coefficients.length_noise, coefficients.backward_noise, coefficients.noise_covariance
+    terms: FloatArray = sb + 2 * b * cx + b**2 * sf
     return terms
 
 
-def _variances(coefficients: FluctuationCoefficients, lengths: FloatArray, top: int, removed: float) -> FloatArray:
+def _variances(coefficients: DepthCoefficients[float], lengths: FloatArray, top: int, removed: float) -> FloatArray:
     """n times the variances of those sums, for l = 1..L."""
     a, b = _weights(coefficients, top, removed, len(lengths))
     sums = np.cumsum(_layer_terms(coefficients, b)[::-1])[::-1]
@@ -154,26 +156,30 @@ def _variances(coefficients: FluctuationCoefficients, lengths: FloatArray, top: 
 
 
 def _means(
-    coefficients: FluctuationCoefficients, lengths: FloatArray, width: int, q0: float
+    coefficients: DepthCoefficients[float], lengths: FloatArray, width: int, q0: float
 ) -> tuple[FloatArray, FloatArray]:
     """Means of log(|d_l|^2/|e_l|^2) for l = 1..L and of log q_l for l = 0..L-1, to order 1/n."""
     numbers, depth = coefficients, len(lengths)
     path = length_path(coefficients, q0, depth)
     drift = np.zeros(depth)  # n (E eta_l - path_l)
     for layer in range(1, depth):
-        drift[layer] = numbers.chi * drift[layer - 1] + numbers.q2 * (lengths[layer - 1] / 2 - 1)
+        drift[layer] = numbers.chi * drift[layer - 1] + numbers.length_curvature * (lengths[layer - 1] / 2 - 1)
     alignment = alignments(coefficients, depth)
-    excess = numbers.kappa * drift + numbers.s2 * (lengths / 2 - 1) + (alignment - 1) * numbers.c
+    excess = (
+        numbers.kappa * drift
+        + numbers.backward_curvature * (lengths / 2 - 1)
+        + (alignment - 1) * numbers.alignment_excess
+    )
     response = numbers.slope_second - 1 + numbers.kappa * path
-    factors = response + numbers.s2 * path**2 / 2 - response**2 / 2
-    factors = factors + (excess - (numbers.kappa**2 * lengths + numbers.sb) / 2) / width
+    factors = response + numbers.backward_curvature * path**2 / 2 - response**2 / 2
+    factors = factors + (excess - (numbers.kappa**2 * lengths + numbers.backward_noise) / 2) / width
     logs = path - path**2 / 2 + (drift - lengths / 2) / width
     return factors, logs
 
 
-def length_path(coefficients: FluctuationCoefficients, q0: float, depth: int) -> FloatArray:
+def length_path(coefficients: DepthCoefficients[float], q0: float, depth: int) -> FloatArray:
     """q_l - 1 in the limit of infinite width, for l = 0..depth-1, by the length map to second order."""
-    second, chi, curvature = coefficients.second, coefficients.chi, coefficients.q2
+    second, chi, curvature = coefficients.second, coefficients.chi, coefficients.length_curvature
 
     def layer(deviations: FloatArray) -> tuple[FloatArray, FloatArray]:
         after = second - 1 + chi * deviations + curvature * deviations**2 / 2

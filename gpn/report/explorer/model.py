@@ -19,7 +19,7 @@ from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation as read
 from theory.bounds.network import deep_bound, predicted, predicted_range
 from theory.claims.counted import SIDES, CountedClaim
-from theory.depth.coefficients import NoPrediction, fluctuation_coefficients
+from theory.depth.coefficients import NoPrediction, depth_coefficients
 from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.fluctuation import log_ratio_law
 from theory.depth.length_map import follow_length
@@ -180,7 +180,7 @@ class Model:
     def __init__(self) -> None:
         self._shape = lru_cache(_KEPT)(shape)
         self._constants = lru_cache(_KEPT)(lambda root: _layer_constants(root.phi))
-        self._coefficients = lru_cache(_KEPT)(lambda root: fluctuation_coefficients(root.phi))
+        self._coefficients = lru_cache(_KEPT)(lambda root: depth_coefficients(root.phi))
         self._range = lru_cache(4 * _KEPT)(predicted_range)
 
     def __call__(self, state: State) -> View:

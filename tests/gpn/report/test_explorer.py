@@ -18,7 +18,7 @@ from gpn.report.explorer.figure import Panels
 from gpn.report.explorer.model import PROBABILITIES, STARTS, WIDTHS, Model, State, certificate, chosen, family_of, shape
 from theory.activations.specification import activation
 from theory.bounds.network import predicted, predicted_norms, predicted_range
-from theory.depth.coefficients import fluctuation_coefficients
+from theory.depth.coefficients import depth_coefficients
 from theory.depth.fixed_points import length_dynamics
 from theory.depth.length_map import length_map
 from theory.errors import SpecificationError, UsageError
@@ -85,7 +85,7 @@ def test_a_length_is_said_to_return_only_if_it_does():
 @pytest.mark.parametrize(("formula", "value"), FORMULAS)
 def test_the_prediction_lies_in_its_quick_range(formula, value):
     phi = chosen(shape(formula, value), "auto").phi
-    coefficients = fluctuation_coefficients(phi)
+    coefficients = depth_coefficients(phi)
     told = 0
     for width, depth, epsilon in ((128, 10, 0.5), (512, 10, 0.5), (512, 30, 1.0), (128, 3, 0.3)):
         low, high = predicted_range(coefficients, width, depth, epsilon)
@@ -103,7 +103,7 @@ def test_two_layers_have_no_range_but_a_number():
     """At depth 2 one ratio is all there is: both ends are its probability, from a table for leaky ReLU."""
     for formula, value in FORMULAS:
         phi = chosen(shape(formula, value), "auto").phi
-        low, high = predicted_range(fluctuation_coefficients(phi), 256, 2, 0.2)
+        low, high = predicted_range(depth_coefficients(phi), 256, 2, 0.2)
         assert low == high
         assert low == pytest.approx(predicted(phi, 256, 2, 0.2).probability, rel=0.02)
 

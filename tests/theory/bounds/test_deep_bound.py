@@ -11,7 +11,7 @@ from theory.bounds.certificate import Readout
 from theory.bounds.deep import HOMOGENEOUS, deep_bound, required_width_deep
 from theory.bounds.search import propose
 from theory.bounds.verifier import DeepBound, log_moments, prepare, verify
-from theory.depth.coefficients import depth_moments
+from theory.depth.coefficients import depth_coefficients
 from theory.errors import UsageError
 from theory.normalization.normalize import normalize
 
@@ -140,7 +140,7 @@ def test_the_width_is_bracketed_to_two_per_cent(monkeypatch, least):
 def test_the_required_width_has_its_bound_below_the_probability():
     found = required_width_deep(TANH, 10, 1.0, 0.05)
     assert found.bound.probability < 0.05
-    assert 10 <= found.width / (10 * depth_moments(TANH).variance_per_layer) <= 17
+    assert 10 <= found.width / (10 * depth_coefficients(TANH).variance_per_layer) <= 17
     assert found.bound.certificate.width == found.width
 
 
@@ -152,7 +152,7 @@ def test_the_required_width_has_its_bound_below_the_probability():
 def test_the_table_of_widths(depth, epsilon, reference):
     found = required_width_deep(TANH, depth, epsilon, 0.05)
     assert found.width <= 1.1 * reference
-    assert 9.5 <= found.width * epsilon**2 / (depth * depth_moments(TANH).variance_per_layer) <= 17
+    assert 9.5 <= found.width * epsilon**2 / (depth * depth_coefficients(TANH).variance_per_layer) <= 17
 
 
 @pytest.mark.slow

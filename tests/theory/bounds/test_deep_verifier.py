@@ -9,7 +9,7 @@ from theory.activations.specification import activation
 from theory.bounds.certificate import Certificate, Chain, Readout, Tent, defect
 from theory.bounds.search import propose
 from theory.bounds.verifier import bracket_functions, dominates_power, kappa, prepare, verify
-from theory.depth.coefficients import depth_moments
+from theory.depth.coefficients import depth_coefficients
 from theory.normalization.normalize import normalize
 
 TANH = normalize(activation("tanh"))
@@ -232,7 +232,7 @@ def test_a_malformed_certificate_is_an_outcome(certificate):
 
 
 def test_the_predicted_variance_agrees_with_the_fluctuation_law():
-    moments = depth_moments(TANH)
+    moments = depth_coefficients(TANH)
     assert moments.log_ratio_variance(99) == pytest.approx(195.95, abs=0.01)
-    assert depth_moments(normalize(activation("selu"))).log_ratio_variance(99) == pytest.approx(112.62, abs=0.01)
-    assert depth_moments(normalize(activation("gelu"))).log_ratio_variance(99) == pytest.approx(317.54, abs=0.01)
+    assert depth_coefficients(normalize(activation("selu"))).log_ratio_variance(99) == pytest.approx(112.62, abs=0.01)
+    assert depth_coefficients(normalize(activation("gelu"))).log_ratio_variance(99) == pytest.approx(317.54, abs=0.01)

@@ -12,7 +12,7 @@ from gpn.statistics.limits import Verdict, equivalent, lower_limit, upper_limit
 from theory.activations.specification import activation
 from theory.depth import absorption
 from theory.depth.alignment import alignments
-from theory.depth.coefficients import NoPrediction, fluctuation_coefficients
+from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients
 from theory.depth.fluctuation import (
     aligned_profile,
     depth_for,
@@ -44,10 +44,13 @@ def stable_law(name, root, width, depth):
 @pytest.mark.parametrize(("name", "root"), STABLE)
 def test_slopes_and_curvatures_are_derivatives_of_the_mean_field_maps(name, root):
     phi = normalized(name, root)
-    numbers = fluctuation_coefficients(phi)
+    numbers = depth_coefficients(phi)
     assert numbers.chi == pytest.approx(length_map_slope(phi).value, abs=1e-12)
     step = 1e-3
-    for mapping, first, second in ((length_map, numbers.chi, numbers.q2), (slope_map, numbers.kappa, numbers.s2)):
+    for mapping, first, second in (
+        (length_map, numbers.chi, numbers.length_curvature),
+        (slope_map, numbers.kappa, numbers.backward_curvature),
+    ):
         low, middle, high = (mapping(phi, q).value for q in (1 - step, 1.0, 1 + step))
         assert (high - low) / (2 * step) == pytest.approx(first, abs=2e-5)
         assert (high - 2 * middle + low) / step**2 == pytest.approx(second, abs=2e-5)
@@ -68,10 +71,10 @@ def test_coefficients_to_thirty_digits():
         30,
     )
     f, ff, fs, ss, fz, sz = (moments[key][0] for key in ("f", "ff", "fs", "ss", "fz", "sz"))
-    numbers = fluctuation_coefficients(phi)
+    numbers = depth_coefficients(phi)
     chi, kappa = (fz - 1) / 2, (sz - 1) / 2
-    exact = {"chi": chi, "kappa": kappa, "sf": ff - f * f - 2 * chi**2, "sb": 3 * (ss - 1) - 2 * kappa**2}
-    exact |= {"cx": fs - 1 - 2 * chi * kappa, "c": fs - 1}
+    exact = {"chi": chi, "kappa": kappa, "noise_covariance": fs - 1 - 2 * chi * kappa, "alignment_excess": fs - 1}
+    exact |= {"length_noise": ff - f * f - 2 * chi**2, "backward_noise": 3 * (ss - 1) - 2 * kappa**2}
     assert numbers.error < 1e-11
     for name, value in exact.items():
         assert abs(getattr(numbers, name) - value) < 1e-14 + numbers.error, name
@@ -80,13 +83,12 @@ def test_coefficients_to_thirty_digits():
 def test_closed_forms_of_homogeneous_functions():
     for slope in (0.0, 0.3, -0.5):
         phi = normalize(activation(f"relu(x) - {slope}*relu(-x)"), "plus")
-        numbers = fluctuation_coefficients(phi)
+        numbers = depth_coefficients(phi)
         variance = ((1 - slope**2) / (1 + slope**2)) ** 2
         assert numbers.homogeneous
         assert numbers.slope_variance == pytest.approx(variance, rel=1e-12)
-        assert [numbers.sf, numbers.sb, numbers.cx, numbers.c] == pytest.approx(
-            [3 * variance, 3 * variance, variance, variance], rel=1e-11
-        )
+        noises = [numbers.length_noise, numbers.backward_noise, numbers.noise_covariance, numbers.alignment_excess]
+        assert noises == pytest.approx([3 * variance, 3 * variance, variance, variance], rel=1e-11)
 
 
 # ---------------------------------------------------------------------------------------- the finite sums
@@ -106,8 +108,8 @@ def test_reference_values_of_the_length_and_of_the_slope_in_depth():
     law = stable_law("tanh", "plus", 1000, 100)
     numbers = law.coefficients
     assert law.length_variance[-1] == pytest.approx(0.77755, abs=1e-5)
-    assert law.length_variance[-1] == pytest.approx(numbers.sf / (1 - numbers.chi**2), rel=1e-12)
-    assert 1000 * (law.variance[10] - law.variance[11]) == pytest.approx(numbers.v, rel=1e-6)
+    assert law.length_variance[-1] == pytest.approx(numbers.length_noise / (1 - numbers.chi**2), rel=1e-12)
+    assert 1000 * (law.variance[10] - law.variance[11]) == pytest.approx(numbers.variance_per_layer, rel=1e-6)
     stationary = 1 + 2 * numbers.kappa / (1 - numbers.chi**2)
     assert alignments(numbers, 100)[0] == pytest.approx(stationary, rel=1e-12)
 
@@ -131,7 +133,8 @@ def literal_linear_map(numbers, depth, top, removed):
 def test_variances_and_covariances_against_the_recursion_run_literally(name, root):
     law = stable_law(name, root, 500, 12)
     numbers = law.coefficients
-    noise = np.kron([[numbers.sf, numbers.cx], [numbers.cx, numbers.sb]], np.eye(12)) / 500
+    layer = [[numbers.length_noise, numbers.noise_covariance], [numbers.noise_covariance, numbers.backward_noise]]
+    noise = np.kron(layer, np.eye(12)) / 500
     ratio = literal_linear_map(numbers, 12, 11, 1.0)
     gradient = literal_linear_map(numbers, 12, 12, 0.0)
     np.testing.assert_allclose(law.covariance(), ratio @ noise @ ratio.T, rtol=1e-11, atol=1e-15)
@@ -145,17 +148,22 @@ def test_means_against_the_nonlinear_recursion(name, root):
     width, depth, trials = 4000, 20, 20_000
     law = stable_law(name, root, width, depth)
     n, rng = law.coefficients, np.random.default_rng(11)
-    cov = np.array([[n.sf, n.cx], [n.cx, n.sb]]) / width
+    cov = np.array([[n.length_noise, n.noise_covariance], [n.noise_covariance, n.backward_noise]]) / width
     aligned = alignments(n, depth)
     eta, linear = np.zeros((2, depth, trials))
     logs, linear_logs = np.zeros((2, depth, trials))
     for layer in range(1, depth):
         xi, nu = rng.multivariate_normal([0, 0], cov, trials).T
         square = eta[layer - 1] ** 2 / 2 - 1 / width
-        factor = n.kappa * eta[layer - 1] + n.s2 * square + (aligned[layer - 1] - 1) * n.c / width + nu
+        factor = (
+            n.kappa * eta[layer - 1]
+            + n.backward_curvature * square
+            + (aligned[layer - 1] - 1) * n.alignment_excess / width
+            + nu
+        )
         logs[layer - 1] = np.log1p(factor)
         linear_logs[layer - 1] = n.kappa * linear[layer - 1] + nu
-        eta[layer] = n.chi * eta[layer - 1] + n.q2 * square + xi
+        eta[layer] = n.chi * eta[layer - 1] + n.length_curvature * square + xi
         linear[layer] = n.chi * linear[layer - 1] + xi
     for layer in (0, depth // 2):
         found = (logs - linear_logs)[layer:].sum(axis=0)
@@ -304,9 +312,7 @@ def test_unstable_narrow_and_marginal_networks_say_why():
     assert "needs a width" in log_ratio_law(normalized("tanh"), 8, 10).reason
     assert "needs a width of 10" in log_ratio_law(normalized("relu"), 8, 10).reason
     assert "away from 1" in log_ratio_law(normalized("tanh"), 256, 10, q0=1.5).reason
-    marginal = fluctuation_coefficients(normalized("tanh")).__class__(
-        1.0, 1.0, 1.0, 0.1, 0.7, 1.4, -0.2, 0.1, 0.1, -0.2, 1e-15, False
-    )
+    marginal = DepthCoefficients(1.0, 1.0, 1.0, 0.1, 0.7, 1.4, -0.2, 0.1, 0.1, -0.2, 1e-15, homogeneous=False)
     assert "marginal" in log_ratio_law(marginal, 256, 10).reason
     assert "smaller" in depth_for(normalized("tanh"), 10**8, 3.0, 0.9).reason
     assert "speaks of widths" in width_for(normalized("tanh"), 2, 5.0, 0.9).reason

@@ -14,7 +14,7 @@ from theory.activations.proofs import discontinuity
 from theory.activations.specification import activation as specified
 from theory.balls.core import NotCertified, precision
 from theory.balls.decimal import digits_of
-from theory.depth.coefficients import certified_coefficients, depth_coefficients
+from theory.depth.coefficients import certified_coefficients
 from theory.errors import UsageError
 from theory.gaussian.certified import certified_moments
 from theory.gaussian.moments import CONDITIONS, MOMENTS, Moments
@@ -377,7 +377,9 @@ def finite_sum(fluctuation, chi, depth):
     for start in range(1, depth):
         response = sum(kappa * chi ** (layer - 1 - start) for layer in range(start + 1, depth))
         weights[start] = response - chi ** (depth - 1 - start)
-    forward, backward, mixed = map(float, (fluctuation.sf, fluctuation.sb, fluctuation.cx))
+    forward, backward, mixed = map(
+        float, (fluctuation.length_noise, fluctuation.backward_noise, fluctuation.noise_covariance)
+    )
     return sum(weights[k] ** 2 * forward + backward + 2 * weights[k] * mixed for k in range(1, depth))
 
 
@@ -386,20 +388,21 @@ def test_fluctuation_coefficients(name, index, expected):
     """The variance of the log ratio of gradient norms over 100 layers, computed independently."""
     found = certified_moments(catalog.build(name), 20)
     root = found.normalizations()[index]
-    fluctuation = depth_coefficients(found, root)
+    fluctuation = certified_coefficients(found, root)
     assert finite_sum(fluctuation, float(root.chi), 100) == pytest.approx(expected, abs=0.006)
     if name == "tanh":
-        stationary = fluctuation.sf / (1 - root.chi * root.chi)
+        stationary = fluctuation.length_noise / (1 - root.chi * root.chi)
         assert float(stationary) == pytest.approx(0.7775, abs=1e-4)
         # E q_1 - 1 = -Q_2/n + O(1/n^2), with Q_1024 = 1.00036035293834
-        assert float(fluctuation.Q2) == pytest.approx(-0.00036035293834 * 1024, rel=2e-3)
+        assert float(fluctuation.length_curvature) == pytest.approx(-0.00036035293834 * 1024, rel=2e-3)
 
 
 def test_fluctuation_of_relu_in_closed_form():
     """Homogeneous phi with b = 0: Var phi^2 = 5, Var s = 1, E phi^2 s = 2, chi = 1, kappa = 0."""
     found = certified_moments(catalog.build("relu"), 20)
-    law = depth_coefficients(found, found.normalizations()[0])
-    for ball, value in zip((law.kappa, law.c, law.sf, law.sb, law.cx), (0, 1, 3, 3, 1), strict=True):
+    law = certified_coefficients(found, found.normalizations()[0]).by_symbol()
+    for symbol, value in {"kappa": 0, "c": 1, "sf": 3, "sb": 3, "cx": 1}.items():
+        ball = law[symbol]
         assert ball.contains(value)
         assert ball.rad() < 1e-20
 
@@ -407,7 +410,8 @@ def test_fluctuation_of_relu_in_closed_form():
 @pytest.mark.parametrize(("name", "root"), [("tanh", "plus"), ("gelu", "minus"), ("selu", "plus")])
 def test_depth_coefficients_against_their_definitions(name, root):
     """Each coefficient by mpmath from the normalized function itself, not from raw moments."""
-    law = certified_coefficients(catalog.build(name), 20, root)
+    certified = certified_moments(catalog.build(name), 20)
+    law = certified_coefficients(certified, next(r for r in certified.normalizations() if r.root == root))
     moments = certified_moments(catalog.build(name), 30, CONDITIONS)
     chosen = next(r for r in moments.normalizations() if r.root == root)
     with mpmath.workdps(40):
@@ -440,21 +444,14 @@ def test_depth_coefficients_against_their_definitions(name, root):
             "Q2": mean(lambda z, f, _: f * four(z)),
             "S2": mean(lambda z, _, s: s * four(z)),
         }
-    for key, ball in law.items():
+    for key, ball in law.by_symbol().items():
         assert encloses(ball, expected[key], 18), key
         assert radius_is_below(ball, 17), key
 
 
-def test_depth_coefficients_say_what_is_missing():
-    assert "real value" in certified_coefficients(specified("sqrt(x)")).reason
-    assert "constant" in certified_coefficients(specified("0*x + 2")).reason
-    with pytest.raises(UsageError, match="root"):
-        certified_coefficients(catalog.build("tanh"), 20, "both")
-
-
 def test_fluctuation_needs_all_moments():
     found = certify(sympy.exp(X**2 / 5), 15, tuple(MOMENTS))
-    outcome = depth_coefficients(found, found.normalizations()[0])
+    outcome = certified_coefficients(found, found.normalizations()[0])
     assert isinstance(outcome, NotCertified)
     assert "diverges" in outcome.reason
 
