@@ -13,6 +13,7 @@ import sympy
 
 from theory.activations.ends import one_sided_limit
 from theory.activations.pieces import Piece, split
+from theory.activations.proofs import Order, discontinuity
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import FloatArray, X, compile_expressions, constant_value, real_values
 from theory.numerics.inplace import Branch, Evaluator, Program
@@ -84,7 +85,7 @@ class Activation:
     @cached_property
     def jumps(self) -> tuple[sympy.Expr, ...]:
         """Breakpoints at which the value jumps or is unbounded: phi is not weakly differentiable there."""
-        return tuple(left.upper for left, right in pairwise(self.pieces) if not _continuous(left, right, "value"))
+        return tuple(left.upper for left, right in pairwise(self.pieces) if not _is_continuous(left, right, "value"))
 
     @cached_property
     def kinks(self) -> tuple[sympy.Expr, ...]:
@@ -92,7 +93,7 @@ class Activation:
         return tuple(
             left.upper
             for left, right in pairwise(self.pieces)
-            if _continuous(left, right, "value") and not _continuous(left, right, "slope")
+            if _is_continuous(left, right, "value") and not _is_continuous(left, right, "slope")
         )
 
     @cached_property
@@ -245,11 +246,15 @@ def exact(number: Exact) -> sympy.Expr:
     return sympy.sympify(number)
 
 
-def _continuous(point_left: Piece, point_right: Piece, order: str) -> bool:
-    left, right = _limit(point_left, order, "-"), _limit(point_right, order, "+")
-    if left is None or right is None:
+def _is_continuous(left: Piece, right: Piece, order: Order) -> bool:
+    """Whether phi or phi' is continuous between two pieces: by proof, else by 50 digits of the one-sided limits."""
+    doubt = discontinuity(left, right, order)
+    if doubt is None or doubt.proved:
+        return doubt is None
+    below, above = _limit(left, order, "-"), _limit(right, order, "+")
+    if below is None or above is None:
         return False
-    return bool(abs(left - right) <= mpmath.mpf(10) ** (-_DIGITS) * (1 + abs(left)))
+    return bool(abs(below - above) <= mpmath.mpf(10) ** (-_DIGITS) * (1 + abs(below)))
 
 
 def _limit(piece: Piece, order: str, side: str) -> mpmath.mpf | None:

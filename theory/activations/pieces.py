@@ -15,9 +15,9 @@ import mpmath
 import sympy
 from sympy.core.relational import Relational
 
+from theory.activations.continuity import is_continuous_at
 from theory.activations.critical_points import (
     between,
-    compare,
     is_real,
     is_zero,
     sign_changes,
@@ -28,8 +28,7 @@ from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X, constant_value, is_infinite
 
 _PROBES = 12  # further points at which the sign of a switching function is compared
-_CONTINUOUS = (sympy.Abs, sympy.Max, sympy.Min)
-_SWITCHES = (*_CONTINUOUS, sympy.Piecewise, sympy.sign, sympy.Heaviside)
+_SWITCHES = (sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.sign, sympy.Heaviside)
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class Piece:
     Args:
         lower, upper: exact SymPy numbers or -oo, oo.
         value: the function there, an expression in `X`.
-        is_joined: whether `Abs`, `Max` and `Min` alone switch at the lower end. They are continuous, so the function
-            is continuous there unless one of its formulas is singular.
+        is_joined: whether the whole expression is proved to be continuous at the lower end.
     """
 
     lower: sympy.Expr
@@ -92,7 +90,7 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
         else:
             cells.append(cell)
     return tuple(
-        Piece(left, right, cell.value, left == cell.lower and not is_infinite(left) and not record.jumps_at(left))
+        Piece(left, right, cell.value, not is_infinite(left) and is_continuous_at(expression, left))
         for cell in cells
         for left, right in pairwise(
             [cell.lower, *between(singular_points(cell.value), cell.lower, cell.upper), cell.upper]
@@ -102,13 +100,9 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
 
 @dataclass(slots=True)
 class _Record:
-    """What is met while switches are resolved: claims, and the points at which a switch may jump."""
+    """What is met while switches are resolved."""
 
     claims: list["Claim"] = field(default_factory=list)
-    jumps: set[sympy.Expr] = field(default_factory=set)
-
-    def jumps_at(self, point: sympy.Expr) -> bool:
-        return any(compare(jump, point) == 0 for jump in self.jumps)
 
 
 @dataclass(frozen=True)
@@ -145,8 +139,6 @@ def _resolve(expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, recor
         return
     switching = list(dict.fromkeys(_switching_functions(switch)))
     points = {point for function in switching for point in sign_changes(function)}
-    if not isinstance(switch, _CONTINUOUS):
-        record.jumps |= points
     for left, right in pairwise([lower, *between(points, lower, upper), upper]):
         sample = _sample(left, right)
         if not all(is_real(function.xreplace({X: sample})) for function in switching):

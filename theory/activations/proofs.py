@@ -16,7 +16,7 @@ import sympy
 from flint import arb, ctx
 
 from theory.activations.critical_points import ODD, POSITIVE, has_listed_singularities, is_zero
-from theory.activations.ends import T, is_regular, localized, mirrored, one_sided_limit
+from theory.activations.ends import T, localized, mirrored, one_sided_limit
 from theory.activations.pieces import Claim, Piece, claims
 from theory.balls.arithmetics import INTERVAL, REAL, growth_arithmetic
 from theory.balls.core import NotCertifiable, hull, precision
@@ -169,7 +169,7 @@ def _is_nonzero(function: sympy.Expr, left: arb, right: arb) -> bool:
     return False
 
 
-_certified_joins_BITS = (256, 2048)
+_JOIN_BITS = (256, 2048)
 Order = Literal["value", "slope"]
 
 
@@ -192,7 +192,7 @@ class Discontinuity:
 def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | None:
     """None if phi (or phi') is proved to be continuous between two neighbouring pieces.
 
-    A switch that is itself continuous (`Piece.is_joined`) keeps phi continuous where both formulas are analytic. Else
+    Continuity of phi is proved from the whole expression where possible (`theory.activations.continuity`). Else
     equality of the one-sided limits is decided by algebra, inequality by ball arithmetic.
 
     >>> from theory.numerics.arithmetic import X
@@ -202,26 +202,16 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     (None, "phi' jumps at x = 0")
     """
     point = left.upper
-    if order == "value" and right.is_joined and _is_analytic((left, right), point):
+    if order == "value" and right.is_joined:
         return None
     difference = one_sided_limit(getattr(right, order), point, "+") - one_sided_limit(getattr(left, order), point, "-")
     if difference == 0 or sympy.expand(difference) == 0:
         return None
     try:
-        for bits in _certified_joins_BITS:
+        for bits in _JOIN_BITS:
             with precision(bits):
                 if not constant_ball(difference).contains(0):
                     return Discontinuity(point, order, proved=True)
     except NotCertifiable:
         return Discontinuity(point, order, proved=False)
     return None if is_zero(difference) else Discontinuity(point, order, proved=False)
-
-
-def _is_analytic(pieces: tuple[Piece, Piece], point: sympy.Expr) -> bool:
-    """Whether the formulas of two pieces are proved to be analytic around their common end."""
-    try:
-        with precision(_certified_joins_BITS[0]):
-            ball = constant_ball(point)
-            return all(is_regular(Program([piece.value]), ball) for piece in pieces)
-    except NotCertifiable:
-        return False
