@@ -12,6 +12,10 @@ class UsageError(GPNError, ValueError):
     """A wrong argument; the message says what was seen, what is allowed and what to try."""
 
 
+class ContradictionError(GPNError):
+    """A report that contradicts itself or a theorem: a defect of this project, never an answer."""
+
+
 class SpecificationError(UsageError):
     """An activation that cannot be read: unknown name, bad formula, wrong parameters."""
 

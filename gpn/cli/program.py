@@ -13,7 +13,7 @@ import typer.core
 from gpn.cli import catalog, check, explore, long_run, reproduce, train, verify, width
 from gpn.cli.app import app
 from gpn.cli.options import complain
-from theory.errors import UsageError
+from theory.errors import ContradictionError, UsageError
 
 MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = complain(f"cannot read or write: {error}", MISUSE)
     except MemoryError:
         code = complain("not enough memory; try fewer trials, a smaller width or fewer workers", MISUSE)
+    except ContradictionError as error:
+        code = complain(str(error), INTERNAL)
     except Exception as error:  # a bug must not look like a verdict, whose exit codes are 0, 1, 3 and 4
         if os.environ.get("GPN_TRACEBACK"):
             raise

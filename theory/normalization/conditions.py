@@ -31,6 +31,7 @@ from theory.normalization.evidence import (
     upper_text,
     working_bits,
 )
+from theory.normalization.invariants import check_invariants
 from theory.normalization.lipschitz import lipschitz_constants
 from theory.normalization.obstacles import place_text
 from theory.numerics.survey import LIMITS
@@ -186,7 +187,7 @@ def _conditions(
     shown = shown_moments(moments)
     errors = [ball.rad() for ball in shown.values()]
     constants = lipschitz_constants(activation)
-    return Conditions(
+    report = Conditions(
         name=activation.name,
         expression=str(activation.expression) if isinstance(activation, Activation) else None,
         digits=digits,
@@ -204,6 +205,8 @@ def _conditions(
         jumps=tuple(map(place_text, steps(activation, "value"))),
         located=_located(activation),
     )
+    check_invariants(report, activation)
+    return report
 
 
 def _located(activation: Activation | CallableActivation) -> str | None:

@@ -1,0 +1,105 @@
+"""Whole reports: a certified jump is impossible, and a report that contradicts a theorem never leaves."""
+
+from dataclasses import replace
+
+import pytest
+
+from gpn.cli import main
+from tests.oracles.second_reader import jumps, reference
+from theory.activations.adapters import activation
+from theory.errors import ContradictionError
+from theory.normalization import conditions
+from theory.normalization.conditions import gaussian_poincare
+from theory.normalization.invariants import contradictions
+
+HIDDEN_JUMPS = [
+    "x+abs(x)/x",
+    "hard_tanh(1/x)",
+    "clip(1/x,-5,5)",
+    "clip(1/(x**2-2),-1,1)",
+    "x+x/sqrt(x**2)",
+    "relu(x)/x*(x+1)",
+    "1/max(1/x,-0.5)",
+    "x/abs(x)",
+    "max(x,0)/x",
+    "sqrt(x**2)/x",
+    "tanh(1/(x-0.3))",
+    "abs(abs(x)/x+1/2)",
+    "max(tanh(1/x),-0.5)",
+    "x*abs(x-1)/(x-1)",
+    "arctan(1/(x**3-x))",
+    "sigmoid(1/x)*exp(x)",
+]
+HIDDEN_JOINS = [
+    "x*abs(x)/x",  # |x|
+    "x**2*abs(x)/x",
+    "abs(x**2-1)*(x-2)",
+    "x*tanh(1/x)",
+    "exp(-1/x**2)",
+    "max(1/(1+x**2),0.5)",
+    "1/max(abs(x),0.5)",
+    "(x**2-1)/(x-1)*tanh(x)",
+    "1/(1+exp(1/abs(x)))",
+]
+
+
+@pytest.mark.parametrize("text", HIDDEN_JUMPS)
+def test_a_pole_inside_a_switch_is_a_jump(text):
+    report = gaussian_poincare(activation(text), 15)
+    assert report.normalizable == "no"
+    assert report.slope_second_moment is None
+    assert not report.normalizations
+    assert report.lipschitz is None
+    assert sorted(float(str(place)) if "sqrt" not in place else 1.0 for place in report.jumps)
+    assert len(report.jumps) == len(jumps(text))
+
+
+@pytest.mark.parametrize("text", HIDDEN_JOINS)
+def test_a_removable_pole_is_no_jump(text):
+    report = gaussian_poincare(activation(text), 15)
+    assert report.jumps == ()
+    assert report.normalizable == "yes"
+    (_, _, slope, _), _, _ = reference(text)
+    assert float(report.slope_second_moment) == pytest.approx(slope, rel=1e-6)
+
+
+def test_reports_of_the_catalog_keep_the_invariants():
+    for text in ("gelu", "relu", "x", "abs(x)", "elu(0.5)", "sign(x)", "exp(x**2)"):
+        phi = activation(text)
+        assert list(contradictions(gaussian_poincare(phi, 15), phi)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"jumps": ("0",)}, "jumps"),
+        ({"variance": "0.9"}, "Var phi"),
+        ({"lipschitz": 0.1}, "sup"),
+        ({"normalizations": ()}, "two normalizations"),
+    ],
+)
+def test_a_wrong_report_is_seen(changes, word):
+    phi = activation("gelu")
+    report = replace(gaussian_poincare(phi, 15), **changes)
+    assert any(word in contradiction for contradiction in contradictions(report, phi))
+
+
+@pytest.mark.parametrize(("name", "value"), [("a", "1.49"), ("b", "-0.9"), ("b", "0.2")])
+def test_a_wrong_constant_is_seen_by_the_float_path(name, value):
+    phi = activation("gelu")
+    report = gaussian_poincare(phi, 15)
+    wrong = replace(report.normalizations[0], **{name: value})
+    found = list(contradictions(replace(report, normalizations=(wrong, report.normalizations[1])), phi))
+    assert any(value in contradiction for contradiction in found)
+
+
+def test_a_contradiction_is_never_an_answer(monkeypatch, capsys):
+    monkeypatch.setattr(conditions, "steps", lambda activation, order: (0,) if order == "value" else ())
+    with pytest.raises(ContradictionError, match="x\\*normal_cdf"):
+        gaussian_poincare(activation("gelu"), 15)
+    with pytest.raises(SystemExit) as end:
+        main(["check", "gelu"])
+    assert end.value.code == 70
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert "contradiction" in error

@@ -1,0 +1,122 @@
+r"""What every report on one activation must satisfy, checked before it leaves.
+
+Each invariant is a theorem or a definition, so a report that breaks one is wrong, whatever path led to it:
+
+* a certified :math:`E \phi'^2` and a jump exclude each other;
+* :math:`Var \phi \le E \phi'^2` (the Gaussian Poincaré inequality; Nash 1958, Chernoff 1981);
+* :math:`\sup |\phi'|^2 \ge E \phi'^2`;
+* a function that is not affine has two normalizations or none;
+* for each printed a, b the function a phi + b has both moments 1, by quadrature in float64 that shares no step with
+  the balls.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from theory.activations.activation import Activation
+from theory.activations.callable import CallableActivation
+from theory.errors import ContradictionError
+from theory.gaussian.expectations import expectations
+from theory.numerics.arithmetic import X
+
+_ROUNDING = 1e-9  # of float64 and of printed digits, relative
+_FLOAT_TOLERANCE = 1e-6  # of the float64 check, beside its own error estimate
+
+
+class Root(Protocol):
+    """A printed normalization."""
+
+    @property
+    def root(self) -> str: ...
+    @property
+    def a(self) -> str: ...
+    @property
+    def b(self) -> str: ...
+
+
+class Report(Protocol):
+    """What the invariants read of a report (`theory.normalization.conditions.Conditions`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def certified(self) -> bool: ...
+    @property
+    def variance(self) -> str | None: ...
+    @property
+    def slope_second_moment(self) -> str | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def normalizable(self) -> str: ...
+    @property
+    def lipschitz(self) -> float | None: ...
+    @property
+    def jumps(self) -> tuple[str, ...]: ...
+    @property
+    def normalizations(self) -> "tuple[Root, ...]": ...
+
+
+def check_invariants(report: Report, activation: Activation | CallableActivation) -> None:
+    """Refuse a report that contradicts itself.
+
+    Raises:
+        ContradictionError: with the contradiction, and the formula to send with the report of the defect.
+    """
+    for contradiction in contradictions(report, activation):
+        formula = activation.expression if isinstance(activation, Activation) else activation.name
+        raise ContradictionError(
+            f"internal contradiction: {contradiction}. No answer is given. Please report it with the formula {formula}"
+        )
+
+
+def contradictions(report: Report, activation: Activation | CallableActivation) -> Iterator[str]:
+    """The invariants that a report breaks, in words."""
+    slope = report.slope_second_moment
+    if slope is not None:
+        if report.certified and report.jumps:
+            yield f"E phi'^2 = {slope} is certified although phi jumps at {', '.join(report.jumps)}"
+        yield from _inequalities(report, float(slope))
+    is_affine = isinstance(activation, Activation) and not activation.expression.diff(X).has(X)
+    if report.normalizable == "yes" and len(report.normalizations) < 2 and not is_affine and not _is_tight(report):
+        yield f"phi is not affine, and {len(report.normalizations)} of two normalizations are known"
+    for root in report.normalizations:
+        yield from _float_check(root, activation)
+
+
+def _inequalities(report: Report, slope: float) -> Iterator[str]:
+    slack = float(report.error or 0) * 4 + _ROUNDING * slope
+    if report.variance is not None and float(report.variance) > slope + slack:
+        yield f"Var phi = {report.variance} is above E phi'^2 = {slope:.9g}"
+    if report.lipschitz is not None and report.lipschitz**2 < slope - slack - _ROUNDING * slope:
+        yield f"sup |phi'| = {report.lipschitz:.9g}, and its square is below E phi'^2 = {slope:.9g}"
+
+
+def _is_tight(report: Report) -> bool:
+    """Whether Var phi and E phi'^2 agree to the digits known, so that phi may be affine."""
+    if report.variance is None or report.slope_second_moment is None:
+        return True
+    variance, slope = float(report.variance), float(report.slope_second_moment)
+    return abs(slope - variance) <= 4 * float(report.error or 0) + _ROUNDING * slope
+
+
+def _float_check(root: Root, activation: Activation | CallableActivation) -> Iterator[str]:
+    a, b = float(root.a), float(root.b)
+    moments = expectations(
+        activation,
+        {
+            "E (a phi + b)^2": lambda z, value, slope: (a * value + b) ** 2,  # noqa: ARG005
+            "E (a phi')^2": lambda z, value, slope: (a * slope) ** 2,  # noqa: ARG005
+        },
+    )
+    # A unit in the last printed place of a or b changes (a phi + b)^2 by at most 2 (|a phi + b|) (|phi| da + db).
+    rounding = 2 * (_last_place(root.a) / a * (1 + abs(b)) + _last_place(root.b))
+    for name, moment in moments.items():
+        if abs(moment.value - 1) > 10 * moment.error + rounding + _FLOAT_TOLERANCE:
+            yield f"{name} = {moment.value:.9g} for the root {root.root}, a = {root.a}, b = {root.b}"
+
+
+def _last_place(text: str) -> float:
+    """The unit in the last printed place of a decimal number; 0 for a number that is printed as 0."""
+    digits, _, exponent = text.lower().partition("e")
+    return 0.0 if float(text) == 0 else 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
