@@ -103,7 +103,7 @@ class Formulas:
 
 
 class Singular(Formulas):
-    """Formulas in which a pole hides in a switch, a factor cancels, or a bounded function meets an infinite argument."""
+    """Formulas with a pole inside a switch, a factor that cancels, or a bounded function of an infinite argument."""
 
     def pole(self) -> str:
         """A function with a pole at one or two points."""

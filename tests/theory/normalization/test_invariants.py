@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import sympy
 
 from gpn.cli import main
 from tests.oracles.second_reader import jumps, reference
-from theory.activations.adapters import activation
+from theory.activations.specification import activation
 from theory.errors import ContradictionError
 from theory.normalization import conditions
 from theory.normalization.conditions import gaussian_poincare
@@ -39,7 +40,6 @@ HIDDEN_JOINS = [
     "max(1/(1+x**2),0.5)",
     "1/max(abs(x),0.5)",
     "(x**2-1)/(x-1)*tanh(x)",
-    "1/(1+exp(1/abs(x)))",
 ]
 
 
@@ -50,8 +50,8 @@ def test_a_pole_inside_a_switch_is_a_jump(text):
     assert report.slope_second_moment is None
     assert not report.normalizations
     assert report.lipschitz is None
-    assert sorted(float(str(place)) if "sqrt" not in place else 1.0 for place in report.jumps)
-    assert len(report.jumps) == len(jumps(text))
+    places = [float(sympy.sympify(place)) for place in report.jumps]
+    assert places == pytest.approx([point for point, _ in jumps(text)], abs=1e-8)
 
 
 @pytest.mark.parametrize("text", HIDDEN_JOINS)
@@ -84,7 +84,9 @@ def test_a_wrong_report_is_seen(changes, word):
     assert any(word in contradiction for contradiction in contradictions(report, phi))
 
 
-@pytest.mark.parametrize(("name", "value"), [("a", "1.49"), ("b", "-0.9"), ("b", "0.2")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("a", "1.490000000000"), ("b", "-0.900000000000"), ("b", "0.200000000000")]
+)
 def test_a_wrong_constant_is_seen_by_the_float_path(name, value):
     phi = activation("gelu")
     report = gaussian_poincare(phi, 15)
@@ -94,7 +96,7 @@ def test_a_wrong_constant_is_seen_by_the_float_path(name, value):
 
 
 def test_a_contradiction_is_never_an_answer(monkeypatch, capsys):
-    monkeypatch.setattr(conditions, "steps", lambda activation, order: (0,) if order == "value" else ())
+    monkeypatch.setattr(conditions, "steps", lambda _activation, order: (0,) if order == "value" else ())
     with pytest.raises(ContradictionError, match="x\\*normal_cdf"):
         gaussian_poincare(activation("gelu"), 15)
     with pytest.raises(SystemExit) as end:
