@@ -173,8 +173,8 @@ def jumps(text: str, reach: float = 6.0) -> list[tuple[float, float]]:
     with np.errstate(all="ignore"):
         suspect = np.argsort(-np.abs(high - low))[:60]
     left, right, low, high = left[suspect], right[suspect], low[suspect], high[suspect]
-    for _ in range(60):
-        middle = left + (right - left) * 0.4937  # never on a removable point for long
+    for _ in range(30):
+        middle = left + (right - left) * 0.4937  # off the round numbers, where a factor may be 0/0
         value = np.array(next(iter(reader(middle))))
         goes_left = np.abs(value - low) > np.abs(high - value)
         left, low = np.where(goes_left, left, middle), np.where(goes_left, low, value)

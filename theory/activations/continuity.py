@@ -11,8 +11,8 @@ from dataclasses import replace
 import sympy
 from flint import arb
 
+from theory.balls.arithmetics import INTERVAL
 from theory.balls.core import NotCertifiable, precision
-from theory.balls.functions import INTERVAL
 from theory.balls.program import Program, constant_ball
 
 _BITS = 256
