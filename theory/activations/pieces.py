@@ -15,7 +15,6 @@ import mpmath
 import sympy
 from sympy.core.relational import Relational
 
-from theory.activations.continuity import is_continuous_at
 from theory.activations.critical_points import (
     between,
     is_real,
@@ -24,6 +23,7 @@ from theory.activations.critical_points import (
     sign_of,
     singular_points,
 )
+from theory.balls.continuity import is_continuous_at
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X, constant_value, is_infinite
 

@@ -192,7 +192,7 @@ class Discontinuity:
 def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | None:
     """None if phi (or phi') is proved to be continuous between two neighbouring pieces.
 
-    Continuity of phi is proved from the whole expression where possible (`theory.activations.continuity`). Else
+    Continuity of phi is proved from the whole expression where possible (`theory.balls.continuity`). Else
     equality of the one-sided limits is decided by algebra, inequality by ball arithmetic.
 
     >>> from theory.numerics.arithmetic import X
