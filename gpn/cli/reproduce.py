@@ -141,7 +141,7 @@ def gradients(
         level=number("--level", level, float, "0.99"),
         seed=number("--seed", seed, int, "7"),
         workers=number("--workers", workers, int, "2"),
-        data_set=data,
+        inputs=data,
     )
     from gpn.report.tables import gradients as tables
     from gpn.report.words import commands

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gpn.reproduction.gradient_rates import GPN, PLAIN
+from gpn.reproduction.gradient_settings import GPN, PLAIN, normalized, roots
 from gpn.training.datasets import Dataset
 from gpn.training.optimizers import default_rate, optimizer
 from theory.activations.activation import NumericActivation
 from theory.activations.specification import activation as read_activation
 from theory.errors import UsageError
-from theory.normalization import normalize as normalize_module
 
 RATE_FACTORS = (0.03125, 0.125, 0.5, 2.0, 8.0)
 """Times `gpn.training.optimizers.default_rate`: the learning rates that every network may try."""
@@ -21,9 +20,6 @@ RATE_FACTORS = (0.03125, 0.125, 0.5, 2.0, 8.0)
 
 VALIDATION_SHARE = 0.2
 """Of the training samples, kept apart while a learning rate is picked."""
-
-
-_SAME_CHI = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +112,7 @@ def candidates(activations: Sequence[Any], depths: Sequence[int], recipes: Seque
     Raises:
         UsageError: an activation that cannot be read or has no normalization, or that is given twice.
 
-    >>> [each.recipe for each in candidates(["tanh"], [10], ["gpn", "gpn-other", "plain"])]
+    >>> [candidate.recipe for candidate in candidates(["tanh"], [10], ["gpn", "gpn-other", "plain"])]
     ['gpn', 'plain']
     """
     seen: set[str] = set()
@@ -125,19 +121,15 @@ def candidates(activations: Sequence[Any], depths: Sequence[int], recipes: Seque
         if phi.name in seen:
             raise UsageError(f"each activation can be given once, not {', '.join(map(str, activations))}")
         seen.add(phi.name)
-        chosen = normalize_module.normalization(phi, "auto")
-        other = normalize_module.normalization(phi, "minus" if chosen.root == "plus" else "plus")
+        chosen, other = roots(phi)
         for recipe in recipes:
             wanted = RECIPES[recipe].normalized
-            if wanted == "other" and abs(other.chi - chosen.chi) <= _SAME_CHI:
-                continue
+            root = chosen if wanted == "auto" else other
             for depth in depths:
                 if wanted is None:
                     yield Candidate(phi.name, recipe, depth, phi)
-                    continue
-                found = chosen if wanted == "auto" else other
-                normalized = phi.affine(found.a, found.b, f"GPN {phi.name}")
-                yield Candidate(phi.name, recipe, depth, normalized, found.root, found.chi)
+                elif root is not None:
+                    yield Candidate(phi.name, recipe, depth, normalized(phi, root), root.root, root.chi)
 
 
 @dataclass(frozen=True, slots=True)

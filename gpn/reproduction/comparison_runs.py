@@ -15,7 +15,7 @@ from numpy.polynomial import Chebyshev
 from gpn.experiment import streams
 from gpn.experiment.runs import Cell
 from gpn.reproduction.comparison_grid import RECIPES, Candidate, limited, validation_split
-from gpn.reproduction.gradient_rates import GPN
+from gpn.reproduction.gradient_settings import GPN
 from gpn.training.datasets import Dataset, load_dataset
 from gpn.training.results import FINISHED, TrainingReport
 from gpn.training.settings import TrainingSettings

@@ -1,45 +1,34 @@
 """How fast gradients vanish or explode in depth: measured in networks, beside the mean-field prediction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpn.reproduction.gradient_results import UNSTABLE, FloatArray, Growth, Phi, Rate, Variant
+from gpn.engine.norms import FloatArray
+from gpn.reproduction.gradient_results import Growth, Rate
+from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, Phi, Settings, Variant
 from gpn.statistics.limits import mean_interval
 from theory.depth.batch_normalization import large_batch_growth, small_batch_growth
 from theory.depth.fixed_points import gradient_rate
 from theory.depth.horizon import depth_horizon
 from theory.depth.length_map import mean_field_path, slope_map
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+AGREES, ON_THE_WAY, DIFFERS, UNDECIDED = "agrees", "on the way", "differs", "undecided"
+NO_RATE, NO_PREDICTION, LOST = "unstable", "no theory", "lost"
+UNSTABLE = "unstable length"
+"""The kind of `theory.depth.horizon.depth_horizon` for which there is no single rate."""
 
-    from gpn.reproduction.gradient_results import GradientProfile, Settings
-
-
-PLAIN, GPN, BATCH_NORMALIZED = "as it is", "GPN", "batch norm"
-
-
-AGREES, ON_THE_WAY, DIFFERS, UNDECIDED, NO_RATE = (
-    "agrees",
-    "on the way",
-    "differs",
-    "undecided",
-    "unstable",
-)
-
-
-NO_PREDICTION, LOST = "no theory", "lost"
-_PER_WIDTH = 5.0
-_PER_BATCH = 5.0
+_PER_WIDTH, _PER_BATCH = 5.0, 5.0  # corrections of finite width and batch: 5/n and 5/k^2 bound those seen in trials
 _LEAST_BATCH = 8  # below, corrections are as large as the prediction
 _FARTHEST, _NEARER = 1e6, 1e5  # squared lengths that stand for infinity
-_BESIDE = 1e-3
+_BESIDE = 1e-3  # how far from 1 a length starts that shows to which side it flows
 
 
 @dataclass(frozen=True, slots=True)
 class _Prediction:
+    """The predicted part of a `Rate`; `layers` is its `predicted`."""
+
     q: float | None
     fixed_point: float | None
     layers: float | None
@@ -49,7 +38,7 @@ class _Prediction:
 
 
 def window(depth: int) -> tuple[int, int]:
-    """The layers between which a rate is measured: the upper three quarters, where q has mostly settled.
+    """Return the layers between which a rate is measured: the upper three quarters, where q has mostly settled.
 
     >>> window(200), window(2)
     ((50, 200), (1, 2))
@@ -57,26 +46,26 @@ def window(depth: int) -> tuple[int, int]:
     return max(1, depth // 4), depth
 
 
-def rate(variant: Variant, found: "Mapping[str, FloatArray]", profile: "GradientProfile", settings: "Settings") -> Rate:
-    """The rate of one kind of network, measured and predicted.
+def rate(variant: Variant, arrays: Mapping[str, FloatArray], settings: Settings, *, lost: bool = False) -> Rate:
+    """Return the rate of one kind of network, measured and predicted.
 
     Args:
         variant: the kind of network.
-        found: "log_gradients" and, for one input, "log_backward", arrays (trials, L).
-        profile: of the same networks.
+        arrays: "log_gradients" and, for one input, "log_backward", arrays (trials, L).
         settings: of the run.
+        lost: whether gradients of some network are unknown.
     """
     first, last = window(settings.depth)
     single = variant.treatment != BATCH_NORMALIZED
-    logs = found["log_backward" if single else "log_gradients"]
+    logs = arrays["log_backward" if single else "log_gradients"]
     with np.errstate(invalid="ignore"):  # -inf - -inf: both vanished
         rates = 2 * (logs[:, first - 1] - logs[:, last - 1]) / (last - first)
-    kept = rates[np.isfinite(rates)]
+    known = rates[np.isfinite(rates)]
     expected = _single(variant, settings) if single else _batch(variant, settings.batch)
     tolerance = _PER_WIDTH / settings.width + (0.0 if single else _PER_BATCH / settings.batch**2)
-    lost = len(kept) < len(rates) or profile.overflowed > 0
-    centre, lower, upper = mean_interval(kept, settings.level) if len(kept) > 1 and not lost else (None, None, None)
-    low, high = (None, None) if lost else (float(q) for q in np.quantile(kept, [0.05, 0.95], method="nearest"))
+    lost = lost or len(known) < len(rates)
+    centre, lower, upper = mean_interval(known, settings.level) if len(known) > 1 and not lost else (None, None, None)
+    low, high = (None, None) if lost else (float(q) for q in np.quantile(known, [0.05, 0.95], method="nearest"))
     return Rate(
         activation=variant.name,
         treatment=variant.treatment,
@@ -102,19 +91,19 @@ def rate(variant: Variant, found: "Mapping[str, FloatArray]", profile: "Gradient
 
 
 def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
-    """The growth through a whole network with batch normalization.
+    """Return the growth through a whole network with batch normalization.
 
     Args:
         variant: with its batch size.
         log_gradients: log |dE/dW_l|_F up to a constant, array (trials, L).
-        level: of the interval.
+        level: confidence level of the interval.
     """
     batch = variant.batch or 0
     depth = log_gradients.shape[1]
     ratios = log_gradients[:, 0] - log_gradients[:, -1]
     measured, lower, upper = mean_interval(2 * ratios / (depth - 1), level)
     large = large_batch_growth(variant.phi)
-    with np.errstate(over="ignore"):  # in very deep networks, told as an overflow
+    with np.errstate(over="ignore"):  # reported as an overflow
         factor = float(np.exp(np.median(ratios)))
     return Growth(
         activation=variant.name,
@@ -130,7 +119,7 @@ def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
     )
 
 
-def _single(variant: Variant, settings: "Settings") -> _Prediction:
+def _single(variant: Variant, settings: Settings) -> _Prediction:
     horizon = depth_horizon(variant.phi, settings.width)
     if horizon.kind == UNSTABLE:
         sides = [gradient_rate(variant.phi, 1 + side * _BESIDE) for side in (-1, 1)]

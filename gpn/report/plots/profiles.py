@@ -16,12 +16,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from gpn.engine.norms import FloatArray
 from gpn.report.plots.style import PALETTE, literal, style_axes
 from gpn.report.words import paper_findings
-from gpn.reproduction.gradient_rates import BATCH_NORMALIZED, GPN, NO_RATE, PLAIN
+from gpn.reproduction.gradient_rates import NO_RATE
+from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN
 
 if TYPE_CHECKING:
-    from gpn.reproduction.gradient_results import FloatArray, GradientProfile, GradientReport
+    from gpn.reproduction.gradient_results import GradientReport, NetworkGradients
 
 
 _BLUE, _ORANGE, _GREEN, _PURPLE, _RED = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[5]
@@ -84,16 +86,11 @@ def _title(report: "GradientReport") -> str:
     return "\n".join([first, " ".join([*others, sizes])])
 
 
-def _profile(report: "GradientReport", name: str, treatment: str, **options: Any) -> "GradientProfile | None":
-    index = report.find(name, treatment, **options)
-    return None if index is None else report.profiles[index]
-
-
 def _without(axes: Axes, report: "GradientReport", name: str) -> None:
-    plain = _profile(report, name, PLAIN)
-    gaussian = _profile(report, name, PLAIN, weights="gaussian")
-    normalized = _profile(report, name, GPN)
-    batch = _profile(report, name, BATCH_NORMALIZED)
+    plain = report.find(name, PLAIN)
+    gaussian = report.find(name, PLAIN, weights="gaussian")
+    normalized = report.find(name, GPN)
+    batch = report.find(name, BATCH_NORMALIZED)
     if normalized is not None:
         _median(axes, normalized, 1.6, **_GPN_LOOK)
     for profile, look in ((plain, _PLAIN_LOOK), (batch, _BATCH_LOOK)):
@@ -113,7 +110,7 @@ def _without(axes: Axes, report: "GradientReport", name: str) -> None:
     )
 
 
-def _outcome(profile: "GradientProfile") -> str:
+def _outcome(profile: "NetworkGradients") -> str:
     """What became of the median: nearly all layers at one value, or from the top to the bottom."""
     if profile.overflowed == profile.trials:
         return "signals overflow"
@@ -125,8 +122,8 @@ def _outcome(profile: "GradientProfile") -> str:
 
 
 def _with(axes: Axes, report: "GradientReport", name: str) -> None:
-    haar, gaussian = _profile(report, name, GPN), _profile(report, name, GPN, weights="gaussian")
-    other = _profile(report, name, GPN, main_root=False)
+    haar, gaussian = report.find(name, GPN), report.find(name, GPN, weights="gaussian")
+    other = report.find(name, GPN, main_root=False)
     for profile, look in ((gaussian, _GAUSSIAN_LOOK), (haar, _GPN_LOOK)):
         if profile is not None:
             _band(axes, profile, look["color"], edge=look["linestyle"])
@@ -134,28 +131,25 @@ def _with(axes: Axes, report: "GradientReport", name: str) -> None:
     if other is not None:
         for column in (0, -1):
             axes.plot(_layers(other), _shown(other.log_quantiles[:, column]), zorder=4, **_OTHER_LOOK)
-    if haar is not None and haar.predicted is not None:
+    if haar is not None and haar.log_band is not None:
         for column in (0, -1):
-            axes.plot(_layers(haar), haar.predicted[:, column] / _LOG10, zorder=5, **_BAND_LOOK)
+            axes.plot(_layers(haar), haar.log_band[:, column] / _LOG10, zorder=5, **_BAND_LOOK)
     style_axes(axes)
     axes.set_title(literal(_lower_title(report, name)), fontsize=9.5, loc="left")
 
 
 def _lower_title(report: "GradientReport", name: str) -> str:
     lines = []
-    index = report.find(name, GPN)
-    if index is not None:
-        rate, profile = report.rates[index], report.profiles[index]
-        lines.append(f"GPN {paper_findings.display(name)}, b{_sign(rate.root)}, χ = {rate.chi:.3g}")
-        lines.append(f"Haar, 90 %: {_within(profile)}")
+    main = report.find(name, GPN)
+    if main is not None:
+        lines.append(f"GPN {paper_findings.display(name)}, b{_sign(main.root)}, χ = {main.chi:.3g}")
+        lines.append(f"Haar, 90 %: {_within(main)}")
     other = report.find(name, GPN, main_root=False)
     if other is None:
         lines.append("the other root behaves alike")
     else:
-        rate, profile = report.rates[other], report.profiles[other]
-        lines.append(
-            f"b{_sign(rate.root)}, χ = {rate.chi:.3g}: {'unstable, ' * (rate.verdict == NO_RATE)}{_within(profile)}"
-        )
+        unstable = "unstable, " * (other.verdict == NO_RATE)
+        lines.append(f"b{_sign(other.root)}, χ = {other.chi:.3g}: {unstable}{_within(other)}")
     return "\n".join(lines)
 
 
@@ -163,7 +157,7 @@ def _sign(root: str | None) -> str:
     return {"plus": "₊", "minus": "₋"}.get(root or "", "")
 
 
-def _within(profile: "GradientProfile") -> str:
+def _within(profile: "NetworkGradients") -> str:
     """How far the 5 % to 95 % band of all layers reaches."""
     if profile.overflowed == profile.trials:
         return "signals overflow"
@@ -177,33 +171,33 @@ def _enlarged_span(report: "GradientReport") -> float:
         float(np.abs(profile.log_quantiles[:, [0, -1]]).max()) / _LOG10
         for name in report.activations
         for weights in ("haar", "gaussian")
-        if (profile := _profile(report, name, GPN, weights=weights)) is not None
+        if (profile := report.find(name, GPN, weights=weights)) is not None
     ]
     finite = [reach for reach in reaches if math.isfinite(reach)]
     return min(_NARROW, max([0.1, *finite]) * 1.1)
 
 
-def _layers(profile: "GradientProfile") -> Any:
+def _layers(profile: "NetworkGradients") -> Any:
     return np.arange(1, len(profile.log_quantiles) + 1)
 
 
-def _shown(logs: "FloatArray") -> Any:
+def _shown(logs: FloatArray) -> Any:
     """Decimal logarithms; what vanished or overflowed is left out of the line (the title tells of it)."""
     return np.where(np.isfinite(logs), logs / _LOG10, np.nan)
 
 
-def _median(axes: Axes, profile: "GradientProfile", width: float, **look: Any) -> None:
+def _median(axes: Axes, profile: "NetworkGradients", width: float, **look: Any) -> None:
     axes.plot(_layers(profile), _shown(profile.log_median), linewidth=width, zorder=3, **look)
 
 
-def _band(axes: Axes, profile: "GradientProfile", colour: str, edge: Any = None) -> None:
+def _band(axes: Axes, profile: "NetworkGradients", colour: str, edge: Any = None) -> None:
     low, high = (_shown(profile.log_quantiles[:, column]) for column in (0, -1))
     axes.fill_between(_layers(profile), low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
     for line in (low, high) if edge is not None else ():
         axes.plot(_layers(profile), line, color=colour, linestyle=edge, linewidth=0.7, zorder=2)
 
 
-def _dots(axes: Axes, logs: "FloatArray") -> None:
+def _dots(axes: Axes, logs: FloatArray) -> None:
     """Mean field, as dots at a dozen layers."""
     places = np.unique(np.linspace(0, len(logs) - 1, 12).round().astype(int))
     axes.plot(places + 1, _shown(logs)[places], "o", color="black", markersize=3.2, zorder=4)

@@ -11,10 +11,10 @@ from gpn.report.words.paper_findings import _LOG10, display, factor, findings, p
 from gpn.report.words.terminal import new_table
 from gpn.report.words.text import plain
 from gpn.reproduction import gradient_rates
-from gpn.reproduction.gradient_rates import GPN
+from gpn.reproduction.gradient_settings import GPN
 
 if TYPE_CHECKING:
-    from gpn.reproduction.gradient_results import GradientProfile, GradientReport, Rate
+    from gpn.reproduction.gradient_results import GradientReport, NetworkGradients, Rate
 
 
 _STYLES = {
@@ -69,7 +69,7 @@ def gradients(report: "GradientReport") -> RenderableType:
 def _rates(report: "GradientReport") -> Table:
     headers = ("network", "weights", "at q*", "here", "measured rate", "verdict")
     table = new_table(headers, right=("at q*", "here"), words=("network",))
-    for rate in report.rates:
+    for rate in report.networks:
         table.add_row(
             _network(rate),
             rate.weights.capitalize(),
@@ -84,10 +84,10 @@ def _rates(report: "GradientReport") -> Table:
 def _bottoms(report: "GradientReport") -> Table:
     headers = ("network", "weights", "5 %", "median", "95 %", "in band")
     table = new_table(headers, right=headers[2:], words=("network",))
-    for rate, profile in zip(report.rates, report.profiles, strict=True):
-        low, _, middle, _, high = profile.log_quantiles[0] / _LOG10
-        coverage = "-" if profile.coverage is None else f"{100 * profile.coverage:.0f} %"
-        table.add_row(_network(rate), rate.weights.capitalize(), *map(power, (low, middle, high)), coverage)
+    for network in report.networks:
+        low, _, middle, _, high = network.log_quantiles[0] / _LOG10
+        coverage = "-" if network.coverage is None else f"{100 * network.coverage:.0f} %"
+        table.add_row(_network(network), network.weights.capitalize(), *map(power, (low, middle, high)), coverage)
     return table
 
 
@@ -138,22 +138,23 @@ def _growth(report: "GradientReport") -> Table:
     return table
 
 
-def _losses(profile: "GradientProfile") -> Iterable[tuple[int, str]]:
+def _losses(network: "NetworkGradients") -> Iterable[tuple[int, str]]:
     return (
-        (profile.vanished, "networks have gradients that vanished to 0 in float64"),
-        (profile.overflowed, "networks overflowed, their gradients are unknown"),
+        (network.vanished, "networks have gradients that vanished to 0 in float64"),
+        (network.overflowed, "networks overflowed, their gradients are unknown"),
     )
 
 
 def _all_notes(report: "GradientReport") -> Iterable[str]:
     yield from report.notes
-    for rate, profile in zip(report.rates, report.profiles, strict=True):
-        lost = [f"{n} of {profile.trials} {w}" for n, w in _losses(profile) if n]
+    for network in report.networks:
+        lost = [f"{n} of {network.trials} {w}" for n, w in _losses(network) if n]
         if lost:
-            yield f"{_network(rate)}, {rate.weights.capitalize()} weights: {' and '.join(lost)}; no rate is given."
+            kind = f"{_network(network)}, {network.weights.capitalize()} weights"
+            yield f"{kind}: {' and '.join(lost)}; no rate is given."
     reasons: dict[str, list[str]] = {}
-    for rate, profile in zip(report.rates, report.profiles, strict=True):
-        if rate.treatment == GPN and rate.weights == "haar" and profile.no_prediction:
-            reasons.setdefault(profile.no_prediction, []).append(_network(rate))
+    for network in report.networks:
+        if network.treatment == GPN and network.weights == "haar" and network.no_prediction:
+            reasons.setdefault(network.no_prediction, []).append(_network(network))
     for reason, networks in reasons.items():
         yield f"No predicted band for {', '.join(networks)}: {reason}."

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gpn.report.words.text import plain
 from gpn.reproduction.comparison_grid import RECIPES
-from gpn.reproduction.gradient_rates import BATCH_NORMALIZED, GPN, PLAIN
+from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN
 
 if TYPE_CHECKING:
     from gpn.reproduction.comparison_results import ComparisonReport, Measured
@@ -41,7 +41,7 @@ def findings(report: "GradientReport") -> list[str]:
     lost, gained = _extremes(report, PLAIN), _extremes(report, BATCH_NORMALIZED)
     if lost is not None:
         sentences.append(f"As they are, the activations take them to between {power(lost[0])} and {power(lost[1])}.")
-    overflow = [display(p.activation) for p in report.profiles if p.treatment == PLAIN and p.overflowed == p.trials]
+    overflow = [display(p.activation) for p in report.networks if p.treatment == PLAIN and p.overflowed == p.trials]
     if overflow:
         sentences.append(f"As it is, {' and '.join(dict.fromkeys(overflow))} overflows float64.")
     if gained is not None:
@@ -53,17 +53,17 @@ def _spans(report: "GradientReport", treatment: str) -> list[float]:
     """For each activation the farthest decade that the 5 % to 95 % band reaches, recommended roots, Haar weights."""
     found = []
     for name in report.activations:
-        index = report.find(name, treatment)
-        if index is not None:
-            quantiles = report.profiles[index].log_quantiles[:, [0, -1]] / _LOG10
+        network = report.find(name, treatment)
+        if network is not None:
+            quantiles = network.log_quantiles[:, [0, -1]] / _LOG10
             found.append(float(abs(quantiles).max()))
     return [span for span in found if math.isfinite(span)]
 
 
 def _extremes(report: "GradientReport", treatment: str) -> tuple[float, float] | None:
     """Least and largest median of any layer and activation, as decimal logarithms."""
-    indices = [report.find(name, treatment) for name in report.activations]
-    medians = [report.profiles[index].log_median / _LOG10 for index in indices if index is not None]
+    networks = [report.find(name, treatment) for name in report.activations]
+    medians = [network.log_median / _LOG10 for network in networks if network is not None]
     medians = [median for median in medians if not any(map(math.isnan, median))]
     if not medians:
         return None

@@ -16,9 +16,10 @@ from scipy import stats
 import gpn
 from gpn.experiment import cells
 from gpn.report.words import terminal
-from gpn.reproduction import gradient_rates, gradient_results
-from gpn.reproduction.gradient_rates import AGREES, BATCH_NORMALIZED, DIFFERS, GPN, LOST, NO_RATE, ON_THE_WAY, PLAIN
+from gpn.reproduction import gradient_rates
+from gpn.reproduction.gradient_rates import AGREES, DIFFERS, LOST, NO_RATE, ON_THE_WAY
 from gpn.reproduction.gradient_results import PROBABILITIES
+from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN, Variant
 from gpn.reproduction.gradients import gradient_profiles
 from gpn.statistics import limits as statistics
 from gpn.statistics.limits import exact_test
@@ -33,10 +34,6 @@ PAPER = ("tanh", "relu", "leaky_relu", "elu", "selu", "gelu")
 @pytest.fixture(scope="module")
 def report():
     return gradient_profiles(["relu", "selu", "gelu", "elu"], width=200, depth=60, trials=150, batch=16, batches=[8])
-
-
-def rate_of(report, *what, **options):
-    return report.rates[report.find(*what, **options)]
 
 
 # -------------------------------------------------------------------------------------------- theory
@@ -123,36 +120,35 @@ def test_measured_rates_agree_with_mean_field(report):
     A verdict other than these needs a mean ten standard errors off: below 1e-12.
     """
     for weights in ("haar", "gaussian"):
-        assert rate_of(report, "relu", PLAIN, weights).verdict == AGREES
-        assert rate_of(report, "selu", PLAIN, weights).verdict == AGREES
-        assert rate_of(report, "elu", PLAIN, weights).verdict == ON_THE_WAY
+        assert report.find("relu", PLAIN, weights).verdict == AGREES
+        assert report.find("selu", PLAIN, weights).verdict == AGREES
+        assert report.find("elu", PLAIN, weights).verdict == ON_THE_WAY
         for name in ("relu", "selu", "gelu", "elu"):
-            assert rate_of(report, name, GPN, weights).verdict == AGREES
-    assert rate_of(report, "relu", PLAIN).fixed_point == pytest.approx(-math.log(2), abs=1e-9)
-    assert rate_of(report, "gelu", PLAIN).fixed_point == pytest.approx(-math.log(4), abs=1e-9)
-    assert rate_of(report, "selu", PLAIN).fixed_point == pytest.approx(math.log(1.0715749925), abs=1e-9)
-    assert rate_of(report, "elu", PLAIN).fixed_point == pytest.approx(0.0, abs=1e-9)
+            assert report.find(name, GPN, weights).verdict == AGREES
+    assert report.find("relu", PLAIN).fixed_point == pytest.approx(-math.log(2), abs=1e-9)
+    assert report.find("gelu", PLAIN).fixed_point == pytest.approx(-math.log(4), abs=1e-9)
+    assert report.find("selu", PLAIN).fixed_point == pytest.approx(math.log(1.0715749925), abs=1e-9)
+    assert report.find("elu", PLAIN).fixed_point == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_unstable_root_has_no_single_rate(report):
-    found = rate_of(report, "gelu", GPN, main_root=False)
+    found = report.find("gelu", GPN, main_root=False)
     assert (found.root, found.verdict, found.predicted) == ("plus", NO_RATE, None)
     assert found.below < 0 < found.above
-    assert rate_of(report, "gelu", GPN).root == "minus"
+    assert report.find("gelu", GPN).root == "minus"
 
 
 def test_a_wrong_prediction_is_seen_to_differ(report, monkeypatch):
     monkeypatch.setattr(gradient_rates, "large_batch_growth", lambda _phi: 0.8)
-    variant = gradient_results.Variant("relu", catalog.build("relu"), BATCH_NORMALIZED, "haar")
-    index = report.find("relu", BATCH_NORMALIZED)
+    variant = Variant("relu", catalog.build("relu"), BATCH_NORMALIZED, "haar")
     logs = np.random.default_rng(0).normal(0.0, 0.01, (8, 60)) - 0.2 * np.arange(60)
-    found = gradient_rates.rate(variant, {"log_gradients": logs}, report.profiles[index], report.settings)
+    found = gradient_rates.rate(variant, {"log_gradients": logs}, report.settings)
     assert found.measured == pytest.approx(0.4, abs=0.01)
     assert found.verdict == DIFFERS
 
 
 def test_batch_normalization_explodes_at_the_predicted_rate(report):
-    found = rate_of(report, "relu", BATCH_NORMALIZED)
+    found = report.find("relu", BATCH_NORMALIZED)
     assert found.fixed_point == pytest.approx(math.log(math.pi / (math.pi - 1)), abs=1e-9)
     assert found.predicted == pytest.approx(found.fixed_point + math.log(14 / 13), abs=1e-9)
     assert abs(found.measured - found.predicted) < 0.05
@@ -164,7 +160,7 @@ def test_batch_normalization_explodes_at_the_predicted_rate(report):
 
 def test_a_growth_beyond_float64_keeps_its_rate():
     """Depth 4001 at 0.4 per layer is e^800: the factor overflows without a warning, the rate does not."""
-    variant = gradient_results.Variant("relu", catalog.build("relu"), BATCH_NORMALIZED, "haar", batch=64)
+    variant = Variant("relu", catalog.build("relu"), BATCH_NORMALIZED, "haar", batch=64)
     logs = np.random.default_rng(0).normal(0.0, 0.01, (4, 4001)) - 0.2 * np.arange(4001)
     found = gradient_rates.growth(variant, logs, 0.99)
     assert found.measured == pytest.approx(0.4, abs=1e-4)
@@ -191,15 +187,15 @@ def test_the_predicted_band_contains_its_share_of_the_networks():
     """
     report = gradient_profiles(["tanh", "relu"], width=500, depth=30, trials=800, batch=2, batches=())
     for name in ("tanh", "relu"):
-        profile = report.profiles[report.find(name, GPN)]
+        profile = report.find(name, GPN)
         assert abs(profile.coverage - 0.9) < 0.07
         known = profile.trials - profile.overflowed
         low, high = (limit(profile.inside, known, 0.005) for limit in (statistics.lower_limit, statistics.upper_limit))
         assert low < profile.coverage < high
-        inner = profile.predicted[:-1, [1, 3]]
+        inner = profile.log_band[:-1, [1, 3]]
         assert ((profile.log_median[:-1] > inner[:, 0]) & (profile.log_median[:-1] < inner[:, 1])).all()
-    gaussian = report.profiles[report.find("tanh", GPN, "gaussian")]
-    assert gaussian.predicted is None
+    gaussian = report.find("tanh", GPN, "gaussian")
+    assert gaussian.log_band is None
     assert "Haar" in gaussian.no_prediction
 
 
@@ -222,10 +218,10 @@ def test_matrix_free_profiles_have_the_law_of_dense_networks():
 def test_overflow_and_vanishing_are_told_and_never_silent():
     """x^2 overflows within a dozen layers, x/10^30 vanishes to 0: counts and words, None in JSON."""
     report = gradient_profiles(["x**2", "x*1e-30"], width=16, depth=30, trials=4, batch=4, batches=())
-    overflow = report.profiles[report.find("x**2", PLAIN)]
+    overflow = report.find("x**2", PLAIN)
     assert overflow.overflowed == 4
-    assert rate_of(report, "x**2", PLAIN).verdict == LOST
-    [small] = [p for p in report.profiles if p.activation != "x**2" and (p.treatment, p.weights) == (PLAIN, "haar")]
+    assert report.find("x**2", PLAIN).verdict == LOST
+    [small] = [p for p in report.networks if p.activation != "x**2" and (p.treatment, p.weights) == (PLAIN, "haar")]
     assert small.vanished == 4
     assert np.isneginf(small.log_quantiles[-1]).all()  # x_{L-1} is 0; further down the logarithms are known
     assert not np.isnan(small.log_quantiles).any()
@@ -259,12 +255,12 @@ def test_the_same_bits_for_any_workers():
 def test_real_inputs_change_nothing_but_the_batch():
     """Digits with their labels: gradients of a loss, so no band; the mean-field rates stay."""
     pytest.importorskip("sklearn")
-    report = gradient_profiles(["relu"], width=100, depth=20, trials=60, batch=8, batches=(), data_set="digits")
-    assert rate_of(report, "relu", PLAIN).verdict == AGREES
-    assert report.profiles[report.find("relu", GPN)].predicted is None
+    report = gradient_profiles(["relu"], width=100, depth=20, trials=60, batch=8, batches=(), inputs="digits")
+    assert report.find("relu", PLAIN).verdict == AGREES
+    assert report.find("relu", GPN).log_band is None
     assert any("digits" in note for note in report.notes)
     with pytest.raises(UsageError, match="64 features"):
-        gradient_profiles(["relu"], width=32, depth=4, trials=4, data_set="digits")
+        gradient_profiles(["relu"], width=32, depth=4, trials=4, inputs="digits")
 
 
 def test_files_and_tables_agree(report, tmp_path):
@@ -274,15 +270,15 @@ def test_files_and_tables_agree(report, tmp_path):
     tables = {"gradients.csv", "gradients-layers.csv", "gradients-batch-normalization.csv", "gradients.json"}
     assert names == tables | {"gradients.png", "gradients.pdf"}
     rates = pd.read_csv(tmp_path / "gradients.csv")
-    assert list(rates["verdict"]) == [rate.verdict for rate in report.rates]
+    assert list(rates["verdict"]) == [rate.verdict for rate in report.networks]
     layers = pd.read_csv(tmp_path / "gradients-layers.csv")
-    assert len(layers) == 60 * len(report.profiles)
-    plain = report.profiles[report.find("selu", PLAIN)]
+    assert len(layers) == 60 * len(report.networks)
+    plain = report.find("selu", PLAIN)
     chosen = layers.query("activation == 'selu' and treatment == 'as it is' and weights == 'haar'")
     np.testing.assert_allclose(chosen["log10_q50"], plain.log_median / math.log(10), rtol=1e-7, atol=1e-9)
     data = json.loads((tmp_path / "gradients.json").read_text())
     assert data["settings"]["probabilities"] == list(PROBABILITIES)
-    assert [network["verdict"] for network in data["networks"]] == [rate.verdict for rate in report.rates]
+    assert [network["verdict"] for network in data["networks"]] == [rate.verdict for rate in report.networks]
 
 
 def test_the_registry_knows_its_experiments_and_their_options():
@@ -322,7 +318,7 @@ def test_the_figure_says_what_it_shows(report):
     assert any("predicted" in label for label in labels)
     assert any("batch norm" in label for label in labels)
     band = [line for line in lower[0].lines if line.get_color() == "black"]
-    predicted = report.profiles[report.find("relu", GPN)].predicted / math.log(10)
+    predicted = report.find("relu", GPN).log_band / math.log(10)
     np.testing.assert_allclose(band[0].get_ydata(), predicted[:, 0])
 
 

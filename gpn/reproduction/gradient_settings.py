@@ -1,0 +1,139 @@
+"""What the experiment on gradients is asked for, and the kinds of networks that it draws."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gpn.engine.arguments import count
+from theory.activations.activation import Activation
+from theory.activations.callable import CallableActivation
+from theory.activations.specification import activation as read_activation
+from theory.depth.batch_normalization import length_slope
+from theory.errors import UsageError
+from theory.gaussian.moments import Normalization
+from theory.normalization.normalize import normalization
+
+Phi = Activation | CallableActivation
+PLAIN, GPN, BATCH_NORMALIZED = "as it is", "GPN", "batch norm"
+SAME_CHI = 1e-9
+"""Two roots whose chi differ by less behave alike: an odd activation has mirror images."""
+
+_TRIALS_PER_BATCH = 50  # a network with batch normalization costs about a hundred times as much as a single input
+LEAST_BATCH_TRIALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is run.
+
+    Args:
+        width, depth: n and L.
+        trials: number of networks of each kind with one input.
+        batch, batch_trials: inputs of each network with batch normalization, and the number of such networks.
+        batches: batch sizes in the table of growth.
+        level: confidence level of each interval.
+        seed: seed of the run.
+    """
+
+    width: int
+    depth: int
+    trials: int
+    batch: int
+    batch_trials: int
+    batches: tuple[int, ...]
+    level: float
+    seed: int
+
+    @classmethod
+    def of(
+        cls, width: int, depth: int, trials: int, batch: int, batches: Sequence[int], level: float, seed: int
+    ) -> "Settings":
+        """Check the arguments of `gpn.reproduction.gradients.gradient_profiles`.
+
+        Raises:
+            UsageError: an argument outside its range.
+        """
+        if not 0 < level < 1:
+            raise UsageError(f"level must lie between 0 and 1, not {level!r}; try 0.99")
+        trials = count("trials", trials, minimum=2)
+        return cls(
+            width=count("width", width, minimum=2),
+            depth=count("depth", depth, minimum=2),
+            trials=trials,
+            batch=count("batch", batch, minimum=2),
+            batch_trials=max(LEAST_BATCH_TRIALS, -(-trials // _TRIALS_PER_BATCH)),
+            batches=tuple(count("batches", size, minimum=4) for size in sorted(set(batches))),
+            level=float(level),
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One kind of network: an activation, what is done to it, and the weights.
+
+    Args:
+        name: name of the activation as it is.
+        phi: the activation that the network applies.
+        treatment: "as it is", "GPN" or "batch norm".
+        weights: "haar" or "gaussian".
+        root, chi: of a normalization; with batch normalization chi is `theory.depth.batch_normalization.length_slope`.
+        batch: batch size of a measurement of growth.
+    """
+
+    name: str
+    phi: Phi
+    treatment: str
+    weights: str
+    root: str | None = None
+    chi: float | None = None
+    batch: int | None = None
+
+
+def variants(spec: object) -> Iterator[Variant]:
+    """Yield an activation as it is, with the recommended root, with the other root if it behaves differently, and batch
+    normalized.
+
+    Args:
+        spec: as for `gpn.activation`.
+
+    Raises:
+        UsageError: an activation that cannot be read or has no normalization.
+
+    >>> [(variant.treatment, variant.root) for variant in variants("gelu") if variant.weights == "haar"]
+    [('as it is', None), ('GPN', 'minus'), ('GPN', 'plus'), ('batch norm', None)]
+    """
+    phi = read_activation(spec)
+    chosen, other = roots(phi)
+    for weights in ("haar", "gaussian"):
+        yield Variant(phi.name, phi, PLAIN, weights)
+    for weights in ("haar", "gaussian"):
+        yield Variant(phi.name, normalized(phi, chosen), GPN, weights, chosen.root, chosen.chi)
+    if other is not None:
+        yield Variant(phi.name, normalized(phi, other), GPN, "haar", other.root, other.chi)
+    for weights in ("haar", "gaussian"):
+        yield Variant(phi.name, phi, BATCH_NORMALIZED, weights, chi=length_slope(phi))
+
+
+def roots(phi: Phi) -> tuple[Normalization[float], Normalization[float] | None]:
+    """Return the recommended normalization, and the other one if it behaves differently in depth.
+
+    Args:
+        phi: the activation as it is.
+
+    Raises:
+        UsageError: phi has no normalization.
+    """
+    chosen = normalization(phi, "auto")
+    other = normalization(phi, "minus" if chosen.root == "plus" else "plus")
+    alike = other.root == chosen.root or abs(other.chi - chosen.chi) <= SAME_CHI
+    return chosen, None if alike else other
+
+
+def normalized(phi: Phi, normalization: Normalization[float]) -> Phi:
+    """Return a phi + b under the name that reports use.
+
+    Args:
+        phi: the activation as it is.
+        normalization: which a and b.
+    """
+    return phi.affine(normalization.a, normalization.b, f"GPN {phi.name}")
