@@ -96,7 +96,7 @@ def after_the_run(folder: Path | None) -> Iterator[None]:
         raise
 
 
-def speak_of_unfinished(folder: Path) -> None:
+def report_unfinished(folder: Path) -> None:
     """Say on standard error what an unfinished run has left in a folder.
 
     Args:

@@ -35,7 +35,7 @@ def targets(typed: str) -> list[str]:
 
 def weights(typed: str) -> list[str]:
     """Weights of a verification."""
-    from gpn.verification.request import WEIGHTS
+    from gpn.verification.settings import WEIGHTS
 
     return _beginning(typed, WEIGHTS)
 

@@ -74,7 +74,7 @@ def training(
     from gpn.reproduction.reproduce import reproduce
 
     if folder is not None:
-        long_run.speak_of_unfinished(folder)
+        long_run.report_unfinished(folder)
     with long_run.endings():
         with progress_bar() as progress:
             report = reproduce("training", **{**(QUICK if quick else {}), **options, **fixed}, progress=progress)

@@ -74,7 +74,7 @@ def verify(
     """
     if labels is not None and inputs is None:
         raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
-    options = only_given(
+    given = only_given(
         widths=numbers("--width", width, int, "64,256"),
         depth=numbers("--depth", depth, int, "50,200"),
         epsilons=numbers("--epsilon", epsilon, float, "0.2,0.5"),
@@ -86,25 +86,26 @@ def verify(
         inputs=inputs,
         labels=labels,
         derivative=derivative,
+        weights=weights,
     )
     threads = number("--workers", workers, int, "2")
     folder = results_folder(resume or out, as_json)
     if resume is not None:
         long_run.check_resume(context)
     elif folder is not None:
-        long_run.speak_of_unfinished(folder)
+        long_run.report_unfinished(folder)
     from gpn.report.tables import verification as verification_tables
     from gpn.report.words import commands
-    from gpn.verification import verify as verification
+    from gpn.verification.resources import Resources
+    from gpn.verification.settings import Settings, recall
+    from gpn.verification.verify import run_verification
 
     with long_run.endings():
         with long_run.place(executor, threads, scheduler, memory) as place, progress_bar() as progress:
-            if resume is not None:
-                report = verification.resume(resume, **place, progress=progress)
-            else:
-                options |= {"weights": weights, "root": chosen_root(root, raw), "store": folder}
-                options |= {"replace_finished": True}
-                report = verification.verify(spec, **options, **place, progress=progress)
+            call = {"activation": spec, "root": chosen_root(root, raw), **given}
+            settings = Settings.read(**(call if resume is None else recall(resume)))
+            resources = Resources.read(**place, progress=progress, store=folder, replace_finished=resume is None)
+            report = run_verification(settings, resources)
         with long_run.after_the_run(folder):
             table, next_step = verification_tables.verification(report), commands.after_verify(report)
             answer.deliver(report, table, next_step, as_json=as_json, folder=folder)

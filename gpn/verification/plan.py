@@ -8,15 +8,14 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from gpn.experiment import cells, streams
-from gpn.experiment import runs as experiment
+from gpn.experiment import cells, runs, streams
 from gpn.sampling import inputs as data
 from gpn.sampling import rare_events
 from gpn.statistics import limits as statistics
 from gpn.statistics.evidence import Counted, Evidence, Weighted
 from gpn.verification.kinds import DEEP as DEEP_BOUND
 from gpn.verification.questions import Event, Question, rare_tilt
-from gpn.verification.request import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Request
+from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Settings
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.layer.law import layer_law
@@ -41,7 +40,7 @@ class Job:
     """A cell of the experiment, and the key under which its outcome is looked up."""
 
     key: Key
-    cell: experiment.Cell
+    cell: runs.Cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +48,23 @@ class Plan:
     """In how many counted trials each event is looked for, and which are left to importance sampling.
 
     Args:
-        request: what was asked for.
+        settings: what is verified.
+        asked: the questions of the run.
+        alpha: one-sided error probability of each of the two limits of a row.
         trials: key of a job -> counted trials; the most of them, where a run stops once it is decided.
         tilts: the events of one layer that are too rare to be counted, with the tilt under which they are not.
         rare: the questions that these answer.
     """
 
-    request: Request
+    settings: Settings
+    asked: tuple[Question, ...]
+    alpha: float
     trials: dict[Key, int]
     tilts: dict[Event, rare_events.Tilt]
     rare: frozenset[Question]
 
     @classmethod
-    def make(cls, request: Request, asked: Sequence[Question], activation: Phi, alpha: float) -> "Plan":
+    def make(cls, settings: Settings, asked: Sequence[Question], activation: Phi, alpha: float) -> "Plan":
         """Plan from the exact and the predicted probabilities, before anything is drawn.
 
         If no number of trials was asked for, a cell gets as many as its questions want, within a limit. A question
@@ -69,18 +72,18 @@ class Plan:
         divides the questions in the same way, but has a cap in the place of a number.
 
         Args:
-            request: what was asked for.
+            settings: what is verified.
             asked: the questions of the run.
             activation: phi, as it is tested.
-            alpha: error probability of each row.
+            alpha: error probability of each limit.
         """
         wanted = _wanted(asked, alpha)
         rare = [
             question
             for question, number in wanted.items()
-            if number > _limit(request, question) and (question.value or 0.0) < 0.5
+            if number > _limit(settings, question) and (question.value or 0.0) < 0.5
         ]
-        if request.weights != "haar":
+        if settings.weights != "haar":
             rare = []
         layers = [q.event for q in rare if q.event.claim.is_one_layer and q.event.width <= MOST_RARE_WIDTH]
         events = dict.fromkeys(layers)
@@ -89,35 +92,36 @@ class Plan:
         known = {event: tilt for event, tilt in tilts.items() if tilt is not None}
         keys = dict.fromkeys(key_of(question.event) for question in asked)
         return cls(
-            request=request,
-            trials={key: _cap(request, key) if request.until else _planned(request, wanted, key) for key in keys},
+            settings=settings,
+            asked=tuple(asked),
+            alpha=alpha,
+            trials={key: _cap(settings, key) if settings.until else _planned(settings, wanted, key) for key in keys},
             tilts=known,
             rare=frozenset(question for question in rare if question.event in known),
         )
 
-    def jobs(self, tested: Phi, control: Phi | None, loaded: data.Inputs | None) -> list[Job]:
+    def jobs(self, tested: Phi, control: Phi | None) -> list[Job]:
         """The cells to run: single layers, whole networks, controls, rare events.
 
         Args:
             tested: phi.
-            control: phi before it was normalized, if it was.
-            loaded: real inputs, if there are any.
+            control: phi before it was normalized, None if it was not.
         """
         layers = [
-            _job(key, streams.ONE_STEP, cells.OneStep(tested, key[1], self.request.weights), trials)
+            _job(key, streams.ONE_STEP, cells.OneStep(tested, key[1], self.settings.weights), trials)
             for key, trials in self.trials.items()
             if key[0] == "one-step"
         ]
         rare = [_rare_job(tested, event, tilt) for event, tilt in self.tilts.items()]
-        return [*layers, *self._networks(tested, loaded), *_controls(self.request, tested, control, loaded), *rare]
+        return [*layers, *self._networks(tested), *_controls(self.settings, tested, control), *rare]
 
-    def _networks(self, tested: Phi, loaded: data.Inputs | None) -> Iterator[Job]:
+    def _networks(self, tested: Phi) -> Iterator[Job]:
         for key, trials in self.trials.items():
             kind, width, depth = key
             if kind == "deep":
-                drawn = (width, depth) == (self.request.widths[-1], self.request.depths[-1])
-                inputs = _on_shell(loaded, width)
-                network = cells.Deep(tested, width, depth, self.request.weights, inputs, keep_layers=drawn)
+                drawn = (width, depth) == (self.settings.widths[-1], self.settings.depths[-1])
+                inputs = _on_shell(self.settings.loaded, width)
+                network = cells.Deep(tested, width, depth, self.settings.weights, inputs, keep_layers=drawn)
                 yield _job(key, streams.DEEP, network, trials)
 
     def evidence(self, question: Question, outcomes: Outcomes) -> Evidence:
@@ -150,19 +154,19 @@ def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
     return Counted(int(hits.sum()), len(hits))
 
 
-def in_reach(request: Request, asked: Sequence[Question], alpha: float) -> tuple[list[Question], list[Question]]:
+def in_reach(settings: Settings, asked: Sequence[Question], alpha: float) -> tuple[list[Question], list[Question]]:
     """Split questions into those that some method can decide, and deep bounds that are too small to be counted.
 
     Args:
-        request: what was asked for.
+        settings: what is verified.
         asked: all questions.
         alpha: error probability of each row.
     """
     wanted = _wanted(asked, alpha)
-    small = [q for q, number in wanted.items() if q.kind is DEEP_BOUND and number > _limit(request, q)]
+    small = [q for q, number in wanted.items() if q.kind is DEEP_BOUND and number > _limit(settings, q)]
     # A bound that is expected to fail, or is not claimed for these weights, must stay: few networks refute it.
     believed = [q for q in small if q.prediction is not None and q.prediction < (q.value or 0.0)]
-    out = believed if request.weights == "haar" else []
+    out = believed if settings.weights == "haar" else []
     return [question for question in asked if question not in out], out
 
 
@@ -180,12 +184,12 @@ def key_of(event: Event) -> Key:
     return ("one-step" if event.claim.is_one_layer else "deep", event.width, event.depth)
 
 
-def _limit(request: Request, question: Question) -> int:
+def _limit(settings: Settings, question: Question) -> int:
     """The most trials that counting one event may take, if their number is planned."""
     key = key_of(question.event)
-    if request.cap is not None and not question.event.claim.is_one_layer:
-        return max(1, request.cap // PATIENCE)
-    return max(request.trials or 0, _affordable(key))
+    if settings.cap is not None and not question.event.claim.is_one_layer:
+        return max(1, settings.cap // PATIENCE)
+    return max(settings.trials or 0, _affordable(key))
 
 
 def _affordable(key: Key) -> int:
@@ -195,34 +199,34 @@ def _affordable(key: Key) -> int:
     return DEFAULT_ONE_STEP_TRIALS
 
 
-def _cap(request: Request, key: Key) -> int:
+def _cap(settings: Settings, key: Key) -> int:
     """The most trials of a cell in a run until its rows are decided."""
-    return request.cap or PATIENCE * _affordable(key)
+    return settings.cap or PATIENCE * _affordable(key)
 
 
-def _planned(request: Request, wanted: dict[Question, int], key: Key) -> int:
+def _planned(settings: Settings, wanted: dict[Question, int], key: Key) -> int:
     """The trials asked for, or as many as the questions of a cell want, of those that counting can answer."""
-    if request.trials is not None:
-        return request.trials
-    counted = [n for q, n in wanted.items() if key_of(q.event) == key and n <= _limit(request, q)]
+    if settings.trials is not None:
+        return settings.trials
+    counted = [n for q, n in wanted.items() if key_of(q.event) == key and n <= _limit(settings, q)]
     return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
 
 
-def _controls(request: Request, tested: Phi, control: Phi | None, loaded: data.Inputs | None) -> Iterator[Job]:
-    width, depth = request.widths[-1], request.depths[-1]
-    trials = min(request.trials or request.cap or CONTROL_TRIALS, CONTROL_TRIALS)
-    inputs = _on_shell(loaded, width)
+def _controls(settings: Settings, tested: Phi, control: Phi | None) -> Iterator[Job]:
+    width, depth = settings.widths[-1], settings.depths[-1]
+    trials = min(settings.trials or settings.cap or CONTROL_TRIALS, CONTROL_TRIALS)
+    inputs = _on_shell(settings.loaded, width)
     if control is not None:
-        plain = cells.Deep(control, width, depth, request.weights, inputs, keep_layers=True)
+        plain = cells.Deep(control, width, depth, settings.weights, inputs, keep_layers=True)
         yield _job(("raw", width, depth), streams.RAW_CONTROL, plain, trials)
-    if request.weights == "haar":
+    if settings.weights == "haar":
         gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True)
         yield _job(("gaussian", width, depth), streams.GAUSSIAN_CONTROL, gaussian, trials)
 
 
-def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job:
+def _job(key: Key, stream: int, compute: runs.Compute, trials: int) -> Job:
     kind, width, depth = key
-    cell = experiment.Cell(
+    cell = runs.Cell(
         compute=compute,
         experiment=stream,
         cell=width << 32 | depth,  # the identity of the cell, whatever else runs beside it
@@ -237,7 +241,7 @@ def _job(key: Key, stream: int, compute: experiment.Compute, trials: int) -> Job
 def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
     rare = rare_events.Event(event.claim.value, event.width, event.epsilon, event.side)
     identity = crc32(f"{event.claim} {event.epsilon!r} {event.side}".encode())
-    cell = experiment.Cell(
+    cell = runs.Cell(
         compute=cells.RareEvent(activation, rare, tilt),
         experiment=streams.RARE_EVENT,
         cell=event.width << 32 | identity,

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpn.sampling.inputs import Inputs
 from gpn.sampling.rare_events import Tilt
+from gpn.statistics.evidence import Evidence
+from gpn.statistics.limits import Decision, Verdict
 from gpn.verification.kinds import EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
-from gpn.verification.request import Request
+from gpn.verification.settings import Settings
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.bounds.homogeneous import Readout
@@ -72,20 +73,47 @@ class Question:
         """Whether trials could say anything: not of a missing or a vacuous bound, nor of an impossible event."""
         return self.value is not None and 0 < self.value < 1 and not self.impossible
 
+    def decide(self, evidence: Evidence, counted: Evidence, alpha: float) -> Decision:
+        """Return limits of error alpha each, and the verdict by the rule of the question's kind.
+
+        Importance sampling estimates an integral over the sphere and simulates no network. So a bound is violated as
+        well if plain trials of the same event contradict it.
+
+        Args:
+            evidence: the trials of the event, or weighted draws.
+            counted: the plain trials, the same as `evidence` where that is a count.
+            alpha: one-sided error probability, half of that of the row.
+        """
+        lower, upper = evidence.limits(alpha)
+        verdict = self._verdict(evidence, lower, upper)
+        if self.kind.is_bound and self.value is not None:
+            plain = self.kind.verdict(*counted.limits(alpha), self.value)
+            verdict = Verdict.VIOLATED if plain is Verdict.VIOLATED else verdict
+        return Decision(lower, upper, verdict)
+
+    def _verdict(self, evidence: Evidence, lower: float, upper: float) -> Verdict:
+        if self.value is None:
+            return Verdict.VACUOUS
+        if self.impossible and not evidence.exceedances:
+            return Verdict.VACUOUS  # proved impossible: counting can add nothing
+        if self.kind is EXACT and self.value == 1 and evidence.exceedances == evidence.trials:
+            return Verdict.VACUOUS  # certain, and always seen
+        return self.kind.verdict(lower, upper, self.value, self.error)
+
     def trials_wanted(self, alpha: float) -> int | None:
         """How many counted trials decide the question, see `Kind.trials_wanted`."""
         return self.kind.trials_wanted(self.value, self.prediction, alpha)
 
 
-def one_step_questions(request: Request, activation: Activation | CallableActivation) -> Iterator[Question]:
+def one_step_questions(settings: Settings, activation: Activation | CallableActivation) -> Iterator[Question]:
     """Every bound and the exact probability of every one-step event.
 
     Args:
-        request: the widths and tolerances.
+        settings: the widths and tolerances.
         activation: phi, as it is tested.
     """
-    laws = {width: layer_law(activation, width) for width in request.widths}
-    for claim, width, epsilon, side in product(ONE_LAYER, request.widths, request.epsilons, SIDES):
+    laws = {width: layer_law(activation, width) for width in settings.widths}
+    for claim, width, epsilon, side in product(ONE_LAYER, settings.widths, settings.epsilons, SIDES):
         tail = one_step(claim, laws[width], epsilon, side)
         event = Event(claim, width, 1, epsilon, side)
         exact = _probability(_held(EXACT.compute(tail)))
@@ -94,19 +122,18 @@ def one_step_questions(request: Request, activation: Activation | CallableActiva
             yield Question(event, kind, _held(kind.compute(tail)), exact, error)
 
 
-def deep_questions(
-    request: Request, activation: Activation | CallableActivation, loaded: Inputs | None = None
-) -> Iterator[Question]:
+def deep_questions(settings: Settings, activation: Activation | CallableActivation) -> Iterator[Question]:
     """Every bound and the prediction of the fluctuation law for every event of a whole network.
 
     Args:
-        request: the widths, depths and tolerances.
+        settings: the widths, depths and tolerances. With labels, the last gradient is that of a loss and depends on
+            the forward pass.
         activation: phi, as it is tested.
-        loaded: real inputs; with labels, the last gradient is that of a loss and depends on the forward pass.
     """
+    loaded = settings.loaded
     readout: Readout = "random" if loaded is None or loaded.labels is None else "any"
-    covered = readout == "random" and request.weights == "haar"
-    for width, depth, epsilon in product(request.widths, request.depths, request.deep_epsilons):
+    covered = readout == "random" and settings.weights == "haar"
+    for width, depth, epsilon in product(settings.widths, settings.depths, settings.deep_epsilons):
         [side] = CountedClaim.NETWORK.sides
         event = Event(CountedClaim.NETWORK, width, depth, epsilon, side)
         at = (activation, width, depth, epsilon, readout)

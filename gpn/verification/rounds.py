@@ -6,26 +6,24 @@ number, which would have the same bits.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from gpn.experiment import cells
-from gpn.experiment import runs as experiment
+from gpn.experiment import cells, runs
 from gpn.statistics.evidence import IMPORTANCE_SAMPLING, Evidence
 from gpn.statistics.limits import Verdict, equivalent
 from gpn.statistics.sequential import Watched, lower_limit, upper_limit
 from gpn.verification.plan import LEAST_TRIALS, Job, Outcomes, Plan, count, key_of
 from gpn.verification.questions import Event, Question
-from gpn.verification.request import DEFAULT_DEEP_TRIALS
-from gpn.verification.rows import decide
+from gpn.verification.settings import DEFAULT_DEEP_TRIALS
 
-Run = Callable[[Sequence[experiment.Cell], experiment.Progress | None], list[experiment.Arrays]]
 BATCH_TRIALS = 2_000_000  # of all cells that are kept in memory at once, 50 MB
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a run found.
+class RunOutcome:
+    """The results of a run.
 
     Args:
         outcomes: of all jobs, by key; of a cell that was run in rounds those of the first, whose size is fixed, so
@@ -51,7 +49,7 @@ class Found:
         return evidence, counted if evidence.method == IMPORTANCE_SAMPLING else evidence
 
 
-class _Cell:
+class _WatchedCell:
     """A cell that goes on in rounds: what was counted in it so far, and which of its questions are open.
 
     Args:
@@ -76,7 +74,7 @@ class _Cell:
         """How many trials the cell has in all after the next round: whole chunks, or the cap."""
         return min(2 * self.done or first_round(self.job), self.job.cell.trials)
 
-    def part(self, stop: int) -> experiment.Cell:
+    def part(self, stop: int) -> runs.Cell:
         """The trials from where the cell stands up to `stop`; layers are kept in the first round only."""
         cell = self.job.cell
         compute = cell.compute
@@ -84,7 +82,7 @@ class _Cell:
             compute = replace(compute, keep_layers=False)
         return replace(cell, compute=compute, trials=stop - self.done, first=self.done // cell.chunk)
 
-    def add(self, outcome: experiment.Arrays) -> None:
+    def add(self, outcome: runs.Arrays) -> None:
         """Count the events in a part that has been run."""
         counts = {event: count(event, outcome) for event in self.hits}
         for event, counted in counts.items():
@@ -96,7 +94,7 @@ class _Cell:
         for event, hits in self.hits.items():
             self.looks[event] += ((hits, self.done),)
         evidence = {question: Watched(self.looks[question.event]) for question in self.open}
-        decided = {q: e for q, e in evidence.items() if decide(q, e, e, alpha).verdict is not Verdict.UNDECIDED}
+        decided = {q: e for q, e in evidence.items() if q.decide(e, e, alpha).verdict is not Verdict.UNDECIDED}
         self.open = [question for question in self.open if question not in decided]
         return decided
 
@@ -107,44 +105,72 @@ def first_round(job: Job) -> int:
     return min(-(-least // job.cell.chunk) * job.cell.chunk, job.cell.trials)
 
 
-def run_plan(
-    plan: Plan,
-    jobs: Sequence[Job],
-    asked: Sequence[Question],
-    alpha: float,
-    run: Run,
-    progress: experiment.Progress | None = None,
-) -> Found:
+class Runner:
+    """Runs cells with one seed, and reports the progress of all runs together.
+
+    Args:
+        seed: of the verification.
+        executor, workers: as for `gpn.verify`.
+        store: where finished chunks are kept, None for nowhere.
+        progress: called with (done, total) cost, where the total is that of the cells begun.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        executor: Executor | str | None,
+        workers: int,
+        store: runs.Store | None,
+        progress: runs.Progress | None,
+    ) -> None:
+        self.seed, self.executor, self.workers, self.store, self.progress = seed, executor, workers, store, progress
+        self.spent = 0.0
+
+    def run(self, cells: Sequence[runs.Cell]) -> list[runs.Arrays]:
+        """Return the results of the cells, in their order."""
+        results = runs.run(
+            cells,
+            self.seed,
+            executor=self.executor,
+            workers=self.workers,
+            progress=None if self.progress is None else self._report,
+            store=self.store,
+        )
+        self.spent += sum(cell.cost * cell.trials for cell in cells)
+        return results
+
+    def _report(self, done: float, total: float) -> None:
+        assert self.progress is not None
+        self.progress(self.spent + done, self.spent + total)
+
+
+def run_plan(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOutcome:
     """Run all cells of a plan: whole, or in rounds until every row is decided or the cap is reached.
 
     Args:
         plan: with numbers of trials, or with caps; what it leaves to importance sampling is drawn once.
         jobs: of the plan.
-        asked: all questions.
-        alpha: one-sided error probability of each limit, however often it is looked at.
-        run: `experiment.run` for a given seed, called with cells and a progress.
-        progress: called with (done, total) cost, where the total is that of the rounds begun.
+        runner: computes the cells.
     """
-    if plan.request.until is not None:
-        return _run_until_decided(plan, jobs, asked, alpha, run, _Told(progress))
-    results = run([job.cell for job in jobs], progress)
+    if plan.settings.until is not None:
+        return _run_until_decided(plan, jobs, runner)
+    results = runner.run([job.cell for job in jobs])
     outcomes: Outcomes = dict(zip([job.key for job in jobs], results, strict=True))
-    events = dict.fromkeys(question.event for question in asked)
+    events = dict.fromkeys(question.event for question in plan.asked)
     counts: dict[Event, Evidence] = {event: count(event, outcomes[key_of(event)]) for event in events}
-    return Found(outcomes, counts, {question: plan.evidence(question, outcomes) for question in plan.rare})
+    return RunOutcome(outcomes, counts, {question: plan.evidence(question, outcomes) for question in plan.rare})
 
 
-def _run_until_decided(
-    plan: Plan, jobs: Sequence[Job], asked: Sequence[Question], alpha: float, run: Run, told: "_Told"
-) -> Found:
+def _run_until_decided(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOutcome:
     """Rounds of each cell, each as long as all before it together; a look at every open row after each."""
+    alpha = plan.alpha
     given_up = frozenset(
-        q for q in asked if _waits(plan, q) and not _confirmable(q, plan.trials[key_of(q.event)], alpha)
+        q for q in plan.asked if waits(plan, q) and not _confirmable(q, plan.trials[key_of(q.event)], alpha)
     )
-    watched = {job.key: _watch(plan, job, asked, given_up) for job in jobs if job.key in plan.trials}
+    watched = {job.key: _watch(plan, job, given_up) for job in jobs if job.key in plan.trials}
     whole = [job for job in jobs if job.key not in watched]
     parts = [cell.part(cell.next_round()) for cell in watched.values()]
-    results = told.run(run, [*(job.cell for job in whole), *parts])
+    results = runner.run([*(job.cell for job in whole), *parts])
     outcomes = dict(zip([*(job.key for job in whole), *watched], results, strict=True))
     for key, cell in watched.items():
         cell.add(outcomes[key])
@@ -152,7 +178,7 @@ def _run_until_decided(
     for cell in watched.values():
         decided |= cell.look(alpha)
     while unfinished := [cell for cell in watched.values() if cell.unfinished]:
-        _one_round(unfinished, lambda parts: told.run(run, parts))
+        _one_round(unfinished, runner)
         for cell in unfinished:
             decided |= cell.look(alpha)
 
@@ -160,17 +186,15 @@ def _run_until_decided(
     counts: dict[Event, Evidence] = {
         event: Watched(looks) for cell in watched.values() for event, looks in cell.looks.items()
     }
-    return Found(outcomes, counts, evidence, given_up)
+    return RunOutcome(outcomes, counts, evidence, given_up)
 
 
-def _one_round(
-    unfinished: Sequence[_Cell], run: Callable[[Sequence[experiment.Cell]], list[experiment.Arrays]]
-) -> None:
+def _one_round(unfinished: Sequence[_WatchedCell], runner: Runner) -> None:
     """Double the trials of each cell, in batches that fit into memory."""
     stops = {cell: cell.next_round() for cell in unfinished}
     while behind := [cell for cell, stop in stops.items() if cell.done < stop]:
         parts = [cell.part(min(cell.done + _batch(cell.job, len(behind)), stops[cell])) for cell in behind]
-        for cell, outcome in zip(behind, run(parts), strict=True):
+        for cell, outcome in zip(behind, runner.run(parts), strict=True):
             cell.add(outcome)
 
 
@@ -180,13 +204,14 @@ def _batch(job: Job, cells: int) -> int:
     return max(1, BATCH_TRIALS // (cells * chunk)) * chunk
 
 
-def _watch(plan: Plan, job: Job, asked: Sequence[Question], given_up: frozenset[Question]) -> _Cell:
-    here = [question for question in asked if key_of(question.event) == job.key]
-    questions = [question for question in here if _waits(plan, question) and question not in given_up]
-    return _Cell(job, list(dict.fromkeys(question.event for question in here)), questions)
+def _watch(plan: Plan, job: Job, given_up: frozenset[Question]) -> _WatchedCell:
+    here = [question for question in plan.asked if key_of(question.event) == job.key]
+    questions = [question for question in here if waits(plan, question) and question not in given_up]
+    return _WatchedCell(job, list(dict.fromkeys(question.event for question in here)), questions)
 
 
-def _waits(plan: Plan, question: Question) -> bool:
+def waits(plan: Plan, question: Question) -> bool:
+    """Whether trials may decide the question: it is open, and not left to importance sampling."""
     return question.open and question not in plan.rare
 
 
@@ -205,65 +230,3 @@ def _confirmable(question: Question, cap: int, alpha: float) -> bool:
 
     most = bisect_left(range(cap + 1), True, key=too_high) - 1
     return most >= 0 and equivalent(lower_limit(most, cap, alpha), value, value) is Verdict.HOLDS
-
-
-class _Told:
-    """Progress over several runs, of which each begins with nothing done."""
-
-    def __init__(self, progress: experiment.Progress | None) -> None:
-        self.progress = progress
-        self.spent = 0.0
-
-    def run(self, run: Run, parts: Sequence[experiment.Cell]) -> list[experiment.Arrays]:
-        results = run(parts, None if self.progress is None else self._tell)
-        self.spent += sum(part.cost * part.trials for part in parts)
-        return results
-
-    def _tell(self, done: float, total: float) -> None:
-        assert self.progress is not None
-        self.progress(self.spent + done, self.spent + total)
-
-
-def notes(plan: Plan, asked: Sequence[Question], found: Found, alpha: float) -> Iterator[str]:
-    """How far the rows had to go, and why some are still undecided.
-
-    Args:
-        plan: of the run.
-        asked: all questions.
-        found: by the run.
-        alpha: one-sided error probability of each limit.
-    """
-    pairs = [(q, found.evidence_of(q)[0]) for q in asked if _waits(plan, q)]
-    undecided = [(q, e) for q, e in pairs if decide(q, e, e, alpha).verdict is Verdict.UNDECIDED]
-    decided = [pair for pair in pairs if pair not in undecided]
-    capped = [(q, e) for q, e in undecided if q not in found.given_up]
-    hopeless = [q for q, _ in undecided if q in found.given_up]
-    if decided:
-        took = _range([e.trials for _, e in decided])
-        yield f"Stopped once decided: {_rows([q for q, _ in decided])}, after {took} trials. Limits hold at every stop."
-    if capped:
-        yield (
-            f"Undecided at the cap of {_range([e.trials for _, e in capped])} trials: {_rows([q for q, _ in capped])}. "
-            "A larger cap may decide."
-        )
-    if hopeless:
-        yield f"Undecided and not waited for: {_rows(hopeless)}, which no outcome within the cap could confirm."
-    drawn = [q for q in asked if q in plan.rare]
-    unclear = [q for q in drawn if decide(q, *found.evidence_of(q), alpha).verdict is Verdict.UNDECIDED]
-    if unclear:
-        yield f"Undecided by importance sampling too: {_rows(unclear)}, of which too few draws count."
-
-
-def _rows(these: Sequence[Question]) -> str:
-    """How many, predictions, which are no theorems, apart."""
-    predictions = sum(question.kind.is_prediction for question in these)
-    rows = len(these) - predictions
-    words = [
-        f"{count} {noun}{'s' * (count != 1)}" for count, noun in ((rows, "row"), (predictions, "prediction")) if count
-    ]
-    return " and ".join(words)
-
-
-def _range(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
-from gpn.verification.request import MAX_EPSILON
+from gpn.verification.settings import MAX_EPSILON
 from gpn.verification.width_results import Point, Requirement
 from theory.bounds.network import Phi
 from theory.errors import UsageError

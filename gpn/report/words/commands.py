@@ -5,7 +5,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from gpn.report.words.text import plain
-from gpn.verification.request import DEFAULT_DEEP_EPSILONS, DEFAULT_EPSILONS
+from gpn.verification.settings import DEFAULT_DEEP_EPSILONS, DEFAULT_EPSILONS
 
 if TYPE_CHECKING:
     from gpn.checking.audit_results import AuditReport

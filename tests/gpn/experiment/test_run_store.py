@@ -24,7 +24,7 @@ from gpn.experiment.cells import OneStep, RealInputs
 from gpn.experiment.fingerprint import description, fingerprint
 from gpn.experiment.runs import Cell, run
 from gpn.experiment.store import Identity, StoreError
-from gpn.verification import identity as resuming
+from gpn.verification.settings import recall
 from tests.root import ROOT
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
@@ -358,10 +358,10 @@ def test_an_absent_store_is_none_and_is_not_made(tmp_path):
     assert run_store.look(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="there is no run to go on with"):
-        resuming.recall(tmp_path)
+        recall(tmp_path)
     begun(tmp_path, replace(IDENTITY, call=None))
     with pytest.raises(UsageError, match="begun from Python"):
-        resuming.recall(tmp_path)
+        recall(tmp_path)
 
 
 # ------------------------------------------------------------------------------------- fingerprints

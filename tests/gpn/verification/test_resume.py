@@ -18,8 +18,7 @@ from gpn.cli import program as cli
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
 from gpn.experiment import streams, versions
-from gpn.verification import identity as resuming
-from gpn.verification import questions
+from gpn.verification import questions, settings
 from gpn.verification.results import VerificationReport
 from tests.root import ROOT
 from theory.errors import UsageError
@@ -100,7 +99,7 @@ def test_stopped_again_and_again_the_report_is_the_same(tmp_path):
 def test_another_version_is_refused(tmp_path, monkeypatch):
     stopped(lambda **options: gpn.verify("relu", **SMALL, store=tmp_path, **options), 3)
     other = (*versions.computing_versions(), ("abacus", "2"))
-    monkeypatch.setattr(resuming, "computing_versions", lambda: other)
+    monkeypatch.setattr(settings, "computing_versions", lambda: other)
     with pytest.raises(UsageError, match="abacus: nothing there, 2 here"):
         gpn.resume(tmp_path)
 
@@ -266,7 +265,7 @@ def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, mo
     assert command(*TINY, "--seed", "2", "--json", "--out", "gpn-output")[0] in (0, 1, 3)
     assert run_store.look("gpn-output").identity.settings["seed"] == 2
     assert [path.name for path in Path("gpn-output").iterdir()] == [run_store.FILE]  # no log of the one before
-    call = resuming.recall("gpn-output") | {"seed": 3}
+    call = settings.recall("gpn-output") | {"seed": 3}
     run_store.discard("gpn-output")
     stopped(lambda **options: gpn.verify(**call, store="gpn-output", **options), 2)
     code, out, err = command(*TINY)

@@ -19,7 +19,7 @@ from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
 from gpn.statistics.limits import Verdict
 from gpn.statistics.sequential import Watched, upper_limit
-from gpn.verification import kinds, plan, questions, rounds, rows
+from gpn.verification import kinds, plan, questions, rounds
 from gpn.verification.results import VerificationReport
 from theory.claims.counted import CountedClaim
 from theory.errors import UsageError
@@ -218,7 +218,7 @@ def test_rows_that_no_outcome_could_confirm_are_not_waited_for():
     ]
     waited = [rounds._confirmable(question, cap, alpha) for question in asked]
     for question, wait in zip(asked, waited, strict=True):
-        outcomes = (rows.decide(question, seen := Watched(((k, cap),)), seen, alpha).verdict for k in range(cap + 1))
+        outcomes = (question.decide(seen := Watched(((k, cap),)), seen, alpha).verdict for k in range(cap + 1))
         assert wait == any(verdict is Verdict.HOLDS for verdict in outcomes)
     assert 5 < sum(waited) < len(waited) - 5
     report = gpn.verify("tanh", widths=2048, depth=1, epsilons=0.9, weights="gaussian", until="decided", cap=20_000)

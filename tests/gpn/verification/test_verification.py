@@ -17,8 +17,8 @@ from gpn.statistics.limits import Verdict, exact_test
 from gpn.verification import plan, questions
 from gpn.verification import verify as verification
 from gpn.verification.kinds import DEEP, LEVY
-from gpn.verification.request import Request
 from gpn.verification.results import Row
+from gpn.verification.settings import Settings
 from theory.claims.counted import ONE_LAYER, CountedClaim
 from theory.errors import UsageError
 from theory.layer.levy import Bound
@@ -156,10 +156,10 @@ def test_deep_rows_carry_the_deep_bound_and_the_prediction():
 )
 def test_only_deep_bounds_that_theory_believes_are_left_out(weights, prediction, left_out):
     """Of a bound of e^-40; a prediction that underflows to 0 is below it."""
-    request = Request.read(64, 10, None, None, 0.99, weights)
+    settings = Settings.read("tanh", 64, 10, weights=weights)
     event = questions.Event(CountedClaim.NETWORK, 64, 10, 1.0, "either")
     question = questions.Question(event, DEEP, Bound("deep", -40.0), prediction)
-    assert plan.in_reach(request, [question], 1e-4) == (([], [question]) if left_out else ([question], []))
+    assert plan.in_reach(settings, [question], 1e-4) == (([], [question]) if left_out else ([question], []))
 
 
 def test_narrow_deep_rows_say_nothing(report):

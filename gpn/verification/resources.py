@@ -1,16 +1,17 @@
-"""How much memory the cells of a run take, and how much of a budget each worker may have."""
+"""Where a verification runs: workers, run store, and how much of a memory budget each worker may have."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from gpn.experiment import cells
-from gpn.experiment.runs import LEAST_QUEUED, QUEUED_PER_WORKER, Cell
+from gpn.experiment.runs import LEAST_QUEUED, QUEUED_PER_WORKER, Cell, Progress, checked_run
 from gpn.experiment.streams import chunk_size
 from gpn.sampling import memory, rare_events, sampler
 from gpn.verification import rounds
 from gpn.verification.plan import Job
-from gpn.verification.request import DEFAULT_DEEP_TRIALS, Request
+from gpn.verification.settings import DEFAULT_DEEP_TRIALS, Settings
 from theory.errors import UsageError
 
 PROGRAM = 320 * 2**20
@@ -69,22 +70,22 @@ class Budget:
         """
         return (self.total - PROGRAM - self.processes * WORKER - results) // self.workers
 
-    def check(self, request: Request) -> None:
+    def check(self, settings: Settings) -> None:
         """Refuse networks that do not fit, however their layers are kept.
 
         Args:
-            request: what is asked for.
+            settings: what is verified.
 
         Raises:
             UsageError: one of them does not.
         """
-        trials = request.trials or request.cap or DEFAULT_DEEP_TRIALS
-        for width in request.widths:
-            least = max(_RARE, *(_least(width, depth, trials) for depth in (1, *request.depths)))
+        trials = settings.trials or settings.cap or DEFAULT_DEEP_TRIALS
+        for width in settings.widths:
+            least = max(_RARE, *(_least(width, depth, trials) for depth in (1, *settings.depths)))
             if least > self.share():
                 whole = memory.in_words(self.total - self.workers * (self.share() - least))
                 raise UsageError(
-                    f"networks of width {width} and depth {request.depths[-1]} need at least {whole} of memory, "
+                    f"networks of width {width} and depth {settings.depths[-1]} need at least {whole} of memory, "
                     f"{memory.in_words(least)} for each of {self.workers} workers and the rest for the program itself, "
                     f"more than the {memory.in_words(self.total)} that may be taken; allow more memory, or take fewer "
                     "workers or a smaller width"
@@ -124,6 +125,41 @@ class Budget:
     def _queued(self, cell: Cell) -> int:
         """Trials of a cell whose results may wait to be put in their place."""
         return max(LEAST_QUEUED if self.processes else 1, QUEUED_PER_WORKER * self.workers) * cell.chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run may use; nothing of it changes a bit of the results.
+
+    Args:
+        executor, workers, progress, store, replace_finished: as for `gpn.verify`.
+        budget: the memory.
+    """
+
+    executor: Executor | str | None
+    workers: int
+    budget: Budget
+    progress: Progress | None
+    store: str | os.PathLike[str] | None
+    replace_finished: bool
+
+    @classmethod
+    def read(
+        cls,
+        executor: Executor | str | None = None,
+        workers: int | None = None,
+        memory: int | str | None = None,
+        progress: Progress | None = None,
+        store: str | os.PathLike[str] | None = None,
+        replace_finished: bool = False,
+    ) -> "Resources":
+        """Check the arguments of `gpn.verify`.
+
+        Raises:
+            UsageError: no number of workers, or no size of memory.
+        """
+        _, workers = checked_run(0, workers)
+        return cls(executor, workers, Budget.read(memory, workers, executor), progress, store, replace_finished)
 
 
 def _least(width: int, depth: int, trials: int) -> int:

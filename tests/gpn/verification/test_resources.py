@@ -17,7 +17,7 @@ from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import fingerprint
 from gpn.sampling import memory
 from gpn.verification import plan, questions
-from gpn.verification.footprint import PROGRAM, WORKER, Budget
+from gpn.verification.resources import PROGRAM, WORKER, Budget
 from tests.root import ROOT
 from theory.activations.specification import activation
 from theory.errors import UsageError
@@ -108,7 +108,7 @@ from pathlib import Path
 from gpn.experiment import cells
 from gpn.experiment import runs as experiment
 from gpn.verification import plan
-from gpn.verification.footprint import Budget
+from gpn.verification.resources import Budget
 from theory.activations.specification import activation
 work = cells.Deep(activation("relu"), 200_000, 100, "haar", None, True)
 jobs = [plan._job(("deep", 200_000, 100), 2, work, 3), plan._job(("deep", 200_000, 99), 2, work, 2)]

@@ -1,0 +1,205 @@
+"""How the outcome of a run becomes a report: its rows, quantiles and notes."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gpn.experiment.versions import versions
+from gpn.sampling.inputs import to_thin_shell
+from gpn.statistics.limits import MAX_TRIALS, Verdict
+from gpn.verification.plan import Outcomes, Plan
+from gpn.verification.questions import Question
+from gpn.verification.results import Configuration, DepthSpread, Profile, Row, VerificationReport
+from gpn.verification.rounds import RunOutcome, waits
+from gpn.verification.settings import MOST_TRIALS, Settings
+from theory.activations.activation import Activation
+from theory.activations.callable import CallableActivation
+from theory.bounds.network import predicted_norms
+from theory.depth.length_map import length_map_slope
+from theory.normalization.conditions import gaussian_poincare
+
+Phi = Activation | CallableActivation
+PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def evaluate(
+    plan: Plan, left_out: Sequence[Question], outcome: RunOutcome, tested: Phi, config: Configuration
+) -> VerificationReport:
+    """Return the report of a run.
+
+    A deep bound that was left out of the plan gets a row if the networks that were counted anyway contradict it.
+
+    Args:
+        plan: of the run.
+        left_out: questions about deep bounds that are too small to be confirmed by counting.
+        outcome: of the run.
+        tested: phi.
+        config: the settings, as the report shows them.
+    """
+    settings = plan.settings
+    contradicted = [q for q in left_out if _row(q, outcome, tested.name, plan.alpha).verdict is Verdict.VIOLATED]
+    asked = [*plan.asked, *contradicted]
+    rows = tuple(_row(question, outcome, tested.name, plan.alpha) for question in asked)
+    skipped = [question for question in left_out if question not in contradicted]
+    stopping = _stopping(plan, asked, outcome) if settings.until else _undecided(asked, rows, plan.alpha)
+    notes = (*_hypotheses(tested), *_notes(settings), *_left_out(skipped), *stopping)
+    profiles = tuple(_profiles(settings, tested, config, outcome.outcomes))
+    return VerificationReport(config, rows, profiles, tuple(_spreads(settings, outcome.outcomes)), notes, versions())
+
+
+def _row(question: Question, outcome: RunOutcome, activation: str, alpha: float) -> Row:
+    """The row of a question: its evidence, with limits of error alpha each and the verdict."""
+    evidence, counted = outcome.evidence_of(question)
+    lower, upper, verdict = question.decide(evidence, counted, alpha)
+    name = question.kind.name
+    return Row(
+        claim=question.event.claim.value,
+        activation=activation,
+        width=question.event.width,
+        depth=question.event.depth,
+        epsilon=question.event.epsilon,
+        side=question.event.side,
+        trials=evidence.trials,
+        exceedances=evidence.exceedances,
+        estimate=evidence.estimate,
+        lower=lower,
+        upper=upper,
+        bound_kind=name if question.value is not None else f"none ({name}: {question.bound.reason})",
+        bound=question.value,
+        prediction=question.prediction,
+        verdict=verdict,
+        method=evidence.method,
+    )
+
+
+def _spreads(settings: Settings, outcomes: Outcomes) -> Iterator[DepthSpread]:
+    for width in settings.widths:
+        for depth in settings.depths:
+            values = outcomes["deep", width, depth]["spread"]
+            median, high = np.quantile(values, [0.5, 0.95], method="higher")
+            yield DepthSpread(width, depth, len(values), float(median), float(high))
+
+
+def _profiles(settings: Settings, activation: Phi, config: Configuration, outcomes: Outcomes) -> Iterator[Profile]:
+    """Gradient norm by layer at the largest width and depth: the claim, then the controls."""
+    width, depth = settings.widths[-1], settings.depths[-1]
+    tested = f"GPN {config.activation}" if config.root else config.activation
+    labels = {
+        "deep": ("claim", f"{tested}, {settings.weights.capitalize()} weights"),
+        "raw": ("control", f"{config.activation} as it is, {settings.weights.capitalize()} weights"),
+        "gaussian": ("control", f"{tested}, Gaussian weights"),
+    }
+    for kind, (role, label) in labels.items():
+        if (kind, width, depth) in outcomes:
+            log_gradients = outcomes[kind, width, depth]["log_gradients"]
+            with np.errstate(over="ignore", invalid="ignore"):
+                norms = np.exp(np.quantile(log_gradients, PROBABILITIES, axis=0, method="nearest").T)
+            # a loss has no gradient of fixed length at the top, and only the claim has the weights of the law
+            applies = kind == "deep" and settings.weights == "haar" and config.readout == "random"
+            band = predicted_norms(activation, width, depth, PROBABILITIES) if applies else None
+            yield Profile(label, role, width, depth, len(log_gradients), PROBABILITIES, norms, band)
+
+
+def _hypotheses(tested: Phi) -> Iterator[str]:
+    """Where the activation lies outside the theorem, or where the theorem is not enough."""
+    conditions = gaussian_poincare(tested, 15)
+    if conditions.is_gpn == "fails":
+        square, slope = (
+            "infinite or undefined" if moment is None else f"{float(moment):.6g}"
+            for moment in (conditions.second_moment, conditions.slope_second_moment)
+        )
+        yield (
+            f"{tested.name} is not GPN (E phi^2 = {square}, E phi'^2 = {slope}): it lies outside the theorem, and the "
+            "rows ask whether its conclusion holds all the same."
+        )
+    elif conditions.is_gpn == "holds" and (chi := length_map_slope(tested).value) > 1 + 1e-9:
+        yield (
+            f"{tested.name} is GPN but unstable in depth (chi = {chi:.6g} > 1): the squared length leaves 1 layer by "
+            "layer, whatever the width. The other root may be stable."
+        )
+
+
+def _notes(settings: Settings) -> Iterator[str]:
+    """What a reader must know beside the table."""
+    loaded = settings.loaded
+    if settings.weights != "haar":
+        yield (
+            f"The bounds are those of Haar orthogonal weights; {settings.weights} weights lie outside the theorem, so "
+            "the rows ask whether its conclusion holds all the same."
+        )
+    if loaded is not None:
+        yield from loaded.notes
+        yield to_thin_shell(loaded.vectors, settings.widths[0])[1].text
+        yield (
+            "Random weights treat every direction alike, so the law of the norms depends on an input only through its "
+            "length, which the scaling makes equal, and on a label not at all: these rows agree in law with those of "
+            "any other data of as many classes."
+        )
+
+
+def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -> Iterator[str]:
+    """How many trials would decide what is still undecided."""
+    pairs = zip(asked, rows, strict=True)
+    undecided = Verdict.UNDECIDED
+    open_ones = [q for q, row in pairs if row.verdict is undecided and not q.kind.is_prediction]
+    if not open_ones:
+        return
+    wanted = [question.trials_wanted(alpha) or MAX_TRIALS for question in open_ones]
+    reachable = [number for number in wanted if number <= MOST_TRIALS]
+    text = f"{len(open_ones)} rows are undecided."
+    if reachable:
+        numbers = f"{min(reachable):,}" if len(set(reachable)) == 1 else f"{min(reachable):,} to {max(reachable):,}"
+        text += f" Trials that would decide {len(reachable)} of them, if theory is right: {numbers}."
+    if len(reachable) < len(wanted):
+        text += f" {len(wanted) - len(reachable)} are out of reach."
+    yield text
+
+
+def _left_out(left_out: Sequence[Question]) -> Iterator[str]:
+    """The deep bounds that no affordable number of networks could confirm."""
+    if left_out:
+        cases = "; ".join(
+            f"{question.value:.2g} (width {question.event.width}, depth {question.event.depth}, "
+            f"epsilon {question.event.epsilon:g})"
+            for question in left_out
+        )
+        yield f"Deep bounds too small to be confirmed by counting networks, so not tested: {cases}."
+
+
+def _stopping(plan: Plan, asked: Sequence[Question], outcome: RunOutcome) -> Iterator[str]:
+    """How many trials the rows took, and why some are still undecided."""
+    alpha = plan.alpha
+    pairs = [(q, outcome.evidence_of(q)[0]) for q in asked if waits(plan, q)]
+    undecided = [(q, e) for q, e in pairs if q.decide(e, e, alpha).verdict is Verdict.UNDECIDED]
+    decided = [pair for pair in pairs if pair not in undecided]
+    capped = [(q, e) for q, e in undecided if q not in outcome.given_up]
+    hopeless = [q for q, _ in undecided if q in outcome.given_up]
+    if decided:
+        took = _range([e.trials for _, e in decided])
+        yield f"Stopped once decided: {_rows([q for q, _ in decided])}, after {took} trials. Limits hold at every stop."
+    if capped:
+        yield (
+            f"Undecided at the cap of {_range([e.trials for _, e in capped])} trials: {_rows([q for q, _ in capped])}. "
+            "A larger cap may decide."
+        )
+    if hopeless:
+        yield f"Undecided and not waited for: {_rows(hopeless)}, which no outcome within the cap could confirm."
+    drawn = [q for q in asked if q in plan.rare]
+    unclear = [q for q in drawn if q.decide(*outcome.evidence_of(q), alpha).verdict is Verdict.UNDECIDED]
+    if unclear:
+        yield f"Undecided by importance sampling too: {_rows(unclear)}, of which too few draws count."
+
+
+def _rows(these: Sequence[Question]) -> str:
+    """How many, predictions, which are no theorems, apart."""
+    predictions = sum(question.kind.is_prediction for question in these)
+    rows = len(these) - predictions
+    words = [
+        f"{count} {noun}{'s' * (count != 1)}" for count, noun in ((rows, "row"), (predictions, "prediction")) if count
+    ]
+    return " and ".join(words)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,290 @@
+"""What a verification is asked for, checked at the door, and how a run store writes it down for a later process."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpn.experiment import store as run_store
+from gpn.experiment.fingerprint import array_description
+from gpn.experiment.runs import checked_run
+from gpn.experiment.store import Facts, Identity
+from gpn.experiment.versions import computing_versions
+from gpn.sampling.inputs import Inputs, load_inputs
+from gpn.statistics.limits import row_alpha
+from gpn.verification.results import Configuration
+from theory.activations.activation import Activation
+from theory.activations.callable import CallableActivation
+from theory.errors import UsageError, unknown
+
+DEFAULT_WIDTHS = (64, 256, 1024)
+DEFAULT_DEPTHS = (10, 50, 200)
+DEFAULT_EPSILONS = (0.1, 0.2)
+DEFAULT_DEEP_EPSILONS = (0.5, 1.0)
+DEFAULT_ONE_STEP_TRIALS = 100_000
+DEFAULT_DEEP_TRIALS = 1_000
+WEIGHTS = ("haar", "gaussian", "he", "glorot")
+DECIDED = "decided"
+"""The value of `until` with which a run stops once its rows are decided."""
+
+
+MOST_TRIALS = 10**12  # of one row; more cannot be run
+MAX_EPSILON = 1e6
+_MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
+_FILES = ("inputs", "labels")  # the arguments that may be paths
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that decides the numbers of a report, as `gpn.verify` takes it; `Settings.read` checks it.
+
+    Args:
+        activation, derivative, inputs, labels: as they were given.
+        loaded: the inputs with their labels, None for the thin shell itself.
+        root: the policy of the normalization, None for the activation as it is.
+        widths, depths: ascending.
+        epsilons: tolerances of one layer, ascending.
+        deep_epsilons: tolerances of the whole network, ascending.
+        default_epsilons: whether the tolerances are the default ones, so that a question out of reach may be left out.
+        trials: of each row; None to plan them.
+        until: "decided" to stop each row once it is decided, None for a number of trials that is fixed beforehand.
+        cap: the most trials of a row that is not decided; None for a sensible number.
+    """
+
+    activation: Any = field(compare=False)
+    derivative: Any = field(compare=False)
+    inputs: Any = field(compare=False)
+    labels: Any = field(compare=False)
+    loaded: Inputs | None = field(compare=False)
+    root: str | None
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    epsilons: tuple[float, ...]
+    deep_epsilons: tuple[float, ...]
+    default_epsilons: bool
+    trials: int | None
+    seed: int
+    level: float
+    weights: str
+    until: str | None
+    cap: int | None
+
+    @classmethod
+    def read(
+        cls,
+        activation: Any = "tanh",
+        widths: Sequence[int] | int | None = None,
+        depth: Sequence[int] | int = DEFAULT_DEPTHS,
+        epsilons: Sequence[float] | float | None = None,
+        trials: int | None = None,
+        *,
+        derivative: Any = None,
+        level: float = 0.99,
+        seed: int = 0,
+        weights: str = "haar",
+        root: str | None = "auto",
+        inputs: Any = None,
+        labels: Any = None,
+        until: str | None = None,
+        cap: int | None = None,
+    ) -> "Settings":
+        """Check the arguments of `gpn.verify` and load the inputs.
+
+        Args:
+            activation, widths, depth, epsilons, trials, derivative, level, seed, weights, root, inputs, labels, until,
+                cap: as for `gpn.verify`.
+
+        Raises:
+            UsageError: an argument outside its range, or inputs that cannot be read.
+        """
+        if labels is not None and inputs is None:
+            raise UsageError("labels belong to inputs: give inputs as well, such as inputs='images.npy'")
+        seed, _ = checked_run(seed, None)
+        loaded = None if inputs is None else load_inputs(inputs, labels)
+        trials, cap = _trials("trials", trials), _trials("cap", cap)
+        _check_stopping(until, trials, cap)
+        row_alpha(level, 1)  # refuses an impossible level before the work begins
+        if weights not in WEIGHTS:
+            raise unknown("weights", weights, WEIGHTS)
+        return cls(
+            activation=activation,
+            derivative=derivative,
+            inputs=inputs,
+            labels=labels,
+            loaded=loaded,
+            root=root,
+            widths=_integers("width", _default_widths(loaded) if widths is None else widths, least=2),
+            depths=_integers("depth", depth, least=1),
+            epsilons=_tolerances(DEFAULT_EPSILONS if epsilons is None else epsilons),
+            deep_epsilons=_tolerances(DEFAULT_DEEP_EPSILONS if epsilons is None else epsilons),
+            default_epsilons=epsilons is None,
+            trials=trials,
+            seed=seed,
+            level=level,
+            weights=weights,
+            until=until,
+            cap=cap,
+        )
+
+    def configuration(self, raw: Activation | CallableActivation, scale: float, shift: float) -> Configuration:
+        """Return these settings as a report shows them.
+
+        Args:
+            raw: the activation before its normalization.
+            scale, shift: a and b of the normalization.
+        """
+        loss = self.loaded is not None and self.loaded.labels is not None
+        return Configuration(
+            activation=raw.name,
+            expression=str(raw.expression) if isinstance(raw, Activation) else None,
+            root=self.root,
+            scale=scale,
+            shift=shift,
+            widths=self.widths,
+            depths=self.depths,
+            epsilons=self.epsilons,
+            deep_epsilons=self.deep_epsilons,
+            trials=self.trials,
+            seed=self.seed,
+            level=self.level,
+            weights=self.weights,
+            inputs=None if self.loaded is None else self.loaded.name,
+            readout=f"loss, {self.loaded.classes} classes" if self.loaded is not None and loss else "random",
+            until=self.until,
+            cap=self.cap,
+            spec=_typed(self.activation),
+            derivative=_typed(self.derivative),
+            labels=None if self.labels is None else _typed(self.labels) or "array",
+        )
+
+    def call(self) -> Facts:
+        """Return the arguments of `gpn.verify` that ask for the same, with numbers as they were understood."""
+        return {
+            "activation": self.activation,
+            "widths": self.widths,
+            "depth": self.depths,
+            "epsilons": None if self.default_epsilons else self.epsilons,
+            "trials": self.trials,
+            "derivative": self.derivative,
+            "level": self.level,
+            "seed": self.seed,
+            "weights": self.weights,
+            "root": self.root,
+            "inputs": self.inputs,
+            "labels": self.labels,
+            "until": self.until,
+            "cap": self.cap,
+        }
+
+
+def identity(settings: Settings, config: Configuration) -> Identity:
+    """Return the identity of a verification: its configuration, its inputs to the last bit, how to ask for it again.
+
+    Args:
+        settings: what is asked for.
+        config: the same, as the report shows it.
+    """
+    facts: Facts = asdict(replace(config, spec=None, derivative=None, labels=None))  # ways to write the same
+    if settings.loaded is not None:  # the same numbers are the same inputs, wherever their file is
+        arrays = [array for array in (settings.loaded.vectors, settings.loaded.labels) if array is not None]
+        facts["inputs"] = [array_description(array) for array in arrays]
+    return Identity(_plain(facts), dict(computing_versions()), _writable_call(settings))
+
+
+def recall(folder: str | os.PathLike[str]) -> Facts:
+    """Return the arguments of `gpn.verify` with which the run in a folder was begun.
+
+    Args:
+        folder: where its run store is.
+
+    Raises:
+        UsageError: there is no run in the folder, or one that was begun with what cannot be written down.
+    """
+    status = run_store.look(folder)
+    if status is None:
+        raise UsageError(f"there is no run to go on with in {folder}: it has no {run_store.FILE}")
+    call = status.identity.call
+    if call is None:
+        raise UsageError(
+            f"the run in {folder} was begun from Python with a function, an expression or arrays, which its store does "
+            f"not hold; go on by the same call of gpn.verify with store={str(folder)!r}"
+        )
+    return call | {name: _existing_path(call[name]) for name in _FILES}
+
+
+def _trials(name: str, number: int | None) -> int | None:
+    if number is None:
+        return None
+    if not isinstance(number, int | np.integer) or not 1 <= number <= MOST_TRIALS:
+        raise UsageError(
+            f"{name} must be a whole number of at least 1 and at most {MOST_TRIALS:,}, not {number!r:.40}; leave it "
+            "out for a sensible number"
+        )
+    return int(number)
+
+
+def _check_stopping(until: str | None, trials: int | None, cap: int | None) -> None:
+    if until not in (None, DECIDED):
+        raise UsageError(f"until must be {DECIDED!r} or left out, not {until!r:.40}")
+    if until is None and cap is not None:
+        raise UsageError(f"cap is for runs with until={DECIDED!r}; give that as well, or trials in the place of cap")
+    if until is not None and trials is not None:
+        raise UsageError(
+            f"trials fixes their number, until={DECIDED!r} does not; leave trials out, or give cap instead"
+        )
+
+
+def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, ...]:
+    numbers = np.atleast_1d(np.asarray(values))
+    whole = numbers.size > 0 and np.issubdtype(numbers.dtype, np.integer)
+    if not whole or numbers.min() < least or numbers.max() > _MOST_UNITS:
+        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**32, not {values}")
+    return tuple(sorted({int(number) for number in numbers}))
+
+
+def _tolerances(values: Sequence[float] | float) -> tuple[float, ...]:
+    numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if numbers.size == 0 or not ((numbers > 0) & (numbers <= MAX_EPSILON)).all():
+        raise UsageError(f"every epsilon must be a positive number up to {MAX_EPSILON:g}, not {values}; try 0.2,0.5")
+    return tuple(sorted({float(number) for number in numbers}))
+
+
+def _default_widths(loaded: Inputs | None) -> tuple[int, ...]:
+    features = 0 if loaded is None else loaded.vectors.shape[1]
+    return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
+
+
+def _typed(value: Any) -> str | None:
+    """The text that can be typed again on a command line, None for any other object."""
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else None
+
+
+def _writable_call(settings: Settings) -> Facts | None:
+    """The arguments; None if they hold more than numbers, text and paths."""
+    call = settings.call()
+    call |= {name: _path(call[name]) for name in _FILES}
+    given = [call[name] for name in ("activation", "derivative", *_FILES)]
+    return _plain(call) if all(value is None or isinstance(value, str | dict) for value in given) else None
+
+
+def _path(source: Any) -> Any:
+    """The path of a file as it was given and from the root; anything else, such as the name of a data set, as it is."""
+    if isinstance(source, str | os.PathLike) and Path(source).is_file():
+        return {"given": os.fspath(source), "absolute": str(Path(source).absolute())}
+    return source
+
+
+def _existing_path(source: str | dict[str, str] | None) -> str | None:
+    """A path as it was given, if it leads to a file from the current folder too, else from the root."""
+    if isinstance(source, dict):
+        return source["given"] if Path(source["given"]).is_file() else source["absolute"]
+    return source
+
+
+def _plain(facts: Facts) -> Facts:
+    """The facts as JSON gives them back."""
+    return dict(json.loads(json.dumps(facts, default=lambda number: number.item())))
