@@ -35,7 +35,7 @@ def endings() -> Iterator[None]:
     Ctrl-C and SIGTERM end it with the codes that shells give them, lost workers and a store that cannot be written
     with 75.
     """
-    from gpn.experiment.executors import lost_workers
+    from gpn.experiment.dask_cluster import lost_workers
     from gpn.experiment.store import StoreError
 
     previous = signal.signal(signal.SIGTERM, _terminate)
@@ -68,14 +68,14 @@ def place(
     Raises:
         UsageError: a cluster and what is not for clusters, or a cluster that cannot be used.
     """
-    from gpn.experiment import executors
+    from gpn.experiment import dask_cluster, executors
 
     if scheduler is None:
         yield {"executor": executor and executors.check_kind(executor), "workers": workers, "memory": memory}
         return
     if executor is not None or workers is not None:
         raise UsageError("--scheduler brings its own workers; leave out --workers and --executor")
-    with executors.dask_cluster(scheduler) as cluster:
+    with dask_cluster.dask_cluster(scheduler) as cluster:
         yield {"executor": cluster.executor, "workers": cluster.threads, "memory": memory or cluster.memory}
 
 

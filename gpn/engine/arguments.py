@@ -1,4 +1,4 @@
-"""Part of what was in gpn/weights.py."""
+"""Checks of arguments that the engine and the samplers share."""
 
 import operator
 

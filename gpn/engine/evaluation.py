@@ -72,13 +72,3 @@ def check_activation(activation: ElementwiseActivation) -> None:
     value, slope = arrays
     if any(np.may_share_memory(a, b) for a, b in ((value, slope), (value, points), (slope, points))):
         raise UsageError(f"value_and_slope of {activation!r} must return fresh arrays: they are overwritten")
-
-
-def keep_freed_memory(neurons: int) -> None:
-    """Have the allocator keep freed arrays, by freeing a large one that was never touched.
-
-    glibc gives freed memory above a threshold back to the system, and raises the threshold to the largest
-    array freed so far (mallopt(3), M_MMAP_THRESHOLD). Otherwise every temporary array of an activation is
-    fetched page by page again, which costs more than tanh itself.
-    """
-    np.empty(min(4 * neurons, 2**21))

@@ -9,56 +9,6 @@ from theory.errors import UsageError
 FloatArray = npt.NDArray[np.float64]
 
 
-def linear_readout(outputs: npt.ArrayLike, directions: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Evaluate the linear loss E_i = <c_i, x_i>, whose gradient is e_i = c_i.
-
-    Args:
-        outputs: x_L, array (batch, n_L).
-        directions: c, array (n_L,) for all samples or (batch, n_L).
-
-    Returns:
-        Losses (batch,) and dE/dx_L (batch, n_L).
-
-    Raises:
-        UsageError: shapes that do not fit.
-
-    >>> linear_readout([[1.0, 2.0]], [3.0, 4.0])
-    (array([11.]), array([[3., 4.]]))
-    """
-    x = _matrix("outputs", outputs)
-    gradients = np.array(_broadcast("directions", directions, x.shape))
-    with quiet():
-        return np.einsum("ij,ij->i", x, gradients), gradients
-
-
-def squared_error(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, readout: npt.ArrayLike | None = None
-) -> tuple[FloatArray, FloatArray]:
-    """Evaluate the squared error E_i = |R x_i - t_i|^2 / 2, with gradient e_i = R^T (R x_i - t_i).
-
-    Args:
-        outputs: x_L, array (batch, n_L).
-        targets: t, array (k,) for all samples or (batch, k), where k = n_L without a readout matrix.
-        readout: R, array (k, n_L); left out, the identity.
-
-    Returns:
-        Losses (batch,) and dE/dx_L (batch, n_L).
-
-    Raises:
-        UsageError: shapes that do not fit.
-
-    >>> squared_error([[1.0, 2.0]], [0.0, 0.0])
-    (array([2.5]), array([[1., 2.]]))
-    """
-    x = _matrix("outputs", outputs)
-    r = _readout(readout, x)
-    with quiet():
-        predictions = x if r is None else x @ r.T
-        residuals = predictions - _broadcast("targets", targets, predictions.shape)
-        losses = 0.5 * np.einsum("ij,ij->i", residuals, residuals)
-        return losses, residuals if r is None else residuals @ r
-
-
 def softmax_cross_entropy(
     outputs: npt.ArrayLike, labels: npt.ArrayLike, readout: npt.ArrayLike | None = None
 ) -> tuple[FloatArray, FloatArray]:
@@ -134,13 +84,6 @@ def _matrix(name: str, array: npt.ArrayLike) -> FloatArray:
     if values.ndim != 2:
         raise UsageError(f"{name} must have shape (batch, n), samples in rows, not {values.shape}")
     return values
-
-
-def _broadcast(name: str, array: npt.ArrayLike, shape: tuple[int, ...]) -> FloatArray:
-    values = np.asarray(array, dtype=np.float64)
-    if values.shape not in {shape, shape[1:]}:
-        raise UsageError(f"{name} must have shape {shape} or {shape[1:]}, not {values.shape}")
-    return np.broadcast_to(values, shape)
 
 
 def _readout(readout: npt.ArrayLike | None, outputs: FloatArray) -> FloatArray | None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.engine.batch_normalization import BatchNormalization, BatchStatistics, layers
-from gpn.engine.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
+from gpn.engine.evaluation import ElementwiseActivation, check_activation, evaluation
 from gpn.engine.norms import FloatArray, frobenius_norm, product_norm, quiet, row_dots, row_norms, row_norms_unguarded
 from gpn.engine.records import BackwardNorms, Forward, Gradients, LayerGradient
 from gpn.engine.weights import draw
@@ -117,7 +117,6 @@ class Network:
             UsageError: inputs of another shape or not finite, or an `out` that does not fit.
         """
         x = self._rows("inputs", inputs, self.widths[0])
-        keep_freed_memory(len(x) * max(self.widths))
         kept = list(self._buffers(len(x)) if out is None else self._reuse(out, len(x)))
         norms = np.empty((len(x), self.depth)) if out is None else out.signal_norms
         evaluated = self._kept(out, len(x)) if keep else ()
@@ -195,7 +194,6 @@ class Network:
             UsageError: gradients of another shape.
         """
         e = self._rows("output_gradients", output_gradients, self.widths[-1], len(forward.inputs), finite=False)
-        keep_freed_memory(len(e) * max(self.widths))
         _, slope = self._evaluated(forward, self.depth - 1)
         for index in range(self.depth - 1, -1, -1):
             d = np.multiply(slope, e)

@@ -1,4 +1,4 @@
-"""Part of what was in gpn/engine.py."""
+"""What the forward and the backward pass of a network return."""
 
 from dataclasses import dataclass
 

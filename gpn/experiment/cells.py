@@ -36,7 +36,7 @@ class RareEvent:
     """One layer with tilted coordinates: logarithms of unbiased estimates of the probability of a rare event."""
 
     activation: CallableActivation | Activation
-    event: rare_events.Event
+    event: rare_events.TailEvent
     tilt: rare_events.Tilt
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:

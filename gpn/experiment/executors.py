@@ -1,22 +1,14 @@
-"""Where chunks are computed: threads, processes of this machine, or a Dask cluster."""
+"""Pools of threads or processes of this machine, where chunks are computed."""
 
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context, parent_process
-from typing import Any
 
-from gpn.experiment.versions import computing_versions, differences
 from theory.errors import UsageError
 
 KINDS = ("threads", "processes")
-_TIMEOUT = 10  # seconds in which a scheduler must answer
-_UNLIMITED = 2**32  # bytes of a worker that was started without a limit
 
 
 def available_cores() -> int:
@@ -60,99 +52,3 @@ def _join_this_process() -> None:
             os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
-
-
-def lost_workers() -> tuple[type[BaseException], ...]:
-    """The errors of a run whose workers, or whose scheduler, have gone."""
-    dask = sys.modules.get("distributed")  # who has not loaded it cannot meet its errors
-    return (BrokenExecutor, CancelledError, *([dask.KilledWorker] if dask else []))
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Workers on other machines.
-
-    Args:
-        executor: computes on them.
-        threads: how many they have in all.
-        memory: bytes that a run may take on all of them together, so that no worker takes more than half of its own.
-    """
-
-    executor: Executor
-    threads: int
-    memory: int
-
-
-@contextmanager
-def dask_cluster(address: str) -> Iterator[Cluster]:
-    """Connect to a Dask scheduler.
-
-    A worker that is lost costs nothing but time: Dask computes its chunks again elsewhere, and a chunk is the same
-    bits wherever it is computed. Workers whose versions differ from ours refuse to compute.
-
-    Args:
-        address: of the scheduler, such as "tcp://host:8786".
-
-    Raises:
-        UsageError: Dask is not installed, nobody answers, or there are no workers.
-    """
-    try:
-        import distributed
-    except ImportError:
-        raise UsageError(
-            "a cluster needs Dask; install it here and on the cluster: pip install 'gpn[distributed]'"
-        ) from None
-    try:
-        client = distributed.Client(address, timeout=_TIMEOUT, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"no Dask scheduler answers at {address[:200]} ({str(error)[:200]}); start one with `dask scheduler` and "
-            "give the address that it prints, such as tcp://host:8786"
-        ) from None
-    with client:
-        workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
-        threads = sum(worker["nthreads"] for worker in workers)
-        if not threads:
-            raise UsageError(f"the scheduler at {address} has no workers; start some with: dask worker {address}")
-        inner = client.get_executor(pure=False)
-        try:
-            yield Cluster(_ClusterExecutor(inner), threads, threads * min(map(_thread_memory, workers)))
-        finally:
-            inner.shutdown(wait=False)
-
-
-def _thread_memory(worker: dict[str, Any]) -> int:
-    """Half of the memory of a worker for its threads, each with an equal share; without a limit, little."""
-    limit = int(worker["memory_limit"] or _UNLIMITED)
-    return limit // (2 * int(worker["nthreads"]))
-
-
-class _ClusterExecutor(Executor):
-    """Another executor, whose workers compare their versions with ours before they compute."""
-
-    def __init__(self, inner: Executor) -> None:
-        self._inner = inner
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        """Submit a call."""
-        return self._inner.submit(compute_alike, computing_versions(), function, *arguments, **keywords)
-
-
-def compute_alike(
-    versions: tuple[tuple[str, str], ...], function: Callable[..., Any], /, *arguments: Any, **keywords: Any
-) -> Any:
-    """What a worker elsewhere does: call the function, if this machine computes the same bits as the one that asks.
-
-    Args:
-        versions: `computing_versions` of the process that asks.
-        function, arguments, keywords: the call.
-
-    Raises:
-        UsageError: the versions differ.
-    """
-    unlike = differences(dict(computing_versions()), dict(versions))
-    if unlike:
-        raise UsageError(
-            f"a worker of the cluster would compute with other versions ({'; '.join(unlike)}); install the same there"
-        )
-    return function(*arguments, **keywords)

@@ -98,8 +98,7 @@ def sample_batch(
         classes: for "loss": the number of classes.
         grams: keep the Gram matrices of the signals in every layer, 8 k^2 (L + 1) bytes for each trial.
         batch_normalization: standardize h_l over the batch before phi, in every layer
-        (`gpn.engine.batch_normalization`, gain
-            1 and shift 0); then d_l is dE/dh_l before it.
+            (`gpn.engine.batch_normalization`, gain 1 and shift 0); then d_l is dE/dh_l before it.
 
     Returns:
         `gpn.sampling.sampler.Sample`; for k > 1 its arrays for single inputs have a last axis of length k.
@@ -122,8 +121,8 @@ def sample_batch(
     ends = ends_of(width, trials, batch, inputs, readout, labels, classes)
     first, later = _law(weights, width, ends.input_width), _law(weights, width, width)
     normalization = BatchNormalization.of_width(width) if batch_normalization else None
-    network = _Network(activation, [first] + [later] * (depth - 1), ends, normalization)
-    records = _Records.empty(trials, depth, batch, grams, batch_normalization)
+    network = _BatchNetworkLaw(activation, [first] + [later] * (depth - 1), ends, normalization)
+    records = _BatchNorms.empty(trials, depth, batch, grams, batch_normalization)
     rows = block_trials(width, depth, batch)
     with quiet():
         for start in range(0, trials, rows):
@@ -202,7 +201,7 @@ def _law(weights: str, rows: int, columns: int) -> _Law:
 
 
 @dataclass(frozen=True, slots=True)
-class _Network:
+class _BatchNetworkLaw:
     activation: ElementwiseActivation
     laws: list[_Law]
     ends: Ends
@@ -228,7 +227,7 @@ class _Network:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class _ForwardLayer:
     """What the backward pass needs of layer l.
 
     Attributes:
@@ -246,7 +245,7 @@ class _Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Records:
+class _BatchNorms:
     """Results of all trials, or views of those of a block: norms of signals, logarithms of backward norms.
 
     With `coupled` inputs (batch normalization) one that is lost takes the others of its batch with it.
@@ -259,17 +258,17 @@ class _Records:
     coupled: bool
 
     @classmethod
-    def empty(cls, trials: int, depth: int, batch: int, grams: bool, coupled: bool) -> "_Records":
+    def empty(cls, trials: int, depth: int, batch: int, grams: bool, coupled: bool) -> "_BatchNorms":
         kept = np.empty((trials, depth + 1, batch, batch)) if grams else None
         backward = np.empty((trials, depth, batch))
         return cls(np.empty((trials, depth + 1, batch)), backward, np.empty((trials, depth)), kept, coupled)
 
-    def block(self, members: range) -> "_Records":
+    def block(self, members: range) -> "_BatchNorms":
         part = slice(members.start, members.stop)
         grams = None if self.grams is None else self.grams[part]
-        return _Records(self.norms[part], self.log_backward[part], self.log_batch[part], grams, self.coupled)
+        return _BatchNorms(self.norms[part], self.log_backward[part], self.log_batch[part], grams, self.coupled)
 
-    def see(self, layer: int, x: FloatArray, width: int) -> None:
+    def record_signals(self, layer: int, x: FloatArray, width: int) -> None:
         """Record |x_l|; a signal that overflowed is nan from the next layer on, and zero for the other inputs' sake."""
         norms = _norms(x)
         if layer > 0:
@@ -282,7 +281,7 @@ class _Records:
             gram[lost[:, :, None] | lost[:, None, :]] = np.nan
             self.grams[:, layer] = gram
 
-    def forget_lost(self) -> None:
+    def mark_lost_gradients(self) -> None:
         """The overflow of a signal makes its gradients unknown, and those of the batch."""
         lost = self._lost(-1)
         self.log_backward[np.broadcast_to(lost[:, None, :], self.log_backward.shape)] = np.nan
@@ -311,13 +310,13 @@ class _Records:
 
 
 def _forward(
-    network: _Network, members: range, block: _Records, rng: np.random.Generator
-) -> tuple[list[_Layer], FloatArray]:
+    network: _BatchNetworkLaw, members: range, block: _BatchNorms, rng: np.random.Generator
+) -> tuple[list[_ForwardLayer], FloatArray]:
     """Draw h_1, ..., h_L for a block of trials; give what the backward pass needs, and x_L."""
     ends, layers = network.ends, []
     x = np.array([ends.signals(trial, rng) for trial in members])
     firsts = None if ends.inputs is None else _first_equal(x)
-    block.see(0, x, ends.width)
+    block.record_signals(0, x, ends.width)
     for index, law in enumerate(network.laws):
         norms = _normalize(x)  # factors of directions neither over- nor underflow
         coordinates, frame = factorize(x)
@@ -326,17 +325,17 @@ def _forward(
         x, slope = (part.reshape(h.shape) for part in network.activation.value_and_slope(h.reshape(-1, ends.width)))
         if firsts is not None:
             x, slope = (np.take_along_axis(part, firsts, axis=1) for part in (x, slope))
-        layers.append(_Layer(coordinates, frame, image, slope, statistics))
-        block.see(index + 1, x, ends.width)
+        layers.append(_ForwardLayer(coordinates, frame, image, slope, statistics))
+        block.record_signals(index + 1, x, ends.width)
     return layers, x
 
 
 def _backward(
-    network: _Network,
+    network: _BatchNetworkLaw,
     members: range,
-    layers: list[_Layer],
+    layers: list[_ForwardLayer],
     outputs: FloatArray,
-    block: _Records,
+    block: _BatchNorms,
     rng: np.random.Generator,
 ) -> None:
     """Draw log |d_L|, ..., log |d_1|; only directions are carried down, their scales as logarithms."""
@@ -353,7 +352,7 @@ def _backward(
         block.log_batch[:, index] = _log_sum_norm(log_gradients, d, layer.coordinates)
         if index > 0:
             e = layer.frame.turn(network.laws[index].backward(layer.image, d, ends.width, rng))
-    block.forget_lost()
+    block.mark_lost_gradients()
 
 
 def _normalize(rows: FloatArray) -> FloatArray:
@@ -377,8 +376,8 @@ def _log_sum_norm(logs: FloatArray, d: FloatArray, coordinates: FloatArray) -> F
     largest = logs.max(axis=1)
     shares = np.exp(logs - largest[:, None])
     matrix = d.swapaxes(-1, -2) @ (coordinates * shares[..., None])
-    found: FloatArray = largest + np.log(row_norms(matrix.reshape(len(d), -1)))
-    return np.where(np.isfinite(largest), found, largest)
+    log_norm: FloatArray = largest + np.log(row_norms(matrix.reshape(len(d), -1)))
+    return np.where(np.isfinite(largest), log_norm, largest)
 
 
 def _norms(rows: FloatArray) -> FloatArray:
@@ -388,7 +387,7 @@ def _norms(rows: FloatArray) -> FloatArray:
 def _first_equal(x: FloatArray) -> npt.NDArray[np.intp] | None:
     """For each input the index of the first one equal to it, (trials, k, 1); None if no two are equal."""
     firsts = np.empty((*x.shape[:2], 1), dtype=np.intp)
-    for found, rows in zip(firsts, x, strict=True):
+    for indices, rows in zip(firsts, x, strict=True):
         _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-        found[:, 0] = first[inverse.ravel()]
+        indices[:, 0] = first[inverse.ravel()]
     return firsts if (firsts[..., 0] != np.arange(x.shape[1])).any() else None

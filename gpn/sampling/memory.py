@@ -1,4 +1,8 @@
-"""How much memory a simulation may take, and how many layers of a network fit into it."""
+"""How much memory a simulation may take, and how many layers of a network fit into it.
+
+A simulation that would not fit is refused before it starts. Matrix-free, with one input, the lower layers are drawn
+twice instead (`gpn.sampling.passes.StoredLayers`), so that wide and deep networks run on a small machine.
+"""
 
 import os
 import re

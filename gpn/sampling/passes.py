@@ -8,22 +8,18 @@ gives the same bits.
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from gpn.engine.evaluation import Evaluation
-from gpn.engine.norms import FloatArray, quiet, row_dots, row_norms, row_norms_unguarded
+from gpn.engine.norms import FloatArray, row_dots, row_norms, row_norms_unguarded
 from gpn.sampling.laws import Law, reciprocals
 from gpn.sampling.normals import fill_normals
 
 TILE_NEURONS = 2**17
 """Columns of a wide network that are worked on together: 1 MiB per array."""
-
-
-_ROW_BUFFER = 256  # numbers; rows at least as long as NumPy's buffer are scaled without a copy of the factors
 
 
 @dataclass(slots=True)
@@ -109,8 +105,8 @@ Readout = Callable[[Top], tuple[Source, FloatArray]]
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """What is to be simulated.
+class NetworkLaw:
+    """The law of the networks that are simulated: activation, weights and readout.
 
     Attributes:
         activation: phi.
@@ -128,10 +124,12 @@ class Network:
         return self.upper_law if layer else self.first_law
 
 
-class Layers:
-    """The preactivations of one block of trials: the upper layers are kept, those below can be drawn again.
+class StoredLayers:
+    """The preactivations of one block of trials: the upper layers are kept, the lower ones are drawn again.
 
-    A layer that is not kept costs the state of the generator, and later its random numbers a second time.
+    This class is all that redrawing takes. It lets networks run whose layers do not fit into memory: width 10^6 and
+    depth 200 in 50 MB in place of 1.6 GB. A layer that is not kept costs the state of the generator, and later its
+    random numbers a second time.
 
     Args:
         depth, width: L and n.
@@ -151,13 +149,13 @@ class Layers:
         arrays: FloatArray = self._kept[layer - self._missing] if kept else self._spare[0]
         return arrays[:trials]
 
-    def remember(self, layer: int, rng: np.random.Generator) -> None:
-        """Note the state in which a layer is about to be drawn, unless it is kept."""
+    def save_state(self, layer: int, rng: np.random.Generator) -> None:
+        """Save the state of the generator before a layer is drawn, unless the layer is kept."""
         if layer < self._missing:
             self._states.append(rng.bit_generator.state)
 
-    def forget(self, layer: int, rng: np.random.Generator) -> np.random.Generator | None:
-        """The generator that draws a layer again, the layers taken from the top down; None for one that is kept."""
+    def generator_for_redraw(self, layer: int, rng: np.random.Generator) -> np.random.Generator | None:
+        """Return the generator that draws a layer again, None for a layer that is kept; call from the top down."""
         if layer >= self._missing:
             return None
         again = copy.deepcopy(rng)
@@ -165,7 +163,7 @@ class Layers:
         return again
 
 
-class Work:
+class LayerBuffers:
     """Arrays (rows, n) for values, slopes and gradients of one layer, used for all layers in turn."""
 
     __slots__ = ("e", "slope", "x")
@@ -174,12 +172,14 @@ class Work:
         self.x, self.slope, self.e = (np.empty((rows, width)) for _ in range(3))
 
 
-def forward(network: Network, layers: Layers, norms: FloatArray, work: Work, rng: np.random.Generator) -> None:
+def forward(
+    network: NetworkLaw, layers: StoredLayers, norms: FloatArray, buffers: LayerBuffers, rng: np.random.Generator
+) -> None:
     """Draw h_1, ..., h_L into `layers` and |x_1|, ..., |x_L| into norms[1:], from norms[0] = |x_0|."""
-    space = tiles(work.x[: norms.shape[1]])
+    space = tiles(buffers.x[: norms.shape[1]])
     for layer in range(len(norms) - 1):
         h = layers.array(layer, norms.shape[1])
-        layers.remember(layer, rng)
+        layers.save_state(layer, rng)
         scale = draw_normals(network.law(layer), norms[layer], h, rng)
         parts = []
         for tile, out in zip(tiles(h), space, strict=True):
@@ -190,7 +190,12 @@ def forward(network: Network, layers: Layers, norms: FloatArray, work: Work, rng
 
 
 def backward(
-    network: Network, layers: Layers, norms: FloatArray, block: slice, work: Work, rng: np.random.Generator
+    network: NetworkLaw,
+    layers: StoredLayers,
+    norms: FloatArray,
+    block: slice,
+    buffers: LayerBuffers,
+    rng: np.random.Generator,
 ) -> FloatArray:
     """Draw the gradients of the preactivations and give log |d_1|, ..., log |d_L|, array (L, trials).
 
@@ -200,7 +205,7 @@ def backward(
     Args:
         network, layers, norms: after the forward pass.
         block: which trials these are.
-        work: arrays to be overwritten.
+        buffers: arrays that are overwritten.
         rng: as the forward pass left it.
     """
     depth, trials = len(norms) - 1, norms.shape[1]
@@ -209,10 +214,10 @@ def backward(
     source, log_scale = network.readout(Top(norms[-1], inverses[-1], block, rng))
     for layer in range(depth - 1, -1, -1):
         h = layers.array(layer, trials)
-        again = layers.forget(layer, rng)
+        again = layers.generator_for_redraw(layer, rng)
         if again is not None:
             h *= draw_normals(network.law(layer), norms[layer], h, again)
-        drawn = source.draw(evaluated(network.activation, h, work), rng)
+        drawn = source.draw(evaluated(network.activation, h, buffers), rng)
         sizes[layer], overlap = _through_slopes(drawn)
         scales[layer] = drawn.scale
         cosine = overlap * inverses[layer] * reciprocals(sizes[layer])
@@ -222,9 +227,9 @@ def backward(
     return logs
 
 
-def evaluated(activation: Evaluation, h: FloatArray, work: Work) -> Iterator[Tile]:
+def evaluated(activation: Evaluation, h: FloatArray, buffers: LayerBuffers) -> Iterator[Tile]:
     """The tiles of a layer with preactivations `h`, one by one; their `e` is yet to be filled."""
-    spaces = (tiles(array[: len(h)]) for array in (work.x, work.slope, work.e))
+    spaces = (tiles(array[: len(h)]) for array in (buffers.x, buffers.slope, buffers.e))
     for tile, x, slope, e in zip(tiles(h), *spaces, strict=True):
         activation.value_and_slope_into(tile, x, slope)
         yield Tile(tile, x, slope, e)
@@ -267,20 +272,6 @@ def total_norm(parts: list[FloatArray]) -> FloatArray:
     array([5.])
     """
     return parts[0] if len(parts) == 1 else row_norms(np.column_stack(parts))
-
-
-@contextmanager
-def row_arithmetic(width: int) -> Iterator[None]:
-    """Do arithmetic quietly, and with a factor for each row as fast as with one for all.
-
-    NumPy gathers short rows in a buffer of 8192 numbers and copies the factors there, which costs more than the
-    multiplication. With a buffer no longer than a row it does not. The size belongs to the state that `numpy.errstate`
-    restores, also on an error, and other threads do not see it.
-    """
-    with quiet():
-        if width >= _ROW_BUFFER:
-            np.setbufsize(_ROW_BUFFER)
-        yield
 
 
 def _through_slopes(drawn: Drawn) -> tuple[FloatArray, FloatArray]:

@@ -56,7 +56,7 @@ class Evaluated(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TailEvent:
     """One side of a one-step event: the claim, the width and the tolerance.
 
     Args:
@@ -100,7 +100,7 @@ class Tilt:
 
 
 def importance_sample(
-    activation: Evaluated, event: Event, tilt: Tilt, draws: int, rng: np.random.Generator
+    activation: Evaluated, event: TailEvent, tilt: Tilt, draws: int, rng: np.random.Generator
 ) -> FloatArray:
     r"""Logarithms of independent unbiased estimates of the probability of a rare one-step event, one for each draw.
 
@@ -130,7 +130,7 @@ def importance_sample(
     ...         return x.copy()
     ...     def slope(self, x):
     ...         return np.ones_like(x)
-    >>> event = Event(CountedClaim.BACKWARD_RANDOM, 8, 0.5, "upper")
+    >>> event = TailEvent(CountedClaim.BACKWARD_RANDOM, 8, 0.5, "upper")
     >>> float(importance_sample(Linear(), event, Tilt(0.0, 0.0), 5, np.random.default_rng(0)).max())
     -inf
     """
@@ -150,7 +150,7 @@ def importance_sample(
     return found
 
 
-def _check(event: Event) -> None:
+def _check(event: TailEvent) -> None:
     if event.claim not in ONE_LAYER:
         raise UsageError(f"the claim must be one of {', '.join(ONE_LAYER)}, not {event.claim!r}")
     if event.side not in SIDES:
@@ -167,7 +167,7 @@ def _blocks(draws: int, width: int) -> Iterator[tuple[int, int]]:
 class _TiltedLaw:
     """Coordinates i.i.d. from the tilted law, and the density of their direction."""
 
-    def __init__(self, activation: Evaluated, event: Event, tilt: Tilt) -> None:
+    def __init__(self, activation: Evaluated, event: TailEvent, tilt: Tilt) -> None:
         self.activation, self.event, self.tilt = activation, event, tilt
         self.end = float(np.sqrt(event.width))  # no coordinate of the sphere lies beyond
         edges = self._edges()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.engine.arguments import check_generator, count
-from gpn.engine.evaluation import ElementwiseActivation, check_activation, evaluation, keep_freed_memory
+from gpn.engine.evaluation import ElementwiseActivation, check_activation, evaluation
 from gpn.engine.norms import FloatArray, quiet, row_dots, row_norms
 from gpn.sampling import passes
 from gpn.sampling.laws import law
@@ -89,8 +89,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class OneStep:
-    """One layer in many independent trials.
+class LayerRatios:
+    """Squared lengths after one layer, over those before, in many independent trials.
 
     Attributes:
         forward: q_1 = |phi(h)|^2 / n, array (trials,).
@@ -104,7 +104,7 @@ class OneStep:
     backward_fixed: FloatArray
 
     def __repr__(self) -> str:
-        return f"OneStep(trials={len(self.forward)})"
+        return f"LayerRatios(trials={len(self.forward)})"
 
 
 def block_trials(width: int, depth: int) -> int:
@@ -175,7 +175,7 @@ def sample(
     check_generator(rng)
     check_activation(activation)
     input_norms, input_width = _input_norms(inputs, width, trials)
-    network = passes.Network(
+    network = passes.NetworkLaw(
         evaluation(activation),
         law(weights, width, input_width),
         law(weights, width, width),
@@ -183,18 +183,17 @@ def sample(
     )
     rows = min(block_trials(width, depth), trials)
     kept = layers_that_fit(width, depth, trials, rows, budget(memory))
-    keep_freed_memory(rows * width)
-    layers = passes.Layers(depth, width, rows, kept)
-    work, norms = passes.Work(rows, width), np.empty((depth + 1, rows))
+    layers = passes.StoredLayers(depth, width, rows, kept)
+    buffers, norms = passes.LayerBuffers(rows, width), np.empty((depth + 1, rows))
     results = _Results(width, depth, trials)
-    with passes.row_arithmetic(width):
+    with quiet():
         for start in range(0, trials, rows):
             block = slice(start, min(start + rows, trials))
             size = block.stop - block.start
             norms[0, :size] = input_norms[block]
-            passes.forward(network, layers, norms[:, :size], work, rng)
-            logs = passes.backward(network, layers, norms[:, :size], block, work, rng)
-            results.put(block, norms[:, :size], logs)
+            passes.forward(network, layers, norms[:, :size], buffers, rng)
+            logs = passes.backward(network, layers, norms[:, :size], block, buffers, rng)
+            results.write_block(block, norms[:, :size], logs)
     return results.sample()
 
 
@@ -206,7 +205,7 @@ def one_step(
     *,
     weights: str = "haar",
     q: float = 1.0,
-) -> OneStep:
+) -> LayerRatios:
     """Draw what one layer does to the squared length, forward and backward, from an input with |x|^2 = n q.
 
         h = W x,   forward |phi(h)|^2 / n,   backward |phi'(h) * u|^2,
@@ -236,21 +235,20 @@ def one_step(
         raise UsageError(f"q must be a squared length, finite and not negative, not {q!r}")
     matrix = law(weights, width, width)
     rows = min(block_trials(width, 1), trials)
-    keep_freed_memory(rows * width)
-    preactivations, work = np.empty((rows, width)), passes.Work(rows, width)
+    preactivations, buffers = np.empty((rows, width)), passes.LayerBuffers(rows, width)
     phi = evaluation(activation)
     forward, fixed, random = np.empty(trials), np.empty(trials), np.empty(trials)
     radius = np.full(rows, np.sqrt(width * q))
-    with passes.row_arithmetic(width):
+    with quiet():
         for start in range(0, trials, rows):
             block = slice(start, min(start + rows, trials))
             size = block.stop - block.start
             h = preactivations[:size]
             h *= passes.draw_normals(matrix, radius[:size], h, rng)
-            parts = [_squares(tile, rng) for tile in passes.evaluated(phi, h, work)]
+            parts = [_squares(tile, rng) for tile in passes.evaluated(phi, h, buffers)]
             value, slope, product, direction = (passes.total(list(squares)) for squares in zip(*parts, strict=True))
             forward[block], fixed[block], random[block] = value / width, slope / width, product / direction
-    return OneStep(forward, random, fixed)
+    return LayerRatios(forward, random, fixed)
 
 
 def _squares(tile: passes.Tile, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -270,8 +268,8 @@ class _Results:
         self._norms, self._backward = np.empty((trials, depth)), np.empty((trials, depth))
         self._gradients, self._logs = np.empty((trials, depth)), np.empty((trials, depth))
 
-    def put(self, block: slice, norms: FloatArray, log_backward: FloatArray) -> None:
-        """Take |x_l| for l = 0..L, (L + 1, trials), and log |d_l| for l = 1..L, (L, trials), of a block."""
+    def write_block(self, block: slice, norms: FloatArray, log_backward: FloatArray) -> None:
+        """Write |x_l| for l = 0..L, (L + 1, trials), and log |d_l| for l = 1..L, (L, trials), of a block."""
         self._lengths[block] = (norms * (norms / self._width)).T
         self._norms[block] = norms[1:].T
         self._backward[block] = np.exp(log_backward).T

@@ -239,7 +239,7 @@ def _job(key: Key, stream: int, compute: runs.Compute, trials: int) -> Job:
 
 
 def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
-    rare = rare_events.Event(event.claim.value, event.width, event.epsilon, event.side)
+    rare = rare_events.TailEvent(event.claim.value, event.width, event.epsilon, event.side)
     identity = crc32(f"{event.claim} {event.epsilon!r} {event.side}".encode())
     cell = runs.Cell(
         compute=cells.RareEvent(activation, rare, tilt),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gpn.experiment import executors, versions
+from gpn.experiment import dask_cluster, versions
 from gpn.experiment.cells import OneStep
 from gpn.experiment.runs import Cell, run
 from tests.root import ROOT
@@ -60,7 +60,7 @@ def test_a_worker_killed_in_mid_run_changes_no_bit(cluster):
             killed.append(workers_of(cluster)[0])
             os.kill(killed[0], signal.SIGKILL)
 
-    with executors.dask_cluster(cluster.scheduler_address) as found:
+    with dask_cluster.dask_cluster(cluster.scheduler_address) as found:
         assert found.threads == 2
         results = run(CELLS, 7, executor=found.executor, workers=found.threads, progress=kill_one)
     assert killed
@@ -73,16 +73,16 @@ def test_a_worker_killed_in_mid_run_changes_no_bit(cluster):
 
 def test_errors_of_a_worker_name_the_cell(cluster):
     wrong = Cell(3, 1, OneStep(activation("tanh"), 8, "nonsense"), 10, 5, label="not weights")
-    with executors.dask_cluster(cluster.scheduler_address) as found, pytest.raises(UsageError) as caught:
+    with dask_cluster.dask_cluster(cluster.scheduler_address) as found, pytest.raises(UsageError) as caught:
         run([wrong], 0, executor=found.executor)
     assert "not weights (experiment 3, cell 1), chunk" in caught.value.__notes__[-1]
 
 
 def test_workers_with_other_versions_refuse_to_compute(cluster, monkeypatch):
     ours = (*versions.computing_versions()[1:], ("gpn", "99"))
-    monkeypatch.setattr(executors, "computing_versions", lambda: ours)
+    monkeypatch.setattr(dask_cluster, "computing_versions", lambda: ours)
     words = r"other versions \(gpn: .* there, 99 here\)"
-    with executors.dask_cluster(cluster.scheduler_address) as found, pytest.raises(UsageError, match=words):
+    with dask_cluster.dask_cluster(cluster.scheduler_address) as found, pytest.raises(UsageError, match=words):
         run(CELLS, 7, executor=found.executor)
 
 
@@ -91,27 +91,27 @@ def test_a_cluster_without_workers_is_refused():
     words = "has no workers; start some with: dask worker tcp://"
     empty = distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=":0", silence_logs=50)
     with empty, pytest.raises(UsageError, match=words):
-        executors.dask_cluster(empty.scheduler_address).__enter__()
+        dask_cluster.dask_cluster(empty.scheduler_address).__enter__()
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "tcp://"])
 def test_an_address_where_nobody_answers_is_refused(address, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(executors, "_TIMEOUT", 1)
+    monkeypatch.setattr(dask_cluster, "_TIMEOUT", 1)
     with pytest.raises(UsageError, match="no Dask scheduler answers at"):
-        executors.dask_cluster(address).__enter__()
+        dask_cluster.dask_cluster(address).__enter__()
 
 
 def test_without_dask_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match=r"pip install 'gpn\[distributed\]'"):
-        executors.dask_cluster("tcp://127.0.0.1:1").__enter__()
+        dask_cluster.dask_cluster("tcp://127.0.0.1:1").__enter__()
 
 
 def test_alike_workers_compute_and_others_do_not():
-    assert executors.compute_alike(versions.computing_versions(), pow, 2, 5) == 32
+    assert dask_cluster.compute_alike(versions.computing_versions(), pow, 2, 5) == 32
     with ThreadPoolExecutor(1) as pool:
-        call = executors._ClusterExecutor(pool).submit(pow, base=2, exp=5)
+        call = dask_cluster._ClusterExecutor(pool).submit(pow, base=2, exp=5)
         assert call.result() == 32
     with pytest.raises(UsageError, match="numpy"):
-        executors.compute_alike((("numpy", "1"),), pow, 2, 5)
+        dask_cluster.compute_alike((("numpy", "1"),), pow, 2, 5)

@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 
 from gpn.sampling import sampler
-from gpn.sampling.rare_events import Event, Tilt, importance_sample
+from gpn.sampling.rare_events import TailEvent, Tilt, importance_sample
 from gpn.statistics.evidence import LEAST_EFFECTIVE, Weighted
 from gpn.verification.questions import Event as Key
 from gpn.verification.questions import rare_tilt
@@ -27,7 +27,7 @@ def normalized(name, root="auto"):
 
 def estimates(phi, claim, width, epsilon, side, *, tilt=None, draws=4000, seed=0):
     tilt = tilt or rare_tilt(layer_law(phi, width), Key(claim, width, 1, epsilon, side))
-    logs = importance_sample(phi, Event(claim, width, epsilon, side), tilt, draws, np.random.default_rng(seed))
+    logs = importance_sample(phi, TailEvent(claim, width, epsilon, side), tilt, draws, np.random.default_rng(seed))
     return np.exp(logs)
 
 
@@ -82,7 +82,7 @@ def test_any_tilt_is_unbiased():
 def test_underflowing_probabilities_keep_their_logarithms():
     phi = normalized("tanh")
     tilt = rare_tilt(layer_law(phi, 20_000), Key("backward-one-step-fixed", 20_000, 1, 0.2, "lower"))
-    event = Event("backward-one-step-fixed", 20_000, 0.2, "lower")
+    event = TailEvent("backward-one-step-fixed", 20_000, 0.2, "lower")
     logs = importance_sample(phi, event, tilt, 300, np.random.default_rng(2))
     exact = one_step("backward-one-step-fixed", layer_law(phi, 20_000), 0.2, "lower").exact.log
     assert exact < -800
@@ -99,10 +99,10 @@ def test_bits_depend_on_the_generator_alone():
 @pytest.mark.parametrize(
     ("event", "tilt", "message"),
     [
-        (Event("sideways", 8, 0.5, "upper"), Tilt(0, 0), "claim"),
-        (Event(ONE_LAYER[0], 8, 0.5, "left"), Tilt(0, 0), "side"),
-        (Event(ONE_LAYER[0], 1, 0.5, "upper"), Tilt(0, 0), "width"),
-        (Event(ONE_LAYER[1], 8, 0.5, "upper"), Tilt(100.0, 0), "no law"),
+        (TailEvent("sideways", 8, 0.5, "upper"), Tilt(0, 0), "claim"),
+        (TailEvent(ONE_LAYER[0], 8, 0.5, "left"), Tilt(0, 0), "side"),
+        (TailEvent(ONE_LAYER[0], 1, 0.5, "upper"), Tilt(0, 0), "width"),
+        (TailEvent(ONE_LAYER[1], 8, 0.5, "upper"), Tilt(100.0, 0), "no law"),
     ],
 )
 def test_misuse_is_a_usage_error(event, tilt, message):
