@@ -66,7 +66,7 @@ def parse_formula(text: str) -> sympy.Expr:
     >>> parse_formula("where(x > 0, x, 0.1*x)")
     Piecewise((x, x > 0), (x/10, True))
     """
-    node, source = _syntax_tree(text)
+    node, source = syntax_tree(text)
     expression: sympy.Expr = _reading(text, lambda: _Reader(source).number(node))
     return expression
 
@@ -79,7 +79,7 @@ def parse_parameters(text: str) -> tuple[list[sympy.Expr], dict[str, sympy.Expr]
     >>> parse_parameters("2*x") is None
     True
     """
-    call, source = _syntax_tree(f"f({text})")
+    call, source = syntax_tree(f"f({text})")
     names = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or names & set(VARIABLES):
         return None
@@ -99,8 +99,12 @@ def _reading(text: str, read: Callable[[], Any]) -> Any:
         raise SpecificationError(f"the formula {shorten(text)!r} is too large") from error
 
 
-def _syntax_tree(text: str) -> tuple[ast.expr, bytes]:
-    """Python's syntax tree of a formula, of bounded size, and the text it was made from."""
+def syntax_tree(text: str) -> tuple[ast.expr, bytes]:
+    """Return Python's syntax tree of a formula, of bounded size, and the text it was made from.
+
+    Raises:
+        SpecificationError: the text is empty, too long, nested too deeply, or no expression.
+    """
     if not isinstance(text, str):
         raise SpecificationError(f"a formula is text such as 'tanh(x)', not {type(text).__name__}")
     if len(text) > MAX_CHARACTERS:
@@ -118,6 +122,17 @@ def _syntax_tree(text: str) -> tuple[ast.expr, bytes]:
         raise SpecificationError(f"cannot read the formula {shorten(text)!r}") from error
     check_shape(node)
     return node, source.encode()
+
+
+def free_names(node: ast.expr) -> set[str]:
+    """Names in a formula that stand for numbers: neither functions that it calls nor prefixes such as np.
+
+    >>> sorted(free_names(syntax_tree("np.tanh(beta*x)")[0]))
+    ['beta', 'x']
+    """
+    others = {id(part.func) for part in ast.walk(node) if isinstance(part, ast.Call)}
+    others |= {id(part.value) for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and id(part) not in others}
 
 
 class _Reader:

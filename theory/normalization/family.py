@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.catalog import find
 from theory.activations.entry import Entry, exact_number
+from theory.activations.formula import free_names, syntax_tree
 from theory.activations.specification import activation, is_reference, load
 from theory.balls.core import NotCertified
 from theory.errors import SpecificationError
@@ -22,7 +22,6 @@ from theory.gaussian.float_moments import moment_estimates
 from theory.gaussian.moments import CONDITIONS, Moments, Normalization
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
-_MAX_CHARACTERS = 2000
 _NAN = float("nan")
 _BITS = 100  # more than float64 moments are worth
 
@@ -192,12 +191,10 @@ def _required(function: Any) -> list[str]:
 
 
 def _from_text(text: str, parameter: str | None) -> Family:
-    tree = _syntax_tree(text)
+    tree, _ = syntax_tree(text)
     if isinstance(tree, ast.Name) and (entry := find(text)) is not None:
         return _from_text(_with_parameter(entry, parameter), parameter)
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    called |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    free = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
+    free = free_names(tree)
     candidates = sorted(free - _RESERVED)
     if parameter is None and len(candidates) != 1:
         seen = f"it has {', '.join(candidates)}: choose one" if candidates else "it has none"
@@ -208,7 +205,7 @@ def _from_text(text: str, parameter: str | None) -> Family:
 
     def build(value: float) -> Activation | CallableActivation:
         try:
-            member_text = ast.unparse(_Substitution(name, value).visit(_syntax_tree(text)))
+            member_text = ast.unparse(_Substitution(name, value).visit(syntax_tree(text)[0]))
         except RecursionError as error:
             raise SpecificationError(f"the family {text!r:.60} is nested too deeply") from error
         return activation(member_text)
@@ -224,16 +221,6 @@ def _with_parameter(entry: Entry, parameter: str | None) -> str:
         seen = f"the parameters {', '.join(names)}: choose one" if names else "no parameter"
         raise SpecificationError(f"{entry.name} has {seen}; a family has one, such as 'elu(alpha)'")
     return f"{entry.name}({wanted}={wanted})"
-
-
-def _syntax_tree(text: str) -> ast.expr:
-    if len(text) > _MAX_CHARACTERS:
-        raise SpecificationError(f"the formula has {len(text)} characters; at most {_MAX_CHARACTERS} are read")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return ast.parse(" ".join(text.split()).replace("^", "**"), mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise SpecificationError(f"cannot read the family {text!r:.60}") from error
 
 
 class _Substitution(ast.NodeTransformer):
