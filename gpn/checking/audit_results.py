@@ -20,7 +20,7 @@ class Comparison:
 
     Args:
         quantity: "a", "b", "gamma", "scale", "gain", "alpha" or "lambda".
-        published: as printed.
+        published: the number as it was printed.
         exact: the exact value to the digits asked for.
         relative_error: |published - exact|/|exact|; 0 if both are 0.
         rounds: whether the exact value rounds to what was printed.
@@ -42,7 +42,7 @@ class AuditRow:
         comparisons: one for each of its numbers.
         cost: over depth.
         certified: whether the exact values come from moments with a proved error bound.
-        remarks: what else was found.
+        remarks: other findings, in words.
     """
 
     entry: PublishedConstant
@@ -91,7 +91,7 @@ class AuditReport(Result):
         return pd.DataFrame([line for row in self.rows for line in _lines(row)])
 
     def summary(self) -> str:
-        """What was found, in words."""
+        """Return the findings in words."""
         comparisons = [comparison for row in self.rows for comparison in row.comparisons]
         good = sum(comparison.rounds for comparison in comparisons)
         lines = [f"{good} of {len(comparisons)} published numbers are the exact ones to the digits printed."]

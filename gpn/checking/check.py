@@ -35,8 +35,8 @@ def check(spec: object, digits: int = 30, *, derivative: object = None) -> "Cond
             PyTorch or JAX function, as for `gpn.activation`. For a function nothing is certified: its kinks, jumps and
             undefined parts are detected numerically, and the report says so.
         digits: significant digits of the moments, 1 to 1000.
-        derivative: of a function, as a function or "module:function"; it is compared with differences. If left out,
-            automatic differentiation (PyTorch, JAX) or differences are used.
+        derivative: derivative of a Python function, as a function or "module:function"; it is compared with
+            differences. If left out, automatic differentiation (PyTorch, JAX) or differences are used.
 
     Returns:
         The moments, both normalizations a*phi + b with their stability in depth, Lipschitz constants, kinks
@@ -85,11 +85,11 @@ NEAR = 0.05
 
 
 def near_miss(spec: object, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
-    """What it costs over 10, 100 and 1000 layers that an activation is nearly, but not quite, GPN.
+    """Cost over 10, 100 and 1000 layers of an activation that is nearly, but not quite, GPN.
 
     Args:
         spec: the activation.
-        conditions: its report, from `check`.
+        conditions: what `check` returns for this activation.
 
     Returns:
         The mean-field factors (see `theory.depth.length_map.depth_factors`); nothing for an activation that is GPN, or
@@ -112,7 +112,7 @@ def near_miss(spec: object, conditions: "Conditions") -> "tuple[DepthFactor, ...
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What `gpn check --verbose` adds: closed forms where known, the Hermite spectrum, slopes of the correlation map.
+    """Details that `gpn check --verbose` adds: closed forms, the Hermite spectrum, slopes of the correlation map.
 
     Args:
         closed_form: exact expressions of the moments, a, b and chi, or None.
@@ -193,7 +193,7 @@ def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, di
 
 
 def normalization_facts(conditions: "Conditions", normalization: "Normalization[float]") -> dict[str, Any]:
-    """What `gpn normalize --json` prints: a and b as float64 numbers that read back exactly."""
+    """Return what `gpn normalize --json` prints: a and b as float64 numbers that read back exactly."""
     return {
         "name": conditions.name,
         "expression": conditions.expression,

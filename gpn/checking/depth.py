@@ -1,4 +1,4 @@
-"""What depth does to a network: as the activation is, and with either normalization."""
+"""Lengths, correlations and gradients in depth, for an activation as it is and for its normalizations."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ def _correlation_facts(dynamics: "CorrelationDynamics") -> dict[str, Any]:
 
 
 def depth_profiles(spec: object, width: int = 1024) -> tuple[DepthProfile, ...]:
-    """What depth does to an activation as it is and, unless it is GPN already, to both its normalizations.
+    """Return what depth does to an activation and, unless it is GPN already, to both of its normalizations.
 
     Args:
         spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`; one that can be

@@ -22,7 +22,7 @@ INTEGRANDS: Mapping[str, Functional] = {name: FUNCTIONALS[name] for name in ("me
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What published constants do over depth in mean field, from unit length, in a plain network.
+    """Cost of published constants over depth: mean field, from unit length, in a plain network.
 
     Args:
         signal_factor, gradient_factor: factor of the squared length and of the squared backward norm in the

@@ -21,7 +21,7 @@ Phi = Activation | CallableActivation
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CheckReport(Result):
-    """What `check_report` returns.
+    """Everything that a page shows about one activation; `check_report` makes it.
 
     Args:
         spec: the activation as it was typed, None if it was no text.
@@ -48,7 +48,7 @@ class CheckReport(Result):
         return labelled
 
     def to_dict(self) -> dict[str, Any]:
-        """What `gpn check --json` prints, with details as far as the report has them."""
+        """Return what `gpn check --json` prints, with details as far as the report has them."""
         facts = self.conditions.to_dict()
         if self.drift:
             facts["depth_factors"] = [asdict(factor) for factor in self.drift]
@@ -69,7 +69,7 @@ def check_report(spec: object, digits: int = 30, *, derivative: object = None, d
 
     Args:
         spec, digits, derivative: as for `gpn.check`.
-        detailed: with closed forms, spectrum and depth, which take a second or two.
+        detailed: whether to add closed forms, spectrum and depth, which take a second or two.
 
     Raises:
         UsageError: as for `gpn.check`.

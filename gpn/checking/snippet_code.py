@@ -44,7 +44,7 @@ class Library:
     """How an array library is called.
 
     Args:
-        where: its elementwise choice.
+        where: the name of its elementwise choice.
         functions: name of a SymPy class -> name of the library's function.
         rewritten: functions that it lacks, or has in a form that loses digits -> what they are replaced by.
     """
@@ -135,7 +135,7 @@ def body(activation: Activation, order: Callable[[Piece], sympy.Expr], library: 
 
     Args:
         activation: phi.
-        order: which function of a piece: its value or its slope.
+        order: selects a function of a piece, its value or its slope.
         library: the array library.
 
     Raises:

@@ -44,7 +44,7 @@ class ClosedForm:
         \chi_\pm = \tfrac12 a^2 E \phi^2 (z^2-1) + a b_\pm E \phi (z^2-1)
 
     Args:
-        activation: its name.
+        activation: the name of the activation.
         mean, second_moment, slope_second_moment: E phi, E phi^2, E phi'^2; None where no closed form is
         known. mean_hermite, square_hermite: E phi (z^2 - 1) and E phi^2 (z^2 - 1). reasons: why a moment is
         None, by its name.

@@ -68,7 +68,7 @@ def _weighted(
     def integrands(z: FloatArray) -> FloatArray:
         value, slope = activation.value_and_slope(deviation * z)
         density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-        with np.errstate(all="ignore"):  # overflow shows as a value that is not finite, and is told as such
+        with np.errstate(all="ignore"):  # overflow gives a value that is not finite, which the caller reports
             weighted = [functional(z, value, slope) * density for functional in functionals]
         return np.stack(weighted)
 

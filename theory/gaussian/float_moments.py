@@ -34,7 +34,7 @@ def moment_estimates(activation: Activation | CallableActivation, names: Collect
 
     Args:
         activation: phi.
-        names: of the moments, keys of `theory.gaussian.moments.FUNCTIONALS`.
+        names: which moments, keys of `theory.gaussian.moments.FUNCTIONALS`.
 
     >>> round(moment_estimates(CallableActivation("tanh", np.tanh), ["second"])["second"].value, 12)
     0.394294490398

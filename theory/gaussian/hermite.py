@@ -37,7 +37,7 @@ class HermiteSpectrum:
     definition of GPN, by subtracting the first two.)
 
     Args:
-        activation: its name.
+        activation: the name of the activation.
         coefficients: c_k, shape (K + 1,), for k = 0 ... K.
         errors: bounds on the absolute errors of the c_k.
         second_moment, slope_second_moment: E phi^2 and E phi'^2, by quadrature and not from the spectrum.

@@ -198,7 +198,7 @@ def recommend(roots: Sequence[Normalization[arb]], policy: str = "auto") -> Norm
 
 
 def _automatic(slopes: Sequence[arb]) -> int:
-    """Index of the root that the policy "auto" takes, from the chi of all roots."""
+    """Index of the root that the policy "auto" takes, given the chi of each root."""
     return next((index for index, chi in enumerate(slopes) if stability(chi) != "unstable"), _smallest(slopes))
 
 

@@ -34,7 +34,7 @@ def default_tolerance(activation: Activation | CallableActivation) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of an activation: an obstacle, the moments, and why they are not certified (None if they are)."""
+    """Evidence about an activation: an obstacle, the moments, and why they are not certified (None if they are)."""
 
     obstacle: Obstacle | None
     moments: Moments | None
@@ -140,7 +140,7 @@ def decide(
     if slope.is_zero() or (slope.contains(0) and slope.rad() < 1e-13):
         return "fails", "no", "phi is constant, so that E phi'^2 = 0"
     if not slope > 0:
-        return "undecided", "undecided", "whether phi is constant cannot be told at this precision"
+        return "undecided", "undecided", "whether phi is constant cannot be decided at this precision"
     misses = [abs(square - 1), abs(slope - 1)]
     text = f"E phi^2 - 1 = {_short(square - 1)}, E phi'^2 - 1 = {_short(slope - 1)}, tolerance {tolerance:g}"
     if all(miss <= tolerance for miss in misses):

@@ -31,7 +31,7 @@ class Family:
     """Activations that depend on one parameter.
 
     Args:
-        text: how it is written.
+        text: the family as it is written.
         parameter: the name of the parameter.
         build: maps a value of the parameter to the activation.
     """
@@ -46,7 +46,7 @@ class Member:
     """The moments and normalizations of one member of a family, in float64.
 
     Args:
-        value: value of the parameter.
+        value: the value of the parameter.
         mean, second_moment, slope_second_moment: E phi, E phi^2, E phi'^2.
         normalizations: plus and minus, or one where both coincide; none where there are no numbers.
         error: the largest error bound of the moments that these numbers come from.

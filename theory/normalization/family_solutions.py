@@ -47,8 +47,8 @@ class Solutions:
     """All solutions found in a bracket.
 
     Args:
-        family, parameter, condition: the question.
-        bracket: where it was asked.
+        family, parameter, condition: the question, as text.
+        bracket: the lowest and the highest value of the parameter that were searched.
         status: "found", "none", or "everywhere" for a condition that holds at every value tried.
         roots: ascending.
         notes: what else the scan saw: values without numbers, jumps of the condition.
@@ -106,11 +106,11 @@ class Solutions:
 
 
 def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.DataFrame":
-    """A pandas frame of the moments, a, b and chi of the members of a family.
+    """Tabulate the moments, a, b and chi of the members of a family.
 
     Args:
         spec, parameter: as for `family`.
-        values: of the parameter.
+        values: the values of the parameter at which members are computed.
 
     Returns:
         One row for each value, columns the parameter, `QUANTITIES` and reason. A
@@ -139,7 +139,7 @@ def solve(
     *,
     points: int = 41,
 ) -> Solutions:
-    """All values of a parameter in a bracket at which a condition holds.
+    """Find all values of a parameter in a bracket at which a condition holds.
 
     The bracket is scanned at equal steps; every change of sign is refined by Brent's method (Brent 1973),
     every local minimum of the distance that does not change sign by bounded minimization, to find touching

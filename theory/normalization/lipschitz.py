@@ -187,7 +187,7 @@ def _modulus(activation: NumericActivation, order: Order) -> Callable[[FloatArra
     def modulus(x: FloatArray) -> FloatArray:
         values = np.abs(activation.value_and_slope(x)[1] if order == "slope" else activation.curvature(x))
         if not isinstance(activation, Activation):
-            values[np.isnan(values)] = 0.0  # as at the 0/0 of sin(x)/x; what is undefined is told apart
+            values[np.isnan(values)] = 0.0  # as at the 0/0 of sin(x)/x; what is undefined is reported separately
         else:
             lost = np.argwhere(~np.isfinite(values))
             values[~np.isfinite(values)] = 0.0

@@ -335,7 +335,7 @@ def _tightened(expression: sympy.Expr) -> sympy.Expr:
 def _near_end(
     formulas: list[sympy.Expr], main: Program, piece: Piece, side: int, search: _Search, doubts: list[str]
 ) -> arb:
-    """The end of the main stretch; next to a singular end the search goes on in the coordinate t = |x - end|."""
+    """The end of the main stretch; next to a singular end the search continues in the coordinate t = |x - end|."""
     point = piece.upper if side > 0 else piece.lower
     ball = constant_ball(point)
     if is_regular(main, ball):

@@ -1,4 +1,4 @@
-"""What stands against a normalization, told before any number is computed: no value, a jump, a diverging moment."""
+"""Obstacles to a normalization, known before any number is computed: no value, a jump, a diverging moment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _SQUARES: Mapping[str, Functional] = {
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why an activation cannot be normalized ("no") or why that cannot be told ("undecided")."""
+    """Why an activation cannot be normalized ("no") or why that cannot be decided ("undecided")."""
 
     normalizable: Literal["no", "undecided"]
     reason: str
@@ -31,7 +31,7 @@ class Obstacle:
 
 
 def obstacle(activation: Activation | CallableActivation) -> Obstacle | None:
-    """What forbids integrating phi^2 or phi'^2, before any number is computed."""
+    """Return what forbids integrating phi^2 or phi'^2, before any number is computed; None if nothing does."""
     if isinstance(activation, CallableActivation):
         seen = _seen_obstacle(activation)
         if seen is not None:
@@ -62,7 +62,7 @@ def _seen_obstacle(activation: CallableActivation) -> Obstacle | None:
     if rough:
         text = (
             f"phi oscillates or is noisy on {_intervals(rough)} beyond what its values can resolve, so that neither "
-            "kinks nor jumps nor a slope can be told there"
+            "kinks nor jumps nor a slope can be identified there"
         )
         return Obstacle("undecided", text)
     for what, functional in _SQUARES.items():

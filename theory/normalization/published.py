@@ -23,7 +23,7 @@ from theory.numerics.arithmetic import constant_value
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """What a published constant is meant to achieve, for a unit normal pre-activation z.
+    """Purpose of a published constant: what it is meant to achieve for a unit normal pre-activation z.
 
     Args:
         quantities: the names of its numbers, in order.
@@ -72,7 +72,7 @@ class PublishedConstant:
         id: source and activation, unique.
         source: short name of the source.
         where: paper and table, or repository, file and commit that was read.
-        activation: as `theory.activations.specification.activation` reads it.
+        activation: text that `theory.activations.specification.activation` reads.
         convention: a key of `CONVENTIONS`.
         values: the numbers as printed, decimals or formulas, in the order of the convention's quantities.
         note: what the source itself says about the number.
