@@ -16,9 +16,8 @@ import numpy as np
 import sympy
 from scipy.special import betainc, betaincc
 
-from theory.activations.activation import Activation, Exact, NumericActivation, exact
+from theory.activations.activation import Activation, NumericActivation
 from theory.bounds.homogeneous_moments import (
-    FloatArray,
     LayerMoments,
     SignCounts,
     fraction_tail,
@@ -27,7 +26,7 @@ from theory.bounds.homogeneous_moments import (
 )
 from theory.errors import UsageError
 from theory.layer.levy import Bound
-from theory.numerics.arithmetic import X, constant_value
+from theory.numerics.arithmetic import FloatArray, X, constant_value
 
 Readout = Literal["random", "any"]
 _SHARES = np.geomspace(0.12, 1.3, 11)  # exponents that are tried, in units of n epsilon/(4 v L)
@@ -138,24 +137,6 @@ def slopes_deep_bound(slopes: Slopes, width: int, depth: int, epsilon: float, re
     return Bound("deep", float(np.log(max(total, 5e-324))))  # never impossible
 
 
-def relu_deep_bound(width: int, depth: int, epsilon: float, readout: Readout = "random") -> Bound:
-    """`deep_bound` for ReLU: a closed form in Gamma functions.
-
-    >>> round(relu_deep_bound(1000, 10, 1.0).log, 2)
-    -12.81
-    """
-    return slopes_deep_bound(RELU, width, depth, epsilon, readout)
-
-
-def leaky_relu_deep_bound(slope: Exact, width: int, depth: int, epsilon: float) -> Bound:
-    """`deep_bound` for leaky ReLU, max(x, slope x), under a random readout.
-
-    >>> leaky_relu_deep_bound(0.01, 1000, 10, 1.0).log < -9
-    True
-    """
-    return slopes_deep_bound(Slopes(sympy.Integer(1), exact(slope)), width, depth, epsilon)
-
-
 def required_width(slopes: Slopes, depth: int, epsilon: float, probability: float = 0.05) -> int | None:
     """The width from which `deep_bound` for a random readout promises a probability of at most so much.
 
@@ -193,15 +174,6 @@ def required_width(slopes: Slopes, depth: int, epsilon: float, probability: floa
         middle = (below + above) // 2
         below, above = (below, middle) if enough(middle) else (middle, above)
     return above
-
-
-def relu_required_width(depth: int, epsilon: float, probability: float = 0.05) -> int | None:
-    """`required_width` for ReLU.
-
-    >>> relu_required_width(200, 1.0)
-    6112
-    """
-    return required_width(RELU, depth, epsilon, probability)
 
 
 _SILENT = {

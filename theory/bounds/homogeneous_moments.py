@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, betaln, gammaln, logsumexp
 
-FloatArray = npt.NDArray[np.float64]
+from theory.numerics.arithmetic import FloatArray
+
 _STEP = 0.36  # of the trapezoidal rule, in widths of the integrand: error about exp(-2 pi^2/_STEP^2) near a Gaussian
 _MOST_NODES = 601
 _BLOCK = 2**13  # moments that are integrated together, a few arrays of 64 KiB

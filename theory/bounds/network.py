@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
 from theory.activations.activation import Activation
@@ -15,9 +14,9 @@ from theory.depth.fluctuation import log_ratio_law, spread_probability
 from theory.depth.law import LogRatioLaw
 from theory.depth.stable import StableLaw
 from theory.layer.levy import Bound
+from theory.numerics.arithmetic import FloatArray
 
 Phi = Activation | CallableActivation
-FloatArray = npt.NDArray[np.float64]
 
 
 def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:

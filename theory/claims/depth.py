@@ -211,7 +211,7 @@ _BOUNDS = (
         ),
         rigor="numerical evaluation of a proved bound",
         proof="docs/relu-deep-law.md#3-the-deep-bound",
-        function="theory.bounds.homogeneous:relu_deep_bound",
+        function="theory.bounds.homogeneous:deep_bound",
         test="tests/theory/bounds/test_homogeneous.py::test_the_bound_is_above_the_exact_law",
     ),
     Claim(

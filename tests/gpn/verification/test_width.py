@@ -23,7 +23,7 @@ def relu():
 
 
 def test_the_deep_bound_of_relu_asks_for_the_least_width_of_its_theorem(relu):
-    assert relu.value("deep") == homogeneous.relu_required_width(10, 1.0, 0.05)
+    assert relu.value("deep") == homogeneous.required_width(homogeneous.RELU, 10, 1.0, 0.05)
     assert relu.value("prediction") < relu.value("deep")
 
 

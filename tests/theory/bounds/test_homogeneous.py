@@ -11,7 +11,7 @@ from scipy import stats
 from tests.oracles import homogeneous_law
 from tests.oracles.homogeneous_law import sample_homogeneous_ratios
 from theory.activations import catalog
-from theory.activations.activation import Activation
+from theory.activations.activation import Activation, exact
 from theory.activations.callable import CallableActivation
 from theory.bounds import homogeneous, homogeneous_moments
 from theory.bounds.homogeneous import (
@@ -19,9 +19,6 @@ from theory.bounds.homogeneous import (
     Slopes,
     deep_bound,
     homogeneous_slopes,
-    leaky_relu_deep_bound,
-    relu_deep_bound,
-    relu_required_width,
     required_width,
     slopes_deep_bound,
 )
@@ -31,6 +28,14 @@ from theory.numerics.arithmetic import X
 
 mpmath.mp.dps = 15  # the default; tests that need more say so
 HALF = Slopes(sympy.Integer(1), sympy.Rational(1, 2))
+
+
+def relu_deep_bound(width, depth, epsilon, readout="random"):
+    return slopes_deep_bound(RELU, width, depth, epsilon, readout)
+
+
+def leaky_relu_deep_bound(slope, width, depth, epsilon):
+    return slopes_deep_bound(Slopes(sympy.Integer(1), exact(slope)), width, depth, epsilon)
 
 
 def leaky(slope):
@@ -246,7 +251,7 @@ REFERENCE = {  # (depth, epsilon): width of an earlier, weaker form of the theor
 @pytest.mark.parametrize(("depth", "epsilon"), REFERENCE)
 def test_relu_widths(depth, epsilon):
     weaker, expected, truth = REFERENCE[depth, epsilon]
-    width = relu_required_width(depth, epsilon)
+    width = required_width(RELU, depth, epsilon)
     assert width == pytest.approx(expected, rel=0.01)
     assert truth < width < 0.8 * weaker
     assert width < 1.85 * truth
@@ -390,4 +395,4 @@ def test_misuse_is_told():
         with pytest.raises(UsageError, match=message):
             deep_bound(Activation("tanh", sympy.tanh(X)), *arguments)
     with pytest.raises(UsageError, match="strictly between 0 and 1"):
-        relu_required_width(10, 1.0, 1.0)
+        required_width(RELU, 10, 1.0, 1.0)

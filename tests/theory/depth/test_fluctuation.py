@@ -9,18 +9,16 @@ from scipy import special
 from gpn.experiment.cells import spread
 from gpn.sampling.sampler import sample
 from gpn.statistics.limits import Verdict, equivalent, lower_limit, upper_limit
+from tests.oracles.spread_inverses import depth_for, epsilon_for, width_for
 from theory.activations.specification import activation
 from theory.depth import absorption
 from theory.depth.alignment import alignments
 from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients
 from theory.depth.fluctuation import (
     aligned_profile,
-    depth_for,
-    epsilon_for,
     log_ratio_law,
     spread_probability,
     spread_quantile,
-    width_for,
 )
 from theory.depth.length_map import depth_factors, length_map, length_map_slope, slope_map
 from theory.errors import UsageError
