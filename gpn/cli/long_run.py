@@ -107,7 +107,7 @@ def report_unfinished(folder: Path) -> None:
     """
     from gpn.experiment import store as run_store
 
-    found = run_store.look(folder)
+    found = run_store.read_summary(folder)
     if found is not None and found.chunks and not found.finished:
         where = folder / run_store.FILE
         tell = (

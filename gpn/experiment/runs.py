@@ -72,7 +72,7 @@ class Store(Protocol):
     def finished(self, cell: Cell) -> Iterator[tuple[int, Returned]]:
         """The chunks of a cell that were kept, each with its number."""
 
-    def keep(self, cell: Cell, number: int, arrays: Returned) -> None:
+    def save_chunk(self, cell: Cell, number: int, arrays: Returned) -> None:
         """Keep a chunk; once this returns it must not be lost."""
 
 
@@ -184,7 +184,7 @@ def run(
         for chunk, arrays in outcomes:
             place(chunk, arrays)
             if store is not None:
-                store.keep(chunk.cell, chunk.number, arrays)
+                store.save_chunk(chunk.cell, chunk.number, arrays)
             tell()
     return results
 

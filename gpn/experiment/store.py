@@ -81,7 +81,7 @@ class Summary:
 
 
 class RunStore:
-    """The open run store of one run; see `opened`."""
+    """The open run store of one run; see `open_store`."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -112,7 +112,7 @@ class RunStore:
                     raise StoreError(f"{self.path} is damaged; delete it and run again")
                 yield number, arrays
 
-    def keep(self, cell: Cell, number: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    def save_chunk(self, cell: Cell, number: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Keep a finished chunk, for good.
 
         Args:
@@ -176,7 +176,9 @@ class RunStore:
 
 
 @contextmanager
-def opened(folder: str | os.PathLike[str], identity: Identity, *, replace_finished: bool = False) -> Iterator[RunStore]:
+def open_store(
+    folder: str | os.PathLike[str], identity: Identity, *, replace_finished: bool = False
+) -> Iterator[RunStore]:
     """Open the run store of a folder for one run, or make it; when the run fails, say what is kept.
 
     A store that exists must be one of the same settings and versions: then its chunks are those that this run would
@@ -193,9 +195,9 @@ def opened(folder: str | os.PathLike[str], identity: Identity, *, replace_finish
     """
     path = Path(folder) / FILE
     if replace_finished:
-        found = look(folder)
+        found = read_summary(folder)
         if found is not None and found.finished and _unlike(found.identity, _as_read(identity)):
-            discard(folder)
+            delete_store(folder)
     with closing(_connect(path)) as connection:
         store = RunStore(path, connection)
         _claim(path, connection, identity)
@@ -207,7 +209,7 @@ def opened(folder: str | os.PathLike[str], identity: Identity, *, replace_finish
             raise
 
 
-def look(folder: str | os.PathLike[str]) -> Summary | None:
+def read_summary(folder: str | os.PathLike[str]) -> Summary | None:
     """What the run store of a folder holds, None if there is none.
 
     Args:
@@ -224,7 +226,7 @@ def look(folder: str | os.PathLike[str]) -> Summary | None:
         return _summary(path, connection)
 
 
-def discard(folder: str | os.PathLike[str]) -> None:
+def delete_store(folder: str | os.PathLike[str]) -> None:
     """Delete the run store of a folder, unless another process is at work in it.
 
     Args:

@@ -124,7 +124,7 @@ def training_comparison(
     with (
         nullcontext()
         if store is None
-        else run_store.opened(store, identity, replace_finished=replace_finished) as kept,
+        else run_store.open_store(store, identity, replace_finished=replace_finished) as kept,
         one_blas_thread() if place == "processes" else nullcontext(),
     ):
         compute = partial(experiment.run, seed=seed, executor=place, workers=workers, store=kept)

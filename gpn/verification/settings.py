@@ -204,7 +204,7 @@ def recall(folder: str | os.PathLike[str]) -> Facts:
     Raises:
         UsageError: there is no run in the folder, or one that was begun with what cannot be written down.
     """
-    status = run_store.look(folder)
+    status = run_store.read_summary(folder)
     if status is None:
         raise UsageError(f"there is no run to go on with in {folder}: it has no {run_store.FILE}")
     call = status.identity.call

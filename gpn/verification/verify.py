@@ -162,7 +162,9 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
     opened = (
         nullcontext()
         if resources.store is None
-        else run_store.opened(resources.store, identity(settings, config), replace_finished=resources.replace_finished)
+        else run_store.open_store(
+            resources.store, identity(settings, config), replace_finished=resources.replace_finished
+        )
     )
     with opened as store:
         runner = Runner(settings.seed, resources.executor, resources.workers, store, resources.progress)

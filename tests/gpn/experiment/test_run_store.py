@@ -79,10 +79,10 @@ class KillingStore:
     def finished(self, cell):
         return self.store.finished(cell)
 
-    def keep(self, cell, number, arrays):
+    def save_chunk(self, cell, number, arrays):
         if self.left == 0 and self.before:
             raise Killed
-        self.store.keep(cell, number, arrays)
+        self.store.save_chunk(cell, number, arrays)
         if self.left == 0:
             raise Killed
         self.left -= 1
@@ -106,23 +106,23 @@ def test_any_split_any_executor_and_any_kill_points(shape, kills, executors, see
         for (number, before), workers in zip([*kills, (10**6, False)], executors, strict=False):
             options = {"executor": pool} if workers is None else {"workers": workers}
             try:
-                with run_store.opened(folder, IDENTITY) as store:
+                with run_store.open_store(folder, IDENTITY) as store:
                     assert len(store) == kept
                     results = run(cells, seed, store=KillingStore(store, number, before), **options)
                 kept = chunks
             except Killed:
                 kept += number + (not before)
-        assert run_store.look(folder).finished
-        assert run_store.look(folder).chunks == chunks
+        assert run_store.read_summary(folder).finished
+        assert run_store.read_summary(folder).chunks == chunks
     assert same_bits(results, run(cells, seed))
 
 
 def test_a_finished_run_computes_nothing_again(tmp_path):
-    with run_store.opened(tmp_path, IDENTITY) as store:
+    with run_store.open_store(tmp_path, IDENTITY) as store:
         first = run(CELLS, 3, store=store)
     told = []
     broken = [replace(cell, cost=2.0, label="x") for cell in CELLS]  # neither belongs to what is computed
-    with run_store.opened(tmp_path, IDENTITY) as store:
+    with run_store.open_store(tmp_path, IDENTITY) as store:
         again = run(broken, 3, store=store, progress=lambda done, total: told.append((done, total)))
     assert same_bits(first, again)
     assert told == [(78, 78)]
@@ -135,9 +135,9 @@ def test_a_finished_run_computes_nothing_again(tmp_path):
 ])  # fmt: skip
 def test_arrays_come_back_bit_for_bit(tmp_path, array):
     cell = Cell(1, 0, Draw(), len(array), len(array))
-    with run_store.opened(tmp_path, IDENTITY) as store:
-        store.keep(cell, 0, {"x": array, "y": array})
-    with run_store.opened(tmp_path, IDENTITY) as store:
+    with run_store.open_store(tmp_path, IDENTITY) as store:
+        store.save_chunk(cell, 0, {"x": array, "y": array})
+    with run_store.open_store(tmp_path, IDENTITY) as store:
         [(number, found)] = store.finished(cell)
     assert (number, list(found)) == (0, ["x", "y"])
     assert same_bits([found], [{"x": array, "y": array}])
@@ -145,21 +145,21 @@ def test_arrays_come_back_bit_for_bit(tmp_path, array):
 
 @pytest.mark.parametrize("array", [np.array([None]), np.zeros(1, [("x", "f8"), ("y", "i4")])])
 def test_arrays_whose_bytes_do_not_hold_them_are_refused(tmp_path, array):
-    with run_store.opened(tmp_path, IDENTITY) as store:
+    with run_store.open_store(tmp_path, IDENTITY) as store:
         with pytest.raises(UsageError, match="'x' is an array of"):
-            store.keep(Cell(1, 0, Draw(), 1, 1), 0, {"x": array})
+            store.save_chunk(Cell(1, 0, Draw(), 1, 1), 0, {"x": array})
         assert len(store) == 0
 
 
 def test_cells_without_arrays_are_kept_too(tmp_path):
     cell = Cell(1, 0, Draw(), 2, 1)
-    with run_store.opened(tmp_path, IDENTITY) as store:
-        store.keep(cell, 1, {})
+    with run_store.open_store(tmp_path, IDENTITY) as store:
+        store.save_chunk(cell, 1, {})
         assert list(store.finished(cell)) == [(1, {})]
 
 
 def test_the_file_is_hardly_larger_than_its_arrays(tmp_path):
-    with run_store.opened(tmp_path, IDENTITY) as store:
+    with run_store.open_store(tmp_path, IDENTITY) as store:
         [result] = run([Cell(1, 0, Draw(8), 100_000, 10_000)], 0, store=store)
     raw = sum(array.nbytes for array in result.values())
     assert (tmp_path / run_store.FILE).stat().st_size < 1.02 * raw + 100_000
@@ -176,7 +176,7 @@ from gpn.experiment.fingerprint import fingerprint
 sys.path.insert(0, sys.argv[2])
 from kill_work import CELLS, IDENTITY
 
-with run_store.opened(sys.argv[1], IDENTITY) as store:
+with run_store.open_store(sys.argv[1], IDENTITY) as store:
     run(CELLS, 5, store=store, workers=2, progress=lambda done, total: print(done, flush=True))
 """
 WORK = """
@@ -215,7 +215,7 @@ def test_kill_9_loses_no_finished_chunk(child, tmp_path):
         process.kill()
         told += process.stdout.readlines()
     assert process.returncode == -signal.SIGKILL
-    with run_store.opened(tmp_path / "run", work.IDENTITY) as store:
+    with run_store.open_store(tmp_path / "run", work.IDENTITY) as store:
         assert len(told) - 1 <= len(store) < 200  # the first line is told before any chunk
         results = run(work.CELLS, 5, store=store)
     assert same_bits(results, run(work.CELLS, 5))
@@ -234,7 +234,7 @@ def test_a_disk_that_is_full_keeps_what_was_finished(child, tmp_path):
     assert "StoreError: cannot write" in err
     assert f"{len(told) - 1} finished chunks are kept in" in err
     assert len(told) > 20
-    with run_store.opened(tmp_path / "run", work.IDENTITY) as store:
+    with run_store.open_store(tmp_path / "run", work.IDENTITY) as store:
         assert len(store) == len(told) - 1
         assert same_bits(run(work.CELLS, 5, store=store), run(work.CELLS, 5))
 
@@ -243,19 +243,20 @@ def test_two_processes_in_one_folder_are_refused(child, tmp_path):
     start, work = child
     with start(tmp_path / "run", env={**os.environ, "NAP": "1"}) as process:
         process.stdout.readline()
-        for attempt in (lambda: run_store.look(tmp_path / "run"), lambda: run_store.discard(tmp_path / "run"),
-                        run_store.opened(tmp_path / "run", work.IDENTITY).__enter__):  # fmt: skip
+        for attempt in (lambda: run_store.read_summary(tmp_path / "run"),
+                        lambda: run_store.delete_store(tmp_path / "run"),
+                        run_store.open_store(tmp_path / "run", work.IDENTITY).__enter__):  # fmt: skip
             with pytest.raises(UsageError, match="another run is at work in"):
                 attempt()
         process.kill()
-    assert run_store.look(tmp_path / "run").chunks >= 0  # a killed process leaves no lock
+    assert run_store.read_summary(tmp_path / "run").chunks >= 0  # a killed process leaves no lock
 
 
 # ------------------------------------------------------------------------------------- refusals and failures
 
 
 def begun(folder, identity=IDENTITY, chunks=1):
-    with contextlib.suppress(Killed), run_store.opened(folder, identity) as store:
+    with contextlib.suppress(Killed), run_store.open_store(folder, identity) as store:
         run(CELLS, 0, store=KillingStore(store, chunks - 1, before=False))
 
 
@@ -270,22 +271,22 @@ def test_a_store_of_another_run_is_refused(tmp_path, other, words, finished):
     kind = "a finished" if finished else "an unfinished"
     with pytest.raises(UsageError, match=f"holds {kind} run that is not this one .*{words}"):
         begun(tmp_path, other)
-    assert run_store.look(tmp_path).identity == IDENTITY
+    assert run_store.read_summary(tmp_path).identity == IDENTITY
 
 
 def test_a_store_without_chunks_is_nobodys(tmp_path):
-    with run_store.opened(tmp_path, IDENTITY), contextlib.suppress(Killed):
+    with run_store.open_store(tmp_path, IDENTITY), contextlib.suppress(Killed):
         pass
     other = replace(IDENTITY, versions={"gpn": "2"})
-    with run_store.opened(tmp_path, other):
+    with run_store.open_store(tmp_path, other):
         pass
-    assert run_store.look(tmp_path).identity == other
+    assert run_store.read_summary(tmp_path).identity == other
 
 
 @pytest.mark.parametrize("change", [{"trials": 24}, {"chunk": 6}, {"compute": Draw(1)}])
 def test_chunks_of_other_work_are_refused(tmp_path, change):
     begun(tmp_path)
-    with run_store.opened(tmp_path, IDENTITY) as store, pytest.raises(UsageError, match="results of other work"):
+    with run_store.open_store(tmp_path, IDENTITY) as store, pytest.raises(UsageError, match="results of other work"):
         run([replace(CELLS[0], **change)], 0, store=store)
 
 
@@ -295,7 +296,7 @@ def test_a_damaged_chunk_is_refused(tmp_path):
         [data] = connection.execute("SELECT data FROM arrays WHERE chunk = 2 AND name = 'integers'").fetchone()
         damaged = bytes([data[0] ^ 1]) + data[1:]
         connection.execute("UPDATE arrays SET data = ? WHERE chunk = 2 AND name = 'integers'", (damaged,))
-    with run_store.opened(tmp_path, IDENTITY) as store, pytest.raises(StoreError, match="is damaged"):
+    with run_store.open_store(tmp_path, IDENTITY) as store, pytest.raises(StoreError, match="is damaged"):
         run(CELLS, 0, store=store)
 
 
@@ -306,7 +307,7 @@ def test_files_of_something_else_are_refused_and_left_alone(tmp_path):
     with pytest.raises(UsageError, match="is no run store"):
         begun(tmp_path)
     with pytest.raises(UsageError, match="is no run store"):
-        run_store.look(tmp_path)
+        run_store.read_summary(tmp_path)
     assert path.read_bytes() == before
     path.unlink()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -347,7 +348,7 @@ def test_whatever_ends_a_run_says_how_to_go_on(tmp_path, call, words, error):
             raise error
 
     identity = replace(IDENTITY, call=call)
-    with pytest.raises(error) as caught, run_store.opened(tmp_path / "a b", identity) as store:
+    with pytest.raises(error) as caught, run_store.open_store(tmp_path / "a b", identity) as store:
         run(CELLS, 0, store=store, progress=stop)
     [note] = caught.value.__notes__
     assert note.startswith(f"2 finished chunks are kept in {tmp_path / 'a b' / run_store.FILE}; to go on")
@@ -355,7 +356,7 @@ def test_whatever_ends_a_run_says_how_to_go_on(tmp_path, call, words, error):
 
 
 def test_an_absent_store_is_none_and_is_not_made(tmp_path):
-    assert run_store.look(tmp_path) is None
+    assert run_store.read_summary(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="there is no run to go on with"):
         recall(tmp_path)

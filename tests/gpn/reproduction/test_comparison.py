@@ -274,14 +274,14 @@ def test_the_same_bits_for_any_workers(report):
 
 
 def test_an_interrupted_comparison_goes_on_where_it_was(tmp_path, monkeypatch, report):
-    kept = RunStore.keep
+    kept = RunStore.save_chunk
 
     def stop(self, cell, number, arrays):
         if len(self) == 5:
             raise KeyboardInterrupt
         kept(self, cell, number, arrays)
 
-    monkeypatch.setattr(RunStore, "keep", stop)
+    monkeypatch.setattr(RunStore, "save_chunk", stop)
     with pytest.raises(KeyboardInterrupt):
         training_comparison(**TINY, store=tmp_path)
     monkeypatch.undo()

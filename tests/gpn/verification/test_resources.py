@@ -99,7 +99,7 @@ def test_neither_memory_nor_workers_change_a_bit_and_a_run_goes_on_with_others(m
     assert json.dumps(resumed.to_dict()) == json.dumps(whole.to_dict())
     for profile, twin in zip(resumed.profiles, whole.profiles, strict=True):
         np.testing.assert_array_equal(profile.gradient_norms, twin.gradient_norms)
-    assert run_store.look(tmp_path).finished
+    assert run_store.read_summary(tmp_path).finished
 
 
 SCRIPT = """

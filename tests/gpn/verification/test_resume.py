@@ -88,7 +88,7 @@ def test_stopped_again_and_again_the_report_is_the_same(tmp_path):
     assert note == f"7 finished chunks are kept in {tmp_path / 'run.sqlite'}; to go on: gpn verify --resume {tmp_path}"
     stopped(lambda **options: gpn.resume(tmp_path, workers=2, **options), 5)
     stopped(lambda **options: gpn.verify("relu", **SMALL, store=tmp_path, executor="threads", **options), 0)
-    assert 12 <= run_store.look(tmp_path).chunks < 40
+    assert 12 <= run_store.read_summary(tmp_path).chunks < 40
     assert_same(gpn.resume(tmp_path), whole)
     assert_same(gpn.verify("relu", **SMALL, store=tmp_path), whole)
     with pytest.raises(UsageError, match=r"a finished run that is not this one \(seed: 0 there, 1 here\)"):
@@ -175,7 +175,7 @@ def test_a_terminated_command_goes_on_in_another_process(tmp_path, monkeypatch):
         process.terminate()
         out, err = process.communicate()
     assert (process.returncode, out) == (143, "")
-    kept = run_store.look("o").chunks
+    kept = run_store.read_summary("o").chunks
     assert 0 < kept < 23
     assert err == f"gpn: terminated; {kept} finished chunks are kept in o/run.sqlite; to go on: gpn verify --resume o\n"
     assert_same(gpn.resume("o"), gpn.verify("relu", 4096, 1, 0.5, 20_000, weights="gaussian"))
@@ -187,7 +187,7 @@ def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path)
     with start(tmp_path, *LONG, "--json") as process:
         whole = process.stdout.read()
     ends = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, None)]
-    with run_store.opened(tmp_path / "empty", run_store.Identity({}, {})):
+    with run_store.open_store(tmp_path / "empty", run_store.Identity({}, {})):
         empty = (tmp_path / "empty" / "run.sqlite-wal").stat().st_size + 10_000
     kept, arguments = 0, [*LONG, "--out", "o", "--workers", "1"]
     for number, code, word in ends:
@@ -196,7 +196,7 @@ def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path)
             process.send_signal(number)
             out, err = process.communicate()
         assert (process.returncode, out) == (code, "")
-        found = run_store.look(tmp_path / "o")
+        found = run_store.read_summary(tmp_path / "o")
         assert kept < found.chunks < 23
         assert not found.finished
         if word:
@@ -221,7 +221,7 @@ def test_ctrl_c_while_the_report_is_written_costs_nothing(command, monkeypatch):
     assert code == cli.INTERRUPTED
     assert "Verdict" in out
     assert err == "gpn: interrupted; the run itself is finished; to go on: gpn verify --resume 'a b'\n"
-    assert run_store.look("a b").finished
+    assert run_store.read_summary("a b").finished
     assert command("--resume", "a b")[1].startswith(out)
 
 
@@ -263,10 +263,10 @@ def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, mo
     monkeypatch.setattr(streams, "CHUNK_NEURONS", 600)
     assert command(*TINY)[0] in (0, 1, 3)
     assert command(*TINY, "--seed", "2", "--json", "--out", "gpn-output")[0] in (0, 1, 3)
-    assert run_store.look("gpn-output").identity.settings["seed"] == 2
+    assert run_store.read_summary("gpn-output").identity.settings["seed"] == 2
     assert [path.name for path in Path("gpn-output").iterdir()] == [run_store.FILE]  # no log of the one before
     call = settings.recall("gpn-output") | {"seed": 3}
-    run_store.discard("gpn-output")
+    run_store.delete_store("gpn-output")
     stopped(lambda **options: gpn.verify(**call, store="gpn-output", **options), 2)
     code, out, err = command(*TINY)
     assert (code, out) == (cli.MISUSE, "")
@@ -288,7 +288,7 @@ def test_a_finished_run_is_kept_by_the_same_command_and_by_a_wrong_one(command, 
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "_compute", None)
         assert command(*TINY, "--json", "--out", "o")[1] == first
-    assert run_store.look("o").chunks > 0
+    assert run_store.read_summary("o").chunks > 0
 
 
 @pytest.mark.parametrize(("given", "words"), [

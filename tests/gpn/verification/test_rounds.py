@@ -123,7 +123,7 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """In the place of `RunStore.keep`: dies after, or instead of, keeping a chunk."""
+    """In the place of `RunStore.save_chunk`: dies after, or instead of, keeping a chunk."""
 
     def __init__(self, keep):
         self.keep, self.left, self.before = keep, 0, False
@@ -157,16 +157,16 @@ def test_killed_anywhere_and_gone_on_anyhow_the_report_is_the_same(theory, kills
     if "report" not in theory:
         theory["report"] = json.dumps(until_decided(workers=1).to_dict())
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        mortal = Mortal(run_store.RunStore.keep)
-        patch.setattr(run_store.RunStore, "keep", lambda *chunk: mortal(*chunk))
+        mortal = Mortal(run_store.RunStore.save_chunk)
+        patch.setattr(run_store.RunStore, "save_chunk", lambda *chunk: mortal(*chunk))
         patch.setattr(rounds, "BATCH_TRIALS", batch)
         begin = partial(until_decided, store=folder)
         for (mortal.left, mortal.before), place in zip([*kills, (10**9, False)], places, strict=False):
             with contextlib.suppress(Killed):
                 report = begin(**place)
             begin = partial(gpn.resume, folder)
-        assert run_store.look(folder).finished
-        assert run_store.look(folder).chunks > 400  # so that all kill points were reached
+        assert run_store.read_summary(folder).finished
+        assert run_store.read_summary(folder).chunks > 400  # so that all kill points were reached
     assert json.dumps(report.to_dict()) == theory["report"]
 
 
