@@ -1,4 +1,4 @@
-"""Part of what was in gpn/cli.py."""
+"""The command `gpn` without a subcommand: its help, its version, and the order of the commands."""
 
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ STORY = (
 
 
 class _InOrder(typer.core.TyperGroup):
-    """The commands in the order of the story; typer would put those with commands of their own last."""
+    """A group that lists its commands in the order of `STORY`; typer would put groups of commands last."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=STORY.index)

@@ -1,4 +1,4 @@
-"""How a long command is run from the command line: on which machines, with which store, and how it ends early."""
+"""Long commands: on which machines they run, what their store holds already, and how they end early."""
 
 import signal
 import sys
@@ -17,7 +17,7 @@ _BESIDE_RESUME = ("resume", "workers", "executor", "scheduler", "memory", "as_js
 
 
 class Ended(Exception):
-    """A command that ended before its time: the sentence to print and the exit code."""
+    """A command that ended early: the sentence to print and the exit code."""
 
     def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
@@ -30,10 +30,10 @@ class _Terminated(KeyboardInterrupt):
 
 @contextmanager
 def endings() -> Iterator[None]:
-    """Turn whatever ends a run early into `Ended`, with the words of its store on how to go on.
+    """Turn whatever ends a run early into `Ended`, with the note of its store on how to resume it.
 
-    Ctrl-C and SIGTERM end it with the codes that shells give them, lost workers and a store that cannot be written
-    with 75.
+    Ctrl-C and SIGTERM end a run with the codes that shells give them; lost workers, and a store that cannot be
+    written, end it with 75.
     """
     from gpn.experiment.dask_cluster import lost_workers
     from gpn.experiment.store import StoreError
@@ -57,16 +57,16 @@ def endings() -> Iterator[None]:
 def place(
     executor: str | None, workers: int | None, scheduler: str | None, memory: str | None
 ) -> Iterator[dict[str, Any]]:
-    """Where to compute, as arguments of `gpn.verify`; a cluster is left when the run has ended.
+    """Choose where to compute, as arguments of `Resources.read`; leave a cluster when the run has ended.
 
     Args:
         executor: "threads" or "processes".
-        workers: how many of them.
-        scheduler: address of a Dask scheduler instead.
-        memory: what they may take together.
+        workers: how many threads or processes.
+        scheduler: the address of a Dask scheduler to use instead.
+        memory: the memory that they may take together.
 
     Raises:
-        UsageError: a cluster and what is not for clusters, or a cluster that cannot be used.
+        UsageError: a cluster together with --workers or --executor, or a cluster that cannot be used.
     """
     from gpn.experiment import dask_cluster, executors
 
@@ -81,10 +81,10 @@ def place(
 
 @contextmanager
 def after_the_run(folder: Path | None) -> Iterator[None]:
-    """While a report is shown and written: what interrupts this gets a note that nothing need be computed again.
+    """Show and write a report; an interrupt gets a note that the run itself is finished.
 
     Args:
-        folder: of the run store, if there is one.
+        folder: the folder of the run store, if there is one.
     """
     try:
         yield
@@ -97,10 +97,10 @@ def after_the_run(folder: Path | None) -> Iterator[None]:
 
 
 def report_unfinished(folder: Path) -> None:
-    """Say on standard error what an unfinished run has left in a folder.
+    """Report on standard error what an unfinished run has left in a folder.
 
     Args:
-        folder: of the results.
+        folder: the folder of the results.
 
     Raises:
         UsageError: another process runs there.
@@ -120,7 +120,7 @@ def check_resume(context: "typer.Context") -> None:
     """Refuse options that --resume takes from the run store.
 
     Args:
-        context: of the command.
+        context: the context of the command, which knows what was typed.
 
     Raises:
         UsageError: such an option was given.
@@ -143,6 +143,6 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _words(what: str, error: BaseException) -> str:
-    """What happened, and the last note: that of the run store, if there was one."""
+    """What happened, with the note of the run store, which is the last one, if there is a store."""
     notes = [note for note in getattr(error, "__notes__", []) if "to go on" in note]
     return "; ".join([what, *notes[-1:]])

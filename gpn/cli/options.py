@@ -1,83 +1,53 @@
-"""What the commands share: options, the reading of numbers, folders to write to, signs of progress."""
+"""What the commands share: their options, the reading of numbers, folders to write to, progress on the terminal."""
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated, Any, TypeVar, overload
 
 import typer
 
 from theory.errors import UsageError
 
-
-def activations(typed: str) -> list[str]:
-    """Names of the catalog."""
-    from theory.activations import catalog
-
-    return _beginning(typed, catalog.names())
-
-
-def roots(typed: str) -> list[str]:
-    """Which of the two values of b."""
-    from theory.normalization.normalize import POLICIES
-
-    return _beginning(typed, POLICIES)
-
-
-def targets(typed: str) -> list[str]:
-    """Languages of a snippet."""
-    from gpn.checking.snippets import TARGETS
-
-    return _beginning(typed, TARGETS)
-
-
-def weights(typed: str) -> list[str]:
-    """Weights of a verification."""
-    from gpn.verification.settings import WEIGHTS
-
-    return _beginning(typed, WEIGHTS)
-
-
-def ensembles(typed: str) -> list[str]:
-    """Weights to begin a training with."""
-    from gpn.engine.weights import ENSEMBLES
-
-    return _beginning(typed, ENSEMBLES)
-
-
-def optimizers(typed: str) -> list[str]:
-    """Rules of a training step."""
-    from gpn.training.optimizers import OPTIMIZERS
-
-    return _beginning(typed, OPTIMIZERS)
-
-
-def schedules(typed: str) -> list[str]:
-    """Courses of the learning rate."""
-    from gpn.training.optimizers import SCHEDULES
-
-    return _beginning(typed, SCHEDULES)
-
-
-def constraints(typed: str) -> list[str]:
-    """What keeps weights orthogonal."""
-    from gpn.training.step import CONSTRAINTS
-
-    return _beginning(typed, CONSTRAINTS)
-
-
-def _beginning(typed: str, words: Iterable[str]) -> list[str]:
-    return [word for word in words if word.startswith(typed)]
-
-
 Number = TypeVar("Number", int, float)
 DEFAULT_FOLDER = Path("gpn-output")
 
 
+def completion(source: str) -> Callable[[str], list[str]]:
+    """Return the completion of an option to the names that a module holds; the shell imports it when it asks.
+
+    Args:
+        source: "module:name" of the names, or of a function that returns them.
+    """
+
+    def complete(typed: str) -> list[str]:
+        names = resolve_name(source)
+        return [name for name in (names() if callable(names) else names) if name.startswith(typed)]
+
+    return complete
+
+
+activations = completion("theory.activations.catalog:names")
+roots = completion("theory.normalization.normalize:POLICIES")
+targets = completion("gpn.checking.snippets:TARGETS")
+weights = completion("gpn.verification.settings:WEIGHTS")
+ensembles = completion("gpn.engine.weights:ENSEMBLES")
+optimizers = completion("gpn.training.optimizers:OPTIMIZERS")
+schedules = completion("gpn.training.optimizers:SCHEDULES")
+constraints = completion("gpn.training.step:CONSTRAINTS")
+
+
 def option(metavar: str, help_text: str, words: Callable[[str], list[str]] | None = None) -> Any:
-    """An option that takes a value, and the words that the shell completes it to."""
+    """Return an option that takes a value.
+
+    Args:
+        metavar: what the help shows in place of the value.
+        help_text: one line of help.
+        words: completes what was typed, see `completion`.
+    """
     return typer.Option(metavar=metavar, help=help_text, autocompletion=words)
 
 
@@ -103,7 +73,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 
 
 def numbers(option: str, text: str | None, kind: type[Number], example: str) -> list[Number] | None:
-    """Read a list such as "64,256"; the ranges are the library's to check."""
+    """Read a list such as "64,256", None where the option was not given; the library checks the ranges.
+
+    Args:
+        option: the name of the option, for the message.
+        text: what was typed.
+        kind: int or float.
+        example: a value for the message.
+
+    Raises:
+        UsageError: the text is no list of numbers.
+    """
     if text is None:
         return None
     try:
@@ -124,7 +104,7 @@ def number(option: str, text: str | None, kind: type[Number], example: str) -> N
 
 
 def number(option: str, text: str | None, kind: type[Number], example: str) -> Number | None:
-    """Read one number, if it was given; its range is the library's to check."""
+    """Read one number, None where the option was not given; arguments as for `numbers`."""
     if text is None:
         return None
     try:
@@ -135,7 +115,7 @@ def number(option: str, text: str | None, kind: type[Number], example: str) -> N
 
 
 def words(text: str | None) -> list[str] | None:
-    """Read names separated by commas, but for commas within brackets.
+    """Read names separated by commas; a comma within brackets belongs to a name.
 
     >>> words("tanh, max(x, 0),relu")
     ['tanh', 'max(x, 0)', 'relu']
@@ -153,19 +133,19 @@ def words(text: str | None) -> list[str] | None:
 
 
 def only_given(**options: Any) -> dict[str, Any]:
-    """Options that were given: the defaults are the library's own."""
+    """Return the options that were given; for the others the library has its defaults."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def chosen_root(root: str, raw: bool) -> str | None:
-    """The policy of --root, None for --raw, which leaves the activation as it is."""
+    """Return the policy of --root, None for --raw, which leaves the activation as it is."""
     if raw and root != "auto":
         raise UsageError(f"--raw leaves the activation as it is, so --root {root[:40]} has no effect; give one of them")
     return None if raw else root
 
 
 def results_folder(out: Path | None, as_json: bool) -> Path | None:
-    """The folder --out, or the usual one, once it is known to be writable; None with --json alone, which prints only.
+    """Return the folder --out, or the default one, after checking it; None with --json alone, which only prints.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -190,13 +170,13 @@ def check_writable(folder: Path) -> Path:
 
 
 def unwritable(folder: Path, reason: str) -> UsageError:
-    """The refusal of a folder."""
+    """Return the error for a folder that cannot be written."""
     return UsageError(f"cannot write results to --out {folder} ({reason}); name another folder, such as --out results")
 
 
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None] | None]:
-    """A line on standard error that says what is being computed, if that is a terminal."""
+    """Show on standard error what is being computed, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -208,7 +188,7 @@ def status_line() -> Iterator[Callable[[str], None] | None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float, float], None] | None]:
-    """A progress bar on standard error if that is a terminal, else nothing."""
+    """Show a progress bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -222,6 +202,7 @@ def progress_bar() -> Iterator[Callable[[float, float], None] | None]:
 
 
 def complain(sentence: str, code: int) -> int:
+    """Print one sentence to standard error, and return the exit code."""
     from gpn.report.words.text import plain
 
     print(f"gpn: {plain(sentence, 1000)}", file=sys.stderr, flush=True)

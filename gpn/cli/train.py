@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gpn.cli import answer
-from gpn.cli import options as completions
+from gpn.cli import answer, options
 from gpn.cli.options import (
     DefaultSpec,
     Json,
@@ -31,26 +30,24 @@ def train(
     depth: Annotated[str | None, option("L", "Hidden layers; the readout is one more.  [default: 50]")] = None,
     width: Annotated[str | None, option("N", "Neurons in each.  [default: 128]")] = None,
     optimizer: Annotated[
-        str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", completions.optimizers)
+        str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", options.optimizers)
     ] = None,
     learning_rate: Annotated[str | None, option("R", "At the start.  [default: c / (N L), c by the optimizer]")] = None,
     schedule: Annotated[
         str | None,
-        option(
-            "NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", completions.schedules
-        ),
+        option("NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", options.schedules),
     ] = None,
     epochs: Annotated[str | None, option("N", "Passes through the data.  [default: 30]")] = None,
     batch: Annotated[str | None, option("N", "Samples of a step.  [default: 64]")] = None,
     weights: Annotated[
-        str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", completions.ensembles)
+        str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", options.ensembles)
     ] = None,
     constraint: Annotated[
         str | None,
         option(
             "NAME",
             "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]",
-            completions.constraints,
+            options.constraints,
         ),
     ] = None,
     penalty: Annotated[str | None, option("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]")] = None,

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gpn.cli import answer, long_run
-from gpn.cli import options as completions
+from gpn.cli import answer, long_run, options
 from gpn.cli.options import (
     DefaultSpec,
     Derivative,
@@ -34,7 +33,7 @@ def verify(
     trials: Annotated[str | None, option("N", "Networks for each row.  [default: as many as decide it]")] = None,
     seed: Annotated[str, option("N", "The same seed gives the same bits with any --workers.")] = "0",
     level: Annotated[str, option("P", "Confidence level of all rows together.")] = "0.99",
-    weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.", completions.weights)] = "haar",
+    weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.", options.weights)] = "haar",
     root: Root = "auto",
     derivative: Derivative = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
@@ -48,7 +47,7 @@ def verify(
     memory: Annotated[
         str | None, option("SIZE", "What the run may take, as 4GiB.  [default: half of what is free]")
     ] = None,
-    resume: Annotated[Path | None, option("FOLDER", "Go on with the run that was stopped there.")] = None,
+    resume: Annotated[Path | None, option("FOLDER", "Resume the run that was stopped there.")] = None,
     out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +55,7 @@ def verify(
 
     SPEC is normalized first. Prints a table for each claim and the verdict in words, and writes results.csv,
     results.json, figures and the page report.html into the folder --out; with --json only if --out is given. Finished
-    chunks are kept there in run.sqlite: a run that was stopped, however, goes on with --resume and gives the same bits.
+    chunks are kept there in run.sqlite: --resume continues a run that was stopped, and gives the same bits.
 
     Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use, 75 workers lost or store not writable.
 

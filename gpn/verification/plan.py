@@ -1,4 +1,4 @@
-"""How each event of a verification is seen: which cells are run, and which of their trials answer which question."""
+"""The plan of a verification: which cells are run, with how many trials, and which trials answer which question."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from gpn.sampling import inputs as data
 from gpn.sampling import rare_events
 from gpn.statistics import limits as statistics
 from gpn.statistics.evidence import Counted, Evidence, Weighted
-from gpn.verification.kinds import DEEP as DEEP_BOUND
+from gpn.verification import kinds
 from gpn.verification.questions import Event, Question, rare_tilt
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Settings
 from theory.activations.activation import Activation
@@ -37,7 +37,7 @@ _RARE_COST = 30  # of a draw of a rare event, in trials of one layer
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A cell of the experiment, and the key under which its outcome is looked up."""
+    """A cell of the experiment, and the key of its outcome."""
 
     key: Key
     cell: runs.Cell
@@ -45,15 +45,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """In how many counted trials each event is looked for, and which are left to importance sampling.
+    """The number of counted trials for each event, and the events that are left to importance sampling.
 
     Args:
         settings: what is verified.
         asked: the questions of the run.
         alpha: one-sided error probability of each of the two limits of a row.
-        trials: key of a job -> counted trials; the most of them, where a run stops once it is decided.
-        tilts: the events of one layer that are too rare to be counted, with the tilt under which they are not.
-        rare: the questions that these answer.
+        trials: key of a job -> counted trials, or the cap where a run stops once its rows are decided.
+        tilts: the events of one layer that are too rare to be counted, each with the tilt of its importance sampling.
+        rare: the questions that importance sampling answers.
     """
 
     settings: Settings
@@ -101,10 +101,10 @@ class Plan:
         )
 
     def jobs(self, tested: Phi, control: Phi | None) -> list[Job]:
-        """The cells to run: single layers, whole networks, controls, rare events.
+        """Return the cells to run: single layers, whole networks, controls, rare events.
 
         Args:
-            tested: phi.
+            tested: phi, as it is tested.
             control: phi before it was normalized, None if it was not.
         """
         layers = [
@@ -125,11 +125,11 @@ class Plan:
                 yield _job(key, streams.DEEP, network, trials)
 
     def evidence(self, question: Question, outcomes: Outcomes) -> Evidence:
-        """What the outcomes say of the event of a question.
+        """Return what the outcomes say of the event of a question.
 
         Args:
-            question: one of those that the plan was made for.
-            outcomes: of all jobs, by key.
+            question: a question of the plan.
+            outcomes: the results of all jobs, by key.
         """
         if question in self.rare:
             return Weighted(outcomes["rare", question.event]["log_estimates"])
@@ -137,11 +137,11 @@ class Plan:
 
 
 def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
-    """How many trials of a cell show an event.
+    """Count the trials of a cell that show an event.
 
     Args:
-        event: of the cell.
-        outcome: of the cell, or of a part of it.
+        event: the event.
+        outcome: the results of the cell, or of a part of it.
     """
     if not event.claim.is_one_layer:
         hits = outcome["spread"] >= event.epsilon
@@ -163,7 +163,7 @@ def in_reach(settings: Settings, asked: Sequence[Question], alpha: float) -> tup
         alpha: error probability of each row.
     """
     wanted = _wanted(asked, alpha)
-    small = [q for q, number in wanted.items() if q.kind is DEEP_BOUND and number > _limit(settings, q)]
+    small = [q for q, number in wanted.items() if q.kind is kinds.DEEP and number > _limit(settings, q)]
     # A bound that is expected to fail, or is not claimed for these weights, must stay: few networks refute it.
     believed = [q for q in small if q.prediction is not None and q.prediction < (q.value or 0.0)]
     out = believed if settings.weights == "haar" else []
@@ -176,10 +176,10 @@ def _wanted(asked: Sequence[Question], alpha: float) -> dict[Question, int]:
 
 
 def key_of(event: Event) -> Key:
-    """Under which key the cell that counts an event is known.
+    """Return the key of the cell that counts an event.
 
     Args:
-        event: any.
+        event: of one layer, or of a whole network.
     """
     return ("one-step" if event.claim.is_one_layer else "deep", event.width, event.depth)
 
@@ -200,7 +200,7 @@ def _affordable(key: Key) -> int:
 
 
 def _cap(settings: Settings, key: Key) -> int:
-    """The most trials of a cell in a run until its rows are decided."""
+    """The most trials of a cell in a run that stops once its rows are decided."""
     return settings.cap or PATIENCE * _affordable(key)
 
 

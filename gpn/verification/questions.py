@@ -1,7 +1,7 @@
 """What theory says of every event of a verification, before any trial: bounds, exact laws and predictions.
 
-A question is one statement about one event: its probability is at most a bound, or equal to an exact value, or close
-to a prediction. Several questions may share an event, and then its trials.
+A question is one statement about one event: its probability is at most a bound, equal to an exact value, or close to a
+prediction. Questions about the same event share its trials.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights a
 
 
 class Event(NamedTuple):
-    """What may happen in a trial; the key under which trials are counted."""
+    """What may happen in a trial; trials are counted by event."""
 
     claim: CountedClaim
     width: int
@@ -45,11 +45,11 @@ class Question:
     """One statement of theory about the probability of an event.
 
     Args:
-        event: which.
+        event: the event.
         kind: whether it is an upper bound, the exact probability or a prediction, and by which theorem.
         bound: the bound or the value; its kind is "none", with a reason, where there is none.
         prediction: the exact or the predicted probability, None where none is known.
-        error: by how much an exact probability may be off, absolutely.
+        error: the absolute error of an exact probability.
     """
 
     event: Event
@@ -101,7 +101,7 @@ class Question:
         return self.kind.verdict(lower, upper, self.value, self.error)
 
     def trials_wanted(self, alpha: float) -> int | None:
-        """How many counted trials decide the question, see `Kind.trials_wanted`."""
+        """Number of counted trials that decide the question, see `Kind.trials_wanted`."""
         return self.kind.trials_wanted(self.value, self.prediction, alpha)
 
 
@@ -154,11 +154,11 @@ def _held(bound: Bound) -> Bound:
 
 
 def rare_tilt(law: LayerLaw, event: Event) -> Tilt | None:
-    """The tilt under which a one-step event is not rare, None where there is no such law.
+    """Return the tilt under which a one-step event is not rare, None where there is none.
 
     Args:
-        law: of the layer, at the width of the event.
-        event: of one layer.
+        law: the law of the layer, at the width of the event.
+        event: an event of one layer.
     """
     side: Side = "upper" if event.side == "upper" else "lower"
     happening = layer_event(event.claim, law, event.epsilon, side)

@@ -15,11 +15,11 @@ from gpn.verification.settings import DEFAULT_DEEP_TRIALS, Settings
 from theory.errors import UsageError
 
 PROGRAM = 320 * 2**20
-"""Bytes that the interpreter, the libraries and the theory take, with figures; measured are 0.2 to 0.3 GiB."""
+"""Bytes that the interpreter, the libraries, the theory and the figures take; 0.2 to 0.3 GiB were measured."""
 
 
 WORKER = 192 * 2**20
-"""Bytes that they take in a worker process."""
+"""Bytes that the interpreter and the libraries take in a worker process."""
 
 
 _NUMBER = 8  # bytes
@@ -34,9 +34,9 @@ class Budget:
     """The memory of a run, all of its workers together.
 
     Args:
-        total: bytes.
-        workers: how many chunks are computed at once.
-        processes: of workers beside this one; 0 for threads.
+        total: the memory in bytes.
+        workers: the number of chunks that are computed at once.
+        processes: the number of worker processes beside this one; 0 for threads.
     """
 
     total: int
@@ -45,15 +45,15 @@ class Budget:
 
     @classmethod
     def read(cls, size: int | str | None, workers: int, executor: Executor | str | None) -> "Budget":
-        """A budget as `gpn.verify` takes it.
+        """Read the memory argument of `gpn.verify`.
 
         Args:
             size: bytes, a text such as "4GiB", or None for half of what is free, beside the program itself.
-            workers: how many chunks are computed at once.
-            executor: who computes them.
+            workers: the number of chunks that are computed at once.
+            executor: what computes them.
 
         Raises:
-            UsageError: no size.
+            UsageError: the text is no size.
 
         >>> Budget.read("4GiB", 2, None)
         Budget(total=4294967296, workers=2, processes=0)
@@ -63,10 +63,10 @@ class Budget:
         return cls(total, workers, 0 if in_threads else workers)
 
     def share(self, results: int = 0) -> int:
-        """What one worker may take, beside its interpreter.
+        """Return the bytes that one worker may take, beside its interpreter.
 
         Args:
-            results: bytes that this process keeps.
+            results: the bytes of results that this process keeps.
         """
         return (self.total - PROGRAM - self.processes * WORKER - results) // self.workers
 
@@ -92,11 +92,11 @@ class Budget:
                 )
 
     def fit(self, jobs: Sequence[Job], in_rounds: bool) -> list[Job]:
-        """The jobs, each told what memory a worker may take for it; this changes no bit of their results.
+        """Return the jobs, each with the memory that a worker may take for it; this changes no bit of their results.
 
         Args:
-            jobs: of a run.
-            in_rounds: whether they go on in rounds, and of the later ones nothing but counts is kept.
+            jobs: the jobs of a run.
+            in_rounds: whether cells are run in rounds, of which only the first keeps more than counts.
 
         Raises:
             UsageError: the results alone do not fit.

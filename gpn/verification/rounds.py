@@ -1,8 +1,7 @@
-"""Runs that stop once their rows are decided: cells go on in rounds that double, looked at after each.
+"""How a plan is run: all at once, or in rounds that double, with a look at every open row after each.
 
-When to stop depends on the counts of whole rounds alone, and a round on the seed alone: decisions and bits are the
-same for any number of workers, and after a resume. The trials of a cell are the first ones of a run with a fixed
-number, which would have the same bits.
+The decision to stop depends only on the counts of whole rounds, and a round only on the seed. So decisions and bits are
+the same for any number of workers, and after a resume. A run with a fixed number of trials has the same first trials.
 """
 
 from bisect import bisect_left
@@ -26,11 +25,11 @@ class RunOutcome:
     """The results of a run.
 
     Args:
-        outcomes: of all jobs, by key; of a cell that was run in rounds those of the first, whose size is fixed, so
-            that its quantiles are not those of a run that stopped when it looked well.
-        counts: of each event, over all trials of its cell.
-        evidence: for questions that were answered otherwise: by importance sampling, or in an earlier round.
-        given_up: questions that no outcome within the cap could confirm, so that nobody waited for them.
+        outcomes: the results of all jobs, by key. A cell that was run in rounds has those of its first round: the size
+            of that round is fixed, so its quantiles are not biased by the decision to stop.
+        counts: the trials of each event, over all trials of its cell.
+        evidence: the evidence for questions that were answered by importance sampling or in an earlier round.
+        given_up: questions that no outcome within the cap could confirm, so that the run did not wait for them.
     """
 
     outcomes: Outcomes
@@ -39,10 +38,10 @@ class RunOutcome:
     given_up: frozenset[Question] = frozenset()
 
     def evidence_of(self, question: Question) -> tuple[Evidence, Evidence]:
-        """What answers a question, and plain counts to set beside it, the same where the answer is a count.
+        """Return the evidence for a question, and the plain counts of its event; they are the same without weights.
 
         Args:
-            question: about an event that was counted.
+            question: a question about an event that was counted.
         """
         counted = self.counts[question.event]
         evidence = self.evidence.get(question, counted)
@@ -50,12 +49,12 @@ class RunOutcome:
 
 
 class _WatchedCell:
-    """A cell that goes on in rounds: what was counted in it so far, and which of its questions are open.
+    """A cell that is run in rounds: what was counted in it so far, and which of its questions are open.
 
     Args:
-        job: with the cap as its number of trials.
-        events: that are counted.
-        questions: that are to be decided.
+        job: the job of the cell, with the cap as its number of trials.
+        events: the events that are counted.
+        questions: the questions that are to be decided.
     """
 
     def __init__(self, job: Job, events: Sequence[Event], questions: Sequence[Question]) -> None:
@@ -71,11 +70,11 @@ class _WatchedCell:
         return bool(self.open) and self.done < self.job.cell.trials
 
     def next_round(self) -> int:
-        """How many trials the cell has in all after the next round: whole chunks, or the cap."""
+        """Total number of trials after the next round: whole chunks, or the cap."""
         return min(2 * self.done or first_round(self.job), self.job.cell.trials)
 
     def part(self, stop: int) -> runs.Cell:
-        """The trials from where the cell stands up to `stop`; layers are kept in the first round only."""
+        """The cell of the trials up to `stop` that are not done yet; only the first round keeps layers."""
         cell = self.job.cell
         compute = cell.compute
         if self.done and isinstance(compute, cells.Deep):
@@ -89,8 +88,8 @@ class _WatchedCell:
             self.hits[event] += counted.exceedances
         self.done += len(next(iter(outcome.values())))
 
-    def look(self, alpha: float) -> dict[Question, Watched]:
-        """The questions that the trials so far decide, with their evidence; they are open no longer."""
+    def decide_open_questions(self, alpha: float) -> dict[Question, Watched]:
+        """Close the questions that the trials so far decide, and return them with their evidence."""
         for event, hits in self.hits.items():
             self.looks[event] += ((hits, self.done),)
         evidence = {question: Watched(self.looks[question.event]) for question in self.open}
@@ -100,7 +99,7 @@ class _WatchedCell:
 
 
 def first_round(job: Job) -> int:
-    """How many trials of a job are looked at first: whole chunks, unless the cap is less."""
+    """Number of trials in the first round of a job: whole chunks, unless the cap is less."""
     least = DEFAULT_DEEP_TRIALS if job.key[0] == "deep" else LEAST_TRIALS
     return min(-(-least // job.cell.chunk) * job.cell.chunk, job.cell.trials)
 
@@ -109,7 +108,7 @@ class Runner:
     """Runs cells with one seed, and reports the progress of all runs together.
 
     Args:
-        seed: of the verification.
+        seed: the seed of the verification.
         executor, workers: as for `gpn.verify`.
         store: where finished chunks are kept, None for nowhere.
         progress: called with (done, total) cost, where the total is that of the cells begun.
@@ -148,9 +147,9 @@ def run_plan(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOutcome:
     """Run all cells of a plan: whole, or in rounds until every row is decided or the cap is reached.
 
     Args:
-        plan: with numbers of trials, or with caps; what it leaves to importance sampling is drawn once.
-        jobs: of the plan.
-        runner: computes the cells.
+        plan: the plan; what it leaves to importance sampling is drawn once.
+        jobs: the jobs of the plan, after the memory was divided.
+        runner: what computes the cells.
     """
     if plan.settings.until is not None:
         return _run_until_decided(plan, jobs, runner)
@@ -162,7 +161,7 @@ def run_plan(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOutcome:
 
 
 def _run_until_decided(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOutcome:
-    """Rounds of each cell, each as long as all before it together; a look at every open row after each."""
+    """Run each cell in rounds, each as long as all before it together, with a look at every open row after each."""
     alpha = plan.alpha
     given_up = frozenset(
         q for q in plan.asked if waits(plan, q) and not _confirmable(q, plan.trials[key_of(q.event)], alpha)
@@ -176,11 +175,11 @@ def _run_until_decided(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOu
         cell.add(outcomes[key])
     decided: dict[Question, Evidence] = {}
     for cell in watched.values():
-        decided |= cell.look(alpha)
+        decided |= cell.decide_open_questions(alpha)
     while unfinished := [cell for cell in watched.values() if cell.unfinished]:
         _one_round(unfinished, runner)
         for cell in unfinished:
-            decided |= cell.look(alpha)
+            decided |= cell.decide_open_questions(alpha)
 
     evidence = decided | {question: plan.evidence(question, outcomes) for question in plan.rare}
     counts: dict[Event, Evidence] = {
@@ -190,7 +189,7 @@ def _run_until_decided(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOu
 
 
 def _one_round(unfinished: Sequence[_WatchedCell], runner: Runner) -> None:
-    """Double the trials of each cell, in batches that fit into memory."""
+    """Double the trials of each cell, in batches that fit into the memory."""
     stops = {cell: cell.next_round() for cell in unfinished}
     while behind := [cell for cell, stop in stops.items() if cell.done < stop]:
         parts = [cell.part(min(cell.done + _batch(cell.job, len(behind)), stops[cell])) for cell in behind]
@@ -199,7 +198,7 @@ def _one_round(unfinished: Sequence[_WatchedCell], runner: Runner) -> None:
 
 
 def _batch(job: Job, cells: int) -> int:
-    """How many trials of a job are run at once after its first round: whole chunks."""
+    """Number of trials of a job that are run at once after its first round: whole chunks."""
     chunk = job.cell.chunk
     return max(1, BATCH_TRIALS // (cells * chunk)) * chunk
 

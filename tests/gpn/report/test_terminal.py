@@ -12,8 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 import gpn
-from gpn.cli import app
-from gpn.cli import options as completions
+from gpn.cli import app, options
 from gpn.cli import program as cli
 from gpn.report.words import commands as next_steps
 from gpn.report.words import terminal
@@ -199,9 +198,9 @@ def test_a_script_for_bash_is_shown(capsys, monkeypatch):
 
 
 def test_every_option_completes_to_words_it_takes():
-    assert completions.schedules("c") == ["constant", "cosine"]
-    assert "haar" in completions.ensembles("")
-    assert completions.activations("no such") == []
+    assert options.schedules("c") == ["constant", "cosine"]
+    assert "haar" in options.ensembles("")
+    assert options.activations("no such") == []
 
 
 # ---------------------------------------------------------------------------------------------- near names
