@@ -84,7 +84,8 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
     """
     record = _Record()
     cells: list[Piece] = []
-    for cell in _resolve(expression, -sympy.oo, sympy.oo, record):
+    for resolved in _resolve(expression, -sympy.oo, sympy.oo, record):
+        cell = replace(resolved, value=without_common_factors(resolved.value))
         if cells and cells[-1].value == cell.value:
             cells[-1] = replace(cells[-1], upper=cell.upper)
         else:
@@ -96,6 +97,43 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
             [cell.lower, *between(singular_points(cell.value), cell.lower, cell.upper), cell.upper]
         )
     )
+
+
+def without_common_factors(formula: sympy.Expr) -> sympy.Expr:
+    """Cancel the polynomial factors that numerator and denominator of a product share.
+
+    The two functions differ at most at the zeros of those factors, where only the new one is defined. Those points
+    would otherwise count as singular, and integrals and suprema would have to approach them.
+
+    >>> without_common_factors((X**2 - 1) / (X - 1) * sympy.exp(X))
+    (x + 1)*exp(x)
+    """
+    if not any(_is_polynomial_quotient(power) for power in formula.atoms(sympy.Pow)):
+        return formula
+    return formula.replace(lambda node: node.is_Mul, _cancelled)
+
+
+def _is_polynomial_quotient(factor: sympy.Expr) -> bool:
+    """Whether a factor is 1 over a polynomial that is not constant."""
+    return bool(
+        factor.is_Pow
+        and factor.exp.is_Integer
+        and factor.exp.is_negative
+        and factor.base.has(X)
+        and factor.base.is_polynomial(X)
+    )
+
+
+def _cancelled(product: sympy.Mul) -> sympy.Expr:
+    denominators = [factor for factor in product.args if _is_polynomial_quotient(factor)]
+    numerators = [factor for factor in product.args if factor.has(X) and factor.is_polynomial(X)]
+    if not denominators or not numerators:
+        return product
+    numerator, denominator = sympy.Mul(*numerators), 1 / sympy.Mul(*denominators)
+    if sympy.gcd(numerator, denominator).has(X):
+        others = [factor for factor in product.args if factor not in denominators and factor not in numerators]
+        return sympy.Mul(sympy.cancel(numerator / denominator), *others)
+    return product
 
 
 @dataclass(slots=True)
