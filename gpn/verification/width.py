@@ -9,7 +9,7 @@ from gpn.experiment import runs as experiment
 from gpn.verification import width_search
 from gpn.verification.kinds import DEEP, LAYER_KINDS, PREDICTION, SIMULATION
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
-from gpn.verification.width_search import _Asked, _interpolated, _solve
+from gpn.verification.width_search import Problem, interpolate, search
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation as read_activation
@@ -163,7 +163,7 @@ def solve(
     missing = [name for name, given in (("width", width), ("depth", depth), ("epsilon", epsilon)) if given is None]
     if len(missing) != 1:
         raise UsageError(f"give two of width, depth and epsilon to solve for the third; missing: {missing or 'none'}")
-    asked = _Asked(missing[0], width, depth, epsilon, probability)
+    asked = Problem(missing[0], width, depth, epsilon, probability)
     experiment.checked_run(seed, None)
     raw = read_activation(activation)
     phi = raw if root is None else normalize_module.normalize(raw, root)
@@ -174,7 +174,7 @@ def solve(
         for claim in ONE_LAYER:
             found += _one_layer(asked, phi, claim)
     tell("the fluctuation law")
-    prediction = _solve(asked, NETWORK, PREDICTION.name, lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
+    prediction = search(asked, NETWORK, PREDICTION.name, lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
     tell("the deep bound")
     start = prediction.value
     found.append(_deep_width(asked, phi) if asked.unknown == "width" else _deep(asked, phi, start))
@@ -183,14 +183,14 @@ def solve(
         tell("simulation")
         simulated = width_search.Simulated(phi, seed)
         away = None if start is None else 1.5 * start  # not at the prediction, which it is to be compared with
-        rough = _solve(asked, NETWORK, SIMULATION.name, lambda x: simulated(*asked.at(x)), _COARSE, away)
-        found.append(_interpolated(asked, rough))
+        rough = search(asked, NETWORK, SIMULATION.name, lambda x: simulated(*asked.at(x)), _COARSE, away)
+        found.append(interpolate(asked, rough))
     return WidthReport(
         asked.unknown, phi.name, asked.width, asked.depth, asked.epsilon, asked.probability, tuple(found)
     )
 
 
-def _deep_width(asked: _Asked, phi: Phi) -> Requirement:
+def _deep_width(asked: Problem, phi: Phi) -> Requirement:
     """By the search that the theorem's own module makes, which also chooses the budget of its bad events."""
     _, depth, epsilon = asked.at(2)
     width, bound = network_law.deep_width(phi, depth, epsilon, asked.probability)
@@ -199,12 +199,12 @@ def _deep_width(asked: _Asked, phi: Phi) -> Requirement:
     return Requirement(NETWORK, DEEP.name, width, bound.probability, points=(Point(width, bound.probability),))
 
 
-def _deep(asked: _Asked, phi: Phi, start: float | None) -> Requirement:
+def _deep(asked: Problem, phi: Phi, start: float | None) -> Requirement:
     guess = None if start is None else start * _DEEP_OVER_TRUTH[asked.unknown]
-    return _solve(asked, NETWORK, DEEP.name, lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, guess)
+    return search(asked, NETWORK, DEEP.name, lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, guess)
 
 
-def _one_layer(asked: _Asked, phi: Phi, claim: CountedClaim) -> list[Requirement]:
+def _one_layer(asked: Problem, phi: Phi, claim: CountedClaim) -> list[Requirement]:
     """Bounds and exact law of one layer; evaluations at one value serve all three."""
     known: dict[float, dict[str, Bound]] = {}
 
@@ -216,7 +216,7 @@ def _one_layer(asked: _Asked, phi: Phi, claim: CountedClaim) -> list[Requirement
 
     scope = ONE_LAYER[claim]
     return [
-        _solve(asked, scope, kind.name, lambda x, name=kind.name: at(x)[name], _FINE)  # type: ignore[misc]
+        search(asked, scope, kind.name, lambda x, name=kind.name: at(x)[name], _FINE)  # type: ignore[misc]
         for kind in LAYER_KINDS
     ]
 

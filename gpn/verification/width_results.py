@@ -1,4 +1,4 @@
-"""Part of what was in gpn/width.py."""
+"""The report of `gpn.required_width` and its inverses: one requirement for each method."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""Part of what was in gpn/width.py."""
+"""The search for the width, depth or tolerance at which a probability falls to the one that is wanted."""
 
 import math
 from collections.abc import Callable
@@ -48,7 +48,7 @@ LEAST = {"width": 2.0, "depth": 2.0, "epsilon": 1e-6}
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Problem:
     """The request: all but one of width, depth and epsilon, and the probability."""
 
     unknown: str
@@ -81,7 +81,7 @@ Probability = Callable[[float], Bound]
 """The unknown -> an upper bound, or a probability, or kind "none" with a reason."""
 
 
-def _interpolated(asked: _Asked, requirement: Requirement) -> Requirement:
+def interpolate(asked: Problem, requirement: Requirement) -> Requirement:
     """Where a line through all points near the edge, in logarithms, meets p: frequencies scatter."""
     near = [point for point in requirement.points if asked.probability / 4 < point.probability < 4 * asked.probability]
     if requirement.value is None or len(near) < 3:
@@ -92,8 +92,8 @@ def _interpolated(asked: _Asked, requirement: Requirement) -> Requirement:
     return replace(requirement, value=whole, probability=asked.probability)
 
 
-def _solve(
-    asked: _Asked, scope: str, kind: str, probability: Probability, step: float, start: float | None = None
+def search(
+    asked: Problem, scope: str, kind: str, probability: Probability, step: float, start: float | None = None
 ) -> Requirement:
     """Search for the edge of {probability <= p} by doubling or halving and then bisection of the logarithm.
 
@@ -118,7 +118,7 @@ def _solve(
     return Requirement(scope, kind, edge, None if edge is None else points[edge], reason, evaluated)
 
 
-def _unreached(asked: _Asked, points: dict[float, float], reasons: dict[float, str]) -> str:
+def _unreached(asked: Problem, points: dict[float, float], reasons: dict[float, str]) -> str:
     if not points:
         return next(iter(reasons.values()))
     far = max(points) if asked.unknown != "depth" else min(points)

@@ -1,4 +1,4 @@
-"""Part of what was in theory/deep_search.py."""
+"""The parts of a certificate that bound the moments of the gradients: brackets, exponents and chains of tents."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 
 from theory.bounds.certificate import Chain, Side, Tent
 from theory.bounds.cramer import cramer
-from theory.bounds.draft import _FORWARD, Draft, _fit, _forward_tents, _interior, _uniform_means
+from theory.bounds.draft import FORWARD_TENTS, Draft, fit_tent, forward_tents, interior_lengths, uniform_means
 from theory.bounds.grid import points
 from theory.bounds.layer_means import log_pair_mean, log_tent, tent_systems
 from theory.bounds.verifier import (
@@ -68,7 +68,7 @@ def _last_tail(draft: Draft, sign: Sign) -> float:
 def _bracket(draft: Draft, sign: Sign, horizon: float) -> Side | str:
     """The smallest |b| of a list for which the bracket fails seldom enough."""
     wanted = draft.log_share("bracket")
-    q, width = _interior(draft.certificate), draft.certificate.width
+    q, width = interior_lengths(draft.certificate), draft.certificate.width
     for b in _UPPER_B if sign > 0 else [-b for b in _LOWER_B]:
         side = Side(b, horizon, (1.0,) * _GAMMAS, 0.5, horizon, ())
         if kappa(draft.setting, horizon, b) <= 0:
@@ -131,9 +131,7 @@ def _lower(draft: Draft, exponents: list[float]) -> Draft | str:
 def _floor(draft: Draft, side: Side) -> Side:
     """The highest floor y0 that E3 allows, and its exponent."""
     rates = side.horizon * np.array([0.35, 0.5, 0.7, 0.85, 1.0])
-    costs = lower_constants(draft.setting, rates, side.b) + _uniform_means(
-        draft, -rates / (draft.certificate.width - 1)
-    )
+    costs = lower_constants(draft.setting, rates, side.b) + uniform_means(draft, -rates / (draft.certificate.width - 1))
     floors = (draft.log_share("floor") - 1e-3 - costs) / rates
     best = int(np.argmax(floors))
     return replace(side, floor=float(min(floors[best], 0.98)), floor_tilt=float(rates[best]))
@@ -182,14 +180,14 @@ def _backward_means(draft: Draft, rates: FloatArray, slope: float) -> FloatArray
 def _fill(draft: Draft, sign: Sign, side: Side, chain: Chain) -> Chain:
     """Dominating functions for every layer: power iteration, then an extrapolated stationary function."""
     power, chi = sign * chain.exponent, draft.moments.chi
-    backward = [_fit(draft, lambda q: -power * np.log(q))]
+    backward = [fit_tent(draft, lambda q: -power * np.log(q))]
     for _ in range(min(_BACKWARD, draft.certificate.depth - 1)):
-        backward.append(_fit(draft, lambda q: _backward(draft, sign, side, chain, backward[-1], q)))
+        backward.append(fit_tent(draft, lambda q: _backward(draft, sign, side, chain, backward[-1], q)))
     extra = chi / (1 - chi)
     change = backward[-1].slope - backward[-2].slope
     stationary = Tent(backward[-1].slope + extra * change, backward[-1].bend)
     for _ in range(3):
-        new = _fit(draft, lambda q, f=stationary: _backward(draft, sign, side, chain, f, q))  # type: ignore[misc]
+        new = fit_tent(draft, lambda q, f=stationary: _backward(draft, sign, side, chain, f, q))  # type: ignore[misc]
         stationary = Tent(new.slope + extra * (new.slope - stationary.slope), new.bend)
     forward = [_front(draft, power, f) for f in (*backward, stationary)]
     return replace(chain, backward=tuple(backward), stationary=stationary, forward=tuple(forward))
@@ -207,5 +205,5 @@ def _backward(draft: Draft, sign: Sign, side: Side, chain: Chain, f: Tent, q: Fl
 
 def _front(draft: Draft, power: float, f: Tent) -> tuple[Tent, ...]:
     """Functions of the layers in front, from q^power f on."""
-    first = _fit(draft, lambda q: power * np.log(q) + log_tent(f.slope, f.bend, q))
-    return (first, *_forward_tents(draft, first, _FORWARD))
+    first = fit_tent(draft, lambda q: power * np.log(q) + log_tent(f.slope, f.bend, q))
+    return (first, *forward_tents(draft, first, FORWARD_TENTS))

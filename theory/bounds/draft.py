@@ -1,4 +1,4 @@
-"""Part of what was in theory/deep_search.py."""
+"""A certificate in the making: its settings, what each event may cost, and the choice of dominating functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from theory.bounds.verifier import Setting, layers
 from theory.depth.coefficients import DepthCoefficients
 from theory.numerics.arithmetic import FloatArray
 
-_FORWARD = 6
-_SHARES = {"tube": 0.15, "limit": 0.04, "bracket": 0.12, "floor": 0.1, "top": 0.06}
+FORWARD_TENTS = 6
+SHARES = {"tube": 0.15, "limit": 0.04, "bracket": 0.12, "floor": 0.1, "top": 0.06}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,10 +35,10 @@ class Draft:
 
     def log_share(self, name: str) -> float:
         """Logarithm of what one layer may spend on an event."""
-        return float(np.log(_SHARES[name] * self.budget / layers(self.certificate)))
+        return float(np.log(SHARES[name] * self.budget / layers(self.certificate)))
 
 
-def _blank(width: int, depth: int, epsilon: float, readout: Readout) -> Certificate:
+def blank_certificate(width: int, depth: int, epsilon: float, readout: Readout) -> Certificate:
     """A certificate with the given problem and placeholders that every step of the search replaces."""
     side = Side(0.0, 1.0, (1.0, 1.0), 0.5, 1.0, ())
     escape = Escape(1.0, (Tent(0.0, 0.0),))
@@ -48,7 +48,7 @@ def _blank(width: int, depth: int, epsilon: float, readout: Readout) -> Certific
     )  # fmt: skip
 
 
-def _fit(draft: Draft, logs: Callable[[FloatArray], FloatArray]) -> Tent:
+def fit_tent(draft: Draft, logs: Callable[[FloatArray], FloatArray]) -> Tent:
     """The tent that agrees with a function in slope and curvature at q = 1, up to a factor."""
     c = draft.certificate
     left, right = 0.6 * (1 - c.low), 0.6 * (c.high - 1)
@@ -59,12 +59,12 @@ def _fit(draft: Draft, logs: Callable[[FloatArray], FloatArray]) -> Tent:
     return Tent(float(slope), float(np.sqrt(max(curvature, 0.0))))
 
 
-def _forward_tents(draft: Draft, start: Tent, most: int) -> list[Tent]:
+def forward_tents(draft: Draft, start: Tent, most: int) -> list[Tent]:
     """Tents fitted to F f, F^2 f, ... until they are flat."""
     found: list[Tent] = []
     width = draft.certificate.high - draft.certificate.low
     while len(found) < most:
-        start = _fit(draft, lambda q, f=start: _forward(draft, f, q))  # type: ignore[misc]
+        start = fit_tent(draft, lambda q, f=start: _forward(draft, f, q))  # type: ignore[misc]
         found.append(start)
         if (abs(start.slope) + start.bend) * width < 0.02:
             break
@@ -78,15 +78,15 @@ def _forward(draft: Draft, f: Tent, q: FloatArray) -> FloatArray:
     return np.asarray(logsumexp(log_mean(nodes, psi, width, points(q)).at_centres() + weights[0][:, None], axis=0))
 
 
-def _interior(c: Certificate, count: int = 5) -> FloatArray:
+def interior_lengths(c: Certificate, count: int = 5) -> FloatArray:
     """Chebyshev points of the tube, ends included."""
     half = 0.5 * (c.high - c.low)
     return 0.5 * (c.high + c.low) + half * np.cos(np.pi * np.arange(count) / (count - 1))
 
 
-def _uniform_means(draft: Draft, tau: FloatArray) -> FloatArray:
+def uniform_means(draft: Draft, tau: FloatArray) -> FloatArray:
     """Largest log E exp(tau sum s w^2) over the tube, sampled, (B,)."""
     nodes, c = draft.setting.nodes, draft.certificate
     psi = np.zeros((len(tau), len(nodes.z)))
-    found: FloatArray = log_pair_mean(nodes, tau, psi, c.width, points(_interior(c))).at_centres().max(axis=1)
+    found: FloatArray = log_pair_mean(nodes, tau, psi, c.width, points(interior_lengths(c))).at_centres().max(axis=1)
     return found

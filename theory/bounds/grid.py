@@ -1,4 +1,4 @@
-"""Part of what was in theory/conditioning_pairs.py."""
+"""Two grids on which the verifier computes: quadrature nodes for a normal variable, and cells of squared lengths."""
 
 from dataclasses import dataclass
 

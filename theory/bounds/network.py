@@ -1,4 +1,7 @@
-"""What theory and simulation say of the gradients of a whole network, one probability at a time."""
+"""The gradients of a whole network: the predicted probability, and the proved bound by the theorem that applies.
+
+This is the one place that chooses between the two deep theorems, for smooth and for homogeneous activations.
+"""
 
 from collections.abc import Sequence
 
@@ -7,8 +10,7 @@ from scipy import special
 
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
-from theory.bounds import deep as smooth
-from theory.bounds import homogeneous
+from theory.bounds import deep, homogeneous
 from theory.depth.coefficients import DepthCoefficients, NoPrediction
 from theory.depth.fluctuation import log_ratio_law, spread_probability
 from theory.depth.law import LogRatioLaw
@@ -62,7 +64,7 @@ def deep_bound(
         readout: "random", or "any" where e_L may depend on the forward pass.
     """
     if homogeneous.homogeneous_slopes(activation) is None:
-        return smooth.deep_bound(activation, width, depth, epsilon, readout)
+        return deep.deep_bound(activation, width, depth, epsilon, readout)
     if width < homogeneous.LEAST_WIDTH:
         return Bound("deep", 0.0, f"the theorem needs a width of at least {homogeneous.LEAST_WIDTH}")
     return homogeneous.deep_bound(activation, width, depth, epsilon, readout)
@@ -78,7 +80,7 @@ def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) 
     """
     slopes = homogeneous.homogeneous_slopes(activation)
     if slopes is None:
-        found = smooth.required_width_deep(activation, depth, epsilon, probability)
+        found = deep.required_width_deep(activation, depth, epsilon, probability)
         return found.width, found.bound
     width = homogeneous.required_width(slopes, depth, epsilon, probability)
     if width is None:

@@ -13,7 +13,7 @@ from theory.activations.activation import NumericActivation
 from theory.bounds.certificate import Certificate, Escape, Readout, Tent
 from theory.bounds.chains import _feasible
 from theory.bounds.cramer import cramer
-from theory.bounds.draft import _SHARES, Draft, _blank, _forward_tents, _interior, _uniform_means
+from theory.bounds.draft import SHARES, Draft, blank_certificate, forward_tents, interior_lengths, uniform_means
 from theory.bounds.grid import cells
 from theory.bounds.verifier import Sign, escape_log, layers, limit_functions, prepare
 from theory.depth.coefficients import DepthCoefficients, depth_coefficients
@@ -35,7 +35,9 @@ def propose(
         budget: what all bad events together may cost, a probability.
     """
     with np.errstate(all="ignore"):
-        draft = _tube(activation, depth_coefficients(activation), _blank(width, depth, epsilon, readout), budget)
+        draft = _tube(
+            activation, depth_coefficients(activation), blank_certificate(width, depth, epsilon, readout), budget
+        )
         for step in (_limits, _top, lambda d: _feasible(d, 1), lambda d: _feasible(d, -1)):
             if isinstance(draft, str):
                 return draft
@@ -51,7 +53,7 @@ def _tube(
         return f"the squared length does not return to 1 in depth (chi = {moments.chi:.4f})"
     setting = prepare(blank, activation, _HIGHEST)
     spread = np.sqrt(moments.length_noise / (1 - moments.chi**2) / blank.width)
-    wanted = np.log(_SHARES["tube"] * budget)
+    wanted = np.log(SHARES["tube"] * budget)
     distance = np.full(2, np.sqrt(max(2 * np.log(layers(blank)) - 2 * wanted, 2.0)) * spread)
     multiples = _TILTS
     for _ in range(12):
@@ -79,7 +81,7 @@ def _escape(draft: Draft, sign: Sign, multiples: tuple[float, ...], wanted: floa
     found = []
     for multiple in multiples:
         tilt = multiple * natural
-        escape = Escape(tilt, tuple(_forward_tents(draft, Tent(sign * tilt, 0.0), most=40)))
+        escape = Escape(tilt, tuple(forward_tents(draft, Tent(sign * tilt, 0.0), most=40)))
         distance = (escape_log(draft.setting, escape, sign) - wanted) / tilt
         found.append((distance if np.isfinite(distance) else np.inf, escape, multiple))
     return min(found, key=lambda item: item[0])
@@ -112,7 +114,7 @@ def _limit_events(draft: Draft, limits: FloatArray) -> tuple[FloatArray, FloatAr
     """Logarithms of the probabilities that the seven limits fail, and their exponents."""
     candidate = _with_limits(draft, limits).certificate
     nodes = draft.setting.nodes
-    return cramer(nodes, limit_functions(nodes, candidate), candidate.width, _interior(candidate))
+    return cramer(nodes, limit_functions(nodes, candidate), candidate.width, interior_lengths(candidate))
 
 
 def _with_limits(draft: Draft, limits: FloatArray) -> Draft:
@@ -123,10 +125,10 @@ def _with_limits(draft: Draft, limits: FloatArray) -> Draft:
 def _top(draft: Draft) -> Draft | str:
     """Limits of the direction at the top."""
     c = draft.certificate
-    share = _SHARES["top"] * draft.budget
+    share = SHARES["top"] * draft.budget
     degrees = (c.width - 2) / 2 if c.readout.kind == "aligned" else (c.width - 1) / 2
     overlap = float(betainccinv(0.5, degrees, share))
     rates = c.width * np.array([0.05, 0.1, 0.15, 0.2, 0.3, 0.4])
-    floors = (np.log(share) - _uniform_means(draft, -rates / c.width)) / rates
+    floors = (np.log(share) - uniform_means(draft, -rates / c.width)) / rates
     best = int(np.argmax(floors))
     return draft.with_(overlap=overlap, top_floor=max(float(floors[best]), 1e-3), top_tilt=float(rates[best]))

@@ -72,8 +72,8 @@ def test_the_search_finds_the_edge_of_any_monotone_method(unknown, start):
     """p = 0.05 at width 100, depth 100 or epsilon 100 exactly."""
     exponent = 1.0 if unknown == "depth" else -1.0
     given = {"width": 64, "depth": 8, "epsilon": 0.5} | {unknown: None}
-    asked = width_search._Asked(unknown, *given.values(), 0.05)
-    found = width_search._solve(
+    asked = width_search.Problem(unknown, *given.values(), 0.05)
+    found = width_search.search(
         asked, NETWORK, "x", lambda x: Bound("x", math.log(0.05 * (x / 100) ** exponent)), 1e-3, start
     )
     assert found.value == pytest.approx(100, rel=0.011)  # a whole number beside it, or 0.1 % off
@@ -81,8 +81,8 @@ def test_the_search_finds_the_edge_of_any_monotone_method(unknown, start):
 
 
 def test_a_probability_that_never_falls_has_no_width():
-    asked = width_search._Asked("width", None, 8, 0.5, 0.05)
-    found = width_search._solve(asked, NETWORK, "x", lambda _: Bound("x", 0.0), 1e-3)
+    asked = width_search.Problem("width", None, 8, 0.5, 0.05)
+    found = width_search.search(asked, NETWORK, "x", lambda _: Bound("x", 0.0), 1e-3)
     assert found.value is None
     assert "still 1" in found.reason
 
