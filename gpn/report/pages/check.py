@@ -7,16 +7,25 @@ from gpn.experiment.versions import versions
 from gpn.report.pages import pictures
 from gpn.report.pages.claims import claim_parts, readable
 from gpn.report.pages.page import Html, Section, command, document, element, facts, formula, picture, table
-from gpn.report.tables.check import DEPTH_COLUMNS, depth_cells, depth_notes
+from gpn.report.tables.check import (
+    DEPTH_COLUMNS,
+    DRIFT_COLUMNS,
+    ROOT_COLUMNS,
+    SPECTRUM_COLUMNS,
+    depth_notes,
+    spectrum_records,
+)
+from gpn.report.tables.columns import Column
 from gpn.report.words.captions import tail_words
 from gpn.report.words.commands import after_check, check_command
 from gpn.report.words.findings import check_verdict
-from gpn.report.words.text import STABILITY, Cell, plain, short_number
+from gpn.report.words.text import Cell, plain, short_number
 from theory.activations.activation import Activation
 from theory.claims.registry import claim
 
 if TYPE_CHECKING:
     from gpn.checking.results import CheckReport
+    from theory.gaussian.moments import Normalization
     from theory.normalization.conditions import Conditions
 
 
@@ -121,16 +130,12 @@ def _regularity(report: "CheckReport") -> Iterator[tuple[str, str]]:
 
 def _roots(report: "CheckReport") -> Iterator[Html]:
     yield element("p", "a φ + b is Gaussian-Poincaré normalized with a > 0 and")
-    lines = [
-        [
-            Cell(f"{root.root}, recommended" if root.recommended else root.root, root.root),
-            *(Cell(f"{float(text):.10g}", float(text)) for text in (root.a, root.b, root.mean, root.chi)),
-            Cell(STABILITY[root.stability], root.stability),
-        ]
-        for root in report.conditions.normalizations
+    accurate: list[Column[Normalization[str]]] = [
+        Column("mean", lambda root: Cell(f"{float(root.mean):.10g}", float(root.mean))),
+        Column("χ = Q′(1)", lambda root: Cell(f"{float(root.chi):.10g}", float(root.chi))),
     ]
-    headers = ("root", "a", "b", "mean", "χ = Q′(1)", "in depth")
-    yield table(headers, lines, "Normalizations of the activation")
+    columns = (*ROOT_COLUMNS[:3], *accurate, *ROOT_COLUMNS[4:])
+    yield table(columns, report.conditions.normalizations, "Normalizations of the activation")
     digits = [
         (f"{name}, {root.root}", getattr(root, name)) for root in report.conditions.normalizations for name in "ab"
     ]
@@ -141,10 +146,7 @@ def _roots(report: "CheckReport") -> Iterator[Html]:
         yield element("p", f"Unstable in depth means |χ| > 1: {words}")
     if report.drift:
         yield element("p", "Nearly GPN: in mean field, from unit length at the input, this amounts to")
-        numbers = [(factor.depth, factor.squared_length, factor.squared_gradient) for factor in report.drift]
-        cells = [[Cell(short_number(number, 6), number) for number in line] for line in numbers]
-        columns = ("layers", "squared length", "factor of the squared gradient")
-        yield table(columns, cells, "What the miss costs over depth", columns)
+        yield table(DRIFT_COLUMNS, report.drift, "What the miss costs over depth")
 
 
 def _figures(report: "CheckReport") -> Iterator[Html]:
@@ -154,11 +156,7 @@ def _figures(report: "CheckReport") -> Iterator[Html]:
 def _depth(report: "CheckReport") -> Iterator[Html]:
     assert report.details is not None
     profiles = report.details.depth
-    lines = [
-        [Cell(text, _float(text) if column > 3 else text) for column, text in enumerate(line)]
-        for line in depth_cells(profiles)
-    ]
-    yield table(DEPTH_COLUMNS, lines, "What depth does to lengths, gradients and correlations", DEPTH_COLUMNS[4:])
+    yield table(DEPTH_COLUMNS, profiles, "What depth does to lengths, gradients and correlations")
     yield element("p", depth_notes(profiles), class_="soft")
 
 
@@ -179,14 +177,9 @@ def _exact(report: "CheckReport") -> Iterator[Html]:
 def _spectrum(report: "CheckReport") -> Iterator[Html]:
     assert report.details is not None
     spectrum = report.details.spectrum
-    headers = ("k", "c_k", "sum c_k²", "sum k c_k²")
-    columns = ["degree", "coefficient", "second_moment_so_far", "slope_second_moment_so_far"]
-    numbers = spectrum.to_frame()[columns].head(_MOST_DEGREES).to_numpy().tolist()
-    lines = [
-        [Cell(f"{line[0]:.0f}", line[0]), *(Cell(f"{number:.10f}", number) for number in line[1:])] for line in numbers
-    ]
     yield element("p", "Of the activation as given:")
-    yield table(headers, lines, "Hermite coefficients of the activation as given", headers)
+    records = spectrum_records(spectrum, _MOST_DEGREES)
+    yield table(SPECTRUM_COLUMNS, records, "Hermite coefficients of the activation as given")
     value, slope = tail_words(spectrum.value_tail), tail_words(spectrum.slope_tail)
     yield element("p", f"The degrees above {spectrum.order} hold {value} of E φ² and {slope} of E φ′².", class_="soft")
 
@@ -204,13 +197,3 @@ def _again(report: "CheckReport") -> Iterator[Html]:
     yield element("p", "Nothing here is random.")
     yield element("h3", "Versions")
     yield facts(versions().items())
-
-
-def _float(text: str | None) -> float | None:
-    """The number that a text shows; infinity for what never happens, None for no number."""
-    if text in ("never", None):
-        return None if text is None else float("inf")
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -1,9 +1,11 @@
 """The page of a result that needs no page of its own: headline, figures, tables."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gpn.report.pages.page import Section, document, element, picture, table
+from gpn.report.tables.columns import Column
 from gpn.report.words.text import Cell, plain, short_number
 
 if TYPE_CHECKING:
@@ -27,13 +29,15 @@ def numbers_page(headline: str, pictures: "Iterable[Picture]", tables: "dict[str
     drawn = [picture(shown) for shown in pictures]
     sections = [Section("Figures", (element("div", *drawn, class_="figures large"),))] if drawn else []
     for name, frame in tables.items():
-        rows = [[_cell(value) for value in line] for line in frame.head(_MOST_ROWS).itertuples(index=False)]
-        numeric = frame.select_dtypes("number").columns
-        sections.append(Section(name.replace("-", " "), (table(list(frame.columns), rows, name, numeric),)))
+        numeric = set(frame.select_dtypes("number").columns)
+        columns = [Column(key, partial(_cell, key), key in numeric) for key in frame.columns]
+        rows = frame.head(_MOST_ROWS).to_dict("records")
+        sections.append(Section(name.replace("-", " "), (table(columns, rows, name),)))
     return document(title.rstrip("."), None, [element("p", rest)] if rest else [], sections)
 
 
-def _cell(value: object) -> Cell:
+def _cell(key: str, row: dict[str, object]) -> Cell:
+    value = row[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         text = "" if value is None else plain(str(value))
         return Cell(text, text)

@@ -8,15 +8,17 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gpn.report.pages.mathml import mathml
+from gpn.report.tables.columns import Column
 from gpn.report.words.text import Cell, printable
 
 if TYPE_CHECKING:
     from gpn.report.pages.pictures import Picture
 
 
+T = TypeVar("T")
 _VOID = frozenset({"meta", "link"})
 _IDENTITY = re.compile(r'\bid="([^"]+)"')
 
@@ -85,41 +87,33 @@ def formula(latex: str, display: bool = True) -> Html:
     return element("div", found, class_="formula", tabindex="0", role="group", aria_label="formula")
 
 
-def table(
-    headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, numeric: Iterable[str] = (), marks: str = ""
-) -> Html:
+def table(columns: Sequence[Column[T]], items: Iterable[T], caption: str, marked: str = "") -> Html:
     """A table that sorts by any column: each heading is a button, and `aria-sort` tells the order.
 
     Args:
-        headers: one for each column.
-        rows: cells, as many as headers.
+        columns: the specification, shared with the terminal.
+        items: one for each row.
         caption: what the table shows, for those who do not see where it stands.
-        numeric: the headers of columns of numbers, which are aligned right.
-        marks: the header of a column whose first word becomes the class of its cells.
+        marked: the header of a column whose first word becomes the class of its cells.
     """
-    right = set(numeric)
-    heads = [_heading(header, right) for header in headers]
-    lines = [
-        element("tr", *(_cell(header, cell, right, marks) for header, cell in zip(headers, row, strict=True)))
-        for row in rows
-    ]
+    lines = [element("tr", *(_cell(column, column.render(item), marked) for column in columns)) for item in items]
     whole = element(
         "table",
         element("caption", caption),
-        element("thead", element("tr", *heads)),
+        element("thead", element("tr", *(_heading(column) for column in columns))),
         element("tbody", join(lines, "\n")),
     )
     return element("div", whole, class_="table", tabindex="0", role="region", aria_label=caption)
 
 
-def _heading(header: str, right: set[str]) -> Html:
-    button = element("button", header, type="button")
-    return element("th", button, scope="col", aria_sort="none", class_=_side(header, right))
+def _heading(column: Column[T]) -> Html:
+    button = element("button", column.header, type="button")
+    return element("th", button, scope="col", aria_sort="none", class_=_side(column))
 
 
-def _cell(header: str, cell: Cell, right: set[str], marks: str) -> Html:
-    side = _side(header, right)
-    words = f"{side} {cell.text.partition(' ')[0]}".strip() if header == marks else side
+def _cell(column: Column[T], cell: Cell, marked: str) -> Html:
+    side = _side(column)
+    words = f"{side} {cell.text.partition(' ')[0]}".strip() if column.header == marked else side
     return element("td", cell.text, data_key=_key(cell.key), class_=words)
 
 
@@ -130,8 +124,8 @@ def _key(key: float | str | None) -> str:
     return "" if key is None or math.isnan(key) else repr(float(key)).replace("inf", "Infinity")
 
 
-def _side(header: str, right: set[str]) -> str:
-    return "number" if header in right else ""
+def _side(column: Column[T]) -> str:
+    return "number" if column.right else ""
 
 
 def picture(shown: "Picture") -> Html:

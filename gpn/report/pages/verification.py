@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from gpn.report.pages import pictures
 from gpn.report.pages.claims import claim_parts
 from gpn.report.pages.page import Html, Section, command, document, element, facts, formula, picture, table
-from gpn.report.tables.verification import RIGHT, claim_cells, header, legend
+from gpn.report.tables.verification import claim_columns, claim_events, header, legend
 from gpn.report.words import captions
 from gpn.report.words.commands import verify_command
 from gpn.report.words.findings import claim_title, report_finding, sharpness
@@ -76,8 +76,8 @@ def _claim_results(rows: "list[Row]", level: float) -> Iterator[Html]:
     remarks = [*sharpness(rows), *dict.fromkeys(row.bound_kind for row in rows if row.bound is None)]
     if remarks:
         yield element("p", "; ".join(plain(remark, 500) for remark in remarks) + ".", class_="soft lead")
-    headers, lines = claim_cells(rows, level)
-    yield table(headers, lines, f"{title}: each event, what was seen and what theory says", RIGHT, "verdict")
+    caption = f"{title}: each event, what was seen and what theory says"
+    yield table(claim_columns(rows, level), claim_events(rows), caption, "verdict")
 
 
 def _theory(report: "VerificationReport") -> Iterator[Html]:

@@ -6,25 +6,84 @@ user typed enters as `rich.text.Text`, never as markup, and without control char
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import check_verdict
 from gpn.report.words.terminal import new_table
-from gpn.report.words.text import STABILITY, plain, short_number
+from gpn.report.words.text import STABILITY, Cell, plain, short_number
 
 if TYPE_CHECKING:
-    from gpn.checking.audit_results import AuditReport
+    from gpn.checking.audit_results import AuditReport, AuditRow, Comparison
     from gpn.checking.check import Details
     from gpn.checking.depth import DepthProfile
     from gpn.checking.results import CheckReport
     from theory.depth.length_map import DepthFactor
+    from theory.gaussian.hermite import HermiteSpectrum
     from theory.gaussian.moments import Normalization
     from theory.normalization.conditions import Conditions
     from theory.normalization.family_solutions import Solutions
+
+
+def _short(number: float, before: str = "") -> Cell:
+    return Cell(f"{before}{short_number(number, 6)}", number)
+
+
+def _coefficient(name: str, record: Mapping[str, float]) -> Cell:
+    number = record[name]
+    return Cell(str(number) if name == "degree" else f"{number:.10f}", number)
+
+
+def _stability(root: "Normalization[str]") -> Cell:
+    return Cell(STABILITY[root.stability], root.stability, _STABILITY_STYLES[root.stability])
+
+
+_STABILITY_STYLES = {"stable": "green", "marginal": "yellow", "unstable": "red"}
+ROOT_COLUMNS: "tuple[Column[Normalization[str]], ...]" = (
+    Column("root", lambda root: f"{root.root}, recommended" if root.recommended else root.root, wraps=True),
+    Column("a", lambda root: Cell(f"{float(root.a):.10g}", float(root.a))),
+    Column("b", lambda root: Cell(f"{float(root.b):.10g}", float(root.b))),
+    Column("χ = Q'(1)", lambda root: Cell(f"{float(root.chi):.6g}", float(root.chi))),
+    Column("in depth", _stability, wraps=True),
+)
+"""Columns of the table of normalizations."""
+
+
+DRIFT_COLUMNS: "tuple[Column[DepthFactor], ...]" = (
+    Column("layers", lambda factor: Cell(str(factor.depth), factor.depth), right=True),
+    Column("squared length", lambda factor: _short(factor.squared_length), right=True),
+    Column("squared gradient", lambda factor: _short(factor.squared_gradient, "x ")),
+)
+"""Columns of the table of what a near miss costs over depth."""
+
+
+DEPTH_COLUMNS: "tuple[Column[DepthProfile], ...]" = (
+    Column("network", lambda profile: profile.label, wraps=True),
+    Column("in depth", lambda profile: profile.horizon.kind, wraps=True),
+    Column("fixed points of q", lambda profile: _fixed_points(profile)),
+    Column("basin of q = 1", lambda profile: _basin(profile)),
+    Column("slope of C", lambda profile: _correlation_slope(profile), right=True),
+    Column("|grad| x10", lambda profile: _layers(profile.horizon.gradient_layers), right=True),
+    Column("q off by 2", lambda profile: _layers(profile.horizon.length_layers), right=True),
+)
+"""Columns of the table of what depth does to a network."""
+
+
+SPECTRUM_COLUMNS: tuple[Column[Mapping[str, float]], ...] = tuple(
+    Column(header, partial(_coefficient, name), right=True)
+    for header, name in (
+        ("k", "degree"),
+        ("c_k", "coefficient"),
+        ("sum c_k²", "second_moment_so_far"),
+        ("sum k c_k²", "slope_second_moment_so_far"),
+    )
+)
+"""Columns of the table of Hermite coefficients, for the records of `spectrum_records`."""
 
 
 def conditions_report(conditions: "Conditions") -> RenderableType:
@@ -70,16 +129,7 @@ def _moments(conditions: "Conditions") -> list[RenderableType]:
 
 
 def _roots(conditions: "Conditions") -> list[RenderableType]:
-    table = new_table(("root", "a", "b", "χ = Q'(1)", "in depth"), words=("root", "in depth"))
-    styles = {"stable": "green", "marginal": "yellow", "unstable": "red"}
-    for root in conditions.normalizations:
-        table.add_row(
-            f"{root.root}, recommended" if root.recommended else root.root,
-            f"{float(root.a):.10g}",
-            f"{float(root.b):.10g}",
-            f"{float(root.chi):.6g}",
-            Text(STABILITY[root.stability], style=styles[root.stability]),
-        )
+    table = terminal_table(ROOT_COLUMNS, conditions.normalizations)
     warnings = [
         Text(
             f"b_{root.root} is unstable in depth, because |χ| > 1: layer by layer the squared length moves away "
@@ -138,9 +188,8 @@ def catalog(rows: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-SHOWN_DEGREES = 13
-DEPTH_COLUMNS = ("network", "in depth", "fixed points of q", "basin of q = 1", "slope of C", "|grad| x10", "q off by 2")
-LOWEST, HIGHEST = 1.001e-6, 0.999e6
+_SHOWN_DEGREES = 13
+_LOWEST, _HIGHEST = 1.001e-6, 0.999e6
 """Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
 
 
@@ -155,15 +204,10 @@ def check_answer(report: "CheckReport", verbose: bool) -> Iterator[RenderableTyp
 
 def near_miss(factors: "Sequence[DepthFactor]", conditions: "Conditions") -> RenderableType:
     """By how much constants that are nearly GPN miss the conditions, and what that costs over depth."""
-    table = new_table(("layers", "squared length", "squared gradient"), right=("layers", "squared length"))
-    for factor in factors:
-        table.add_row(
-            str(factor.depth), short_number(factor.squared_length, 6), f"x {short_number(factor.squared_gradient, 6)}"
-        )
     return Group(
         Text(f"Nearly GPN: {conditions.reason.partition(', tolerance')[0]}."),
         Text("In mean field (infinite width, unit length at the input) this amounts to:"),
-        table,
+        terminal_table(DRIFT_COLUMNS, factors),
     )
 
 
@@ -189,27 +233,9 @@ def details(found: "Details") -> RenderableType:
 
 def depth(profiles: "Sequence[DepthProfile]") -> RenderableType:
     """What depth does to lengths, gradients and correlations: one row for each network."""
-    table = new_table(DEPTH_COLUMNS, right=DEPTH_COLUMNS[4:], words=("network", "in depth"))
-    for line in depth_cells(profiles):
-        table.add_row(*line)
+    table = terminal_table(DEPTH_COLUMNS, profiles)
     rates = "; ".join(_rate(profile) for profile in profiles)
     return Group(table, Text(depth_notes(profiles), style="dim"), Text(rates, style="dim"))
-
-
-def depth_cells(profiles: "Sequence[DepthProfile]") -> list[list[str]]:
-    """The rows of the table of depth, under `DEPTH_COLUMNS`."""
-    return [
-        [
-            profile.label,
-            profile.horizon.kind,
-            _fixed_points(profile),
-            _basin(profile),
-            _correlation_slope(profile),
-            _layers(profile.horizon.gradient_layers),
-            _layers(profile.horizon.length_layers),
-        ]
-        for profile in profiles
-    ]
 
 
 def depth_notes(profiles: "Sequence[DepthProfile]") -> str:
@@ -222,11 +248,12 @@ def depth_notes(profiles: "Sequence[DepthProfile]") -> str:
     )
 
 
-def _correlation_slope(profile: "DepthProfile") -> str:
+def _correlation_slope(profile: "DepthProfile") -> Cell:
     if profile.correlation is None:
-        return "-"
+        return Cell("-", None)
     points = profile.correlation.fixed_points
-    return f"{points[-1].slope if points else 1.0:.6f}"
+    slope = points[-1].slope if points else 1.0
+    return Cell(f"{slope:.6f}", slope)
 
 
 def _rate(profile: "DepthProfile") -> str:
@@ -248,7 +275,9 @@ def _basin(profile: "DepthProfile") -> str:
     if profile.lengths.basin is None:
         return "-"
     low, high = profile.lengths.basin
-    return f"{'0' if low <= LOWEST else short_number(low, 4)} to {'inf' if high >= HIGHEST else short_number(high, 4)}"
+    return (
+        f"{'0' if low <= _LOWEST else short_number(low, 4)} to {'inf' if high >= _HIGHEST else short_number(high, 4)}"
+    )
 
 
 def _closed_forms(found: "Details") -> list[RenderableType]:
@@ -275,35 +304,47 @@ def _coefficients(coefficients: "dict[str, dict[str, str] | str]") -> list[Rende
 
 def _spectrum(found: "Details") -> RenderableType:
     spectrum = found.spectrum
-    table = new_table(("k", "c_k", "sum c_k²", "sum k c_k²"), right=("k", "c_k", "sum c_k²", "sum k c_k²"))
-    for row in spectrum.to_frame().head(SHOWN_DEGREES).itertuples():
-        numbers = (row.coefficient, row.second_moment_so_far, row.slope_second_moment_so_far)
-        table.add_row(str(row.degree), *(f"{number:.10f}" for number in numbers))
+    table = terminal_table(SPECTRUM_COLUMNS, spectrum_records(spectrum, _SHOWN_DEGREES))
     value, slope = short_number(spectrum.value_tail.value), short_number(spectrum.slope_tail.value)
     rest = f"Hermite spectrum; the degrees above {spectrum.order} hold {value} of E φ² and {slope} of E φ'²"
     return Group(table, Text(rest, style="dim"))
 
 
+def spectrum_records(spectrum: "HermiteSpectrum", count: int) -> list[dict[str, float]]:
+    """Return the first Hermite coefficients with their running sums, one record for each degree."""
+    records: list[dict[str, float]] = spectrum.to_frame().head(count).to_dict("records")
+    return records
+
+
 def audit(report: "AuditReport") -> RenderableType:
     """Published constants beside the exact ones, and what the difference costs."""
-    columns = ("entry", "constant", "published", "exact", "relative error", "factor 2 at depth", "factor 10 at depth")
-    table = new_table(columns, right=columns[4:])
-    for row in report.rows:
-        for number in row.comparisons:
-            table.add_row(
-                plain(row.entry.id),
-                number.quantity,
-                plain(number.published),
-                number.exact,
-                "to all digits" if number.rounds else short_number(number.relative_error, 2),
-                "" if number.rounds else _layers(row.cost.depth_2),
-                "" if number.rounds else _layers(row.cost.depth_10),
-            )
-    return Group(table, Text(), Text(report.summary()))
+    pairs = [(row, number) for row in report.rows for number in row.comparisons]
+    return Group(terminal_table(_AUDIT_COLUMNS, pairs), Text(), Text(report.summary()))
 
 
-def _layers(depth: float) -> str:
-    return "never" if depth == float("inf") else f"{depth:.0f}"
+_AUDIT_COLUMNS: "tuple[Column[tuple[AuditRow, Comparison]], ...]" = (
+    Column("entry", lambda pair: plain(pair[0].entry.id)),
+    Column("constant", lambda pair: pair[1].quantity),
+    Column("published", lambda pair: plain(pair[1].published)),
+    Column("exact", lambda pair: pair[1].exact),
+    Column("relative error", lambda pair: _relative_error(pair[1]), right=True),
+    Column("factor 2 at depth", lambda pair: _cost(*pair, 2), right=True),
+    Column("factor 10 at depth", lambda pair: _cost(*pair, 10), right=True),
+)
+
+
+def _cost(row: "AuditRow", number: "Comparison", factor: int) -> Cell | str:
+    """The depth at which the norm has changed by a factor; empty for a constant that is exact."""
+    return "" if number.rounds else _layers(row.cost.depth_2 if factor == 2 else row.cost.depth_10)
+
+
+def _relative_error(number: "Comparison") -> Cell:
+    text = "to all digits" if number.rounds else short_number(number.relative_error, 2)
+    return Cell(text, number.relative_error)
+
+
+def _layers(depth: float) -> Cell:
+    return Cell("never" if depth == float("inf") else f"{depth:.0f}", depth)
 
 
 def family(frame: Any) -> RenderableType:

@@ -1,22 +1,19 @@
 """What a person reads of the training comparison in the terminal."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.paper_findings import comparison_findings, display, network_words
-from gpn.report.words.terminal import new_table
-from gpn.report.words.text import plain, short_number
+from gpn.report.words.text import Cell, plain, short_number
 from gpn.reproduction.comparison_grid import RECIPES
 from gpn.reproduction.comparison_results import DIVERGED, TRAINED
 
 if TYPE_CHECKING:
     from gpn.reproduction.comparison_results import ComparisonReport, Measured
-
-
-_HEADERS = ("network", "depth", "rate", "accuracy", "interval", "trained", "loss", "|dW1|", "theory")
 
 
 def comparison(report: "ComparisonReport") -> RenderableType:
@@ -28,7 +25,11 @@ def comparison(report: "ComparisonReport") -> RenderableType:
     )
     parts: list[RenderableType] = [Text(head, style="bold"), *(Text(line) for line in comparison_findings(report))]
     for activation in report.activations:
-        parts += [Text(), Text(display(activation), style="bold"), _table(report, activation)]
+        parts += [
+            Text(),
+            Text(display(activation), style="bold"),
+            terminal_table(_columns(report), _rows(report, activation)),
+        ]
     tries = ", ".join(f"{factor:g}" for factor in settings.factors)
     legend = (
         f"rate: the best of {tries} times the default on validation samples (one seed, {budget.trial_epochs} epochs).",
@@ -49,29 +50,40 @@ def comparison(report: "ComparisonReport") -> RenderableType:
     return Group(*parts, *(Text(plain(reason, 300), style="dim") for reason in reasons))
 
 
-def _table(report: "ComparisonReport", activation: str) -> Table:
-    table = new_table(_HEADERS, right=_HEADERS[1:], words=("network",))
+def _rows(report: "ComparisonReport", activation: str) -> "Iterator[Measured]":
+    """The networks of an activation by recipe, then by depth."""
     for recipe in RECIPES:
         for depth in report.depths:
-            each = report.find(activation, recipe, depth)
-            if each is not None:
-                table.add_row(*_cells(each, report))
-    return table
+            measured = report.find(activation, recipe, depth)
+            if measured is not None:
+                yield measured
 
 
-def _cells(each: "Measured", report: "ComparisonReport") -> list[Text | str]:
-    lower, upper = each.interval(report.settings.level)
-    trained, total = each.count(TRAINED), len(each.outcomes)
+def _columns(report: "ComparisonReport") -> "tuple[Column[Measured], ...]":
+    level, width = report.settings.level, report.settings.budget.width
+    return (
+        Column("network", network_words, wraps=True),
+        Column("depth", lambda measured: str(measured.candidate.depth), right=True),
+        Column("rate", lambda measured: short_number(measured.picked.rate, 2), right=True),
+        Column("accuracy", lambda measured: f"{measured.accuracy:.1%}", right=True),
+        Column("interval", lambda measured: _interval(*measured.interval(level)), right=True),
+        Column("trained", _trained, right=True),
+        Column("loss", lambda measured: short_number(measured.train_loss, 2), right=True),
+        Column("|dW1|", lambda measured: _decimal(measured.log10_gradient(width)), right=True),
+        Column("theory", lambda measured: _decimal(measured.prediction.log10_gradient), right=True),
+    )
+
+
+def _interval(lower: float, upper: float) -> str:
+    return f"{100 * lower:.0f}-{100 * upper:.0f} %"
+
+
+def _trained(measured: "Measured") -> Cell:
+    """How many networks learned something, of how many; a star where some of them diverged."""
+    trained, total = measured.count(TRAINED), len(measured.outcomes)
     style = "green" if trained == total else "bold red" if trained == 0 else "yellow"
-    gradient = each.log10_gradient(report.settings.budget.width)
-    return [
-        network_words(each),
-        str(each.candidate.depth),
-        short_number(each.picked.rate, 2),
-        f"{each.accuracy:.1%}",
-        f"{100 * lower:.0f}-{100 * upper:.0f} %",
-        Text(f"{trained}/{total}{'*' if each.count(DIVERGED) else ''}", style=style),
-        short_number(each.train_loss, 2),
-        "-" if gradient is None else f"{gradient:+.1f}",
-        f"{each.prediction.log10_gradient:+.1f}",
-    ]
+    return Cell(f"{trained}/{total}{'*' if measured.count(DIVERGED) else ''}", trained / total, style)
+
+
+def _decimal(exponent: float | None) -> str:
+    return "-" if exponent is None else f"{exponent:+.1f}"

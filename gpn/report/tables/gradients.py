@@ -1,20 +1,22 @@
 """What a person reads of the experiment on gradient profiles."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.paper_findings import _LOG10, display, factor, findings, power
-from gpn.report.words.terminal import new_table
-from gpn.report.words.text import plain
+from gpn.report.words.text import Cell, plain
 from gpn.reproduction import gradient_rates
+from gpn.reproduction.gradient_results import PROBABILITIES
 from gpn.reproduction.gradient_settings import GPN
 
 if TYPE_CHECKING:
-    from gpn.reproduction.gradient_results import GradientReport, NetworkGradients, Rate
+    from gpn.reproduction.gradient_results import GradientReport, Growth, NetworkGradients, Rate
 
 
 _STYLES = {
@@ -51,11 +53,12 @@ def gradients(report: "GradientReport") -> RenderableType:
         Text(head, style="bold"),
         Text(" ".join(findings(report))),
         Text(),
-        _rates(report),
+        terminal_table(_RATES, report.networks),
         Text(),
     ]
     parts += [Text(line, style="dim") for line in rates]
-    parts += [Text(), Text(title, style="bold"), _bottoms(report), Text(), Text(band, style="dim")]
+    bottoms = terminal_table(_BOTTOMS, report.networks)
+    parts += [Text(), Text(title, style="bold"), bottoms, Text(), Text(band, style="dim")]
     if report.growth:
         title = (
             "Batch normalization, Haar weights: growth of log |dE/dW_l|^2 per layer, from layer L to 1 (the largest L "
@@ -66,29 +69,31 @@ def gradients(report: "GradientReport") -> RenderableType:
     return Group(*parts)
 
 
-def _rates(report: "GradientReport") -> Table:
-    headers = ("network", "weights", "at q*", "here", "measured rate", "verdict")
-    table = new_table(headers, right=("at q*", "here"), words=("network",))
-    for rate in report.networks:
-        table.add_row(
-            _network(rate),
-            rate.weights.capitalize(),
-            _at_fixed_point(rate),
-            _signed(rate.predicted),
-            _measured(rate),
-            Text(rate.verdict, style=_STYLES.get(rate.verdict, "")),
-        )
-    return table
+_RATES: "tuple[Column[Rate], ...]" = (
+    Column("network", lambda rate: _network(rate), wraps=True),
+    Column("weights", lambda rate: rate.weights.capitalize()),
+    Column("at q*", lambda rate: _at_fixed_point(rate), right=True),
+    Column("here", lambda rate: _signed(rate.predicted), right=True),
+    Column("measured rate", lambda rate: _measured(rate)),
+    Column("verdict", lambda rate: Cell(rate.verdict, rate.verdict, _STYLES.get(rate.verdict, ""))),
+)
+_BOTTOMS: "tuple[Column[NetworkGradients], ...]" = (
+    Column("network", lambda network: _network(network), wraps=True),
+    Column("weights", lambda network: network.weights.capitalize()),
+    Column("5 %", lambda network: _bottom(network, 0.05), right=True),
+    Column("median", lambda network: _bottom(network, 0.5), right=True),
+    Column("95 %", lambda network: _bottom(network, 0.95), right=True),
+    Column("in band", lambda network: _coverage(network), right=True),
+)
 
 
-def _bottoms(report: "GradientReport") -> Table:
-    headers = ("network", "weights", "5 %", "median", "95 %", "in band")
-    table = new_table(headers, right=headers[2:], words=("network",))
-    for network in report.networks:
-        low, _, middle, _, high = network.log_quantiles[0] / _LOG10
-        coverage = "-" if network.coverage is None else f"{100 * network.coverage:.0f} %"
-        table.add_row(_network(network), network.weights.capitalize(), *map(power, (low, middle, high)), coverage)
-    return table
+def _bottom(network: "NetworkGradients", probability: float) -> str:
+    """A quantile of the gradient norm of layer 1."""
+    return power(network.log_quantiles[0, PROBABILITIES.index(probability)] / _LOG10)
+
+
+def _coverage(network: "NetworkGradients") -> str:
+    return "-" if network.coverage is None else f"{100 * network.coverage:.0f} %"
 
 
 def _network(rate: "Rate") -> str:
@@ -102,7 +107,7 @@ def _at_fixed_point(rate: "Rate") -> str:
     return _signed(rate.fixed_point)
 
 
-def _measured(rate: "Rate") -> str:
+def _measured(rate: "Rate | Growth") -> str:
     if rate.measured is None or rate.lower is None or rate.upper is None:
         return "-"
     return f"{rate.measured:+.4f} ± {(rate.upper - rate.lower) / 2:.4f}"
@@ -120,22 +125,26 @@ def _signed(value: float | None) -> str:
 
 def _growth(report: "GradientReport") -> Table:
     *others, deepest = sorted({row.depth for row in report.growth})
-    headers = ("network", "k", "k to inf.", "at k", *(f"L = {depth}" for depth in others), f"L = {deepest}", "factor")
-    table = new_table(headers, right=(*headers[1:-2], headers[-1]))
-    for name in dict.fromkeys(row.activation for row in report.growth):
-        for batch in sorted({row.batch for row in report.growth}):
-            rows = {r.depth: r for r in report.growth if (r.activation, r.batch) == (name, batch)}
-            last = rows[deepest]
-            table.add_row(
-                display(name),
-                str(batch),
-                _signed(last.large_batch),
-                _signed(last.predicted),
-                *(_signed(rows[depth].measured) for depth in others),
-                f"{last.measured:+.4f} ± {(last.upper - last.lower) / 2:.4f}",
-                factor(last.factor),
-            )
-    return table
+    networks = dict.fromkeys((row.activation, row.batch) for row in report.growth)
+    names = list(dict.fromkeys(name for name, _ in networks))
+    items = [
+        {row.depth: row for row in report.growth if (row.activation, row.batch) == network}
+        for network in sorted(networks, key=lambda network: (names.index(network[0]), network[1]))
+    ]
+    columns: list[Column[dict[int, Growth]]] = [
+        Column("network", lambda rows: display(rows[deepest].activation)),
+        Column("k", lambda rows: str(rows[deepest].batch), right=True),
+        Column("k to inf.", lambda rows: _signed(rows[deepest].large_batch), right=True),
+        Column("at k", lambda rows: _signed(rows[deepest].predicted), right=True),
+        *(Column(f"L = {depth}", partial(_growth_at, depth), right=True) for depth in others),
+        Column(f"L = {deepest}", lambda rows: _measured(rows[deepest])),
+        Column("factor", lambda rows: factor(rows[deepest].factor), right=True),
+    ]
+    return terminal_table(columns, items)
+
+
+def _growth_at(depth: int, rows: "dict[int, Growth]") -> str:
+    return _signed(rows[depth].measured)
 
 
 def _losses(network: "NetworkGradients") -> Iterable[tuple[int, str]]:

@@ -4,23 +4,31 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gpn.report.words.terminal import new_table
+from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.text import short_number
 from gpn.training.results import DIVERGED, EpochRow, TrainingReport
 from gpn.training.step import CONSTRAINTS
 
-MOST_ROWS = 20
+_MOST_ROWS = 20
 """Epochs in the table; the others are in the files."""
 
 
-_NUMBERS = ("epoch", "rate", "train loss", "train acc.", "test loss", "test acc.", "seconds")
+_COLUMNS: tuple[Column[EpochRow], ...] = (
+    Column("epoch", lambda row: str(row.epoch), right=True),
+    Column("rate", lambda row: short_number(row.learning_rate), right=True),
+    Column("train loss", lambda row: short_number(row.train_loss), right=True),
+    Column("train acc.", lambda row: f"{row.train_accuracy:.2%}", right=True),
+    Column("test loss", lambda row: short_number(row.test_loss), right=True),
+    Column("test acc.", lambda row: f"{row.test_accuracy:.2%}", right=True),
+    Column("seconds", lambda row: f"{row.seconds:.1f}", right=True),
+)
 
 
 def training(report: TrainingReport) -> RenderableType:
     """The report of `gpn train`: what was trained, a table by epoch, what came of it."""
     parts: list[RenderableType] = [*(Text(line) for line in _description(report)), Text()]
     if report.epochs:
-        parts += [_table(report), Text()]
+        parts += [terminal_table(_COLUMNS, _shown(report.epochs)), Text()]
     style = "bold red" if report.outcome == DIVERGED else "bold"
     return Group(*parts, Text(report.summary(), style=style))
 
@@ -49,18 +57,6 @@ def _description(report: TrainingReport) -> list[str]:
     ]
 
 
-def _table(report: TrainingReport) -> RenderableType:
-    table = new_table(_NUMBERS, right=_NUMBERS)
-    rows = report.epochs
-    shown = sorted({round(each) for each in np.linspace(0, len(rows) - 1, min(MOST_ROWS, len(rows)))})
-    for row in (rows[index] for index in shown):
-        table.add_row(
-            str(row.epoch),
-            short_number(row.learning_rate),
-            short_number(row.train_loss),
-            f"{row.train_accuracy:.2%}",
-            short_number(row.test_loss),
-            f"{row.test_accuracy:.2%}",
-            f"{row.seconds:.1f}",
-        )
-    return table
+def _shown(rows: tuple[EpochRow, ...]) -> list[EpochRow]:
+    """At most `_MOST_ROWS` epochs, evenly spread, with the first and the last."""
+    return [rows[round(place)] for place in np.linspace(0, len(rows) - 1, min(_MOST_ROWS, len(rows)))]

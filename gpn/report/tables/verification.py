@@ -1,24 +1,21 @@
 """What a person reads of a verification: one table for each claim, and findings in words for titles."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import claim_title, sharpness
-from gpn.report.words.terminal import new_table
+from gpn.report.words.selection import panel_rows
 from gpn.report.words.text import Cell, plain, short_number
 from gpn.verification.kinds import kind_of
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
     from gpn.verification.results import Row, VerificationReport
-
-
-RIGHT = ("width", "ε", "seen")
-"""Headers of the columns that are aligned right."""
 
 
 _MARKS = {"holds": " ✓", "violated": " ✗"}
@@ -37,11 +34,10 @@ _VERDICT_MEANINGS = {
 def verification(report: "VerificationReport") -> RenderableType:
     """The report of `gpn verify`: header line, one table for each claim, notes, the verdict in words."""
     parts: list[RenderableType] = [Text(header(report), style="bold")]
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in report.rows:
-        groups.setdefault((row.claim, row.depth), []).append(row)
-    for (claim, depth), rows in groups.items():
-        parts += [Text(), *_claim_heading(claim, depth, rows), _claim_table(rows, report.config.level)]
+    for rows in panel_rows(report.rows):
+        columns = claim_columns(rows, report.config.level)
+        heading = _claim_heading(rows[0].claim, rows[0].depth, rows)
+        parts += [Text(), *heading, terminal_table(columns, claim_events(rows))]
     parts += [Text(), Text(legend(report.rows), style="dim")]
     parts += [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
     parts += [Text(), Text(plain(report.summary(), 5000), style="bold")]
@@ -90,42 +86,41 @@ def legend(rows: "Iterable[Row]") -> str:
     return ". ".join(parts) + "."
 
 
-def _claim_table(rows: "Sequence[Row]", level: float) -> Table:
-    """One line for each event; what theory says of it stands in columns by kind."""
-    headers, lines = claim_cells(rows, level)
-    table = new_table(headers, right=RIGHT, words=("verdict",))
-    for line in lines:
-        verdict = line[-1].text
-        cells = [cell.text for cell in line[:-1]]
-        table.add_row(*cells, Text(verdict, style=_VERDICT_STYLES.get(verdict.split(" ")[0], "")))
-    return table
-
-
-def claim_cells(rows: "Sequence[Row]", level: float) -> tuple[list[str], list[list[Cell]]]:
-    """The headers of the table of one claim, and a line of cells for each event; the last column is the verdict."""
+def claim_events(rows: "Iterable[Row]") -> "list[list[Row]]":
+    """Return the rows of one claim by event, in the order of the report."""
     events: dict[tuple[str, int, int, float, str], list[Row]] = {}
     for row in rows:
         events.setdefault(row.event, []).append(row)
-    columns: dict[str, Callable[[list[Row]], Cell]] = {
-        "width": lambda event: Cell(str(event[0].width), event[0].width),
-        "ε": lambda event: Cell(f"{event[0].epsilon:g}", event[0].epsilon),
-    }
-    if {row.side for row in rows} != {"either"}:
-        columns["side"] = lambda event: _word(_SIDES.get(event[0].side, event[0].side))
-    columns["seen"] = _seen
-    columns[f"{100 * level:g} % limits"] = _limits
-    for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
-        columns[_column(kind)] = lambda event, kind=kind: _value(event, kind)  # type: ignore[misc]
-    columns["verdict"] = lambda event: _word(event_verdict(event))
-    return list(columns), [[cell(event) for cell in columns.values()] for event in events.values()]
+    return list(events.values())
+
+
+def claim_columns(rows: "Sequence[Row]", level: float) -> "list[Column[list[Row]]]":
+    """Return the columns of the table of one claim, whose items are events; the last one is the verdict.
+
+    Args:
+        rows: all rows of the claim, at one depth.
+        level: confidence level of the report.
+    """
+    kinds = dict.fromkeys(row.bound_kind for row in rows if row.bound is not None)
+    sides: list[Column[list[Row]]] = [Column("side", lambda event: _SIDES.get(event[0].side, event[0].side))]
+    return [
+        Column("width", lambda event: Cell(str(event[0].width), event[0].width), right=True),
+        Column("ε", lambda event: Cell(f"{event[0].epsilon:g}", event[0].epsilon), right=True),
+        *(sides if {row.side for row in rows} != {"either"} else []),
+        Column("seen", _seen, right=True),
+        Column(f"{100 * level:g} % limits", _limits),
+        *(Column(_column(kind), partial(_value, kind)) for kind in kinds),
+        Column("verdict", _verdict, wraps=True),
+    ]
+
+
+def _verdict(event: "list[Row]") -> Cell:
+    words = event_verdict(event)
+    return Cell(words, words, _VERDICT_STYLES.get(words.partition(" ")[0], ""))
 
 
 def _column(kind: str) -> str:
     return plain(kind_of(kind).column, 30)
-
-
-def _word(text: str) -> Cell:
-    return Cell(text, text)
 
 
 def event_verdict(rows: "Sequence[Row]") -> str:
@@ -153,7 +148,7 @@ def _seen(event: "list[Row]") -> Cell:
     return Cell(f"{last.exceedances:,} of {last.trials:,}", last.estimate)
 
 
-def _value(event: "list[Row]", kind: str) -> Cell:
+def _value(kind: str, event: "list[Row]") -> Cell:
     row = next((row for row in event if row.bound_kind == kind), None)
     if row is None:
         return Cell("-", None)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import _UNKNOWN, value_text
-from gpn.report.words.terminal import new_table
 from gpn.report.words.text import plain, short_number
 from gpn.verification.kinds import kind_of
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 def width(report: "WidthReport") -> RenderableType:
     """The report of `gpn width`: what is asked, one line for each method, what it means."""
-    table = new_table(
-        ("scope", "method", _UNKNOWN[report.unknown], "probability there", "what it is"), words=("scope", "what it is")
+    columns: tuple[Column[Requirement], ...] = (
+        Column("scope", lambda requirement: requirement.scope, wraps=True),
+        Column("method", lambda requirement: kind_of(requirement.kind).method),
+        Column(_UNKNOWN[report.unknown], lambda requirement: _value(report, requirement)),
+        Column("probability there", lambda requirement: short_number(requirement.probability)),
+        Column("what it is", lambda requirement: kind_of(requirement.kind).worth, wraps=True),
     )
-    for requirement in report.requirements:
-        kind = kind_of(requirement.kind)
-        value = "none" if requirement.value is None else value_text(report.unknown, requirement.value)
-        table.add_row(requirement.scope, kind.method, value, short_number(requirement.probability), kind.worth)
+    table = terminal_table(columns, report.requirements)
     notes = [Text(f"{_label(r)}: none, {plain(r.reason, 300)}", style="dim") for r in report.requirements if r.reason]
     return Group(Text(question(report), style="bold"), Text(), table, *([Text(), *notes] if notes else []))
 
@@ -36,6 +37,10 @@ def question(report: "WidthReport") -> str:
         f"{plain(report.activation)}: the {_UNKNOWN[report.unknown]} at which, with probability "
         f"{1 - report.probability:g}, all squared gradient norms lie within e^±ε of the top one; {known}"
     )
+
+
+def _value(report: "WidthReport", requirement: "Requirement") -> str:
+    return "none" if requirement.value is None else value_text(report.unknown, requirement.value)
 
 
 def _label(requirement: "Requirement") -> str:

@@ -13,10 +13,17 @@ STABILITY = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What a cell of a table shows, and by what its column sorts it; None: after all others."""
+    """One cell of a table.
+
+    Args:
+        text: what it shows.
+        key: by what its column is sorted; None stands after all others.
+        style: of the text in the terminal, such as "bold red".
+    """
 
     text: str
     key: float | str | None
+    style: str = ""
 
 
 def plain(text: str, limit: int = 300) -> str:

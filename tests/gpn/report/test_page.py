@@ -18,6 +18,7 @@ from gpn.checking.results import check_report
 from gpn.cli import program as cli
 from gpn.report.pages.claims import claim_parts, readable
 from gpn.report.pages.page import Section, document, element, formula, join, table
+from gpn.report.tables.columns import Column
 from gpn.report.words import commands
 from gpn.report.words.text import Cell, printable
 from theory.claims.registry import CLAIMS
@@ -373,7 +374,7 @@ def test_a_heading_sorts_and_sorts_back(tmp_path, pages):
 @browser
 def test_missing_cells_stay_last_and_infinity_is_a_number(tmp_path):
     keys = [2.0, None, float("inf"), -1e-300, 1e300, float("nan")]
-    made = table(("n",), [[Cell("x", key)] for key in keys], "numbers")
+    made = table([Column("n", lambda key: Cell("x", key))], keys, "numbers")
     page = document("t", ("v", "good"), [], [Section("s", (made,))])
     _, _, up, _, down = sorted_by(tmp_path, page, 0)
     assert up == ["-1e-300", "2.0", "1e+300", "Infinity", "", ""]
@@ -382,7 +383,7 @@ def test_missing_cells_stay_last_and_infinity_is_a_number(tmp_path):
 
 @browser
 def test_words_sort_by_letters(tmp_path):
-    made = table(("word",), [[Cell(word, word)] for word in ("b", "<a>", "c", "1")], "words")
+    made = table([Column("word", str)], ("b", "<a>", "c", "1"), "words")
     page = document("t", ("v", "good"), [], [Section("s", (made,))])
     assert sorted_by(tmp_path, page, 0)[2] == ["1", "<a>", "b", "c"]
 

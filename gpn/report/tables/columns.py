@@ -1,0 +1,48 @@
+"""The columns of a table, written once: the terminal and the HTML page render the same cells."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rich.table import Table
+from rich.text import Text
+
+from gpn.report.words.terminal import new_table
+from gpn.report.words.text import Cell
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """One column of a table whose rows show objects of type T.
+
+    Args:
+        header: its heading.
+        cell: the cell of one object; a string is a cell that is sorted by its text.
+        right: whether it is aligned right, as numbers are.
+        wraps: whether its cells may be broken into lines where the terminal is narrow.
+    """
+
+    header: str
+    cell: Callable[[T], Cell | str]
+    right: bool = False
+    wraps: bool = False
+
+    def render(self, item: T) -> Cell:
+        """Return the cell of one object."""
+        made = self.cell(item)
+        return Cell(made, made) if isinstance(made, str) else made
+
+
+def terminal_table(columns: Sequence[Column[T]], items: Iterable[T]) -> Table:
+    """Return a table for the terminal, one row for each object."""
+    table = new_table(
+        [column.header for column in columns],
+        right=[column.header for column in columns if column.right],
+        words=[column.header for column in columns if column.wraps],
+    )
+    for item in items:
+        cells = [column.render(item) for column in columns]
+        table.add_row(*(Text(cell.text, style=cell.style) for cell in cells))
+    return table
