@@ -12,13 +12,10 @@ from gpn.verification.questions import Question
 from gpn.verification.results import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.verification.rounds import RunOutcome, waits
 from gpn.verification.settings import MOST_TRIALS, Settings
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
-from theory.bounds.network import predicted_norms
+from theory.bounds.network import Phi, predicted_norms
 from theory.depth.length_map import length_map_slope
 from theory.normalization.conditions import gaussian_poincare
 
-Phi = Activation | CallableActivation
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 

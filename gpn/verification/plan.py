@@ -16,11 +16,9 @@ from gpn.statistics.evidence import Counted, Evidence, Weighted
 from gpn.verification import kinds
 from gpn.verification.questions import Event, Question, rare_tilt
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Settings
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
+from theory.bounds.network import Phi
 from theory.layer.law import layer_law
 
-Phi = Activation | CallableActivation
 Key = tuple[Any, ...]
 Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
 CONTROL_TRIALS = 200

@@ -16,9 +16,8 @@ from gpn.statistics.evidence import Evidence
 from gpn.statistics.limits import Decision, Verdict
 from gpn.verification.kinds import EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
 from gpn.verification.settings import Settings
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
 from theory.bounds.homogeneous import Readout
+from theory.bounds.network import Phi
 from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim, Side
 from theory.layer.law import LayerLaw, layer_law, unusable
 from theory.layer.law import event as layer_event
@@ -105,7 +104,7 @@ class Question:
         return self.kind.trials_wanted(self.value, self.prediction, alpha)
 
 
-def one_step_questions(settings: Settings, activation: Activation | CallableActivation) -> Iterator[Question]:
+def one_step_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
     """Every bound and the exact probability of every one-step event.
 
     Args:
@@ -122,7 +121,7 @@ def one_step_questions(settings: Settings, activation: Activation | CallableActi
             yield Question(event, kind, _held(kind.compute(tail)), exact, error)
 
 
-def deep_questions(settings: Settings, activation: Activation | CallableActivation) -> Iterator[Question]:
+def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
     """Every bound and the prediction of the fluctuation law for every event of a whole network.
 
     Args:

@@ -19,12 +19,9 @@ from gpn.verification.resources import Resources
 from gpn.verification.results import VerificationReport
 from gpn.verification.rounds import Runner, run_plan
 from gpn.verification.settings import DEFAULT_DEPTHS, Settings, identity, recall
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation as read_activation
+from theory.bounds.network import Phi
 from theory.normalization.normalize import normalization
-
-Phi = Activation | CallableActivation
 
 
 def verify(
