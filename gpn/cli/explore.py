@@ -41,7 +41,7 @@ def explore(
         raise UsageError(f"gpn explore needs {' and '.join(missing)}; install with: pip install 'gpn[notebooks]'")
     from gpn.report.explorer.model import family_of
 
-    family_of(spec)  # a typing error is told here, not in a browser
+    family_of(spec)  # a typing error is reported here, not in a browser
     if save is not None:
         raise typer.Exit(_open(_written(save, spec), browser=browser))
     with tempfile.TemporaryDirectory(prefix="gpn-explorer-") as folder:
@@ -49,10 +49,10 @@ def explore(
 
 
 def notebook(spec: str) -> dict[str, Any]:
-    """A notebook with the explorer in its one code cell.
+    """Return a notebook with the explorer in its one code cell.
 
     Args:
-        spec: what it begins with.
+        spec: the activation or family that the explorer starts with.
     """
     words = [
         "# Explore an activation\n",

@@ -1,4 +1,4 @@
-"""The paper's training experiment: very deep networks beside what they are said to beat, over seeds."""
+"""The paper's training experiment: very deep networks beside their usual competitors, over several seeds."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,6 @@ Item = TypeVar("Item")
 ACTIVATIONS = ("selu", "relu", "gelu", "tanh")
 DEPTHS = (10, 50, 200)
 
-
 QUICK: Mapping[str, Any] = MappingProxyType(
     {
         "activations": ("selu",),
@@ -40,7 +39,6 @@ QUICK: Mapping[str, Any] = MappingProxyType(
     }
 )
 """Options of a run that takes seconds and shows nothing but that everything works."""
-
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -88,7 +86,7 @@ def training_comparison(
         factors: learning rates to try, as multiples of `gpn.training.optimizers.default_rate`.
         level: confidence level of each interval.
         seed: the learning rates are tried with this one, the measured networks have seed + 1, seed + 2, ...
-        store: a folder; every finished run is kept there in `run.sqlite` and taken from there when it is asked for
+        store: a folder; every finished run is stored there in `run.sqlite` and reused when it is asked for
             again, with more activations, depths or seeds too. Other budgets or another version need another folder.
         replace_finished: whether a finished run of another budget or version may be deleted from `store`.
         workers: processes, None for one on each core; 1 computes in this process. The numbers are the same bits, given
@@ -116,7 +114,9 @@ def training_comparison(
     digest = used.digest
     work = partial(Run, budget=budget, data=data if isinstance(data, Dataset) else str(data), digest=digest)
     tried = [
-        work(each, rate, seed, validate=True) for each in wanted for rate in each.rates(budget.width, settings.factors)
+        work(candidate, rate, seed, validate=True)
+        for candidate in wanted
+        for rate in candidate.rates(budget.width, settings.factors)
     ]
     place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
     first, second = _shares(progress, tried, wanted, settings)
@@ -124,21 +124,21 @@ def training_comparison(
     with (
         nullcontext()
         if store is None
-        else run_store.open_store(store, identity, replace_finished=replace_finished) as kept,
+        else run_store.open_store(store, identity, replace_finished=replace_finished) as finished,
         one_blas_thread() if place == "processes" else nullcontext(),
     ):
-        compute = partial(experiment.run, seed=seed, executor=place, workers=workers, store=kept)
+        compute = partial(experiment.run, seed=seed, executor=place, workers=workers, store=finished)
         trials = _trials(tried, compute([run.cell() for run in tried], progress=first), len(settings.factors))
         picked = [pick(some) for some in trials]
         measured = [
-            work(each, trial.rate, seed + order, validate=False)
-            for each, trial in zip(wanted, picked, strict=True)
+            work(candidate, trial.rate, seed + order, validate=False)
+            for candidate, trial in zip(wanted, picked, strict=True)
             for order in range(1, settings.seeds + 1)
         ]
-        found = compute([run.cell() for run in measured], progress=second)
+        results = compute([run.cell() for run in measured], progress=second)
     outcomes = [
         Outcome.of({name: array[0] for name, array in arrays.items()}, run.seed, settings)
-        for run, arrays in zip(measured, found, strict=True)
+        for run, arrays in zip(measured, results, strict=True)
     ]
     groups = _groups(outcomes, settings.seeds)
     rows = zip(wanted, trials, picked, groups, predictions(wanted), strict=True)
@@ -157,16 +157,16 @@ def one_blas_thread() -> Iterator[None]:
             del os.environ[name]
 
 
-def _trials(runs: Sequence[Run], found: Sequence[Arrays], each: int) -> list[tuple[Trial, ...]]:
-    """What the learning rates of each kind of network came to."""
+def _trials(runs: Sequence[Run], results: Sequence[Arrays], rates: int) -> list[tuple[Trial, ...]]:
+    """The result of every learning rate, grouped by the kind of network."""
     accuracy, loss = CURVES.index("test_accuracy"), CURVES.index("test_loss")
     trials = []
-    for run, arrays in zip(runs, found, strict=True):
+    for run, arrays in zip(runs, results, strict=True):
         curves = arrays["curves"][0]
         done = bool(arrays["finished"][0]) and len(curves) > 0
         ends = (float(curves[-1, accuracy]), float(curves[-1, loss])) if done else (None, None)
         trials.append(Trial(run.rate, *ends))
-    return _groups(trials, each)
+    return _groups(trials, rates)
 
 
 def _groups(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
@@ -180,7 +180,7 @@ def _shares(
     if progress is None:
         return None, None
     before = float(sum(run.cell().cost for run in tried))
-    total = before + settings.seeds * settings.budget.epochs * sum(each.depth for each in wanted)
+    total = before + settings.seeds * settings.budget.epochs * sum(candidate.depth for candidate in wanted)
     return (lambda done, _: progress(done, total)), (lambda done, _: progress(before + done, total))
 
 
@@ -209,7 +209,7 @@ def _settings(data: Dataset, budget: Budget, seeds: int, factors: Sequence[float
 
 
 def _identity(settings: Settings, digest: str) -> run_store.Identity:
-    """A store may be extended by activations, depths and seeds: every run in it is told apart by itself."""
+    """A store may be extended by activations, depths and seeds: every run in it has an identity of its own."""
     common = {"experiment": "training comparison", "seed": settings.seed, "data": digest, **asdict(settings.budget)}
     return run_store.Identity(common, dict(computing_versions()))
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpn.reproduction.gradient_settings import GPN, PLAIN, normalized, roots
 from gpn.training.datasets import Dataset
@@ -16,7 +17,6 @@ from theory.errors import UsageError
 
 RATE_FACTORS = (0.03125, 0.125, 0.5, 2.0, 8.0)
 """Times `gpn.training.optimizers.default_rate`: the learning rates that every network may try."""
-
 
 VALIDATION_SHARE = 0.2
 """Of the training samples, kept apart while a learning rate is picked."""
@@ -89,7 +89,7 @@ class Candidate:
         return f"{self.activation}, {words}, depth {self.depth}"
 
     def rates(self, width: int, factors: Sequence[float]) -> tuple[float, ...]:
-        """The learning rates that may be tried, ascending: `factors` times the default of the optimizer.
+        """Return the learning rates that may be tried, ascending: `factors` times the default of the optimizer.
 
         Args:
             width: n.
@@ -100,7 +100,7 @@ class Candidate:
 
 
 def candidates(activations: Sequence[Any], depths: Sequence[int], recipes: Sequence[str]) -> Iterator[Candidate]:
-    """All kinds of networks: for each activation, recipe and depth.
+    """Yield all kinds of networks: for each activation, recipe and depth.
 
     The other root is left out where it behaves like the recommended one: an odd activation has mirror images.
 
@@ -134,7 +134,7 @@ def candidates(activations: Sequence[Any], depths: Sequence[int], recipes: Seque
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one learning rate came to on the validation samples.
+    """The result of one learning rate on the validation samples.
 
     Args:
         rate: the learning rate.
@@ -149,7 +149,7 @@ class Trial:
 def pick(trials: Sequence[Trial]) -> Trial:
     """Pick a learning rate: the highest validation accuracy, then the lowest validation loss, then the smallest rate.
 
-    Where every rate diverged the smallest is taken, and its runs will show what becomes of it.
+    If every rate diverged, the smallest is taken; its runs are reported as they are.
 
     Args:
         trials: one for each learning rate.
@@ -167,7 +167,7 @@ def pick(trials: Sequence[Trial]) -> Trial:
 
 
 def limited(data: Dataset, samples: int) -> Dataset:
-    """At most so many samples to train on and to test, drawn once and always the same.
+    """Return a data set with at most so many samples to train on and to test; always the same ones.
 
     Args:
         data: the whole data set.
@@ -183,7 +183,7 @@ def limited(data: Dataset, samples: int) -> Dataset:
 
 
 def validation_split(data: Dataset) -> Dataset:
-    """The training samples alone, split into those to train on and, in the place of the test, those to validate.
+    """Return the training samples alone, split into those to train on and, in the place of the test, those to validate.
 
     Args:
         data: whose test samples do not take part.
@@ -198,7 +198,7 @@ def validation_split(data: Dataset) -> Dataset:
     return Dataset(*parts, data.classes, data.name, data.format)
 
 
-def _chosen(size: int, samples: int) -> Any:
+def _chosen(size: int, samples: int) -> npt.NDArray[np.intp] | slice:
     if size <= samples:
         return slice(None)
     return np.sort(np.random.default_rng(2).permutation(size)[:samples])

@@ -10,13 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from gpn._version import __version__
+from gpn.engine.norms import FloatArray
 from gpn.experiment.files import finite, finite_record
 from gpn.experiment.result import Result
 from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial
 from gpn.reproduction.comparison_runs import CURVES, Arrays, Budget, Prediction
+from gpn.statistics.limits import lower_limit, mean_interval, upper_limit
 
-FloatArray = npt.NDArray[np.float64]
 TRAINED, AT_CHANCE, DIVERGED = "trained", "at chance", "diverged"
+_RUN_COLUMNS = (
+    "learning_rate", "purpose", "seed", "outcome", "reason", "correct", "accuracy", "lower", "upper"
+)  # fmt: skip
 _TEST_ACCURACY, _TRAIN_LOSS = CURVES.index("test_accuracy"), CURVES.index("train_loss")
 
 
@@ -28,8 +32,8 @@ class Settings:
         budget: of every run.
         seeds: measured networks of each kind.
         factors: learning rates that were tried, as multiples of `gpn.training.optimizers.default_rate`.
-        level: of each interval.
-        seed: of the run.
+        level: confidence level of each interval.
+        seed: seed of the runs that try learning rates.
         data: name of the data set.
         classes: of its labels.
         train_samples, test_samples: that were used.
@@ -54,7 +58,8 @@ class Outcome:
 
     Args:
         seed: of its weights and samples.
-        outcome: "trained", "at chance" (its accuracy cannot be told from that of the best guess) or "diverged".
+        outcome: "trained", "at chance" (its accuracy is not significantly above that of
+            the best guess) or "diverged".
         reason: why it diverged, else empty.
         correct: test samples classified rightly after the last epoch; None for a network that diverged.
         accuracy: their share; for a network that diverged 1 over the number of classes, as if it guessed.
@@ -77,7 +82,7 @@ class Outcome:
 
     @classmethod
     def of(cls, arrays: Arrays, seed: int, settings: Settings) -> "Outcome":
-        """What the arrays of a run say.
+        """Return the outcome of the run that left these arrays.
 
         Args:
             arrays: of `gpn.reproduction.comparison_runs.arrays`.
@@ -109,14 +114,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """One kind of network: how its learning rate was picked, and what its networks came to.
+    """One kind of network: how its learning rate was picked, and the outcomes of its networks.
 
     Args:
         candidate: the kind.
-        trials: every learning rate on the validation samples.
-        picked: the one that was taken.
+        trials: every learning rate that was tried, with its result on the validation samples.
+        picked: the one that was used.
         outcomes: one for each seed.
-        prediction: of the theory.
+        prediction: what theory predicts at initialization.
     """
 
     candidate: Candidate
@@ -128,20 +133,73 @@ class Measured:
     @property
     def accuracy(self) -> float:
         """Mean test accuracy over the seeds; a network that diverged counts as one that guesses."""
-        return float(np.mean([each.accuracy for each in self.outcomes]))
+        return float(np.mean([run.accuracy for run in self.outcomes]))
 
     def interval(self, level: float) -> tuple[float, float]:
         """The t interval of `accuracy_interval` over the seeds."""
-        return accuracy_interval([each.accuracy for each in self.outcomes], level)
+        return accuracy_interval([run.accuracy for run in self.outcomes], level)
 
     def count(self, outcome: str) -> int:
-        """How many networks came to that outcome."""
-        return sum(each.outcome == outcome for each in self.outcomes)
+        """Return the number of networks with that outcome."""
+        return sum(run.outcome == outcome for run in self.outcomes)
+
+    def key(self) -> dict[str, Any]:
+        """Return the columns that say which kind of network it is."""
+        candidate, recipe = self.candidate, RECIPES[self.candidate.recipe]
+        return {
+            "activation": candidate.activation,
+            "recipe": candidate.recipe,
+            "depth": candidate.depth,
+            "treatment": candidate.treatment,
+            "root": candidate.root,
+            "chi": candidate.chi,
+            "weights": recipe.weights,
+            "batch_norm": recipe.batch_norm,
+            "optimizer": recipe.optimizer,
+        }
+
+    def record(self, settings: Settings) -> dict[str, Any]:
+        """Return the row of `ComparisonReport.to_frame`.
+
+        Args:
+            settings: of the comparison.
+        """
+        lower, upper = self.interval(settings.level)
+        return self.key() | {
+            "learning_rate": self.picked.rate,
+            "validation_accuracy": self.picked.accuracy,
+            "seeds": len(self.outcomes),
+            "trained": self.count(TRAINED),
+            "at_chance": self.count(AT_CHANCE),
+            "diverged": self.count(DIVERGED),
+            "accuracy": self.accuracy,
+            "lower": lower,
+            "upper": upper,
+            "train_loss": self.train_loss,
+            "log10_gradient": self.log10_gradient(settings.budget.width),
+            "predicted_log10_gradient": self.prediction.log10_gradient,
+            "predicted_separation": self.prediction.separation,
+        }
+
+    def run_records(self, seed: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows of `ComparisonReport.runs_frame`: runs that tried a learning rate, then the measured ones.
+
+        Args:
+            seed: of the runs that tried a learning rate.
+        """
+        nothing = dict.fromkeys(_RUN_COLUMNS)
+        for trial in self.trials:
+            tried = {"learning_rate": trial.rate, "purpose": "learning rate", "seed": seed, "accuracy": trial.accuracy}
+            outcome = DIVERGED if trial.accuracy is None else ""
+            yield self.key() | nothing | tried | {"outcome": outcome, "reason": ""}
+        for run in self.outcomes:
+            numbers = {name: getattr(run, name) for name in _RUN_COLUMNS[2:]}
+            yield self.key() | {"learning_rate": self.picked.rate, "purpose": "measured"} | numbers
 
     @property
     def train_loss(self) -> float | None:
         """Mean training loss in the last epoch of the networks that did not diverge."""
-        losses = [each.curves[-1, _TRAIN_LOSS] for each in self.outcomes if each.outcome != DIVERGED]
+        losses = [run.curves[-1, _TRAIN_LOSS] for run in self.outcomes if run.outcome != DIVERGED]
         return float(np.mean(losses)) if losses else None
 
     def log10_gradient(self, width: int) -> float | None:
@@ -150,7 +208,7 @@ class Measured:
         Args:
             width: n.
         """
-        known = [log for each in self.outcomes if (log := each.log10_gradient(width)) is not None]
+        known = [log for run in self.outcomes if (log := run.log10_gradient(width)) is not None]
         return float(np.median(known)) if 2 * len(known) > len(self.outcomes) else None
 
 
@@ -169,54 +227,48 @@ class ComparisonReport(Result):
     @property
     def activations(self) -> tuple[str, ...]:
         """Their names, in the order in which they were given."""
-        return tuple(dict.fromkeys(each.candidate.activation for each in self.measured))
+        return tuple(dict.fromkeys(kind.candidate.activation for kind in self.measured))
 
     @property
     def depths(self) -> tuple[int, ...]:
         """The depths, ascending."""
-        return tuple(sorted({each.candidate.depth for each in self.measured}))
+        return tuple(sorted({kind.candidate.depth for kind in self.measured}))
 
     def find(self, activation: str, recipe: str, depth: int) -> Measured | None:
-        """One kind of network; None if it was not run.
+        """Return one kind of network; None if it was not run.
 
         Args:
             activation, recipe, depth: as the candidates have them.
         """
         wanted = (activation, recipe, depth)
-        for each in self.measured:
-            if (each.candidate.activation, each.candidate.recipe, each.candidate.depth) == wanted:
-                return each
+        for kind in self.measured:
+            if (kind.candidate.activation, kind.candidate.recipe, kind.candidate.depth) == wanted:
+                return kind
         return None
 
-    def to_frame(self) -> "pd.DataFrame":
-        """A row for each kind of network as a pandas frame."""
-        import pandas as pd
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row for each kind of network."""
+        return pd.DataFrame([kind.record(self.settings) for kind in self.measured])
 
-        return pd.DataFrame([_row(each, self.settings) for each in self.measured])
+    def runs_frame(self) -> pd.DataFrame:
+        """Return a row for each run; the accuracy of runs that tried a learning rate is that of the validation."""
+        return pd.DataFrame([row for kind in self.measured for row in kind.run_records(self.settings.seed)])
 
-    def runs_frame(self) -> "pd.DataFrame":
-        """A row for each run, those that tried a learning rate too (their accuracy is that of the validation)."""
-        import pandas as pd
-
-        return pd.DataFrame([row for each in self.measured for row in _runs(each, self.settings)])
-
-    def curves_frame(self) -> "pd.DataFrame":
-        """Losses and accuracies of every measured network by epoch."""
-        import pandas as pd
-
+    def curves_frame(self) -> pd.DataFrame:
+        """Return losses and accuracies of every measured network by epoch."""
         rows = [
-            {**_key(each), "seed": outcome.seed, "epoch": epoch, **dict(zip(CURVES, numbers, strict=True))}
-            for each in self.measured
-            for outcome in each.outcomes
+            {**kind.key(), "seed": outcome.seed, "epoch": epoch, **dict(zip(CURVES, numbers, strict=True))}
+            for kind in self.measured
+            for outcome in kind.outcomes
             for epoch, numbers in enumerate(outcome.curves.tolist(), start=1)
         ]
         return pd.DataFrame(rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """{rows, runs, config, versions}, ready for JSON."""
+        """Return {rows, runs, config, versions}, ready for JSON."""
         return {
-            "rows": [finite_record(_row(each, self.settings)) for each in self.measured],
-            "runs": [finite_record(row) for each in self.measured for row in _runs(each, self.settings)],
+            "rows": [finite_record(kind.record(self.settings)) for kind in self.measured],
+            "runs": [finite_record(row) for kind in self.measured for row in kind.run_records(self.settings.seed)],
             "config": asdict(self.settings),
             "versions": {"gpn": __version__, "numpy": np.__version__},
         }
@@ -240,8 +292,6 @@ def exact_interval(correct: int, tested: int, level: float) -> tuple[float, floa
     >>> [round(limit, 4) for limit in exact_interval(340, 359, 0.95)]
     [0.9186, 0.9678]
     """
-    from gpn.statistics.limits import lower_limit, upper_limit
-
     alpha = (1 - level) / 2
     return float(lower_limit(correct, tested, alpha)), float(upper_limit(correct, tested, alpha))
 
@@ -259,64 +309,5 @@ def accuracy_interval(accuracies: list[float], level: float) -> tuple[float, flo
     >>> [round(limit, 4) for limit in accuracy_interval([0.90, 0.92, 0.94], 0.95)]
     [0.8703, 0.9697]
     """
-    from gpn.statistics.limits import mean_interval
-
     _, lower, upper = mean_interval(np.array(accuracies), level)
     return max(0.0, lower), min(1.0, upper)
-
-
-def _key(each: Measured) -> dict[str, Any]:
-    candidate, recipe = each.candidate, RECIPES[each.candidate.recipe]
-    return {
-        "activation": candidate.activation,
-        "recipe": candidate.recipe,
-        "depth": candidate.depth,
-        "treatment": candidate.treatment,
-        "root": candidate.root,
-        "chi": candidate.chi,
-        "weights": recipe.weights,
-        "batch_norm": recipe.batch_norm,
-        "optimizer": recipe.optimizer,
-    }
-
-
-def _row(each: Measured, settings: Settings) -> dict[str, Any]:
-    lower, upper = each.interval(settings.level)
-    return {
-        **_key(each),
-        "learning_rate": each.picked.rate,
-        "validation_accuracy": each.picked.accuracy,
-        "seeds": len(each.outcomes),
-        "trained": each.count(TRAINED),
-        "at_chance": each.count(AT_CHANCE),
-        "diverged": each.count(DIVERGED),
-        "accuracy": each.accuracy,
-        "lower": lower,
-        "upper": upper,
-        "train_loss": each.train_loss,
-        "log10_gradient": each.log10_gradient(settings.budget.width),
-        "predicted_log10_gradient": each.prediction.log10_gradient,
-        "predicted_separation": each.prediction.separation,
-    }
-
-
-def _runs(each: Measured, settings: Settings) -> Iterator[dict[str, Any]]:
-    """The runs that tried a learning rate, then the measured ones."""
-    for trial in each.trials:
-        outcome = DIVERGED if trial.accuracy is None else ""
-        empty = {"outcome": outcome, "reason": "", "correct": None, "accuracy": trial.accuracy}
-        yield {**_key(each), "learning_rate": trial.rate, "purpose": "learning rate", "seed": settings.seed, **empty,
-               "lower": None, "upper": None}  # fmt: skip
-    for outcome_ in each.outcomes:
-        yield {
-            **_key(each),
-            "learning_rate": each.picked.rate,
-            "purpose": "measured",
-            "seed": outcome_.seed,
-            "outcome": outcome_.outcome,
-            "reason": outcome_.reason,
-            "correct": outcome_.correct,
-            "accuracy": outcome_.accuracy,
-            "lower": outcome_.lower,
-            "upper": outcome_.upper,
-        }

@@ -26,11 +26,14 @@ from theory.depth.correlation import correlation
 from theory.depth.length_map import mean_field_path
 
 Arrays = dict[str, npt.NDArray[Any]]
+
 RECORDS = 25
 """Steps at which the gradient norms of a run are kept, evenly over it."""
 
-
 CURVES = ("learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+"""Columns of the curves of a run, a row for each epoch."""
+
+_DEGREE = 16  # of the polynomial that stands for the map of angles
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,11 @@ class Run:
 
     @property
     def epochs(self) -> int:
-        """How many it takes."""
+        """Number of passes through the training samples."""
         return self.budget.trial_epochs if self.validate else self.budget.epochs
 
     def cell(self) -> Cell:
-        """The run as a cell; its identity is what is run, not where it stands in a list."""
+        """Return the run as a cell; its identity is what is run, not where it stands in a list."""
         candidate = self.candidate
         what = (candidate.activation, candidate.recipe, candidate.depth, self.rate.hex(), self.seed, self.validate)
         text = json.dumps(what)
@@ -97,7 +100,7 @@ class Run:
         )
 
     def __call__(self, rng: np.random.Generator, trials: int) -> Arrays:  # noqa: ARG002
-        """The arrays of `arrays`, each with a first length of 1."""
+        """Train, and return the arrays of `arrays`, each with a first axis of length 1."""
         recipe, budget = RECIPES[self.candidate.recipe], self.budget
         whole = limited(self.data if isinstance(self.data, Dataset) else _loaded(self.data), budget.samples)
         settings = TrainingSettings(
@@ -118,7 +121,7 @@ class Run:
 
 
 def arrays(report: TrainingReport) -> Arrays:
-    """What the comparison keeps of a training run: everything but times and weights.
+    """Return what the comparison stores of a training run: everything but times and weights.
 
     Args:
         report: of `gpn.train`.
@@ -146,13 +149,9 @@ def _loaded(source: str) -> Dataset:
     return load_dataset(source)
 
 
-FloatArray = npt.NDArray[np.float64]
-_DEGREE = 16  # of the polynomial that stands for the map
-
-
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    r"""Infinitely wide, at initialization.
+    r"""Prediction for an infinitely wide network at initialization.
 
     Args:
         log10_gradient: decimal logarithm of :math:`|\partial E/\partial W_1|_F / \sqrt n` for an output gradient of
@@ -166,19 +165,20 @@ class Prediction:
 
 
 def predictions(wanted: Sequence[Candidate]) -> tuple[Prediction, ...]:
-    """The prediction for each kind of network.
+    """Return the prediction for each kind of network.
 
     Args:
-        wanted: the networks.
+        wanted: the kinds of networks.
     """
-    depths = sorted({each.depth for each in wanted})
-    normalized = {each.activation: each.phi for each in wanted if each.treatment == GPN}
+    depths = sorted({candidate.depth for candidate in wanted})
+    normalized = {candidate.activation: candidate.phi for candidate in wanted if candidate.treatment == GPN}
     tables = {name: dict(zip(depths, separations(phi, depths), strict=True)) for name, phi in normalized.items()}
-    found = []
-    for each in wanted:
-        separation = tables[each.activation][each.depth] if each.treatment == GPN else None
-        found.append(Prediction(log10_gradient(each), separation))
-    return tuple(found)
+
+    def prediction(candidate: Candidate) -> Prediction:
+        table = tables[candidate.activation] if candidate.treatment == GPN else {}
+        return Prediction(log10_gradient(candidate), table.get(candidate.depth))
+
+    return tuple(map(prediction, wanted))
 
 
 def log10_gradient(candidate: Candidate) -> float:
@@ -224,8 +224,8 @@ def separations(phi: NumericActivation, depths: Sequence[int]) -> list[float]:
         return 2.0 * math.asin(math.sqrt(min(1.0, max(0.0, far) / 2.0))) / angle
 
     quotients = Chebyshev.interpolate(np.vectorize(quotient), _DEGREE, domain=[0.0, math.pi / 2])
-    angle, found = math.pi / 2, {}
+    angle, distances = math.pi / 2, {}
     for layer in range(1, max(depths) + 1):
         angle *= min(1.0, float(quotients(angle)))
-        found[layer] = 2.0 * math.sin(angle / 2.0) ** 2
-    return [found[depth] for depth in depths]
+        distances[layer] = 2.0 * math.sin(angle / 2.0) ** 2
+    return [distances[depth] for depth in depths]

@@ -11,15 +11,14 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from gpn.engine.norms import FloatArray
 from gpn.experiment.fingerprint import digest
 from gpn.sampling.inputs import check_finite, check_labels, flattened, load_inputs, on_sphere, read_arrays
 from theory.errors import UsageError
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 TEST_SHARE = 0.2
-"""Of the digits, which come without a test set."""
-
+"""Share of the digits, which come without a test set, that is kept for the test."""
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 _IDX_PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
@@ -27,7 +26,7 @@ _IDX_MAGIC = {3: 0x0803, 1: 0x0801}  # unsigned bytes in three dimensions, and i
 _CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _CIFAR_TEST = "test_batch.bin"
 _CIFAR_PIXELS = 3 * 32 * 32
-_ROWS = 4096  # samples that are looked at together
+_ROWS = 4096  # samples that are checked together
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -52,7 +51,7 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Of all samples and labels, wherever they were read from."""
+        """Digest of all samples and labels, wherever they were read from."""
         return digest((self.x_train, self.y_train, self.x_test, self.y_test))
 
     @property
@@ -108,7 +107,7 @@ class ThinShell:
 
     @classmethod
     def of(cls, data: Dataset, width: int, *, centred: bool = False) -> "ThinShell":
-        """The map for a data set and a width.
+        """Return the map for a data set and a width.
 
         Args:
             data: its training samples give the centre; all of its samples are checked.
@@ -161,14 +160,14 @@ def _npz(path: Path) -> Dataset:
 
 
 def _folder(path: Path) -> Dataset:
-    """The data set whose files are there, told by their names."""
-    found = [_find_idx(path, part) for part in _IDX_PARTS]
-    if any(found):
-        missing = [part for part, file in zip(_IDX_PARTS, found, strict=True) if file is None]
+    """The data set whose files are in a folder, recognized by their names."""
+    files = [_find_idx(path, part) for part in _IDX_PARTS]
+    if any(files):
+        missing = [part for part, file in zip(_IDX_PARTS, files, strict=True) if file is None]
         if missing:
             raise UsageError(f"{path} lacks {', '.join(missing)} of the four IDX files {', '.join(_IDX_PARTS)}")
-        files = [file for file in found if file is not None]
-        arrays = [_read_idx(file, 1 + 2 * (order % 2 == 0)) for order, file in enumerate(files)]
+        # images have three dimensions, labels one
+        arrays = [_read_idx(file, 1 + 2 * (order % 2 == 0)) for order, file in enumerate(files) if file is not None]
         return _checked(arrays, str(path), "IDX files (MNIST, Fashion-MNIST)")
     for folder in (path, path / "cifar-10-batches-bin"):
         if any((folder / name).exists() for name in (*_CIFAR_TRAIN, _CIFAR_TEST)):

@@ -182,7 +182,7 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType(
 
 
 def optimizer(spec: "str | Optimizer") -> Optimizer:
-    """The optimizer of a name, with its usual constants; an object that has `step` is returned as it is.
+    """Return the optimizer of a name, with its usual constants; an object that has `step` is returned as it is.
 
     Raises:
         UsageError: an unknown name.
@@ -200,15 +200,15 @@ def optimizer(spec: "str | Optimizer") -> Optimizer:
 
 
 def memories(rule: Optimizer, parameters: Sequence[FloatArray]) -> tuple[Memory, ...]:
-    """Zeros for everything that an optimizer remembers, one tuple for each parameter array."""
+    """Return zeros for everything that an optimizer remembers, one tuple for each parameter array."""
     return tuple(tuple(np.zeros_like(parameter) for _ in rule.slots) for parameter in parameters)
 
 
-def _average(kept: FloatArray, newest: FloatArray, decay: float) -> None:
-    """kept <- decay kept + (1 - decay) newest, in place; `newest` is overwritten."""
-    kept *= decay
+def _average(mean: FloatArray, newest: FloatArray, decay: float) -> None:
+    """mean <- decay mean + (1 - decay) newest, in place; `newest` is overwritten."""
+    mean *= decay
     newest *= 1.0 - decay
-    kept += newest
+    mean += newest
 
 
 def _shortened(parameter: FloatArray, gradient: FloatArray, squares: FloatArray, epsilon: float, rate: float) -> None:
@@ -247,7 +247,7 @@ _SIZES: Mapping[type[Optimizer], float] = MappingProxyType(
 
 
 def default_rate(rule: Optimizer, width: int, depth: int) -> float:
-    r"""A learning rate to begin with.
+    r"""Default learning rate of an optimizer.
 
     $$\eta = \frac{c}{n L}, \qquad c = 8\ (\text{SGD}), 0.8\ (\text{momentum}), 1\ (\text{AdaGrad}),
     0.25\ (\text{RMSProp, Adam})$$

@@ -1,4 +1,4 @@
-"""What a training run was, and what came of it."""
+"""What a training run returns: epochs, gradient norms and deviations from orthogonality, and the outcome."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -9,15 +9,16 @@ import pandas as pd
 
 from gpn._version import __version__
 from gpn.engine.network import Network
+from gpn.engine.norms import FloatArray
 from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
 from gpn.training.settings import TrainingConfig
 
-FloatArray = npt.NDArray[np.float64]
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
 VANISHED = 1e-3
-"""A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is told; so are
-norms below this, for a readout of scale 1, in every hidden layer: with plain ReLU they are flat, and tiny."""
+"""A gradient norm at layer 1 below this share of that at the top hidden layer, or above its inverse, is reported.
+
+So are norms below this, for a readout of scale 1, in every hidden layer: with plain ReLU they are flat, and tiny."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +125,15 @@ class TrainingReport(Result):
             return f"The gradient norm is {size}, a factor {ratio:.3g}."
         return f"The gradient {'vanishes' if ratio < 1 else 'explodes'}: its norm is {size}, a factor {ratio:.3g}."
 
-    def to_frame(self) -> "pd.DataFrame":
+    def to_frame(self) -> pd.DataFrame:
         """The epochs as a pandas frame, one column for each field of `EpochRow`."""
-        import pandas as pd
-
         return pd.DataFrame([asdict(row) for row in self.epochs], columns=[field.name for field in fields(EpochRow)])
 
-    def norms_frame(self) -> "pd.DataFrame":
+    def norms_frame(self) -> pd.DataFrame:
         """The recorded norms as a pandas frame with the columns step, layer, gradient_norm and deviation.
 
         Layer L + 1 is the readout, which has no deviation.
         """
-        import pandas as pd
-
         records, layers = self.gradient_norms.shape
         deviations = np.column_stack([self.deviations, np.full(records, np.nan)])
         columns = {

@@ -108,9 +108,9 @@ class Stepper:
         normalization = network.normalizations[index] if network.normalizations else None
         if normalization is None or layer.normalization is None or normalization.gains is None:
             return
-        for name, found in zip(("gain", "shift"), layer.normalization, strict=True):
+        for name, slope in zip(("gain", "shift"), layer.normalization, strict=True):
             key = f"{name}{index + 1}"
-            self._free(self.parameters[key], found, self.memories[key], rate, self.time)
+            self._free(self.parameters[key], slope, self.memories[key], rate, self.time)
 
 
 def parameters(network: Network) -> dict[str, FloatArray]:
