@@ -22,7 +22,7 @@ def activations(as_json: Json = False) -> None:
     from gpn.report.words import commands
 
     rows = catalog_facts()
-    answer.show([tables.catalog(rows)], commands.command("check", "gelu"), rows, as_json)
+    answer.show([tables.catalog(rows)], commands.next_step("check", "gelu"), rows, as_json)
 
 
 def family(

@@ -55,58 +55,6 @@ class View(Generic[R]):
     indent: int = 2
 
 
-def plot(result: Result, name: str | None) -> Figure:
-    """Return the figure of that name, or the main one.
-
-    Raises:
-        UsageError: there is no such figure.
-    """
-    names = []
-    for picture in _view(result).pictures(result):
-        if name in (None, picture.name):
-            return picture.figure
-        names.append(picture.name)
-    known = f"the figures are {', '.join(names)}" if names else "it has tables only"
-    raise UsageError(f"{type(result).__name__} has no figure {name or ''}".rstrip() + f"; {known}")
-
-
-def page(result: Result) -> str:
-    """Return the HTML page of a result."""
-    view = _view(result)
-    if view.page is not None:
-        return view.page(result)
-    return numbers_page(view.headline(result), view.pictures(result), view.tables(result))
-
-
-def save(result: Result, folder: Path) -> list[Path]:
-    """Write all files of a result into a folder, which is made if it does not exist; return their paths."""
-    view = _view(result)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [
-        write_table(folder / f"{name}.csv", frame, float_format=view.float_format)
-        for name, frame in view.tables(result).items()
-    ]
-    text = json.dumps(result.to_dict(), indent=view.indent, allow_nan=False) + "\n"
-    written.append(write_text(folder / f"{view.name}.json", text))
-    for picture in view.pictures(result):
-        written += save_figure(picture.figure, folder, picture.name, picture.caption)
-    if view.page_name is not None:
-        written.append(write_text(folder / f"{view.page_name}.html", page(result)))
-    return written
-
-
-def summary(result: Result) -> str:
-    """Return the headline and the frame as a fragment of HTML, for a notebook."""
-    frame = result.to_frame()
-    headline = element("p", _view(result).headline(result))
-    return headline if frame.empty else headline + str(frame.to_html(index=False))
-
-
-def _view(result: Result) -> View[Any]:
-    """The view of the class of a result, or of the first of its bases that has one."""
-    return next(_VIEWS[kind] for kind in type(result).__mro__ if kind in _VIEWS)
-
-
 # One map holds views of different classes, each of which takes its own class alone: no type can say that but Any.
 _VIEWS: dict[type, View[Any]] = {
     AuditReport: View[AuditReport](
@@ -166,3 +114,55 @@ _VIEWS: dict[type, View[Any]] = {
         pictures.of_width,
     ),
 }
+
+
+def plot(result: Result, name: str | None) -> Figure:
+    """Return the figure of that name, or the main one.
+
+    Raises:
+        UsageError: there is no such figure.
+    """
+    names = []
+    for picture in _view(result).pictures(result):
+        if name in (None, picture.name):
+            return picture.figure
+        names.append(picture.name)
+    known = f"the figures are {', '.join(names)}" if names else "it has tables only"
+    raise UsageError(f"{type(result).__name__} has no figure {name or ''}".rstrip() + f"; {known}")
+
+
+def page(result: Result) -> str:
+    """Return the HTML page of a result."""
+    view = _view(result)
+    if view.page is not None:
+        return view.page(result)
+    return numbers_page(view.headline(result), view.pictures(result), view.tables(result))
+
+
+def save(result: Result, folder: Path) -> list[Path]:
+    """Write all files of a result into a folder, which is made if it does not exist; return their paths."""
+    view = _view(result)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [
+        write_table(folder / f"{name}.csv", frame, float_format=view.float_format)
+        for name, frame in view.tables(result).items()
+    ]
+    text = json.dumps(result.to_dict(), indent=view.indent, allow_nan=False) + "\n"
+    written.append(write_text(folder / f"{view.name}.json", text))
+    for picture in view.pictures(result):
+        written += save_figure(picture.figure, folder, picture.name, picture.caption)
+    if view.page_name is not None:
+        written.append(write_text(folder / f"{view.page_name}.html", page(result)))
+    return written
+
+
+def summary(result: Result) -> str:
+    """Return the headline and the frame as a fragment of HTML, for a notebook."""
+    frame = result.to_frame()
+    headline = element("p", _view(result).headline(result))
+    return headline if frame.empty else headline + str(frame.to_html(index=False))
+
+
+def _view(result: Result) -> View[Any]:
+    """The view of the class of a result, or of the first of its bases that has one."""
+    return next(_VIEWS[kind] for kind in type(result).__mro__ if kind in _VIEWS)

@@ -23,11 +23,7 @@ _EVENTS = (
 
 
 def summary(view: View) -> str:
-    """The moments and both roots in float64.
-
-    Args:
-        view: what is shown.
-    """
+    """The moments and both roots in float64."""
     shape, numbers = view.shape, view.shape.numbers
     head = f"<b>{_said(shape.phi.name)}</b>"
     if isinstance(shape.phi, Activation):
@@ -86,11 +82,7 @@ def certified(found: "Certificate", view: View) -> str:
 
 
 def complaint(words: str) -> str:
-    """A message in place of a trace.
-
-    Args:
-        words: one sentence.
-    """
+    """A message in place of a trace."""
     return f'<div role="alert" style="color:#a40000"><b>{_said(words)}</b></div>'
 
 

@@ -51,11 +51,7 @@ _MOST_DEGREES = 25
 
 
 def check_page(report: "CheckReport") -> str:
-    """The page that `CheckReport.to_html` gives.
-
-    Args:
-        report: what `gpn.check_report` returns.
-    """
+    """The page that `CheckReport.to_html` gives."""
     conditions = report.conditions
     sections = [
         Section("Moments", tuple(_moments(report))),

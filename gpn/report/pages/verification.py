@@ -22,11 +22,7 @@ _MARKS = {"holds": "good", "violated": "bad", "undecided": "open", "vacuous": "o
 
 
 def verification_page(report: "VerificationReport") -> str:
-    """The page that `VerificationReport.to_html` gives.
-
-    Args:
-        report: what `gpn.verify` returns.
-    """
+    """The page that `VerificationReport.to_html` gives."""
     verdict = str(report.verdict)
     lead = [
         element("p", element("strong", header(report))),

@@ -121,11 +121,7 @@ def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str) -> Figure:
 
 
 def drawable(phi: "Phi") -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Points within `REACH`, phi and phi' there: nan at every kink and jump, so that no vertical stroke is drawn.
-
-    Args:
-        phi: the activation.
-    """
+    """Points within `REACH`, phi and phi' there: nan at every kink and jump, so that no vertical stroke is drawn."""
     edges = phi.breakpoint_values
     edges = edges[np.abs(edges) < REACH]
     sides = [np.nextafter(edges, -np.inf), edges, np.nextafter(edges, np.inf)]

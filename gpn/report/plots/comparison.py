@@ -43,11 +43,7 @@ _DECADES = (-6.0, 2.0)  # of gradient norms, relative to the median of the first
 
 
 def accuracies(report: "ComparisonReport") -> Figure:
-    """Draw the test accuracy by depth: means over seeds with their intervals, and every network as a point.
-
-    Args:
-        report: of `gpn.reproduction.comparison.training_comparison`.
-    """
+    """Draw the test accuracy by depth: means over seeds with their intervals, and every network as a point."""
     names = report.activations
     rows = [row for row in _ROWS if sum(bool(_deep(report, recipe)) for recipe in row[1]) > 1] or [_ROWS[0]]
     size = (2.0 + 2.6 * len(names), 0.8 + 3.1 * len(rows))
@@ -66,11 +62,7 @@ def accuracies(report: "ComparisonReport") -> Figure:
 
 
 def losses(report: "ComparisonReport") -> Figure:
-    """Draw the training loss by epoch at the greatest depth, a line for each network.
-
-    Args:
-        report: of `gpn.reproduction.comparison.training_comparison`.
-    """
+    """Draw the training loss by epoch at the greatest depth, a line for each network."""
     names, deep = report.activations, report.depths[-1]
     figure = Figure(figsize=(max(2.0 + 2.6 * len(names), 6.0), 3.6), layout="constrained")
     [line] = figure.subplots(1, len(names), squeeze=False, sharey=True)
@@ -93,11 +85,7 @@ def losses(report: "ComparisonReport") -> Figure:
 
 
 def norms(report: "ComparisonReport") -> Figure:
-    """Draw the gradient norm of every layer over the steps at the greatest depth, first seed, for each kind of network.
-
-    Args:
-        report: of `gpn.reproduction.comparison.training_comparison`.
-    """
+    """Draw the gradient norm of every layer over the steps at the greatest depth: first seed, each kind of network."""
     names, deep = report.activations, report.depths[-1]
     recipes = [recipe for recipe in RECIPES if _deep(report, recipe)]
     figure = Figure(figsize=(1.4 + 1.6 * len(recipes), 1.3 + 1.5 * len(names)), layout="constrained")

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocat
 
 from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, assign, literal, style_axes
 from gpn.report.words.findings import claim_finding, claim_title, kind_name, report_finding
-from gpn.report.words.selection import _below, _floor, below_panel, panel_rows
+from gpn.report.words.selection import below_floor, below_panel, panel_floor, panel_rows
 from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
 
@@ -50,9 +50,6 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
     One panel for each claim and depth, both axes logarithmic: estimates with the simultaneous confidence limits of
     the report, an arrow at the upper limit where nothing was seen, bounds as lines by kind, predictions dotted. What
     lies below a panel is marked at its lower edge.
-
-    Args:
-        report: what `gpn.verify` returns.
     """
     panels, looks = panel_rows(report.rows), _Looks.of(report.rows)
     columns = min(3, len(panels))
@@ -99,7 +96,7 @@ def exceedance_legend(report: "VerificationReport") -> Figure:
 
 
 def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
-    floor, all_series = _floor(rows), _series(rows)
+    floor, all_series = panel_floor(rows), _series(rows)
     for order, ((epsilon, side), series) in enumerate(all_series.items()):
         shift = 1.0 + 0.07 * (order - (len(all_series) - 1) / 2)  # bars at one width side by side
         colour, filled = looks.colours[epsilon], list(looks.colours).index(epsilon) % 2 == 0
@@ -109,7 +106,7 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
             look = {"color": colour, "linestyle": style, "linewidth": 1.3, "marker": _BOUND_MARKERS[side]}
             _line(axes, bounds, "bound", look)
         _line(axes, _sharpest(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
-        if low := sorted({width for _, width in _below(series, floor)}):
+        if low := sorted({width for _, width in below_floor(series, floor)}):
             _mark_below(axes, [shift * width for width in low], colour)
     _probability_axis(axes, floor)
     _width_axis(axes, sorted({row.width for row in rows}))

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, style_axes, title
 from gpn.report.words.findings import gradient_finding
-from gpn.report.words.selection import _drawable, _middle, largest
+from gpn.report.words.selection import largest, median_column, positive_or_nan
 
 if TYPE_CHECKING:
     from gpn.verification.results import Profile, VerificationReport
@@ -20,9 +20,6 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
 
     Shows |dE/dW_l|_F / sqrt(n) against l at the largest depth and width of the report: median and band between
     the outermost quantiles of the profiles (5 % and 95 %).
-
-    Args:
-        report: what `gpn.verify` returns.
     """
     profiles = largest(report.profiles)
     figure = Figure(figsize=(6.8, 5.6), layout="constrained")
@@ -49,11 +46,11 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
 
 def _profile(axes: Axes, profile: "Profile", colour: str, style: Any) -> None:
     layers = np.arange(1, profile.depth + 1)
-    quantiles = _drawable(profile.gradient_norms)
+    quantiles = positive_or_nan(profile.gradient_norms)
     axes.fill_between(layers, quantiles[:, 0], quantiles[:, -1], color=colour, alpha=0.18, linewidth=0)
     for edge in (quantiles[:, 0], quantiles[:, -1]):
         axes.plot(layers, edge, color=colour, linestyle=style, linewidth=0.8)
-    median = quantiles[:, _middle(profile)]
+    median = quantiles[:, median_column(profile)]
     label = literal(f"{profile.label} ({profile.trials} networks)")
     axes.plot(layers, median, color=colour, linestyle=style, linewidth=2.0, label=label)
     if profile.predicted is not None:

@@ -45,9 +45,6 @@ def gradient_profiles(report: "GradientReport") -> Figure:
     Upper row: as it is, and with batch normalization, beside the normalized one. Lower row, enlarged: normalized, with
     quantile bands of both kinds of weights, the predicted band and the other root. The panels of a row share their
     logarithmic axis.
-
-    Args:
-        report: what `gpn.reproduce("gradients")` returns.
     """
     names = report.activations
     width = max(7.0, 2.65 * len(names) + 0.6)

@@ -24,9 +24,6 @@ def bound_tightness(report: "VerificationReport") -> Figure:
     """Draw every bound below 1 against the exact (or, for whole networks, the predicted) probability of its event.
 
     Both axes are logarithmic; on the diagonal a bound would be sharp.
-
-    Args:
-        report: what `gpn.verify` returns.
     """
     figure = Figure(figsize=(5.6, 4.6), layout="constrained")
     axes = figure.subplots()

@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gpn.engine.norms import FloatArray
 from gpn.report.plots.style import GREY, PALETTE, literal, style_axes
+from gpn.report.words.selection import positive_or_nan
 from gpn.training.results import TrainingReport
 
 _SMOOTHED = 100  # points of the loss curve
@@ -15,11 +16,7 @@ _DECADES = 6.0  # of gradient norms, from the largest down; what is below is dra
 
 
 def training(report: TrainingReport) -> Figure:
-    """Draw the losses, the accuracies and a heat map of |dE/dW_l|_F over layers and steps.
-
-    Args:
-        report: what `gpn.train` returns.
-    """
+    """Draw the losses, the accuracies and a heat map of |dE/dW_l|_F over layers and steps."""
     figure = Figure(figsize=(11.5, 4.4), layout="constrained")
     losses, accuracies, norms = figure.subplots(1, 3, width_ratios=(1.0, 1.0, 1.35))
     _losses(losses, report)
@@ -80,7 +77,7 @@ def _accuracies(axes: Axes, report: TrainingReport) -> None:
 def _norms(figure: Figure, axes: Axes, report: TrainingReport) -> None:
     """Layers upwards, steps to the right, the norm as a colour; what vanished or overflowed is left white."""
     norms = report.gradient_norms
-    drawable = np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
+    drawable = positive_or_nan(norms)
     axes.set_title(r"Gradient norm $\|\partial E/\partial W_l\|_F$", fontsize=10, fontweight="bold", loc="left")
     axes.set_xlabel("step")
     axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))

@@ -19,9 +19,6 @@ def probability_against_unknown(report: "WidthReport") -> Figure:
     """Draw the probability of leaving the tolerance against the width (or depth, or epsilon), one line for each method.
 
     Points are the values that the search evaluated; a diamond marks where a method meets the accepted probability.
-
-    Args:
-        report: what `gpn.required_width` returns.
     """
     figure = Figure(figsize=(7.4, 4.9), layout="constrained")
     axes = figure.subplots()

@@ -87,11 +87,7 @@ SPECTRUM_COLUMNS: tuple[Column[Mapping[str, float]], ...] = tuple(
 
 
 def conditions_report(conditions: "Conditions") -> RenderableType:
-    """The report of `gpn check`.
-
-    Args:
-        conditions: what `gpn.check` returns.
-    """
+    """The report of `gpn check`."""
     parts: list[RenderableType] = [
         _name_line(conditions),
         Text(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from math import log
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
-from gpn.report.words.paper_findings import _LOG10, display, factor, findings, power
+from gpn.report.words.paper_findings import display, factor, findings, power
 from gpn.report.words.text import Cell, plain
 from gpn.reproduction import gradient_rates
 from gpn.reproduction.gradient_results import PROBABILITIES
@@ -89,7 +90,7 @@ _BOTTOMS: "tuple[Column[NetworkGradients], ...]" = (
 
 def _bottom(network: "NetworkGradients", probability: float) -> str:
     """A quantile of the gradient norm of layer 1."""
-    return power(network.log_quantiles[0, PROBABILITIES.index(probability)] / _LOG10)
+    return power(network.log_quantiles[0, PROBABILITIES.index(probability)] / log(10))
 
 
 def _coverage(network: "NetworkGradients") -> str:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
-from gpn.report.words.findings import _UNKNOWN, value_text
+from gpn.report.words.findings import UNKNOWN_NAMES, value_text
 from gpn.report.words.text import plain, short_number
 from gpn.verification.kinds import kind_of
 
@@ -19,7 +19,7 @@ def width(report: "WidthReport") -> RenderableType:
     columns: tuple[Column[Requirement], ...] = (
         Column("scope", lambda requirement: requirement.scope, wraps=True),
         Column("method", lambda requirement: kind_of(requirement.kind).method),
-        Column(_UNKNOWN[report.unknown], lambda requirement: _value(report, requirement)),
+        Column(UNKNOWN_NAMES[report.unknown], lambda requirement: _value(report, requirement)),
         Column("probability there", lambda requirement: short_number(requirement.probability)),
         Column("what it is", lambda requirement: kind_of(requirement.kind).worth, wraps=True),
     )
@@ -34,7 +34,7 @@ def question(report: "WidthReport") -> str:
     words = {"width": "width n = ", "depth": "depth L = ", "epsilon": "ε = "}
     known = ", ".join(f"{words[name]}{value:g}" for name, value in given.items() if value is not None)
     return (
-        f"{plain(report.activation)}: the {_UNKNOWN[report.unknown]} at which, with probability "
+        f"{plain(report.activation)}: the {UNKNOWN_NAMES[report.unknown]} at which, with probability "
         f"{1 - report.probability:g}, all squared gradient norms lie within e^±ε of the top one; {known}"
     )
 

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 def exceedance(report: "VerificationReport") -> str:
-    """What `exceedance_against_width` shows: the trials, the limits, the lines, the seed.
-
-    Args:
-        report: what `gpn.verify` returns.
-    """
+    """What `exceedance_against_width` shows: the trials, the limits, the lines, the seed."""
     sentences = (
         f"{_subject(report)}, seed {report.config.seed}: how often the event of each panel was seen, by width.",
         f"Points: {_trials(report.rows)}, with limits that hold for all rows at once, level {report.config.level:g}.",
@@ -31,11 +27,7 @@ def exceedance(report: "VerificationReport") -> str:
 
 
 def panel(rows: "Sequence[Row]") -> str:
-    """What one panel of it shows: the event, the trials, what is cut.
-
-    Args:
-        rows: those of the panel.
-    """
+    """What one panel of it shows: the event, the trials, what is cut."""
     event = CLAIMS[rows[0].claim].words if rows[0].claim in CLAIMS else "the event"
     words = f"{event[:1].upper()}{event[1:]}" if event[:2].isalpha() else event
     return f"{words}: {_trials(rows)}.{_below(rows)}"
@@ -64,11 +56,7 @@ def gradients(report: "VerificationReport", profiles: "Iterable[Profile]") -> st
 
 
 def tightness(report: "VerificationReport") -> str:
-    """What `bound_tightness` shows: how many bounds, against which truth, and that it is no simulation.
-
-    Args:
-        report: what `gpn.verify` returns.
-    """
+    """What `bound_tightness` shows: how many bounds, against which truth, and that it is no simulation."""
     kinds = tight_rows(report)
     rows = [row for found in kinds.values() for row in found]
     if not rows:
@@ -105,11 +93,7 @@ def activation_finding(conditions: "Conditions") -> str:
 
 
 def activation(conditions: "Conditions") -> str:
-    """What `activation_and_slope` shows.
-
-    Args:
-        conditions: of the activation.
-    """
+    """What `activation_and_slope` shows."""
     roots = "; ".join(
         f"b_{root.root}: a = {float(root.a):.6g}, b = {float(root.b):.6g}, χ = {float(root.chi):.4g}, {root.stability}"
         for root in conditions.normalizations

@@ -1,4 +1,4 @@
-"""The command that gives the same numbers again."""
+"""Command lines: those that give the same numbers again, and those to run next."""
 
 import re
 import shlex
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 def verify_command(config: "Configuration") -> str:
     """The command line, or the Python call where a function or an array was given, that repeats a verification.
 
-    Args:
-        config: that of the report.
-
     >>> from gpn.verification.verify import verify
     >>> print(verify_command(verify("relu", 16, 3, 0.5, 50, seed=7).config))
     gpn verify relu --width 16 --depth 3 --epsilon 0.5 --trials 50 --seed 7 --level 0.99 --weights haar --root auto
@@ -46,22 +43,18 @@ def verify_command(config: "Configuration") -> str:
         "inputs": config.inputs,
         "labels": config.labels,
     }
-    return _command("verify", config.spec, options, ["--raw"] if config.root is None else [])
+    return _command_line("verify", config.spec, options, ["--raw"] if config.root is None else [])
 
 
 def check_command(report: "CheckReport") -> str:
-    """The command line, or the Python call where a function was given, that repeats a check.
-
-    Args:
-        report: what `gpn.check_report` returns.
-    """
+    """The command line, or the Python call where a function was given, that repeats a check."""
     digits = report.conditions.digits
     if report.spec is None:
         return f"gpn.check_report(phi, digits={digits})"
-    return _command("check", report.spec, {"digits": str(digits), "derivative": report.derivative}, ["--verbose"])
+    return _command_line("check", report.spec, {"digits": str(digits), "derivative": report.derivative}, ["--verbose"])
 
 
-def _command(name: str, spec: str, options: dict[str, str | None], flags: list[str]) -> str:
+def _command_line(name: str, spec: str, options: dict[str, str | None], flags: list[str]) -> str:
     """A command line; a specification that would pass for an option stands after --."""
     words = [word for option, value in options.items() if value is not None for word in (f"--{option}", value)]
     place = [spec, *words, *flags] if not spec.startswith("-") else [*words, *flags, "--", spec]
@@ -85,13 +78,13 @@ def _python_call(config: "Configuration") -> str:
         f"seed={config.seed}",
         f"weights={config.weights!r}",
         f"root={config.root!r}",
-        *_given("inputs", config.inputs),
-        *_given("labels", config.labels),
+        *_source_argument("inputs", config.inputs),
+        *_source_argument("labels", config.labels),
     ]
     return f"gpn.verify({', '.join(arguments)})"
 
 
-def _given(name: str, source: str | None) -> list[str]:
+def _source_argument(name: str, source: str | None) -> list[str]:
     """An argument that is a path, the name of a data set, or an array, for which its own name stands."""
     if source is None:
         return []
@@ -111,12 +104,8 @@ def after_check(conditions: "Conditions", spec: str, derivative: str | None = No
     """
     root = next((root.root for root in conditions.normalizations if root.recommended), None)
     if conditions.is_gpn == "holds":
-        return command("verify", spec, "--raw", *_next_steps_given("--derivative", derivative))
-    return (
-        None
-        if root is None
-        else command("normalize", spec, "--root", root, *_next_steps_given("--derivative", derivative))
-    )
+        return next_step("verify", spec, "--raw", *_option("--derivative", derivative))
+    return None if root is None else next_step("normalize", spec, "--root", root, *_option("--derivative", derivative))
 
 
 def after_normalize(
@@ -124,8 +113,8 @@ def after_normalize(
 ) -> str | None:
     """Code to paste, or for a Python function, which has no formula to export, the verification."""
     if conditions.expression is None:
-        return command("verify", spec, "--root", chosen.root, *_next_steps_given("--derivative", derivative))
-    return command("normalize", spec, "--root", chosen.root, "--emit", "numpy")
+        return next_step("verify", spec, "--root", chosen.root, *_option("--derivative", derivative))
+    return next_step("normalize", spec, "--root", chosen.root, "--emit", "numpy")
 
 
 def after_verify(report: "VerificationReport") -> str | None:
@@ -136,10 +125,10 @@ def after_verify(report: "VerificationReport") -> str | None:
     root = ("--raw",) if config.root is None else ("--root", config.root)
     if outcome == "undecided" and config.until is None:
         shape = ("--width", _list(config.widths), "--depth", _list(config.depths), "--until", "decided")
-        return command("verify", config.spec, *shape, *root, *_next_steps_given("--derivative", config.derivative))
+        return next_step("verify", config.spec, *shape, *root, *_option("--derivative", config.derivative))
     if ":" in config.spec or max(config.depths) < 2:
         return None
-    return command("width", config.spec, "--depth", str(max(config.depths)), "--epsilon", "0.5", *root)
+    return next_step("width", config.spec, "--depth", str(max(config.depths)), "--epsilon", "0.5", *root)
 
 
 def after_width(report: "WidthReport", spec: str, root: str | None) -> str | None:
@@ -153,7 +142,7 @@ def after_width(report: "WidthReport", spec: str, root: str | None) -> str | Non
     if width is None or depth is None or not 2 <= width <= WIDEST or depth > WIDEST:
         return None
     words = [word for name, value in asked.items() for word in (f"--{name}", f"{value:.12g}")]
-    return command("verify", spec, *words, *(("--raw",) if root is None else ("--root", root)))
+    return next_step("verify", spec, *words, *(("--raw",) if root is None else ("--root", root)))
 
 
 def after_audit(report: "AuditReport") -> str | None:
@@ -162,12 +151,12 @@ def after_audit(report: "AuditReport") -> str | None:
     if not wrong:
         return None
     worst = max(wrong, key=lambda row: max(number.relative_error for number in row.comparisons))
-    return command("normalize", worst.entry.activation, "--emit", "numpy")
+    return next_step("normalize", worst.entry.activation, "--emit", "numpy")
 
 
 def after_scan(spec: str) -> str:
     """The value of the parameter that is best kept in depth."""
-    return command("family", spec, "--condition", "chi_minus = 0.5")
+    return next_step("family", spec, "--condition", "chi_minus = 0.5")
 
 
 def after_solve(found: "Solutions", spec: str) -> str | None:
@@ -180,12 +169,12 @@ def after_solve(found: "Solutions", spec: str) -> str | None:
     if not found.values or ":" in spec:
         return None
     member = re.sub(rf"\b{re.escape(found.parameter)}\b", f"{found.values[0]:.15g}", spec)
-    return None if member == spec else command("check", member)
+    return None if member == spec else next_step("check", member)
 
 
 def after_gradients(report: "GradientReport") -> str:
     """Whether the same depth trains."""
-    return command("train", "selu", "--depth", str(report.settings.depth))
+    return next_step("train", "selu", "--depth", str(report.settings.depth))
 
 
 def after_train(report: "TrainingReport", spec: str, data: str) -> str:
@@ -199,25 +188,25 @@ def after_train(report: "TrainingReport", spec: str, data: str) -> str:
         str(config.width),
     )
     if report.test_accuracy is None:
-        return command("train", spec, *shape, "--learning-rate", f"{config.learning_rate / 4:.3g}")
+        return next_step("train", spec, *shape, "--learning-rate", f"{config.learning_rate / 4:.3g}")
     if config.weights != "gaussian":
-        return command("train", spec, *shape, "--raw", "--weights", "gaussian", "--out", "plain")
-    return command("train", spec, *shape, "--weights", "haar", "--out", "haar")
+        return next_step("train", spec, *shape, "--raw", "--weights", "gaussian", "--out", "plain")
+    return next_step("train", spec, *shape, "--weights", "haar", "--out", "haar")
 
 
-def command(name: str, spec: str, *words: str) -> str:
+def next_step(name: str, spec: str, *words: str) -> str:
     """The line that is printed; a specification that would pass for an option stands after --.
 
-    >>> print(command("check", "x * tanh(x)", "--digits", "40"))
+    >>> print(next_step("check", "x * tanh(x)", "--digits", "40"))
     Next: gpn check --digits 40 'x * tanh(x)'
-    >>> print(command("check", "-tanh(x)", "--digits", "40"))
+    >>> print(next_step("check", "-tanh(x)", "--digits", "40"))
     Next: gpn check --digits 40 -- '-tanh(x)'
     """
     place = [*words, *(["--"] if spec.startswith("-") else []), spec]
     return f"Next: gpn {name} {plain(shlex.join(place), 1000)}"
 
 
-def _next_steps_given(option: str, value: str | None) -> tuple[str, ...]:
+def _option(option: str, value: str | None) -> tuple[str, ...]:
     return () if value is None else (option, value)
 
 

@@ -1,4 +1,4 @@
-"""Part of what was in gpn/width_tables.py."""
+"""What a check, a verification and a required width show, in words: for titles, tables and pages."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.text import Text
 
-from gpn.report.words.selection import _drawable, _middle, tight_rows
+from gpn.report.words.selection import median_column, positive_or_nan, tight_rows
 from gpn.report.words.text import plain, short_number
 from gpn.verification.kinds import EXACT, kind_of
 from theory.claims.counted import ONE_LAYER
@@ -37,8 +37,8 @@ def gradient_finding(profiles: "list[Profile]") -> str:
     if not claims:
         return "Gradient norm by layer"
     claim = claims[0]
-    band = _drawable(claim.gradient_norms)
-    top = band[-1, _middle(claim)]
+    band = positive_or_nan(claim.gradient_norms)
+    top = band[-1, median_column(claim)]
     if not np.isfinite(band).all():
         return f"{claim.label}: gradients vanish or overflow"
     factor = float(np.max(np.maximum(band / top, top / band)))
@@ -143,14 +143,15 @@ def tightness_finding(report: "VerificationReport") -> str:
     return "\n".join(lines) or "No bound below 1 whose event has a known probability"
 
 
-_UNKNOWN = {"width": "least width", "depth": "largest depth", "epsilon": "least ε"}
+UNKNOWN_NAMES = {"width": "least width", "depth": "largest depth", "epsilon": "least ε"}
 
 
 def width_finding(report: "WidthReport") -> str:
     """What the methods ask for of the whole network, in one line for a title."""
-    found = [r for r in report.requirements if r.scope == "whole network" and r.value is not None]
-    parts = [f"{kind_of(r.kind).method} {value_text(report.unknown, r.value or 0.0)}" for r in found]
-    return f"{plain(report.activation, 40)}, {_UNKNOWN[report.unknown]}: {', '.join(parts) or 'none by any method'}"
+    known = [r for r in report.requirements if r.scope == "whole network" and r.value is not None]
+    parts = [f"{kind_of(r.kind).method} {value_text(report.unknown, r.value or 0.0)}" for r in known]
+    answer = ", ".join(parts) or "none by any method"
+    return f"{plain(report.activation, 40)}, {UNKNOWN_NAMES[report.unknown]}: {answer}"
 
 
 def value_text(unknown: str, value: float) -> str:

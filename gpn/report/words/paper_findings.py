@@ -1,4 +1,4 @@
-"""Part of what was in gpn/gradient_tables.py."""
+"""What the two experiments of the paper show, in words: for titles and tables."""
 
 import math
 from typing import TYPE_CHECKING
@@ -25,11 +25,7 @@ _LOG10 = math.log(10.0)
 
 
 def findings(report: "GradientReport") -> list[str]:
-    """What the profiles show, a sentence for each treatment, at least one.
-
-    Args:
-        report: of the run.
-    """
+    """What the profiles show, a sentence for each treatment, at least one."""
     sentences = []
     spans = _spans(report, GPN)
     if spans:

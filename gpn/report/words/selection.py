@@ -1,4 +1,4 @@
-"""Part of what was in gpn/plot_tightness.py."""
+"""Which rows and profiles of a verification a figure and its caption show: pure selection, nothing is drawn."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from gpn.verification.results import Profile, Row, VerificationReport
+
+
+_LEAST = 1e-300  # smaller bounds have no place on a logarithmic axis
 
 
 def panel_rows(rows: "Iterable[Row]") -> "list[list[Row]]":
@@ -20,16 +23,17 @@ def panel_rows(rows: "Iterable[Row]") -> "list[list[Row]]":
 
 def below_panel(rows: "Sequence[Row]") -> list[tuple[float, int]]:
     """Bounds, exact and predicted probabilities that lie below the panel of these rows, each with its width."""
-    return _below(rows, _floor(rows))
+    return below_floor(rows, panel_floor(rows))
 
 
-def _below(rows: "Sequence[Row]", floor: float) -> list[tuple[float, int]]:
+def below_floor(rows: "Sequence[Row]", floor: float) -> list[tuple[float, int]]:
+    """Return the bounds, exact and predicted probabilities below a floor, each with its width."""
     values = ((value, row.width) for row in rows for value in (row.bound, row.prediction) if value is not None)
     return [(value, width) for value, width in values if value < floor]
 
 
-def _floor(rows: "Sequence[Row]") -> float:
-    """Lower end of the probability axis: half a decade below everything observed."""
+def panel_floor(rows: "Sequence[Row]") -> float:
+    """Return the lower end of the probability axis of a panel, 0.3 to 1.3 decades below everything observed."""
     seen = [value for row in rows for value in (row.estimate, row.upper) if value > 0]
     return float(10.0 ** np.floor(np.log10(min(seen, default=1e-3)) - 0.3))
 
@@ -44,18 +48,15 @@ def largest(profiles: "Iterable[Profile]") -> "list[Profile]":
     return sorted(chosen, key=lambda profile: profile.role != "claim")
 
 
-def _middle(profile: "Profile") -> int:
-    """Column of the median."""
+def median_column(profile: "Profile") -> int:
+    """Return the column of the median in the quantiles of a profile."""
     return int(np.argmin(np.abs(np.asarray(profile.probabilities) - 0.5)))
 
 
-def _drawable(norms: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Values that a logarithmic axis can show: zeros (underflow) and non-finite values are left out."""
+def positive_or_nan(norms: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the values that a logarithmic axis can show; zeros (underflow) and infinities become nan."""
     values = np.asarray(norms, dtype=np.float64)
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
-
-
-_LEAST = 1e-300
 
 
 def tight_rows(report: "VerificationReport") -> "dict[str, list[Row]]":

@@ -1,4 +1,4 @@
-"""Part of what was in gpn/tables.py."""
+"""How text, tables and JSON are printed: fitted to the terminal, plain in a pipe, never cut."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Part of what was in gpn/tables.py."""
+"""Numbers and names as text that is safe to print: one line, no control characters."""
 
 import math
 import unicodedata
