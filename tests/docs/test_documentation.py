@@ -133,7 +133,7 @@ def test_marks_are_understood(page):
 
 
 @EACH
-def test_no_command_hides_in_a_block_that_nobody_runs(page):
+def test_no_command_hides_in_a_block_that_is_not_run(page):
     """A fence without a language would be shown and never tried."""
     for block in blocks(page):
         typed = [line for line in block.body.splitlines() if line.removeprefix("$ ").startswith("gpn ")]

@@ -103,7 +103,7 @@ ENTRIES = (
         rigor="proved",
         proof="docs/gpn.md#jumps",
         function="theory.normalization.conditions:gaussian_poincare",
-        test="tests/theory/normalization/test_poincare.py::test_what_can_be_said_of_a_jump_is_said",
+        test="tests/theory/normalization/test_poincare.py::test_facts_of_a_function_with_a_jump",
     ),
     Claim(
         id="length-map",

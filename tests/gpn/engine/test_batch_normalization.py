@@ -170,7 +170,7 @@ def test_linear_gradients_explode_by_the_batch_size(ensemble, batch):
     assert abs(np.log(rate * (batch - 3) / (batch - 2))) < 0.015 + 6.0 * error
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     network, inputs = network_of(8, affine=False)
     two = np.zeros(2)
     for wrong, message in [

@@ -115,17 +115,17 @@ def test_a_draw_depends_on_the_generator_alone(name):
     assert first.shape == (5, 5)
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     rng = np.random.default_rng(0)
     with pytest.raises(UsageError, match="did you mean 'haar'"):
         draw("harr", rng, 3)
-    with pytest.raises(UsageError, match="rows must be a whole number of at least 1, not 0"):
+    with pytest.raises(UsageError, match=r"rows.*at least 1.*0"):
         haar(rng, 0)
-    with pytest.raises(UsageError, match="columns must be"):
+    with pytest.raises(UsageError, match="columns"):
         haar(rng, 2, 2.0)
-    with pytest.raises(UsageError, match="not a Gaussian ensemble"):
+    with pytest.raises(UsageError, match="Gaussian"):
         standard_deviation("haar", 2, 2)
-    with pytest.raises(UsageError, match="belongs to a matrix"):
+    with pytest.raises(UsageError, match="matrix"):
         orthogonality_residual(np.ones(3))
-    with pytest.raises(UsageError, match="not True"):
+    with pytest.raises(UsageError, match="True"):
         count("trials", True)

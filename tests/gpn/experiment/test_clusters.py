@@ -95,10 +95,10 @@ def test_a_cluster_without_workers_is_refused():
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "tcp://"])
-def test_an_address_where_nobody_answers_is_refused(address, monkeypatch):
+def test_an_address_without_a_scheduler_is_an_error(address, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(dask_cluster, "_TIMEOUT", 1)
-    with pytest.raises(UsageError, match="no Dask scheduler answers at"):
+    with pytest.raises(UsageError, match="no Dask scheduler"):
         dask_cluster.dask_cluster(address).__enter__()
 
 

@@ -221,7 +221,7 @@ def test_streams_are_not_correlated():
 
 @pytest.mark.parametrize("key", [(-1, 0, 0, 0), (2**128, 0, 0, 0), (0, -1, 0, 0), (0, 2**32, 0, 0), (0, 0, 2**64, 0)])
 def test_keys_that_could_collide_are_refused(key):
-    with pytest.raises(UsageError, match="must be between 0 and"):
+    with pytest.raises(UsageError, match="between 0 and"):
         generator(*key)
 
 
@@ -248,13 +248,13 @@ def test_wrong_cells(change):
 
 @pytest.mark.parametrize("seed", [-1, 1.0, "0", None, 2**128])
 def test_wrong_seeds(seed):
-    with pytest.raises(UsageError, match="the seed is"):
+    with pytest.raises(UsageError, match="seed"):
         run(CELLS, seed)
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5])
 def test_wrong_numbers_of_workers(workers):
-    with pytest.raises(UsageError, match="the number of workers is"):
+    with pytest.raises(UsageError, match="workers"):
         run(CELLS, 0, workers=workers)
 
 
@@ -264,7 +264,7 @@ def test_numpy_integers_are_integers():
 
 
 def test_two_cells_of_one_identity():
-    with pytest.raises(UsageError, match="2 cells are number 5 of experiment 3"):
+    with pytest.raises(UsageError, match="number 5 of experiment 3"):
         run([Cell(3, 5, Draw(), 1, 1), Cell(3, 4, Draw(), 1, 1), Cell(3, 5, Draw(), 2, 1)], 0)
 
 
@@ -405,7 +405,7 @@ def test_chunks_cancelled_by_someone_else_are_an_error(later):
 def test_processes_by_name():
     assert_same_bits(run(CELLS, 7, executor="processes", workers=2), literal(CELLS, 7))
     assert_same_bits(run(CELLS, 7, executor="threads"), literal(CELLS, 7))
-    with pytest.raises(UsageError, match="the executor must be threads or processes"):
+    with pytest.raises(UsageError, match="threads or processes"):
         run(CELLS, 7, executor="fibres")
 
 
@@ -423,7 +423,7 @@ def test_processes_that_always_die_end_the_run():
     with pytest.raises(BrokenExecutor) as caught:
         run([Cell(5, 0, Die(), trials=3, chunk=1, label="deadly")], 7, executor="processes", workers=1)
     assert "deadly (experiment 5, cell 0), chunk" in caught.value.__notes__[0]
-    assert "worker processes died 3 times in succession" in caught.value.__notes__[-1]
+    assert "died 3 times" in caught.value.__notes__[-1]
 
 
 ORPHANS = r"""
@@ -456,7 +456,7 @@ def test_processes_do_not_outlive_a_killed_run(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_progress_is_told_from_this_thread_and_ends_at_the_total(workers):
+def test_progress_is_reported_from_this_thread_and_ends_at_the_total(workers):
     told = []
 
     def listen(done, total):

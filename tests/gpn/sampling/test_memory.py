@@ -119,10 +119,10 @@ def test_very_wide_and_very_deep_networks_fit_four_gigabytes():
     assert layers_that_fit(10**6, 1000, 1, 1, 2**32) < 1000
 
 
-def test_too_little_memory_is_told():
-    with pytest.raises(UsageError, match=r"need at least .* MiB .* memory=") as caught:
+def test_too_little_memory_is_an_error():
+    with pytest.raises(UsageError, match=r"at least .* MiB .*memory=") as caught:
         sample(TANH, 10**6, 10, 1, np.random.default_rng(0), memory="1MB")
-    assert "width 1000000 and depth 10" in str(caught.value)
+    assert "width 1000000" in str(caught.value)
     with pytest.raises(UsageError, match="matrix-free"):
         gpn.simulate("tanh", 2000, 10, 1, seed=0, method="dense", memory="10MB")
 
@@ -158,7 +158,7 @@ def test_batches_keep_their_budget(phi, width, depth, trials, batch, options):
         except UsageError:
             low = middle + 1
     draw = partial(gpn.simulate, phi, width, depth, trials, seed=0, batch=batch, **options)
-    with pytest.raises(UsageError, match=rf"batches of {batch} at width {width} .* need .* memory=\.\.\."):
+    with pytest.raises(UsageError, match=rf"batches of {batch} .*width {width} .*memory="):
         draw(memory=low - 1)
     assert low / 5 < peak(partial(draw, memory=low))[1] <= low
 
@@ -172,7 +172,7 @@ def test_budgets_are_read(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1", 0, "4 XB", "1e9", True, "0.1", float("nan")])
-def test_a_budget_that_is_none_is_told(text):
+def test_a_wrong_memory_budget_is_an_error(text):
     with pytest.raises(UsageError, match="4GiB"):
         budget(text)
 

@@ -204,17 +204,17 @@ def test_a_generator_gives_the_same_numbers_again_and_blocks_do_not_show():
     assert (first[:, -1] == 0.0).all()
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     rng = np.random.default_rng(0)
-    with pytest.raises(UsageError, match="width must be"):
+    with pytest.raises(UsageError, match="width"):
         sample_relu_ratios(0, 2, 2, rng)
-    with pytest.raises(UsageError, match="depth must be"):
+    with pytest.raises(UsageError, match="depth"):
         sample_relu_ratios(3, 1.5, 2, rng)
     with pytest.raises(UsageError, match=r"numpy\.random\.default_rng"):
         sample_relu_ratios(3, 2, 2, 7)
-    with pytest.raises(UsageError, match="not both 0"):
+    with pytest.raises(UsageError, match="both 0"):
         sample_homogeneous_ratios(0.0, 0.0, 3, 2, 2, rng)
-    with pytest.raises(UsageError, match="not both 0, not nan"):
+    with pytest.raises(UsageError, match="nan"):
         sample_homogeneous_ratios(float("nan"), 0.0, 3, 2, 2, rng)
     with pytest.raises(UsageError, match="'random' or 'aligned'"):
         sample_homogeneous_ratios(1.0, 0.0, 3, 2, 2, rng, readout="loss")

@@ -387,7 +387,7 @@ def test_gradients_below_the_range_of_float64():
 
 
 @pytest.mark.parametrize("weights", ["haar", "gaussian"])
-def test_a_signal_that_overflows_is_told(weights):
+def test_an_overflowing_signal_is_reported(weights):
     result = sample(Linear(1e4), 8, 100, 5, np.random.default_rng(25), weights=weights)
     assert result.overflowed.all()
     assert repr(result) == "Sample(trials=5, depth=100, overflowed=5)"
@@ -424,7 +424,7 @@ def test_the_zero_input(weights, readout):
         np.testing.assert_allclose(result.backward_norms, 1.0, rtol=1e-12)
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     rng = np.random.default_rng(0)
     for changes, message in [
         ({"width": 0}, "width must be a whole number of at least 1, not 0"),
@@ -447,7 +447,7 @@ def test_misuse_is_told():
         arguments = {"activation": Tanh(), "width": 4, "depth": 2, "trials": 2, "rng": rng} | changes
         with pytest.raises(UsageError, match=message):
             sample(**arguments)
-    with pytest.raises(UsageError, match="q must be"):
+    with pytest.raises(UsageError, match=r"\bq\b"):
         one_step(Tanh(), 4, 2, rng, q=-1.0)
 
 

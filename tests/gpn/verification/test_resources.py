@@ -42,7 +42,7 @@ def test_threads_share_and_processes_take_something_of_their_own():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "free_memory", lambda: 2**30)
         assert Budget.read(None, 2, None).share() == 2**28
-    with pytest.raises(UsageError, match="memory must be a size such as '4GiB'"):
+    with pytest.raises(UsageError, match=r"memory.*'4GiB'"):
         gpn.verify("relu", **SMALL, memory="much")
 
 
@@ -52,7 +52,7 @@ def test_threads_share_and_processes_take_something_of_their_own():
 ])  # fmt: skip
 def test_networks_that_cannot_fit_are_refused_before_any_theory(monkeypatch, width, size, words):
     monkeypatch.setattr(questions, "one_step_questions", None)
-    with pytest.raises(UsageError, match=f"{words}.*allow more memory, or take fewer workers") as caught:
+    with pytest.raises(UsageError, match=f"{words}.*memory.*workers") as caught:
         gpn.verify("tanh", widths=width, depth=200, trials=3, memory=size, workers=2)
     assert "\n" not in str(caught.value)
 
@@ -61,7 +61,7 @@ def test_results_that_cannot_fit_are_refused():
     """1e9 trials of single layers are 24 GB; in rounds, of which only the counts are kept, they are no matter."""
     job = plan._job(("one-step", 64, 1), 1, cells.OneStep(activation("relu"), 64, "haar"), 10**9)
     budget = Budget.read("4GiB", 2, None)
-    with pytest.raises(UsageError, match=r"22\.4 GiB of memory.*run fewer trials"):
+    with pytest.raises(UsageError, match=r"22\.4 GiB.*trials"):
         budget.fit([job, deep(64, 10, 1000)], in_rounds=False)
     assert budget.fit([job, deep(64, 10, 1000)], in_rounds=True)[0] == job
 
@@ -72,7 +72,7 @@ def test_few_trials_of_narrow_networks_take_little():
     assert {row.trials for row in report.rows} == {20}
 
 
-def test_the_budget_is_no_part_of_what_a_cell_is():
+def test_the_memory_budget_is_not_part_of_the_identity_of_a_cell():
     job = deep(1024, 200, 1000, keep_layers=True)
     [fitted] = Budget.read("2GiB", 2, None).fit([job], in_rounds=False)
     assert 2**28 < fitted.cell.compute.memory < 2**30
@@ -82,7 +82,7 @@ def test_the_budget_is_no_part_of_what_a_cell_is():
     assert fingerprint(other) != fingerprint(job.cell)
 
 
-def test_neither_memory_nor_workers_change_a_bit_and_a_run_goes_on_with_others(monkeypatch, tmp_path):
+def test_neither_memory_nor_workers_change_a_bit_and_a_run_resumes_with_others(monkeypatch, tmp_path):
     """The first part keeps one layer and draws all others twice."""
     monkeypatch.setattr(streams, "CHUNK_NEURONS", 600)
     whole = gpn.verify("relu", **SMALL)

@@ -91,7 +91,7 @@ def test_stopped_again_and_again_the_report_is_the_same(tmp_path):
     assert 12 <= run_store.read_summary(tmp_path).chunks < 40
     assert_same(gpn.resume(tmp_path), whole)
     assert_same(gpn.verify("relu", **SMALL, store=tmp_path), whole)
-    with pytest.raises(UsageError, match=r"a finished run that is not this one \(seed: 0 there, 1 here\)"):
+    with pytest.raises(UsageError, match=r"finished.*seed: 0\b.*\b1\b"):
         gpn.verify("relu", **SMALL, store=tmp_path, seed=1)
 
 
@@ -100,7 +100,7 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
     stopped(lambda **options: gpn.verify("relu", **SMALL, store=tmp_path, **options), 3)
     other = (*versions.computing_versions(), ("abacus", "2"))
     monkeypatch.setattr(settings, "computing_versions", lambda: other)
-    with pytest.raises(UsageError, match="abacus: nothing there, 2 here"):
+    with pytest.raises(UsageError, match=r"abacus: .*\b2\b"):
         gpn.resume(tmp_path)
 
 
@@ -136,16 +136,16 @@ def test_python_functions_go_on_by_the_same_call_alone(tmp_path):
     call = SMALL | {"root": None, "trials": 30}
     whole = gpn.verify(wave, **call)
     [note] = stopped(lambda **options: gpn.verify(wave, **call, store=tmp_path, **options), 5)
-    assert "run the same again with the same store" in note
-    with pytest.raises(UsageError, match="begun from Python with a function"):
+    assert "same store" in note
+    with pytest.raises(UsageError, match=r"Python.*function"):
         gpn.resume(tmp_path)
-    with pytest.raises(UsageError, match="results of other work"):
+    with pytest.raises(UsageError, match="results of other"):
         gpn.verify(function(2 + 1e-9), **call, store=tmp_path)
     assert_same(gpn.verify(wave, **call, store=tmp_path), whole)
 
 
 def test_a_wrong_seed_makes_no_store(tmp_path):
-    with pytest.raises(UsageError, match="the seed is"):
+    with pytest.raises(UsageError, match="seed"):
         gpn.verify("relu", **SMALL, store=tmp_path, seed=-1)
     assert list(tmp_path.iterdir()) == []
 
@@ -168,7 +168,7 @@ def wait_for_a_chunk(log, empty, process):
         time.sleep(0.02)
 
 
-def test_a_terminated_command_goes_on_in_another_process(tmp_path, monkeypatch):
+def test_a_terminated_command_resumes_in_another_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with start(tmp_path, *LONG, "--out", "o", "--workers", "1") as process:
         wait_for_a_chunk(tmp_path / "o" / "run.sqlite-wal", 100_000, process)
@@ -225,7 +225,7 @@ def test_ctrl_c_while_the_report_is_written_costs_nothing(command, monkeypatch):
     assert command("--resume", "a b")[1].startswith(out)
 
 
-def test_ctrl_c_in_any_command_is_said(monkeypatch, capsys):
+def test_ctrl_c_in_any_command_is_reported(monkeypatch, capsys):
     """Versions of typer differ in what becomes of the interrupt."""
 
     def interrupted(*_):
@@ -255,7 +255,7 @@ def test_resume_takes_its_configuration_from_the_store_alone(command, tmp_path):
     assert command("--resume", "o", "--json", "--workers", "2")[:2] == (code, first)
     ended, out, err = command("--resume", "p")
     assert (ended, out) == (cli.MISUSE, "")
-    assert "there is no run to go on with in p" in err
+    assert "no run to" in err
     assert not (tmp_path / "p").exists()
 
 
@@ -270,8 +270,8 @@ def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, mo
     stopped(lambda **options: gpn.verify(**call, store="gpn-output", **options), 2)
     code, out, err = command(*TINY)
     assert (code, out) == (cli.MISUSE, "")
-    assert "holds an unfinished run that is not this one (seed: 3 there, 0 here); go on with it" in err
-    assert "gpn verify --resume gpn-output, or name another folder" in err
+    assert "(seed: 3" in err
+    assert "gpn verify --resume gpn-output" in err
     code, out, err = command(*TINY, "--seed", "3")
     assert code in (0, 1, 3)
     found = "gpn: 2 finished chunks of an unfinished run are in gpn-output/run.sqlite"

@@ -78,7 +78,7 @@ def test_slope_and_curvature_agree_with_differences(name):
         (sympy.tanh(X), (), ()),
     ],
 )
-def test_kinks_and_jumps_are_told_apart(expression, kinks, jumps):
+def test_kinks_and_jumps_are_distinguished(expression, kinks, jumps):
     activation = Activation("phi", expression)
     assert activation.kinks == kinks
     assert activation.jumps == jumps
@@ -91,13 +91,13 @@ def test_half_line_functions_are_known_as_undefined_elsewhere():
 
 
 def test_a_switch_without_listable_roots_is_refused():
-    with pytest.raises(SpecificationError, match="Piecewise with explicit breakpoints"):
+    with pytest.raises(SpecificationError, match="breakpoints"):
         _ = Activation("bad", sympy.Abs(sympy.sin(X))).pieces
 
 
 def test_a_periodic_switch_is_refused_at_once():
     switch = sympy.Max(1 / (2 + sympy.sin(X)), sympy.cos(X))
-    with pytest.raises(SpecificationError, match="cannot be listed exactly"):
+    with pytest.raises(SpecificationError, match="listed"):
         _ = Activation("bad", switch).pieces
 
 

@@ -293,7 +293,7 @@ def test_numbers_enter_exactly(value, exact):
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_finite_real_number_is_refused(value):
-    with pytest.raises(SpecificationError, match="must be a finite real number"):
+    with pytest.raises(SpecificationError, match="finite"):
         exact_number(value)
 
 

@@ -107,7 +107,7 @@ def test_a_gradient_that_is_not_the_slope_is_refused(torch):
     def straight_through(x):
         return x + (torch.tanh(x) - x).detach()
 
-    with pytest.raises(SpecificationError, match=r"automatic differentiation .* does not match"):
+    with pytest.raises(SpecificationError, match=r"automatic differentiation .*match"):
         gpn.check(straight_through)
     assert gpn.check(straight_through, derivative=lambda x: 1 / np.cosh(x) ** 2).normalizable == "yes"
     assert gpn.check(straight_through, derivative=lambda x: 1 - torch.tanh(x) ** 2).normalizable == "yes"
@@ -116,7 +116,7 @@ def test_a_gradient_that_is_not_the_slope_is_refused(torch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda torch: torch.nn.Softmax(dim=-1), "depend on its own x alone"),
+        (lambda torch: torch.nn.Softmax(dim=-1), "own x"),
         (lambda torch: torch.nn.LayerNorm(60), "."),
         (lambda torch: torch.nn.RReLU(), "eval"),
         (lambda torch: torch.nn.Linear(3, 3), "fails"),
@@ -173,7 +173,7 @@ def test_the_settings_of_jax_are_left_alone(jax):
 
 
 def test_jax_functions_that_are_no_activations_are_refused(jax):
-    with pytest.raises(SpecificationError, match="depend on its own x alone"):
+    with pytest.raises(SpecificationError, match="own x"):
         gpn.check(jax.nn.softmax)
     with pytest.raises(SpecificationError, match="elementwise"):
         gpn.check(lambda x: jax.numpy.sum(x))
@@ -183,7 +183,7 @@ def test_jax_functions_that_are_no_activations_are_refused(jax):
         return jax.numpy.tanh(x)
 
     clipped.defjvp(lambda primals, tangents: (jax.numpy.tanh(primals[0]), tangents[0]))
-    with pytest.raises(SpecificationError, match=r"automatic differentiation .* does not match"):
+    with pytest.raises(SpecificationError, match=r"automatic differentiation .*match"):
         gpn.check(clipped)
 
 
@@ -197,7 +197,7 @@ def test_a_reference_is_the_same_as_the_function(tmp_path, monkeypatch):
     assert facts == gpn.check(gpn.activation("own_activation:phi", derivative=lambda x: 1 / np.cosh(x) ** 2))
     assert facts.name == "phi"
     assert gpn.normalize("own_activation:phi").name == "GPN phi"
-    with pytest.raises(SpecificationError, match="does not match"):
+    with pytest.raises(SpecificationError, match="not match"):
         gpn.check("own_activation:phi", derivative="own_activation:slope")
 
 

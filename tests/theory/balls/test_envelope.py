@@ -186,7 +186,7 @@ def test_gaps_at_singular_ends(expression, power, diverges):
 @pytest.mark.parametrize(
     "expression", [sympy.tan(T), sympy.gamma(T), sympy.sqrt(sympy.sin(T)), sympy.log(sympy.sin(T))]
 )
-def test_no_envelope_is_said_not_guessed(expression):
+def test_a_missing_envelope_is_reported_not_guessed(expression):
     with precision(100), pytest.raises(NotCertifiable):
         envelope(expression)
 

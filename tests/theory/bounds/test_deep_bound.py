@@ -97,7 +97,7 @@ def test_one_layer_has_nothing_to_compare():
     assert deep_bound(TANH, 64, 1, 0.5).probability == 0
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     for arguments in [(1, 10, 1.0), (64.5, 10, 1.0), (64, 0, 1.0), (64, 10, 0.0), (64, 10, np.nan)]:
         with pytest.raises(UsageError):
             deep_bound(TANH, *arguments)

@@ -314,7 +314,7 @@ def test_a_moment_that_is_not_a_number_makes_the_bound_1(slopes, value, monkeypa
         monkeypatch.setattr(homogeneous, "layer_moments", spoiled)
         bound = slopes_deep_bound(slopes, 1000, 10, 1.0)
         assert (bound.kind, bound.log) == ("deep", 0.0)
-        assert "width is too small" in bound.reason
+        assert "too small" in bound.reason
 
 
 def test_a_power_moment_that_diverges_is_told_as_nan():
@@ -365,22 +365,22 @@ def test_a_multiple_a_mirror_image_and_a_sign_have_the_same_bound():
 def test_outcomes_that_are_not_numbers_have_reasons():
     tanh = deep_bound(Activation("tanh", sympy.tanh(X)), 100, 10, 0.5)
     assert (tanh.kind, tanh.log) == ("none", 0.0)
-    assert "linear on each side of 0" in tanh.reason
+    assert "linear" in tanh.reason
     known = CallableActivation("relu", lambda x: np.maximum(x, 0.0))
     assert deep_bound(known, 100, 10, 0.5).kind == "none"
     assert deep_bound(Activation("zero", 0 * X), 100, 10, 0.5).reason == "phi = 0: every gradient vanishes"
     for expression in (sympy.Abs(X), 2 * X):
         assert deep_bound(Activation("isometry", expression), 100, 10, 0.5).probability == 0.0
-    assert "random readout only" in deep_bound(leaky("1/2"), 100, 10, 0.5, "any").reason
+    assert "random readout" in deep_bound(leaky("1/2"), 100, 10, 0.5, "any").reason
     near = Slopes(sympy.Integer(1), 1 + sympy.Rational(1, 10**20))
-    assert "too little for float64" in slopes_deep_bound(near, 100, 10, 0.5).reason
+    assert "float64" in slopes_deep_bound(near, 100, 10, 0.5).reason
     assert leaky_relu_deep_bound(0.99999, 2000, 10, 0.5).probability < 1e-3
     assert relu_deep_bound(100, 1, 0.5).log == pytest.approx(-100 * np.log(2))
     assert leaky_relu_deep_bound(0.1, 100, 1, 0.5).log == -np.inf
     assert required_width(Slopes(sympy.Integer(0), sympy.Integer(0)), 10, 1.0) is None
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     for arguments, message in [
         ((4, 10, 0.5), "width must be a whole number of at least 8, not 4"),
         ((10.5, 10, 0.5), "width must be"),
@@ -394,5 +394,5 @@ def test_misuse_is_told():
             relu_deep_bound(*arguments)
         with pytest.raises(UsageError, match=message):
             deep_bound(Activation("tanh", sympy.tanh(X)), *arguments)
-    with pytest.raises(UsageError, match="strictly between 0 and 1"):
+    with pytest.raises(UsageError, match="between 0 and 1"):
         required_width(RELU, 10, 1.0, 1.0)

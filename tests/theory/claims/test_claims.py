@@ -160,7 +160,7 @@ def test_tables_and_figures_speak_from_the_registry():
         assert axes.get_ylabel() == f"${CLAIMS[identity].event}$"
 
 
-def test_an_unknown_claim_is_told_with_the_nearest():
+def test_the_error_for_an_unknown_claim_names_the_nearest():
     assert gpn.claim("forward-one-step") is CLAIMS["forward-one-step"]
     with pytest.raises(UsageError, match="'levy-forward'"):
         gpn.claim("levi-forward")

@@ -272,7 +272,7 @@ def test_what_cannot_be_certified_at_all(expression, reason):
 def test_a_pole_inside_a_piece_is_not_integrated_over():
     expression = sympy.Piecewise((1 / sympy.cos(X), sympy.Abs(X) < 3), (0, True))
     found = certify(expression, 15, ["second"])
-    assert "pole or a branch point" in found.reasons["second"]
+    assert "branch point" in found.reasons["second"]
 
 
 def test_a_python_function_is_not_certified():
@@ -499,7 +499,7 @@ def test_settings_are_left_alone():
     assert (ctx.prec, ctx.dps, ctx.cap, mpmath.mp.prec) == before
 
 
-def test_misuse_is_told():
+def test_misuse_is_an_error():
     with pytest.raises(UsageError, match="digits"):
         certified_moments(catalog.build("tanh"), 0)
     with pytest.raises(UsageError, match="no moment"):

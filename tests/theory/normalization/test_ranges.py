@@ -157,7 +157,7 @@ def test_a_kink_outside_the_interval_does_not_count():
         (sympy.gamma(X), math.inf, "no rigorous rule"),
     ],
 )
-def test_what_cannot_be_proved_is_said(expression, radius, reason):
+def test_what_cannot_be_proved_is_reported(expression, radius, reason):
     outcome = supremum(expression, "slope", radius)
     assert isinstance(outcome, NotCertified)
     assert reason in outcome.reason
