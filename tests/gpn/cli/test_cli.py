@@ -334,6 +334,7 @@ def test_activations_lists_the_catalog_with_recommended_constants(run):
 # ---------------------------------------------------------------------------------------------- verify
 
 
+@pytest.mark.quick
 def test_verify_prints_tables_verdict_and_the_files_it_wrote(run, tmp_path):
     (tmp_path / "gpn-output").mkdir()
     (tmp_path / "gpn-output" / "mine.txt").write_text("precious")
