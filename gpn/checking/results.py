@@ -5,18 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from gpn.checking import check as checking
 from gpn.experiment.result import Result
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
-from theory.activations.specification import activation
+from theory.activations.specification import Phi, activation
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from theory.depth.length_map import DepthFactor
     from theory.normalization.conditions import Conditions
-
-
-Phi = Activation | CallableActivation
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -10,8 +10,7 @@ from gpn.sampling import batch_sampler, rare_events, sampler
 from theory.activations.activation import Activation, NumericActivation
 from theory.activations.callable import CallableActivation
 from theory.claims.counted import CountedClaim
-
-FloatArray = npt.NDArray[np.float64]
+from theory.numerics.arithmetic import FloatArray
 
 
 @dataclass(frozen=True)

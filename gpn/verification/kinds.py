@@ -10,6 +10,7 @@ from typing import Literal
 
 from gpn.statistics.limits import Verdict, bounded, equals, equivalent
 from gpn.statistics.sample_size import trials_for_factor, trials_with_power
+from theory.activations.specification import Phi
 from theory.bounds import network
 from theory.bounds.homogeneous import Readout
 from theory.layer.levy import Bound
@@ -100,7 +101,7 @@ class LayerKind(Kind):
 class NetworkKind(Kind):
     """A statement about a whole network: `compute` takes phi, width, depth, epsilon and the readout."""
 
-    compute: Callable[[network.Phi, int, int, float, Readout], Bound] = lambda *_: Bound("none", 0.0)
+    compute: Callable[[Phi, int, int, float, Readout], Bound] = lambda *_: Bound("none", 0.0)
 
 
 def _exact(tail: OneStepTail) -> Bound:

@@ -10,7 +10,7 @@ from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
 from gpn.verification.settings import MAX_EPSILON
 from gpn.verification.width_results import Point, Requirement
-from theory.bounds.network import Phi
+from theory.activations.specification import Phi
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 

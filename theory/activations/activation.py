@@ -1,6 +1,5 @@
 """One definition of an activation: a SymPy expression from which everything else derives."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -164,7 +163,7 @@ class Activation:
 
     def _evaluate(self, branches: "list[_Branch]", x: npt.ArrayLike) -> list[FloatArray]:
         points = np.asarray(x, dtype=np.float64)
-        with np.errstate(all="ignore"):  # infinities and NaN are told by the caller, who knows the layer
+        with np.errstate(all="ignore"):  # the caller reports infinities and NaN, and knows the layer
             results = branches[-1](points)
             for branch, breakpoint in zip(branches[-2::-1], self.breakpoint_values[::-1], strict=True):
                 left = -(points <= breakpoint).astype(np.int64)  # all bits set, or none
@@ -173,25 +172,25 @@ class Activation:
 
     @cached_property
     def _functions(self) -> "list[_Branch]":
-        return self._branches(lambda piece: [piece.value, piece.slope])
+        return self._branches("value", "slope")
 
     @cached_property
     def _value_functions(self) -> "list[_Branch]":
-        return self._branches(lambda piece: [piece.value])
+        return self._branches("value")
 
     @cached_property
     def _slope_functions(self) -> "list[_Branch]":
-        return self._branches(lambda piece: [piece.slope])
+        return self._branches("slope")
 
     @cached_property
     def _curvature_functions(self) -> "list[_Branch]":
-        return self._branches(lambda piece: [piece.curvature])
+        return self._branches("curvature")
 
-    def _branches(self, expressions: Callable[[Piece], list[sympy.Expr]]) -> "list[_Branch]":
+    def _branches(self, *orders: str) -> "list[_Branch]":
         edges = [-np.inf, *self.breakpoint_values, np.inf]
         return [
-            _Branch(expressions(piece), lower, upper)
-            for piece, lower, upper in zip(self.pieces, edges, edges[1:], strict=False)
+            _Branch([getattr(piece, order) for order in orders], lower, upper)
+            for piece, (lower, upper) in zip(self.pieces, pairwise(edges), strict=True)
         ]
 
     def affine(self, scale: Exact, shift: Exact, name: str | None = None) -> "Activation":
@@ -266,12 +265,8 @@ def _limit(piece: Piece, order: str, side: str) -> mpmath.mpf | None:
     except (ZeroDivisionError, ValueError, OverflowError):
         value = mpmath.nan
     if not (isinstance(value, mpmath.mpf) and mpmath.isfinite(value)):
-        value = _symbolic_limit(expression, point, side)
+        value = constant_value(one_sided_limit(expression, point, side), _DIGITS + 10)
     return value if isinstance(value, mpmath.mpf) and mpmath.isfinite(value) else None
-
-
-def _symbolic_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> mpmath.mpf | mpmath.mpc:
-    return constant_value(one_sided_limit(expression, point, side), _DIGITS + 10)
 
 
 def _select(mask: npt.NDArray[np.int64], chosen: Any, otherwise: Any) -> FloatArray:

@@ -1,4 +1,4 @@
-"""An activation given as a Python function on NumPy arrays, and what must be checked before it is believed."""
+"""An activation given as a Python function on NumPy arrays, and the checks that it must pass first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,15 +27,15 @@ _MISMATCH = 1e-6  # of a derivative, relative to its size and to its root mean s
 class CallableActivation:
     """An activation given as a Python function on NumPy arrays.
 
-    Its kinks and jumps are looked for numerically when first needed (see `theory.numerics.survey`).
+    Its kinks and jumps are searched for numerically when first needed (see `theory.numerics.survey`).
 
     Args:
         name: how tables and figures call it.
         function: maps a float64 array to an array of the same shape, elementwise.
         derivative: the slope in the same form; by fourth-order differences if left out (about 1e-11 relative for a
             smooth function), which do not reach across kinks and jumps.
-        breakpoints: kinks and jumps that are known, in any order; others are looked for all the same.
-        known: what is known of the shape, if that is everything: then nothing is looked for.
+        breakpoints: known kinks and jumps, in any order; others are searched for.
+        known: the complete shape if it is known; then nothing is searched for.
 
     >>> square = CallableActivation("square", np.square, lambda x: 2 * x)
     >>> square.value_and_slope([3.0])
@@ -52,7 +52,7 @@ class CallableActivation:
 
     @cached_property
     def survey(self) -> Survey:
-        """What was found by looking at the function."""
+        """The shape of the function: given, or found by the numerical search."""
         return survey(self.value, sorted(self.breakpoints)) if self.known is None else self.known
 
     @cached_property
@@ -70,12 +70,12 @@ class CallableActivation:
     @property
     def jumps(self) -> tuple[float, ...]:
         """Breakpoints at which the value jumps or is unbounded."""
-        return tuple(found.position for found in self.survey.jumps)
+        return tuple(jump.position for jump in self.survey.jumps)
 
     @property
     def kinks(self) -> tuple[float, ...]:
         """Breakpoints at which the value is continuous and the slope is not (or is unbounded)."""
-        return tuple(found.position for found in self.survey.kinks)
+        return tuple(kink.position for kink in self.survey.kinks)
 
     @property
     def undefined(self) -> tuple[tuple[float, float], ...]:
@@ -150,7 +150,7 @@ class CallableActivation:
         edges = np.concatenate([[-np.inf], self.breakpoint_values, [np.inf]])
         cell = np.searchsorted(edges[1:-1], x)
         lower, upper = edges[cell], edges[cell + 1]
-        with np.errstate(all="ignore"):  # infinities and NaN are told by the caller
+        with np.errstate(all="ignore"):  # the caller reports infinities and NaN
             step = np.minimum(step, (upper - lower) / 8)
             centre = np.clip(x, lower + 2.001 * step, upper - 2.001 * step)
             offset = (x - centre) / step
@@ -213,7 +213,7 @@ def from_function(
     *,
     origin: str = "given",
 ) -> CallableActivation:
-    """A Python function as an activation, once it is seen to be elementwise and its derivative to be its own.
+    """Return a Python function as an activation after checking that it is elementwise and its derivative correct.
 
     Args:
         function, name, derivative, breakpoints: as for `CallableActivation`.
@@ -276,8 +276,8 @@ def check_derivative(activation: CallableActivation, origin: str = "given") -> N
     Raises:
         SpecificationError: they disagree; the message says where and gives both values.
     """
-    found = activation.survey
-    left, right = found.edges[:-1], found.edges[1:]
+    shape = activation.survey
+    left, right = shape.edges[:-1], shape.edges[1:]
     chosen = (right - left > 1e-7) & (np.abs(left) < 8)
     left, right = left[chosen], right[chosen]
     x, step = 0.437 * left + 0.563 * right, (right - left) / 8
@@ -285,7 +285,7 @@ def check_derivative(activation: CallableActivation, origin: str = "given") -> N
     coarse, fine = (_five_points(activation.value, x, h) for h in (step, step / 4))
     size = np.sqrt(np.nansum(np.exp(-x * x / 2) * fine**2 * (right - left)) / np.sqrt(2 * np.pi))
     with np.errstate(all="ignore"):
-        rounding = 10 * (found.noise + 4e-16) * (np.abs(value) + np.abs(x * fine)) / (step / 4)
+        rounding = 10 * (shape.noise + 4e-16) * (np.abs(value) + np.abs(x * fine)) / (step / 4)
         tolerance = 10 * np.abs(coarse - fine) + rounding + _MISMATCH * (np.abs(fine) + size)
         wrong = np.isfinite(fine) & np.isfinite(tolerance) & ~(np.abs(given - fine) <= tolerance)
     if wrong.any():

@@ -107,7 +107,7 @@ _ENTRIES: tuple[Entry, ...] = (
     ),
     Entry(
         "rrelu",
-        lambda x, lower, upper: _rrelu(x, lower, upper),
+        _rrelu,
         "x for x > 0, else x*(lower + upper)/2: the slope used in evaluation",
         "torch.nn.RReLU",
         (_p("lower", "1/8"), _p("upper", "1/3")),
@@ -303,7 +303,7 @@ _BY_ANY_NAME: Mapping[str, Entry] = MappingProxyType(
 
 
 def names() -> tuple[str, ...]:
-    """The canonical names, in catalog order.
+    """Return the canonical names, in catalog order.
 
     >>> len(names()) == len(CATALOG)
     True
@@ -312,7 +312,7 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> Entry | None:
-    """The entry of a name or alias, or None; case, spaces, "-" and "_" between letters do not matter.
+    """Return the entry of a name or alias, or None; case, spaces, "-" and "_" between letters do not matter.
 
     >>> find("Leaky-ReLU").name, find("nonsense")
     ('leaky_relu', None)
@@ -323,7 +323,7 @@ def find(name: str) -> Entry | None:
 
 
 def nearest(name: str) -> tuple[str, ...]:
-    """At most three canonical names that resemble a misspelt one.
+    """Return at most three canonical names that resemble a misspelt one.
 
     >>> nearest("tanhh")[0]
     'tanh'
@@ -333,7 +333,7 @@ def nearest(name: str) -> tuple[str, ...]:
 
 
 def resolve(name: str) -> Entry:
-    """The entry of a name or alias.
+    """Return the entry of a name or alias.
 
     Raises:
         SpecificationError: no such name; the message has the nearest ones.
@@ -352,7 +352,7 @@ def resolve(name: str) -> Entry:
 
 
 def build(name: str, *args: object, **parameters: object) -> Activation:
-    """The activation of a name or alias, with parameters by position or by name.
+    """Return the activation of a name or alias, with parameters by position or by name.
 
     Args:
         name: as in `names()`, or an alias; case, spaces, "-" and "_" do not matter.

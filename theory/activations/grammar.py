@@ -116,7 +116,7 @@ def is_condition(value: Any) -> bool:
 
 
 def vanishes(value: Any) -> bool:
-    """Whether a constant is zero, or cannot be told from zero with a hundred digits (precision 1 left)."""
+    """Whether a constant is zero, or cannot be distinguished from zero with a hundred digits (precision 1 left)."""
     if value.is_Rational:
         return bool(value == 0)
     number = value.evalf(15)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import sympy
@@ -22,15 +22,17 @@ from theory.activations.grammar import without_choices
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X
 
+Phi: TypeAlias = Activation | CallableActivation
+"""An activation of either kind, as computations take it."""
+
+
 _REFERENCE = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*")
 _CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
 _NAME_LIKE = re.compile(r"[^\W\d][\w \-]*")
 _FORMS = "a name ('tanh'), a formula ('x*sigmoid(x)'), a SymPy expression, a function on arrays or an Activation"
 
 
-def activation(
-    spec: object, *args: object, derivative: object = None, **parameters: Any
-) -> Activation | CallableActivation:
+def activation(spec: object, *args: object, derivative: object = None, **parameters: Any) -> Phi:
     """Return the activation that a name, a formula, a SymPy expression or a Python function stands for.
 
     Args:

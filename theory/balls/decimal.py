@@ -18,6 +18,7 @@ def digits_of(ball: arb, digits: int) -> str:
         ball: the enclosure.
         digits: the most digits to show, at least 1.
 
+    >>> from theory.balls.core import precision
     >>> with precision(100):
     ...     digits_of(arb(2).sqrt(), 20), digits_of(arb(2).sqrt() + arb(0, 1e-6), 20), digits_of(arb(0, 1e-4), 20)
     ('1.4142135623730950488', '1.41421', '0.000')

@@ -328,5 +328,5 @@ def symbol(record: FunctionRecord) -> type[sympy.Function]:
     >>> symbol(FUNCTIONS["tanh"])
     tanh
     """
-    found: type[sympy.Function] = getattr(special, record.name, None) or getattr(sympy, record.name)
-    return found
+    symbol_class: type[sympy.Function] = getattr(special, record.name, None) or getattr(sympy, record.name)
+    return symbol_class

@@ -285,7 +285,7 @@ def is_analytic_at_zero(expressions: Sequence[sympy.Expr], variable: sympy.Symbo
 
 
 def _order_of_zero(expression: sympy.Expr, variable: sympy.Symbol) -> int:
-    """The order of the zero at 0, from the Taylor coefficients that are exactly zero; 0 if it cannot be told."""
+    """The order of the zero at 0, from the Taylor coefficients that are exactly zero; 0 if it is not known."""
     coefficients = _low_coefficients(expression, variable, _LARGEST_ORDER + 1)
     order = next((k for k, value in enumerate(coefficients) if not value.is_zero()), 0)
     return order if order and not coefficients[order].contains(0) else 0

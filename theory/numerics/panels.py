@@ -94,7 +94,7 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
     relative = float(np.quantile((noise / np.maximum(scale, _LEAST))[inside], 0.9)) if inside.any() else 0.0
     depth: npt.NDArray[np.int64] = np.zeros(len(left), dtype=np.int64)
     stuck, before = depth, np.full(len(left), np.inf)
-    found: list[tuple[npt.NDArray[Any], ...]] = []
+    finished: list[tuple[npt.NDArray[Any], ...]] = []
     for generation in range(_GENERATIONS):
         values = function(chebyshev_points(left, right))
         residual, floor = chebyshev_residual(values), noise_floor(values, left, right, scale) + 10 * noise
@@ -108,7 +108,7 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
         stuck = _count_stuck(stuck, residual, before, state)
         _give_up(state, stuck, np.abs(left) > 8, generation)
         done = state >= 0
-        found.append((left[done], right[done], state[done], depth[done], floor[done]))
+        finished.append((left[done], right[done], state[done], depth[done], floor[done]))
         left, right, scale, base, before = (a[~done] for a in (left, right, scale, base, residual))
         stuck, depth = stuck[~done], depth[~done] + 1
         if not left.size:
@@ -118,12 +118,12 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
         scale, base, before = (np.tile(a, 2) for a in (scale, base, before))
         stuck, depth = np.tile(stuck, 2), np.tile(depth, 2)
         noise = np.maximum(base, _noise(function, left, right))
-    return _sorted(found, relative)
+    return _sorted(finished, relative)
 
 
-def _sorted(found: list[tuple[npt.NDArray[Any], ...]], noise: float) -> Panels:
-    order = np.argsort(np.concatenate([part[0] for part in found]))
-    left, right, state, depth, floor = (np.concatenate(column)[order] for column in zip(*found, strict=True))
+def _sorted(finished: list[tuple[npt.NDArray[Any], ...]], noise: float) -> Panels:
+    order = np.argsort(np.concatenate([part[0] for part in finished]))
+    left, right, state, depth, floor = (np.concatenate(column)[order] for column in zip(*finished, strict=True))
     return Panels(left, right, state, depth, floor, noise)
 
 
@@ -185,9 +185,9 @@ def _noise(function: Function, left: FloatArray, right: FloatArray) -> FloatArra
             step = np.maximum(fraction * width, 64 * np.spacing(np.abs(middle)))
             values = function(middle[:, None] + step[:, None] * np.arange(-3, 4))
             with np.errstate(all="ignore"):
-                found = np.abs(values @ weights)
-            usable = np.isfinite(found) & (step < 1e-2 * width)
-            worst = np.maximum(worst, np.where(usable, found, 0.0))
+                noise = np.abs(values @ weights)
+            usable = np.isfinite(noise) & (step < 1e-2 * width)
+            worst = np.maximum(worst, np.where(usable, noise, 0.0))
         quieter = np.minimum(quieter, worst)
     return quieter
 

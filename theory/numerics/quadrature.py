@@ -63,7 +63,7 @@ def integrate(
         done = enough | tiny | hopeless
         if 2 * np.count_nonzero(~done) > most_panels or generation == _GENERATIONS - 1:
             done[:] = True
-        with np.errstate(all="ignore"):  # infinities of both signs; the sum is nan then, which is told below
+        with np.errstate(all="ignore"):  # infinities of both signs give nan, which the result reports
             value += refined[:, done].sum(axis=1)
             total += modulus[:, done].sum(axis=1)
             error += _remaining(difference, previous, modulus, at_end, scale, noise)[:, done].sum(axis=1)

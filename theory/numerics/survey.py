@@ -1,7 +1,7 @@
-"""What a Python function looks like from outside: its kinks and jumps, where it is undefined, how noisy it is.
+"""Numerical search for the kinks and jumps of a Python function, where it is undefined, and how noisy it is.
 
-All of it is found numerically, by looking at values alone, and so is never a proof: what is narrower than the points
-of the first look are apart can be missed (`LIMITS` says it in words).
+The search sees values alone, so its result is never a proof: a feature narrower than the distance between the first
+points can be missed (`LIMITS` says it in words).
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ from theory.numerics.panels import (
 )
 
 JUMP_SIZE = 1e-9
-"""The least jump that is told from rounding, relative to the size of the function nearby."""
+"""The smallest jump that is distinguished from rounding, relative to the size of the function nearby."""
 
 
 KINK_SIZE = 1e-6
-"""The least change of slope that is told from rounding, relative to the size of the function nearby."""
+"""The smallest change of slope that is distinguished from rounding, relative to the size of the function nearby."""
 
 
 LIMITS = (
@@ -53,10 +53,10 @@ class Break:
     """A point at which a function jumps, or at which its slope does.
 
     Args:
-        position: where.
-        size: by how much the value (a jump) or the slope (a kink) changes; infinite at a singularity.
+        position: the point x.
+        size: the change of the value (a jump) or of the slope (a kink); infinite at a singularity.
         width: the change happens within this distance: a smooth function that changes as quickly looks the same.
-        is_jump: whether it is the value that jumps or is unbounded.
+        is_jump: whether the value jumps or is unbounded there; else the slope does.
     """
 
     position: float
@@ -70,13 +70,13 @@ class Survey:
     """What is known of the shape of a function.
 
     Args:
-        breakpoints: points at which it is or may be singular, ascending.
-        kinks, jumps: those of them at which it has a kink or jumps.
+        breakpoints: points at which the function is or may be singular, ascending.
+        kinks, jumps: the breakpoints with a kink and with a jump.
         undefined: intervals on which it is nan.
         rough: intervals on which it oscillates or is noisy beyond what can be resolved.
         edges: ends of panels on each of which a polynomial of degree 15 follows it.
         noise: relative rounding error of its values.
-        searched: whether breakpoints were looked for.
+        searched: whether breakpoints were searched for.
     """
 
     breakpoints: tuple[float, ...] = ()
@@ -99,10 +99,10 @@ def survey(function: Function, declared: Sequence[float] = ()) -> Survey:
 
     Args:
         function: elementwise on arrays.
-        declared: breakpoints that are known; others are looked for.
+        declared: known breakpoints; others are searched for.
 
-    >>> found = survey(lambda x: np.abs(x - 1.3) + 0.01 * np.sign(x + 0.1))
-    >>> [kink.position for kink in found.kinks], [jump.position for jump in found.jumps]
+    >>> seen = survey(lambda x: np.abs(x - 1.3) + 0.01 * np.sign(x + 0.1))
+    >>> [kink.position for kink in seen.kinks], [jump.position for jump in seen.jumps]
     ([1.3], [-0.1])
     >>> survey(lambda x: np.tanh(1000 * x)).breakpoints
     ()
@@ -110,15 +110,15 @@ def survey(function: Function, declared: Sequence[float] = ()) -> Survey:
     panels = resolve(function, first_edges(declared))
     gaps = [(point, point) for point in declared if abs(point) < REACH] + _suspects(panels)
     breaks = _examine(function, panels, gaps)
-    points = sorted({*map(float, declared), *(found.position for found in breaks)})
+    points = sorted({*map(float, declared), *(new.position for new in breaks)})
     if len(points) > len(declared):
         panels = resolve(function, first_edges(points))
     undefined = panels.intervals(UNDEFINED)
     ends = {end for interval in undefined for end in interval if abs(end) < REACH}
     return Survey(
         tuple(sorted({*points, *ends})),
-        tuple(found for found in breaks if not found.is_jump),
-        tuple(found for found in breaks if found.is_jump),
+        tuple(new for new in breaks if not new.is_jump),
+        tuple(new for new in breaks if new.is_jump),
         undefined,
         panels.intervals(ROUGH),
         np.append(panels.left, panels.right[-1]),
@@ -138,8 +138,8 @@ def _suspects(panels: Panels) -> list[tuple[float, float]]:
     depth = np.maximum.reduceat(panels.depth, starts)
     known = np.minimum.reduceat((panels.state == RESOLVED) | (panels.state == ROUGH), starts)
     chosen = (heights < before) & (heights < after) & (depth >= 2) & (stops - starts <= _BESIDE) & known
-    found = zip(panels.left[starts[chosen]], panels.right[stops[chosen] - 1], strict=True)
-    gaps = [(float(low), float(high)) for low, high in found] + list(panels.intervals(BROKEN))
+    ends = zip(panels.left[starts[chosen]], panels.right[stops[chosen] - 1], strict=True)
+    gaps = [(float(low), float(high)) for low, high in ends] + list(panels.intervals(BROKEN))
     return sorted(gaps, key=lambda gap: abs(gap[0]))[:_MOST]
 
 
@@ -191,19 +191,19 @@ def _examine(function: Function, panels: Panels, gaps: list[tuple[float, float]]
         is_kink = np.abs(bend) > 1000 * error / shorter + KINK_SIZE * scale + np.abs(twist) * gap
         is_kink &= shorter > _SHARP * gap
     low, high = _bisect(function, a, b, left, right)
-    found = []
+    breaks: list[Break] = []
     for i in range(len(a)):
         if not (left.is_smooth[i] and right.is_smooth[i] and np.isfinite(error[i])):
-            found += _singular(function, float(middle[i]), float(gap[i])) if gap[i] < 1e-9 else []
+            breaks += _singular(function, float(middle[i]), float(gap[i])) if gap[i] < 1e-9 else []
         elif is_jump[i]:
             place = _simplest(low[i], high[i], 4 * np.spacing(abs(high[i])))
-            found.append(Break(place, float(abs(rise[i])), float(high[i] - low[i]), True))
+            breaks.append(Break(place, float(abs(rise[i])), float(high[i] - low[i]), True))
         elif is_kink[i]:
             doubt = 20 * error[i] / abs(bend[i]) + 4 * np.spacing(abs(meeting[i]))
             place = _simplest(meeting[i], meeting[i], doubt)
-            found.append(Break(place, float(abs(bend[i])), float(b[i] - a[i]), False))
+            breaks.append(Break(place, float(abs(bend[i])), float(b[i] - a[i]), False))
     declared = {gap[0] for gap in gaps if gap[0] == gap[1]}
-    return _distinct(found, declared)
+    return _distinct(breaks, declared)
 
 
 def _meeting(a: FloatArray, b: FloatArray, left: _Side, right: _Side) -> FloatArray:
@@ -294,14 +294,14 @@ def _simplest(low: float, high: float, doubt: float) -> float:
     return middle
 
 
-def _distinct(found: list[Break], declared: set[float]) -> list[Break]:
+def _distinct(breaks: list[Break], declared: set[float]) -> list[Break]:
     """One break for each place, a declared one or else the sharpest; a singularity stands for all around it."""
     kept: list[Break] = []
-    for new in sorted(found, key=lambda found: (found.position not in declared, found.width)):
+    for new in sorted(breaks, key=lambda new: (new.position not in declared, new.width)):
         for old in kept:
             reach = 1e-6 if np.isinf(new.size) else 4 * new.width + 1e-13 * abs(old.position)
             if abs(new.position - old.position) <= reach:
                 break
         else:
             kept.append(new)
-    return sorted(kept, key=lambda found: found.position)
+    return sorted(kept, key=lambda old: old.position)

@@ -9,13 +9,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 
 from gpn.checking.check import check
 from gpn.report.plots.activation import drawable
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
+from theory.activations.specification import Phi
 from theory.activations.specification import activation as read
 from theory.bounds.network import deep_bound, predicted, predicted_range
 from theory.claims.counted import SIDES, CountedClaim
@@ -31,14 +29,13 @@ from theory.layer.sphere import sphere_expectations
 from theory.layer.tails import OneStepTail, one_step
 from theory.normalization import family as family_module
 from theory.normalization.lipschitz import lipschitz_constants
+from theory.numerics.arithmetic import FloatArray
 
 if TYPE_CHECKING:
     from theory.gaussian.moments import Stability
     from theory.normalization.conditions import Conditions
 
 
-FloatArray = npt.NDArray[np.float64]
-Phi = Activation | CallableActivation
 WIDTHS = tuple(2**k for k in range(4, 15))
 PROBABILITIES = (0.05, 0.5, 0.95)
 STARTS = (0.9, 1.1)

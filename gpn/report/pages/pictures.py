@@ -23,12 +23,13 @@ from theory.gaussian.hermite import hermite_spectrum as spectrum_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gpn.checking.results import CheckReport, Phi
+    from gpn.checking.results import CheckReport
     from gpn.reproduction.comparison_results import ComparisonReport
     from gpn.reproduction.gradient_results import GradientReport
     from gpn.training.results import TrainingReport
     from gpn.verification.results import VerificationReport
     from gpn.verification.width_results import WidthReport
+    from theory.activations.specification import Phi
     from theory.normalization.conditions import Conditions
 
 

@@ -15,11 +15,8 @@ from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.length_map import length_map
 
 if TYPE_CHECKING:
-    from theory.activations.activation import Activation
-    from theory.activations.callable import CallableActivation
+    from theory.activations.specification import Phi
     from theory.gaussian.hermite import HermiteSpectrum
-
-    Phi = Activation | CallableActivation
 
 
 FloatArray = npt.NDArray[np.float64]
