@@ -25,6 +25,7 @@ def run(capsys, monkeypatch, tmp_path):
     return call
 
 
+@pytest.mark.quick
 def test_tables_and_files(run, tmp_path):
     code, out, _ = run(*SMALL, "--batch", "8", "--batches", "8", "--out", "found")
     assert code == 0

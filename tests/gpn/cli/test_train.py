@@ -30,6 +30,7 @@ def run(capsys, *arguments):
     return exit_.value.code, captured.out, captured.err
 
 
+@pytest.mark.quick
 def test_a_run_prints_a_table_and_writes_files(capsys, data, tmp_path):
     code, out, _ = run(capsys, "tanh", *data, *SMALL)
     assert code == 0

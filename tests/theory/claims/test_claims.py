@@ -42,6 +42,7 @@ def anchors(page):
     return slugs | set(re.findall(r'<a id="([^"]+)"', text))
 
 
+@pytest.mark.quick
 def test_the_page_is_current():
     assert (ROOT / "docs/claims.md").read_text() == claims.page(), (
         "run: python -m theory.claims.registry > docs/claims.md"
