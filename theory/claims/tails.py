@@ -101,7 +101,7 @@ _LEVY = (
         rigor="numerical evaluation of a proved bound",
         reference="Lévy's inequality: M. Ledoux 2001",
         proof="docs/one-step.md#levy-bounds",
-        function="theory.layer.levy:levy_forward",
+        function="theory.layer.levy:levy",
         test="tests/theory/layer/test_concentration.py::test_bounds_hold_in_simulation",
     ),
     Claim(
@@ -120,7 +120,7 @@ _LEVY = (
         rigor="numerical evaluation of a proved bound",
         reference="Lévy's inequality: M. Ledoux 2001",
         proof="docs/one-step.md#levy-bounds",
-        function="theory.layer.levy:levy_backward_random",
+        function="theory.layer.levy:levy",
         test="tests/theory/layer/test_concentration.py::test_bounds_hold_in_simulation",
     ),
     Claim(
@@ -143,7 +143,7 @@ _LEVY = (
         rigor="numerical evaluation of a proved bound",
         reference="the form of Y. Lu, S. Gould, T. Ajanthan 2020; Lévy's inequality: M. Ledoux 2001",
         proof="docs/one-step.md#levy-bounds",
-        function="theory.layer.levy:levy_backward_fixed",
+        function="theory.layer.levy:levy",
         test="tests/theory/layer/test_concentration.py::test_a_single_nonzero_entry_does_not_concentrate",
     ),
 )
@@ -154,7 +154,7 @@ def _function_of(event: str) -> str:
     return r"\phi" if event == "forward" else "s"
 
 
-def _cramer(event: str, title: str, statement: tuple[str, ...], function: str, extra: tuple[str, ...] = ()) -> Claim:
+def _cramer(event: str, title: str, statement: tuple[str, ...], extra: tuple[str, ...] = ()) -> Claim:
     return Claim(
         id=f"cramer-{event}",
         kind="bound",
@@ -166,7 +166,7 @@ def _cramer(event: str, title: str, statement: tuple[str, ...], function: str, e
         rigor="numerical evaluation of a proved bound",
         reference="H. Cramér 1938 for independent variables; on the sphere: this project",
         proof="docs/one-step.md#cramer-bound",
-        function=f"theory.layer.cramer:{function}",
+        function="theory.layer.cramer:cramer",
         test="tests/theory/layer/test_cramer.py::test_the_bound_is_sharp",
     )
 
@@ -179,7 +179,6 @@ _CRAMER = (
             r"P(q_1 \geq 1+\epsilon) \leq \min_{\lambda \geq 0} e^{-n \lambda (1+\epsilon)} "
             r"E \exp\left(\lambda \sum_i \phi(h_i)^2\right)",
         ),
-        "cramer_forward",
     ),
     _cramer(
         "backward-random",
@@ -189,7 +188,6 @@ _CRAMER = (
             r"E \prod_i \left(1 - 2 \lambda (s(h_i) - 1 - \epsilon)\right)^{-1/2}",
             r"\frac{1}{\lambda_{\max}} = 2 \sup_{|h| \leq \sqrt{nq}} (s(h) - 1 - \epsilon)",
         ),
-        "cramer_backward_random",
         (FRESH,),
     ),
     _cramer(
@@ -199,15 +197,12 @@ _CRAMER = (
             r"P\left(\frac{1}{n} \sum_i s(h_i) \geq 1+\epsilon\right) \leq \min_{\lambda \geq 0} "
             r"e^{-n \lambda (1+\epsilon)} E \exp\left(\lambda \sum_i s(h_i)\right)",
         ),
-        "cramer_backward_fixed",
         ("The fixed direction is flat: all |y_i| are equal.",),
     ),
 )
 
 
-def _exact(
-    event: str, title: str, statement: tuple[str, ...], function: str, test: str, extra: tuple[str, ...] = ()
-) -> Claim:
+def _exact(event: str, title: str, statement: tuple[str, ...], test: str, extra: tuple[str, ...] = ()) -> Claim:
     return Claim(
         id=f"exact-{event}",
         kind="law",
@@ -228,7 +223,7 @@ def _exact(
         assumptions=(UNIFORM, MEASURABLE, *extra, "The event has neither probability 0 nor 1.", _SIDES),
         rigor="exact law",
         proof="docs/one-step.md#exact-tail",
-        function=f"theory.layer.exact:{function}",
+        function="theory.layer.exact:exact_tail",
         test=f"tests/theory/layer/test_exact_tail.py::{test}",
     )
 
@@ -247,7 +242,6 @@ _EXACT = (
             _TAIL,
             r"t = 1+\epsilon, \qquad \Lambda = \log E\left[e^{\lambda \phi(z)^2 + \mu z^2}; |z| \leq \sqrt{nq}\right]",
         ),
-        "exact_forward",
         "test_inversion_is_the_beta_mixture",
     ),
     _exact(
@@ -258,7 +252,6 @@ _EXACT = (
             r"t = 0, \qquad \Lambda = \log E\left[\frac{e^{\mu z^2}}{\sqrt{1 - 2 \lambda (s(z) - 1 - \epsilon)}}; "
             r"|z| \leq \sqrt{nq}\right]",
         ),
-        "exact_backward_random",
         "test_simulation",
         (FRESH,),
     ),
@@ -266,7 +259,6 @@ _EXACT = (
         "backward-fixed",
         "backward, fixed direction",
         (_TAIL, r"t = 1+\epsilon, \qquad \Lambda = \log E\left[e^{\lambda s(z) + \mu z^2}; |z| \leq \sqrt{nq}\right]"),
-        "exact_backward_fixed",
         "test_the_fixed_direction_of_relu_is_binomial",
         ("The fixed direction is flat: all |y_i| are equal.",),
     ),

@@ -14,20 +14,15 @@ inversion over one frequency, rounding, and the searched extremes of phi^2 or ph
 estimated by a second rule and added, so that the bound errs upward.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from theory.activations.activation import NumericActivation
-from theory.claims.counted import CountedClaim, Side
-from theory.layer.conditioning import NormalNodes, log_sphere_mean
-from theory.layer.law import Event, certainty, event, layer_law, unusable
+from theory.layer.conditioning import log_sphere_mean
+from theory.layer.law import Event, certainty, unusable
 from theory.layer.levy import Bound
 from theory.layer.radial import log_radial_mean
 from theory.layer.saddle import Saddle, find_saddle, largest_tilt, weights
 from theory.layer.special_cases import at_edge
-from theory.numerics.arithmetic import FloatArray
 
 _KIND = "cramer"
 _RECURSION = 16  # below this width the radial recursion is quicker than the inversion, and more accurate
@@ -35,86 +30,32 @@ _RETREATS = 20  # of lambda from a saddle near infinity, each by a factor _RETRE
 _RETREAT = 0.02
 
 
-def cramer_forward(activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0) -> Bound:
-    r"""Bound on the squared length per neuron after one layer leaving 1 by epsilon.
+def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
+    r"""Bound on a one-step tail: the squared length or a squared backward norm leaves 1 by epsilon in one layer.
 
-    .. math:: P(q_1 \ge 1+\epsilon) \le \min_{\lambda \ge 0} e^{-n\lambda(1+\epsilon)}
-              E\bigl[e^{\lambda \sum_i \phi(h_i)^2} \bigm| |h|^2 = nq\bigr]
+    .. math:: P\Bigl(\frac1n \sum_i \psi(h_i) \ge t\Bigr) \le \min_{\lambda \ge 0} e^{-n\lambda t}
+              E\bigl[e^{\lambda \sum_i \psi(h_i)} \bigm| |h|^2 = nq\bigr], \qquad t = 1 + \epsilon
 
-    and below with :math:`-\phi^2` and :math:`1-\epsilon` (derived for this project; see the module on rigour).
-
-    Args:
-        activation: phi.
-        width: n >= 2.
-        epsilon: > 0.
-        side: "upper" or "lower".
-        q: squared length per neuron of the layer's input.
-
-    Raises:
-        UsageError: a width below 2, a q or a tolerance that is not positive, or an unknown side.
-
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
-    >>> round(cramer_forward(relu, 512, 0.2, "upper").probability, 6)
-    0.030623
-    """
-    return cramer(event(CountedClaim.FORWARD, layer_law(activation, width, q), epsilon, side))
-
-
-def cramer_backward_random(
-    activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0
-) -> Bound:
-    r"""Bound on the squared norm of a random backward direction leaving 1 by epsilon in one layer.
+    with :math:`\psi = \phi^2` for the squared length and :math:`\psi = \phi'^2` for a flat fixed backward signal, the
+    paper's theorem (Lu, Gould, Ajanthan 2020) at its flattest. For a random direction :math:`u = w/|w|`
 
     .. math:: P(|Du|^2 \ge t) \le \min_{0 \le \lambda < \lambda_{max}}
-              E\Bigl[\prod_i (1 - 2\lambda(\phi'(h_i)^2 - t))^{-1/2} \Bigm| |h|^2 = nq\Bigr], \qquad t = 1 + \epsilon
+              E\Bigl[\prod_i (1 - 2\lambda(\phi'(h_i)^2 - t))^{-1/2} \Bigm| |h|^2 = nq\Bigr]
 
-    with D = diag phi'(h) and u = w/|w| uniform on the unit sphere: :math:`|Du|^2 \ge t` says that
-    :math:`\sum_i (\phi'(h_i)^2 - t) w_i^2 \ge 0`. Below with the sign of the bracket turned (derived for
-    this project; see the module on rigour).
-
-    Args, raises: as `cramer_forward`.
-
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
-    >>> round(cramer_backward_random(relu, 256, 0.2, "lower").probability, 5)
-    0.17614
-    """
-    return cramer(event(CountedClaim.BACKWARD_RANDOM, layer_law(activation, width, q), epsilon, side))
-
-
-def cramer_backward_fixed(
-    activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0
-) -> Bound:
-    r"""Bound on the squared norm of a flat fixed backward signal changing by a factor 1 +- epsilon in one layer.
-
-    .. math:: P\Bigl(\frac1n \sum_i \phi'(h_i)^2 \ge t\Bigr) \le \min_{\lambda \ge 0} e^{-n\lambda t}
-              E\bigl[e^{\lambda \sum_i \phi'(h_i)^2} \bigm| |h|^2 = nq\bigr], \qquad t = 1 + \epsilon
-
-    which is :math:`|Dy|^2/|y|^2` for entries :math:`|y_i|` that are equal: the form of the paper's theorem (Lu, Gould,
-    Ajanthan 2020) at its flattest; below with the signs turned (derived for this project).
-
-    Args, raises: as `cramer_forward`.
-
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> cramer_backward_fixed(Activation("identity", X), 16, 0.2, "upper").probability
-    0.0
-    """
-    return cramer(event(CountedClaim.BACKWARD_FIXED, layer_law(activation, width, q), epsilon, side))
-
-
-def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
-    """The bound for an event of `theory.layer.law`.
+    since with D = diag phi'(h) :math:`|Du|^2 \ge t` says that :math:`\sum_i (\phi'(h_i)^2 - t) w_i^2 \ge 0`. The lower
+    tail has the signs turned and :math:`t = 1 - \epsilon` (derived for this project; see the module on rigour).
 
     Args:
         event: as `theory.layer.law.event` makes it.
         saddle: of the event, if it is known already.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.layer.law import event, layer_law
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = layer_law(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 512)
+    >>> round(cramer(event("forward-one-step", relu, 0.2, "upper")).probability, 6)
+    0.030623
     """
     reason = unusable(event)
     if reason:
@@ -133,25 +74,6 @@ def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
     if saddle.tilt == 0:
         return _trivial("the mean itself lies beyond the target at this width")
     return _best(event, saddle)
-
-
-def additive_bound(nodes: NormalNodes, gain: FloatArray, width: int, tilt: float, q: float = 1.0) -> float:
-    r"""Logarithm of Cramér's bound for an average of any function of the coordinates, at a given tilt.
-
-    .. math:: \log P\Bigl(\sum_i g(h_i) \ge 0\Bigr) \le \log E\bigl[e^{\lambda \sum_i g(h_i)} \bigm| |h|^2 = nq\bigr]
-
-    Args:
-        nodes: of the normal law, reaching sqrt(nq).
-        gain: g at the nodes.
-        width: n, at least `theory.layer.conditioning.SMALLEST_WIDTH`.
-        tilt: lambda >= 0; any is valid, that of the saddle is best.
-        q: |h|^2/n.
-
-    Returns:
-        at most 0; the errors of inversion and rounding are added, that of the quadrature is the caller's to judge.
-    """
-    mean = log_sphere_mean(nodes, tilt * gain, width, q)
-    return min(0.0, mean.log + mean.error, mean.log_upper)
 
 
 def _trivial(reason: str) -> Bound:
@@ -211,7 +133,12 @@ def _small(event: Event) -> Bound:
     """Below the smallest width of the inversion: the recursion over the radius, lambda by a bounded search."""
 
     def log_mean(tilt: float, points: int) -> float:
-        return log_radial_mean(_exponent(event, tilt), event.profile.breakpoints, event.width, points=points)
+        return log_radial_mean(
+            lambda x: weights(event, tilt, event.profile.function(x)),
+            event.profile.breakpoints,
+            event.width,
+            points=points,
+        )
 
     limit = largest_tilt(event)
     scale = 1 / (1e-3 + float(np.std(event.profile.values[np.abs(event.profile.nodes.points) < 2])))
@@ -223,7 +150,3 @@ def _small(event: Event) -> Bound:
     coarse, fine = log_mean(tilt, 60), log_mean(tilt, 120)
     total = fine + 2 * abs(fine - coarse)
     return Bound(_KIND, total) if total < 0 else _trivial("no tilt gives a bound below 1")
-
-
-def _exponent(event: Event, tilt: float) -> Callable[[FloatArray], FloatArray]:
-    return lambda x: weights(event, tilt, event.profile.function(x))

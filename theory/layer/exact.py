@@ -19,10 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-from theory.activations.activation import NumericActivation
-from theory.claims.counted import CountedClaim, Side
 from theory.layer.conditioning import SMALLEST_WIDTH, ComplexArray, log_chi_squared, log_sphere_mean
-from theory.layer.law import Event, certainty, event, layer_law, unusable
+from theory.layer.law import Event, certainty, unusable
 from theory.layer.saddle import Saddle, at_tilt, find_saddle, largest_tilt, weights
 from theory.layer.special_cases import (
     ACCEPTED,
@@ -49,72 +47,28 @@ _DECAY = 5.0  # power of the frequency with which moduli are taken to fall beyon
 _PRUNED = 1e-22
 
 
-def exact_forward(activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0) -> ExactTail:
-    r"""Probability that the squared length per neuron after one layer is at least 1 + epsilon, or at most 1 - epsilon.
-
-    .. math:: P\Bigl(\frac1n \sum_i \phi(h_i)^2 \ge 1 + \epsilon \Bigm| |h|^2 = nq\Bigr)
-
-    (double inversion, see the module).
-
-    Args:
-        activation: phi.
-        width: n >= 2.
-        epsilon: > 0.
-        side: "upper" or "lower".
-        q: squared length per neuron of the layer's input.
-
-    Raises:
-        UsageError: a width below 2, a q or a tolerance that is not positive, or an unknown side.
-
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
-    >>> round(exact_forward(relu, 512, 0.2, "upper").probability, 12)
-    0.004259571917
-    """
-    return exact_tail(event(CountedClaim.FORWARD, layer_law(activation, width, q), epsilon, side))
-
-
-def exact_backward_random(
-    activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0
-) -> ExactTail:
-    r"""Probability that one layer changes the squared norm of a random backward direction by that much.
-
-    .. math:: P\bigl(|Du|^2 \ge 1 + \epsilon\bigr), \qquad D = \mathrm{diag}\, \phi'(h)
-
-    with u uniform on the unit sphere, independent of h uniform on the sphere of radius sqrt(nq).
-
-    Args, raises: as `exact_forward`.
-    """
-    return exact_tail(event(CountedClaim.BACKWARD_RANDOM, layer_law(activation, width, q), epsilon, side))
-
-
-def exact_backward_fixed(
-    activation: NumericActivation, width: int, epsilon: float, side: Side, q: float = 1.0
-) -> ExactTail:
-    r"""Probability that one layer changes the squared norm of a flat fixed backward signal by that much.
-
-    .. math:: P\Bigl(\frac1n \sum_i \phi'(h_i)^2 \ge 1 + \epsilon\Bigr)
-
-    Args, raises: as `exact_forward`.
-
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
-    >>> round(exact_backward_fixed(relu, 10, 0.2, "upper").probability * 1024)  # 6 to 10 heads of 10
-    386
-    """
-    return exact_tail(event(CountedClaim.BACKWARD_FIXED, layer_law(activation, width, q), epsilon, side))
-
-
 def exact_tail(event: Event, saddle: Saddle | None = None) -> ExactTail:
-    """The probability of an event of `theory.layer.law`.
+    r"""Probability of a one-step tail: the squared length or a squared backward norm leaves 1 by epsilon in one layer.
+
+    .. math:: P\Bigl(\frac1n \sum_i \psi(h_i) \ge 1 + \epsilon \Bigm| |h|^2 = nq\Bigr), \qquad
+              P\bigl(|Du|^2 \ge 1 + \epsilon\bigr), \quad D = \mathrm{diag}\, \phi'(h)
+
+    with :math:`\psi = \phi^2` for the squared length and :math:`\psi = \phi'^2` for a flat fixed backward signal; u is
+    a random direction, independent of h. The lower tail is that of at most 1 - epsilon (double inversion, see the
+    module).
 
     Args:
         event: as `theory.layer.law.event` makes it.
         saddle: of the event, if it is known already.
+
+    >>> import sympy
+    >>> from theory.activations.activation import Activation
+    >>> from theory.layer.law import event, layer_law
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = layer_law(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 10)
+    >>> tail = exact_tail(event("backward-one-step-fixed", relu, 0.2, "upper"))
+    >>> round(tail.probability * 1024)  # 6 to 10 heads of 10
+    386
     """
     reason = unusable(event)
     if reason:

@@ -113,112 +113,57 @@ def layer_constants(activation: NumericActivation, width: int, q: float = 1.0) -
     )
 
 
-def levy_forward(constants: LayerConstants, epsilon: float, side: Side) -> Bound:
-    r"""Bound on the squared length per neuron after one layer leaving 1 by epsilon.
+def levy(claim: str, constants: LayerConstants, epsilon: float, side: Side, flatness: float = 1.0) -> Bound:
+    r"""Bound on a one-step tail: the squared length or a squared backward norm leaves 1 by epsilon in one layer.
 
     .. math::
-        P(q_1 \ge 1+\epsilon) \le e^{-(n-1) t^2/(2 K^2 q)}, \quad t = \sqrt{1+\epsilon} - \sqrt{Q_n}
+        P(F^2 \ge 1+\epsilon) \le e^{-(n-1) t^2/(2 c^2)}, \quad t = \sqrt{1+\epsilon} - \sqrt{E F^2}
 
-    and below with :math:`t = \sqrt{Q_n - K^2 q/(n-1)} - \sqrt{1-\epsilon}`, for :math:`q_1 = |\phi(h)|^2/n`
-    with h uniform on the sphere of radius sqrt(nq), whose root is :math:`K\sqrt q`-Lipschitz on the unit
-    sphere (Ledoux 2001; Lu, Gould, Ajanthan 2020 state it without constants).
+    and below with :math:`t = \sqrt{E F^2 - c^2/(n-1)} - \sqrt{1-\epsilon}`, for h uniform on the sphere of radius
+    sqrt(nq) and D = diag phi'(h):
+
+    - forward, :math:`F^2 = |\phi(h)|^2/n` with mean Q_n: F is :math:`K\sqrt q`-Lipschitz on the unit sphere;
+    - a random direction u, :math:`F^2 = |Du|^2` with mean S_n and :math:`c^2 = K^2 + K'^2 q`: given h, |Du| is
+      K-Lipschitz in u, and its mean over u is :math:`K'\sqrt q`-Lipschitz in h;
+    - a fixed y, :math:`F^2 = |Dy|^2/|y|^2` with mean S_n and :math:`c^2 = K'^2 \mu q`, where the flatness
+      :math:`\mu = n |y|_\infty^2/|y|^2` is between 1 and n.
+
+    (Ledoux 2001 for the constants; Lu, Gould, Ajanthan 2020 state the theorems without, for a bounded
+    :math:`|y|_\infty`.)
 
     Args:
+        claim: one of `ONE_LAYER`.
         constants: of the layer, from `layer_constants`.
         epsilon: > 0.
         side: "upper" or "lower".
+        flatness: mu of a fixed direction, 1 for entries of equal modulus, n for a single nonzero entry.
 
     Raises:
-        UsageError: a tolerance that is not positive, or an unknown side.
+        UsageError: an unknown claim or side, a tolerance that is not positive, or a flatness outside [1, n].
 
     >>> import sympy
     >>> from theory.activations.activation import Activation
     >>> from theory.numerics.arithmetic import X
     >>> identity = layer_constants(Activation("identity", X), 101)
-    >>> round(levy_forward(identity, 0.44, "upper").log, 6)  # -100 (1.2 - 1)^2/2
+    >>> round(levy("forward-one-step", identity, 0.44, "upper").log, 6)  # -100 (1.2 - 1)^2/2
     -2.0
     """
-    if np.isinf(constants.slope):
-        check_tail(epsilon, side)
-        return Bound("none", 0.0, "phi is not Lipschitz on the sphere of this layer")
-    return _levy(constants.slope**2 * constants.q, constants.forward, constants.width, epsilon, side)
-
-
-def levy_backward_random(constants: LayerConstants, epsilon: float, side: Side) -> Bound:
-    r"""Bound on the squared norm of a random backward direction leaving 1 by epsilon in one layer.
-
-    .. math::
-        P(|Du|^2 \ge 1+\epsilon) \le e^{-(n-1) t^2/(2 c^2)}, \quad c^2 = K^2 + K'^2 q, \quad
-        t = \sqrt{1+\epsilon} - \sqrt{S_n}
-
-    and below with :math:`t = \sqrt{S_n - c^2/(n-1)} - \sqrt{1-\epsilon}`, where D = diag phi'(h), h is
-    uniform on the sphere of radius sqrt(nq) and u uniform on the unit sphere, independent of h. Given h, |Du|
-    is K-Lipschitz in u; its mean over u is :math:`K'\sqrt q`-Lipschitz in h on the unit sphere (Ledoux 2001).
-
-    Args:
-        constants: of the layer, from `layer_constants`.
-        epsilon: > 0.
-        side: "upper" or "lower".
-
-    Raises:
-        UsageError: a tolerance that is not positive, or an unknown side.
-
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = layer_constants(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 64)
-    >>> levy_backward_random(relu, 0.2, "upper")
-    Bound(kind='none', log=0.0, reason="phi' is not Lipschitz")
-    """
-    if np.isinf(constants.curvature):
-        check_tail(epsilon, side)
-        return Bound("none", 0.0, "phi' is not Lipschitz")
-    square = constants.slope**2 + constants.curvature**2 * constants.q
-    return _levy(square, constants.backward, constants.width, epsilon, side)
-
-
-def levy_backward_fixed(constants: LayerConstants, epsilon: float, side: Side, flatness: float = 1.0) -> Bound:
-    r"""Bound on the squared norm of a fixed backward signal changing by a factor 1 +- epsilon in one layer.
-
-    .. math::
-        P(|Dy|^2 \ge (1+\epsilon)|y|^2) \le e^{-(n-1) t^2/(2 c^2)}, \quad c^2 = K'^2 \mu q, \quad
-        t = \sqrt{1+\epsilon} - \sqrt{S_n}
-
-    and below with :math:`t = \sqrt{S_n - c^2/(n-1)} - \sqrt{1-\epsilon}`, for a vector y that does not depend
-    on h, with flatness :math:`\mu = n |y|_\infty^2/|y|^2` between 1 and n: the form of the paper's theorem
-    (Lu, Gould, Ajanthan 2020, who assume a bounded :math:`|y|_\infty`), with constants by Ledoux (2001).
-
-    Args:
-        constants: of the layer, from `layer_constants`.
-        epsilon: > 0.
-        side: "upper" or "lower".
-        flatness: mu, 1 for entries of equal modulus, n for a single nonzero entry.
-
-    Raises:
-        UsageError: a tolerance that is not positive, an unknown side, or a flatness outside [1, n].
-
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> tanh = layer_constants(Activation("tanh", 1.4674 * sympy.tanh(X) + 0.3885), 4096)
-    >>> levy_backward_fixed(tanh, 0.2, "upper").log > levy_backward_fixed(tanh, 0.4, "upper").log
-    True
-    """
-    if not 1 <= flatness <= constants.width:
-        raise UsageError(f"the flatness n max(y^2)/|y|^2 lies between 1 and n = {constants.width}, not {flatness}")
-    if np.isinf(constants.curvature):
-        check_tail(epsilon, side)
-        return Bound("none", 0.0, "phi' is not Lipschitz")
-    square = constants.curvature**2 * flatness * constants.q
-    return _levy(square, constants.backward, constants.width, epsilon, side)
-
-
-def levy(claim: str, constants: LayerConstants, epsilon: float, side: Side) -> Bound:
-    """The bound for a one-step claim, one of `ONE_LAYER`; a fixed vector is taken as flat, |y_i| equal."""
-    bounds = dict(zip(ONE_LAYER, (levy_forward, levy_backward_random, levy_backward_fixed), strict=True))
     if claim not in ONE_LAYER:
         raise UsageError(f"the claim must be one of {', '.join(ONE_LAYER)}, not {claim!r}")
-    return bounds[CountedClaim(claim)](constants, epsilon, side)
+    if not 1 <= flatness <= constants.width:
+        raise UsageError(f"the flatness n max(y^2)/|y|^2 lies between 1 and n = {constants.width}, not {flatness}")
+    check_tail(epsilon, side)
+    if claim == CountedClaim.FORWARD:
+        if np.isinf(constants.slope):
+            return Bound("none", 0.0, "phi is not Lipschitz on the sphere of this layer")
+        return _levy(constants.slope**2 * constants.q, constants.forward, constants.width, epsilon, side)
+    if np.isinf(constants.curvature):
+        return Bound("none", 0.0, "phi' is not Lipschitz")
+    if claim == CountedClaim.BACKWARD_RANDOM:
+        square = constants.slope**2 + constants.curvature**2 * constants.q
+    else:
+        square = constants.curvature**2 * flatness * constants.q
+    return _levy(square, constants.backward, constants.width, epsilon, side)
 
 
 def check_tail(epsilon: float, side: str) -> None:
@@ -231,7 +176,6 @@ def check_tail(epsilon: float, side: str) -> None:
 
 def _levy(square: float, second: Estimate, width: int, epsilon: float, side: Side) -> Bound:
     """Tail of F^2 for F with squared Lipschitz constant `square` on the unit sphere and E F^2 = `second`."""
-    check_tail(epsilon, side)
     if not np.isfinite(second.value + second.error):
         return Bound("none", 0.0, "the mean square at this width is not known")
     if side == "lower" and epsilon > 1:

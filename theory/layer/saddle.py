@@ -158,8 +158,3 @@ def saddlepoint(event: Event, saddle: Saddle | None = None) -> Prediction:
         return Prediction(np.nan, "a few coordinates dominate: the law near the saddle is not normal")
     x = saddle.tilt * saddle.sigma * np.sqrt(event.width)
     return Prediction(float(mean.log + np.log(0.5 * erfcx(x / np.sqrt(2)))))
-
-
-def normal_factor(event: Event, saddle: Saddle) -> float:
-    """lambda sigma sqrt(2 pi n), by which Cramér's bound exceeds the probability where this is large."""
-    return float(saddle.tilt * saddle.sigma * np.sqrt(2 * np.pi * event.width))

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from theory.activations.activation import NumericActivation
-from theory.claims.counted import ONE_LAYER, SIDES, Side
+from theory.claims.counted import Side
 from theory.layer.cramer import cramer
 from theory.layer.exact import exact_tail
 from theory.layer.law import LayerLaw, certainty, event, layer_law, unusable
@@ -11,7 +10,7 @@ from theory.layer.levy import Bound, levy
 from theory.layer.saddle import Prediction, find_saddle, saddlepoint
 from theory.layer.special_cases import ExactTail
 
-__all__ = ["LayerLaw", "OneStepTail", "layer_law", "one_step", "one_step_tails"]
+__all__ = ["LayerLaw", "OneStepTail", "layer_law", "one_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +18,7 @@ class OneStepTail:
     """One tail of one layer.
 
     Args:
-        claim: one of `ONE_LAYER`.
+        claim: one of `theory.claims.counted.ONE_LAYER`.
         width: n.
         q: squared length per neuron of the layer's input.
         epsilon: the tolerance; the event is {>= 1 + epsilon} or {<= 1 - epsilon}.
@@ -45,7 +44,8 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
     """The bounds, the probability and the estimate of one tail.
 
     Args:
-        claim: one of `ONE_LAYER`; a fixed backward signal is taken as flat, its entries of equal modulus.
+        claim: one of `theory.claims.counted.ONE_LAYER`; a fixed backward signal is taken as flat, its entries of equal
+            modulus.
         law: from `layer_law`, computed once for all claims, tolerances and sides.
         epsilon: > 0.
         side: "upper" or "lower".
@@ -75,18 +75,3 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
         exact=exact_tail(happening, saddle),
         saddlepoint=saddlepoint(happening, saddle),
     )
-
-
-def one_step_tails(
-    activation: NumericActivation, width: int, epsilons: tuple[float, ...], q: float = 1.0
-) -> tuple[OneStepTail, ...]:
-    """Both tails of every claim at each tolerance, in the order claim, epsilon, side.
-
-    Args:
-        activation: phi, as it is.
-        width: n >= 2.
-        epsilons: tolerances, each > 0.
-        q: squared length per neuron of the layer's input.
-    """
-    law = layer_law(activation, width, q)
-    return tuple(one_step(claim, law, epsilon, side) for claim in ONE_LAYER for epsilon in epsilons for side in SIDES)

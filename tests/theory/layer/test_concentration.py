@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.oracles.one_layer import levy_backward_fixed, levy_backward_random, levy_forward
 from theory.activations.specification import activation
 from theory.claims.counted import ONE_LAYER
 from theory.errors import UsageError
@@ -16,9 +17,6 @@ from theory.layer.levy import (
     LayerConstants,
     layer_constants,
     levy,
-    levy_backward_fixed,
-    levy_backward_random,
-    levy_forward,
 )
 from theory.normalization.normalize import normalize
 from theory.numerics.quadrature import Estimate

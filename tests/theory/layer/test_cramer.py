@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from tests.oracles.one_layer import (
+    additive_bound,
+    cramer_backward_fixed,
+    cramer_backward_random,
+    cramer_forward,
+    exact_forward,
+    normal_factor,
+)
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
 from theory.errors import UsageError
 from theory.layer.conditioning import log_sphere_mean, normal_nodes
-from theory.layer.cramer import additive_bound, cramer, cramer_backward_fixed, cramer_backward_random, cramer_forward
-from theory.layer.exact import exact_forward, exact_tail
+from theory.layer.cramer import cramer
+from theory.layer.exact import exact_tail
 from theory.layer.law import event, layer_law
 from theory.layer.radial import log_radial_mean
-from theory.layer.saddle import find_saddle, normal_factor
+from theory.layer.saddle import find_saddle
 from theory.normalization.normalize import normalize
 
 TANH, RELU = normalize(activation("tanh")), normalize(activation("relu"))

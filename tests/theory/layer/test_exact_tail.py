@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.oracles.one_layer import exact_backward_fixed, exact_backward_random, exact_forward
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
-from theory.layer.exact import exact_backward_fixed, exact_backward_random, exact_forward, exact_tail
+from theory.layer.exact import exact_tail
 from theory.layer.law import event, layer_law
 from theory.normalization.normalize import normalization, normalize
 

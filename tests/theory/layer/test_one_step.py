@@ -6,14 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from tests.oracles.one_layer import cramer_backward_random, exact_backward_fixed, levy_forward
 from theory.activations import catalog
 from theory.activations.specification import activation
 from theory.claims.counted import ONE_LAYER
-from theory.layer.cramer import cramer_backward_random
-from theory.layer.exact import exact_backward_fixed
 from theory.layer.law import layer_law
-from theory.layer.levy import levy_forward
-from theory.layer.tails import one_step, one_step_tails
+from theory.layer.tails import one_step
 from theory.normalization.normalize import normalize
 
 JUMPING = ("sign", "step", "hardshrink", "threshold")  # no normalization: taken as they are
@@ -65,10 +63,10 @@ def test_bounds_exceed_the_probability_on_the_whole_grid(name, width):
 
 def test_a_record_agrees_with_the_functions_one_by_one():
     phi = normalize(activation("elu"))
-    tails = one_step_tails(phi, 100, (0.1, 0.4), 0.9)
-    assert len(tails) == 3 * 2 * 2
-    by_key = {(tail.claim, tail.epsilon, tail.side): tail for tail in tails}
     law = layer_law(phi, 100, 0.9)
+    keys = list(itertools.product(ONE_LAYER, (0.1, 0.4), SIDES))
+    by_key = {(claim, epsilon, side): one_step(claim, law, epsilon, side) for claim, epsilon, side in keys}
+    assert [(tail.claim, tail.epsilon, tail.side) for tail in by_key.values()] == keys
     assert by_key["forward-one-step", 0.1, "upper"].levy == levy_forward(law.constants, 0.1, "upper")
     random = by_key["backward-one-step-random", 0.4, "lower"].cramer
     assert random.log == pytest.approx(cramer_backward_random(phi, 100, 0.4, "lower", 0.9).log, abs=1e-9)
@@ -85,8 +83,9 @@ def test_the_estimate_and_the_bounds_are_ordered_at_moderate_width(claim):
 
 def test_no_number_is_ever_nan_without_a_reason():
     for name, width in (("relu", 5), ("gelu", 20), ("hardshrink", 40), ("relu_squared", 1000)):
-        phi = activation(name)
-        for tail in one_step_tails(phi, width, (0.5, 1.0)):
+        law = layer_law(activation(name), width)
+        for claim, epsilon, side in itertools.product(ONE_LAYER, (0.5, 1.0), SIDES):
+            tail = one_step(claim, law, epsilon, side)
             for log, reason in ((tail.exact.log, tail.exact.reason), (tail.saddlepoint.log, tail.saddlepoint.reason)):
                 assert not math.isnan(log) or reason
             assert np.isfinite(tail.cramer.log) or tail.cramer.log == -np.inf

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from tests.oracles.one_layer import normal_factor
 from theory.activations.specification import activation
 from theory.layer.cramer import cramer
 from theory.layer.exact import exact_tail
 from theory.layer.law import event, layer_law
-from theory.layer.saddle import find_saddle, normal_factor, saddlepoint
+from theory.layer.saddle import find_saddle, saddlepoint
 from theory.normalization.normalize import normalize
 
 CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
