@@ -87,7 +87,7 @@ def page() -> str:
         "",
         *_rigor(),
         "",
-        "This page is generated from `theory/claims.py` by `python -m theory.claims.registry > docs/claims.md`.",
+        "This page is generated from `theory/claims/` by `python -m theory.claims.registry > docs/claims.md`.",
         "",
     ]
     for chapter, entries in _CHAPTERS.items():
