@@ -28,7 +28,6 @@ import numpy as np
 import gpn
 from gpn.engine.norms import row_dots
 from gpn.sampling.normals import fill_normals
-from gpn.sampling.passes import row_arithmetic
 from gpn.sampling.sampler import BLOCK_NEURONS, sample
 
 GENERATORS = {
@@ -92,8 +91,7 @@ def print_profile(options: argparse.Namespace, activations: dict[str, Any]) -> N
             "value and slope": (1, lambda phi=phi: phi.value_and_slope_into(h, x, slope)),
             "sums and products": (2, lambda: np.add(e, x, out=e)),
         }
-        with row_arithmetic(width):
-            times = alternate([lambda f=f: [f() for _ in range(20)] for _, f in passes.values()], options.repeats)
+        times = alternate([lambda f=f: [f() for _ in range(20)] for _, f in passes.values()], options.repeats)
         whole = against_floor(phi, width, options, options.generator)[1]
         parts = {
             label: count * median(seconds, 1e9 / (20 * rows * width))

@@ -96,8 +96,10 @@ def _inputs(inputs: npt.ArrayLike, width: int, trials: int, batch: int) -> Float
     entries = x.shape[-1] if x.ndim else 0
     wanted = [(entries,), (trials, entries)] if batch == 1 else [(batch, entries), (trials, batch, entries)]
     if entries == 0 or x.shape not in wanted:
-        head = "(m,) or (trials, m)" if batch == 1 else "(batch, m) or (trials, batch, m)"
-        raise UsageError(f"inputs must have shape {head}, trials = {trials}, batch = {batch}, not {x.shape}")
+        allowed = f"(m,) or ({trials}, m), one row for each trial"
+        if batch > 1:
+            allowed = f"(batch, m) or (trials, batch, m), trials = {trials}, batch = {batch}"
+        raise UsageError(f"inputs must have shape {allowed}, not {x.shape}")
     if not np.isfinite(x).all():
         raise UsageError("inputs hold values that are not finite; drop or replace them first")
     if entries > width:

@@ -82,20 +82,14 @@ def sample_batch(
 
     Args:
         activation: any object with `value_and_slope(x) -> (value, slope)`, two fresh float64 arrays.
-        width: n, neurons in each layer.
-        depth: L, layers.
-        trials: independent networks.
+        width, depth, trials, rng, weights, classes: as for `gpn.sampling.sampler.sample`.
         batch: k, the inputs of each network; k > n is allowed, but then the matrices are no larger than the signals.
-        rng: where the randomness comes from.
-        weights: "haar", or i.i.d. "gaussian" (variance 1/n_in), "he" (2/n_in), "glorot" (2/(n_in + n_out)).
         inputs: None for k independent uniform directions on the thin shell, |x_0|^2 = n; or x_0 itself with m <= n
             entries, (k, m) for all trials or (trials, k, m); for k = 1 (m,) or (trials, m). Any rank, repeated and
             zero inputs too.
-        readout: e_L = dE/dx_L of each input: "random", independent uniform unit vectors; "aligned", e_L = x_L;
-            "loss", the softmax cross-entropy of the logits W_out x_L, with one W_out (classes, n) of N(0, 1/n)
-            entries for the batch, drawn anew in each trial; or an array (n,) or (k, n).
+        readout: e_L = dE/dx_L of each input, as for `sample`; for "random" the inputs are independent, for "loss" they
+            have one W_out, and an array is (n,) or (k, n).
         labels: for "loss": whole numbers (k,) or (trials, k); for k = 1 (trials,).
-        classes: for "loss": the number of classes.
         grams: keep the Gram matrices of the signals in every layer, 8 k^2 (L + 1) bytes for each trial.
         batch_normalization: standardize h_l over the batch before phi, in every layer
             (`gpn.engine.batch_normalization`, gain 1 and shift 0); then d_l is dE/dh_l before it.
@@ -296,17 +290,7 @@ class _BatchNorms:
         norms, log_backward = self.norms, self.log_backward
         if norms.shape[-1] == 1:
             norms, log_backward = norms[..., 0], log_backward[..., 0]
-        log_gradients = log_backward + np.log(norms[:, :-1])
-        return Sample(
-            squared_lengths=norms * (norms / width),
-            signal_norms=norms[:, 1:],
-            backward_norms=np.exp(log_backward),
-            gradient_norms=np.exp(log_gradients),
-            log_gradient_norms=log_gradients,
-            batch_gradient_norms=np.exp(self.log_batch),
-            log_batch_gradient_norms=self.log_batch,
-            grams=self.grams,
-        )
+        return Sample.of_norms(width, norms, log_backward, self.log_batch, self.grams)
 
 
 def _forward(

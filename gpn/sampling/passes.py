@@ -9,7 +9,7 @@ gives the same bits.
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,11 +52,8 @@ class Drawn(NamedTuple):
     along: FloatArray | None = None
 
 
-class Source(Protocol):
-    """Where the gradient of a layer's values comes from."""
-
-    def draw(self, tiles: Iterator[Tile], rng: np.random.Generator, /) -> Drawn:
-        """Go through the tiles once and fill their `e`."""
+Source = Callable[[Iterator[Tile], np.random.Generator], Drawn]
+"""Draws the gradient of a layer's values: goes through the tiles once and fills their `e`."""
 
 
 class Transposed(NamedTuple):
@@ -72,7 +69,7 @@ class Transposed(NamedTuple):
     along: FloatArray
     inverse: FloatArray
 
-    def draw(self, tiles: Iterator[Tile], rng: np.random.Generator, /) -> Drawn:
+    def draw(self, tiles: Iterator[Tile], rng: np.random.Generator) -> Drawn:
         drawn, overlaps, squares = [], [], []
         for tile in tiles:
             fill_normals(rng, tile.e)
@@ -129,7 +126,8 @@ class StoredLayers:
 
     This class is all that redrawing takes. It lets networks run whose layers do not fit into memory: width 10^6 and
     depth 200 in 50 MB in place of 1.6 GB. A layer that is not kept costs the state of the generator, and later its
-    random numbers a second time.
+    random numbers a second time. Beside them it holds the values, slopes and gradients of one layer, used for all
+    layers in turn.
 
     Args:
         depth, width: L and n.
@@ -141,6 +139,7 @@ class StoredLayers:
         self._missing = depth - kept
         self._kept = np.empty((kept, rows, width))
         self._spare = np.empty((min(self._missing, 1), rows, width))
+        self._work = np.empty((3, rows, width))
         self._states: list[Any] = []
 
     def array(self, layer: int, trials: int) -> FloatArray:
@@ -162,21 +161,14 @@ class StoredLayers:
         again.bit_generator.state = self._states.pop()
         return again
 
-
-class LayerBuffers:
-    """Arrays (rows, n) for values, slopes and gradients of one layer, used for all layers in turn."""
-
-    __slots__ = ("e", "slope", "x")
-
-    def __init__(self, rows: int, width: int) -> None:
-        self.x, self.slope, self.e = (np.empty((rows, width)) for _ in range(3))
+    def work(self, trials: int) -> list[list[FloatArray]]:
+        """Return the tiles of the arrays for values, slopes and gradients of one layer, which are overwritten."""
+        return [tiles(array[:trials]) for array in self._work]
 
 
-def forward(
-    network: NetworkLaw, layers: StoredLayers, norms: FloatArray, buffers: LayerBuffers, rng: np.random.Generator
-) -> None:
+def forward(network: NetworkLaw, layers: StoredLayers, norms: FloatArray, rng: np.random.Generator) -> None:
     """Draw h_1, ..., h_L into `layers` and |x_1|, ..., |x_L| into norms[1:], from norms[0] = |x_0|."""
-    space = tiles(buffers.x[: norms.shape[1]])
+    space, *_ = layers.work(norms.shape[1])
     for layer in range(len(norms) - 1):
         h = layers.array(layer, norms.shape[1])
         layers.save_state(layer, rng)
@@ -190,12 +182,7 @@ def forward(
 
 
 def backward(
-    network: NetworkLaw,
-    layers: StoredLayers,
-    norms: FloatArray,
-    block: slice,
-    buffers: LayerBuffers,
-    rng: np.random.Generator,
+    network: NetworkLaw, layers: StoredLayers, norms: FloatArray, block: slice, rng: np.random.Generator
 ) -> FloatArray:
     """Draw the gradients of the preactivations and give log |d_1|, ..., log |d_L|, array (L, trials).
 
@@ -205,7 +192,6 @@ def backward(
     Args:
         network, layers, norms: after the forward pass.
         block: which trials these are.
-        buffers: arrays that are overwritten.
         rng: as the forward pass left it.
     """
     depth, trials = len(norms) - 1, norms.shape[1]
@@ -217,20 +203,19 @@ def backward(
         again = layers.generator_for_redraw(layer, rng)
         if again is not None:
             h *= draw_normals(network.law(layer), norms[layer], h, again)
-        drawn = source.draw(evaluated(network.activation, h, buffers), rng)
+        drawn = source(evaluated(network.activation, h, layers.work(trials)), rng)
         sizes[layer], overlap = _through_slopes(drawn)
         scales[layer] = drawn.scale
         cosine = overlap * inverses[layer] * reciprocals(sizes[layer])
-        source = Transposed(network.upper_law, cosine, inverses[layer])
+        source = Transposed(network.upper_law, cosine, inverses[layer]).draw
     logs: FloatArray = log_scale + np.cumsum((np.log(sizes) + np.log(scales))[::-1], axis=0)[::-1]
     logs[:, ~np.isfinite(norms).all(axis=0)] = np.nan
     return logs
 
 
-def evaluated(activation: Evaluation, h: FloatArray, buffers: LayerBuffers) -> Iterator[Tile]:
-    """The tiles of a layer with preactivations `h`, one by one; their `e` is yet to be filled."""
-    spaces = (tiles(array[: len(h)]) for array in (buffers.x, buffers.slope, buffers.e))
-    for tile, x, slope, e in zip(tiles(h), *spaces, strict=True):
+def evaluated(activation: Evaluation, h: FloatArray, work: list[list[FloatArray]]) -> Iterator[Tile]:
+    """Evaluate a layer with preactivations `h` tile by tile into work arrays; their `e` is yet to be filled."""
+    for tile, x, slope, e in zip(tiles(h), *work, strict=True):
         activation.value_and_slope_into(tile, x, slope)
         yield Tile(tile, x, slope, e)
 

@@ -13,10 +13,11 @@ from gpn.engine.arguments import check_generator, count
 from gpn.engine.evaluation import ElementwiseActivation, check_activation, evaluation
 from gpn.engine.norms import FloatArray, quiet, row_dots, row_norms
 from gpn.sampling import passes
+from gpn.sampling.batch_ends import ends_of
 from gpn.sampling.laws import law
 from gpn.sampling.memory import budget, layers_that_fit
 from gpn.sampling.normals import fill_normals
-from gpn.sampling.readouts import readout as read_readout
+from gpn.sampling.readouts import readout_of
 from theory.errors import UsageError
 
 BLOCK_NEURONS = 2**16
@@ -59,6 +60,33 @@ class Sample:
     log_batch_gradient_norms: FloatArray
     grams: FloatArray | None = None
 
+    @classmethod
+    def of_norms(
+        cls,
+        width: int,
+        norms: FloatArray,
+        log_backward: FloatArray,
+        log_batch: FloatArray | None = None,
+        grams: FloatArray | None = None,
+    ) -> "Sample":
+        """Make a sample of what the matrix-free passes draw, in logarithms: a norm beyond float64 is inf or 0.
+
+        Args:
+            width: n.
+            norms: |x_l| for l = 0..L, array (trials, L + 1) or (trials, L + 1, k).
+            log_backward: log |d_l| for l = 1..L, (trials, L) or (trials, L, k); it is overwritten.
+            log_batch: log |dE/dW_l|_F of the summed loss, (trials, L); None for one input.
+            grams: as in the sample.
+        """
+        # In place where possible: memory.least_memory counts five arrays of this size, the results themselves.
+        lengths = norms / width
+        lengths *= norms
+        backward = np.exp(log_backward)
+        log_backward += np.log(norms[:, :-1])
+        gradients = np.exp(log_backward)
+        batch, log_batch = (gradients, log_backward) if log_batch is None else (np.exp(log_batch), log_batch)
+        return cls(lengths, norms[:, 1:], backward, gradients, log_backward, batch, log_batch, grams)
+
     @property
     def correlations(self) -> FloatArray:
         r"""The cosines between the signals of each pair of inputs, array (trials, L + 1, k, k).
@@ -80,8 +108,7 @@ class Sample:
     @property
     def overflowed(self) -> npt.NDArray[np.bool_]:
         """Whether the forward signal of a trial overflowed (or met a point where phi is nan), (trials,)."""
-        finite: npt.NDArray[np.bool_] = np.isfinite(self.signal_norms)
-        return np.array([not trial.all() for trial in finite])
+        return np.array([not np.isfinite(norms).all() for norms in self.signal_norms])
 
     def __repr__(self) -> str:
         trials, depth = self.batch_gradient_norms.shape
@@ -174,27 +201,22 @@ def sample(
     width, depth, trials = count("width", width), count("depth", depth), count("trials", trials)
     check_generator(rng)
     check_activation(activation)
-    input_norms, input_width = _input_norms(inputs, width, trials)
-    network = passes.NetworkLaw(
-        evaluation(activation),
-        law(weights, width, input_width),
-        law(weights, width, width),
-        read_readout(readout, width, trials, labels, classes),
-    )
+    ends = ends_of(width, trials, 1, inputs, readout, labels, classes)
+    laws = law(weights, width, ends.input_width), law(weights, width, width)
+    network = passes.NetworkLaw(evaluation(activation), *laws, readout_of(ends))
     rows = min(block_trials(width, depth), trials)
-    kept = layers_that_fit(width, depth, trials, rows, budget(memory))
-    layers = passes.StoredLayers(depth, width, rows, kept)
-    buffers, norms = passes.LayerBuffers(rows, width), np.empty((depth + 1, rows))
-    results = _Results(width, depth, trials)
+    layers = passes.StoredLayers(depth, width, rows, layers_that_fit(width, depth, trials, rows, budget(memory)))
+    norms, log_backward = np.empty((trials, depth + 1)), np.empty((trials, depth))
+    norms[:, 0] = np.sqrt(width) if ends.inputs is None else row_norms(ends.inputs[:, 0])
     with quiet():
         for start in range(0, trials, rows):
             block = slice(start, min(start + rows, trials))
-            size = block.stop - block.start
-            norms[0, :size] = input_norms[block]
-            passes.forward(network, layers, norms[:, :size], buffers, rng)
-            logs = passes.backward(network, layers, norms[:, :size], block, buffers, rng)
-            results.write_block(block, norms[:, :size], logs)
-    return results.sample()
+            signals = np.ascontiguousarray(norms[block].T)
+            passes.forward(network, layers, signals, rng)
+            log_backward[block] = passes.backward(network, layers, signals, block, rng).T
+            norms[block] = signals.T
+        del layers
+        return Sample.of_norms(width, norms, log_backward)
 
 
 def one_step(
@@ -235,7 +257,7 @@ def one_step(
         raise UsageError(f"q must be a squared length, finite and not negative, not {q!r}")
     matrix = law(weights, width, width)
     rows = min(block_trials(width, 1), trials)
-    preactivations, buffers = np.empty((rows, width)), passes.LayerBuffers(rows, width)
+    layers = passes.StoredLayers(1, width, rows, 1)
     phi = evaluation(activation)
     forward, fixed, random = np.empty(trials), np.empty(trials), np.empty(trials)
     radius = np.full(rows, np.sqrt(width * q))
@@ -243,9 +265,9 @@ def one_step(
         for start in range(0, trials, rows):
             block = slice(start, min(start + rows, trials))
             size = block.stop - block.start
-            h = preactivations[:size]
+            h = layers.array(0, size)
             h *= passes.draw_normals(matrix, radius[:size], h, rng)
-            parts = [_squares(tile, rng) for tile in passes.evaluated(phi, h, buffers)]
+            parts = [_squares(tile, rng) for tile in passes.evaluated(phi, h, layers.work(size))]
             value, slope, product, direction = (passes.total(list(squares)) for squares in zip(*parts, strict=True))
             forward[block], fixed[block], random[block] = value / width, slope / width, product / direction
     return LayerRatios(forward, random, fixed)
@@ -257,50 +279,3 @@ def _squares(tile: passes.Tile, rng: np.random.Generator) -> tuple[FloatArray, F
     fill_normals(rng, tile.e)
     tile.slope *= tile.e
     return value, slope, row_dots(tile.slope, tile.slope), row_dots(tile.e, tile.e)
-
-
-class _Results:
-    """The arrays of a sample, filled block by block."""
-
-    def __init__(self, width: int, depth: int, trials: int) -> None:
-        self._width = width
-        self._lengths = np.empty((trials, depth + 1))
-        self._norms, self._backward = np.empty((trials, depth)), np.empty((trials, depth))
-        self._gradients, self._logs = np.empty((trials, depth)), np.empty((trials, depth))
-
-    def write_block(self, block: slice, norms: FloatArray, log_backward: FloatArray) -> None:
-        """Write |x_l| for l = 0..L, (L + 1, trials), and log |d_l| for l = 1..L, (L, trials), of a block."""
-        self._lengths[block] = (norms * (norms / self._width)).T
-        self._norms[block] = norms[1:].T
-        self._backward[block] = np.exp(log_backward).T
-        log_gradients = log_backward + np.log(norms[:-1])
-        self._logs[block] = log_gradients.T
-        self._gradients[block] = np.exp(log_gradients).T
-
-    def sample(self) -> Sample:
-        return Sample(
-            squared_lengths=self._lengths,
-            signal_norms=self._norms,
-            backward_norms=self._backward,
-            gradient_norms=self._gradients,
-            log_gradient_norms=self._logs,
-            batch_gradient_norms=self._gradients,
-            log_batch_gradient_norms=self._logs,
-        )
-
-
-def _input_norms(inputs: npt.ArrayLike | None, width: int, trials: int) -> tuple[FloatArray, int]:
-    """|x_0| for each trial, and the number of entries of x_0."""
-    if inputs is None:
-        return np.full(trials, np.sqrt(width)), width
-    x = np.asarray(inputs, dtype=np.float64)
-    if x.ndim not in (1, 2) or x.size == 0 or (x.ndim == 2 and len(x) != trials):
-        raise UsageError(f"inputs must have shape (m,) or ({trials}, m), one row for each trial, not {x.shape}")
-    if not np.isfinite(x).all():
-        raise UsageError("inputs hold values that are not finite; drop or replace them first")
-    if x.shape[-1] > width:
-        raise UsageError(
-            f"inputs have {x.shape[-1]} entries, more than the width {width}: the first matrix cannot keep "
-            f"their length; use a width of at least {x.shape[-1]}, or fewer entries"
-        )
-    return np.broadcast_to(row_norms(np.atleast_2d(x)), (trials,)), x.shape[-1]
