@@ -20,9 +20,8 @@ from theory.claims.counted import SIDES, CountedClaim
 from theory.depth.coefficients import NoPrediction, depth_coefficients
 from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.fluctuation import log_ratio_law
-from theory.depth.length_map import follow_length
+from theory.depth.length_map import follow_length, length_map
 from theory.errors import SpecificationError, UsageError
-from theory.gaussian.expectations import expectations
 from theory.layer.law import layer_law
 from theory.layer.levy import Bound, LayerConstants, levy
 from theory.layer.sphere import sphere_expectations
@@ -32,16 +31,13 @@ from theory.normalization.lipschitz import lipschitz_constants
 from theory.numerics.arithmetic import FloatArray
 
 if TYPE_CHECKING:
-    from theory.gaussian.moments import Stability
+    from theory.gaussian.moments import Normalization, Stability
     from theory.normalization.conditions import Conditions
-
 
 WIDTHS = tuple(2**k for k in range(4, 15))
 PROBABILITIES = (0.05, 0.5, 0.95)
 STARTS = (0.9, 1.1)
 """Squared lengths per neuron from which the paths through the layers start."""
-
-
 _LOWEST, _HIGHEST, _POINTS = 1 / 16, 16.0, 41
 _KEPT = 128  # answers that are remembered, of each kind
 
@@ -71,8 +67,7 @@ class Root:
     """One normalization a phi + b.
 
     Args:
-        name: "plus" or "minus".
-        a, b, chi, stability: as in `theory.gaussian.moments.Normalization`.
+        name, a, b, chi, stability: as in `theory.gaussian.moments.Normalization`.
         value, slope: of a phi + b at the points of the shape.
         lengths, mapped: q and Q(q).
         fixed_points: of the length map, in the range of `lengths`.
@@ -258,33 +253,22 @@ def shape(formula: str, value: float) -> Shape:
     known = family_module.Family(family.text, family.parameter, lambda _: phi)
     numbers = family_module.member(known, None, value)
     points, curve, slope = drawable(phi)
-    roots = () if numbers.reason else _roots(phi, numbers, curve, slope)
+    lengths = np.geomspace(_LOWEST, _HIGHEST, _POINTS)
+    roots = tuple(_root(phi, root, (curve, slope), lengths) for root in numbers.normalizations)
     recommended = next((root.root for root in numbers.normalizations if root.recommended), "")
     return Shape(phi, family.parameter or None, points, curve, slope, numbers, roots, recommended)
 
 
-def _roots(phi: Phi, numbers: family_module.Member, value: FloatArray, slope: FloatArray) -> tuple[Root, ...]:
-    lengths = np.geomspace(_LOWEST, _HIGHEST, _POINTS)
-    means, squares = _raw_map(phi, lengths)
-    found = []
-    for root in numbers.normalizations:
-        a, b = root.a, root.b
-        mapped = a * a * squares + 2 * a * b * means + b * b
-        known = np.isfinite(mapped) & (mapped > 0)
-        normalized = phi.affine(a, b)
-        dynamics = length_dynamics(normalized, _LOWEST, _HIGHEST, _POINTS)
-        curves = (a * value + b, a * slope, lengths[known], mapped[known])
-        points = (dynamics.fixed_points, dynamics.continuum)
-        found.append(Root(root.root, a, b, root.chi, root.stability, *curves, *points, normalized))
-    return tuple(found)
-
-
-def _raw_map(phi: Phi, lengths: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """E phi(sqrt(q) z) and E phi(sqrt(q) z)^2, of which the length map of every a phi + b is made."""
-    moments = {"mean": lambda _z, value, _slope: value, "square": lambda _z, value, _slope: value * value}
-    found = [expectations(phi, moments, deviation=float(np.sqrt(q))) for q in lengths]
-    mean, square = (np.array([row[name].value for row in found]) for name in moments)
-    return mean, square
+def _root(phi: Phi, root: "Normalization[float]", curves: tuple[FloatArray, FloatArray], lengths: FloatArray) -> Root:
+    normalized = phi.affine(root.a, root.b)
+    mapped = np.array([length_map(normalized, q).value for q in lengths])
+    known = np.isfinite(mapped) & (mapped > 0)
+    dynamics = length_dynamics(normalized, _LOWEST, _HIGHEST, _POINTS)
+    return Root(
+        *(root.root, root.a, root.b, root.chi, root.stability),
+        *(root.a * curves[0] + root.b, root.a * curves[1], lengths[known], mapped[known]),
+        *(dynamics.fixed_points, dynamics.continuum, normalized),
+    )
 
 
 def chosen(seen: Shape, policy: str) -> Root | None:
@@ -296,13 +280,13 @@ def chosen(seen: Shape, policy: str) -> Root | None:
 def _layer_constants(phi: Phi) -> list[LayerConstants]:
     """For each of `WIDTHS`; the Lipschitz constants of the widest layer hold for all narrower ones."""
     reach = lipschitz_constants(phi, float(np.sqrt(WIDTHS[-1])))
-    found = []
+    constants = []
     for width in WIDTHS:
-        squares = {"f": lambda _h, v, _s: v * v, "b": lambda _h, _v, s: s * s}
-        moments = sphere_expectations(phi, width, squares, 1.0)
-        numbers = (moments["f"], moments["b"], reach.slope, reach.curvature, reach.certified)
-        found.append(LayerConstants(width, 1.0, *numbers))
-    return found
+        squares = {"forward": lambda _h, v, _s: v * v, "backward": lambda _h, _v, s: s * s}
+        mean = sphere_expectations(phi, width, squares, 1.0)
+        numbers = (mean["forward"], mean["backward"], reach.slope, reach.curvature, reach.certified)
+        constants.append(LayerConstants(width, 1.0, *numbers))
+    return constants
 
 
 def one_layer(constants: LayerConstants, epsilon: float) -> Bound:

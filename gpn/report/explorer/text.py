@@ -5,17 +5,12 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from gpn.report.explorer.model import Root, View
-from gpn.report.words.text import STABILITY, plain, short_number
+from gpn.report.words.text import ROOT_SIGNS, STABILITY, plain, short_number
 from theory.activations.activation import Activation
 from theory.layer.levy import Bound
 
 if TYPE_CHECKING:
     from gpn.report.explorer.model import Certificate
-
-
-_SUBSCRIPTS = {"plus": "₊", "minus": "₋"}
-
-
 _EVENTS = (
     "Leaving the tolerance ε: in one layer, the squared length per neuron leaves 1 ± ε; in the whole network, the "
     "squared gradient norm of some layer differs from the top layer's by more than a factor exp(ε)."
@@ -39,41 +34,31 @@ def summary(view: View) -> str:
     return f"<div>{head}<br>{_said(moments)}</div>{table}<div>{_said(_EVENTS)}</div>"
 
 
-def certified(found: "Certificate", view: View) -> str:
+def certified(certificate: "Certificate", view: View) -> str:
     """The certified digits, and what is proved or exact at the width that is shown.
 
     Args:
-        found: from `gpn.report.explorer.model.certificate`.
+        certificate: from `gpn.report.explorer.model.certificate`.
         view: what is shown.
     """
-    conditions = found.conditions
+    conditions = certificate.conditions
     how = "certified" if conditions.certified else f"not certified: {conditions.uncertified}"
-    moments = [
-        (name, value or "infinite or undefined")
-        for name, value in (
-            ("E φ", conditions.mean),
-            ("E φ²", conditions.second_moment),
-            ("E φ'²", conditions.slope_second_moment),
-        )
-    ]
+    moments = {"E φ": conditions.mean, "E φ²": conditions.second_moment, "E φ'²": conditions.slope_second_moment}
     for root in conditions.normalizations:
-        sign = _SUBSCRIPTS[root.root]
-        moments += [("a", root.a), (f"b{sign}", root.b), (f"χ{sign}", root.chi)]
-    parts = [f"<div><b>Digits, {_said(how)}</b></div>", _table(("", "value"), dict(moments).items())]
+        sign = ROOT_SIGNS[root.root]
+        moments |= {"a": root.a, f"b{sign}": root.b, f"χ{sign}": root.chi}
+    rows = [(name, value or "infinite or undefined") for name, value in moments.items()]
+    parts = [f"<div><b>Digits, {_said(how)}</b></div>", _table(("", "value"), rows)]
     state = view.state
-    if found.tails:
-        rows = [
-            (
-                "q ≥ 1 + ε" if tail.side == "upper" else "q ≤ 1 − ε",
-                short_number(tail.exact.probability) if tail.exact.available else f"none ({tail.exact.reason})",
-                _bound(tail.cramer),
-                _bound(tail.levy),
-            )
-            for tail in found.tails
-        ]
+    if certificate.tails:
+        tails = []
+        for tail in certificate.tails:
+            exact = short_number(tail.exact.probability) if tail.exact.available else f"none ({tail.exact.reason})"
+            event = "q ≥ 1 + ε" if tail.side == "upper" else "q ≤ 1 − ε"
+            tails.append((event, exact, _bound(tail.cramer), _bound(tail.levy)))
         parts.append(f"<div><b>One layer, n = {state.width}, ε = {state.epsilon:g}</b></div>")
-        parts.append(_table(("event", "exact", "Cramér's bound", "Lévy's bound"), rows))
-    whole = ((found.predicted, "prediction"), (found.deep, "proved bound"))
+        parts.append(_table(("event", "exact", "Cramér's bound", "Lévy's bound"), tails))
+    whole = ((certificate.predicted, "prediction"), (certificate.deep, "proved bound"))
     said = [f"{kind} {_bound(bound)}" for bound, kind in whole if bound is not None]
     if said:
         words = f"Whole network, n = {state.width}, L = {state.depth}, ε = {state.epsilon:g}: {'; '.join(said)}."
@@ -88,9 +73,8 @@ def complaint(words: str) -> str:
 
 def _bound(bound: Bound) -> str:
     """A probability, or why there is none."""
-    return (
-        f"none ({bound.reason})" if bound.kind.startswith("none") or bound.reason else short_number(bound.probability)
-    )
+    missing = bound.kind.startswith("none") or bound.reason
+    return f"none ({bound.reason})" if missing else short_number(bound.probability)
 
 
 def _root_row(root: Root, *, chosen: bool) -> tuple[str, ...]:

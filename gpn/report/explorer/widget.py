@@ -1,9 +1,4 @@
-"""An interactive explorer for Jupyter: a formula and sliders, answered by a figure and numbers.
-
-The model turns the state of the controls into numbers (`gpn.report.explorer.model`), the figure shows them
-(`gpn.report.explorer.figure`); here controls are turned into states. ipywidgets is needed, `pip install
-'gpn[notebooks]'`.
-"""
+"""The controls of the explorer. They make a state of the model and need ipywidgets: `pip install 'gpn[notebooks]'`."""
 
 from importlib import import_module
 from typing import Any
@@ -18,7 +13,7 @@ _FAMILIES = ("leaky_relu(s)", "elu(alpha)", "x*sigmoid(beta*x)", "tanh(x)+c*x", 
 _ROOTS = (("root: auto", "auto"), ("b₊", "plus"), ("b₋", "minus"))
 _DEEPEST = 200
 _STEPS = 200  # of the slider of the parameter
-_LOOK = {"style": {"description_width": "90px"}, "layout": {"width": "380px"}}
+_SLIDER = {"style": {"description_width": "90px"}, "layout": {"width": "380px"}}
 _BUTTONS = {"style": {"button_width": "100px"}, "layout": {"width": "380px"}}
 
 
@@ -35,8 +30,18 @@ class Explorer:
         self._model, self._panels = Model(), Panels()
         self._name_activation(state, limits)
         self._name_network(state)
-        self.box = self._arranged()
-        self._listen()
+        rows = (
+            (self.formula, self.parameter),
+            (self.width, self.depth, self.epsilon),
+            (self.root, self.certify),
+        )
+        answers = (self.message, self.image, self.summary, self.certified)
+        self.box = self._widgets.VBox([*map(self._widgets.HBox, rows), *answers])
+        for control in (self.formula, self.value, *rows[1], self.root):
+            control.observe(lambda _: self._move(), names="value")
+        for end in (self.low, self.high):
+            end.observe(lambda _: self._rescale(), names="value")
+        self.certify.on_click(lambda _: self._certify())
         self._move()
 
     def _name_activation(self, state: State, limits: tuple[float, float]) -> None:
@@ -49,10 +54,10 @@ class Explorer:
             continuous_update=False,
             description="φ(x)",
             placeholder="a name or a formula, such as x*sigmoid(beta*x)",
-            **_LOOK,
+            **_SLIDER,
         )
         self.value = widgets.FloatSlider(
-            value=state.value, min=low, max=high, step=(high - low) / _STEPS, readout_format=".3f", **_LOOK
+            value=state.value, min=low, max=high, step=(high - low) / _STEPS, readout_format=".3f", **_SLIDER
         )
         self.low = widgets.FloatText(value=low, description="from", layout={"width": "150px"})
         self.high = widgets.FloatText(value=high, description="to", layout={"width": "150px"})
@@ -62,11 +67,11 @@ class Explorer:
         """The controls of the network, and what shows the answers."""
         widgets, deepest = self._widgets, max(_DEEPEST, state.depth)
         self.width = widgets.SelectionSlider(
-            options=sorted({*WIDTHS, state.width}), value=state.width, description="width n", **_LOOK
+            options=sorted({*WIDTHS, state.width}), value=state.width, description="width n", **_SLIDER
         )
-        self.depth = widgets.IntSlider(value=state.depth, min=2, max=deepest, description="depth L", **_LOOK)
+        self.depth = widgets.IntSlider(value=state.depth, min=2, max=deepest, description="depth L", **_SLIDER)
         self.epsilon = widgets.FloatSlider(
-            value=state.epsilon, min=0.05, max=2.0, step=0.05, description="tolerance ε", **_LOOK
+            value=state.epsilon, min=0.05, max=2.0, step=0.05, description="tolerance ε", **_SLIDER
         )
         self.root = widgets.ToggleButtons(options=_ROOTS, value=state.root, **_BUTTONS)
         self.certify = widgets.Button(
@@ -74,27 +79,6 @@ class Explorer:
         )
         self.message, self.summary, self.certified = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.image = widgets.Image(format="png", layout={"max_width": "100%"})
-
-    def _arranged(self) -> Any:
-        widgets = self._widgets
-        return widgets.VBox(
-            [
-                widgets.HBox([self.formula, self.parameter]),
-                widgets.HBox([self.width, self.depth, self.epsilon]),
-                widgets.HBox([self.root, self.certify]),
-                self.message,
-                self.image,
-                self.summary,
-                self.certified,
-            ]
-        )
-
-    def _listen(self) -> None:
-        for control in (self.formula, self.value, self.width, self.depth, self.epsilon, self.root):
-            control.observe(lambda _: self._move(), names="value")
-        for end in (self.low, self.high):
-            end.observe(lambda _: self._rescale(), names="value")
-        self.certify.on_click(lambda _: self._certify())
 
     @property
     def state(self) -> State:
@@ -117,9 +101,8 @@ class Explorer:
     def _rescale(self) -> None:
         low, high = self.low.value, self.high.value
         if not low < high:
-            self.message.value = explorer_text.complaint(
-                f"the slider goes from a number to a larger one, not {low:g} to {high:g}"
-            )
+            words = f"the slider goes from a number to a larger one, not {low:g} to {high:g}"
+            self.message.value = explorer_text.complaint(words)
             return
         self.message.value = ""
         self.value.min, self.value.max = min(low, self.value.max), high  # never min above max in between
@@ -131,21 +114,20 @@ class Explorer:
         if view is None:
             return
         self.certified.value = "computing ..."
-        found = self._guarded(lambda: certificate(view))
-        self.certified.value = "" if found is None else explorer_text.certified(found, view)
+        proved = self._guarded(lambda: certificate(view))
+        self.certified.value = "" if proved is None else explorer_text.certified(proved, view)
 
     def _guarded(self, compute: Any) -> Any:
         """The result; None with a message where there is none, since a trace would land in a log nobody reads."""
+        words, result = "", None
         try:
             result = compute()
         except UsageError as error:
-            self.message.value = explorer_text.complaint(str(error))
+            words = str(error)
         except Exception as error:
-            self.message.value = explorer_text.complaint(f"this cannot be computed ({type(error).__name__}: {error})")
-        else:
-            self.message.value = ""
-            return result
-        return None
+            words = f"this cannot be computed ({type(error).__name__}: {error})"
+        self.message.value = explorer_text.complaint(words) if words else ""
+        return result
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.box._repr_mimebundle_(**options)

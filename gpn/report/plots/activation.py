@@ -51,7 +51,7 @@ def activation_and_slope(curves: "Sequence[tuple[str, Phi]]", finding: str) -> F
             axes.plot(points, values, **look)
     for axes, name in ((upper, r"$\phi(z)$"), (lower, r"$\phi'(z)$")):
         style_axes(axes)
-        _density(axes)
+        show_density(axes, "0.85")
         axes.set_ylabel(name)
         axes.set_xlim(-REACH, REACH)
     lower.set_xlabel("z (standard deviations)")
@@ -146,11 +146,11 @@ def _fraction(value: float, _position: float) -> str:
     return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"
 
 
-def _density(axes: Axes) -> None:
+def show_density(axes: Axes, colour: str) -> None:
     """The normal density behind the curves, filling the lower fifth of the panel."""
     z = np.linspace(-REACH, REACH, 161)
     behind = axes.get_xaxis_transform()
-    axes.fill_between(z, 0, 0.2 * np.exp(-(z**2) / 2), color="0.85", linewidth=0, transform=behind, zorder=0)
+    axes.fill_between(z, 0, 0.2 * np.exp(-(z**2) / 2), color=colour, linewidth=0, transform=behind, zorder=0)
 
 
 def _cobweb(phi: "Phi", start: float) -> FloatArray:

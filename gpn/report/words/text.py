@@ -4,6 +4,8 @@ import math
 import unicodedata
 from dataclasses import dataclass
 
+ROOT_SIGNS = {"plus": "₊", "minus": "₋"}
+"""The sign of a root b of the normalization, as a subscript."""
 STABILITY = {
     "stable": "stable: squared length returns to 1",
     "marginal": "marginal: squared length drifts",
