@@ -1,7 +1,7 @@
 """An activation given as a Python function on NumPy arrays, and the checks that it must pass first."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,7 @@ class CallableActivation:
             smooth function), which do not reach across kinks and jumps.
         breakpoints: known kinks and jumps, in any order; others are searched for.
         known: the complete shape if it is known; then nothing is searched for.
+        mismatch: by how much the derivative was seen to differ from the slope of the function, see `check_derivative`.
 
     >>> square = CallableActivation("square", np.square, lambda x: 2 * x)
     >>> square.value_and_slope([3.0])
@@ -49,6 +50,7 @@ class CallableActivation:
     derivative: ArrayFunction | None = None
     breakpoints: Sequence[float] = field(default=())
     known: Survey | None = field(default=None, repr=False, compare=False)
+    mismatch: float = field(default=0.0, repr=False, compare=False)
 
     @cached_property
     def survey(self) -> Survey:
@@ -127,6 +129,7 @@ class CallableActivation:
             slope if derivative is not None else None,
             self.breakpoints,
             self.survey,
+            self.mismatch,
         )
 
     def _call(self, function: ArrayFunction, points: FloatArray) -> FloatArray:
@@ -235,7 +238,7 @@ def from_function(
     _check_elementwise(result.value, name)
     if derivative is not None:
         _check_elementwise(result.slope, f"the derivative {origin} for {name}")
-        check_derivative(result, origin)
+        return replace(result, known=result.survey, mismatch=check_derivative(result, origin))
     return result
 
 
@@ -266,12 +269,16 @@ def _verb(how: str) -> str:
     return how if how == "asked again" else f"given {how}"
 
 
-def check_derivative(activation: CallableActivation, origin: str = "given") -> None:
+def check_derivative(activation: CallableActivation, origin: str = "given") -> float:
     r"""Compare a given derivative with differences of the function, at the middle of every panel for |x| < 8.
 
     The tolerance at x is ten times what halving the step changes, plus the rounding of the differences, plus 1e-6 of
     the slope there and of its root mean square :math:`(E \phi'(z)^2)^{1/2}`: a mismatch below it changes no
     moment by more than about 1e-6 of its size, and is far below the error of a wrong formula or constant.
+
+    Returns:
+        The largest mismatch beyond what the differences leave open, relative to the slope there plus its root mean
+        square. PyTorch's slope of hardsigmoid, for one, has a constant in single precision.
 
     Raises:
         SpecificationError: they disagree; the message says where and gives both values.
@@ -286,7 +293,8 @@ def check_derivative(activation: CallableActivation, origin: str = "given") -> N
     size = np.sqrt(np.nansum(np.exp(-x * x / 2) * fine**2 * (right - left)) / np.sqrt(2 * np.pi))
     with np.errstate(all="ignore"):
         rounding = 10 * (shape.noise + 4e-16) * (np.abs(value) + np.abs(x * fine)) / (step / 4)
-        tolerance = 10 * np.abs(coarse - fine) + rounding + _MISMATCH * (np.abs(fine) + size)
+        doubt = 10 * np.abs(coarse - fine) + rounding
+        tolerance = doubt + _MISMATCH * (np.abs(fine) + size)
         wrong = np.isfinite(fine) & np.isfinite(tolerance) & ~(np.abs(given - fine) <= tolerance)
     if wrong.any():
         score = np.where(wrong, np.nan_to_num(np.abs(given - fine), nan=np.inf) * np.exp(-x * x / 4), -1.0)
@@ -296,6 +304,9 @@ def check_derivative(activation: CallableActivation, origin: str = "given") -> N
             f"{given[worst]:.8g}, differences of the function give {fine[worst]:.8g} (within {tolerance[worst]:.1g}); "
             f"they disagree at {np.count_nonzero(wrong)} of {len(x)} points"
         )
+    with np.errstate(all="ignore"):
+        mismatch = (np.abs(given - fine) - doubt) / (np.abs(fine) + size)
+    return float(np.max(mismatch, where=np.isfinite(mismatch), initial=0.0))
 
 
 def _five_points(function: ArrayFunction, x: FloatArray, step: FloatArray) -> FloatArray:

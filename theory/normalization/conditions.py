@@ -33,7 +33,7 @@ from theory.normalization.evidence import (
 )
 from theory.normalization.invariants import check_invariants
 from theory.normalization.lipschitz import lipschitz_constants
-from theory.normalization.obstacles import place_text
+from theory.normalization.obstacles import matters, place_text
 from theory.numerics.survey import LIMITS
 
 
@@ -74,7 +74,8 @@ class Conditions:
         error: largest absolute error of these four.
         is_gpn: "holds" if both E phi^2 and E phi'^2 are within the tolerance of 1 whatever the error, "fails"
             if one of them is not, else "undecided".
-        normalizable: "yes", "no" or "undecided".
+        normalizable: "yes", "no" or "undecided". "no" needs a proof, so that a Python function has "yes" if it looks
+            normalizable, else "undecided".
         reason: the outcome in words.
         normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no
             normalization.
@@ -214,8 +215,13 @@ def _located(activation: Activation | CallableActivation) -> str | None:
     if not isinstance(activation, CallableActivation):
         return None
     widths = [step.width for step in (*activation.survey.kinks, *activation.survey.jumps)]
-    within = f"; those listed happen within {upper_text(arb(max(widths)))}" if widths and max(widths) > 0 else ""
-    return f"detected numerically, {LIMITS}{within}"
+    notes = [f"those listed happen within {upper_text(arb(max(widths)))}"] if widths and max(widths) > 0 else []
+    notes += [f"steps of at most {upper_text(arb(activation.survey.steps))} were taken for rounding"] * bool(
+        activation.survey.steps
+    )
+    faint = [place_text(jump.position) for jump in activation.survey.jumps if not matters(jump)]
+    notes += [f"jumps where the normal density is negligible, not counted: {', '.join(faint[:10])}"] * bool(faint)
+    return "; ".join([f"detected numerically, {LIMITS}", *notes])
 
 
 def decimal_text(ball: arb, digits: int) -> str:

@@ -45,8 +45,9 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
         with precision(working_bits(digits)):
             _, normalizable, reason = decide(obstacle, moments, default_tolerance(activation))
             if moments is None or normalizable != "yes":
+                has_none = "has no normalization" if normalizable == "no" else "may have no normalization"
                 raise UsageError(
-                    f"{activation.name} has no normalization: {reason}; it takes a continuous phi, not "
+                    f"{activation.name} {has_none}: {reason}; it takes a continuous phi, not "
                     "constant, with finite E phi^2 and E phi'^2"
                 )
             roots = known_normalizations(moments)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from scipy import special
 
 from theory.activations.activation import Activation, steps
@@ -11,8 +12,12 @@ from theory.activations.callable import CallableActivation
 from theory.gaussian.convergence import convergence
 from theory.gaussian.expectations import Functional, keeps_growing
 from theory.numerics.panels import REACH
+from theory.numerics.survey import Break
 
 _VISIBLE = 1e-6  # probability of an interval that matters
+_RAMP = 1e-3  # width over which a jump is smoothed to say what it costs
+_NEGLIGIBLE = 1e-15  # of E phi'^2, and for the steepest ramp that still counts:
+_STEEPEST = 1e-9
 
 
 _SQUARES: Mapping[str, Functional] = {
@@ -33,19 +38,16 @@ class Obstacle:
 def obstacle(activation: Activation | CallableActivation) -> Obstacle | None:
     """Return what forbids integrating phi^2 or phi'^2, before any number is computed; None if nothing does."""
     if isinstance(activation, CallableActivation):
-        seen = _seen_obstacle(activation)
-        if seen is not None:
-            return seen
-    else:
-        if activation.undefined:
-            where = " and ".join(f"({piece.lower}, {piece.upper})" for piece in activation.undefined)
-            return Obstacle("no", f"phi has no real value on {where}")
-        square = convergence(activation, "value")
-        if square.verdict != "converges":
-            return _divergence("E phi^2", square.verdict, square.place, hides_value=True)
-        slope = convergence(activation, "slope")
-        if slope.verdict != "converges":
-            return _divergence("E phi'^2", slope.verdict, slope.place, hides_value=False)
+        return _seen_obstacle(activation)
+    if activation.undefined:
+        where = " and ".join(f"({piece.lower}, {piece.upper})" for piece in activation.undefined)
+        return Obstacle("no", f"phi has no real value on {where}")
+    square = convergence(activation, "value")
+    if square.verdict != "converges":
+        return _divergence("E phi^2", square.verdict, square.place, hides_value=True)
+    slope = convergence(activation, "slope")
+    if slope.verdict != "converges":
+        return _divergence("E phi'^2", slope.verdict, slope.place, hides_value=False)
     jumps = steps(activation, "value")
     if jumps:
         where = _listed(list(map(place_text, jumps)))
@@ -55,9 +57,12 @@ def obstacle(activation: Activation | CallableActivation) -> Obstacle | None:
 
 
 def _seen_obstacle(activation: CallableActivation) -> Obstacle | None:
-    """Where a Python function was seen to have no value, or no values that can be followed."""
+    """What was seen of a Python function that leaves it undecided: values at points prove nothing."""
     if activation.undefined:
-        return Obstacle("no", f"phi has no real value (nan) on {_intervals(activation.undefined)}, found numerically")
+        text = (
+            f"phi looks undefined: it has no real value (nan) at any point tried on {_intervals(activation.undefined)}"
+        )
+        return Obstacle("undecided", text)
     rough = [(low, high) for low, high in activation.survey.rough if special.ndtr(high) - special.ndtr(low) > _VISIBLE]
     if rough:
         text = (
@@ -72,7 +77,41 @@ def _seen_obstacle(activation: CallableActivation) -> Obstacle | None:
                 "|x| = 37.5, where float64 ends"
             )
             return Obstacle("undecided", text, hides_value=what == "phi^2")
-    return None
+    return _seen_jumps([jump for jump in activation.survey.jumps if matters(jump)])
+
+
+def matters(jump: Break) -> bool:
+    """Whether a jump is where the normal density lets it count, however steeply it is smoothed.
+
+    >>> matters(Break(0.0, 1e-6, 0.0, True)), matters(Break(20.0, 1.0, 0.0, True))
+    (True, False)
+    """
+    return _cost(jump, _STEEPEST) > _NEGLIGIBLE
+
+
+def _cost(jump: Break, width: float) -> float:
+    r"""What a jump adds to E phi'^2 when a ramp takes its place: :math:`s^2 \varphi(x) / w` for size s and width w."""
+    if np.isinf(jump.size):
+        return float("inf")
+    return float(jump.size**2 / width * np.exp(-(jump.position**2) / 2) / np.sqrt(2 * np.pi))
+
+
+def _seen_jumps(jumps: Sequence[Break]) -> Obstacle | None:
+    """The jumps of a Python function with their sizes, and what they would cost if they were steep but continuous."""
+    if not jumps:
+        return None
+    shown = sorted(jumps, key=lambda jump: (-_cost(jump, _RAMP), abs(jump.position)))
+    where = _listed([f"{place_text(jump.position)} ({_size(jump)})" for jump in shown])
+    text = f"phi looks as if it jumps at {where}; if it does, it is not weakly differentiable and E phi'^2 is infinite"
+    cost = sum(_cost(jump, _RAMP) for jump in jumps)
+    if np.isfinite(cost):
+        smoothed = "it would add" if len(jumps) == 1 else "they would add"
+        text += f"; smoothed over a width of {_RAMP:g} {smoothed} {cost:.2g} to E phi'^2"
+    return Obstacle("undecided", text, hides_value=False)
+
+
+def _size(jump: Break) -> str:
+    return f"by {jump.size:.2g}" if np.isfinite(jump.size) else "of unknown size"
 
 
 def _intervals(intervals: Sequence[tuple[float, float]]) -> str:

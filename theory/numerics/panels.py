@@ -52,7 +52,9 @@ class Panels:
         state: `RESOLVED`, `BROKEN`, `ROUGH`, `UNDEFINED` or `INFINITE`.
         depth: how often the first panel was bisected.
         floor: what counts as rounding noise of the function there.
-        noise: the largest relative rounding noise seen for |x| < 8.
+        scale: the size of the function as far out as the panel, see `_scale`.
+        noise: the largest rounding noise seen for |x| < 8, relative to the scale.
+        steps: the largest step between neighbouring values that was taken for rounding.
     """
 
     left: FloatArray
@@ -60,7 +62,9 @@ class Panels:
     state: npt.NDArray[np.int64]
     depth: npt.NDArray[np.int64]
     floor: FloatArray
+    scale: FloatArray
     noise: float
+    steps: float
 
     def intervals(self, state: int) -> tuple[tuple[float, float], ...]:
         """The union of the panels in one state, as disjoint intervals."""
@@ -87,17 +91,19 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
     """
     left, right = edges[:-1], edges[1:]
     first = function(chebyshev_points(left, right))
-    scale = _largest(first)
+    scale = _scale(_largest(first), left, right)
     middle = first[np.abs(left) < 3].ravel()
     noise = base = np.maximum(_median(_noise(function, left, right)), scale * _quantization(middle))
     inside = (left > -8) & (right < 8)
     relative = float(np.quantile((noise / np.maximum(scale, _LEAST))[inside], 0.9)) if inside.any() else 0.0
     depth: npt.NDArray[np.int64] = np.zeros(len(left), dtype=np.int64)
     stuck, before = depth, np.full(len(left), np.inf)
+    steps = 0.0
     finished: list[tuple[npt.NDArray[Any], ...]] = []
     for generation in range(_GENERATIONS):
         values = function(chebyshev_points(left, right))
         residual, floor = chebyshev_residual(values), noise_floor(values, left, right, scale) + 10 * noise
+        allowed = _TOLERANCE * scale + 10 * noise
         state = _state(
             values,
             residual <= floor,
@@ -107,8 +113,10 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
         )
         stuck = _count_stuck(stuck, residual, before, state)
         _give_up(state, stuck, np.abs(left) > 8, generation)
+        smooth = state == RESOLVED
+        steps = max(steps, _rounding_steps(values[smooth], residual[smooth], allowed[smooth]))
         done = state >= 0
-        finished.append((left[done], right[done], state[done], depth[done], floor[done]))
+        finished.append((left[done], right[done], state[done], depth[done], floor[done], scale[done]))
         left, right, scale, base, before = (a[~done] for a in (left, right, scale, base, residual))
         stuck, depth = stuck[~done], depth[~done] + 1
         if not left.size:
@@ -118,13 +126,34 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
         scale, base, before = (np.tile(a, 2) for a in (scale, base, before))
         stuck, depth = np.tile(stuck, 2), np.tile(depth, 2)
         noise = np.maximum(base, _noise(function, left, right))
-    return _sorted(finished, relative)
+    return _sorted(finished, relative, steps)
 
 
-def _sorted(finished: list[tuple[npt.NDArray[Any], ...]], noise: float) -> Panels:
+def _scale(largest: FloatArray, left: FloatArray, right: FloatArray) -> FloatArray:
+    """The size of the function on each panel, or nearer to 0 if it is larger there.
+
+    Where a function decays to 0 as a difference (1 + tanh x does), its values are rounded as its terms are, not as
+    they are themselves. A panel whose neighbours are all lower is a pole, and counts for itself alone.
+    """
+    radius = np.maximum(np.abs(left), np.abs(right))
+    order = np.argsort(radius)
+    running = np.maximum.accumulate(_median(largest)[order])
+    within = running[np.searchsorted(radius[order], radius, side="right") - 1]
+    return np.maximum(largest, within)
+
+
+def _rounding_steps(values: FloatArray, residual: FloatArray, allowed: FloatArray) -> float:
+    """The largest step that a smooth curve through a panel leaves, where only the rounding that is allowed hides it."""
+    rough = (residual > _TOLERANCE * _largest(values)) & (residual <= allowed)
+    curve = np.cos(np.outer(np.arange(12), (np.arange(_NODES)[::-1] + 0.5) * np.pi / _NODES))
+    rest = values[rough] - chebyshev_coefficients(values[rough])[:, :12] @ curve
+    return float(np.abs(np.diff(rest, axis=1)).max(initial=0.0))
+
+
+def _sorted(finished: list[tuple[npt.NDArray[Any], ...]], noise: float, steps: float) -> Panels:
     order = np.argsort(np.concatenate([part[0] for part in finished]))
-    left, right, state, depth, floor = (np.concatenate(column)[order] for column in zip(*finished, strict=True))
-    return Panels(left, right, state, depth, floor, noise)
+    left, right, state, depth, floor, scale = (np.concatenate(column)[order] for column in zip(*finished, strict=True))
+    return Panels(left, right, state, depth, floor, scale, noise, steps)
 
 
 def _state(

@@ -37,8 +37,13 @@ KINK_SIZE = 1e-6
 
 LIMITS = (
     f"looked for between {-REACH:g} and {REACH:g}; jumps below {JUMP_SIZE:g} and changes of slope below "
-    f"{KINK_SIZE:g} of the size of phi nearby, and features narrower than {SPACING:g}, can be missed"
+    f"{KINK_SIZE:g} of the size of phi nearby, features below the rounding of phi, and features narrower than "
+    f"{SPACING:g}, can be missed"
 )
+
+
+ROUNDINGS = 64
+"""A jump is more than this many roundings of the function, whose size is its largest from 0 as far out as the jump."""
 
 
 _SIDES: FloatArray = 4.0 ** -np.arange(1.0, 24.0)  # lengths of the intervals beside a suspect, longest first
@@ -75,7 +80,8 @@ class Survey:
         undefined: intervals on which it is nan.
         rough: intervals on which it oscillates or is noisy beyond what can be resolved.
         edges: ends of panels on each of which a polynomial of degree 15 follows it.
-        noise: relative rounding error of its values.
+        noise: rounding error of its values, relative to the size of the function.
+        steps: the largest step between neighbouring values that was taken for rounding.
         searched: whether breakpoints were searched for.
     """
 
@@ -86,6 +92,7 @@ class Survey:
     rough: tuple[tuple[float, float], ...] = ()
     edges: FloatArray = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
     noise: float = 0.0
+    steps: float = 0.0
     searched: bool = False
 
 
@@ -123,6 +130,7 @@ def survey(function: Function, declared: Sequence[float] = ()) -> Survey:
         panels.intervals(ROUGH),
         np.append(panels.left, panels.right[-1]),
         panels.noise,
+        panels.steps,
         searched=True,
     )
 
@@ -177,14 +185,16 @@ def _examine(function: Function, panels: Panels, gaps: list[tuple[float, float]]
         return []
     a, b = np.array(gaps).T
     scale = _size_near(function, a, b)
-    rounding = (1e-13 + 30 * panels.noise) * scale
+    whole = panels.scale[np.clip(np.searchsorted(panels.left, 0.5 * (a + b)) - 1, 0, None)]
+    rounding = (1e-13 + 30 * panels.noise) * whole
     left, right = _interpolate(function, a, b, -1.0, rounding), _interpolate(function, b, a, 1.0, rounding)
     middle = 0.5 * (a + b)
     error = left.error + right.error
+    least = ROUNDINGS * max(panels.noise, float(np.finfo(np.float64).eps)) * whole
     with np.errstate(all="ignore"):
         gap = b - a
         rise, bend = (right.at(middle, order) - left.at(middle, order) for order in (0, 1))
-        is_jump = np.abs(rise) > 100 * error + JUMP_SIZE * scale + np.abs(bend) * gap
+        is_jump = np.abs(rise) > np.maximum(100 * error + JUMP_SIZE * scale + np.abs(bend) * gap, least)
         meeting = _meeting(a, b, left, right)
         bend, twist = (right.at(meeting, order) - left.at(meeting, order) for order in (1, 2))
         shorter = np.minimum(np.abs(left.length), np.abs(right.length))

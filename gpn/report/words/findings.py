@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 def check_verdict(conditions: "Conditions") -> Text:
     """The outcome of a check in one sentence, with the reason where there is one."""
     name, reason = plain(conditions.name), plain(conditions.reason, 1000).rstrip(".")
+    looks = conditions.expression is None  # values of a Python function prove nothing
     if conditions.is_gpn == "holds":
-        return Text(f"{name} is Gaussian-Poincaré normalized (GPN).", style="bold green")
+        return Text(f"{name} {'looks' if looks else 'is'} Gaussian-Poincaré normalized (GPN).", style="bold green")
     if conditions.normalizable == "no":
         return Text(f"{name} cannot be normalized: {reason}.", style="bold red")
     if conditions.normalizable == "yes" and conditions.is_gpn == "fails":
-        return Text(f"{name} is not GPN, but a φ + b is:", style="bold yellow")
+        words = "does not look GPN, but a φ + b looks so" if looks else "is not GPN, but a φ + b is"
+        return Text(f"{name} {words}:", style="bold yellow")
     return Text(f"{name} is undecided: {reason}.", style="bold yellow")
 
 

@@ -83,7 +83,7 @@ def run(capsys, monkeypatch, tmp_path):
     [
         ("identity", 0, "gpn verify --raw acts_of_mine:identity"),
         ("phi", 1, "detected numerically"),
-        ("step", 4, "jump at 0.3"),
+        ("step", 3, "jump at 0.3"),
         ("steep", 3, "appears to diverge"),
         ("Box.inner", 1, "no kinks"),
     ],

@@ -64,6 +64,72 @@ def test_modules_of_torch_agree_with_the_catalog(torch, module, formula):
     assert_is(phi, formula)
 
 
+SPELLINGS = {  # formula: its names in torch.nn, torch.nn.functional and jax.nn
+    "celu": ("CELU", "celu", "celu"),
+    "elu": ("ELU", "elu", "elu"),
+    "gelu": ("GELU", "gelu", None),
+    "gelu_tanh": (None, None, "gelu"),
+    "hard_sigmoid": ("Hardsigmoid", "hardsigmoid", "hard_sigmoid"),
+    "hard_swish": ("Hardswish", "hardswish", "hard_swish"),
+    "hard_tanh": ("Hardtanh", "hardtanh", "hard_tanh"),
+    "leaky_relu(0.01)": ("LeakyReLU", "leaky_relu", "leaky_relu"),
+    "leaky_relu(0.25)": ("PReLU", None, None),
+    "log_sigmoid": ("LogSigmoid", "logsigmoid", "log_sigmoid"),
+    "mish": ("Mish", "mish", "mish"),
+    "relu": ("ReLU", "relu", "relu"),
+    "relu6": ("ReLU6", "relu6", "relu6"),
+    "selu": ("SELU", "selu", "selu"),
+    "sigmoid": ("Sigmoid", "sigmoid", "sigmoid"),
+    "silu": ("SiLU", "silu", "silu"),
+    "softplus": ("Softplus", "softplus", "softplus"),
+    "softsign": ("Softsign", "softsign", "soft_sign"),
+    "x-tanh(x)": ("Tanhshrink", "tanhshrink", None),
+    "tanh": ("Tanh", "tanh", "tanh"),
+    "(x+sqrt(x**2+4))/2": (None, None, "squareplus"),
+    "identity": ("Identity", None, "identity"),
+    "softshrink": ("Softshrink", "softshrink", None),
+}
+
+
+def assert_same_verdict(facts, formula):
+    """The verdict of the formula, its kinks, and its numbers within the stated error."""
+    exact = gaussian_poincare(activation(formula), 20)
+    assert (facts.is_gpn, facts.normalizable, facts.jumps) == (exact.is_gpn, exact.normalizable, ())
+    assert len(facts.kinks) == len(exact.kinks)
+    for name in ("mean", "second_moment", "slope_second_moment"):
+        text, number = getattr(facts, name), float(getattr(exact, name))
+        printed = 10.0 ** -len(text.partition(".")[2])
+        assert abs(float(text) - number) <= float(facts.error) + printed + 1e-15 * abs(number), name
+
+
+@pytest.mark.parametrize(
+    ("home", "name", "formula"),
+    [
+        (home, name, formula)
+        for formula, names in SPELLINGS.items()
+        for home, name in zip(("torch.nn", "torch.nn.functional", "jax.nn"), names, strict=True)
+        if name
+    ],
+)
+def test_every_spelling_of_a_library_has_the_verdict_of_the_formula(home, name, formula):
+    function = getattr(pytest.importorskip(home), name)
+    facts = gpn.check(function() if isinstance(function, type) else function)
+    assert_same_verdict(facts, formula)
+    assert float(facts.error) < (1e-8 if name == "Hardsigmoid" or name == "hardsigmoid" else 1e-12)
+
+
+def test_further_spellings_have_the_verdict_of_the_formula(torch):
+    assert_same_verdict(gpn.check(torch.nn.GELU(approximate="tanh")), "gelu_tanh")
+    assert_same_verdict(gpn.check(torch.special.ndtr), "normal_cdf(x)")
+    assert_same_verdict(gpn.check(lambda x: 0.5 * x * (1 + torch.special.erf(x / 2**0.5))), "gelu")
+    assert_same_verdict(gpn.check(lambda x: torch.log(1 + torch.exp(x))), "softplus")
+
+
+def test_a_derivative_in_single_precision_is_told_in_the_error(torch):
+    facts = gpn.check(torch.nn.Hardsigmoid())  # its slope is the float32 number nearest to 1/6
+    assert float(facts.error) > 1e-9
+
+
 @pytest.mark.parametrize("name", ["silu", "gelu", "softplus"])
 def test_functions_of_torch_are_recognised(torch, name):
     assert_is(gpn.activation(getattr(torch.nn.functional, name)), name, rtol=1e-8 if name == "softplus" else 1e-12)
@@ -94,7 +160,7 @@ def test_parameters_count_as_they_are_and_the_module_is_left_alone(torch):
 def test_jumps_of_torch_functions_are_found(torch):
     facts = gpn.check(torch.nn.Hardshrink())
     assert facts.jumps == ("-0.5", "0.5")
-    assert facts.normalizable == "no"
+    assert facts.normalizable == "undecided"
 
 
 def test_a_function_that_autograd_does_not_reach_is_differenced(torch):
