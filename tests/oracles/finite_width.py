@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.activations.activation import NumericActivation
-from theory.depth.alignment import alignment, alignment_coefficients
+from theory.depth.alignment import alignments
+from theory.depth.coefficients import DepthCoefficients, depth_coefficients
 from theory.errors import UsageError
 from theory.gaussian.expectations import Functional
 from theory.layer.pairs import squared_length_variance
@@ -16,6 +17,7 @@ from theory.layer.sphere import mean_squared_length, mean_squared_slope, sphere_
 from theory.numerics.arithmetic import FloatArray
 
 _STEP = 1e-3
+_NORMALIZED = 1e-6  # how far E phi^2 and E phi'^2 of a normalized activation may be from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +144,74 @@ def _slope(activation: NumericActivation, width: int, q: float) -> float:
     """Q_n'(q) = E phi phi' h / q, since h = sqrt(q) times a vector whose law does not depend on q."""
     functional: dict[str, Functional] = {"": lambda h, value, slope: value * slope * h / q}
     return sphere_expectations(activation, width, functional, q)[""].value
+
+
+def alignment_coefficients(activation: NumericActivation) -> DepthCoefficients[float]:
+    """The coefficients of a normalized activation, in float64.
+
+    Args:
+        activation: phi with E phi^2 = E phi'^2 = 1.
+
+    Raises:
+        UsageError: an activation that is not normalized to within 1e-6.
+
+    >>> from theory.activations.catalog import build
+    >>> from theory.normalization.normalize import normalize
+    >>> found = alignment_coefficients(normalize(build("relu")))
+    >>> round(found.chi, 12), round(abs(found.kappa), 12), round(found.alignment_excess, 12)
+    (1.0, 0.0, 1.0)
+    """
+    found = depth_coefficients(activation)
+    if not (abs(found.second - 1) < _NORMALIZED and abs(found.slope_second - 1) < _NORMALIZED):
+        raise UsageError(
+            f"{activation.name} has E phi^2 = {found.second:.6g} and E phi'^2 = {found.slope_second:.6g}, but the "
+            "alignment recursion holds for normalized activations; try theory.normalization.normalize.normalize"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    r"""The alignment constants of a network under a random readout, to leading order in 1/n.
+
+    Args:
+        values: A_1 ... A_L, shape (L,); A_L = 1.
+        stationary: the limit far below the top, :math:`1 + 2\kappa/(1 - \chi^2)`; for |chi| = 1 it is 1 if kappa = 0
+            (homogeneous phi), else infinite, as for |chi| > 1 unless kappa = 0.
+    """
+
+    values: FloatArray
+    stationary: float
+
+
+def alignment(activation: NumericActivation | DepthCoefficients[float], layers: int) -> Alignment:
+    r"""The mean squared cosine between the backward and the forward signal, times n, in each layer.
+
+    .. math:: A_l = n E \alpha_l^2, \qquad A_L = 1, \qquad A_l = \chi^2 A_{l+1} + 1 + 2\kappa - \chi^2
+
+    for a readout of random direction, up to O(1/n) (derived for this project, docs/finite-width.md).
+
+    Args:
+        activation: a normalized phi, or its `alignment_coefficients`.
+        layers: L >= 1.
+
+    Raises:
+        UsageError: fewer than one layer, or an activation that is not normalized.
+
+    >>> from theory.activations.catalog import build
+    >>> from theory.normalization.normalize import normalize
+    >>> found = alignment(normalize(build("tanh")), 30)
+    >>> bool(abs(found.values[0] - found.stationary) < 1e-12), float(found.values[-1])
+    (True, 1.0)
+    """
+    if layers < 1 or layers != int(layers):
+        raise UsageError(f"a network has a whole number of at least 1 layer, not {layers}")
+    if not isinstance(activation, DepthCoefficients):
+        activation = alignment_coefficients(activation)
+    return Alignment(alignments(activation, layers), _stationary(activation.chi**2, activation.kappa))
+
+
+def _stationary(square: float, kappa: float) -> float:
+    if abs(kappa) < 1e-12:
+        return 1.0
+    return 1 + 2 * kappa / (1 - square) if square < 1 - 1e-12 else float(np.copysign(np.inf, kappa))

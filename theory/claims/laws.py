@@ -179,7 +179,7 @@ ENTRIES = (
         assumptions=(HAAR, GPN, RANDOM_READOUT, WIDE),
         rigor="asymptotic prediction",
         proof="docs/one-step.md#the-direction-inside-a-network",
-        function="theory.depth.alignment:alignment",
+        function="theory.depth.alignment:alignments",
         test="tests/gpn/sampling/test_sampler.py::test_the_part_along_x_matters_under_a_random_readout_too",
     ),
     Claim(

@@ -148,7 +148,8 @@ def end_corrections(offsets: FloatArray) -> FloatArray:
     """
     powers = np.arange(1, _ORDER + 1)
     shift = -np.power(-offsets[:, None], powers) / powers
-    corrections: FloatArray = (_sums() + shift) @ _inverse_vandermonde().T
+    sums, inverse = _correction_system()
+    corrections: FloatArray = (sums + shift) @ inverse.T
     return corrections
 
 
@@ -168,18 +169,12 @@ def end_corrected_weights(points: int) -> FloatArray:
 
 
 @lru_cache(maxsize=1)
-def _sums() -> FloatArray:
-    """Minus the regularized sums of i^k over i >= 0, that is -zeta(-k), and one less for k = 0."""
-    bernoulli = special.bernoulli(_ORDER)
-    sums: FloatArray = np.asarray(bernoulli[1:] / np.arange(1, _ORDER + 1), dtype=np.float64)
+def _correction_system() -> tuple[FloatArray, FloatArray]:
+    """The regularized sums -zeta(-k), less 1 for k = 0, and the inverse of the matrix i^k that turns them into c_i."""
+    sums = np.asarray(special.bernoulli(_ORDER)[1:] / np.arange(1, _ORDER + 1), dtype=np.float64)
     sums[0] = -0.5
-    return sums
-
-
-@lru_cache(maxsize=1)
-def _inverse_vandermonde() -> FloatArray:
     powers = np.vander(np.arange(_ORDER, dtype=np.float64), increasing=True)
-    return np.asarray(np.linalg.inv(powers.T), dtype=np.float64)
+    return sums, np.asarray(np.linalg.inv(powers.T), dtype=np.float64)
 
 
 def _normal_density(x: FloatArray, deviation: float) -> FloatArray:

@@ -14,8 +14,6 @@ sum over their values instead; widths 2 and 3 are integrated over the circle and
 point, by what lies at the rim of the grid, by a second rule over a coordinate, and by rounding.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.special import logsumexp
 
@@ -164,7 +162,10 @@ def _along(event: Event, saddle: Saddle, step: float, lattice: float) -> ExactTa
         return unavailable(reason)
     common = event.width * saddle.law.log_normalizer - log_chi_squared(event.width, 1.0)
     log = common + np.log(total)
-    error += _quadrature_error(event, saddle) + 8 * _EPS * (event.width + abs(common))
+    nodes = event.profile.check_nodes  # how far a second rule over a coordinate moves n Lambda at the saddle
+    exponent = weights(event, saddle.tilt, event.profile.check_values) + saddle.law.mu * (nodes.squares - 1)
+    second = float(logsumexp(nodes.log_weights + exponent))
+    error += 2 * event.width * abs(second - saddle.law.log_normalizer) + 8 * _EPS * (event.width + abs(common))
     if not error < ACCEPTED:
         return unavailable("the integrals over a coordinate are not resolved this far out")
     if log > single.log + single.error + error:  # no probability exceeds its exponential bound
@@ -181,33 +182,17 @@ def _off_pole(event: Event, saddle: Saddle, distance: float) -> Saddle:
     return at_tilt(event, min(needed, 0.5 * (saddle.tilt + limit)), saddle.law.mu) or saddle
 
 
-def _quadrature_error(event: Event, saddle: Saddle) -> float:
-    """How far a second rule over a coordinate moves n Lambda at the saddle."""
-    profile = event.profile
-    exponent = weights(event, saddle.tilt, profile.check_values) + saddle.law.mu * (profile.check_nodes.squares - 1)
-    second = float(logsumexp(profile.check_nodes.log_weights + exponent))
-    return 2 * event.width * abs(second - saddle.law.log_normalizer)
-
-
 def _integral(event: Event, saddle: Saddle, fraction: float, lattice: float) -> tuple[float, float]:
     """The integral over both frequencies, and its relative error from the step and from the rims."""
     shrink = 1 + 20 / event.width
     reach, step = [_REACH * shrink, _REACH * shrink], fraction / shrink
     while True:
         grid = _Grid(event, saddle, (reach[0], reach[1]), step, lattice)
-        found = grid.sum(grid.terms())
-        worse = int(np.argmax(found.rims))
-        if found.rims[worse] < _RIM or grid.size > _POINTS:
-            return found.total, found.miss + sum(found.rims)
+        total, miss, rims = grid.sum(grid.terms())
+        worse = int(np.argmax(rims))
+        if rims[worse] < _RIM or grid.size > _POINTS:
+            return total, miss + sum(rims)
         reach[worse] *= _GROW
-
-
-class _Sum(NamedTuple):
-    """The integral, its relative error from the step and rounding, and from beyond the rims in u and in v."""
-
-    total: float
-    miss: float
-    rims: tuple[float, float]
 
 
 class _Grid:
@@ -247,8 +232,8 @@ class _Grid:
             values: ComplexArray = np.exp(event.width * np.log(chf)) * kernel[:, None]
         return values
 
-    def sum(self, terms: ComplexArray) -> _Sum:
-        """The integral divided by (2 pi)^2."""
+    def sum(self, terms: ComplexArray) -> tuple[float, float, tuple[float, float]]:
+        """The integral over (2 pi)^2; its relative error from step and rounding, and beyond the rims in u and in v."""
         real = terms.real.copy()
         real[:, 0] *= 0.5  # the other half plane is the conjugate
         ends = np.ones(len(self._u))
@@ -257,13 +242,13 @@ class _Grid:
         cell = 2 * self._step_u * self._step_v / (4 * np.pi**2)
         total = float(ends @ real.sum(axis=1)) * cell
         if not total > 0:
-            return _Sum(total, np.inf, (0.0, 0.0))
+            return total, np.inf, (0.0, 0.0)
         coarse = float(ends[::2] @ real[::2, ::2].sum(axis=1)) * cell * 4
         miss = abs(coarse - total) / total
         # The error is exponentially small in 1/step, so that halving the step squares it at least.
-        rounding = _EPS * self._loss(terms)
+        rounding = 8 * _EPS * float(np.abs(terms).sum() / max(abs(terms.real.sum()), 1e-300))  # by cancellation
         rim_u, rim_v = (rim * cell / total for rim in self._rims(np.abs(terms)))
-        return _Sum(total, min(miss, 10 * miss * miss) + rounding, (rim_u, rim_v))
+        return total, min(miss, 10 * miss * miss) + rounding, (rim_u, rim_v)
 
     def _rims(self, sizes: FloatArray) -> tuple[float, float]:
         """Sums of moduli beyond the rims, if these fall on like a power from there; infinite on a plateau."""
@@ -277,7 +262,3 @@ class _Grid:
             for line in (over_v, over_u)
         ]
         return (0.0 if self._period else found[0]), found[1]
-
-    def _loss(self, terms: ComplexArray) -> float:
-        """Cancellation: moduli over the sum."""
-        return 8 * float(np.abs(terms).sum() / max(abs(terms.real.sum()), 1e-300))

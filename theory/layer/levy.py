@@ -16,7 +16,7 @@ import numpy as np
 from theory.activations.activation import NumericActivation
 from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim, Side
 from theory.errors import UsageError
-from theory.layer.sphere import sphere_expectations
+from theory.layer.sphere import sphere_expectations, square_of_slope, square_of_value
 from theory.normalization.lipschitz import lipschitz_constants
 from theory.numerics.quadrature import Estimate
 
@@ -92,24 +92,11 @@ def layer_constants(activation: NumericActivation, width: int, q: float = 1.0) -
     >>> constants.certified, round(constants.slope, 12)
     (True, 1.0)
     """
-    moments = sphere_expectations(
-        activation,
-        width,
-        {
-            "forward": lambda _h, value, _slope: value * value,
-            "backward": lambda _h, _value, slope: slope * slope,
-        },
-        q,
-    )
-    lipschitz = lipschitz_constants(activation, float(np.sqrt(width * q)))
+    functionals = {"forward": square_of_value, "backward": square_of_slope}
+    moments = sphere_expectations(activation, width, functionals, q)
+    bounds = lipschitz_constants(activation, float(np.sqrt(width * q)))
     return LayerConstants(
-        width,
-        q,
-        moments["forward"],
-        moments["backward"],
-        lipschitz.slope,
-        lipschitz.curvature,
-        lipschitz.certified,
+        width, q, **moments, slope=bounds.slope, curvature=bounds.curvature, certified=bounds.certified
     )
 
 

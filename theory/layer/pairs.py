@@ -21,7 +21,7 @@ import numpy as np
 
 from theory.activations.activation import NumericActivation
 from theory.gaussian.expectations import Functional
-from theory.layer.sphere import cosine_power, sphere_expectations
+from theory.layer.sphere import cosine_power, sphere_expectations, square_of_slope, square_of_value
 from theory.numerics.arithmetic import FloatArray
 from theory.numerics.nested import Inner, nested_integrals
 from theory.numerics.quadrature import Estimate, integrate
@@ -119,26 +119,6 @@ def pair_moments(
     )
 
 
-def pair_expectation(
-    activation: NumericActivation,
-    width: int,
-    first: Functional,
-    second: Functional | None = None,
-    q: float = 1.0,
-) -> Estimate:
-    """E f(h_1) g(h_2) for two coordinates of a uniform point on the sphere of radius sqrt(nq), as `pair_moments`.
-
-    >>> from theory.activations.catalog import build
-    >>> square = lambda h, value, slope: value**2
-    >>> round(pair_expectation(build("identity"), 6, square).value, 13)  # E h_1^2 h_2^2 = n/(n+2)
-    0.75
-    """
-    second = first if second is None else second
-    means = sphere_expectations(activation, width, {"f": first, "g": second}, q)
-    covariance = pair_moments(activation, width, first, second, q).covariance
-    return _combine((1.0, _times(means["f"], means["g"])), (1.0, covariance))
-
-
 def squared_length_variance(activation: NumericActivation, width: int, q: float = 1.0) -> Estimate:
     r"""Variance of the squared length per neuron after one layer of finite width.
 
@@ -156,7 +136,7 @@ def squared_length_variance(activation: NumericActivation, width: int, q: float 
     >>> round(squared_length_variance(normalize(build("relu")), 8).value, 13)
     0.3
     """
-    return pair_moments(activation, width, _square_of_value, q=q).of_averages
+    return pair_moments(activation, width, square_of_value, q=q).of_averages
 
 
 def backward_ratio_variance(activation: NumericActivation, width: int, q: float = 1.0) -> Estimate:
@@ -179,7 +159,7 @@ def backward_ratio_variance(activation: NumericActivation, width: int, q: float 
     >>> round(backward_ratio_variance(normalize(build("relu")), 8).value, 13)
     0.3
     """
-    moments, n = pair_moments(activation, width, _square_of_slope, q=q), width
+    moments, n = pair_moments(activation, width, square_of_slope, q=q), width
     return _combine(
         (3 / (n + 2), moments.single), (2 / (n + 2), moments.second_degree), ((n - 1) / (n + 2), moments.pair)
     )
@@ -199,14 +179,6 @@ def eigenvalue(width: int, term: int) -> float:
     """
     steps = np.arange(term)
     return float((-1.0) ** term * np.prod((steps + 0.5) / (steps + 0.5 * (width - 1))))
-
-
-def _square_of_value(_h: Any, value: Any, _slope: Any) -> Any:
-    return value * value
-
-
-def _square_of_slope(_h: Any, _value: Any, slope: Any) -> Any:
-    return slope * slope
 
 
 class _Centred:

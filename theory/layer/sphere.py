@@ -6,6 +6,7 @@ regular for every n >= 2, and Gaussian in the variable sqrt(n) theta as n grows.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,16 @@ def sphere_expectations(
     return {name: Estimate(float(m), float(e)) for name, m, e in zip(functionals, mean, spread, strict=True)}
 
 
+def square_of_value(_h: Any, value: Any, _slope: Any) -> Any:
+    """phi^2 as a functional."""
+    return value * value
+
+
+def square_of_slope(_h: Any, _value: Any, slope: Any) -> Any:
+    """phi'^2 as a functional."""
+    return slope * slope
+
+
 def check_layer(width: int, q: float) -> None:
     """Refuse a width below 2 and a q that is not positive."""
     if width < 2 or width != int(width):
@@ -111,7 +122,7 @@ def mean_squared_length(activation: NumericActivation, width: int, q: float = 1.
     >>> round(mean_squared_length(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 2, 3.0).value, 13)
     3.0
     """
-    return sphere_expectations(activation, width, {"square": lambda _h, value, _slope: value * value}, q)["square"]
+    return sphere_expectations(activation, width, {"square": square_of_value}, q)["square"]
 
 
 def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0) -> Estimate:
@@ -132,4 +143,4 @@ def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0
     >>> round(mean_squared_slope(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 7).value, 13)
     1.0
     """
-    return sphere_expectations(activation, width, {"square": lambda _h, _value, slope: slope * slope}, q)["square"]
+    return sphere_expectations(activation, width, {"square": square_of_slope}, q)["square"]

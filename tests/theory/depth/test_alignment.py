@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 
 import gpn
-from tests.oracles.finite_width import finite_width_lengths, inner_layer_mean
+from tests.oracles.finite_width import (
+    alignment,
+    alignment_coefficients,
+    finite_width_lengths,
+    inner_layer_mean,
+)
 from theory.activations.specification import activation
-from theory.depth.alignment import alignment, alignment_coefficients, conditional_growth
+from theory.depth.alignment import conditional_growth
 from theory.errors import UsageError
 from theory.layer.pairs import squared_length_variance
 from theory.layer.sphere import mean_squared_length, mean_squared_slope
