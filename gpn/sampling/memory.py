@@ -108,12 +108,8 @@ def layers_that_fit(width: int, depth: int, trials: int, rows: int, memory: int)
     least = least_memory(width, depth, trials, rows)
     if least + (depth - 1) * layer - depth * _STATE <= memory:
         return depth
-    if least > memory:
-        raise UsageError(
-            f"{trials} trials of a network of width {width} and depth {depth} need at least {in_words(least)} of "
-            f"memory, more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer "
-            "trials at once"
-        )
+    what = f"{trials} trials of a network of width {width} and depth {depth} need at least"
+    _check_fits(least, memory, what, "run fewer trials at once")
     return min(depth - 1, (memory - least) // max(layer - _STATE, 1))
 
 
@@ -136,8 +132,8 @@ def check_dense(width: int, depth: int, trials: int, batch: int, memory: int, *,
     """Check that a network with explicit matrices fits: its weights, one decomposition, its layers and the results.
 
     Args:
-        width, depth, trials, batch: of the simulation.
-        memory: bytes.
+        width, depth, trials, batch: sizes of the simulation.
+        memory: the budget in bytes.
         grams: whether Gram matrices are kept.
 
     Raises:
@@ -147,23 +143,12 @@ def check_dense(width: int, depth: int, trials: int, batch: int, memory: int, *,
     layers = (depth + _WORK) * batch * width
     results = trials * (depth + 1) * batch * (8 + batch * grams)
     size = _NUMBER * (matrices + layers + results) + _PADDING
-    if size > memory:
-        raise UsageError(
-            f"explicit matrices of width {width} and depth {depth} need {in_words(size)} of memory, more than the "
-            f"{in_words(memory)} that may be taken; allow more with memory=..., or use method='matrix-free'"
-        )
+    what = f"explicit matrices of width {width} and depth {depth} need"
+    _check_fits(size, memory, what, "use method='matrix-free'")
 
 
 def check_batch(
-    width: int,
-    depth: int,
-    trials: int,
-    batch: int,
-    rows: int,
-    memory: int,
-    *,
-    grams: bool = False,
-    normalized: bool = False,
+    width: int, depth: int, trials: int, batch: int, rows: int, memory: int, *, grams: bool, normalized: bool
 ) -> None:
     """Check that a batch without matrices fits: all layers of a block of trials, the work on one, and the results.
 
@@ -171,10 +156,8 @@ def check_batch(
     batch normalization one more of the signals, and two vectors.
 
     Args:
-        width, depth, trials, batch: of the simulation.
+        width, depth, trials, batch, memory, grams: as for `check_dense`.
         rows: trials that are worked on together.
-        memory: bytes.
-        grams: whether Gram matrices are kept.
         normalized: whether there is batch normalization.
 
     Raises:
@@ -184,9 +167,13 @@ def check_batch(
     kept = 3 * layer + normalized * rows * (batch + 2) * (width + batch)
     results = trials * (depth + 1) * (8 * batch + 4 + batch**2 * grams)
     size = _NUMBER * (depth * kept + _TEMPORARIES * layer + results) + _PADDING
+    what = f"{trials} trials of batches of {batch} at width {width} and depth {depth} need"
+    _check_fits(size, memory, what, "run fewer inputs, layers or trials at once")
+
+
+def _check_fits(size: float, memory: int, what: str, remedy: str) -> None:
     if size > memory:
         raise UsageError(
-            f"{trials} trials of batches of {batch} at width {width} and depth {depth} need {in_words(size)} of "
-            f"memory, more than the {in_words(memory)} that may be taken; allow more with memory=..., or run fewer "
-            "inputs, layers or trials at once"
+            f"{what} {in_words(size)} of memory, more than the {in_words(memory)} that may be taken; allow more with "
+            f"memory=..., or {remedy}"
         )

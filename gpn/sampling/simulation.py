@@ -53,7 +53,7 @@ def simulate(
         width: n >= 2, neurons in each layer.
         depth: L >= 1, layers.
         trials: independent networks.
-        seed: a whole number, or a numpy Generator to go on with.
+        seed: a whole number, or a numpy Generator to draw from.
         weights: an ensemble of `gpn.engine.weights`; matrix-free "haar", "gaussian", "he" or "glorot".
         method: "matrix-free" or "dense".
         inputs: x_0, used as given, with m <= n entries (then W_1 is n x m): (m,) for all trials or

@@ -1,13 +1,13 @@
 """What the trials of one event say of its probability: by counting, or by importance sampling."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from gpn.statistics import limits as statistics
+from gpn.statistics.limits import lower_limit, upper_limit
 from theory.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,11 +43,7 @@ class Counted:
 
     exceedances: int
     trials: int
-
-    @property
-    def method(self) -> str:
-        """How the probability was estimated."""
-        return COUNTING
+    method: ClassVar[str] = COUNTING
 
     @property
     def estimate(self) -> float:
@@ -57,8 +53,8 @@ class Counted:
     def limits(self, alpha: float) -> tuple[float, float]:
         """The one-sided exact limits (Clopper and Pearson 1934), each wrong with probability at most alpha."""
         return (
-            float(statistics.lower_limit(self.exceedances, self.trials, alpha)),
-            float(statistics.upper_limit(self.exceedances, self.trials, alpha)),
+            float(lower_limit(self.exceedances, self.trials, alpha)),
+            float(upper_limit(self.exceedances, self.trials, alpha)),
         )
 
 
@@ -77,15 +73,11 @@ class Weighted:
     """
 
     log_estimates: FloatArray
+    method: ClassVar[str] = IMPORTANCE_SAMPLING
 
     def __post_init__(self) -> None:
         if self.log_estimates.size == 0 or not (self.log_estimates < np.inf).all():
             raise UsageError("importance sampling gave no draws, or an estimate that is not a number")
-
-    @property
-    def method(self) -> str:
-        """How the probability was estimated."""
-        return IMPORTANCE_SAMPLING
 
     @property
     def trials(self) -> int:

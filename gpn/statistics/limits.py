@@ -92,12 +92,7 @@ def upper_limit(exceedances: npt.ArrayLike, trials: npt.ArrayLike, alpha: npt.Ar
     the true probability, the limit lies below it with probability at most alpha.
 
     Args:
-        exceedances: k, integers in 0..N, any shape that broadcasts with the others.
-        trials: N, integers in 1..2^53.
-        alpha: one-sided error probability, in (0, 0.5].
-
-    Returns:
-        Array of the broadcast shape, 0-dimensional for scalars.
+        exceedances, trials, alpha: as for `lower_limit`.
 
     Raises:
         UsageError: an argument outside its range.
@@ -308,33 +303,6 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         if verdict in seen:
             return verdict
     return Verdict.UNDECIDED
-
-
-def exact_test(exceedances: int, trials: int, probability: float) -> float:
-    r"""The two-sided exact p-value for a probability that is known exactly.
-
-    $$\sum_{j:\, P(X = j) \le P(X = k)} P(X = j), \qquad X \sim \mathrm{Bin}(N, p)$$
-
-    (Freeman and Halton 1951; `scipy.stats.binomtest`.) For exact laws only: a prediction with an error of its
-    own fails this test, however good it is, once the trials are many.
-
-    Args:
-        exceedances: k, how many trials showed the event.
-        trials: N, how many independent trials there were.
-        probability: p, the exact probability of the event.
-
-    Raises:
-        UsageError: counts or probability outside their range.
-
-    >>> round(exact_test(10, 10, 0.5), 12)
-    0.001953125
-    """
-    from scipy import stats
-
-    checked_counts(exceedances, trials, 0.5)
-    if not 0 <= probability <= 1:
-        raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
-    return float(stats.binomtest(int(exceedances), int(trials), float(probability)).pvalue)
 
 
 def mean_interval(values: FloatArray, level: float) -> tuple[float, float, float]:

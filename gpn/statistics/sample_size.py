@@ -41,43 +41,7 @@ def trials_to_decide(bound: float | None, alpha: float) -> int | None:
     return _exactly(trials, 0, bound, alpha) if trials < MAX_TRIALS else trials
 
 
-def power(trials: int, bound: float | None, alpha: float, truth: float) -> float:
-    r"""The exact probability that the verdict is `holds` after N trials, if the true probability is `truth`.
-
-    $$P(X \le c), \quad X \sim \mathrm{Bin}(N, \mathrm{truth}), \qquad
-    c = \max\{k : \overline p(k, N) \le \mathrm{bound}\}$$
-
-    with the upper limit of Clopper and Pearson (1934); 0 where not even k = 0 decides.
-
-    Args:
-        trials: N, the number of independent trials.
-        bound: the claimed upper bound of the probability; None or nan where there is none.
-        alpha: error probability of the verdict.
-        truth: the true probability.
-
-    Raises:
-        UsageError: an argument outside its range.
-
-    >>> round(power(10_000, 0.001, 0.01, 0.000125), 4)
-    0.8685
-    """
-    checked_counts(0, trials, alpha)
-    _check_truth(truth)
-    if not _decidable(bound, alpha):
-        return 0.0
-    assert bound is not None
-    # The upper limit is at least k/N, the median of Bin(N, k/N) being k: it is above the bound once k/N is.
-    holds, fails = -1, math.floor(trials * bound) + 1
-    while fails - holds > 1:
-        middle = (holds + fails) // 2
-        if float(upper_limit(middle, trials, alpha)) <= bound:
-            holds = middle
-        else:
-            fails = middle
-    return 0.0 if holds < 0 else _at_most(holds, trials, truth)
-
-
-def trials_with_power(bound: float | None, alpha: float, truth: float, power: float = 0.95) -> int | None:
+def trials_with_power(bound: float | None, alpha: float, truth: float, power: float = POWER) -> int | None:
     r"""The smallest number of trials N with which the verdict is `holds` with probability `power` or more.
 
     $$\min\{N : P(\overline p(X, N) \le \mathrm{bound}) \ge \mathrm{power}\}, \qquad
@@ -86,7 +50,7 @@ def trials_with_power(bound: float | None, alpha: float, truth: float, power: fl
     from exact binomial probabilities and the upper limit of Clopper and Pearson (1934). The probability is a
     saw-tooth in N: it jumps up where one more exceedance becomes tolerable and falls in between. N is the
     first point at the tip of a tooth; with a few trials more the probability can be slightly less than asked
-    for (`power` tells), until the next tooth. (Where truth is so close to the bound that more than a hundred
+    for, until the next tooth. (Where truth is so close to the bound that more than a hundred
     teeth in a row just miss the power, not every tooth is tried, and N may exceed the smallest one by a
     percent of their distance.)
 
@@ -107,7 +71,8 @@ def trials_with_power(bound: float | None, alpha: float, truth: float, power: fl
     """
     if not alpha < power < 1:
         raise UsageError(f"the power is {power}; it must lie above alpha = {alpha} and below 1, such as 0.95")
-    _check_truth(truth)
+    if not 0 <= truth <= 1:
+        raise UsageError(f"the true probability is {truth}; it must lie between 0 and 1")
     if not _decidable(bound, alpha) or truth >= (bound or 0.0):
         return None
     assert bound is not None
@@ -206,8 +171,3 @@ def _decidable(bound: float | None, alpha: float) -> bool:
     if bound is not None and bound < 0:
         raise UsageError(f"the bound is {bound}; a bound of a probability is not negative")
     return bound is not None and 0 < bound < 1
-
-
-def _check_truth(truth: float) -> None:
-    if not 0 <= truth <= 1:
-        raise UsageError(f"the true probability is {truth}; it must lie between 0 and 1")

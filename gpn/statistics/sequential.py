@@ -12,6 +12,7 @@ whatever was seen. By Ville's inequality it ever exceeds 1/alpha with probabilit
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -103,9 +104,7 @@ def lower_limit(exceedances: int, trials: int, alpha: float) -> float:
     the upper limit of the complement, without loss of digits where it is small; see `upper_limit`.
 
     Args:
-        exceedances: k, of the first n trials.
-        trials: n.
-        alpha: one-sided error probability of the whole run, in (0, 0.5].
+        exceedances, trials, alpha: as for `upper_limit`.
 
     Raises:
         UsageError: an argument outside its range.
@@ -132,6 +131,7 @@ class Watched:
     """
 
     looks: tuple[tuple[int, int], ...]
+    method: ClassVar[str] = COUNTING_ANYTIME
 
     def __post_init__(self) -> None:
         if not self.looks:
@@ -139,11 +139,6 @@ class Watched:
         for (k, n), (next_k, next_n) in zip(self.looks, self.looks[1:], strict=False):
             if next_n <= n or not 0 <= next_k - k <= next_n - n:
                 raise UsageError(f"counts grow from look to look, but {next_k} of {next_n} came after {k} of {n}")
-
-    @property
-    def method(self) -> str:
-        """How the probability was estimated."""
-        return COUNTING_ANYTIME
 
     @property
     def trials(self) -> int:

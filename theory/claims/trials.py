@@ -80,17 +80,17 @@ ENTRIES = (
         id="exact-test",
         kind="theorem",
         title="Exact two-sided test of a known probability",
-        words="For a probability that theory gives exactly, the p-value sums all outcomes that are no likelier than "
-        "the "
-        "one seen.",
-        statement=(r"\sum_{j: P(X=j) \leq P(X=k)} P(X=j), \qquad X \sim \operatorname{Bin}(N, p)",),
-        symbols=letters("N", "k", p="the exact probability"),
+        words="A probability that theory gives exactly lies outside of the two exact limits with probability at most "
+        "twice their error.",
+        statement=(r"P(p < \underline{p} \quad \text{or} \quad p > \overline{p}) \leq 2 \alpha",),
+        symbols=letters(r"\alpha", p="the exact probability"),
         assumptions=(_TRIALS, "p is exact: an error of its own is found out once the trials are many."),
         rigor="proved",
-        reference="G. H. Freeman, J. H. Halton 1951, Biometrika 38, 141-149",
+        reference="C. J. Clopper, E. S. Pearson 1934, Biometrika 26, 404-413",
         proof="docs/statistics.md#exact-laws",
-        function="gpn.statistics.limits:exact_test",
-        test="tests/gpn/statistics/test_statistics.py::test_exact_test_by_literal_sums",
+        function="gpn.statistics.limits:equals",
+        test="tests/gpn/statistics/test_statistics.py::"
+        "test_an_exact_law_is_contradicted_with_its_error_probability_at_most",
     ),
     Claim(
         id="equivalence-test",

@@ -22,7 +22,7 @@ from gpn.reproduction.gradient_results import PROBABILITIES
 from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN, Variant
 from gpn.reproduction.gradients import gradient_profiles
 from gpn.statistics import limits as statistics
-from gpn.statistics.limits import exact_test
+from tests.oracles.binomial import exact_test
 from theory.activations import catalog
 from theory.depth.batch_normalization import large_batch_growth, length_slope, small_batch_growth
 from theory.depth.length_map import depth_factors, length_map, mean_field_path, slope_map

@@ -12,13 +12,13 @@ from scipy import stats
 
 import gpn
 from gpn.experiment import cells, streams
-from gpn.statistics import sample_size as planning
-from gpn.statistics.limits import Verdict, exact_test
+from gpn.statistics.limits import Verdict
 from gpn.verification import plan, questions
 from gpn.verification import verify as verification
 from gpn.verification.kinds import DEEP, LEVY
 from gpn.verification.results import Row
 from gpn.verification.settings import Settings
+from tests.oracles.binomial import exact_test, power
 from theory.claims.counted import ONE_LAYER, CountedClaim
 from theory.errors import UsageError
 from theory.layer.levy import Bound
@@ -52,7 +52,7 @@ def test_the_plan_has_the_trials_that_decide_each_row(report):
             assert np.isnan(wanted)
         elif row.bound_kind in ("levy", "cramer") and not np.isnan(wanted):
             truth = row.bound / 8 if row.prediction is None else row.prediction
-            assert planning.power(int(wanted), row.bound, alpha, truth) >= 0.95
+            assert power(int(wanted), row.bound, alpha, truth) >= 0.95
             bounds += 1
     assert bounds > 10
 
