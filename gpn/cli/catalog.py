@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gpn.cli import answer
-from gpn.cli.options import Json, number, numbers, option
+from gpn.cli.options import Floats, Json, number, numbers, option
 from theory.errors import UsageError
 
 
@@ -29,9 +29,11 @@ def family(
     spec: Annotated[
         str, typer.Argument(metavar="FAMILY", help="With a free parameter: 'elu(alpha)', 'x*sigmoid(b*x)'.")
     ],
-    values: Annotated[str | None, option("V,V", "Values of the parameter to tabulate.")] = None,
+    values: Annotated[Floats | None, numbers("V,V", "Values of the parameter to tabulate.", "0.5,1,1.5")] = None,
     condition: Annotated[str | None, option("TEXT", "What to solve for, as 'chi_minus = 0.5' or 'b = 0'.")] = None,
-    between: Annotated[str, option("LOW,HIGH", "Where to look for solutions.")] = "0,1",
+    between: Annotated[
+        Floats | None, numbers("LOW,HIGH", "Where to look for solutions.  [default: 0,1]", "0.0,1.0")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tabulate a family of activations over its parameter (--values), or solve for the parameter (--condition).
@@ -52,14 +54,14 @@ def family(
     from theory.normalization import family_solutions as families
 
     if condition is not None:
-        ends = numbers("--between", between, float, "0,1") or []
+        ends = [0.0, 1.0] if between is None else between
         if len(ends) != 2:
-            raise UsageError(f"--between takes two numbers, such as --between 0,1, not {between[:80]!r}")
+            raise UsageError(f"--between takes two numbers, such as --between 0,1, not {','.join(map(str, ends))}")
         solutions = families.solve(spec, None, condition, (ends[0], ends[1]))
         next_step = commands.after_solve(solutions, spec)
         answer.show([tables.solutions(solutions)], next_step, solutions.to_dict(), as_json)
         return
-    frame = families.scan(spec, None, numbers("--values", values, float, "0.5,1,1.5") or [])
+    frame = families.scan(spec, None, values or [])
     data = frame.to_json(orient="records", double_precision=15, indent=2)
     answer.show([tables.family(frame)], commands.after_scan(spec), data, as_json)
 
@@ -68,7 +70,7 @@ def audit(
     table: Annotated[
         str | None, typer.Argument(metavar="[TABLE.csv]", help="Your own constants; the published ones if left out.")
     ] = None,
-    digits: Annotated[str, option("N", "Significant digits of the exact values.")] = "15",
+    digits: Annotated[int, number("N", "Significant digits of the exact values.", 20)] = 15,
     as_json: Json = False,
 ) -> None:
     """Compare published normalization constants with certified ones, and say what the difference costs over depth.
@@ -85,5 +87,5 @@ def audit(
     from gpn.report.tables import check as tables
     from gpn.report.words import commands
 
-    report = compare(table, number("--digits", digits, int, "20"))
+    report = compare(table, digits)
     answer.show([tables.audit(report)], commands.after_audit(report), report.to_dict(), as_json)

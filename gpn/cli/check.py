@@ -16,7 +16,7 @@ GPN, NORMALIZABLE, UNDECIDED, IMPOSSIBLE = 0, 1, 3, 4
 
 def check(
     spec: Spec,
-    digits: Annotated[str, option("N", "Significant digits of the moments.")] = "30",
+    digits: Annotated[int, number("N", "Significant digits of the moments.", 50)] = 30,
     derivative: Derivative = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
@@ -46,8 +46,7 @@ def check(
 
     if out is not None:
         check_writable(out)
-    digits_asked = number("--digits", digits, int, "50")
-    report = check_report(spec, digits_asked, derivative=derivative, detailed=verbose or out is not None)
+    report = check_report(spec, digits, derivative=derivative, detailed=verbose or out is not None)
     data = {key: value for key, value in report.to_dict().items() if verbose or key != "details"}
     next_step = commands.after_check(report.conditions, spec, derivative)
     answer.show(list(tables.check_answer(report, verbose)), next_step, data, as_json)

@@ -2,17 +2,16 @@
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Annotated, Any, TypeVar, overload
+from typing import Annotated, Any
 
 import typer
 
 from theory.errors import UsageError
 
-Number = TypeVar("Number", int, float)
 DEFAULT_FOLDER = Path("gpn-output")
 
 
@@ -40,15 +39,74 @@ schedules = completion("gpn.training.optimizers:SCHEDULES")
 constraints = completion("gpn.training.step:CONSTRAINTS")
 
 
-def option(metavar: str, help_text: str, words: Callable[[str], list[str]] | None = None) -> Any:
+class Integers(list[int]):
+    """Whole numbers separated by commas; typer would let an option of type `list[int]` be repeated instead."""
+
+
+class Floats(list[float]):
+    """Numbers separated by commas."""
+
+
+class Words(list[str]):
+    """Names separated by commas."""
+
+
+class NotANumber(typer.BadParameter):
+    """A text where an option takes numbers."""
+
+    def format_message(self) -> str:
+        name = "" if self.param is None else self.param.opts[-1]
+        return self.message.replace("OPTION", name)
+
+
+def option(
+    metavar: str,
+    help_text: str,
+    words: Callable[[str], list[str]] | None = None,
+    read: Callable[[Any], Any] | None = None,
+) -> Any:
     """Return an option that takes a value.
 
     Args:
         metavar: what the help shows in place of the value.
         help_text: one line of help.
         words: completes what was typed, see `completion`.
+        read: turns what was typed into a value; None for a text or a path.
     """
-    return typer.Option(metavar=metavar, help=help_text, autocompletion=words)
+    return typer.Option(metavar=metavar, help=help_text, autocompletion=words, parser=read)
+
+
+def number(metavar: str, help_text: str, example: float) -> Any:
+    """Return an option that takes one number, a whole one if `example` is; the library checks the range."""
+    noun = "a whole number" if isinstance(example, int) else "a number"
+
+    def read(text: Any) -> float:
+        try:
+            return type(example)(text)
+        except ValueError:
+            raise NotANumber(f"OPTION takes {noun}, such as OPTION {example}, not {text[:80]!r}") from None
+
+    return option(metavar, help_text, read=read)
+
+
+def numbers(metavar: str, help_text: str, example: str, *, none: bool = False) -> Any:
+    """Return an option that takes numbers separated by commas, whole ones if those of `example` are.
+
+    Args:
+        metavar, help_text: as in `option`.
+        example: a value for the message about a text that cannot be read.
+        none: whether the word none stands for an empty list.
+    """
+    kind, noun = (float, "numbers") if "." in example else (int, "whole numbers")
+
+    def read(text: str) -> list[float]:
+        try:
+            return [] if none and text == "none" else [kind(part) for part in text.split(",")]
+        except ValueError:
+            message = f"OPTION takes {noun} separated by commas, such as OPTION {example}, not {text[:80]!r}"
+            raise NotANumber(message) from None
+
+    return option(metavar, help_text, read=read)
 
 
 Spec = Annotated[
@@ -59,69 +117,21 @@ Spec = Annotated[
         autocompletion=activations,
     ),
 ]
-
-
 DefaultSpec = Annotated[
     str,
     typer.Argument(metavar="SPEC", help="A name, a formula in x, or module:function.", autocompletion=activations),
 ]
-
-
 Root = Annotated[str, option("ROOT", "Which b: auto, plus, minus, or stable (the smaller |chi|).", roots)]
 Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, where SPEC is a module:function.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
-def numbers(option: str, text: str | None, kind: type[Number], example: str) -> list[Number] | None:
-    """Read a list such as "64,256", None where the option was not given; the library checks the ranges.
-
-    Args:
-        option: the name of the option, for the message.
-        text: what was typed.
-        kind: int or float.
-        example: a value for the message.
-
-    Raises:
-        UsageError: the text is no list of numbers.
-    """
-    if text is None:
-        return None
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        noun = "whole numbers" if kind is int else "numbers"
-        raise UsageError(
-            f"{option} takes {noun} separated by commas, such as {option} {example}, not {text[:80]!r}"
-        ) from None
-
-
-@overload
-def number(option: str, text: str, kind: type[Number], example: str) -> Number: ...
-
-
-@overload
-def number(option: str, text: str | None, kind: type[Number], example: str) -> Number | None: ...
-
-
-def number(option: str, text: str | None, kind: type[Number], example: str) -> Number | None:
-    """Read one number, None where the option was not given; arguments as for `numbers`."""
-    if text is None:
-        return None
-    try:
-        return kind(text)
-    except ValueError:
-        noun = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{option} takes {noun}, such as {option} {example}, not {text[:80]!r}") from None
-
-
-def words(text: str | None) -> list[str] | None:
+def words(text: str) -> list[str]:
     """Read names separated by commas; a comma within brackets belongs to a name.
 
     >>> words("tanh, max(x, 0),relu")
     ['tanh', 'max(x, 0)', 'relu']
     """
-    if text is None:
-        return None
     parts, depth = [""], 0
     for character in text:
         depth += {"(": 1, ")": -1}.get(character, 0)
@@ -132,9 +142,14 @@ def words(text: str | None) -> list[str] | None:
     return [part.strip() for part in parts]
 
 
-def only_given(**options: Any) -> dict[str, Any]:
-    """Return the options that were given; for the others the library has its defaults."""
-    return {name: value for name, value in options.items() if value is not None}
+def only_given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return those of the named options that were given; for the others the library has its defaults.
+
+    Args:
+        options: the arguments of a command, as `locals()` returns them.
+        names: which of them.
+    """
+    return {name: options[name] for name in names if options[name] is not None}
 
 
 def chosen_root(root: str, raw: bool) -> str | None:

@@ -6,30 +6,47 @@ from typing import Annotated
 import typer
 
 from gpn.cli import answer, long_run
-from gpn.cli.options import Json, number, numbers, only_given, option, progress_bar, results_folder, words
+from gpn.cli.options import (
+    Floats,
+    Integers,
+    Json,
+    Words,
+    number,
+    numbers,
+    only_given,
+    option,
+    progress_bar,
+    results_folder,
+    words,
+)
 
 
 def training(
-    activations: Annotated[str | None, option("NAME,NAME", "Of the catalog.  [default: selu,relu,gelu,tanh]")] = None,
+    activations: Annotated[
+        Words | None, option("NAME,NAME", "Of the catalog.  [default: selu,relu,gelu,tanh]", read=words)
+    ] = None,
     data: Annotated[
         str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10, or a file .npz.")
     ] = "digits",
-    depth: Annotated[str | None, option("L,L", "Hidden layers.  [default: 10,50,200]")] = None,
+    depth: Annotated[Integers | None, numbers("L,L", "Hidden layers.  [default: 10,50,200]", "10,200")] = None,
     recipes: Annotated[
-        str | None, option("KEY,KEY", "Which networks, as gpn,plain-gaussian.  [default: all eight]")
+        Words | None, option("KEY,KEY", "Which networks, as gpn,plain-gaussian.  [default: all eight]", read=words)
     ] = None,
-    width: Annotated[str | None, option("N", "Width n.  [default: 64]")] = None,
-    seeds: Annotated[str | None, option("N", "Measured networks of each kind.  [default: 3]")] = None,
-    epochs: Annotated[str | None, option("N", "Passes through the data; half to try a rate.  [default: 20]")] = None,
-    batch: Annotated[str | None, option("N", "Samples of a step.  [default: 64]")] = None,
-    samples: Annotated[str | None, option("N", "The most to train on and to test.  [default: 2000]")] = None,
+    width: Annotated[int | None, number("N", "Width n.  [default: 64]", 64)] = None,
+    seeds: Annotated[int | None, number("N", "Measured networks of each kind.  [default: 3]", 3)] = None,
+    epochs: Annotated[
+        int | None, number("N", "Passes through the data; half to try a rate.  [default: 20]", 20)
+    ] = None,
+    batch: Annotated[int | None, number("N", "Samples of a step.  [default: 64]", 64)] = None,
+    samples: Annotated[int | None, number("N", "The most to train on and to test.  [default: 2000]", 2000)] = None,
     factors: Annotated[
-        str | None, option("C,C", "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]")
+        Floats | None,
+        numbers("C,C", "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]", "0.5,2"),
     ] = None,
-    level: Annotated[str, option("P", "Confidence level of each interval.")] = "0.95",
-    seed: Annotated[str, option("N", "Learning rates are tried with N, networks measured with N+1, ...")] = "0",
+    level: Annotated[float, number("P", "Confidence level of each interval.", 0.95)] = 0.95,
+    seed: Annotated[int, number("N", "Learning rates are tried with N, networks measured with N+1, ...", 7)] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A small run of seconds: does everything work?")] = False,
-    workers: Annotated[str | None, option("N", "Processes.  [default: one on each core]")] = None,
+    workers: Annotated[int | None, number("N", "Processes.  [default: one on each core]", 2)] = None,
     out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
     as_json: Json = False,
 ) -> None:
@@ -50,25 +67,9 @@ def training(
       gpn reproduce training --data mnist/ --depth 10,200 --recipes gpn,plain-gaussian
     """
     folder = results_folder(out, as_json)
-    options = only_given(
-        activations=words(activations),
-        depths=numbers("--depth", depth, int, "10,200"),
-        recipes=words(recipes),
-        width=number("--width", width, int, "64"),
-        seeds=number("--seeds", seeds, int, "3"),
-        epochs=number("--epochs", epochs, int, "20"),
-        batch=number("--batch", batch, int, "64"),
-        samples=number("--samples", samples, int, "2000"),
-        factors=numbers("--factors", factors, float, "0.5,2"),
-    )
-    fixed = {
-        "data": data,
-        "level": number("--level", level, float, "0.95"),
-        "seed": number("--seed", seed, int, "7"),
-        "workers": number("--workers", workers, int, "2"),
-        "store": folder,
-        "replace_finished": True,
-    }
+    names = ("activations", "recipes", "width", "seeds", "epochs", "batch", "samples", "factors")
+    given = only_given(locals() | {"depths": depth}, "depths", *names)
+    fixed = {"data": data, "level": level, "seed": seed, "workers": workers, "store": folder, "replace_finished": True}
     from gpn.report.tables import comparison as tables
     from gpn.reproduction.comparison import QUICK
     from gpn.reproduction.reproduce import reproduce
@@ -77,7 +78,7 @@ def training(
         long_run.report_unfinished(folder)
     with long_run.endings():
         with progress_bar() as progress:
-            report = reproduce("training", **{**(QUICK if quick else {}), **options, **fixed}, progress=progress)
+            report = reproduce("training", **{**(QUICK if quick else {}), **given, **fixed}, progress=progress)
         answer.deliver(report, tables.comparison(report), None, as_json=as_json, folder=folder)
 
 
@@ -101,17 +102,21 @@ def _experiments(context: typer.Context) -> None:
 @app.command(short_help="Gradient norm by layer at initialization.")
 def gradients(
     activations: Annotated[
-        str | None, option("SPEC,SPEC", "Names or formulas.  [default: tanh,relu,leaky_relu,elu,selu,gelu]")
+        Words | None,
+        option("SPEC,SPEC", "Names or formulas.  [default: tanh,relu,leaky_relu,elu,selu,gelu]", read=words),
     ] = None,
-    width: Annotated[str, option("N", "Width n.")] = "500",
-    depth: Annotated[str, option("L", "Depth L.")] = "200",
-    trials: Annotated[str, option("N", "Networks of each kind; a fiftieth with batch normalization.")] = "300",
-    batch: Annotated[str, option("K", "Inputs of a network with batch normalization.")] = "64",
-    batches: Annotated[str, option("K,K", "Batch sizes of the table of growth; none for no table.")] = "8,16,32,64,128",
+    width: Annotated[int, number("N", "Width n.", 500)] = 500,
+    depth: Annotated[int, number("L", "Depth L.", 200)] = 200,
+    trials: Annotated[int, number("N", "Networks of each kind; a fiftieth with batch normalization.", 300)] = 300,
+    batch: Annotated[int, number("K", "Inputs of a network with batch normalization.", 64)] = 64,
+    batches: Annotated[
+        Integers | None,
+        numbers("K,K", "Batch sizes of the table of growth, or none.  [default: 8,16,32,64,128]", "8,32", none=True),
+    ] = None,
     data: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
-    level: Annotated[str, option("P", "Confidence level of each interval.")] = "0.99",
-    seed: Annotated[str, option("N", "The same seed gives the same bits with any --workers.")] = "0",
-    workers: Annotated[str | None, option("N", "Threads.  [default: all cores]")] = None,
+    level: Annotated[float, number("P", "Confidence level of each interval.", 0.99)] = 0.99,
+    seed: Annotated[int, number("N", "The same seed gives the same bits with any --workers.", 7)] = 0,
+    workers: Annotated[int | None, number("N", "Threads.  [default: all cores]", 2)] = None,
     out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
     as_json: Json = False,
 ) -> None:
@@ -131,24 +136,14 @@ def gradients(
       gpn reproduce gradients --data digits --out digits
     """
     folder = results_folder(out, as_json)
-    options = only_given(
-        activations=words(activations),
-        width=number("--width", width, int, "500"),
-        depth=number("--depth", depth, int, "200"),
-        trials=number("--trials", trials, int, "300"),
-        batch=number("--batch", batch, int, "64"),
-        batches=[] if batches == "none" else numbers("--batches", batches, int, "8,32"),
-        level=number("--level", level, float, "0.99"),
-        seed=number("--seed", seed, int, "7"),
-        workers=number("--workers", workers, int, "2"),
-        inputs=data,
-    )
+    names = ("activations", "width", "depth", "trials", "batch", "batches", "level", "seed", "workers")
+    given = only_given(locals() | {"inputs": data}, "inputs", *names)
     from gpn.report.tables import gradients as tables
     from gpn.report.words import commands
     from gpn.reproduction.reproduce import reproduce
 
     with progress_bar() as progress:
-        report = reproduce("gradients", **options, progress=progress)
+        report = reproduce("gradients", **given, progress=progress)
     next_step = commands.after_gradients(report)
     answer.deliver(report, tables.gradients(report), next_step, as_json=as_json, folder=folder)
 

@@ -1,5 +1,6 @@
 """The command `gpn train`."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -27,18 +28,20 @@ def train(
     data: Annotated[
         str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10 files, or a .npz file.")
     ] = "digits",
-    depth: Annotated[str | None, option("L", "Hidden layers; the readout is one more.  [default: 50]")] = None,
-    width: Annotated[str | None, option("N", "Neurons in each.  [default: 128]")] = None,
+    depth: Annotated[int | None, number("L", "Hidden layers; the readout is one more.  [default: 50]", 50)] = None,
+    width: Annotated[int | None, number("N", "Neurons in each.  [default: 128]", 128)] = None,
     optimizer: Annotated[
         str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", options.optimizers)
     ] = None,
-    learning_rate: Annotated[str | None, option("R", "At the start.  [default: c / (N L), c by the optimizer]")] = None,
+    learning_rate: Annotated[
+        float | None, number("R", "At the start.  [default: c / (N L), c by the optimizer]", 0.001)
+    ] = None,
     schedule: Annotated[
         str | None,
         option("NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", options.schedules),
     ] = None,
-    epochs: Annotated[str | None, option("N", "Passes through the data.  [default: 30]")] = None,
-    batch: Annotated[str | None, option("N", "Samples of a step.  [default: 64]")] = None,
+    epochs: Annotated[int | None, number("N", "Passes through the data.  [default: 30]", 30)] = None,
+    batch: Annotated[int | None, number("N", "Samples of a step.  [default: 64]", 64)] = None,
     weights: Annotated[
         str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", options.ensembles)
     ] = None,
@@ -50,17 +53,17 @@ def train(
             options.constraints,
         ),
     ] = None,
-    penalty: Annotated[str | None, option("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]")] = None,
+    penalty: Annotated[float | None, number("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]", 1.0)] = None,
     batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Batch normalization in every layer.")] = False,
     biases: Annotated[bool, typer.Option("--biases", help="Biases, 0 at the start.")] = False,
     readout_scale: Annotated[
-        str | None, option("S", "Standard deviation of the logits at the start.  [default: 1]")
+        float | None, number("S", "Standard deviation of the logits at the start.  [default: 1]", 1.0)
     ] = None,
     centred: Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")] = False,
     root: Root = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
-    seed: Annotated[str, option("N", "Of the weights and the order of the samples.")] = "0",
-    records: Annotated[str | None, option("N", "Steps at which norms are recorded.  [default: 100]")] = None,
+    seed: Annotated[int, number("N", "Of the weights and the order of the samples.", 7)] = 0,
+    records: Annotated[int | None, number("N", "Steps at which norms are recorded.  [default: 100]", 100)] = None,
     checkpoint: Annotated[Path | None, option("FILE", "Save the state there, to go on with --resume.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from --checkpoint, bit for bit.")] = False,
     out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
@@ -81,6 +84,7 @@ def train(
       gpn train gelu --checkpoint run.npz
       gpn train gelu --checkpoint run.npz --resume     after an interrupt
     """
+    given = locals()
     folder = results_folder(out, as_json)
     if penalty is not None and constraint != "penalty":
         raise UsageError("--penalty is the strength of a constraint; give --constraint penalty with it")
@@ -90,25 +94,8 @@ def train(
     from gpn.training.settings import TrainingSettings
     from gpn.training.train import run_training
 
-    chosen = only_given(
-        depth=number("--depth", depth, int, "50"),
-        width=number("--width", width, int, "128"),
-        learning_rate=number("--learning-rate", learning_rate, float, "0.001"),
-        epochs=number("--epochs", epochs, int, "30"),
-        batch=number("--batch", batch, int, "64"),
-        penalty=number("--penalty", penalty, float, "1"),
-        readout_scale=number("--readout-scale", readout_scale, float, "1"),
-        records=number("--records", records, int, "100"),
-        seed=number("--seed", seed, int, "7"),
-        optimizer=optimizer,
-        schedule=schedule,
-        weights=weights,
-        constraint=constraint,
-        batch_norm=batch_norm,
-        biases=biases,
-        centred=centred,
-    )
-    settings = TrainingSettings(**chosen, root=chosen_root(root, raw))
+    choices = (field.name for field in fields(TrainingSettings) if field.name != "root")
+    settings = TrainingSettings(**only_given(given, *choices), root=chosen_root(root, raw))
     with status_line() as status:
         progress = None if status is None else lambda row: status(tables.line(row))
         report = run_training(spec, data, settings, Saving.of(checkpoint, resume), progress)

@@ -9,6 +9,8 @@ from gpn.cli import answer, long_run, options
 from gpn.cli.options import (
     DefaultSpec,
     Derivative,
+    Floats,
+    Integers,
     Json,
     Root,
     chosen_root,
@@ -27,12 +29,16 @@ CODES = {"holds": 0, "violated": 1, "undecided": 3, "vacuous": 3}
 def verify(
     context: typer.Context,
     spec: DefaultSpec = "tanh",
-    width: Annotated[str | None, option("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]")] = None,
-    depth: Annotated[str | None, option("L,L", "Depths L.  [default: 10,50,200]")] = None,
-    epsilon: Annotated[str | None, option("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]")] = None,
-    trials: Annotated[str | None, option("N", "Networks for each row.  [default: as many as decide it]")] = None,
-    seed: Annotated[str, option("N", "The same seed gives the same bits with any --workers.")] = "0",
-    level: Annotated[str, option("P", "Confidence level of all rows together.")] = "0.99",
+    width: Annotated[
+        Integers | None, numbers("N,N", "Widths n.  [default: 64,256,1024, or to suit --inputs]", "64,256")
+    ] = None,
+    depth: Annotated[Integers | None, numbers("L,L", "Depths L.  [default: 10,50,200]", "50,200")] = None,
+    epsilon: Annotated[
+        Floats | None, numbers("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]", "0.2,0.5")
+    ] = None,
+    trials: Annotated[int | None, number("N", "Networks for each row.  [default: as many as decide it]", 1000)] = None,
+    seed: Annotated[int, number("N", "The same seed gives the same bits with any --workers.", 7)] = 0,
+    level: Annotated[float, number("P", "Confidence level of all rows together.", 0.99)] = 0.99,
     weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.", options.weights)] = "haar",
     root: Root = "auto",
     derivative: Derivative = None,
@@ -40,8 +46,8 @@ def verify(
     inputs: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
     labels: Annotated[str | None, option("FILE", "Class labels of --inputs: a file .npy.")] = None,
     until: Annotated[str | None, option("decided", "Stop each row once it is decided, instead of --trials.")] = None,
-    cap: Annotated[str | None, option("N", "With --until decided, the most trials of a row.")] = None,
-    workers: Annotated[str | None, option("N", "How many threads or processes.  [default: all cores]")] = None,
+    cap: Annotated[int | None, number("N", "With --until decided, the most trials of a row.", 100000)] = None,
+    workers: Annotated[int | None, number("N", "How many threads or processes.  [default: all cores]", 2)] = None,
     executor: Annotated[str | None, option("KIND", "threads or processes.  [default: threads]")] = None,
     scheduler: Annotated[str | None, option("ADDRESS", "Run on a Dask cluster, as tcp://host:8786.")] = None,
     memory: Annotated[
@@ -73,21 +79,8 @@ def verify(
     """
     if labels is not None and inputs is None:
         raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
-    given = only_given(
-        widths=numbers("--width", width, int, "64,256"),
-        depth=numbers("--depth", depth, int, "50,200"),
-        epsilons=numbers("--epsilon", epsilon, float, "0.2,0.5"),
-        trials=number("--trials", trials, int, "1000"),
-        seed=number("--seed", seed, int, "7"),
-        level=number("--level", level, float, "0.99"),
-        cap=number("--cap", cap, int, "100000"),
-        until=until,
-        inputs=inputs,
-        labels=labels,
-        derivative=derivative,
-        weights=weights,
-    )
-    threads = number("--workers", workers, int, "2")
+    names = ("depth", "trials", "seed", "level", "weights", "derivative", "inputs", "labels", "until", "cap")
+    given = only_given(locals() | {"widths": width, "epsilons": epsilon}, "widths", "epsilons", *names)
     folder = results_folder(resume or out, as_json)
     if resume is not None:
         long_run.check_resume(context)
@@ -100,7 +93,7 @@ def verify(
     from gpn.verification.verify import run_verification
 
     with long_run.endings():
-        with long_run.place(executor, threads, scheduler, memory) as place, progress_bar() as progress:
+        with long_run.place(executor, workers, scheduler, memory) as place, progress_bar() as progress:
             call = {"activation": spec, "root": chosen_root(root, raw), **given}
             settings = Settings.read(**(call if resume is None else recall(resume)))
             resources = Resources.read(**place, progress=progress, store=folder, replace_finished=resume is None)

@@ -12,14 +12,16 @@ from theory.errors import UsageError
 
 def width(
     spec: Spec,
-    width: Annotated[str | None, option("N", "Width n, to ask for the depth or the tolerance it carries.")] = None,
-    depth: Annotated[str | None, option("L", "Depth L.")] = None,
-    epsilon: Annotated[str | None, option("E", "Tolerance: squared gradient norms within e^-E and e^E.")] = None,
-    probability: Annotated[str, option("P", "Accepted probability of leaving the tolerance.")] = "0.05",
+    width: Annotated[
+        int | None, number("N", "Width n, to ask for the depth or the tolerance it carries.", 1024)
+    ] = None,
+    depth: Annotated[int | None, number("L", "Depth L.", 50)] = None,
+    epsilon: Annotated[float | None, number("E", "Tolerance: squared gradient norms within e^-E and e^E.", 0.5)] = None,
+    probability: Annotated[float, number("P", "Accepted probability of leaving the tolerance.", 0.05)] = 0.05,
     root: Root = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
-    seed: Annotated[str, option("N", "Of the simulation.")] = "0",
+    seed: Annotated[int, number("N", "Of the simulation.", 7)] = 0,
     out: Annotated[Path | None, option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -33,11 +35,7 @@ def width(
       gpn width relu --width 4096 --epsilon 1
       gpn width gelu --width 4096 --depth 20 --simulate
     """
-    given = only_given(
-        width=number("--width", width, int, "1024"),
-        depth=number("--depth", depth, int, "50"),
-        epsilon=number("--epsilon", epsilon, float, "0.5"),
-    )
+    given = only_given(locals(), "width", "depth", "epsilon")
     if len(given) != 2:
         raise UsageError(
             "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
@@ -53,10 +51,10 @@ def width(
         report = solve(
             spec,
             **given,
-            probability=number("--probability", probability, float, "0.05"),
+            probability=probability,
             root=policy,
             simulate=simulate,
-            seed=number("--seed", seed, int, "7"),
+            seed=seed,
             progress=progress,
         )
     next_step = commands.after_width(report, spec, policy)

@@ -16,9 +16,10 @@ from gpn.engine.arguments import count
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
 from gpn.experiment.versions import computing_versions
-from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Candidate, Trial, candidates, limited, pick
+from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, candidates, limited, pick
 from gpn.reproduction.comparison_results import ComparisonReport, Measured, Outcome, Settings
-from gpn.reproduction.comparison_runs import CURVES, Arrays, Budget, Run, predictions
+from gpn.reproduction.comparison_runs import Budget, Run, predictions
+from gpn.reproduction.gradient_settings import check_level, several
 from gpn.training.datasets import Dataset, load_dataset
 from theory.errors import UsageError
 
@@ -107,20 +108,34 @@ def training_comparison(
     <ComparisonReport relu: width 8, depth 2, 2 seeds>
     """
     seed, workers = experiment.checked_run(seed, workers)
-    wanted = list(candidates(_several("activations", activations), _depths(depths), _recipes(recipes)))
+    layers = sorted({count("depths", depth) for depth in several("depths", depths)})
+    wanted = list(candidates(several("activations", activations), layers, _recipes(recipes)))
     used = limited(data if isinstance(data, Dataset) else load_dataset(data), count("samples", samples, minimum=10))
-    budget = _budget(width, epochs, batch, samples)
-    settings = _settings(used, budget, seeds, factors, level, seed)
-    digest = used.digest
-    work = partial(Run, budget=budget, data=data if isinstance(data, Dataset) else str(data), digest=digest)
+    epochs = count("epochs", epochs)
+    budget = Budget(
+        width=count("width", width, minimum=2),
+        epochs=epochs,
+        trial_epochs=-(-epochs // 2),
+        batch=count("batch", batch, minimum=2),
+        samples=samples,
+    )
+    settings = _settings(used, budget, count("seeds", seeds, minimum=2), factors, check_level(level), seed)
+    work = partial(Run, budget=budget, data=data if isinstance(data, Dataset) else str(data), digest=used.digest)
     tried = [
         work(candidate, rate, seed, validate=True)
         for candidate in wanted
         for rate in candidate.rates(budget.width, settings.factors)
     ]
     place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
-    first, second = _shares(progress, tried, wanted, settings)
-    identity = _identity(settings, digest)
+    cost_of_trials = float(sum(run.cell().cost for run in tried))
+    cost = cost_of_trials + settings.seeds * epochs * sum(candidate.depth for candidate in wanted)
+
+    def part(before: float) -> experiment.Progress | None:
+        return progress and (lambda done, _: progress(before + done, cost))
+
+    # A store may be extended by activations, depths and seeds: every run in it has an identity of its own.
+    common = {"experiment": "training comparison", "seed": seed, "data": used.digest, **asdict(budget)}
+    identity = run_store.Identity(common, dict(computing_versions()))
     with (
         nullcontext()
         if store is None
@@ -128,20 +143,20 @@ def training_comparison(
         one_blas_thread() if place == "processes" else nullcontext(),
     ):
         compute = partial(experiment.run, seed=seed, executor=place, workers=workers, store=finished)
-        trials = _trials(tried, compute([run.cell() for run in tried], progress=first), len(settings.factors))
-        picked = [pick(some) for some in trials]
+        results = compute([run.cell() for run in tried], progress=part(0.0))
+        trials = _groups([run.trial(arrays) for run, arrays in zip(tried, results, strict=True)], len(settings.factors))
+        picked = [pick(group) for group in trials]
         measured = [
             work(candidate, trial.rate, seed + order, validate=False)
             for candidate, trial in zip(wanted, picked, strict=True)
             for order in range(1, settings.seeds + 1)
         ]
-        results = compute([run.cell() for run in measured], progress=second)
+        results = compute([run.cell() for run in measured], progress=part(cost_of_trials))
     outcomes = [
         Outcome.of({name: array[0] for name, array in arrays.items()}, run.seed, settings)
         for run, arrays in zip(measured, results, strict=True)
     ]
-    groups = _groups(outcomes, settings.seeds)
-    rows = zip(wanted, trials, picked, groups, predictions(wanted), strict=True)
+    rows = zip(wanted, trials, picked, _groups(outcomes, settings.seeds), predictions(wanted), strict=True)
     return ComparisonReport(settings, tuple(Measured(*row) for row in rows))
 
 
@@ -157,48 +172,18 @@ def one_blas_thread() -> Iterator[None]:
             del os.environ[name]
 
 
-def _trials(runs: Sequence[Run], results: Sequence[Arrays], rates: int) -> list[tuple[Trial, ...]]:
-    """The result of every learning rate, grouped by the kind of network."""
-    accuracy, loss = CURVES.index("test_accuracy"), CURVES.index("test_loss")
-    trials = []
-    for run, arrays in zip(runs, results, strict=True):
-        curves = arrays["curves"][0]
-        done = bool(arrays["finished"][0]) and len(curves) > 0
-        ends = (float(curves[-1, accuracy]), float(curves[-1, loss])) if done else (None, None)
-        trials.append(Trial(run.rate, *ends))
-    return _groups(trials, rates)
-
-
 def _groups(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:
     return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
-
-
-def _shares(
-    progress: experiment.Progress | None, tried: Sequence[Run], wanted: Sequence[Candidate], settings: Settings
-) -> tuple[experiment.Progress | None, experiment.Progress | None]:
-    """One display of progress for both parts of the run."""
-    if progress is None:
-        return None, None
-    before = float(sum(run.cell().cost for run in tried))
-    total = before + settings.seeds * settings.budget.epochs * sum(candidate.depth for candidate in wanted)
-    return (lambda done, _: progress(done, total)), (lambda done, _: progress(before + done, total))
-
-
-def _budget(width: int, epochs: int, batch: int, samples: int) -> Budget:
-    epochs = count("epochs", epochs)
-    return Budget(count("width", width, minimum=2), epochs, -(-epochs // 2), count("batch", batch, minimum=2), samples)
 
 
 def _settings(data: Dataset, budget: Budget, seeds: int, factors: Sequence[float], level: float, seed: int) -> Settings:
     if not len(factors) or not all(0 < factor < float("inf") for factor in factors):
         raise UsageError(f"factors must be positive numbers, such as {list(RATE_FACTORS)}, not {factors!r}")
-    if not 0 < level < 1:
-        raise UsageError(f"level must lie between 0 and 1, not {level!r}; try 0.95")
     return Settings(
         budget=budget,
-        seeds=count("seeds", seeds, minimum=2),
+        seeds=seeds,
         factors=tuple(sorted({float(factor) for factor in factors})),
-        level=float(level),
+        level=level,
         seed=seed,
         data=data.name,
         classes=data.classes,
@@ -208,24 +193,8 @@ def _settings(data: Dataset, budget: Budget, seeds: int, factors: Sequence[float
     )
 
 
-def _identity(settings: Settings, digest: str) -> run_store.Identity:
-    """A store may be extended by activations, depths and seeds: every run in it has an identity of its own."""
-    common = {"experiment": "training comparison", "seed": settings.seed, "data": digest, **asdict(settings.budget)}
-    return run_store.Identity(common, dict(computing_versions()))
-
-
-def _several(name: str, values: Sequence[Any]) -> Sequence[Any]:
-    if isinstance(values, str) or not len(values):
-        raise UsageError(f"{name} must be a list of at least one, not {values!r}")
-    return values
-
-
-def _depths(depths: Sequence[int]) -> list[int]:
-    return sorted({count("depths", depth) for depth in _several("depths", depths)})
-
-
 def _recipes(recipes: Sequence[str]) -> list[str]:
-    unknown = [recipe for recipe in _several("recipes", recipes) if recipe not in RECIPES]
+    unknown = [recipe for recipe in several("recipes", recipes) if recipe not in RECIPES]
     if unknown:
         raise UsageError(f"there is no recipe {unknown[0]!r:.60}; there are {', '.join(RECIPES)}")
     return [recipe for recipe in RECIPES if recipe in recipes]

@@ -85,7 +85,7 @@ class Outcome:
         """Return the outcome of the run that left these arrays.
 
         Args:
-            arrays: of `gpn.reproduction.comparison_runs.arrays`.
+            arrays: of `gpn.reproduction.comparison_runs.Run`, without their first axis.
             seed: of the run.
             settings: of the comparison.
         """
@@ -101,15 +101,10 @@ class Outcome:
         return cls(seed, outcome, str(arrays["reason"]), correct, accuracy, lower, upper, curves, *records)
 
     def log10_gradient(self, width: int) -> float | None:
-        """Of |dE/dW_1|_F / sqrt(n) at the first step; None if it is 0 or not finite.
-
-        Args:
-            width: n.
-        """
+        """Decimal logarithm of |dE/dW_1|_F / sqrt(n) at the first step, n = width; None if it is not finite."""
         if not len(self.log_gradient_norms):
             return None
-        log = float(self.log_gradient_norms[0, 0]) / math.log(10) - math.log10(width) / 2
-        return finite(log)
+        return finite(float(self.log_gradient_norms[0, 0]) / math.log(10) - math.log10(width) / 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,11 +154,7 @@ class Measured:
         }
 
     def record(self, settings: Settings) -> dict[str, Any]:
-        """Return the row of `ComparisonReport.to_frame`.
-
-        Args:
-            settings: of the comparison.
-        """
+        """Return the row of `ComparisonReport.to_frame`."""
         lower, upper = self.interval(settings.level)
         return self.key() | {
             "learning_rate": self.picked.rate,
@@ -182,11 +173,7 @@ class Measured:
         }
 
     def run_records(self, seed: int) -> Iterator[dict[str, Any]]:
-        """Yield the rows of `ComparisonReport.runs_frame`: runs that tried a learning rate, then the measured ones.
-
-        Args:
-            seed: of the runs that tried a learning rate.
-        """
+        """Yield the rows of `ComparisonReport.runs_frame`: runs that tried a learning rate, then the measured ones."""
         nothing = dict.fromkeys(_RUN_COLUMNS)
         for trial in self.trials:
             tried = {"learning_rate": trial.rate, "purpose": "learning rate", "seed": seed, "accuracy": trial.accuracy}
@@ -203,11 +190,7 @@ class Measured:
         return float(np.mean(losses)) if losses else None
 
     def log10_gradient(self, width: int) -> float | None:
-        """The median of `Outcome.log10_gradient` over the seeds; None if most of them have none.
-
-        Args:
-            width: n.
-        """
+        """The median of `Outcome.log10_gradient` over the seeds; None if most of them have none."""
         known = [log for run in self.outcomes if (log := run.log10_gradient(width)) is not None]
         return float(np.median(known)) if 2 * len(known) > len(self.outcomes) else None
 
@@ -235,16 +218,11 @@ class ComparisonReport(Result):
         return tuple(sorted({kind.candidate.depth for kind in self.measured}))
 
     def find(self, activation: str, recipe: str, depth: int) -> Measured | None:
-        """Return one kind of network; None if it was not run.
-
-        Args:
-            activation, recipe, depth: as the candidates have them.
-        """
-        wanted = (activation, recipe, depth)
-        for kind in self.measured:
-            if (kind.candidate.activation, kind.candidate.recipe, kind.candidate.depth) == wanted:
-                return kind
-        return None
+        """Return one kind of network; None if it was not run."""
+        kinds = {
+            (kind.candidate.activation, kind.candidate.recipe, kind.candidate.depth): kind for kind in self.measured
+        }
+        return kinds.get((activation, recipe, depth))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each kind of network."""

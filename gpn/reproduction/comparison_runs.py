@@ -14,10 +14,10 @@ from numpy.polynomial import Chebyshev
 
 from gpn.experiment import streams
 from gpn.experiment.runs import Cell
-from gpn.reproduction.comparison_grid import RECIPES, Candidate, limited, validation_split
+from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial, limited, validation_split
 from gpn.reproduction.gradient_settings import GPN
 from gpn.training.datasets import Dataset, load_dataset
-from gpn.training.results import FINISHED, TrainingReport
+from gpn.training.results import FINISHED
 from gpn.training.settings import TrainingSettings
 from gpn.training.train import run_training
 from theory.activations.activation import NumericActivation
@@ -88,10 +88,9 @@ class Run:
         """Return the run as a cell; its identity is what is run, not where it stands in a list."""
         candidate = self.candidate
         what = (candidate.activation, candidate.recipe, candidate.depth, self.rate.hex(), self.seed, self.validate)
-        text = json.dumps(what)
         return Cell(
             experiment=streams.COMPARISON,
-            cell=int.from_bytes(blake2b(text.encode(), digest_size=8).digest()),
+            cell=int.from_bytes(blake2b(json.dumps(what).encode(), digest_size=8).digest()),
             compute=self,
             trials=1,
             chunk=1,
@@ -100,7 +99,13 @@ class Run:
         )
 
     def __call__(self, rng: np.random.Generator, trials: int) -> Arrays:  # noqa: ARG002
-        """Train, and return the arrays of `arrays`, each with a first axis of length 1."""
+        """Train, and return everything but times and weights; each array has a first axis of length 1.
+
+        Returns:
+            finished (true or false), reason (a text), curves (epochs, 5) with the columns of `CURVES`, recorded_steps
+            (records,) and log_gradient_norms (records, L + 1), natural logarithms. Of a run that diverged there are
+            only the epochs and records before.
+        """
         recipe, budget = RECIPES[self.candidate.recipe], self.budget
         whole = limited(self.data if isinstance(self.data, Dataset) else _loaded(self.data), budget.samples)
         settings = TrainingSettings(
@@ -117,30 +122,25 @@ class Run:
             records=RECORDS,
         )
         report = run_training(self.candidate.phi, validation_split(whole) if self.validate else whole, settings)
-        return {name: array[None] for name, array in arrays(report).items()}
+        curves = [[getattr(row, name) for name in CURVES] for row in report.epochs]
+        with np.errstate(divide="ignore"):  # a gradient that vanished
+            logs = np.log(report.gradient_norms)
+        arrays = {
+            "finished": np.array(report.outcome == FINISHED),
+            "reason": np.array(report.reason or ""),
+            "curves": np.array(curves, dtype=np.float64).reshape(-1, len(CURVES)),
+            "recorded_steps": report.recorded_steps,
+            "log_gradient_norms": logs,
+        }
+        return {name: array[None] for name, array in arrays.items()}
 
-
-def arrays(report: TrainingReport) -> Arrays:
-    """Return what the comparison stores of a training run: everything but times and weights.
-
-    Args:
-        report: of `gpn.train`.
-
-    Returns:
-        finished (true or false), reason (a text), curves (epochs, 5) with the columns of `CURVES`, recorded_steps
-        (records,) and log_gradient_norms (records, L + 1), natural logarithms. Of a run that diverged there are only
-        the epochs and records before.
-    """
-    curves = [[getattr(row, name) for name in CURVES] for row in report.epochs]
-    with np.errstate(divide="ignore"):  # a gradient that vanished
-        logs = np.log(report.gradient_norms)
-    return {
-        "finished": np.array(report.outcome == FINISHED),
-        "reason": np.array(report.reason or ""),
-        "curves": np.array(curves, dtype=np.float64).reshape(-1, len(CURVES)),
-        "recorded_steps": report.recorded_steps,
-        "log_gradient_norms": logs,
-    }
+    def trial(self, arrays: Arrays) -> Trial:
+        """Return the result of the learning rate of this run, from the arrays that the run left."""
+        curves = arrays["curves"][0]
+        if not arrays["finished"][0] or not len(curves):
+            return Trial(self.rate, None, None)
+        accuracy, loss = (float(curves[-1, CURVES.index(name)]) for name in ("test_accuracy", "test_loss"))
+        return Trial(self.rate, accuracy, loss)
 
 
 @lru_cache(maxsize=1)
@@ -165,20 +165,17 @@ class Prediction:
 
 
 def predictions(wanted: Sequence[Candidate]) -> tuple[Prediction, ...]:
-    """Return the prediction for each kind of network.
-
-    Args:
-        wanted: the kinds of networks.
-    """
+    """Return the prediction for each kind of network."""
     depths = sorted({candidate.depth for candidate in wanted})
     normalized = {candidate.activation: candidate.phi for candidate in wanted if candidate.treatment == GPN}
     tables = {name: dict(zip(depths, separations(phi, depths), strict=True)) for name, phi in normalized.items()}
-
-    def prediction(candidate: Candidate) -> Prediction:
-        table = tables[candidate.activation] if candidate.treatment == GPN else {}
-        return Prediction(log10_gradient(candidate), table.get(candidate.depth))
-
-    return tuple(map(prediction, wanted))
+    return tuple(
+        Prediction(
+            log10_gradient(candidate),
+            tables[candidate.activation][candidate.depth] if candidate.treatment == GPN else None,
+        )
+        for candidate in wanted
+    )
 
 
 def log10_gradient(candidate: Candidate) -> float:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gpn.engine.arguments import count
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation as read_activation
@@ -16,9 +16,6 @@ Phi = Activation | CallableActivation
 PLAIN, GPN, BATCH_NORMALIZED = "as it is", "GPN", "batch norm"
 SAME_CHI = 1e-9
 """Two roots whose chi differ by less behave alike: an odd activation has mirror images."""
-
-_TRIALS_PER_BATCH = 50  # a network with batch normalization costs about a hundred times as much as a single input
-LEAST_BATCH_TRIALS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +40,27 @@ class Settings:
     level: float
     seed: int
 
-    @classmethod
-    def of(
-        cls, width: int, depth: int, trials: int, batch: int, batches: Sequence[int], level: float, seed: int
-    ) -> "Settings":
-        """Check the arguments of `gpn.reproduction.gradients.gradient_profiles`.
 
-        Raises:
-            UsageError: an argument outside its range.
-        """
-        if not 0 < level < 1:
-            raise UsageError(f"level must lie between 0 and 1, not {level!r}; try 0.99")
-        trials = count("trials", trials, minimum=2)
-        return cls(
-            width=count("width", width, minimum=2),
-            depth=count("depth", depth, minimum=2),
-            trials=trials,
-            batch=count("batch", batch, minimum=2),
-            batch_trials=max(LEAST_BATCH_TRIALS, -(-trials // _TRIALS_PER_BATCH)),
-            batches=tuple(count("batches", size, minimum=4) for size in sorted(set(batches))),
-            level=float(level),
-            seed=seed,
-        )
+def several(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    """Check that an argument is a list of at least one.
+
+    Raises:
+        UsageError: a text, or an empty list.
+    """
+    if isinstance(values, str) or not len(values):
+        raise UsageError(f"{name} must be a list of at least one, not {values!r}")
+    return values
+
+
+def check_level(level: float) -> float:
+    """Check that a confidence level lies between 0 and 1.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"level must lie between 0 and 1, not {level!r}; try 0.95")
+    return float(level)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
+from gpn.engine.arguments import count
 from gpn.engine.norms import FloatArray
 from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
@@ -20,11 +21,12 @@ from gpn.reproduction.gradient_results import PROBABILITIES, GradientReport, Net
 from gpn.reproduction.gradient_settings import (
     BATCH_NORMALIZED,
     GPN,
-    LEAST_BATCH_TRIALS,
     PLAIN,
     SAME_CHI,
     Settings,
     Variant,
+    check_level,
+    several,
     variants,
 )
 from gpn.sampling.inputs import Inputs, Source, load_inputs, to_thin_shell
@@ -40,6 +42,8 @@ ACTIVATIONS = ("tanh", "relu", "leaky_relu", "elu", "selu", "gelu")
 BATCHES = (8, 16, 32, 64, 128)
 """Batch sizes in the table of growth."""
 
+_TRIALS_PER_BATCH = 50  # a network with batch normalization costs about a hundred times as much as a single input
+_LEAST_BATCH_TRIALS = 4
 _GROWTH_ACTIVATIONS = ("x", "relu")
 _GROWTH_DEPTHS = (10, 50)
 
@@ -89,9 +93,18 @@ def gradient_profiles(
     >>> [(network.treatment, network.weights) for network in report.networks][:2]
     [('as it is', 'haar'), ('as it is', 'gaussian')]
     """
-    if isinstance(activations, str) or not len(activations):
-        raise UsageError(f"activations must be a list of at least one, such as ['tanh', 'relu'], not {activations!r}")
-    settings = Settings.of(width, depth, trials, batch, batches, level, seed)
+    several("activations", activations)
+    trials = count("trials", trials, minimum=2)
+    settings = Settings(
+        width=count("width", width, minimum=2),
+        depth=count("depth", depth, minimum=2),
+        trials=trials,
+        batch=count("batch", batch, minimum=2),
+        batch_trials=max(_LEAST_BATCH_TRIALS, -(-trials // _TRIALS_PER_BATCH)),
+        batches=tuple(count("batches", size, minimum=4) for size in sorted(set(batches))),
+        level=check_level(level),
+        seed=seed,
+    )
     experiment.checked_run(seed, workers)
     loaded = None if inputs is None else load_inputs(inputs)
     on_shell = _on_shell(loaded, settings.width)
@@ -100,7 +113,7 @@ def gradient_profiles(
         raise UsageError(f"each activation can be given once, not {', '.join(map(str, activations))}")
     growing = list(_growing(settings))
     cells_of_kinds = [_cell(variant, settings, on_shell) for variant in kinds]
-    cells_of_growth = [_batch_cell(variant, settings.width, layers, LEAST_BATCH_TRIALS) for variant, layers in growing]
+    cells_of_growth = [_batch_cell(variant, settings.width, layers, _LEAST_BATCH_TRIALS) for variant, layers in growing]
     results = experiment.run(
         [*cells_of_kinds, *cells_of_growth], seed, executor=executor, workers=workers, progress=progress
     )
