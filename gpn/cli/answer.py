@@ -3,22 +3,14 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gpn.cli.options import unwritable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-
-class Report(Protocol):
-    """A result that can be printed as JSON and written into a folder."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON holds of it."""
-
-    def save(self, directory: Path, /) -> Sequence[Path]:
-        """Write the files and return their paths."""
+    from gpn.experiment.result import Result
 
 
 def show(tables: "Sequence[RenderableType]", next_step: str | None, data: Any, as_json: bool) -> None:
@@ -43,7 +35,7 @@ def show(tables: "Sequence[RenderableType]", next_step: str | None, data: Any, a
 
 
 def deliver(
-    report: Report, table: "RenderableType", next_step: str | None, *, as_json: bool, folder: Path | None
+    report: "Result", table: "RenderableType", next_step: str | None, *, as_json: bool, folder: Path | None
 ) -> None:
     """Print a report, and then write its files: a full disk does not lose the answer.
 
@@ -62,7 +54,7 @@ def deliver(
         save(report, folder, as_json)
 
 
-def save(report: Report, folder: Path, as_json: bool) -> None:
+def save(report: "Result", folder: Path, as_json: bool) -> None:
     """Write the files of a report and name them, on standard error when standard output is JSON.
 
     Raises:

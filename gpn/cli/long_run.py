@@ -107,13 +107,10 @@ def report_unfinished(folder: Path) -> None:
     """
     from gpn.experiment import store as run_store
 
-    found = run_store.read_summary(folder)
-    if found is not None and found.chunks and not found.finished:
-        where = folder / run_store.FILE
-        tell = (
-            f"gpn: {found.chunks} finished chunks of an unfinished run are in {where}; the same run goes on with them"
-        )
-        print(tell, file=sys.stderr, flush=True)
+    summary = run_store.read_summary(folder)
+    if summary is not None and summary.chunks and not summary.finished:
+        chunks = f"{summary.chunks} finished chunks of an unfinished run are in {folder / run_store.FILE}"
+        print(f"gpn: {chunks}; the same run resumes with them", file=sys.stderr, flush=True)
 
 
 def check_resume(context: "typer.Context") -> None:
@@ -133,7 +130,7 @@ def check_resume(context: "typer.Context") -> None:
     ]
     if given:
         raise UsageError(
-            f"--resume goes on with the run as it was begun; leave out {', '.join(given)} (--workers, --executor, "
+            f"--resume continues the run as it was begun; leave out {', '.join(given)} (--workers, --executor, "
             "--scheduler, --memory and --json may differ)"
         )
 

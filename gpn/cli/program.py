@@ -7,16 +7,84 @@ one sentence, an interrupt with 130. What takes long to import is imported insid
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer.core
 
+from gpn._version import __version__
 from gpn.cli import catalog, check, explore, long_run, reproduce, train, verify, width
-from gpn.cli.app import app
 from gpn.cli.options import complain
 from theory.errors import ContradictionError, UsageError
 
 MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
+
+STORY = (
+    "check",
+    "normalize",
+    "verify",
+    "width",
+    "activations",
+    "family",
+    "explore",
+    "audit",
+    "reproduce",
+    "train",
+)
+"""The commands in the order in which a newcomer meets them."""
+
+
+class _InOrder(typer.core.TyperGroup):
+    """A group that lists its commands in the order of `STORY`; typer would put groups of commands last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=STORY.index)
+
+
+app = typer.Typer(
+    cls=_InOrder,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"gpn {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _gpn(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Numerical verification of bidirectionally self-normalizing networks.
+
+    \b
+    Examples:
+      gpn verify                    does the theorem hold? (under a minute)
+      gpn check gelu                is GELU Gaussian-Poincare normalized, and
+                                    which a, b make it so?
+      gpn check mymodule:phi        the same for a function of your own
+      gpn normalize silu            the constants, and code to paste
+      gpn width tanh --depth 50 --epsilon 0.5       how wide must it be?
+      gpn activations               every activation known by name
+      gpn family "elu(alpha)" --values 0.5,1        scan over a parameter
+      gpn explore                   the same by hand in Jupyter
+      gpn audit                     published constants against certified ones
+      gpn reproduce gradients       gradient norms of 200 layers: vanishing,
+                                    exploding, preserved (minutes)
+      gpn train selu --depth 200    does it train? (minutes)
+      gpn reproduce training        very deep networks beside their baselines
+                                    (twenty minutes)
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
 
 app.command(short_help="Is an activation GPN, and which a, b make it so?")(check.check)
 app.command(short_help="The constants a, b, and code to paste.")(check.normalize)

@@ -53,9 +53,10 @@ def training(
     """Train very deep networks on real data: GPN beside plain activations, Gaussian weights, batch norm and Adam.
 
     Every kind of network tries the same learning rates on validation samples, then networks with other seeds are
-    trained and tested. What fails is shown failing. Writes training.csv, training-runs.csv, training-curves.csv,
-    training.json and three figures into the folder --out; with --json only if --out is given. Finished runs are kept
-    there: the same command goes on where it was stopped. The default takes about twenty minutes on two cores.
+    trained and tested. A network that fails is shown as failed. Writes training.csv, training-runs.csv,
+    training-curves.csv, training.json and three figures into the folder --out; with --json only if --out is given.
+    Finished runs are kept there: the same command resumes where it was stopped. The default takes about twenty minutes
+    on two cores.
 
     \b
     Exit code: 0, 2 wrong use, 75 lost workers or a full disk.

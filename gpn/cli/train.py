@@ -64,8 +64,8 @@ def train(
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
     seed: Annotated[int, number("N", "Of the weights and the order of the samples.", 7)] = 0,
     records: Annotated[int | None, number("N", "Steps at which norms are recorded.  [default: 100]", 100)] = None,
-    checkpoint: Annotated[Path | None, option("FILE", "Save the state there, to go on with --resume.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from --checkpoint, bit for bit.")] = False,
+    checkpoint: Annotated[Path | None, option("FILE", "Save the state there, to continue with --resume.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from --checkpoint, bit for bit.")] = False,
     out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
     as_json: Json = False,
 ) -> None:

@@ -141,17 +141,9 @@ class Measured:
     def key(self) -> dict[str, Any]:
         """Return the columns that say which kind of network it is."""
         candidate, recipe = self.candidate, RECIPES[self.candidate.recipe]
-        return {
-            "activation": candidate.activation,
-            "recipe": candidate.recipe,
-            "depth": candidate.depth,
-            "treatment": candidate.treatment,
-            "root": candidate.root,
-            "chi": candidate.chi,
-            "weights": recipe.weights,
-            "batch_norm": recipe.batch_norm,
-            "optimizer": recipe.optimizer,
-        }
+        names = ("activation", "recipe", "depth", "treatment", "root", "chi")
+        key = {name: getattr(candidate, name) for name in names}
+        return key | {name: getattr(recipe, name) for name in ("weights", "batch_norm", "optimizer")}
 
     def record(self, settings: Settings) -> dict[str, Any]:
         """Return the row of `ComparisonReport.to_frame`."""

@@ -1,7 +1,6 @@
 """How fast gradients vanish or explode in depth: measured in networks, beside the mean-field prediction."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,16 +24,7 @@ _FARTHEST, _NEARER = 1e6, 1e5  # squared lengths that stand for infinity
 _BESIDE = 1e-3  # how far from 1 a length starts that shows to which side it flows
 
 
-@dataclass(frozen=True, slots=True)
-class _Prediction:
-    """The predicted part of a `Rate`; `layers` is its `predicted`."""
-
-    q: float | None
-    fixed_point: float | None
-    layers: float | None
-    below: float | None = None
-    above: float | None = None
-    unstable: bool = False
+_Predicted = dict[str, float | None]  # the predicted ones of a `Rate`; `below` and `above` only where it is unstable
 
 
 def window(depth: int) -> tuple[int, int]:
@@ -74,11 +64,7 @@ def rate(variant: Variant, arrays: Mapping[str, FloatArray], settings: Settings,
         chi=variant.chi,
         first=first,
         last=last,
-        q=expected.q,
-        fixed_point=expected.fixed_point,
-        predicted=expected.layers,
-        below=expected.below,
-        above=expected.above,
+        **expected,
         measured=centre,
         lower=lower,
         upper=upper,
@@ -98,7 +84,6 @@ def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
         log_gradients: log |dE/dW_l|_F up to a constant, array (trials, L).
         level: confidence level of the interval.
     """
-    batch = variant.batch or 0
     depth = log_gradients.shape[1]
     ratios = log_gradients[:, 0] - log_gradients[:, -1]
     measured, lower, upper = mean_interval(2 * ratios / (depth - 1), level)
@@ -107,28 +92,29 @@ def growth(variant: Variant, log_gradients: FloatArray, level: float) -> Growth:
         factor = float(np.exp(np.median(ratios)))
     return Growth(
         activation=variant.name,
-        batch=batch,
+        batch=variant.batch or 0,
         depth=depth,
         trials=len(ratios),
         measured=measured,
         lower=lower,
         upper=upper,
         large_batch=large,
-        predicted=large + small_batch_growth(batch),
+        predicted=large + small_batch_growth(variant.batch or 0),
         factor=factor,
     )
 
 
-def _single(variant: Variant, settings: Settings) -> _Prediction:
+def _single(variant: Variant, settings: Settings) -> _Predicted:
     horizon = depth_horizon(variant.phi, settings.width)
     if horizon.kind == UNSTABLE:
-        sides = [gradient_rate(variant.phi, 1 + side * _BESIDE) for side in (-1, 1)]
-        below, above = (_limit(variant.phi, side.q, side.rate) for side in sides)
-        return _Prediction(None, None, None, below, above, unstable=True)
+        starts = {"below": 1 - _BESIDE, "above": 1 + _BESIDE}
+        sides = {name: gradient_rate(variant.phi, start) for name, start in starts.items()}
+        return {name: _limit(variant.phi, side.q, side.rate) for name, side in sides.items()}
     first, last = window(settings.depth)
     path = mean_field_path(variant.phi, settings.depth)
     layers = float(path.log_factors[first - 1 : last - 1].mean()) if np.isfinite(path.squared_lengths).all() else None
-    return _Prediction(horizon.q, _limit(variant.phi, horizon.q, horizon.rate), layers)
+    limit = _limit(variant.phi, horizon.q, horizon.rate)
+    return {"q": horizon.q, "fixed_point": limit, "predicted": layers}
 
 
 def _limit(phi: Phi, q: float, rate: float) -> float | None:
@@ -139,20 +125,20 @@ def _limit(phi: Phi, q: float, rate: float) -> float | None:
     return rate if np.isfinite(rate) and abs(far / near - 1) < _BESIDE else None
 
 
-def _batch(variant: Variant, batch: int) -> _Prediction:
+def _batch(variant: Variant, batch: int) -> _Predicted:
     large = large_batch_growth(variant.phi)
-    return _Prediction(None, large, large + small_batch_growth(batch) if batch >= _LEAST_BATCH else None)
+    return {"fixed_point": large, "predicted": large + small_batch_growth(batch) if batch >= _LEAST_BATCH else None}
 
 
-def _verdict(expected: _Prediction, lower: float | None, upper: float | None, tolerance: float) -> str:
+def _verdict(expected: _Predicted, lower: float | None, upper: float | None, tolerance: float) -> str:
     if lower is None or upper is None:
         return LOST
-    if expected.unstable:
+    if "below" in expected:
         return NO_RATE
-    if expected.layers is None or expected.fixed_point is None:
+    predicted, fixed_point = expected["predicted"], expected["fixed_point"]
+    if predicted is None or fixed_point is None:
         return NO_PREDICTION
-    if expected.layers - tolerance <= lower and upper <= expected.layers + tolerance:
-        settled = expected.q is None or abs(expected.layers - expected.fixed_point) <= tolerance
+    if predicted - tolerance <= lower and upper <= predicted + tolerance:
+        settled = expected.get("q") is None or abs(predicted - fixed_point) <= tolerance
         return AGREES if settled else ON_THE_WAY
-    outside = upper < expected.layers - tolerance or lower > expected.layers + tolerance
-    return DIFFERS if outside else UNDECIDED
+    return DIFFERS if upper < predicted - tolerance or lower > predicted + tolerance else UNDECIDED

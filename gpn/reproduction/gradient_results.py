@@ -19,7 +19,7 @@ PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _LOG10 = math.log(10.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
     r"""Growth per layer, downwards, of the logarithm of a squared gradient norm, in one kind of network.
 
@@ -56,11 +56,11 @@ class Rate:
     chi: float | None
     first: int
     last: int
-    q: float | None
-    fixed_point: float | None
-    predicted: float | None
-    below: float | None
-    above: float | None
+    q: float | None = None
+    fixed_point: float | None = None
+    predicted: float | None = None
+    below: float | None = None
+    above: float | None = None
     measured: float | None
     lower: float | None
     upper: float | None
@@ -194,9 +194,7 @@ class GradientReport(Result):
             main_root: the recommended root of a normalization (it stands first), else the other one.
         """
         wanted = (activation, treatment, weights)
-        matches = [
-            network for network in self.networks if (network.activation, network.treatment, network.weights) == wanted
-        ]
+        matches = [kind for kind in self.networks if (kind.activation, kind.treatment, kind.weights) == wanted]
         return next(iter(matches if main_root else matches[1:]), None)
 
     @property
@@ -214,7 +212,7 @@ class GradientReport(Result):
 
     def growth_frame(self) -> pd.DataFrame:
         """Return a row for each batch size and depth with batch normalization."""
-        return pd.DataFrame([asdict(row) for row in self.growth], columns=[field.name for field in fields(Growth)])
+        return pd.DataFrame(self.growth, columns=[field.name for field in fields(Growth)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of the report, ready for JSON; None where a number is missing or infinite."""

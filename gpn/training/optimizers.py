@@ -6,7 +6,7 @@ layers. What it remembers lies in arrays of the parameters' shapes, made in adva
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import ClassVar, Protocol
 
@@ -38,6 +38,19 @@ class Optimizer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class _CheckedConstants:
+    """Checks the constants of an optimizer: epsilon is above 0, every other one a share from 0 to below 1."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "epsilon" and not 0.0 < value < float("inf"):
+                raise UsageError(f"epsilon must be above 0, not {value!r}; usual is 1e-8")
+            if field.name != "epsilon" and not 0.0 <= value < 1.0:
+                raise UsageError(f"{field.name} must be at least 0 and below 1, not {value!r}; usual is 0.9")
+
+
+@dataclass(frozen=True, slots=True)
 class SGD:
     r"""Stochastic gradient descent.
 
@@ -59,7 +72,7 @@ class SGD:
 
 
 @dataclass(frozen=True, slots=True)
-class Momentum:
+class Momentum(_CheckedConstants):
     r"""Gradient descent with momentum.
 
     $$v \leftarrow \mu v + g, \qquad \theta \leftarrow \theta - \eta\, v$$
@@ -73,9 +86,6 @@ class Momentum:
     momentum: float = 0.9
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    def __post_init__(self) -> None:
-        _share("momentum", self.momentum)
-
     def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
         (velocity,) = memory
         velocity *= self.momentum
@@ -85,7 +95,7 @@ class Momentum:
 
 
 @dataclass(frozen=True, slots=True)
-class AdaGrad:
+class AdaGrad(_CheckedConstants):
     r"""Steps shortened by all squared gradients so far.
 
     $$s \leftarrow s + g^2, \qquad \theta \leftarrow \theta - \eta\, g / (\sqrt{s} + \epsilon)$$
@@ -99,9 +109,6 @@ class AdaGrad:
     epsilon: float = 1e-10
     slots: ClassVar[tuple[str, ...]] = ("squares",)
 
-    def __post_init__(self) -> None:
-        _positive("epsilon", self.epsilon)
-
     def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
         (squares,) = memory
         squares += gradient * gradient
@@ -109,7 +116,7 @@ class AdaGrad:
 
 
 @dataclass(frozen=True, slots=True)
-class RMSProp:
+class RMSProp(_CheckedConstants):
     r"""Steps shortened by a running mean of squared gradients.
 
     $$s \leftarrow \alpha s + (1 - \alpha) g^2, \qquad \theta \leftarrow \theta - \eta\, g / (\sqrt{s} + \epsilon)$$
@@ -125,10 +132,6 @@ class RMSProp:
     epsilon: float = 1e-8
     slots: ClassVar[tuple[str, ...]] = ("squares",)
 
-    def __post_init__(self) -> None:
-        _share("decay", self.decay)
-        _positive("epsilon", self.epsilon)
-
     def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:  # noqa: ARG002
         (squares,) = memory
         _average(squares, gradient * gradient, self.decay)
@@ -136,7 +139,7 @@ class RMSProp:
 
 
 @dataclass(frozen=True, slots=True)
-class Adam:
+class Adam(_CheckedConstants):
     r"""Adaptive moments.
 
     $$m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad s \leftarrow \beta_2 s + (1 - \beta_2) g^2, \quad
@@ -154,11 +157,6 @@ class Adam:
     second: float = 0.999
     epsilon: float = 1e-8
     slots: ClassVar[tuple[str, ...]] = ("means", "squares")
-
-    def __post_init__(self) -> None:
-        _share("first", self.first)
-        _share("second", self.second)
-        _positive("epsilon", self.epsilon)
 
     def step(self, parameter: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
         means, squares = memory
@@ -218,16 +216,6 @@ def _shortened(parameter: FloatArray, gradient: FloatArray, squares: FloatArray,
     gradient *= rate
     gradient /= root
     parameter -= gradient
-
-
-def _share(name: str, value: float) -> None:
-    if not 0.0 <= value < 1.0:
-        raise UsageError(f"{name} must be at least 0 and below 1, not {value!r}; usual is 0.9")
-
-
-def _positive(name: str, value: float) -> None:
-    if not 0.0 < value < float("inf"):
-        raise UsageError(f"{name} must be above 0, not {value!r}; usual is 1e-8")
 
 
 SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(

@@ -41,17 +41,6 @@ class EpochRow:
     test_accuracy: float
     seconds: float
 
-    @property
-    def numbers(self) -> tuple[float, ...]:
-        """The fields in their order."""
-        return tuple(float(getattr(self, field.name)) for field in fields(self))
-
-    @classmethod
-    def of(cls, numbers: npt.ArrayLike) -> "EpochRow":
-        """The row of the numbers that `numbers` gave."""
-        epoch, *others = np.asarray(numbers, dtype=np.float64).tolist()
-        return cls(int(epoch), *others)
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TrainingReport(Result):
@@ -127,7 +116,7 @@ class TrainingReport(Result):
 
     def to_frame(self) -> pd.DataFrame:
         """The epochs as a pandas frame, one column for each field of `EpochRow`."""
-        return pd.DataFrame([asdict(row) for row in self.epochs], columns=[field.name for field in fields(EpochRow)])
+        return pd.DataFrame(self.epochs, columns=[field.name for field in fields(EpochRow)])
 
     def norms_frame(self) -> pd.DataFrame:
         """The recorded norms as a pandas frame with the columns step, layer, gradient_norm and deviation.

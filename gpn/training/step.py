@@ -161,7 +161,7 @@ def _constraint(rule: Optimizer, constraint: str, strength: float) -> _Change:
     def retracted(weights: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
         """The step of the optimizer, projected to the tangent space if its memory leads out of it, and retracted.
 
-        A step that leads out of the range of numbers leaves nan, which the next forward pass tells of.
+        A step that leads out of the range of numbers leaves nan, which the next forward pass reports.
         """
         start = weights.copy()
         rule.step(weights, orthogonality.tangent(start, gradient), memory, rate, time)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from gpn.training.results import DIVERGED, FINISHED, EpochRow, TrainingReport
 from gpn.training.settings import TrainingConfig, TrainingSettings
 from gpn.training.step import Stepper, running_statistics
 from theory.errors import UsageError
-from theory.normalization import normalize as normalize_module
 
 EVALUATION_ROWS = 256
 """Samples that are classified together."""
@@ -93,8 +92,8 @@ def train(
         seed: of the weights and of the order of the samples; the split of the digits does not depend on it.
         records: how often gradient norms and orthogonality are recorded, evenly over the run.
         checkpoint: file that is written after an epoch, as often as `checkpoint_seconds` allows, and at the end.
-        resume: go on from the checkpoint. On the same machine, with the same libraries and number of BLAS threads, the
-            run ends with the same bits as one that was never interrupted.
+        resume: continue from the checkpoint. On the same machine, with the same libraries and number of BLAS threads,
+            the run ends with the same bits as one that was never interrupted.
         checkpoint_seconds: least time between two checkpoints.
         progress: called after every epoch.
 
@@ -108,25 +107,8 @@ def train(
     >>> report.outcome, len(report.epochs), report.gradient_norms.shape[1]
     ('finished', 2, 3)
     """
-    settings = TrainingSettings(
-        depth=depth,
-        width=width,
-        root=root,
-        weights=weights,
-        batch_norm=batch_norm,
-        biases=biases,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        epochs=epochs,
-        batch=batch,
-        constraint=constraint,
-        penalty=penalty,
-        readout_scale=readout_scale,
-        centred=centred,
-        seed=seed,
-        records=records,
-    )
+    arguments = locals()
+    settings = TrainingSettings(**{field.name: arguments[field.name] for field in fields(TrainingSettings)})
     return run_training(spec, data, settings, Saving.of(checkpoint, resume, checkpoint_seconds), progress)
 
 
@@ -153,14 +135,14 @@ def run_training(
     rule = find_optimizer(settings.optimizer)
     phi, root = _activation(spec, settings.root)
     rate = settings.learning_rate
-    chosen = {
+    choices = {field.name: getattr(settings, field.name) for field in fields(settings)} | {
         "root": root,
         "optimizer": repr(rule),
         "learning_rate": default_rate(rule, settings.width, settings.depth) if rate is None else rate,
         "batch": min(settings.batch, len(dataset.x_train)),
     }
     config = TrainingConfig(
-        **{field.name: getattr(settings, field.name) for field in fields(settings)} | chosen,
+        **choices,
         activation=getattr(phi, "name", type(phi).__name__),
         activation_digest=digest(phi),
         data=dataset.name,
@@ -210,13 +192,13 @@ class _Run:
 
     def _epoch(self, epoch: int, start: float) -> str | None:
         """One pass; gives the reason if the run diverges."""
-        config, first = self._config, len(self._losses)
-        correct = 0
+        config, first, correct = self._config, len(self._losses), 0
         rate = config.learning_rate
         for chosen in self._batches(epoch):
             rate = config.learning_rate * self._course(len(self._losses) / config.steps)
             step = len(self._losses) + 1
-            norms = np.empty(config.depth + 1) if self._recorded(step) else None
+            recorded = (step - 1) % -(-config.steps // config.records) == 0 or step == config.steps
+            norms = np.empty(config.depth + 1) if recorded else None
             x, labels = self._shell(self._data.x_train[chosen]), self._data.y_train[chosen]
             result = self._stepper.step(x, labels, rate, norms)
             reason = _divergence(result.loss, norms, result.bad_layer, config, step)
@@ -240,10 +222,6 @@ class _Run:
         order = _stream(self._config.seed, streams.TRAINING_ORDER, epoch).permutation(self._config.samples)
         for step in range(self._config.steps_per_epoch):
             yield np.sort(order[step * self._config.batch : (step + 1) * self._config.batch])
-
-    def _recorded(self, step: int) -> bool:
-        every = -(-self._config.steps // self._config.records)
-        return (step - 1) % every == 0 or step == self._config.steps
 
     def _report(self, outcome: str, reason: str | None) -> TrainingReport:
         records = self._records
@@ -272,7 +250,7 @@ class _Run:
         report = self._report("unfinished", None)
         header = {"config": self._config.to_dict(), "time": self._stepper.time}
         records = {
-            "epochs": np.array([row.numbers for row in self._rows]),
+            "epochs": np.array([astuple(row) for row in self._rows], dtype=np.float64),
             "losses": report.losses,
             "recorded_steps": report.recorded_steps,
             "gradient_norms": report.gradient_norms,
@@ -290,7 +268,7 @@ class _Run:
         for name, array in held.items():
             array[...] = arrays[name]
         self._stepper.time = int(header["time"])
-        self._rows = [EpochRow.of(numbers) for numbers in arrays["epochs"]]
+        self._rows = [EpochRow(int(epoch), *numbers) for epoch, *numbers in arrays["epochs"].tolist()]
         self._losses = arrays["losses"].tolist()
         parts = (arrays["recorded_steps"], arrays["gradient_norms"], arrays["deviations"])
         self._records = [(int(step), norms, deviations) for step, norms, deviations in zip(*parts, strict=True)]
@@ -372,13 +350,10 @@ def _activation(spec: Any, root: str | None) -> tuple[ElementwiseActivation, str
     if root is None and hasattr(spec, "value_and_slope"):
         return spec, None
     from theory.activations.specification import activation
+    from theory.normalization.normalize import normalization, normalize
 
     phi = activation(spec)
-    return (
-        (phi, None)
-        if root is None
-        else (normalize_module.normalize(phi, root), normalize_module.normalization(phi, root).root)
-    )
+    return (phi, None) if root is None else (normalize(phi, root), normalization(phi, root).root)
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:

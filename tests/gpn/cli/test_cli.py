@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import typer
 
-from gpn.cli import app
 from gpn.cli import program as cli
 from gpn.cli import verify as cli_verify
 
@@ -443,7 +442,7 @@ def test_examples_in_the_help_are_understood(run):
         assert examples
         for example in examples:
             words = shlex.split(example.split(" >")[0])[1:]
-            group = typer.main.get_command(app.app)
+            group = typer.main.get_command(cli.app)
             chosen = group.get_command(group.make_context("gpn", [], resilient_parsing=True), words[0])
             with chosen.make_context(words[0], words[1:]) as context:
                 assert set(context.params) >= {"as_json"}

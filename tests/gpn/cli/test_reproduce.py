@@ -6,7 +6,6 @@ import shlex
 import pytest
 import typer
 
-from gpn.cli import app
 from gpn.cli import program as cli
 
 SMALL = ["reproduce", "gradients", "--activations", "tanh,gelu", "--width", "24", "--depth", "8", "--trials", "10"]
@@ -77,7 +76,7 @@ def test_help_and_examples(run):
     _, out, _ = run("reproduce", "gradients", "--help")
     examples = [line.strip() for line in out.splitlines() if line.startswith("    gpn ")]
     assert len(examples) == 3
-    group = typer.main.get_command(app.app).get_command(None, "reproduce")
+    group = typer.main.get_command(cli.app).get_command(None, "reproduce")
     for example in examples:
         words = shlex.split(example)[2:]
         with group.get_command(None, words[0]).make_context(words[0], words[1:]) as context:

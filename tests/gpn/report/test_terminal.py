@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 import gpn
-from gpn.cli import app, options
+from gpn.cli import options
 from gpn.cli import program as cli
 from gpn.report.words import commands as next_steps
 from gpn.report.words import terminal
@@ -106,7 +106,7 @@ def understood(words):
     """Whether the command line reads these words; nothing is run."""
     import typer.main
 
-    command = typer.main.get_command(app.app)
+    command = typer.main.get_command(cli.app)
     command.commands[words[0]].make_context(words[0], words[1:])
 
 
@@ -154,11 +154,11 @@ def test_the_help_lists_every_command_in_the_order_of_the_story(capsys):
         for line in out.split("Commands:\n")[1].splitlines()
         if line.startswith("  ") and line[2:3].strip()
     ]
-    assert tuple(listed) == app.STORY
-    assert set(typer.main.get_command(app.app).commands) == set(app.STORY)
+    assert tuple(listed) == cli.STORY
+    assert set(typer.main.get_command(cli.app).commands) == set(cli.STORY)
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in app.STORY), ["reproduce", "gradients"]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.STORY), ["reproduce", "gradients"]], ids=" ".join)
 def test_the_examples_of_every_help_are_understood(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, err = run(capsys, *command, "--help")
