@@ -251,7 +251,7 @@ def test_resume_takes_its_configuration_from_the_store_alone(command, tmp_path):
     ]:
         ended, out, err = command("--resume", "o", *given)
         assert (ended, out) == (cli.MISUSE, "")
-        assert err.startswith(f"gpn: --resume goes on with the run as it was begun; leave out {name} (")
+        assert err.startswith(f"gpn: --resume continues the run as it was begun; leave out {name} (")
     assert command("--resume", "o", "--json", "--workers", "2")[:2] == (code, first)
     ended, out, err = command("--resume", "p")
     assert (ended, out) == (cli.MISUSE, "")
@@ -275,7 +275,7 @@ def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, mo
     code, out, err = command(*TINY, "--seed", "3")
     assert code in (0, 1, 3)
     found = "gpn: 2 finished chunks of an unfinished run are in gpn-output/run.sqlite"
-    assert err == f"{found}; the same run goes on with them\n"
+    assert err == f"{found}; the same run resumes with them\n"
 
 
 def test_a_finished_run_is_kept_by_the_same_command_and_by_a_wrong_one(command, monkeypatch):
