@@ -1,27 +1,25 @@
 """How wide a network must be, and the inverses: how deep a width carries, which tolerance it keeps."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from gpn.experiment import runs as experiment
-from gpn.verification import width_search
-from gpn.verification.kinds import DEEP, LAYER_KINDS, PREDICTION, SIMULATION
+from gpn.experiment.runs import checked_run
+from gpn.verification.kinds import DEEP, LAYER_KINDS, PREDICTION, SIMULATION, LayerKind
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
-from gpn.verification.width_search import Problem, interpolate, search
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
+from gpn.verification.width_search import Problem, Simulated, interpolate, search
+from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
 from theory.bounds import network as network_law
 from theory.claims.counted import SIDES, CountedClaim
 from theory.errors import UsageError
 from theory.layer.law import layer_law
 from theory.layer.levy import Bound
-from theory.layer.tails import one_step
-from theory.normalization import normalize as normalize_module
+from theory.layer.tails import OneStepTail, one_step
+from theory.normalization.normalize import normalize
 
-Phi = Activation | CallableActivation
 ONE_LAYER = {CountedClaim.FORWARD: "one layer, forward", CountedClaim.BACKWARD_RANDOM: "one layer, backward"}
 _DEEP_OVER_TRUTH = {"depth": 0.36, "epsilon": 1.7}  # where the search begins
 _COARSE = 0.02  # relative step at which the search stops where one evaluation takes seconds
@@ -64,14 +62,7 @@ def required_width(
         UsageError: an argument outside its range, or an activation that cannot be normalized.
     """
     return solve(
-        activation,
-        depth=depth,
-        epsilon=epsilon,
-        probability=probability,
-        root=root,
-        simulate=simulate,
-        seed=seed,
-        progress=progress,
+        activation, None, depth, epsilon, probability, root=root, simulate=simulate, seed=seed, progress=progress
     )
 
 
@@ -98,14 +89,7 @@ def carried_depth(
     13.0
     """
     return solve(
-        activation,
-        width=width,
-        epsilon=epsilon,
-        probability=probability,
-        root=root,
-        simulate=simulate,
-        seed=seed,
-        progress=progress,
+        activation, width, None, epsilon, probability, root=root, simulate=simulate, seed=seed, progress=progress
     )
 
 
@@ -129,24 +113,17 @@ def guaranteed_epsilon(
         width: n >= 2.
     """
     return solve(
-        activation,
-        width=width,
-        depth=depth,
-        probability=probability,
-        root=root,
-        simulate=simulate,
-        seed=seed,
-        progress=progress,
+        activation, width, depth, None, probability, root=root, simulate=simulate, seed=seed, progress=progress
     )
 
 
 def solve(
     activation: Any,
-    *,
     width: int | None = None,
     depth: int | None = None,
     epsilon: float | None = None,
     probability: float = 0.05,
+    *,
     root: str | None = "auto",
     simulate: bool = False,
     seed: int = 0,
@@ -160,75 +137,65 @@ def solve(
     Raises:
         UsageError: not exactly two of width, depth and epsilon; or as for `required_width`.
     """
-    missing = [name for name, given in (("width", width), ("depth", depth), ("epsilon", epsilon)) if given is None]
+    given = {"width": width, "depth": depth, "epsilon": epsilon}
+    missing = [name for name, value in given.items() if value is None]
     if len(missing) != 1:
         raise UsageError(f"give two of width, depth and epsilon to solve for the third; missing: {missing or 'none'}")
-    asked = Problem(missing[0], width, depth, epsilon, probability)
-    experiment.checked_run(seed, None)
+    problem = Problem(missing[0], width, depth, epsilon, probability)
+    checked_run(seed, None)
     raw = read_activation(activation)
-    phi = raw if root is None else normalize_module.normalize(raw, root)
-    found = []
-    tell = progress or (lambda _: None)
-    if asked.unknown != "depth":
-        tell("single layers")
-        for claim in ONE_LAYER:
-            found += _one_layer(asked, phi, claim)
-    tell("the fluctuation law")
-    prediction = search(asked, NETWORK, PREDICTION.name, lambda x: network_law.predicted(phi, *asked.at(x)), _FINE)
-    tell("the deep bound")
-    start = prediction.value
-    found.append(_deep_width(asked, phi) if asked.unknown == "width" else _deep(asked, phi, start))
-    found.append(prediction)
+    phi = raw if root is None else normalize(raw, root)
+    report = progress or (lambda _: None)
+    requirements = []
+    if problem.unknown != "depth":
+        report("single layers")
+        requirements += [requirement for claim in ONE_LAYER for requirement in _one_layer(problem, phi, claim)]
+    report("the fluctuation law")
+    law = search(problem, NETWORK, PREDICTION.name, lambda x: network_law.predicted(phi, *problem.at(x)), _FINE)
+    report("the deep bound")
+    requirements += [_deep(problem, phi, law.value), law]
     if simulate:
-        tell("simulation")
-        simulated = width_search.Simulated(phi, seed)
-        away = None if start is None else 1.5 * start  # not at the prediction, which it is to be compared with
-        rough = search(asked, NETWORK, SIMULATION.name, lambda x: simulated(*asked.at(x)), _COARSE, away)
-        found.append(interpolate(asked, rough))
-    return WidthReport(
-        asked.unknown, phi.name, asked.width, asked.depth, asked.epsilon, asked.probability, tuple(found)
-    )
+        report("simulation")
+        simulated = Simulated(phi, seed)
+        start = None if law.value is None else 1.5 * law.value  # not at the prediction, which it is to be compared with
+        rough = search(problem, NETWORK, SIMULATION.name, lambda x: simulated(*problem.at(x)), _COARSE, start)
+        requirements.append(interpolate(problem, rough))
+    return WidthReport(problem.unknown, phi.name, width, depth, epsilon, probability, tuple(requirements))
 
 
-def _deep_width(asked: Problem, phi: Phi) -> Requirement:
-    """By the search that the theorem's own module makes, which also chooses the budget of its bad events."""
-    _, depth, epsilon = asked.at(2)
-    width, bound = network_law.deep_width(phi, depth, epsilon, asked.probability)
+def _deep(problem: Problem, phi: Phi, predicted: float | None) -> Requirement:
+    """By the deep bound; a width by the search of the bound's own module, which also divides the error budget."""
+    if problem.unknown != "width":
+        start = None if predicted is None else predicted * _DEEP_OVER_TRUTH[problem.unknown]
+        return search(
+            problem, NETWORK, DEEP.name, lambda x: network_law.deep_bound(phi, *problem.at(x)), _COARSE, start
+        )
+    _, depth, epsilon = problem.at(2)
+    width, bound = network_law.deep_width(phi, depth, epsilon, problem.probability)
     if width is None:
         return Requirement(NETWORK, DEEP.name, None, None, bound.reason)
     return Requirement(NETWORK, DEEP.name, width, bound.probability, points=(Point(width, bound.probability),))
 
 
-def _deep(asked: Problem, phi: Phi, start: float | None) -> Requirement:
-    guess = None if start is None else start * _DEEP_OVER_TRUTH[asked.unknown]
-    return search(asked, NETWORK, DEEP.name, lambda x: network_law.deep_bound(phi, *asked.at(x)), _COARSE, guess)
+def _one_layer(problem: Problem, phi: Phi, claim: CountedClaim) -> list[Requirement]:
+    """By the bounds and the exact law of one layer."""
 
+    @cache  # an evaluation at one value serves all kinds
+    def tails(value: float) -> list[OneStepTail]:
+        width, _, epsilon = problem.at(value)
+        law = layer_law(phi, width)
+        return [one_step(claim, law, epsilon, side) for side in SIDES]
 
-def _one_layer(asked: Problem, phi: Phi, claim: CountedClaim) -> list[Requirement]:
-    """Bounds and exact law of one layer; evaluations at one value serve all three."""
-    known: dict[float, dict[str, Bound]] = {}
+    def requirement(kind: LayerKind) -> Requirement:
+        return search(
+            problem, ONE_LAYER[claim], kind.name, lambda x: _sum([kind.compute(tail) for tail in tails(x)]), _FINE
+        )
 
-    def at(value: float) -> dict[str, Bound]:
-        if value not in known:
-            width, _, epsilon = asked.at(value if asked.unknown != "depth" else 2)
-            known[value] = _either_side(phi, claim, width, epsilon)
-        return known[value]
-
-    scope = ONE_LAYER[claim]
-    return [
-        search(asked, scope, kind.name, lambda x, name=kind.name: at(x)[name], _FINE)  # type: ignore[misc]
-        for kind in LAYER_KINDS
-    ]
-
-
-def _either_side(phi: Phi, claim: CountedClaim, width: int, epsilon: float) -> dict[str, Bound]:
-    """The probabilities of both tails added."""
-    law = layer_law(phi, width)
-    tails = [one_step(claim, law, epsilon, side) for side in SIDES]
-    return {kind.name: _sum([kind.compute(tail) for tail in tails]) for kind in LAYER_KINDS}
+    return [requirement(kind) for kind in LAYER_KINDS]
 
 
 def _sum(bounds: list[Bound]) -> Bound:
+    """The probabilities of both tails added."""
     missing = next((bound for bound in bounds if bound.kind == "none"), None)
     if missing is not None:
         return missing

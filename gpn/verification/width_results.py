@@ -68,14 +68,12 @@ class WidthReport(Result):
         given = {name: getattr(self, name) for name in ("activation", "width", "depth", "epsilon", "probability")}
         return {"unknown": self.unknown, **given, "requirements": [asdict(r) for r in self.requirements]}
 
-    def to_frame(self) -> "pd.DataFrame":
+    def to_frame(self) -> pd.DataFrame:
         """One row for each method: scope, kind, value, probability, reason."""
-        import pandas as pd
-
         columns = ["scope", "kind", "value", "probability", "reason"]
         frame = pd.DataFrame([[getattr(r, name) for name in columns] for r in self.requirements], columns=columns)
         return frame.rename(columns={"value": self.unknown})
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{r.kind} {r.value:g}" for r in self.requirements if r.scope == NETWORK and r.value)
-        return f"<WidthReport {self.activation}: {self.unknown} by {found or 'no method'}>"
+        values = ", ".join(f"{r.kind} {r.value:g}" for r in self.requirements if r.scope == NETWORK and r.value)
+        return f"<WidthReport {self.activation}: {self.unknown} by {values or 'no method'}>"

@@ -15,19 +15,26 @@ from theory.errors import UsageError
 from theory.layer.levy import Bound
 
 SIMULATED_TRIALS = 4000
+MOST = {"width": 10.0**7, "depth": 10.0**5, "epsilon": MAX_EPSILON}
+LEAST = {"width": 2.0, "depth": 2.0, "epsilon": 1e-6}
+_START = {"width": 64.0, "depth": 50.0, "epsilon": 0.5}
+Probability = Callable[[float], Bound]
+"""The unknown -> an upper bound, or a probability, or kind "none" with a reason."""
 
 
+@dataclass(frozen=True, slots=True)
 class Simulated:
     """Frequencies of the event in simulated networks, as if they were probabilities.
 
     Args:
         activation: phi, as it is.
-        seed: of the run.
-        trials: networks at each point.
+        seed: the seed of the run.
+        trials: the number of networks at each point.
     """
 
-    def __init__(self, activation: Phi, seed: int, trials: int = SIMULATED_TRIALS) -> None:
-        self.activation, self.seed, self.trials = activation, seed, trials
+    activation: Phi
+    seed: int
+    trials: int = SIMULATED_TRIALS
 
     def __call__(self, width: int, depth: int, epsilon: float) -> Bound:
         """The share of networks in which some |log G_l| is epsilon or more."""
@@ -38,13 +45,9 @@ class Simulated:
             trials=self.trials,
             chunk=streams.chunk_size(width, depth),
         )
-        [found] = experiment.run([cell], self.seed, workers=None)
+        [results] = experiment.run([cell], self.seed, workers=None)
         with np.errstate(divide="ignore"):
-            return Bound("simulation", float(np.log((found["spread"] >= epsilon).mean())))
-
-
-MOST = {"width": 10.0**7, "depth": 10.0**5, "epsilon": MAX_EPSILON}
-LEAST = {"width": 2.0, "depth": 2.0, "epsilon": 1e-6}
+            return Bound("simulation", float(np.log((results["spread"] >= epsilon).mean())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +72,25 @@ class Problem:
 
     def at(self, value: float) -> tuple[int, int, float]:
         """Width, depth and epsilon with the unknown at a value."""
-        filled = {"width": self.width, "depth": self.depth, "epsilon": self.epsilon, self.unknown: value}
-        width, depth, epsilon = filled["width"], filled["depth"], filled["epsilon"]
-        assert width is not None
-        assert depth is not None
-        assert epsilon is not None
+        width, depth, epsilon = (value if given is None else given for given in (self.width, self.depth, self.epsilon))
         return int(width), int(depth), float(epsilon)
 
 
-Probability = Callable[[float], Bound]
-"""The unknown -> an upper bound, or a probability, or kind "none" with a reason."""
-
-
-def interpolate(asked: Problem, requirement: Requirement) -> Requirement:
+def interpolate(problem: Problem, requirement: Requirement) -> Requirement:
     """Where a line through all points near the edge, in logarithms, meets p: frequencies scatter."""
-    near = [point for point in requirement.points if asked.probability / 4 < point.probability < 4 * asked.probability]
+    near = [
+        point for point in requirement.points if problem.probability / 4 < point.probability < 4 * problem.probability
+    ]
     if requirement.value is None or len(near) < 3:
         return requirement
     slope, level = np.polyfit(np.log([q.probability for q in near]), np.log([q.at for q in near]), 1)
-    value = float(np.exp(level + slope * np.log(asked.probability)))
-    whole = value if asked.unknown == "epsilon" else float(round(value))
-    return replace(requirement, value=whole, probability=asked.probability)
+    value = float(np.exp(level + slope * np.log(problem.probability)))
+    whole = value if problem.unknown == "epsilon" else float(round(value))
+    return replace(requirement, value=whole, probability=problem.probability)
 
 
 def search(
-    asked: Problem, scope: str, kind: str, probability: Probability, step: float, start: float | None = None
+    problem: Problem, scope: str, kind: str, probability: Probability, step: float, start: float | None = None
 ) -> Requirement:
     """Search for the edge of {probability <= p} by doubling or halving and then bisection of the logarithm.
 
@@ -110,19 +107,16 @@ def search(
                 reasons[value] = bound.reason
             else:
                 points[value] = min(bound.probability, 1.0)
-        return points.get(value, 1.0) <= asked.probability
+        return points.get(value, 1.0) <= problem.probability
 
-    edge = _edge(asked.unknown, good, step, start)
-    reason = "" if edge is not None else _unreached(asked, points, reasons)
+    edge = _edge(problem.unknown, good, step, start)
     evaluated = tuple(Point(value, points[value]) for value in sorted(points))
-    return Requirement(scope, kind, edge, None if edge is None else points[edge], reason, evaluated)
-
-
-def _unreached(asked: Problem, points: dict[float, float], reasons: dict[float, str]) -> str:
+    if edge is not None:
+        return Requirement(scope, kind, edge, points[edge], points=evaluated)
     if not points:
-        return next(iter(reasons.values()))
-    far = max(points) if asked.unknown != "depth" else min(points)
-    return f"still {points[far]:.3g} at {asked.unknown} {far:g}"
+        return Requirement(scope, kind, None, None, next(iter(reasons.values())))
+    far = max(points) if problem.unknown != "depth" else min(points)
+    return Requirement(scope, kind, None, None, f"still {points[far]:.3g} at {problem.unknown} {far:g}", evaluated)
 
 
 def _edge(unknown: str, good: Callable[[float], bool], step: float, start: float | None) -> float | None:
@@ -135,7 +129,7 @@ def _edge(unknown: str, good: Callable[[float], bool], step: float, start: float
         bounded = min(max(value, low), high)
         return float(round(bounded)) if whole else bounded
 
-    first = clip(start or {"width": 64.0, "depth": 50.0, "epsilon": 0.5}[unknown])
+    first = clip(start or _START[unknown])
     inside = outside = first
     if good(first):
         while good(outside):
