@@ -1,17 +1,16 @@
 """Results of an audit: each published number beside the exact one, and what a miss costs over depth."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from gpn.checking.drift import NEVER, Cost
+from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
 from theory.errors import UsageError
 from theory.normalization.published import CONVENTIONS, PublishedConstant
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +83,8 @@ class AuditReport(Result):
         """Plain data for JSON; a depth that is never reached is null."""
         return {"digits": self.digits, "rows": [_plain_row(row) for row in self.rows]}
 
-    def to_frame(self) -> "pd.DataFrame":
+    def to_frame(self) -> pd.DataFrame:
         """A pandas frame with one row for each published number."""
-        import pandas as pd
-
         return pd.DataFrame([line for row in self.rows for line in _lines(row)])
 
     def summary(self) -> str:
@@ -126,16 +123,10 @@ def _plain_row(row: AuditRow) -> dict[str, Any]:
         "activation": row.entry.activation,
         "convention": row.entry.convention,
         "meaning": CONVENTIONS[row.entry.convention].meaning,
-        "values": [_without_infinities(asdict(comparison)) for comparison in row.comparisons],
-        "cost": _without_infinities(asdict(row.cost)),
+        "values": [finite_record(asdict(comparison)) for comparison in row.comparisons],
+        "cost": finite_record(asdict(row.cost)),
         "certified": row.certified,
         "remarks": list(row.remarks),
-    }
-
-
-def _without_infinities(record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
     }
 
 

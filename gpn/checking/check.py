@@ -1,29 +1,33 @@
 """Is an activation Gaussian-Poincaré normalized, and if not, which a and b make it so?"""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from gpn.checking.depth import DepthProfile, depth_profiles
 from gpn.experiment.files import finite
+from theory.activations.activation import Activation
+from theory.activations.catalog import CATALOG
+from theory.activations.entry import Entry
+from theory.activations.specification import Phi, activation
+from theory.balls.core import NotCertified
+from theory.balls.decimal import digits_of
+from theory.depth.coefficients import certified_coefficients
+from theory.depth.length_map import DepthFactor, depth_factors
 from theory.errors import UsageError
+from theory.gaussian.certified import certified_moments
+from theory.gaussian.closed_form import ClosedForm, closed_form
+from theory.gaussian.hermite import HermiteSpectrum, correlation_slopes, hermite_spectrum
+from theory.gaussian.moments import Normalization
 from theory.normalization import normalize as normalize_module
-
-if TYPE_CHECKING:
-    from gpn.checking.depth import DepthProfile
-    from theory.activations.activation import Activation
-    from theory.activations.callable import CallableActivation
-    from theory.activations.entry import Entry
-    from theory.depth.length_map import DepthFactor
-    from theory.gaussian.closed_form import ClosedForm
-    from theory.gaussian.hermite import HermiteSpectrum
-    from theory.gaussian.moments import Normalization
-    from theory.normalization.conditions import Conditions
-
+from theory.normalization.conditions import Conditions, gaussian_poincare
 
 MAX_DIGITS = 1000
 """More digits than this take longer than a few minutes."""
+NEAR = 0.05
+"""How far E phi^2 and E phi'^2 may be from 1 for constants that were meant to be GPN."""
 
 
-def check(spec: object, digits: int = 30, *, derivative: object = None) -> "Conditions":
+def check(spec: object, digits: int = 30, *, derivative: object = None) -> Conditions:
     r"""Check the Gaussian-Poincaré conditions of an activation.
 
     $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
@@ -49,15 +53,12 @@ def check(spec: object, digits: int = 30, *, derivative: object = None) -> "Cond
     >>> conditions.is_gpn, [(root.root, root.b[:7], root.stability) for root in conditions.normalizations]
     ('fails', [('plus', '0.07387', 'unstable'), ('minus', '-0.9095', 'stable')])
     """
-    from theory.activations.specification import activation
-    from theory.normalization.conditions import gaussian_poincare
-
     if not 1 <= digits <= MAX_DIGITS:
         raise UsageError(f"digits must be between 1 and {MAX_DIGITS}, not {digits}; 30 are plenty")
     return gaussian_poincare(activation(spec, derivative=derivative), digits)
 
 
-def normalize(spec: object, root: str = "auto", *, derivative: object = None) -> "Activation | CallableActivation":
+def normalize(spec: object, root: str = "auto", *, derivative: object = None) -> Phi:
     r"""The Gaussian-Poincaré normalized activation a*phi + b.
 
     $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
@@ -75,16 +76,10 @@ def normalize(spec: object, root: str = "auto", *, derivative: object = None) ->
     >>> normalize("tanh").name
     'GPN tanh'
     """
-    from theory.activations.specification import activation
-
     return normalize_module.normalize(activation(spec, derivative=derivative), root)
 
 
-NEAR = 0.05
-"""How far E phi^2 and E phi'^2 may be from 1 for constants that were meant to be GPN."""
-
-
-def near_miss(spec: object, conditions: "Conditions") -> "tuple[DepthFactor, ...]":
+def near_miss(spec: object, conditions: Conditions) -> tuple[DepthFactor, ...]:
     """Cost over 10, 100 and 1000 layers of an activation that is nearly, but not quite, GPN.
 
     Args:
@@ -99,9 +94,6 @@ def near_miss(spec: object, conditions: "Conditions") -> "tuple[DepthFactor, ...
     >>> [(factor.depth, round(factor.squared_gradient, 3)) for factor in factors]
     [(10, 1.0), (100, 1.001), (1000, 1.012)]
     """
-    from theory.activations.specification import activation
-    from theory.depth.length_map import depth_factors
-
     moments = (conditions.second_moment, conditions.slope_second_moment)
     if conditions.is_gpn != "fails" or conditions.normalizable != "yes":
         return ()
@@ -123,11 +115,11 @@ class Details:
             decimal strings, all digits correct (see `theory.depth.coefficients`), or why there are none.
     """
 
-    closed_form: "ClosedForm | None"
-    spectrum: "HermiteSpectrum"
+    closed_form: ClosedForm | None
+    spectrum: HermiteSpectrum
     correlation_slope: float
     correlation_curvature: float
-    depth: "tuple[DepthProfile, ...]"
+    depth: tuple[DepthProfile, ...]
     coefficients: dict[str, dict[str, str] | str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,31 +145,14 @@ def details(spec: object, order: int = 60) -> Details:
     >>> relu.closed_form.second_moment, relu.correlation_curvature
     (1/2, inf)
     """
-    from gpn.checking.depth import depth_profiles
-    from theory.activations.activation import Activation
-    from theory.activations.specification import activation
-    from theory.gaussian.closed_form import closed_form
-    from theory.gaussian.hermite import correlation_slopes, hermite_spectrum
-
     phi = activation(spec)
     slope, curvature = correlation_slopes(phi)
     exact = closed_form(phi) if isinstance(phi, Activation) else None
-    return Details(
-        exact,
-        hermite_spectrum(phi, order),
-        slope.value,
-        curvature.value,
-        depth_profiles(phi),
-        _depth_coefficients(phi),
-    )
+    spectrum = hermite_spectrum(phi, order)
+    return Details(exact, spectrum, slope.value, curvature.value, depth_profiles(phi), _depth_coefficients(phi))
 
 
-def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, dict[str, str] | str]":
-    from theory.balls.core import NotCertified
-    from theory.balls.decimal import digits_of
-    from theory.depth.coefficients import certified_coefficients
-    from theory.gaussian.certified import certified_moments
-
+def _depth_coefficients(phi: Phi) -> dict[str, dict[str, str] | str]:
     moments = certified_moments(phi, 20)
     roots = moments if isinstance(moments, NotCertified) else moments.normalizations()
     if isinstance(moments, NotCertified) or isinstance(roots, NotCertified):
@@ -192,20 +167,14 @@ def _depth_coefficients(phi: "Activation | CallableActivation") -> "dict[str, di
     return coefficients
 
 
-def normalization_facts(conditions: "Conditions", normalization: "Normalization[float]") -> dict[str, Any]:
+def normalization_facts(conditions: Conditions, normalization: Normalization[float]) -> dict[str, Any]:
     """Return what `gpn normalize --json` prints: a and b as float64 numbers that read back exactly."""
     return {
         "name": conditions.name,
         "expression": conditions.expression,
         "normalizable": conditions.normalizable,
         "reason": conditions.reason,
-        "root": normalization.root,
-        "a": normalization.a,
-        "b": normalization.b,
-        "mean": normalization.mean,
-        "chi": normalization.chi,
-        "stability": normalization.stability,
-        "recommended": normalization.recommended,
+        **asdict(normalization),
     }
 
 
@@ -215,12 +184,10 @@ def catalog_facts() -> list[dict[str, Any]]:
     >>> [row["name"] for row in catalog_facts()][:2]
     ['identity', 'relu']
     """
-    from theory.activations.catalog import CATALOG
-
     return [_catalog_row(name, entry) for name, entry in CATALOG.items()]
 
 
-def _catalog_row(name: str, entry: "Entry") -> dict[str, Any]:
+def _catalog_row(name: str, entry: Entry) -> dict[str, Any]:
     conditions = check(name, 15)
     root = next((root for root in conditions.normalizations if root.recommended), None)
     return {

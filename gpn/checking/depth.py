@@ -1,17 +1,14 @@
 """Lengths, correlations and gradients in depth, for an activation as it is and for its normalizations."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from gpn.experiment.files import finite
-
-if TYPE_CHECKING:
-    from theory.activations.activation import Activation
-    from theory.activations.callable import CallableActivation
-    from theory.depth.correlation import CorrelationDynamics
-    from theory.depth.fixed_points import LengthDynamics
-    from theory.depth.horizon import DepthHorizon
-
+from gpn.experiment.files import finite_record
+from theory.activations.specification import Phi, activation
+from theory.depth.correlation import CorrelationDynamics, correlation_dynamics
+from theory.depth.fixed_points import LengthDynamics, length_dynamics
+from theory.depth.horizon import DepthHorizon, depth_horizon
+from theory.normalization.normalize import normalization
 
 _LONGEST = 1e6
 _SHORTEST = 1e-6
@@ -30,40 +27,21 @@ class DepthProfile:
     """
 
     label: str
-    lengths: "LengthDynamics"
-    correlation: "CorrelationDynamics | None"
-    horizon: "DepthHorizon"
+    lengths: LengthDynamics
+    correlation: CorrelationDynamics | None
+    horizon: DepthHorizon
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; an infinite or undefined number is null."""
+        horizon = finite_record(asdict(self.horizon))
         return {
             "network": self.label,
-            "kind": self.horizon.kind,
-            "q": finite(self.horizon.q),
-            "log_rate": finite(self.horizon.rate),
-            "width": self.horizon.width,
-            "gradient_layers": finite(self.horizon.gradient_layers),
-            "length_layers": finite(self.horizon.length_layers),
-            "length_scale": finite(self.horizon.length_scale),
+            **{"log_rate" if name == "rate" else name: value for name, value in horizon.items()},
             "continuum": self.lengths.continuum,
-            "fixed_points": [
-                {"q": point.q, "slope": point.slope, "stability": point.stability}
-                for point in self.lengths.fixed_points
-            ],
+            "fixed_points": [asdict(point) for point in self.lengths.fixed_points],
             "basin": None if self.lengths.basin is None else list(self.lengths.basin),
-            "correlation": None if self.correlation is None else _correlation_facts(self.correlation),
+            "correlation": None if self.correlation is None else finite_record(asdict(self.correlation)),
         }
-
-
-def _correlation_facts(dynamics: "CorrelationDynamics") -> dict[str, Any]:
-    return {
-        "q": dynamics.q,
-        "fixed_points": [
-            {"rho": point.rho, "slope": point.slope, "stability": point.stability} for point in dynamics.fixed_points
-        ],
-        "depth_scale": finite(dynamics.depth_scale),
-        "curvature": finite(dynamics.curvature),
-    }
 
 
 def depth_profiles(spec: object, width: int = 1024) -> tuple[DepthProfile, ...]:
@@ -83,9 +61,6 @@ def depth_profiles(spec: object, width: int = 1024) -> tuple[DepthProfile, ...]:
     >>> [(profile.label, profile.horizon.kind) for profile in depth_profiles("gelu")]
     [('as given', 'vanishing'), ('b_plus', 'unstable length'), ('b_minus', 'stable')]
     """
-    from theory.activations.specification import activation
-    from theory.normalization.normalize import normalization
-
     phi = activation(spec)
     profiles = [_profile("as given", phi, width)]
     for root in ("plus", "minus"):
@@ -96,11 +71,7 @@ def depth_profiles(spec: object, width: int = 1024) -> tuple[DepthProfile, ...]:
     return tuple(profiles)
 
 
-def _profile(label: str, phi: "Activation | CallableActivation", width: int) -> DepthProfile:
-    from theory.depth.correlation import correlation_dynamics
-    from theory.depth.fixed_points import length_dynamics
-    from theory.depth.horizon import depth_horizon
-
+def _profile(label: str, phi: Phi, width: int) -> DepthProfile:
     horizon = depth_horizon(phi, width)
     at = 1.0 if horizon.kind == "unstable length" else horizon.q
     correlation = correlation_dynamics(phi, at) if _SHORTEST < at < _LONGEST else None

@@ -1,17 +1,15 @@
 """All about one activation in a report: conditions, both roots, depth, spectrum, figures, page."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from gpn.checking import check as checking
 from gpn.experiment.result import Result
 from theory.activations.specification import Phi, activation
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from theory.depth.length_map import DepthFactor
-    from theory.normalization.conditions import Conditions
+from theory.depth.length_map import DepthFactor
+from theory.normalization.conditions import Conditions
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,8 +28,8 @@ class CheckReport(Result):
     spec: str | None
     derivative: str | None
     phi: Phi
-    conditions: "Conditions"
-    drift: "tuple[DepthFactor, ...]"
+    conditions: Conditions
+    drift: tuple[DepthFactor, ...]
     details: checking.Details | None
 
     def networks(self) -> list[tuple[str, Phi]]:
@@ -49,10 +47,8 @@ class CheckReport(Result):
             facts["depth_factors"] = [asdict(factor) for factor in self.drift]
         return facts if self.details is None else facts | {"details": self.details.to_dict()}
 
-    def to_frame(self) -> "pd.DataFrame":
+    def to_frame(self) -> pd.DataFrame:
         """Return the normalizations as a pandas frame, one row for each root; none where there is none."""
-        import pandas as pd
-
         return pd.DataFrame([asdict(root) for root in self.conditions.normalizations])
 
     def __repr__(self) -> str:

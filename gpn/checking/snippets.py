@@ -5,18 +5,19 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+
+from flint import arb
 
 from gpn._version import __version__
+from gpn.checking.snippet_code import HERMITE, JAX, KERAS, NUMPY, TORCH, Library, body
+from theory.activations.activation import Activation
+from theory.activations.specification import activation
+from theory.balls.core import NotCertified
+from theory.balls.decimal import digits_of
 from theory.errors import UsageError, unknown
-
-if TYPE_CHECKING:
-    from flint import arb
-
-    from gpn.checking.snippet_code import Library
-    from theory.activations.activation import Activation
-    from theory.gaussian.moments import Normalization
-
+from theory.gaussian.certified import certified_moments
+from theory.gaussian.moments import CONDITIONS, Normalization
+from theory.normalization.normalize import normalization
 
 _SOURCE = "Lu, Gould, Ajanthan 2020, arXiv 2006.12169"
 _DIGITS = 40  # of the enclosures of a and b
@@ -64,9 +65,6 @@ def export(spec: object, target: str, root: str = "auto") -> str:
         return A * y + B
     ...
     """
-    from theory.activations.activation import Activation
-    from theory.activations.specification import activation
-
     if target not in TARGETS:
         raise unknown("target", target, TARGETS)
     phi = activation(spec)
@@ -82,19 +80,14 @@ def export(spec: object, target: str, root: str = "auto") -> str:
 class _Constants:
     """The normalization, a and b as decimal literals, and how far they are proved."""
 
-    normalization: "Normalization[float]"
+    normalization: Normalization[float]
     a: str
     b: str
     evidence: str
 
 
-def _constants(phi: "Activation", root: str) -> _Constants:
+def _constants(phi: Activation, root: str) -> _Constants:
     """a and b to 17 significant digits, from the certified enclosures where they decide them."""
-    from theory.balls.core import NotCertified
-    from theory.gaussian.certified import certified_moments
-    from theory.gaussian.moments import CONDITIONS
-    from theory.normalization.normalize import normalization
-
     chosen = normalization(phi, root)
     moments = certified_moments(phi, _DIGITS, CONDITIONS)
     roots = moments if isinstance(moments, NotCertified) else moments.normalizations()
@@ -110,15 +103,13 @@ def _constants(phi: "Activation", root: str) -> _Constants:
     return _Constants(chosen, str(literals[0]), str(literals[1]), f"certified to {digits} digits by ball arithmetic")
 
 
-def _estimated(chosen: "Normalization[float]", reason: str) -> _Constants:
+def _estimated(chosen: Normalization[float], reason: str) -> _Constants:
     a, b = (_float_text(f"{value:.{_SIGNIFICANT}g}") for value in (chosen.a, chosen.b))
     return _Constants(chosen, a, b, f"computed, not certified: {reason}")
 
 
-def _literal(ball: "arb", value: float) -> str | None:
+def _literal(ball: arb, value: float) -> str | None:
     """The least number of digits from 17 on, all certain, that read back as the float64 nearest to the ball."""
-    from theory.balls.decimal import digits_of
-
     if value == 0:
         return "0.0" if ball.contains(0) else None
     for digits in range(_SIGNIFICANT, _SIGNIFICANT + 4):
@@ -137,7 +128,7 @@ def _float_text(text: str) -> str:
     return f"{text}.0" if text.lstrip("-").isdigit() else text
 
 
-def _proved_digits(ball: "arb") -> int:
+def _proved_digits(ball: arb) -> int:
     """Decimal digits that the radius leaves, relative to the number, or to 1 where it may be 0."""
     if ball.rad().is_zero():
         return _DIGITS
@@ -145,7 +136,7 @@ def _proved_digits(ball: "arb") -> int:
     return min(_DIGITS, math.floor(-float((ball.rad() / size).log().upper()) / math.log(10)))
 
 
-def _provenance(phi: "Activation", constants: _Constants, comment: str) -> str:
+def _provenance(phi: Activation, constants: _Constants, comment: str) -> str:
     """Where the constants come from, as comment lines that nothing in a name can leave."""
     formula, chosen = str(phi.expression), constants.normalization
     name = "".join(character for character in phi.name if character.isprintable())
@@ -161,27 +152,21 @@ def _provenance(phi: "Activation", constants: _Constants, comment: str) -> str:
     return "".join(f"{comment} {line}\n" for line in lines)
 
 
-def _header(phi: "Activation", constants: _Constants, imports: str, code: str) -> str:
+def _header(phi: Activation, constants: _Constants, imports: str, code: str) -> str:
     """Provenance, imports, constants and, where the code calls it, the function for Hermite polynomials."""
-    from gpn.checking.snippet_code import HERMITE
-
     hermite = f"\n\n{HERMITE}" if "_hermite(" in code else ""
     return f"{_provenance(phi, constants, '#')}{imports}\nA = {constants.a}\nB = {constants.b}\n{hermite}\n\n"
 
 
-def _function(phi: "Activation", library: "Library", signature: str, *, prepare: str = "", slope: bool = False) -> str:
+def _function(phi: Activation, library: Library, signature: str, *, prepare: str = "", slope: bool = False) -> str:
     """The definition of the function f, or of its slope."""
-    from gpn.checking.snippet_code import body
-
     statements = body(phi, (lambda piece: piece.slope) if slope else (lambda piece: piece.value), library)
     what, result = ("a*phi'(x), elementwise.", "A * y") if slope else ("a*phi(x) + b, elementwise.", "A * y + B")
     lines = [f'"""{what}"""', *([prepare] if prepare else []), *statements, f"return {result}"]
     return f"def {signature}:\n" + "".join(f"    {line}\n" for line in lines)
 
 
-def _numpy(phi: "Activation", constants: _Constants) -> str:
-    from gpn.checking.snippet_code import NUMPY
-
+def _numpy(phi: Activation, constants: _Constants) -> str:
     name, prepare = _identifier(phi.name), "x = np.asarray(x, dtype=float)"
     value = _function(phi, NUMPY, f"{name}(x)", prepare=prepare)
     code = f"{value}\n\n{_function(phi, NUMPY, f'{name}_slope(x)', prepare=prepare, slope=True)}"
@@ -189,9 +174,7 @@ def _numpy(phi: "Activation", constants: _Constants) -> str:
     return _header(phi, constants, f"import numpy as np\n{scipy}", code) + code
 
 
-def _torch(phi: "Activation", constants: _Constants) -> str:
-    from gpn.checking.snippet_code import TORCH
-
+def _torch(phi: Activation, constants: _Constants) -> str:
     name = _identifier(phi.name)
     code = _function(phi, TORCH, f"{name}(x: torch.Tensor) -> torch.Tensor")
     code += (
@@ -201,17 +184,13 @@ def _torch(phi: "Activation", constants: _Constants) -> str:
     return _header(phi, constants, "import torch\n", code) + code
 
 
-def _jax(phi: "Activation", constants: _Constants) -> str:
-    from gpn.checking.snippet_code import JAX
-
+def _jax(phi: Activation, constants: _Constants) -> str:
     code = _function(phi, JAX, f"{_identifier(phi.name)}(x)", prepare="x = jnp.asarray(x)")
     jax = "import jax\n" if "jax." in code else ""
     return _header(phi, constants, f"{jax}import jax.numpy as jnp\n", code) + code
 
 
-def _keras(phi: "Activation", constants: _Constants) -> str:
-    from gpn.checking.snippet_code import KERAS
-
+def _keras(phi: Activation, constants: _Constants) -> str:
     name = _identifier(phi.name)
     code = _function(phi, KERAS, f"{name}(x)")
     code += (
@@ -224,7 +203,7 @@ def _keras(phi: "Activation", constants: _Constants) -> str:
     return _header(phi, constants, f"import keras\n{ops}", code) + code
 
 
-def _latex(phi: "Activation", constants: _Constants) -> str:
+def _latex(phi: Activation, constants: _Constants) -> str:
     return (
         f"{_provenance(phi, constants, '%')}% Needs \\usepackage{{amsmath}}.\n"
         "\\begin{equation}\n"
@@ -263,7 +242,7 @@ def _latex_number(literal: str) -> str:
     return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
 
 
-TARGETS: MappingProxyType[str, Callable[["Activation", _Constants], str]] = MappingProxyType(
+TARGETS: MappingProxyType[str, Callable[[Activation, _Constants], str]] = MappingProxyType(
     {"numpy": _numpy, "torch": _torch, "jax": _jax, "keras": _keras, "latex": _latex}
 )
 """The writers by the names of the targets."""

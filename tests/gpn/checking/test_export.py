@@ -129,7 +129,7 @@ def test_an_enclosure_that_does_not_decide_the_float_gives_no_literal():
 
 
 def test_what_is_not_certified_is_reported(monkeypatch):
-    monkeypatch.setattr("theory.gaussian.certified.certified_moments", lambda *_: NotCertified("for a test"))
+    monkeypatch.setattr("gpn.checking.snippets.certified_moments", lambda *_: NotCertified("for a test"))
     code = export("tanh", "numpy")
     assert "not certified: for a test" in code
     assert float(re.search(r"^A = (\S+)$", code, re.MULTILINE)[1]) == normalization(activation("tanh")).a
