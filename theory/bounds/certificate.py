@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from theory.numerics.arithmetic import FloatArray
+
 _DEEPEST = 10**6
 _LOWEST = 0.01  # end of a tube
 ReadoutKind = Literal["random", "any", "aligned"]
@@ -42,6 +44,11 @@ class Tent:
 
     slope: float
     bend: float
+
+    def log(self, q: FloatArray | float) -> FloatArray:
+        """log f(q), without overflow."""
+        argument = np.abs(self.bend * (q - 1.0))
+        return np.asarray(self.slope * (q - 1.0) + argument + np.log1p(np.exp(-2 * argument)) - np.log(2.0))
 
 
 @dataclass(frozen=True, slots=True)

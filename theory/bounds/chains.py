@@ -10,16 +10,16 @@ from theory.bounds.certificate import Chain, Side, Tent
 from theory.bounds.cramer import cramer
 from theory.bounds.draft import FORWARD_TENTS, Draft, fit_tent, forward_tents, interior_lengths, uniform_means
 from theory.bounds.grid import points
-from theory.bounds.layer_means import log_pair_mean, log_tent, tent_systems
+from theory.bounds.layer_means import log_pair_mean
 from theory.bounds.verifier import (
     Sign,
+    backward_means,
     bracket_functions,
     dominates_power,
     kappa,
     log_moments,
     lower_constants,
     top_alignment,
-    upper_constants,
 )
 from theory.numerics.arithmetic import FloatArray
 
@@ -34,18 +34,14 @@ _LOWER_B = (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.56, 0.62, 0.7, 0.8, 0.87, 0.93, 0.
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
 
 
-def _exponents(draft: Draft, multiples: tuple[float, ...]) -> list[float]:
-    c = draft.certificate
-    typical = c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1)
-    return [multiple * typical for multiple in multiples]
-
-
 def _feasible(draft: Draft, sign: Sign) -> Draft | str:
     """One sign with the largest exponents that its bracket allows and that prove something."""
     best: Draft | str = "no exponents were tried"
     least = np.inf
+    typical = draft.certificate.width * draft.certificate.epsilon
+    typical /= draft.moments.log_ratio_variance(draft.certificate.depth - 1)
     for multiples in MULTIPLES:
-        found = (_upper if sign > 0 else _lower)(draft, _exponents(draft, multiples))
+        found = (_upper if sign > 0 else _lower)(draft, [multiple * typical for multiple in multiples])
         if isinstance(found, str):
             best = found if isinstance(best, str) else best
             continue
@@ -142,7 +138,11 @@ def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[Chain, flo
     last = np.exp(17 / exponent)  # beyond, a constant of 4e-8 is enough
     rates = np.concatenate([[0.0], np.linspace(0.3 * exponent, side.horizon, 60)])
     slope = -exponent * draft.moments.kappa / (1 - draft.moments.chi)
-    costs = lower_constants(draft.setting, rates, side.b) + _backward_means(draft, -rates, slope)
+    # log E[exp(-t n/(n-1) u^T N u) e^{slope (q_1 - 1)}] at q = 1 for every rate t
+    nodes, width = draft.setting.nodes, draft.certificate.width
+    psi = np.broadcast_to(slope / width * nodes.value**2, (len(rates), len(nodes.z)))
+    means = log_pair_mean(nodes, -rates / (width - 1), psi, width, points(np.ones(1))).at_centres()[:, 0] - slope
+    costs = lower_constants(draft.setting, rates, side.b) + means
     y = np.geomspace(side.floor, last, 300)
     matrix = np.exp(exponent * np.log(y)[:, None] - rates * y[:, None] - costs)  # in units of the cost of each rate
     solution = linprog(np.ones(len(rates)), A_ub=-matrix, b_ub=-np.ones(len(y)))
@@ -170,13 +170,6 @@ def _raised(chain: Chain, floor: float) -> Chain:
     return raised
 
 
-def _backward_means(draft: Draft, rates: FloatArray, slope: float) -> FloatArray:
-    """log E[exp(t n/(n-1) u^T N u) e^{slope (q_1 - 1)}] at q = 1 for several signed rates t."""
-    nodes, width = draft.setting.nodes, draft.certificate.width
-    psi = np.broadcast_to(slope / width * nodes.value**2, (len(rates), len(nodes.z)))
-    return log_pair_mean(nodes, rates / (width - 1), psi, width, points(np.ones(1))).at_centres()[:, 0] - slope
-
-
 def _fill(draft: Draft, sign: Sign, side: Side, chain: Chain) -> Chain:
     """Dominating functions for every layer: power iteration, then an extrapolated stationary function."""
     power, chi = sign * chain.exponent, draft.moments.chi
@@ -189,21 +182,14 @@ def _fill(draft: Draft, sign: Sign, side: Side, chain: Chain) -> Chain:
     for _ in range(3):
         new = fit_tent(draft, lambda q, f=stationary: _backward(draft, sign, side, chain, f, q))  # type: ignore[misc]
         stationary = Tent(new.slope + extra * (new.slope - stationary.slope), new.bend)
-    forward = [_front(draft, power, f) for f in (*backward, stationary)]
+    forward = []
+    for f in (*backward, stationary):  # the layers in front begin with q^power f
+        first = fit_tent(draft, lambda q, f=f: power * np.log(q) + f.log(q))  # type: ignore[misc]
+        forward.append((first, *forward_tents(draft, first, FORWARD_TENTS)))
     return replace(chain, backward=tuple(backward), stationary=stationary, forward=tuple(forward))
 
 
 def _backward(draft: Draft, sign: Sign, side: Side, chain: Chain, f: Tent, q: FloatArray) -> FloatArray:
     """log (K f)(q), the depth recursion of Lemma B."""
-    nodes, width, rates = draft.setting.nodes, draft.certificate.width, np.array(chain.rates)
-    constants = (upper_constants if sign > 0 else lower_constants)(draft.setting, rates, side.b)
-    constants = constants + np.array(chain.log_weights)
-    tau, psi, weights = tent_systems(nodes, width, sign * rates, constants, ((f.slope, f.bend),))
-    logs = log_pair_mean(nodes, tau, psi, width, points(q)).at_centres()
-    return np.asarray(logsumexp(logs + weights[0][:, None], axis=0))
-
-
-def _front(draft: Draft, power: float, f: Tent) -> tuple[Tent, ...]:
-    """Functions of the layers in front, from q^power f on."""
-    first = fit_tent(draft, lambda q: power * np.log(q) + log_tent(f.slope, f.bend, q))
-    return (first, *forward_tents(draft, first, FORWARD_TENTS))
+    means, weights = backward_means(draft.setting, sign, side, chain, [f], points(q))
+    return np.asarray(means.sums_at_centres(weights)[0])

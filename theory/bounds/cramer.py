@@ -4,8 +4,6 @@ The bounds that count are those of `theory.bounds.verifier` with the exponents f
 `theory.layer.cramer`, which computes single events exactly.
 """
 
-from typing import Any
-
 import numpy as np
 
 from theory.bounds.grid import Nodes
@@ -38,7 +36,12 @@ def cramer(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> tuple[Fl
         ceiling = np.where(lost, tilts[0], ceiling)
         better = ~lost & (log < best) & (tilts[0] > 0)
         best, kept = np.where(better, log, best), np.where(better, tilts, kept)
-        step, stride = _cramer_step(moments, lengths, best < _ENOUGH)
+        # Newton's step towards mean psi = 0, mean z^2 = q; towards the second alone where the event is rare enough
+        (one, two, first, mixed, second), enough = moments, best < _ENOUGH
+        determinant = first * second - mixed**2
+        step = np.where(enough, 0.0, (second * one - mixed * (two - lengths)) / determinant)
+        full = (first * (two - lengths) - mixed * one) / determinant
+        stride = np.where(enough, (two - lengths) / second, full)
         damping = np.minimum(1.0, np.minimum(0.7 / (np.abs(step) * size), 0.1 / np.abs(stride)))
         exponent = np.minimum(tilts[0] - damping * step, 0.5 * (tilts[0] + ceiling))
         tilts = np.where(lost, np.stack([0.5 * (kept[0] + ceiling), kept[1]]), [exponent, tilts[1] - damping * stride])
@@ -50,12 +53,9 @@ def cramer(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> tuple[Fl
     return log.max(axis=1), np.maximum(exponent, 1e-300)
 
 
-_Moments = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
-
-
 def _cramer_state(
     nodes: Nodes, systems: FloatArray, tilts: FloatArray, lengths: FloatArray, width: int
-) -> tuple[FloatArray, FloatArray, _Moments]:
+) -> tuple[FloatArray, FloatArray, tuple[FloatArray, ...]]:
     """The tilted laws, the logarithms of the bounds, and the tilted moments of psi and z^2."""
     square = nodes.z**2
     logs = nodes.log_weight + tilts[0][:, None] * systems + tilts[1][:, None] * square
@@ -69,12 +69,3 @@ def _cramer_state(
     second = law @ square**2 - two**2
     log = width * (peak[:, 0] + np.log(mass) - tilts[1] * lengths) - 0.5 * np.log(2 * np.pi * width * second)
     return law, log - log_chi_squared(width * lengths, width), (one, two, first, mixed, second)
-
-
-def _cramer_step(moments: _Moments, lengths: FloatArray, enough: Any) -> tuple[FloatArray, FloatArray]:
-    """Newton's step towards mean psi = 0, mean z^2 = q; towards the second alone where the event is rare enough."""
-    one, two, first, mixed, second = moments
-    determinant = first * second - mixed**2
-    step = np.where(enough, 0.0, (second * one - mixed * (two - lengths)) / determinant)
-    full = (first * (two - lengths) - mixed * one) / determinant
-    return step, np.where(enough, (two - lengths) / second, full)

@@ -71,10 +71,13 @@ def deep_bound(
     if depth == 1:
         return DeepBound("deep", -np.inf, "one layer has nothing to be compared with")
     moments = depth_coefficients(activation)
-    reason = _screen(activation, moments, depth) or _hopeless(moments, width, depth, epsilon)
+    reason = _screen(activation, moments, depth)
     if reason:
         return DeepBound("deep", 0.0, reason)
     ideal = _ideal_log(moments, width, depth, epsilon)
+    if width < _LEAST_WIDTH or ideal >= 0:
+        reason = "even a normal law of the predicted variance exceeds epsilon with a union bound of 1 or more"
+        return DeepBound("deep", 0.0, f"width {width} is too small: {reason}")
     found = _best(activation, (width, depth, epsilon, asked), ideal)
     if found.log == 0 and ideal < _BEYOND_FLOATS:
         # Exponents this large leave the range of float64. A smaller tolerance is left more often, so its bound serves.
@@ -114,16 +117,6 @@ def _screen(activation: NumericActivation, moments: DepthCoefficients[float], de
         return f"the squared length does not return to 1 in depth (chi = {moments.chi:.4f})"
     if moments.log_ratio_variance(depth - 1) <= 0:
         return "the predicted variance of the log ratio is not positive"
-    return ""
-
-
-def _hopeless(moments: DepthCoefficients[float], width: int, depth: int, epsilon: float) -> str:
-    """An early answer where even the ideal tail with a union over the layers says nothing."""
-    if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) >= 0:
-        return (
-            f"width {width} is too small: even a normal law of the predicted variance exceeds epsilon with a union "
-            "bound of 1 or more"
-        )
     return ""
 
 
@@ -217,25 +210,18 @@ def required_width_deep(
     reason = _screen(activation, moments, depth)
     if reason:
         return DeepWidth(None, DeepBound("deep", 0.0, reason), reason)
-    start = _ideal_width(moments, depth, epsilon, probability)
+    wanted = float(np.log(probability))
+    # the width at which a normal law of the predicted variance would do, with a union bound
+    log_start = brentq(lambda log: _ideal_log(moments, np.exp(log), depth, epsilon) - wanted, 0.0, 60.0)
 
     def attempt(width: int) -> DeepBound:
         problem = (width, depth, epsilon, asked)
         bound = _attempt(activation, problem, 0.4 * probability)
-        if bound.log < np.log(probability):
+        if bound.log < wanted:
             return bound
         return min(bound, _attempt(activation, problem, 0.2 * probability), key=lambda found: found.log)
 
-    return _bracket(attempt, max(start, _LEAST_WIDTH), float(np.log(probability)))
-
-
-def _ideal_width(moments: DepthCoefficients[float], depth: int, epsilon: float, probability: float) -> int:
-    """The width at which a normal law of the predicted variance would do, with a union bound."""
-
-    def excess(log_width: float) -> float:
-        return _ideal_log(moments, np.exp(log_width), depth, epsilon) - float(np.log(probability))
-
-    return int(np.exp(brentq(excess, 0.0, 60.0)))
+    return _bracket(attempt, max(int(np.exp(log_start)), _LEAST_WIDTH), wanted)
 
 
 def _bracket(attempt: Callable[[int], DeepBound], start: int, wanted: float) -> DeepWidth:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-from scipy.special import logsumexp
 
 from theory.bounds.certificate import Certificate, Escape, Readout, Side, Tent
 from theory.bounds.grid import points
-from theory.bounds.layer_means import log_mean, log_pair_mean, tent_systems
-from theory.bounds.verifier import Setting, layers
+from theory.bounds.layer_means import log_pair_mean
+from theory.bounds.verifier import Setting, forward_means, layers
 from theory.depth.coefficients import DepthCoefficients
 from theory.numerics.arithmetic import FloatArray
 
@@ -64,7 +64,7 @@ def forward_tents(draft: Draft, start: Tent, most: int) -> list[Tent]:
     found: list[Tent] = []
     width = draft.certificate.high - draft.certificate.low
     while len(found) < most:
-        start = fit_tent(draft, lambda q, f=start: _forward(draft, f, q))  # type: ignore[misc]
+        start = fit_tent(draft, partial(_forward, draft, start))
         found.append(start)
         if (abs(start.slope) + start.bend) * width < 0.02:
             break
@@ -73,9 +73,8 @@ def forward_tents(draft: Draft, start: Tent, most: int) -> list[Tent]:
 
 def _forward(draft: Draft, f: Tent, q: FloatArray) -> FloatArray:
     """log E[f(q_1) | q_0 = q]."""
-    nodes, width = draft.setting.nodes, draft.certificate.width
-    _, psi, weights = tent_systems(nodes, width, np.zeros(1), np.zeros(1), ((f.slope, f.bend),))
-    return np.asarray(logsumexp(log_mean(nodes, psi, width, points(q)).at_centres() + weights[0][:, None], axis=0))
+    means, weights = forward_means(draft.setting, [f], points(q))
+    return np.asarray(means.sums_at_centres(weights)[0])
 
 
 def interior_lengths(c: Certificate, count: int = 5) -> FloatArray:

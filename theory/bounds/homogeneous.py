@@ -10,6 +10,7 @@ phi by a constant multiplies every gradient by the same power of it, so nothing 
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,13 +18,7 @@ import sympy
 from scipy.special import betainc, betaincc
 
 from theory.activations.activation import Activation, NumericActivation
-from theory.bounds.homogeneous_moments import (
-    LayerMoments,
-    SignCounts,
-    fraction_tail,
-    layer_moments,
-    sign_counts,
-)
+from theory.bounds.homogeneous_moments import LayerMoments, SignCounts, fraction_tail, layer_moments, sign_counts
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 from theory.numerics.arithmetic import FloatArray, X, constant_value
@@ -221,7 +216,10 @@ class _Certificate:
         counts = sign_counts(self.width, self.deviations, least)
         if len(counts.counts) == 0:
             return 1.0
-        threshold, bad = self._threshold(counts)
+        threshold, bad = 0.0, 0.0  # R0, and the probability of B < R0 or y < R0 in one layer; not needed where s = 0
+        if self.low > 0.0:
+            threshold = max(0.5 - self.deviations * np.sqrt(0.75 / self.width), 0.0)
+            bad = fraction_tail(counts, threshold, 0.0) + fraction_tail(counts, threshold, 1.0)
         upper = layer_moments(counts, self.low, self.high, self._exponents(1, counts), 1)
         lower = layer_moments(counts, self.low, self.high, self._exponents(-1, counts), -1)
         if readout == "any":
@@ -229,17 +227,13 @@ class _Certificate:
         else:
             below, above, shares, rest = self._alignments()
         exits = np.ones(len(above))
-        for down, up in self._levels():
+        # log G must pass -down or up, both at most epsilon, before it leaves the tolerance; for s = 0 neither matters
+        shares_of_epsilon = (1.0,) if self.low == 0.0 else _LEVELS
+        for down, up in product(self.epsilon * np.array(shares_of_epsilon), repeat=2):
             tails = _best(self._upper(upper, below, above, threshold, down, up))
             drops = _best(self._lower(lower, above, threshold, down, up))
             exits = np.minimum(exits, np.exp(tails) + np.exp(drops))
         return float((self.depth - 1) * (counts.outside + bad) + rest + shares @ exits)
-
-    def _levels(self) -> list[tuple[float, float]]:
-        """Levels (a, b), at most epsilon, such that log G must pass -a or b before it leaves the tolerance."""
-        if self.low == 0.0:  # nothing depends on the other level
-            return [(self.epsilon, self.epsilon)]
-        return [(a * self.epsilon, b * self.epsilon) for a in _LEVELS for b in _LEVELS]
 
     def _exponents(self, sign: int, counts: SignCounts) -> FloatArray:
         """Exponents lambda worth trying; those below the least that the proof allows are raised to it.
@@ -254,13 +248,6 @@ class _Certificate:
         if self.low == 0.0:  # E B^-lambda and E y^-lambda are finite
             guess = np.minimum(guess, 0.49 * (counts.counts[0] - 1.0))
         return np.maximum(guess, 2.0 if sign > 0 and self.low > 0.0 else 1.0)
-
-    def _threshold(self, counts: SignCounts) -> tuple[float, float]:
-        """R0, and the probability that in one layer B < R0 or y < R0; not needed where s = 0."""
-        if self.low == 0.0:
-            return 0.0, 0.0
-        threshold = max(0.5 - self.deviations * np.sqrt(0.75 / self.width), 0.0)
-        return threshold, fraction_tail(counts, threshold, 0.0) + fraction_tail(counts, threshold, 1.0)
 
     def _alignments(self) -> tuple[FloatArray, FloatArray, FloatArray, float]:
         """Intervals (r', r] for rho_L^2 ~ Beta(1/2, (n-1)/2), their probabilities, and that of all the rest."""

@@ -64,7 +64,9 @@ def log_beta_power(alpha: FloatArray, beta: FloatArray, low: float, high: float,
 
 def _trapezoid(alpha: FloatArray, beta: FloatArray, low: float, high: float, t: FloatArray) -> FloatArray:
     peak, spread = _peak(alpha, beta, low, high, t)
-    start = peak - 8.8 * spread - _left_reach(peak, alpha, low, high, t)
+    # the integrand falls like e^(alpha y) below log(s/S), like e^((alpha+t) y) above
+    below = np.maximum(peak - np.log(low / high), 0.0) + 40.0 / alpha
+    start = peak - 8.8 * spread - np.minimum(below, 40.0 / np.maximum(alpha + np.minimum(t, 0.0), 1e-300))
     length = peak + 8.8 * spread + 40.0 / beta - start
     nodes = min(2 * int(np.ceil(0.5 * float(np.max(length / spread)) / _STEP)) + 1, _MOST_NODES)
     step = length / (nodes - 1)
@@ -82,14 +84,6 @@ def _trapezoid(alpha: FloatArray, beta: FloatArray, low: float, high: float, t: 
     return np.asarray(np.where(settled, moment, np.nan), dtype=np.float64)
 
 
-def _left_reach(peak: FloatArray, alpha: FloatArray, low: float, high: float, t: FloatArray) -> FloatArray:
-    """How far the integrand takes to vanish: it falls like e^(alpha y) below log(s/S), like e^((alpha+t) y) above."""
-    first = np.maximum(peak - np.log(low / high), 0.0) + 40.0 / alpha
-    second = 40.0 / np.maximum(alpha + np.minimum(t, 0.0), 1e-300)
-    reach: FloatArray = np.minimum(first, second)
-    return reach
-
-
 def _log_integrand(
     y: FloatArray, alpha: FloatArray, beta: FloatArray, low: float, high: float, t: FloatArray
 ) -> FloatArray:
@@ -104,21 +98,20 @@ def _log_integrand(
 
 def _peak(alpha: FloatArray, beta: FloatArray, low: float, high: float, t: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Where the integrand is about largest, and its width there; a poor answer is caught by the rule itself."""
+
+    def derivatives(
+        y: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:  # of the logarithm; minus the second, kept positive
+        x, shifted = 1.0 / (1.0 + np.exp(-y)), 1.0 / (1.0 + low / high * np.exp(-y))
+        slope = alpha - (alpha + beta) * x + t * (shifted - x)
+        curvature = (alpha + beta + t) * x * (1.0 - x) - t * shifted * (1.0 - shifted)
+        return slope, np.maximum(curvature, 0.25 * (alpha + beta) * x * (1.0 - x))
+
     y = np.log(alpha / beta)
     for _ in range(12):
-        slope, curvature = _derivatives(y, alpha, beta, low, high, t)
+        slope, curvature = derivatives(y)
         y = y + np.clip(slope / curvature, -1.0, 1.0)
-    return y, 1.0 / np.sqrt(_derivatives(y, alpha, beta, low, high, t)[1])
-
-
-def _derivatives(
-    y: FloatArray, alpha: FloatArray, beta: FloatArray, low: float, high: float, t: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """First derivative of the log integrand, and minus the second, kept positive."""
-    x, shifted = 1.0 / (1.0 + np.exp(-y)), 1.0 / (1.0 + low / high * np.exp(-y))
-    slope = alpha - (alpha + beta) * x + t * (shifted - x)
-    curvature = (alpha + beta + t) * x * (1.0 - x) - t * shifted * (1.0 - shifted)
-    return slope, np.maximum(curvature, 0.25 * (alpha + beta) * x * (1.0 - x))
+    return y, 1.0 / np.sqrt(derivatives(y)[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +207,9 @@ def layer_moments(counts: SignCounts, low: float, high: float, exponents: FloatA
     else:
         excess = np.zeros(len(exponents))
     slack = _rounding(n, exponents)
-    return LayerMoments(exponents, _told(base + slack), cross + slack, _told(excess + slack))
+    # an infinity diverges or went wrong
+    known = [np.where(np.isfinite(moment), moment + slack, np.nan) for moment in (base, excess)]
+    return LayerMoments(exponents, known[0], cross + slack, known[1])
 
 
 def fraction_tail(counts: SignCounts, threshold: float, offset: float) -> float:
@@ -222,11 +217,6 @@ def fraction_tail(counts: SignCounts, threshold: float, offset: float) -> float:
     k = counts.counts
     tails = betainc((k - offset) / 2, (counts.width - k) / 2, threshold)
     return float(np.exp(counts.log_weights) @ tails)
-
-
-def _told(moments: FloatArray) -> FloatArray:
-    """nan for an infinity, which no moment here is unless it diverges or went wrong."""
-    return np.where(np.isfinite(moments), moments, np.nan)
 
 
 def _rounding(width: int, exponents: FloatArray) -> FloatArray:

@@ -22,12 +22,14 @@ bound on their second derivative gives. What is left to float64 are the integral
 beyond nine standard deviations, and rounding.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 
+from theory.bounds.certificate import Tent
 from theory.bounds.grid import Cells, Nodes
 from theory.numerics.arithmetic import FloatArray
 
@@ -71,15 +73,17 @@ class Envelope:
                 self.level + np.log(self.taylor[..., 0]) - log_chi_squared(self.width * self.cells.centre, self.width)
             )
 
-    def suprema(self, log_weight: FloatArray, slope: FloatArray, bend: FloatArray) -> FloatArray:
-        r"""Bounds on sup log [ sum_j e^{w_j} M_j(q) / f(q) ] over all cells, f(q) = e^{g(q-1)} cosh(k(q-1)).
+    def suprema(self, log_weight: FloatArray | None = None, tents: Sequence[Tent] = ()) -> FloatArray:
+        r"""Bounds on sup log [ sum_j e^{w_j} M_j(q) / f(q) ] over all cells; without arguments, on each sup log M(q).
 
         The largest value on a grid of spacing s plus :math:`s^2 D/8`, where the second derivative is at least -D.
 
         Args:
             log_weight: w, (N, T) with N T = B: sums of T consecutive means.
-            slope, bend: g and k of the N functions f, (N,).
+            tents: the N functions f.
         """
+        if log_weight is None:
+            log_weight, tents = np.zeros((len(self.level), 1)), [Tent(0.0, 0.0)] * len(self.level)
         sums, terms = log_weight.shape
         x = np.linspace(-1.0, 1.0, _GRID)
         q = self.cells.centre[:, None] + self.cells.half[:, None] * x
@@ -90,16 +94,18 @@ class Envelope:
             logs = logs.reshape(sums, terms, *q.shape) + log_weight[:, :, None, None]
             peak = logs.max(axis=1, keepdims=True)
             total = peak[:, 0] + np.log(np.exp(logs - peak).sum(axis=1))
-            total = (
-                total
-                - log_chi_squared(self.width * q, self.width)
-                - log_tent(slope[:, None, None], bend[:, None, None], q)
-            )
-            bow = self._bow(polynomial).reshape(sums, terms, -1).max(axis=1) + (bend[:, None] * self.cells.half) ** 2
+            total = total - log_chi_squared(self.width * q, self.width) - np.stack([f.log(q) for f in tents])
+            bends = np.array([f.bend for f in tents])[:, None]
+            bow = self._bow(polynomial).reshape(sums, terms, -1).max(axis=1) + (bends * self.cells.half) ** 2
             relief = (0.5 * self.width - 1) * (self.cells.half / (self.cells.centre + self.cells.half)) ** 2
             spacing = x[1] - x[0]
             best: FloatArray = (total.max(axis=2) + np.maximum(bow - relief, 0.0) * spacing**2 / 8).max(axis=1)
         return np.where(np.isnan(best), np.inf, best)
+
+    def sums_at_centres(self, log_weight: FloatArray) -> FloatArray:
+        """The bound on log sum_j e^{w_j} M_j at the centre of each cell, for w (N, T) as in `suprema`; (N, C)."""
+        logs = self.at_centres().reshape(*log_weight.shape, -1) + log_weight[:, :, None]
+        return np.asarray(logsumexp(logs, axis=1))
 
     def _bow(self, polynomial: Any) -> FloatArray:
         """D with (log p)'' >= -D on each cell, in units of its half-width, (B, C)."""
@@ -111,24 +117,18 @@ class Envelope:
         return bow
 
 
-def log_tent(slope: FloatArray | float, bend: FloatArray | float, q: FloatArray | float) -> FloatArray:
-    """log of f(q) = e^{g(q-1)} cosh(k(q-1)), without overflow."""
-    argument = np.abs(bend * (q - 1.0))
-    return np.asarray(slope * (q - 1.0) + argument + np.log1p(np.exp(-2 * argument)) - np.log(2.0))
-
-
 def log_chi_squared(x: FloatArray | float, width: int) -> FloatArray:
     """Logarithm of the chi-squared density with n degrees of freedom."""
     return np.asarray((width / 2 - 1) * np.log(x) - x / 2 - width / 2 * np.log(2.0) - gammaln(width / 2))
 
 
 def tent_systems(
-    nodes: Nodes, width: int, rates: FloatArray, constants: FloatArray, tents: tuple[tuple[float, float], ...]
+    nodes: Nodes, width: int, rates: FloatArray, constants: FloatArray, tents: Sequence[Tent]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     r"""The means whose weighted sums are sum_j e^{c_j} E[ e^{t_j n/(n-1) u^T N u} f(q_1) | q ] for several tents f.
 
-    Here N = diag(phi'(h)^2), u is uniform on the unit sphere, :math:`q_1 = |\phi(h)|^2/n`, and f is a pair (g, k): the
-    function :math:`e^{g(q-1)} \cosh(k(q-1))`, a sum of two exponentials.
+    Here N = diag(phi'(h)^2), u is uniform on the unit sphere, and :math:`q_1 = |\phi(h)|^2/n`; a tent is a sum of two
+    exponentials.
 
     Args:
         nodes: a rule.
@@ -140,8 +140,7 @@ def tent_systems(
         tau (B,) and psi (B, K) for `log_pair_mean` (or psi alone for `log_mean`, where t = 0) and the logarithms
         of the weights (N, 2R) for `Envelope.suprema`; B = 2 N R.
     """
-    pairs = np.array(tents, dtype=np.float64)
-    slopes = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)  # (N, 2)
+    slopes = np.array([[f.slope + f.bend, f.slope - f.bend] for f in tents])  # (N, 2)
     weights = constants[None, :, None] - slopes[:, None, :] - np.log(2.0)
     tau = np.broadcast_to(rates[None, :, None] / (width - 1), weights.shape)
     exponents = np.broadcast_to(slopes[:, None, :], weights.shape).ravel()

@@ -122,12 +122,7 @@ def _gaussian_tails(law: LogRatioLaw, epsilon: float) -> FloatArray:
 
 def _tabulated_tails(law: LogRatioLaw, epsilon: float) -> FloatArray:
     """The same for the law of a homogeneous activation, where Y_l and -Y_l have one law."""
-    levels = _tail_levels()
+    levels = np.concatenate([np.linspace(0.5, 0.1, 9), np.geomspace(0.08, 5e-8, 41)])  # P(Y_l above a quantile)
     quantiles = law.quantiles(tuple(1 - levels))[:-1]
     logs = [np.interp(epsilon, layer, np.log(levels), right=-np.inf) for layer in quantiles]
-    return 2 * np.exp(np.array(logs))
-
-
-def _tail_levels() -> FloatArray:
-    """Probabilities above a quantile, from one half down."""
-    return np.concatenate([np.linspace(0.5, 0.1, 9), np.geomspace(0.08, 5e-8, 41)])
+    return np.asarray(2 * np.exp(np.array(logs)))

@@ -11,6 +11,7 @@ does not settle or a condition that does not hold makes its term 1. Every suprem
 (`theory.bounds.layer_means`); integrals over one normal variable and the arithmetic are float64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +21,7 @@ from scipy.special import betaincc, logsumexp
 from theory.activations.activation import NumericActivation
 from theory.bounds.certificate import Certificate, Chain, Escape, Side, Tent, defect
 from theory.bounds.grid import Cells, Nodes, cells, gaussian_nodes
-from theory.bounds.layer_means import log_mean, log_pair_mean, log_tent, tent_systems
+from theory.bounds.layer_means import Envelope, log_mean, log_pair_mean, tent_systems
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 from theory.normalization.lipschitz import lipschitz_constants
@@ -99,7 +100,8 @@ def verify(certificate: Certificate, activation: NumericActivation) -> DeepBound
     except UsageError as error:
         return DeepBound("deep", 0.0, str(error), certificate=certificate)
     with np.errstate(all="ignore"):
-        terms = {name: _closed(log) for name, log in _terms(setting).items()}
+        # what is not a number, or says nothing, counts as probability 1
+        terms = {name: float(log) if log < 0 else 0.0 for name, log in _terms(setting).items()}
     total = float(logsumexp(list(terms.values())))
     worst = max(terms, key=lambda name: terms[name])
     reason = "" if total < 0 else f"the term {worst!r} and the others add up to 1 or more"
@@ -120,11 +122,6 @@ def prepare(certificate: Certificate, activation: NumericActivation, highest: fl
     nodes = gaussian_nodes(activation, radius, lipschitz.slope**2)
     grid = cells(certificate.low, certificate.high, certificate.width)
     return Setting(certificate, nodes, lipschitz.slope**2, lipschitz.certified, grid)
-
-
-def _closed(log: float) -> float:
-    """The logarithm of a bound on a probability; 0 where it is not known or says nothing."""
-    return float(log) if log < 0 else 0.0
 
 
 def _terms(s: Setting) -> dict[str, float]:
@@ -242,8 +239,8 @@ def floor_log(s: Setting) -> float:
 
 def pair_supremum(s: Setting, tau: float) -> float:
     """sup over I of log E exp(tau sum phi'(h_i)^2 w_i^2)."""
-    found = log_pair_mean(s.nodes, np.array([tau]), np.zeros((1, len(s.nodes.z))), s.certificate.width, s.tube)
-    return float(found.suprema(np.zeros((1, 1)), np.zeros(1), np.zeros(1))[0])
+    psi = np.zeros((1, len(s.nodes.z)))
+    return float(log_pair_mean(s.nodes, np.array([tau]), psi, s.certificate.width, s.tube).suprema()[0])
 
 
 def top(s: Setting) -> dict[str, float]:
@@ -287,9 +284,9 @@ def log_moments(s: Setting, sign: Sign, side: Side, chain: Chain) -> FloatArray:
     start = power * np.log1p(side.b * top_alignment(c))
     functions = (*chain.backward, chain.stationary)
     costs = [tent_supremum(-power, None, functions[0], s.tube)]
-    outputs = (*functions[1:-1], functions[-1])
-    inputs = (*functions[:-2], functions[-1])
-    steps = backward_costs(s, sign, side, chain, inputs, outputs)
+    inputs, outputs = (*functions[:-2], functions[-1]), functions[1:]
+    means, weights = backward_means(s, sign, side, chain, inputs, s.tube)
+    steps = means.suprema(weights, outputs)
     costs.extend(steps[:-1])
     change = tent_supremum(0.0, functions[-2], functions[-1], s.tube)
     early, reached = len(chain.backward), np.cumsum(costs)
@@ -335,56 +332,50 @@ def dominates_power(chain: Chain, sign: Sign, floor: float) -> bool:
     return bool(np.all(left >= 0) and np.all(right >= 0))
 
 
-def backward_costs(
-    s: Setting, sign: Sign, side: Side, chain: Chain, inputs: tuple[Tent, ...], outputs: tuple[Tent, ...]
-) -> FloatArray:
-    """sup over I of log(K f_in/f_out) for several steps of the depth recursion of Lemma B at once."""
-    rates = np.array(chain.rates)
+def backward_means(
+    s: Setting, sign: Sign, side: Side, chain: Chain, inputs: Sequence[Tent], grid: Cells
+) -> tuple[Envelope, FloatArray]:
+    """K f for several tents f, the step of the depth recursion of Lemma B, and the weights of its terms."""
+    rates, width = np.array(chain.rates), s.certificate.width
     constants = (upper_constants if sign > 0 else lower_constants)(s, rates, side.b) + np.array(chain.log_weights)
-    tau, psi, weights = tent_systems(s.nodes, s.certificate.width, sign * rates, constants, _pairs(inputs))
-    found = log_pair_mean(s.nodes, tau, psi, s.certificate.width, s.tube)
-    return found.suprema(weights, *_columns(outputs))
+    tau, psi, weights = tent_systems(s.nodes, width, sign * rates, constants, inputs)
+    return log_pair_mean(s.nodes, tau, psi, width, grid), weights
 
 
-def forward_costs(s: Setting, inputs: tuple[Tent, ...], outputs: tuple[Tent, ...]) -> FloatArray:
-    """sup over q of log(F f_in/f_out), F f(q) = E[f(q_1) | q_0 = q], for several steps at once."""
+def forward_means(s: Setting, inputs: Sequence[Tent], grid: Cells) -> tuple[Envelope, FloatArray]:
+    """F f(q) = E[f(q_1) | q_0 = q] for several tents f, and the weights of its terms."""
+    _, psi, weights = tent_systems(s.nodes, s.certificate.width, np.zeros(1), np.zeros(1), inputs)
+    return log_mean(s.nodes, psi, s.certificate.width, grid), weights
+
+
+def forward_costs(s: Setting, inputs: Sequence[Tent], outputs: Sequence[Tent]) -> FloatArray:
+    """sup over q of log(F f_in/f_out) for several steps at once."""
     if not inputs:
         return np.empty(0)
-    _, psi, weights = tent_systems(s.nodes, s.certificate.width, np.zeros(1), np.zeros(1), _pairs(inputs))
-    return log_mean(s.nodes, psi, s.certificate.width, s.tube).suprema(weights, *_columns(outputs))
+    means, weights = forward_means(s, inputs, s.tube)
+    return means.suprema(weights, outputs)
 
 
 def suprema(s: Setting, psi: FloatArray) -> FloatArray:
     """sup over q of log E[exp(sum psi(h_i))] for several psi: Cramér's bounds on P(sum psi >= 0), tilts included."""
-    count = len(psi)
-    return log_mean(s.nodes, psi, s.certificate.width, s.tube).suprema(
-        np.zeros((count, 1)), np.zeros(count), np.zeros(count)
-    )
+    return log_mean(s.nodes, psi, s.certificate.width, s.tube).suprema()
 
 
 def tent_supremum(power: float, above: Tent | None, below: Tent, grid: Cells) -> float:
     """Bound on sup log(q^power f/g) over all cells, f = `above` (1 if None) and g = `below`."""
     low, high = _ends(grid)
     q = np.linspace(low, high, _GRID)
-    logs = power * np.log(q) - log_tent(below.slope, below.bend, q)
+    logs = power * np.log(q) - below.log(q)
     if above is not None:
-        logs += log_tent(above.slope, above.bend, q)
+        logs += above.log(q)
     bow = max(power, 0.0) / low**2 + below.bend**2  # the second derivative is at least minus this
     return float(logs.max() + bow * (q[1] - q[0]) ** 2 / 8)
 
 
 def _peak(f: Tent, grid: Cells) -> float:
     """sup log f, reached at an end of the interval since log f is convex."""
-    return float(max(log_tent(f.slope, f.bend, q) for q in _ends(grid)))
+    return float(max(f.log(q) for q in _ends(grid)))
 
 
 def _ends(grid: Cells) -> tuple[float, float]:
     return float(grid.centre[0] - grid.half[0]), float(grid.centre[-1] + grid.half[-1])
-
-
-def _columns(tents: tuple[Tent, ...]) -> tuple[FloatArray, FloatArray]:
-    return np.array([f.slope for f in tents]), np.array([f.bend for f in tents])
-
-
-def _pairs(tents: tuple[Tent, ...]) -> tuple[tuple[float, float], ...]:
-    return tuple((f.slope, f.bend) for f in tents)

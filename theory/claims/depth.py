@@ -48,8 +48,7 @@ _FLUCTUATIONS = (
             r"\eta_l = q_l - 1 = \chi \eta_{l-1} + \xi_l, \qquad \log \frac{|d_l|^2}{|e_l|^2} = \kappa \eta_{l-1} + "
             r"\nu_l",
             r"n \operatorname{Var} \xi = s_f = \operatorname{Var} \phi(z)^2 - 2 \chi^2, \qquad n \operatorname{Var} "
-            r"\nu = "
-            r"s_b = 3 \operatorname{Var} s(z) - 2 \kappa^2",
+            r"\nu = s_b = 3 \operatorname{Var} s(z) - 2 \kappa^2",
             r"n \operatorname{Cov}(\xi, \nu) = c_x = E \phi(z)^2 s(z) - 1 - 2 \chi \kappa",
             rf"{_RATIO} = \sum_{{l=1}}^{{L-1}} (\kappa \eta_{{l-1}} + \nu_l) + \eta_0 - \eta_{{L-1}}",
             r"\frac{n}{L} \operatorname{Var} \to v = s_b + \frac{2 \kappa}{1-\chi} c_x + \left(\frac{\kappa}{1-\chi}"
@@ -72,9 +71,8 @@ _FLUCTUATIONS = (
             rf"- 1"
             r"\right) + (A_l - 1) c - \frac{\kappa^2 \sigma_{l-1}^2 + s_b}{2}\right] - m_{L-1} + "
             r"\frac{\sigma_{L-1}^2}{2}",
-            r"\sigma_l^2 = \chi^2 \sigma_{l-1}^2 + s_f, \qquad m_l = \chi m_{l-1} + Q_2 "
-            r"\left(\frac{\sigma_{l-1}^2}{2} - "
-            r"1\right), \qquad \sigma_0 = m_0 = 0",
+            r"\sigma_l^2 = \chi^2 \sigma_{l-1}^2 + s_f, \qquad m_l = \chi m_{l-1} + Q_2 \left(\frac{\sigma_{l-1}^2}{2} "
+            r"- 1\right), \qquad \sigma_0 = m_0 = 0",
             r"Q_2 = \frac{E \phi(z)^2 He_4(z)}{4}, \qquad S_2 = \frac{E s(z) He_4(z)}{4}, \qquad c = E \phi(z)^2 s(z) "
             r"- 1",
         ),
@@ -112,8 +110,7 @@ _FLUCTUATIONS = (
         "more than 1 until the alignment has decayed.",
         statement=(
             r"B_l = 1 + c \alpha_l^2, \qquad \alpha_L = 1, \qquad \alpha_{l-1}^2 = \frac{\chi^2 \alpha_l^2}{B_l}, "
-            r"\qquad "
-            r"c = E \phi(z)^2 s(z) - 1",
+            r"\qquad c = E \phi(z)^2 s(z) - 1",
             r"\phi \text{ homogeneous}: \quad |e_0|^2 = (1 + \operatorname{Var} s(z) L) |e_L|^2",
         ),
         symbols=letters("L", "l", r"\phi", "z", "s", r"\chi", "B", **{r"\alpha_l": "cosine between e_l and x_l"}),

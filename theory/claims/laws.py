@@ -112,8 +112,7 @@ ENTRIES = (
         words="It is exact at every width; for GPN ReLU it is 3/(n+2).",
         statement=(
             r"\operatorname{Var} q_1 = \frac{1}{n} E f(h_1)^2 + \left(1 - \frac{1}{n}\right) E f(h_1) f(h_2) - "
-            r"Q_n(q)^2, "
-            r"\qquad f = \phi^2",
+            r"Q_n(q)^2, \qquad f = \phi^2",
         ),
         symbols=letters("n", "h", "q_l", r"\phi", "Q_n(q)"),
         assumptions=(UNIFORM,),
@@ -187,8 +186,7 @@ ENTRIES = (
         kind="theorem",
         title="Products over the coordinates of a uniform point",
         words="The mean of a product over the coordinates of a uniform point on a sphere is a density at one point of "
-        "a "
-        "sum of independent variables, found by one Fourier inversion.",
+        "a sum of independent variables, found by one Fourier inversion.",
         statement=(
             r"E \exp\left(\sum_i \psi(h_i)\right) = \frac{e^{n (\Lambda(\mu) - \mu q)} \tilde f(nq)}{f(nq)}, \qquad "
             r"\Lambda(\mu) = \log E\left[e^{\psi(z) + \mu z^2}; |z| \leq \sqrt{nq}\right]",

@@ -8,8 +8,7 @@ ENTRIES = (
         kind="theorem",
         title="Gaussian Poincaré inequality",
         words="The variance of a function of a standard normal variable is at most the mean square of its slope; both "
-        "are "
-        "equal for affine functions only.",
+        "are equal for affine functions only.",
         statement=(r"\operatorname{Var} \phi(z) \leq E \phi'(z)^2",),
         symbols=letters(r"\phi", "z"),
         assumptions=(WEAK,),
@@ -70,8 +69,7 @@ ENTRIES = (
         kind="theorem",
         title="GPN as a balance of the Hermite spectrum",
         words="An activation is GPN if and only if its Hermite powers sum to 1 both plainly and weighted by the "
-        "degree; "
-        "the square of its mean then pays for the degrees above 1.",
+        "degree; the square of its mean then pays for the degrees above 1.",
         statement=(
             r"E \phi(z)^2 = \sum_{k \geq 0} c_k^2, \qquad E \phi'(z)^2 = \sum_{k \geq 1} k c_k^2",
             r"\sum_k c_k^2 = \sum_k k c_k^2 = 1 \quad\Rightarrow\quad c_0^2 = \sum_{k \geq 2} (k-1) c_k^2",

@@ -8,8 +8,9 @@ import sympy
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
+from theory.bounds.certificate import Tent
 from theory.bounds.grid import cells, gaussian_nodes, points
-from theory.bounds.layer_means import log_mean, log_pair_mean, log_tent, tent_systems
+from theory.bounds.layer_means import log_mean, log_pair_mean, tent_systems
 from theory.errors import UsageError
 from theory.layer.conditioning import log_sphere_mean, normal_nodes
 from theory.normalization.lipschitz import lipschitz_constants
@@ -80,16 +81,13 @@ def test_suprema_lie_just_above_every_value_inside(name, width):
     phi = normalize(activation(name))
     nodes, (low, high) = nodes_of(phi, width), (1 - 4 / np.sqrt(width), 1 + 4.5 / np.sqrt(width))
     rates, constants = np.array([-0.02, -0.05]) * width, np.array([0.0, 1.0])
-    tents, slope, bend = (
-        ((0.1 * np.sqrt(width), 1.0), (-0.2 * np.sqrt(width), 0.0)),
-        np.array([1.0, -2.0]),
-        np.array([0.5, 0]),
-    )
+    tents = [Tent(0.1 * np.sqrt(width), 1.0), Tent(-0.2 * np.sqrt(width), 0.0)]
+    outputs = [Tent(1.0, 0.5), Tent(-2.0, 0.0)]
     tau, psi, weights = tent_systems(nodes, width, rates, constants, tents)
-    found = log_pair_mean(nodes, tau, psi, width, cells(low, high, width)).suprema(weights, slope, bend)
+    found = log_pair_mean(nodes, tau, psi, width, cells(low, high, width)).suprema(weights, outputs)
     q = np.linspace(low, high, 97)
     inside = log_pair_mean(nodes, tau, psi, width, points(q)).at_centres().reshape(2, 4, -1) + weights[:, :, None]
-    values = np.logaddexp.reduce(inside, axis=1) - log_tent(slope[:, None], bend[:, None], q)
+    values = np.logaddexp.reduce(inside, axis=1) - np.stack([f.log(q) for f in outputs])
     assert np.all(found >= values.max(axis=1))
     assert np.all(found <= values.max(axis=1) + 2e-3)
 
