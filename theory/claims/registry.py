@@ -79,13 +79,16 @@ def claims_of_bound(identity: str, kind: str) -> tuple[Claim, ...]:
 
 def page() -> str:
     """The page of all claims in Markdown, with formulas between double dollar signs."""
+    counts = Counter(entry.rigor for entry in CLAIMS.values())
     lines = [
         "# Claims",
         "",
         "Everything that this project states about bidirectionally self-normalizing networks: what it says, what it",
         "assumes, where it is proved, which function computes it, which test would fail were it false.",
         "",
-        *_rigor(),
+        "| rigour | claims |",
+        "|---|---|",
+        *(f"| {rigor} | {count} |" for rigor, count in counts.most_common()),
         "",
         "This page is generated from `theory/claims/` by `python -m theory.claims.registry > docs/claims.md`.",
         "",
@@ -97,12 +100,6 @@ def page() -> str:
         for entry in entries:
             lines += ["", *_section(entry)]
     return "\n".join(lines) + "\n"
-
-
-def _rigor() -> list[str]:
-    """How many claims there are of each rigour, so that the reader knows what to look for."""
-    counts = Counter(entry.rigor for entry in CLAIMS.values())
-    return ["| rigour | claims |", "|---|---|", *(f"| {rigor} | {count} |" for rigor, count in counts.most_common())]
 
 
 def _section(entry: Claim) -> list[str]:

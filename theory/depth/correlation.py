@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from theory.activations.activation import NumericActivation, steps
-from theory.depth.fixed_points import Stability
+from theory.depth.fixed_points import MARGINAL, Stability, stability
 from theory.depth.length_map import length_map, slope_map
 from theory.errors import UsageError
 from theory.gaussian.expectations import expectations
@@ -22,7 +22,6 @@ from theory.numerics.nested import Inner, nested_integrals
 from theory.numerics.quadrature import Estimate
 
 _REACH = 16.0  # |x|, |y| <= 16 leaves 1e-57 of the probability out
-_MARGINAL = 1e-9
 Order = Literal[0, 1, 2]
 
 
@@ -57,14 +56,15 @@ def correlation(activation: NumericActivation, rho: float, *, q: float = 1.0, or
     True
     """
     _check(rho, q, order)
-    jumps, kinks = steps(activation, "value"), steps(activation, "slope")
-    if order and jumps:
-        return _of_a_jumping_function(activation, rho, q, order)
-    if order == 2 and kinks and rho == 1:
+    jumps = steps(activation, "value")
+    if order == 2 and jumps:
+        return Estimate(float("nan"), np.inf)
+    points = steps(activation, "slope") if order == 2 else jumps if order else ()
+    if points and (rho == 1 or (rho == -1 and jumps)):
         return Estimate(np.inf, 0.0)
     mass, error = 0.0, 0.0
-    if order == 2 and kinks:
-        mass, error = _masses(activation, np.array([float(kink) for kink in kinks]), rho, q, 1)
+    if points:  # where the derivative has point masses
+        mass, error = _masses(activation, np.array([float(point) for point in points]), rho, q, order - 1)
         if not np.isfinite(mass):
             return Estimate(mass, error)
     smooth = _plane(activation, rho, q, order)
@@ -78,18 +78,6 @@ def _check(rho: float, q: float, order: int) -> None:
         raise UsageError(f"q, the squared length per neuron, must be a positive number, not {q}")
     if order not in (0, 1, 2):
         raise UsageError(f"the order of the derivative is 0, 1 or 2, not {order}")
-
-
-def _of_a_jumping_function(activation: NumericActivation, rho: float, q: float, order: int) -> Estimate:
-    """C' = q E phi' phi' with the point masses of phi' at the jumps."""
-    if order == 2:
-        return Estimate(float("nan"), np.inf)
-    if abs(rho) == 1:
-        return Estimate(np.inf, 0.0)
-    points = np.array([float(jump) for jump in steps(activation, "value")])
-    smooth = _plane(activation, rho, q, 1)
-    mass, error = _masses(activation, points, rho, q, 0)
-    return Estimate(smooth.value + mass, smooth.error + error)
 
 
 def _derivative(activation: NumericActivation, order: int, x: FloatArray) -> FloatArray:
@@ -144,7 +132,8 @@ def _masses(activation: NumericActivation, points: FloatArray, rho: float, q: fl
     density = np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
     total = error = 0.0
     for height, place, weight in zip(heights, x, density, strict=True):
-        found = _conditional(activation, order + 1, scale * rho * place, scale * deviation)
+        shifted = _Shifted(activation, order + 1, scale * rho * place)
+        found = shifted.expectation(scale * deviation)
         total += float(2 * height * weight * found.value)
         error += float(2 * abs(height) * weight * found.error)
         if deviation > 0:
@@ -163,14 +152,6 @@ def _heights(activation: NumericActivation, points: FloatArray, order: int, dist
     sides = [[_derivative(activation, order, points + k * s) for k in (1, 2, 3)] for s in (step, -step)]
     right, left = (3 * near - 3 * middle + far for near, middle, far in sides)
     return np.asarray(right - left)
-
-
-def _conditional(activation: NumericActivation, order: int, mean: float, deviation: float) -> Estimate:
-    """E f(mean + deviation z) for a derivative f of phi."""
-    if deviation == 0:
-        return Estimate(float(_derivative(activation, order, np.array([mean]))[0]), 0.0)
-    shifted = _Shifted(activation, order, mean)
-    return expectations(shifted, {"": lambda _z, value, _slope: value}, deviation=deviation)[""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +176,12 @@ class _Shifted:
 
     def curvature(self, x: object) -> FloatArray:
         return self.value_and_slope(x)[0]
+
+    def expectation(self, deviation: float) -> Estimate:
+        """E f(mean + deviation z) for the derivative f of phi."""
+        if deviation == 0:
+            return Estimate(float(self.value_and_slope([0.0])[0][0]), 0.0)
+        return expectations(self, {"": lambda _z, value, _slope: value}, deviation=deviation)[""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +243,23 @@ def correlation_dynamics(activation: NumericActivation, q: float = 1.0) -> Corre
         return correlation(activation, rho, q=q).value / size - rho
 
     excess = steepness / size - 1
-    odd = drift(-1.0) < _MARGINAL
-    if odd and abs(excess) < _MARGINAL:
+    odd = drift(-1.0) < MARGINAL
+    if odd and abs(excess) < MARGINAL:
         return CorrelationDynamics(q, (), np.inf, curvature)
     roots = [-1.0] if odd else []
-    if excess > _MARGINAL:
+    if excess > MARGINAL:
         roots += _inner_root(drift, excess / max(curvature, 1.0))
     points = tuple(_fixed_point(activation, rho, q, size) for rho in sorted([*roots, 1.0]))
-    return CorrelationDynamics(q, points, _depth_scale(points), curvature)
+    slopes = [abs(point.slope) for point in points if point.stability == "attracting"]
+    scale = np.inf  # without an attracting point
+    if slopes:
+        scale = -1 / float(np.log(slopes[-1])) if slopes[-1] > 0 else 0.0
+    return CorrelationDynamics(q, points, scale, curvature)
 
 
 def _inner_root(drift: Callable[[float], float], gap: float) -> list[float]:
     """The fixed point in [0, 1), where the convex drift falls from >= 0 to below 0; none if it is not told from 1."""
-    if abs(drift(0.0)) < _MARGINAL:
+    if abs(drift(0.0)) < MARGINAL:
         return [0.0]
     gap = min(max(gap, 1e-3), 0.5)
     while drift(1 - gap) >= 0:
@@ -280,15 +271,4 @@ def _inner_root(drift: Callable[[float], float], gap: float) -> list[float]:
 
 def _fixed_point(activation: NumericActivation, rho: float, q: float, size: float) -> CorrelationPoint:
     slope = q * slope_map(activation, q).value if rho == 1 else correlation(activation, rho, q=q, order=1).value
-    slope /= size
-    if abs(abs(slope) - 1) < _MARGINAL:
-        return CorrelationPoint(rho, slope, "marginal")
-    return CorrelationPoint(rho, slope, "attracting" if abs(slope) < 1 else "repelling")
-
-
-def _depth_scale(points: tuple[CorrelationPoint, ...]) -> float:
-    """Of the attracting fixed point; infinite if there is none, 0 if its slope is 0."""
-    slopes = [abs(point.slope) for point in points if point.stability == "attracting"]
-    if not slopes:
-        return np.inf
-    return -1 / float(np.log(slopes[-1])) if slopes[-1] > 0 else 0.0
+    return CorrelationPoint(rho, slope / size, stability(slope / size))

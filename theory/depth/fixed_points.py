@@ -16,7 +16,7 @@ from theory.depth.length_map import follow_length, length_map, length_map_slope,
 from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
-_MARGINAL = 1e-9  # |slope| this close to 1, and Q(q)/q this close to 1 on a whole range, count as equal to 1
+MARGINAL = 1e-9  # |slope| this close to 1, and Q(q)/q this close to 1 on a whole range, count as equal to 1
 _GRID = 241
 _MANY_LAYERS = 2000  # after which a length on the grid counts as arrived
 Stability = Literal["attracting", "marginal", "repelling"]
@@ -76,7 +76,7 @@ def length_dynamics(
     if points < 3:
         raise UsageError(f"the grid needs at least 3 points, not {points}")
     grid, growth = _tabulate(activation, lowest, highest, points)
-    if np.all(np.abs(growth) < _MARGINAL):
+    if np.all(np.abs(growth) < MARGINAL):
         return LengthDynamics((), None, continuum=True)
     roots = _roots(activation, grid, growth)
     found = tuple(_fixed_point(activation, q) for q in roots)
@@ -104,7 +104,7 @@ def _growth(activation: NumericActivation, x: float) -> float:
 def _roots(activation: NumericActivation, grid: FloatArray, growth: FloatArray) -> list[float]:
     """Fixed points, ascending: 0, sign changes on the grid, and 1 by itself."""
     at_one = int(np.flatnonzero(grid == 0)[0])
-    one_is_fixed = abs(growth[at_one]) < _MARGINAL
+    one_is_fixed = abs(growth[at_one]) < MARGINAL
     if one_is_fixed:
         grid, growth = np.delete(grid, at_one), np.delete(growth, at_one)
     changes = np.flatnonzero(growth[:-1] * growth[1:] < 0)
@@ -119,9 +119,14 @@ def _roots(activation: NumericActivation, grid: FloatArray, growth: FloatArray) 
 
 def _fixed_point(activation: NumericActivation, q: float) -> FixedPoint:
     slope = length_map_slope(activation, q).value if q > 0 else slope_map(activation, 0.0).value
-    if abs(abs(slope) - 1) < _MARGINAL:
-        return FixedPoint(q, slope, "marginal")
-    return FixedPoint(q, slope, "attracting" if abs(slope) < 1 else "repelling")
+    return FixedPoint(q, slope, stability(slope))
+
+
+def stability(slope: float) -> Stability:
+    """Return the kind of a fixed point at which a map has this slope."""
+    if abs(abs(slope) - 1) < MARGINAL:
+        return "marginal"
+    return "attracting" if abs(slope) < 1 else "repelling"
 
 
 def _limits(starts: FloatArray, grid: FloatArray, growth: FloatArray) -> FloatArray:
@@ -196,7 +201,7 @@ def gradient_rate(activation: NumericActivation, start: float = 1.0) -> Gradient
     if not 1e-6 <= start <= 1e6:
         raise UsageError(f"the start must be between 1e-6 and 1e6, not {start}")
     grid, growth = _tabulate(activation, 1e-6, 1e6)
-    if np.all(np.abs(growth) < _MARGINAL):
+    if np.all(np.abs(growth) < MARGINAL):
         return GradientRate(start, float(np.log(slope_map(activation, start).value)))
     limits = np.array([*_roots(activation, grid, growth), np.inf])
     last = float(_limits(np.array([np.log(start)]), grid, growth)[0])

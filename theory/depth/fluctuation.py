@@ -154,7 +154,8 @@ def spread_quantile(law: LogRatioLaw, probability: float) -> float:
     Raises:
         UsageError: a probability outside its range.
     """
-    _check_probability(probability)
+    if not _LEAST_PROBABILITY <= probability < 1:
+        raise UsageError(f"the probability must be at least {_LEAST_PROBABILITY} and below 1, not {probability}")
     scale = float(np.sqrt(law.variance.max()))
     if scale == 0:
         return 0.0
@@ -218,11 +219,6 @@ def aligned_profile(source: Source, depth: int) -> AlignedProfile | NoPrediction
         signals[layer - 1] = signals[layer] * factor
         cosines[layer - 1] = numbers.chi**2 * cosines[layer] / factor
     return AlignedProfile(signals, cosines, np.sqrt(signals[:-1] / signals[-2]))
-
-
-def _check_probability(probability: float) -> None:
-    if not _LEAST_PROBABILITY <= probability < 1:
-        raise UsageError(f"the probability must be at least {_LEAST_PROBABILITY} and below 1, not {probability}")
 
 
 def _probit(probability: float) -> float:

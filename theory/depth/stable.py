@@ -91,9 +91,13 @@ class StableLaw(LogRatioLaw):
         if self.depth == 2:
             above, below = (np.array([-1, 1]) * self.mean[0] - epsilon) / deviations[0]
             return float(special.ndtr(above) + special.ndtr(below))
-        noise = _step_deviation(self.coefficients, self.width)
+        # of the backward factor at given lengths before and after the layer
+        noise = float(np.sqrt(self.coefficients.residual_noise / self.width))
         steps = tuple(self._steps())
-        return exit_probability(epsilon, noise, _hidden_states(steps, noise), steps)
+        precision = max((1 + s.rho**2) / (1 - s.rho**2) + (2 * s.a**2 + s.b**2) / noise**2 for s in steps)
+        half = int(np.ceil(_HIDDEN_RANGE * np.sqrt(precision) / _HIDDEN_SPACING))
+        hidden = np.linspace(-_HIDDEN_RANGE, _HIDDEN_RANGE, 2 * half + 1)
+        return exit_probability(epsilon, noise, hidden, steps)
 
     def _steps(self) -> Iterator[LinearStep]:
         """The chain from layer L down to 1, with eta in units of its standard deviation."""
@@ -111,7 +115,7 @@ class StableLaw(LogRatioLaw):
 
 
 def length_variances(coefficients: DepthCoefficients[float], depth: int) -> FloatArray:
-    r"""n Var q_l for l = 0..depth-1: a geometric sum that tends to sf/(1 - chi^2).
+    r"""n Var q_l for l = 0..depth-1: a geometric sum that tends to s_f/(1 - chi^2).
 
     .. math:: \sigma_l^2 = \chi^2 \sigma_{l-1}^2 + s_f, \qquad \sigma_0 = 0
     """
@@ -119,11 +123,6 @@ def length_variances(coefficients: DepthCoefficients[float], depth: int) -> Floa
     for layer in range(1, depth):
         variances[layer] = coefficients.chi**2 * variances[layer - 1] + coefficients.length_noise
     return variances
-
-
-def _step_deviation(coefficients: DepthCoefficients[float], width: int) -> float:
-    """Standard deviation of the backward factor at given lengths before and after the layer."""
-    return float(np.sqrt(coefficients.residual_noise / width))
 
 
 def _weights(
@@ -141,9 +140,8 @@ def _weights(
 
 
 def _layer_terms(coefficients: DepthCoefficients[float], b: FloatArray) -> FloatArray:
-    sf, sb, cx = coefficients.length_noise, coefficients.backward_noise, coefficients.noise_covariance
-    terms: FloatArray = sb + 2 * b * cx + b**2 * sf
-    return terms
+    noise = coefficients.backward_noise + 2 * b * coefficients.noise_covariance + b**2 * coefficients.length_noise
+    return np.asarray(noise)
 
 
 def _variances(coefficients: DepthCoefficients[float], lengths: FloatArray, top: int, removed: float) -> FloatArray:
@@ -188,12 +186,3 @@ def length_path(coefficients: DepthCoefficients[float], q0: float, depth: int) -
 
     passages = islice(follow_length(layer, q0 - 1, tolerance=0.0), depth)
     return np.concatenate([passage.before for passage in passages])
-
-
-def _hidden_states(steps: Sequence[LinearStep], deviation: float) -> FloatArray:
-    """Values of the hidden state close enough for every integral over it."""
-    precision = max(
-        (1 + step.rho**2) / (1 - step.rho**2) + (2 * step.a**2 + step.b**2) / deviation**2 for step in steps
-    )
-    half = int(np.ceil(_HIDDEN_RANGE * np.sqrt(precision) / _HIDDEN_SPACING))
-    return np.linspace(-_HIDDEN_RANGE, _HIDDEN_RANGE, 2 * half + 1)

@@ -62,7 +62,11 @@ def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
         return Bound("none", 0.0, reason)
     known = certainty(event)
     if known is not None:
-        return Bound(_KIND, -np.inf, "the target cannot be reached") if known == 0 else _trivial("the event is certain")
+        return (
+            Bound(_KIND, -np.inf, "the target cannot be reached")
+            if known == 0
+            else Bound(_KIND, 0.0, "the event is certain")
+        )
     edge = at_edge(event)
     if edge is not None and edge.log == -np.inf:
         return Bound(_KIND, -np.inf, edge.reason)
@@ -70,23 +74,25 @@ def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
         return _small(event)
     saddle = find_saddle(event) if saddle is None else saddle
     if saddle is None:
-        return _trivial("the sum is a constant, at the target within rounding")
+        return Bound(_KIND, 0.0, "the sum is a constant, at the target within rounding")
     if saddle.tilt == 0:
-        return _trivial("the mean itself lies beyond the target at this width")
+        return Bound(_KIND, 0.0, "the mean itself lies beyond the target at this width")
     return _best(event, saddle)
-
-
-def _trivial(reason: str) -> Bound:
-    return Bound(_KIND, 0.0, reason)
 
 
 def _best(event: Event, saddle: Saddle) -> Bound:
     """The bound near the saddle, or at a smaller lambda where the saddle is too far out to be computed at."""
+    profile, start = event.profile, saddle.law.mu
     tilt = _refine(event, saddle)
     for _ in range(_RETREATS):
-        total = _log_mean(event, tilt, saddle.law.mu) + _quadrature_error(event, tilt, saddle.law.mu)
+        mean = log_sphere_mean(profile.nodes, weights(event, tilt, profile.values), event.width, start=start)
+        check = weights(event, tilt, profile.check_values)
+        second = log_sphere_mean(profile.check_nodes, check, event.width, start=start)
+        both = np.isfinite(mean.log) and np.isfinite(second.log)
+        error = 2 * abs(second.log - mean.log) if both else np.inf  # of the integrals over a coordinate
+        total = float(min(mean.log + mean.error, mean.log_upper)) + error
         if np.isfinite(total):
-            return Bound(_KIND, total) if total < 0 else _trivial("no tilt gives a bound below 1")
+            return Bound(_KIND, total) if total < 0 else Bound(_KIND, 0.0, "no tilt gives a bound below 1")
         tilt *= _RETREAT
     return Bound("none", 0.0, f"the inversion over the sphere does not settle near lambda = {saddle.tilt:.3g}")
 
@@ -96,37 +102,27 @@ def _refine(event: Event, saddle: Saddle) -> float:
 
     The saddle balances one coordinate, not the sphere: the minimum is of the order 1/n away.
     """
-    limit, start = largest_tilt(event), saddle.law.mu
+
+    def log_mean(tilt: float) -> float:  # with the errors of inversion and rounding added
+        exponent = weights(event, tilt, event.profile.values)
+        mean = log_sphere_mean(event.profile.nodes, exponent, event.width, start=saddle.law.mu)
+        return float(min(mean.log + mean.error, mean.log_upper))
+
+    limit = largest_tilt(event)
     length = min(1 / max(saddle.sigma * np.sqrt(event.width), 1e-300), 0.5 * saddle.tilt)
     length = float(min(length, 0.5 * (limit - saddle.tilt)))
-    tried = {saddle.tilt: _log_mean(event, saddle.tilt, start)}
+    tried = {saddle.tilt: log_mean(saddle.tilt)}
     for shrink in (1.0, 0.125):
         best, step = min(tried, key=lambda tilt: tried[tilt]), shrink * length
         if not (step > 0 and 0 < best - step and best + step < limit):
             break
-        tried |= {best + sign * step: _log_mean(event, best + sign * step, start) for sign in (-1, 1)}
+        tried |= {best + sign * step: log_mean(best + sign * step) for sign in (-1, 1)}
         left, middle, right = tried[best - step], tried[best], tried[best + step]
         bend = left - 2 * middle + right
         vertex = best + float(np.clip(0.5 * (left - right) / bend, -2, 2)) * step if bend > 0 else best
         if 0 < vertex < limit and vertex not in tried:
-            tried[vertex] = _log_mean(event, vertex, start)
+            tried[vertex] = log_mean(vertex)
     return min(tried, key=lambda tilt: tried[tilt])
-
-
-def _log_mean(event: Event, tilt: float, start: float) -> float:
-    """log E exp(lambda sum G) with the errors of inversion and rounding added."""
-    exponent = weights(event, tilt, event.profile.values)
-    mean = log_sphere_mean(event.profile.nodes, exponent, event.width, start=start)
-    return float(min(mean.log + mean.error, mean.log_upper))
-
-
-def _quadrature_error(event: Event, tilt: float, start: float) -> float:
-    """What a second rule for the integrals over a coordinate changes, taken twice."""
-    profile = event.profile
-    first = log_sphere_mean(profile.nodes, weights(event, tilt, profile.values), event.width, start=start)
-    second = log_sphere_mean(profile.check_nodes, weights(event, tilt, profile.check_values), event.width, start=start)
-    both = np.isfinite(first.log) and np.isfinite(second.log)
-    return 2 * abs(second.log - first.log) if both else np.inf
 
 
 def _small(event: Event) -> Bound:
@@ -149,4 +145,4 @@ def _small(event: Event) -> Bound:
     tilt = reach * float(found.x) ** 2
     coarse, fine = log_mean(tilt, 60), log_mean(tilt, 120)
     total = fine + 2 * abs(fine - coarse)
-    return Bound(_KIND, total) if total < 0 else _trivial("no tilt gives a bound below 1")
+    return Bound(_KIND, total) if total < 0 else Bound(_KIND, 0.0, "no tilt gives a bound below 1")
