@@ -4,22 +4,11 @@ With h uniform on the sphere :math:`|h|^2 = nq` and w independent and uniform on
 
 .. math:: M(q) = E\Big[\exp\Big(\tau \sum_i \phi'(h_i)^2 w_i^2 + \sum_i \psi(h_i)\Big)\Big]
 
-is that of independent standard normal pairs :math:`(z_i, w_i)` conditioned on :math:`\sum z_i^2 = nq`,
-:math:`\sum w_i^2 = n`. For any tilt (m, c) it is
-
-.. math:: M(q) = e^{n(\Lambda - m q - c)}\, \frac{F(nq, n)}{f(nq)\, f(n)}, \qquad
-          \Lambda = \log E\Big[e^{\psi(z) + m z^2} (1 - 2c - 2\tau \phi'(z)^2)^{-1/2}\Big],
-
-f the chi-squared density with n degrees of freedom and F the density of the two sums under the tilted law (derived for
-this project, docs/deep-bound.md). The value does not depend on the tilt; at the saddle, where the tilted means of
-:math:`z^2` and :math:`w^2` are q and 1, the inversion integral of F does not oscillate.
-
-What makes the result a bound for a whole interval of q. The trapezoidal rule for the inversion integral gives F plus
-the values of F at other places (Poisson's formula), which are densities and so not negative: it errs upwards. As a
-trigonometric sum in nq it has Taylor coefficients from the same terms, and its remainder is at most the sum of
-the moduli. So a handful of saddles bound M on an interval by elementary functions, whose largest value a grid with a
-bound on their second derivative gives. What is left to float64 are the integrals over z (Gauss rules), the frequencies
-beyond nine standard deviations, and rounding.
+is that of independent standard normal pairs conditioned on the two sums of squares, found by tilting and inverting a
+characteristic function. The trapezoidal rule errs upwards, and a Taylor expansion in q with its remainder makes a
+handful of saddles bound M on a whole interval: docs/deep-bound.md#evaluation-and-why-the-suprema-are-suprema (derived
+for this project). What is left to float64 are the integrals over z (Gauss rules), the frequencies beyond nine standard
+deviations, and rounding.
 """
 
 from collections.abc import Sequence
@@ -194,12 +183,7 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
 def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, grid: Cells) -> Envelope:
     r"""Bounds on log E exp(tau sum phi'(h_i)^2 w_i^2 + sum psi(h_i)) with :math:`|h|^2 = nq, |w|^2 = n`, on cells of q.
 
-    Args:
-        nodes: a rule that reaches to sqrt(nq).
-        tau: (B,).
-        psi: psi(z) at the nodes, (B, K).
-        width: n.
-        grid: the cells of q.
+    Arguments as for `log_mean`, with tau (B,).
 
     >>> import sympy
     >>> from theory.activations.activation import Activation

@@ -146,11 +146,8 @@ def _basin(grid: FloatArray, growth: FloatArray, points: tuple[FixedPoint, ...])
     center = int(np.flatnonzero(grid == 0)[0])
     if not returns[center]:
         return None
-    low = high = center
-    while low > 0 and returns[low - 1]:
-        low -= 1
-    while high < len(grid) - 1 and returns[high + 1]:
-        high += 1
+    low = center - int(np.append(returns[center::-1], False).argmin()) + 1
+    high = center + int(np.append(returns[center:], False).argmin()) - 1
     ends = [_end(grid, low, low - 1, points), _end(grid, high, high + 1, points)]
     return ends[0], ends[1]
 

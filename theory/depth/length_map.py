@@ -45,11 +45,8 @@ def slope_map(activation: NumericActivation, q: float) -> Estimate:
 
     .. math:: E\, \phi'(\sqrt q\, z)^2
 
-    (chi_1 of Poole et al. 2016 and of Schoenholz et al. 2017, "Deep information propagation".)
-
-    Args:
-        activation: phi.
-        q: squared length per neuron before the layer, >= 0.
+    (chi_1 of Poole et al. 2016 and of Schoenholz et al. 2017, "Deep information propagation".) Arguments as for
+    `length_map`.
 
     >>> from theory.activations.activation import Activation
     >>> from theory.numerics.arithmetic import X

@@ -1,17 +1,10 @@
 """Gaussians conditioned on a sphere: expectations of products over the coordinates of one pre-activation.
 
 A vector h uniform on the sphere of radius sqrt(nq) is n independent standard normals z_i given |z|^2 = nq, since
-radius and direction are independent. A product over its coordinates then has the expectation
-
-    E exp(sum_i psi(h_i)) = exp(n Lambda(mu)) ftilde(nq)/f(nq),    Lambda(mu) = log E exp(psi(z) + mu (z^2 - q)),
-
-where f is the density of chi^2 with n degrees of freedom and ftilde that of the sum of z_i^2 under the *tilted* law,
-whose density with respect to the normal one is proportional to exp(psi + mu z^2). The left side does not depend on
-mu; the mu that gives the tilted z^2 the mean q makes the Fourier inversion of ftilde free of cancellation (derived
-for this project; the conditioning is classical, the inversion that of H. E. Daniels, "Saddlepoint approximations in
-statistics", 1954). No coordinate on the sphere exceeds sqrt(nq), so the normal may be cut off there or beyond.
-
-Everything is numerical: quadrature over z and inversion over one frequency, with an estimate of the error.
+radius and direction are independent. Tilting the law of a coordinate so that z^2 has the mean q makes the Fourier
+inversion of its density free of cancellation (docs/one-step.md#gaussians-conditioned-on-a-sphere; the inversion is that
+of H. E. Daniels, "Saddlepoint approximations in statistics", 1954). No coordinate on the sphere exceeds sqrt(nq), so
+the normal may be cut off there or beyond. Everything is numerical, with an estimate of the error.
 """
 
 from collections.abc import Iterator, Sequence
@@ -222,9 +215,9 @@ def log_sphere_mean(
               = n \Lambda(\mu) + \log \tilde f(nq) - \log f(nq), \qquad
               \tilde f(y) = \frac1\pi \int_0^\infty \Re\bigl[\chi(u)^n e^{-iuy}\bigr]\, du
 
-    with the tilted law of `tilt` and :math:`\chi(u)` the mean of :math:`e^{iuz^2}` under it (see the module). The
-    trapezoid rule of step s gives :math:`\sum_k \tilde f(y + 2\pi k/s)` by Poisson's summation formula, which errs
-    upward only. Rigour ends at quadrature over z and at rounding.
+    with f the density of chi^2 with n degrees of freedom, the tilted law of `tilt`, and :math:`\chi(u)` the mean of
+    :math:`e^{iuz^2}` under it. The trapezoid rule of step s gives :math:`\sum_k \tilde f(y + 2\pi k/s)` by Poisson's
+    summation formula, which errs upward only. Rigour ends at quadrature over z and at rounding.
 
     Args:
         nodes: of the normal law, reaching sqrt(nq) at least, or as far as exp(psi) leaves any probability.

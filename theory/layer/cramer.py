@@ -1,13 +1,8 @@
 """Cramér's bound on the sphere: exponential Markov under the exact law of one layer.
 
-For an event {sum_i G_i >= 0} of `theory.layer.law` and every lambda >= 0
-
-    P(sum_i G_i >= 0) <= E[exp(lambda sum_i G_i) | |x|^2 = n],
-
-and the right side is computed essentially exactly (`theory.layer.conditioning`; below width 16 `theory.layer.radial`).
-It is sharp in the exponent, exceeding the probability by about lambda sigma sqrt(2 pi n), and asks nothing of phi':
-kinks and jumps are allowed. Derived for this project (H. Cramér 1938 for the exponential tilt; conditioning on the
-sphere makes it hold at finite width).
+The right side of Markov's inequality is computed essentially exactly (`theory.layer.conditioning`; below width 16
+`theory.layer.radial`). It is sharp in the exponent and asks nothing of phi': kinks and jumps are allowed. Derived for
+this project (H. Cramér 1938 for the exponential tilt), docs/one-step.md#cramer-bound.
 
 Rigour: lambda and mu are free, so finding them costs none. What is not proved is the quadrature over a coordinate, the
 inversion over one frequency, rounding, and the searched extremes of phi^2 or phi'^2; the first three are
@@ -62,11 +57,8 @@ def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
         return Bound("none", 0.0, reason)
     known = certainty(event)
     if known is not None:
-        return (
-            Bound(_KIND, -np.inf, "the target cannot be reached")
-            if known == 0
-            else Bound(_KIND, 0.0, "the event is certain")
-        )
+        log, reason = (0.0, "the event is certain") if known else (-np.inf, "the target cannot be reached")
+        return Bound(_KIND, log, reason)
     edge = at_edge(event)
     if edge is not None and edge.log == -np.inf:
         return Bound(_KIND, -np.inf, edge.reason)

@@ -1,14 +1,8 @@
 """The exact probability of a one-step event, by inversion of its generating function on the sphere.
 
-For an `Event` {sum_i G_i >= 0} given |x|^2 = n, with Lambda of `theory.layer.saddle` and f the chi-squared density,
-
-    P = f(n)^-1 (2 pi i)^-2 int int exp(n Lambda(lambda, mu)) dmu dlambda/lambda
-
-along vertical lines, the one of lambda to the right of 0. Through the real saddle the integrand is nearly a
-Gaussian, and the trapezoid rule converges exponentially (derived for this project; H. E. Daniels 1954 for one
-variable). Where the mean lies in the event, the complement is computed. Sums that are not continuous have a
-sum over their values instead; widths 2 and 3 are integrated over the circle and the sphere
-(`theory.layer.special_cases`).
+The double integral along vertical lines is that of docs/one-step.md#exact-tail. Through the real saddle of
+`theory.layer.saddle` the integrand is nearly a Gaussian, and the trapezoid rule converges exponentially. Where the mean
+lies in the event, the complement is computed; other cases are in `theory.layer.special_cases`.
 
 "Exact" means up to a numerical error that is estimated and returned, not proved: by leaving out every other
 point, by what lies at the rim of the grid, by a second rule over a coordinate, and by rounding.

@@ -102,17 +102,16 @@ class Event:
     @property
     def highest(self) -> float:
         """sup g, by the search."""
-        return self._extremes[1]
+        return max(self._ends)
 
     @property
     def lowest(self) -> float:
         """inf g, by the search."""
-        return self._extremes[0]
+        return min(self._ends)
 
     @property
-    def _extremes(self) -> tuple[float, float]:
-        ends = (self.sign * (self.profile.lowest - self.target), self.sign * (self.profile.highest - self.target))
-        return min(ends), max(ends)
+    def _ends(self) -> tuple[float, float]:
+        return self.sign * (self.profile.lowest - self.target), self.sign * (self.profile.highest - self.target)
 
     @property
     def tolerance(self) -> float:

@@ -149,10 +149,8 @@ def backward_ratio_variance(activation: NumericActivation, width: int, q: float 
     this is the top layer under a random readout; below it the direction is not independent of h
     (`theory.depth.alignment`).
 
-    Args:
-        activation: phi; where it jumps, phi' is the slope beside the jump, as in back-propagation.
-        width: n >= 2.
-        q: squared length per neuron before the layer, > 0.
+    Arguments as for `squared_length_variance`; where phi jumps, phi' is the slope beside the jump, as in
+    back-propagation.
 
     >>> from theory.activations.catalog import build
     >>> from theory.normalization.normalize import normalize

@@ -132,10 +132,7 @@ def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0
 
     the mean factor by which a layer multiplies the squared norm of a signal of independent direction u.
 
-    Args:
-        activation: phi.
-        width: n >= 2.
-        q: squared length per neuron before the layer.
+    Arguments as for `mean_squared_length`.
 
     >>> import sympy
     >>> from theory.activations.activation import Activation
