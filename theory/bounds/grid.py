@@ -59,10 +59,8 @@ def gaussian_nodes(activation: NumericActivation, radius: float, slope_bound: fl
     Raises:
         UsageError: the rule does not settle (an activation too rough for it).
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> nodes = gaussian_nodes(Activation("identity", X), 20.0, 1.0)
+    >>> from theory.activations.specification import activation
+    >>> nodes = gaussian_nodes(activation("identity"), 20.0, 1.0)
     >>> round(float(np.exp(nodes.log_weight) @ nodes.value**2), 12)
     1.0
     """

@@ -145,11 +145,9 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
         width: n.
         grid: the cells of q.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
+    >>> from theory.activations.specification import activation
     >>> from theory.bounds.grid import gaussian_nodes, points
-    >>> from theory.numerics.arithmetic import X
-    >>> nodes = gaussian_nodes(Activation("identity", X), 20.0, 1.0)
+    >>> nodes = gaussian_nodes(activation("identity"), 20.0, 1.0)
     >>> found = log_mean(nodes, 0.25 * nodes.z[None, :] ** 2, 100, points(np.array([1.0, 1.2])))
     >>> np.round(found.at_centres()[0], 6).tolist()  # the exponent is nq/4, whatever h
     [25.0, 30.0]
@@ -185,11 +183,9 @@ def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, gr
 
     Arguments as for `log_mean`, with tau (B,).
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
+    >>> from theory.activations.specification import activation
     >>> from theory.bounds.grid import gaussian_nodes, points
-    >>> from theory.numerics.arithmetic import X
-    >>> nodes = gaussian_nodes(Activation("identity", X), 20.0, 1.0)
+    >>> nodes = gaussian_nodes(activation("identity"), 20.0, 1.0)
     >>> found = log_pair_mean(nodes, np.array([0.1]), 0.25 * nodes.z[None, :] ** 2, 100, points(np.array([1.2])))
     >>> round(float(found.at_centres()[0, 0]), 6)  # 0.1 |w|^2 + |h|^2/4
     40.0

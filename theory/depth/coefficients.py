@@ -143,10 +143,8 @@ def depth_coefficients(activation: NumericActivation) -> DepthCoefficients[float
     Args:
         activation: phi without jumps; where an expectation diverges its coefficients are nan and `error` infinite.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = depth_coefficients(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)))
+    >>> from theory.activations.specification import activation
+    >>> relu = depth_coefficients(activation("sqrt(2)*max(x, 0)"))
     >>> relu.homogeneous, [round(number, 10) for number in (relu.chi, relu.length_noise, relu.backward_noise)]
     (True, [1.0, 3.0, 3.0])
     """
@@ -182,11 +180,9 @@ def certified_coefficients(moments: Moments, root: Normalization[arb]) -> DepthC
     Returns:
         The coefficients, or the reason why the first missing moment is not certified.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
+    >>> from theory.activations.specification import activation
     >>> from theory.gaussian.certified import certified_moments
-    >>> from theory.numerics.arithmetic import X
-    >>> moments = certified_moments(Activation("relu", sympy.Max(X, 0)), 20)
+    >>> moments = certified_moments(activation("relu"), 20)
     >>> relu = certified_coefficients(moments, moments.normalizations()[0])
     >>> [f"{symbol} {ball.str(6, radius=False)}" for symbol, ball in relu.by_symbol().items()][:5]
     ['chi 1.00000', 'kappa 0', 'c 1.00000', 'sf 3.00000', 'sb 3.00000']

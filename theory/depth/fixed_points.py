@@ -65,10 +65,8 @@ def length_dynamics(
     Raises:
         UsageError: a range that does not contain 1, or a grid of fewer points.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> length_dynamics(Activation("sin", sympy.sin(X))).fixed_points
+    >>> from theory.activations.specification import activation
+    >>> length_dynamics(activation("sin")).fixed_points
     (FixedPoint(q=0.0, slope=1.0, stability='marginal'),)
     """
     if not 0 < lowest < 1 < highest < np.inf:
@@ -189,9 +187,8 @@ def gradient_rate(activation: NumericActivation, start: float = 1.0) -> Gradient
         activation: phi without jumps.
         start: squared length per neuron of the input, between 1e-6 and 1e6.
 
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> half = gradient_rate(Activation("half", X / 2))
+    >>> from theory.activations.specification import activation
+    >>> half = gradient_rate(activation("x/2"))
     >>> half.q, round(half.rate, 10)  # -log 4
     (0.0, -1.3862943611)
     """

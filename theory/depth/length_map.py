@@ -32,9 +32,8 @@ def length_map(activation: NumericActivation, q: float) -> Estimate:
         activation: phi.
         q: squared length per neuron before the layer, >= 0.
 
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> round(length_map(Activation("double", 2 * X), 3.0).value, 12)
+    >>> from theory.activations.specification import activation
+    >>> round(length_map(activation("2*x"), 3.0).value, 12)
     12.0
     """
     return _expectation(activation, q, lambda _z, value, _slope: value * value)
@@ -48,9 +47,8 @@ def slope_map(activation: NumericActivation, q: float) -> Estimate:
     (chi_1 of Poole et al. 2016 and of Schoenholz et al. 2017, "Deep information propagation".) Arguments as for
     `length_map`.
 
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> round(slope_map(Activation("double", 2 * X), 3.0).value, 12)
+    >>> from theory.activations.specification import activation
+    >>> round(slope_map(activation("2*x"), 3.0).value, 12)
     4.0
     """
     return _expectation(activation, q, lambda _z, _value, slope: slope * slope)
@@ -65,9 +63,8 @@ def length_map_slope(activation: NumericActivation, q: float = 1.0) -> Estimate:
         activation: phi without jumps.
         q: squared length per neuron, > 0.
 
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> round(length_map_slope(Activation("double", 2 * X)).value, 12)
+    >>> from theory.activations.specification import activation
+    >>> round(length_map_slope(activation("2*x")).value, 12)
     4.0
     """
     if not q > 0:
@@ -186,9 +183,8 @@ def depth_factors(activation: NumericActivation, depths: Sequence[int] = (10, 10
         activation: phi.
         depths: numbers of layers, ascending.
 
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> [round(factor.squared_gradient, 9) for factor in depth_factors(Activation("double", 2 * X), [3])]
+    >>> from theory.activations.specification import activation
+    >>> [round(factor.squared_gradient, 9) for factor in depth_factors(activation("2*x"), [3])]
     [64.0]
     """
     factors: list[DepthFactor] = []
@@ -241,9 +237,8 @@ def mean_field_path(activation: NumericActivation, depth: int) -> MeanFieldPath:
         activation: phi.
         depth: L >= 1.
 
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> path = mean_field_path(Activation("half", X / 2), 3)
+    >>> from theory.activations.specification import activation
+    >>> path = mean_field_path(activation("x/2"), 3)
     >>> path.squared_lengths, np.exp(path.log_factors)
     (array([1.      , 0.25    , 0.0625  , 0.015625]), array([0.25, 0.25, 0.25]))
     """

@@ -44,11 +44,9 @@ def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
         event: as `theory.layer.law.event` makes it.
         saddle: of the event, if it is known already.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
+    >>> from theory.activations.specification import activation
     >>> from theory.layer.law import event, layer_law
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = layer_law(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 512)
+    >>> relu = layer_law(activation("sqrt(2)*max(x, 0)"), 512)
     >>> round(cramer(event("forward-one-step", relu, 0.2, "upper")).probability, 6)
     0.030623
     """

@@ -53,11 +53,9 @@ def exact_tail(event: Event, saddle: Saddle | None = None) -> ExactTail:
         event: as `theory.layer.law.event` makes it.
         saddle: of the event, if it is known already.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
+    >>> from theory.activations.specification import activation
     >>> from theory.layer.law import event, layer_law
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = layer_law(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 10)
+    >>> relu = layer_law(activation("sqrt(2)*max(x, 0)"), 10)
     >>> tail = exact_tail(event("backward-one-step-fixed", relu, 0.2, "upper"))
     >>> round(tail.probability * 1024)  # 6 to 10 heads of 10
     386

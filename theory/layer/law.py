@@ -135,10 +135,8 @@ def layer_law(activation: NumericActivation, width: int, q: float = 1.0) -> Laye
     Raises:
         UsageError: a width below 2 or a q that is not positive.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> law = layer_law(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 64)
+    >>> from theory.activations.specification import activation
+    >>> law = layer_law(activation("sqrt(2)*max(x, 0)"), 64)
     >>> [round(level, 12) for level in law.backward.levels]
     [0.0, 2.0]
     """

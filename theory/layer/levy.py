@@ -85,10 +85,8 @@ def layer_constants(activation: NumericActivation, width: int, q: float = 1.0) -
         width: n >= 2.
         q: squared length per neuron of the layer's input.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> constants = layer_constants(Activation("tanh", sympy.tanh(X)), 64)
+    >>> from theory.activations.specification import activation
+    >>> constants = layer_constants(activation("tanh"), 64)
     >>> constants.certified, round(constants.slope, 12)
     (True, 1.0)
     """
@@ -128,10 +126,8 @@ def levy(claim: str, constants: LayerConstants, epsilon: float, side: Side, flat
     Raises:
         UsageError: an unknown claim or side, a tolerance that is not positive, or a flatness outside [1, n].
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> identity = layer_constants(Activation("identity", X), 101)
+    >>> from theory.activations.specification import activation
+    >>> identity = layer_constants(activation("identity"), 101)
     >>> round(levy("forward-one-step", identity, 0.44, "upper").log, 6)  # -100 (1.2 - 1)^2/2
     -2.0
     """

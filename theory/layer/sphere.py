@@ -43,10 +43,8 @@ def sphere_expectations(
     Raises:
         UsageError: a width below 2 or a q that is not positive.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> identity = Activation("identity", X)
+    >>> from theory.activations.specification import activation
+    >>> identity = activation("identity")
     >>> found = sphere_expectations(identity, 5, {"square": lambda h, value, slope: value**2})
     >>> round(found["square"].value, 13)
     1.0
@@ -116,10 +114,8 @@ def mean_squared_length(activation: NumericActivation, width: int, q: float = 1.
         width: n >= 2.
         q: squared length per neuron before the layer.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> round(mean_squared_length(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 2, 3.0).value, 13)
+    >>> from theory.activations.specification import activation
+    >>> round(mean_squared_length(activation("sqrt(2)*max(x, 0)"), 2, 3.0).value, 13)
     3.0
     """
     return sphere_expectations(activation, width, {"square": square_of_value}, q)["square"]
@@ -134,10 +130,8 @@ def mean_squared_slope(activation: NumericActivation, width: int, q: float = 1.0
 
     Arguments as for `mean_squared_length`.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> round(mean_squared_slope(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 7).value, 13)
+    >>> from theory.activations.specification import activation
+    >>> round(mean_squared_slope(activation("sqrt(2)*max(x, 0)"), 7).value, 13)
     1.0
     """
     return sphere_expectations(activation, width, {"square": square_of_slope}, q)["square"]

@@ -53,10 +53,8 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
     Raises:
         UsageError: an unknown claim or side, or a tolerance that is not positive.
 
-    >>> import sympy
-    >>> from theory.activations.activation import Activation
-    >>> from theory.numerics.arithmetic import X
-    >>> relu = layer_law(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), 512)
+    >>> from theory.activations.specification import activation
+    >>> relu = layer_law(activation("sqrt(2)*max(x, 0)"), 512)
     >>> tail = one_step("forward-one-step", relu, 0.2, "upper")
     >>> tail.exact.probability < tail.cramer.probability < tail.levy.probability
     True
