@@ -183,13 +183,9 @@ def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
         yield len(side.bracket_tilts) >= 2 and min(side.bracket_tilts) > 0, "two or more positive bracket exponents"
         yield len(side.chains) > 0, "each side has a chain"
         for chain in side.chains:
-            yield from _chain_conditions(chain, side.horizon)
-
-
-def _chain_conditions(chain: Chain, horizon: float) -> Iterator[tuple[bool, str]]:
-    yield chain.exponent > 0, "the exponent lambda is positive"
-    yield 0 < len(chain.rates) == len(chain.log_weights), "each rate has a weight"
-    yield min(chain.rates) >= 0 and max(chain.rates) <= horizon, "the rates lie in [0, T]"
-    yield len(chain.backward) > 0, "a chain has backward functions"
-    yield len(chain.forward) == len(chain.backward) + 1, "each backward function has its forward functions"
-    yield all(len(tents) > 0 for tents in chain.forward), "each backward function has its forward functions"
+            yield chain.exponent > 0, "the exponent lambda is positive"
+            yield 0 < len(chain.rates) == len(chain.log_weights), "each rate has a weight"
+            yield min(chain.rates) >= 0 and max(chain.rates) <= side.horizon, "the rates lie in [0, T]"
+            yield len(chain.backward) > 0, "a chain has backward functions"
+            yield len(chain.forward) == len(chain.backward) + 1, "each backward function has its forward functions"
+            yield all(len(tents) > 0 for tents in chain.forward), "each backward function has its forward functions"

@@ -49,22 +49,6 @@ class StableLaw(LogRatioLaw):
         ratio_mean = upward[:-1] - upward[-2] + logs - logs[-1]
         return cls(coefficients, width, depth, q0, ratio_mean, ratio, upward[:-1] + logs, gradient, lengths)
 
-    def covariance(self) -> FloatArray:
-        """Covariances of Y_1..Y_L, array (L, L)."""
-        numbers, depth = self.coefficients, self.depth
-        a, b = _weights(numbers, depth - 1, 1.0, depth)
-        common = np.append(np.cumsum(_layer_terms(numbers, b[: depth - 1])[::-1])[::-1], 0.0)
-        covariance = np.empty((depth, depth))
-        for low in range(depth):  # what q is at layer `low` and what the layers from there to `high` add to it
-            powers = numbers.chi ** np.arange(depth - low)
-            gained = np.zeros(depth - low)
-            for step in range(1, depth - low):
-                carried = numbers.chi * gained[step - 1]
-                gained[step] = carried + numbers.noise_covariance + b[low + step - 1] * numbers.length_noise
-            shared = a[low] * powers * self.length_variance[low] + gained
-            covariance[low, low:] = covariance[low:, low] = a[low:] * shared + common[low:]
-        return covariance / self.width
-
     def quantiles(self, probabilities: Sequence[float]) -> FloatArray:
         """Quantiles of Y_l, array (L, number of probabilities)."""
         z = special.ndtri(checked_probabilities(probabilities))

@@ -58,11 +58,6 @@ class PairMoments:
         return _combine((1.0, self.pair), (-1 / (self.width - 1), self.second_degree))
 
     @property
-    def same(self) -> Estimate:
-        """Cov(f(h_1), g(h_1)): one coordinate."""
-        return _combine((1.0, self.single), (1.0, self.second_degree))
-
-    @property
     def of_averages(self) -> Estimate:
         """Covariance of the averages of f(h_i) and of g(h_i) over the n coordinates."""
         n = self.width
