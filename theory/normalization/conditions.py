@@ -80,6 +80,7 @@ class Conditions:
         normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no
             normalization.
         lipschitz, slope_lipschitz: sup |phi'| and sup |phi''| on the line, None where infinite.
+        lipschitz_is_bound, slope_lipschitz_is_bound: whether that is only an upper bound, which may be far above.
         kinks, jumps: where phi' and where phi jumps, exact expressions as text; numbers for a Python function.
         located: how they were found if not exactly ("detected numerically ..."), else None.
     """
@@ -100,6 +101,8 @@ class Conditions:
     normalizations: tuple[Normalization[str], ...]
     lipschitz: float | None
     slope_lipschitz: float | None
+    lipschitz_is_bound: bool
+    slope_lipschitz_is_bound: bool
     kinks: tuple[str, ...]
     jumps: tuple[str, ...]
     located: str | None = None
@@ -187,7 +190,7 @@ def _conditions(
     roots = known_normalizations(moments) if moments is not None and normalizable == "yes" else []
     shown = shown_moments(moments)
     errors = [ball.rad() for ball in shown.values()]
-    constants = lipschitz_constants(activation)
+    slope, curvature = lipschitz_constants(activation).suprema
     report = Conditions(
         name=activation.name,
         expression=str(activation.expression) if isinstance(activation, Activation) else None,
@@ -200,8 +203,10 @@ def _conditions(
         normalizable=normalizable,
         reason=reason,
         normalizations=tuple(root.converted(lambda ball: decimal_text(ball, digits)) for root in roots),
-        lipschitz=_finite(constants.slope),
-        slope_lipschitz=_finite(constants.curvature),
+        lipschitz=_finite(slope.value),
+        slope_lipschitz=_finite(curvature.value),
+        lipschitz_is_bound=slope.is_bound,
+        slope_lipschitz_is_bound=curvature.is_bound,
         kinks=tuple(map(place_text, steps(activation, "slope"))),
         jumps=tuple(map(place_text, steps(activation, "value"))),
         located=_located(activation),

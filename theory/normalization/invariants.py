@@ -88,7 +88,8 @@ def _inequalities(report: Report, slope: float) -> Iterator[str]:
     slack = float(report.error or 0) * 4 + _ROUNDING * slope
     if report.variance is not None and float(report.variance) > slope + slack:
         yield f"Var phi = {report.variance} is above E phi'^2 = {slope:.9g}"
-    if report.lipschitz is not None and report.lipschitz**2 < slope - slack - _ROUNDING * slope:
+    # A supremum is shown rounded, to six digits at least.
+    if report.lipschitz is not None and report.lipschitz**2 * (1 + 1e-5) < slope - slack:
         yield f"sup |phi'| = {report.lipschitz:.9g}, and its square is below E phi'^2 = {slope:.9g}"
 
 

@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import mpmath
 import numpy as np
 import sympy
+from flint import arb
 
 from theory.activations.activation import Activation, NumericActivation, steps
 from theory.activations.callable import CallableActivation
 from theory.activations.pieces import Piece
-from theory.balls.core import NotCertified
+from theory.balls.decimal import digits_of
 from theory.errors import UsageError
 from theory.gaussian.convergence import approach, guarded_modulus
 from theory.normalization.lipschitz_proofs import certified_lipschitz
@@ -26,7 +27,36 @@ _CANDIDATES = 16  # local maxima of the grid that are refined
 _ZOOMS = 7  # each divides a bracket by 8
 _FAR = 1e12  # end of the grid on an infinite piece
 _TOLERANCE = 1e-13  # relative, of the certified enclosures
+_SHARED = 6  # digits that both ends of an enclosure must share to be shown as the supremum
 Order = Literal["slope", "curvature"]
+
+
+@dataclass(frozen=True, slots=True)
+class Supremum:
+    """A supremum as it is shown.
+
+    Args:
+        value: the digits that both ends of its enclosure share, at most 15; infinite where it is.
+        is_bound: whether they share fewer than six; the value then is an upper bound, which may be far above.
+    """
+
+    value: float
+    is_bound: bool = False
+
+    @classmethod
+    def of(cls, ball: arb) -> "Supremum":
+        """Return what a proved enclosure shows.
+
+        >>> Supremum.of(arb(1, 1e-13)), Supremum.of(arb(1.5, 1.5))
+        (Supremum(value=1.0, is_bound=False), Supremum(value=3.0..., is_bound=True))
+        """
+        if not ball.is_finite():
+            return cls(np.inf)
+        text = digits_of(ball, 15)
+        digits = "" if text == "?" else text.partition("e")[0].replace(".", "").lstrip("0")
+        if ball.is_zero() or len(digits) >= _SHARED:
+            return cls(float(text))
+        return cls(_upper(ball), is_bound=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +67,21 @@ class LipschitzConstants:
         slope: K = sup |phi'|, infinite if phi jumps.
         curvature: K' = sup |phi''|, infinite if phi' jumps (a kink) or phi does.
         radius: half-width of the interval, may be infinite.
-        certified: True if both are proved upper bounds, tight to about 1e-13; False where one comes from a numerical
-            search, which is enlarged by the relative amount `INFLATION`.
+        certified: True if both are proved upper bounds; False where one comes from a numerical search, which is
+            enlarged by the relative amount `INFLATION`.
+        shown: the two suprema as they are shown, which says where one is only an upper bound.
     """
 
     slope: float
     curvature: float
     radius: float
     certified: bool = False
+    shown: tuple[Supremum, Supremum] | None = None
+
+    @property
+    def suprema(self) -> tuple[Supremum, Supremum]:
+        """sup |phi'| and sup |phi''| as they are shown."""
+        return self.shown or (Supremum(self.slope), Supremum(self.curvature))
 
 
 def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -> LipschitzConstants:
@@ -76,17 +113,21 @@ def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -
         return searched_lipschitz_constants(activation, radius)
     proved = certified_lipschitz(activation, radius, _TOLERANCE)
     balls = (proved.slope, proved.curvature)
-    if any(isinstance(ball, NotCertified) for ball in balls):
-        searched = searched_lipschitz_constants(activation, radius)
-        both = zip(balls, (searched.slope, searched.curvature), strict=True)
-        slope, curvature = (found if isinstance(ball, NotCertified) else _upper(ball) for ball, found in both)
-        return LipschitzConstants(slope, curvature, radius)
-    return LipschitzConstants(_upper(proved.slope), _upper(proved.curvature), radius, certified=True)
+    searched: tuple[float, float] = (np.inf, np.inf)
+    if not all(isinstance(ball, arb) for ball in balls):
+        numerical = searched_lipschitz_constants(activation, radius)
+        searched = numerical.slope, numerical.curvature
+    pairs = list(zip(balls, searched, strict=True))
+    slope, curvature = (_upper(ball) if isinstance(ball, arb) else number for ball, number in pairs)
+    shown = [Supremum.of(ball) if isinstance(ball, arb) else Supremum(number) for ball, number in pairs]
+    return LipschitzConstants(
+        slope, curvature, radius, all(isinstance(ball, arb) for ball in balls), (shown[0], shown[1])
+    )
 
 
-def _upper(ball: Any) -> float:
+def _upper(ball: arb) -> float:
     """The least float64 that is known to be no less than a ball."""
-    return float(np.nextafter(float(ball.upper()), np.inf))
+    return 0.0 if ball.is_zero() else float(np.nextafter(float(ball.upper()), np.inf))
 
 
 def searched_lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -> LipschitzConstants:

@@ -1,44 +1,34 @@
-r"""Certified Lipschitz constants: sup |phi'| and sup |phi''| by interval branch and bound.
+"""Certified Lipschitz constants: sup |phi'| and sup |phi''|.
 
-An interval is split until the upper bound of the function on every part, from the mean value form
-
-.. math:: f(I) \subseteq f(m) + f'(I)(I - m)
-
-or from direct evaluation, is hardly above the largest value found at a point (Moore, Kearfott, Cloud 2009,
-"Introduction to Interval Analysis", chapters 6 and 9). Beyond a cutoff, and next to a singular end of a piece, growth
-envelopes (`theory.balls.envelope`) take over.
+Bounded stretches are searched by branch and bound (`theory.normalization.branch_and_bound`), in coordinates that make
+as much of the line as possible bounded (`theory.normalization.coordinates`). Beyond a cutoff, and next to a singular
+end of a piece, ranges (`theory.balls.tail`) and growth envelopes (`theory.balls.envelope`) take over.
 """
 
-import heapq
-import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import sympy
 from flint import arb
-from sympy.simplify.fu import TR8
 
 from theory.activations.activation import Activation, exact
 from theory.activations.callable import CallableActivation
 from theory.activations.ends import T, is_regular, local_width, localized, mirrored
 from theory.activations.pieces import Piece
 from theory.activations.proofs import Discontinuity, discontinuity, unproved_singularities, unproved_switch
-from theory.balls.arithmetics import INTERVAL, REAL, growth_arithmetic
-from theory.balls.core import NotCertifiable, NotCertified, hull, precision
+from theory.balls.arithmetics import growth_arithmetic
+from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.envelope import Growth, variable
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize, without_floats
+from theory.balls.tail import tail_arithmetic, tail_variable
 from theory.errors import UsageError
+from theory.normalization.branch_and_bound import Patch, Search
+from theory.normalization.coordinates import at_infinity, period, periodic_part, tightened
 from theory.numerics.arithmetic import X, is_infinite
 
 Order = Literal["slope", "curvature"]
 _BITS = 96
-_MOST_BOXES = 20_000  # of a formula of ordinary length, fewer of a longer one
-_ORDINARY_SIZE = 40  # operations
-_TIGHTENED = 200  # the longest formula that is rewritten
-_NARROWEST = 2.0**-80  # relative width at which splitting a box is given up
-_POLE = 2.0**-30  # the same for a box without a finite bound
 _FIRST_CUTOFF = 16
 _LAST_ENVELOPE = 2**10  # an envelope that exists at all exists from here on
 _LAST_CUTOFF = 2**22
@@ -126,9 +116,11 @@ def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
     if any(gap.proved for gap in gaps):
         return arb.pos_inf()
     doubts = [doubt for doubt in (unproved_switch(activation.expression), *map(str, gaps)) if doubt]
-    search = _Search(tolerance)
+    search = Search(tolerance)
     pieces = [part for piece in activation.pieces if (part := _restricted(piece, end)) is not None]
     tails = [tail for piece in pieces for tail in _prepare(piece, order, search, doubts)]
+    for tail in tails:
+        tail.bound(arb(_LAST_CUTOFF), search)  # the limit at infinity, which may be the supremum
     search.run()
     for tail in tails:
         tail.follow(search, doubts)
@@ -160,114 +152,23 @@ def _restricted(piece: Piece, end: sympy.Expr) -> Piece | None:
     return Piece(lower, upper, piece.value) if constant_ball(lower) < constant_ball(upper) else None
 
 
-class _Key:
-    """Total order on exact numbers."""
-
-    def __init__(self, point: arb) -> None:
-        self.point = point
-
-    def __lt__(self, other: "_Key") -> bool:
-        return bool(self.point < other.point)
-
-
-class _Patch:
-    """A function and its derivative on real balls."""
-
-    def __init__(self, program: Program) -> None:
-        self.cost = max(1, program.size // _ORDINARY_SIZE)
-        self._point, self._range = program.bind(REAL), program.bind(INTERVAL)
-
-    def value(self, x: arb) -> arb:
-        """A lower bound of |f(x)|, 0 where f has no finite value."""
-        value = self._point(x)[0]
-        lower: arb = value.abs_lower() if value.is_finite() else arb(0)
-        return lower
-
-    def bound(self, left: arb, right: arb) -> arb:
-        """An upper bound of |f| on an interval, infinite where none is found."""
-        box = hull(left, right)
-        direct, slope = self._range(box)
-        if not direct.is_finite():
-            return arb.pos_inf()
-        middle = box.mid()
-        centred = self._point(middle)[0] + slope * (box - middle)
-        bounds = [ball.abs_upper() for ball in (direct, centred) if ball.is_finite()]
-        smallest: arb = min(bounds, key=_Key)
-        return smallest
-
-
-class _Search:
-    """Branch and bound for the largest modulus over several patches."""
-
-    def __init__(self, tolerance: float) -> None:
-        self._tolerance = arb(tolerance)
-        self._heap: list[tuple[_Key, int, arb, arb, _Patch]] = []
-        self._count = itertools.count()
-        self._budget = _MOST_BOXES
-        self._found = arb(0)  # the largest value that is proved to be taken
-        self._ceiling = arb(0)  # upper bound on stretches that are not searched
-
-    def add(self, patch: _Patch, edges: Sequence[arb]) -> None:
-        """Search a patch between consecutive edges."""
-        for left, right in itertools.pairwise(edges):
-            self._push(patch, left, right)
-
-    def cover(self, bound: arb) -> None:
-        """Take an upper bound on a stretch that is not searched."""
-        self._ceiling = max(self._ceiling, bound.upper(), key=_Key)
-
-    def is_enough(self, bound: arb) -> bool:
-        """Whether a stretch with this upper bound cannot matter."""
-        return bool(bound <= self._found + self._found * self._tolerance)
-
-    @property
-    def is_exhausted(self) -> bool:
-        return self._budget <= 0
-
-    def _push(self, patch: _Patch, left: arb, right: arb) -> None:
-        self._found = max(self._found, patch.value(((left + right) / 2).mid()), key=_Key)
-        heapq.heappush(self._heap, (_Key(-patch.bound(left, right)), next(self._count), left, right, patch))
-
-    def run(self) -> None:
-        """Split boxes until the largest bound is within the tolerance, or the budget is spent."""
-        while self._heap and not self.is_exhausted and not self.is_enough(-self._heap[0][0].point):
-            _, _, left, right, patch = self._heap[0]
-            narrowest = _NARROWEST if self._heap[0][0].point.is_finite() else _POLE
-            if right - left <= narrowest * max(abs(left), abs(right), key=_Key):
-                return
-            heapq.heappop(self._heap)
-            middle = ((left + right) / 2).mid()
-            self._push(patch, left, middle)
-            self._push(patch, middle, right)
-            self._budget -= patch.cost
-
-    def enclosure(self) -> arb:
-        """The supremum as a ball, +inf if it is proved to be infinite."""
-        if self._found == arb.pos_inf():
-            return arb.pos_inf()
-        tops = [-item[0].point for item in self._heap[:1]]
-        top = max([self._found, self._ceiling, *tops], key=_Key)
-        if not top.is_finite():
-            raise NotCertifiable("no finite bound was found on some part of the interval")
-        return hull(self._found, top)
-
-    def diverge(self) -> None:
-        """Record that the function is proved to be unbounded."""
-        self._found = arb.pos_inf()
-
-
 @dataclass(slots=True)
 class _Tail:
-    """An unbounded side of a piece in the coordinate t = |x|, searched up to the cutoff."""
+    """An unbounded side of a piece in the coordinate t = |x|, searched up to the cutoff.
+
+    Beyond it the function is its periodic terms, whose least and largest value are known, and a rest.
+    """
 
     program: Program
+    rest: Program
     cutoff: arb
+    periodic: tuple[arb, arb]
 
-    def follow(self, search: _Search, doubts: list[str]) -> None:
-        """Move the cutoff outwards until the envelope beyond it is hardly above what was found."""
-        patch = _Patch(self.program)
+    def follow(self, search: Search, doubts: list[str]) -> None:
+        """Move the cutoff outwards until the bound beyond it is hardly above what was found."""
+        patch = Patch(self.program)
         while True:
-            bound, reason = self._envelope(search)
+            bound, reason = self.bound(self.cutoff, search)
             if bound is None and self.cutoff >= _LAST_ENVELOPE:
                 doubts.append(f"no growth envelope proves that the function stays bounded at infinity{reason}")
                 return
@@ -279,61 +180,103 @@ class _Tail:
                 search.run()
             self.cutoff = 4 * self.cutoff
 
-    def _envelope(self, search: _Search) -> tuple[arb | None, str]:
-        """An upper bound beyond the cutoff (+inf if the function is unbounded), else None and why."""
+    def bound(self, cutoff: arb, search: Search) -> tuple[arb | None, str]:
+        """An upper bound beyond a cutoff (+inf if the function is unbounded), else None and why.
+
+        What the function is proved to come near to there is given to the search.
+        """
         try:
-            growth = _growth(self.program, self.cutoff)
+            (rest,) = self.rest.bind(tail_arithmetic(cutoff))(tail_variable(cutoff))
         except NotCertifiable as reason:
             return None, f" ({reason})"
-        if growth.is_unbounded():
+        if rest.growth.is_unbounded():
             search.diverge()
             return arb.pos_inf(), ""
-        return _bound(growth), ""
+        least, largest = self.periodic
+        search.reach(largest + rest.low)  # the periodic terms come as near to both ends as one likes
+        search.reach(-(least + rest.high))
+        bound: arb = (largest + rest.high).upper().max(-(least + rest.low).lower())
+        return (bound if bound.is_finite() else None), ""
 
 
-def _prepare(piece: Piece, order: Order, search: _Search, doubts: list[str]) -> list[_Tail]:
-    """Put the bounded stretches of a piece into the search; return its unbounded sides."""
+def _prepare(piece: Piece, order: Order, search: Search, doubts: list[str]) -> list[_Tail]:
+    """Put the bounded stretches of a piece into the search; return the unbounded sides that need envelopes."""
     doubt = unproved_singularities(piece)
     if doubt is not None:
         doubts.append(doubt)
     function = piece.slope if order == "slope" else piece.curvature
-    formulas = [_tightened(function), _tightened(sympy.diff(function, X))]
+    formulas = [tightened(function), tightened(sympy.diff(function, X))]
     main = Program(formulas)
+    length = period(formulas[0])
+    if length is not None and is_infinite(piece.lower) and is_infinite(piece.upper):
+        search.add(Patch(main), _period_edges(length))
+        return []
     tails = []
     edges: list[arb] = []
     for side, point in ((-1, piece.lower), (1, piece.upper)):
-        if is_infinite(point):
-            other = piece.upper if side < 0 else piece.lower
-            cutoff = arb(_FIRST_CUTOFF)
-            if not is_infinite(other):
-                cutoff = cutoff.max(2 * abs(constant_ball(other)).upper() + 1).upper()
-            tails.append(_Tail(Program(mirrored(formulas, side), T), cutoff))
-            edges.append(side * cutoff)
-        else:
+        if not is_infinite(point):
             edges.append(_near_end(formulas, main, piece, side, search, doubts))
-    search.add(_Patch(main), edges)
+            continue
+        other = piece.upper if side < 0 else piece.lower
+        if length is not None:
+            start = constant_ball(other) - side
+            edges.append((start + side * (constant_ball(length) + 2)).mid())
+            continue
+        least = arb(0) if is_infinite(other) else (2 * abs(constant_ball(other)).upper() + 1).upper()
+        compact = at_infinity(formulas[0], side)
+        if compact is not None:
+            edges.append(side * _add_compact(*compact, least, search))
+            continue
+        tails.append(_tail(formulas[0], side, least, search.tolerance))
+        edges.append(side * tails[-1].cutoff)
+    search.add(Patch(main), edges)
     return tails
 
 
-def _tightened(expression: sympy.Expr) -> sympy.Expr:
-    """An equal expression that interval arithmetic overestimates less.
+def _period_edges(length: sympy.Expr) -> list[arb]:
+    end = constant_ball(length).upper()
+    return [(end * k / 8).mid() for k in range(8)] + [end]
 
-    Products of sines and cosines become sums, and sums of quotients one fraction if that cancels something.
-    """
-    if sympy.count_ops(expression) > _TIGHTENED:
-        return expression
-    if expression.has(sympy.sin, sympy.cos):
-        expression = TR8(expression)
-    numerator, denominator = sympy.fraction(sympy.together(expression))
-    if denominator.has(X) and not denominator.has(sympy.exp):
-        fraction = sympy.expand(numerator) / denominator
-        if fraction.count_ops() < expression.count_ops():
-            return fraction
-    return expression
+
+def _add_compact(formulas: list[sympy.Expr], rate: sympy.Expr, least: arb, search: Search) -> arb:
+    """Search beyond a cutoff in the coordinate s = exp(-rate |x|), or 1/|x| for rate 0; return the cutoff."""
+    if rate == 0:
+        cutoff = least.max(arb(2)).upper()
+        last = 1 / cutoff
+    else:
+        cutoff = least.max(2 / constant_ball(rate)).upper()
+        last = (-constant_ball(rate) * cutoff).exp()
+    search.add(Patch(Program(formulas, T)), [arb(0), last.upper()])
+    return cutoff
+
+
+def _tail(function: sympy.Expr, side: int, least: arb, tolerance: float) -> _Tail:
+    periodic, rest = periodic_part(function)
+    program = Program(mirrored([function, sympy.diff(function, X)], side), T)
+    cutoff = least.max(arb(_FIRST_CUTOFF)).upper()
+    return _Tail(program, Program(mirrored([rest], side), T), cutoff, _extremes(periodic, tolerance / 1000))
+
+
+def _extremes(periodic: sympy.Expr, tolerance: float) -> tuple[arb, arb]:
+    """The least and the largest value of a periodic function."""
+    if not periodic.has(X):
+        ball = constant_ball(periodic)
+        return ball, ball
+    edges = _period_edges(period(periodic))
+
+    def largest_modulus(function: sympy.Expr) -> arb:
+        search = Search(tolerance)
+        search.add(Patch(Program([function, sympy.diff(function, X)])), edges)
+        search.run()
+        return search.enclosure()
+
+    shift = sympy.Integer(int(float(largest_modulus(periodic).upper())) + 1)
+    constant = constant_ball(shift)  # periodic + shift and shift - periodic are positive
+    return constant - largest_modulus(shift - periodic), largest_modulus(shift + periodic) - constant
 
 
 def _near_end(
-    formulas: list[sympy.Expr], main: Program, piece: Piece, side: int, search: _Search, doubts: list[str]
+    formulas: list[sympy.Expr], main: Program, piece: Piece, side: int, search: Search, doubts: list[str]
 ) -> arb:
     """The end of the main stretch; next to a singular end the search continues in the coordinate t = |x - end|."""
     point = piece.upper if side > 0 else piece.lower
@@ -344,7 +287,7 @@ def _near_end(
     local = localized(formulas, point, -side)
     smooth = [regularize(expression, T) for expression in local]
     if is_analytic_at_zero(smooth, T):
-        search.add(_Patch(Program(smooth, T)), [arb(0), width])
+        search.add(Patch(Program(smooth, T)), [arb(0), width])
     else:
         _near_singularity(local, width, point, search, doubts)
     main_end = ball - side * width
@@ -352,7 +295,7 @@ def _near_end(
 
 
 def _near_singularity(
-    local: list[sympy.Expr], width: arb, point: sympy.Expr, search: _Search, doubts: list[str]
+    local: list[sympy.Expr], width: arb, point: sympy.Expr, search: Search, doubts: list[str]
 ) -> None:
     """Bound the function up to 2^-120 from a singular end by its local envelope, beyond by a search."""
     start = arb(_LOCAL_CUTOFF)
@@ -368,7 +311,7 @@ def _near_singularity(
     edges = [1 / start]
     while edges[-1] * 16 < width:
         edges.append(edges[-1] * 16)
-    search.add(_Patch(Program(local, T)), [*edges, width])
+    search.add(Patch(Program(local, T)), [*edges, width])
 
 
 def _growth(program: Program, start: arb) -> Growth:

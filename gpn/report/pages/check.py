@@ -19,7 +19,7 @@ from gpn.report.tables.columns import Column
 from gpn.report.words.captions import tail_words
 from gpn.report.words.commands import after_check, check_command
 from gpn.report.words.findings import check_verdict
-from gpn.report.words.text import Cell, plain, short_number
+from gpn.report.words.text import Cell, plain, short_number, supremum_text
 from theory.activations.activation import Activation
 from theory.claims.registry import claim
 
@@ -116,8 +116,11 @@ def _error(report: "CheckReport") -> str:
 
 def _regularity(report: "CheckReport") -> Iterator[tuple[str, str]]:
     conditions = report.conditions
-    for name, constant in (("sup |φ′|", conditions.lipschitz), ("sup |φ″|", conditions.slope_lipschitz)):
-        yield name, "infinite" if constant is None else f"{constant:.8g}"
+    for name, constant, is_bound in (
+        ("sup |φ′|", conditions.lipschitz, conditions.lipschitz_is_bound),
+        ("sup |φ″|", conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound),
+    ):
+        yield name, supremum_text(constant, is_bound).removeprefix("= ")
     for name, places in (("kinks", conditions.kinks), ("jumps", conditions.jumps)):
         yield name, ", ".join(plain(place, 60) for place in places) or "none"
     if conditions.located:

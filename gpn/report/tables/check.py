@@ -16,7 +16,7 @@ from rich.text import Text
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import check_verdict
 from gpn.report.words.terminal import new_table
-from gpn.report.words.text import STABILITY, Cell, plain, short_number
+from gpn.report.words.text import STABILITY, Cell, plain, short_number, supremum_text
 
 if TYPE_CHECKING:
     from gpn.checking.audit_results import AuditReport, AuditRow, Comparison
@@ -139,17 +139,13 @@ def _roots(conditions: "Conditions") -> list[RenderableType]:
 
 def _regularity(conditions: "Conditions") -> Text:
     parts = [
-        f"sup |φ'| {_constant(conditions.lipschitz)}",
-        f"sup |φ''| {_constant(conditions.slope_lipschitz)}",
+        f"sup |φ'| {supremum_text(conditions.lipschitz, conditions.lipschitz_is_bound)}",
+        f"sup |φ''| {supremum_text(conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound)}",
         _points("kink", conditions.kinks),
         _points("jump", conditions.jumps),
     ]
     lines = ["; ".join(parts), *([f"Kinks and jumps {plain(conditions.located, 500)}."] if conditions.located else [])]
     return Text("\n".join(lines), style="dim")
-
-
-def _constant(value: float | None) -> str:
-    return "infinite" if value is None else f"= {value:.8g}"
 
 
 def _points(noun: str, points: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import math
 import unicodedata
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 
 ROOT_SIGNS = {"plus": "₊", "minus": "₋"}
 """The sign of a root b of the normalization, as a subscript."""
@@ -26,6 +27,20 @@ class Cell:
     text: str
     key: float | str | None
     style: str = ""
+
+
+def supremum_text(value: float | None, is_bound: bool) -> str:
+    """A supremum in words; of an upper bound two digits, rounded up.
+
+    >>> supremum_text(0.75147562, False), supremum_text(2979.96, True), supremum_text(None, False)
+    ('= 0.75147562', '<= 3.0e3', 'infinite')
+    """
+    if value is None:
+        return "infinite"
+    if not is_bound:
+        return f"= {value:.8g}"
+    rounded = Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)
+    return f"<= {float(rounded):.2g}" if 0.01 <= rounded < 100 else f"<= {rounded:.1e}".replace("e+", "e")
 
 
 def plain(text: str, limit: int = 300) -> str:

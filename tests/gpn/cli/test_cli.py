@@ -49,6 +49,8 @@ CHECK_KEYS = {
     "normalizations",
     "lipschitz",
     "slope_lipschitz",
+    "lipschitz_is_bound",
+    "slope_lipschitz_is_bound",
     "kinks",
     "jumps",
 }

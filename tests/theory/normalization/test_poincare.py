@@ -49,8 +49,8 @@ PUBLISHED = {
 NORMALIZABLE = [name for name in catalog.names() if name not in ("sign", "step", "hardshrink", "threshold")]
 JSON_KEYS = [
     "name", "expression", "digits", "certified", "mean", "variance", "second_moment", "slope_second_moment",
-    "error", "is_gpn", "normalizable", "reason", "normalizations", "lipschitz", "slope_lipschitz", "kinks",
-    "jumps",
+    "error", "is_gpn", "normalizable", "reason", "normalizations", "lipschitz", "slope_lipschitz",
+    "lipschitz_is_bound", "slope_lipschitz_is_bound", "kinks", "jumps",
 ]  # fmt: skip
 
 
