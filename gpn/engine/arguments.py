@@ -1,14 +1,20 @@
 """Checks of arguments that the engine and the samplers share."""
 
 import operator
+from typing import SupportsIndex
 
 import numpy as np
 
 from theory.errors import UsageError
 
 
-def count(name: str, value: int, minimum: int = 1) -> int:
-    """Check that an argument is a whole number of at least `minimum`, and return it as an int.
+def count(name: str, value: SupportsIndex, minimum: int = 1, maximum: int | None = None) -> int:
+    """Check that an argument is a whole number within limits, and return it as an int.
+
+    Args:
+        name: what a message calls the argument.
+        value: the argument.
+        minimum, maximum: the limits, both allowed; None for no upper one.
 
     Raises:
         UsageError: anything else (a boolean and a float, even 3.0, are refused).
@@ -20,8 +26,9 @@ def count(name: str, value: int, minimum: int = 1) -> int:
         number = operator.index(value)
     except TypeError:
         number = minimum - 1
-    if isinstance(value, bool | np.bool_) or number < minimum:
-        raise UsageError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
+    if isinstance(value, bool | np.bool_) or number < minimum or (maximum is not None and number > maximum):
+        allowed = f"of at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
+        raise UsageError(f"{name} must be a whole number {allowed}, not {value!r}")
     return number
 
 

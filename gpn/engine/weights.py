@@ -33,7 +33,7 @@ def haar(rng: np.random.Generator, rows: int, columns: int | None = None) -> Flo
         UsageError: a size that is not a positive whole number.
 
     >>> w = haar(np.random.default_rng(0), 5, 3)
-    >>> w.shape, orthogonality_residual(w) < 1e-14
+    >>> w.shape, bool(np.allclose(w.T @ w, np.eye(3)))
     ((5, 3), True)
     """
     q, diagonal, transposed = _qr(rng, *_shape(rows, columns))
@@ -57,30 +57,6 @@ def qr_unsigned(rng: np.random.Generator, rows: int, columns: int | None = None)
     """
     q, _, transposed = _qr(rng, *_shape(rows, columns))
     return q.T if transposed else q
-
-
-def orthogonality_residual(weights: npt.ArrayLike) -> float:
-    """Say how far a matrix is from (semi-)orthogonal, in the largest entry.
-
-        max_ij |(W^T W - I)_ij| for rows >= columns, max_ij |(W W^T - I)_ij| otherwise.
-
-    Zero exactly for orthonormal columns (rows); a few times 1e-16 sqrt(n) for a Haar draw in float64.
-
-    Args:
-        weights: a matrix.
-
-    Raises:
-        UsageError: not a matrix.
-
-    >>> orthogonality_residual([[0.0, 1.0], [1.0, 0.5]])
-    0.5
-    """
-    w = np.asarray(weights, dtype=np.float64)
-    if w.ndim != 2 or w.size == 0:
-        raise UsageError(f"an orthogonality residual belongs to a matrix, not to an array of shape {w.shape}")
-    gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
-    gram[np.diag_indices_from(gram)] -= 1.0
-    return float(np.abs(gram).max())
 
 
 def standard_deviation(ensemble: str, rows: int, columns: int) -> float:

@@ -11,12 +11,12 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
-from operator import index
-from typing import Any, Protocol, SupportsIndex
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from gpn.engine.arguments import count
 from gpn.experiment.executors import available_cores, check_kind, local_pool
 from theory.errors import UsageError
 
@@ -59,9 +59,9 @@ class Cell:
 
     def __post_init__(self) -> None:
         _check_key(self.experiment, self.cell)
-        _integer("the number of trials", self.trials, 1)
-        _integer("the number of trials in a chunk", self.chunk, 1)
-        _integer("the number of the first chunk", self.first, 0)
+        count("the number of trials", self.trials, 1)
+        count("the number of trials in a chunk", self.chunk, 1)
+        count("the number of the first chunk", self.first, 0)
         if not 0 <= self.cost < float("inf"):
             raise UsageError(f"the cost of a trial is {self.cost}; it must be a finite number, not negative")
 
@@ -115,9 +115,9 @@ def generator(seed: int, experiment: int, cell: int, chunk: int) -> np.random.Ge
     >>> generator(0, 1, 2, 3).integers(1000, size=4)
     array([367, 798, 500,  19])
     """
-    seed = _integer("the seed", seed, 0, 2**128 - 1)
+    seed = count("the seed", seed, 0, 2**128 - 1)
     _check_key(experiment, cell)
-    _integer("the identity of the chunk", chunk, 0, 2**32 - 1)
+    count("the identity of the chunk", chunk, 0, 2**32 - 1)
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(experiment, cell, chunk))))
 
 
@@ -198,8 +198,8 @@ def checked_run(seed: int, workers: int | None) -> tuple[int, int]:
     >>> checked_run(7, 2)
     (7, 2)
     """
-    seed = _integer("the seed", seed, 0, 2**128 - 1)
-    return seed, available_cores() if workers is None else _integer("the number of workers", workers, 1)
+    seed = count("the seed", seed, 0, 2**128 - 1)
+    return seed, available_cores() if workers is None else count("the number of workers", workers, 1)
 
 
 def _kept(cells: Sequence[Cell], store: Store | None) -> Iterator[tuple[_Chunk, Returned]]:
@@ -322,7 +322,7 @@ def _place(result: Arrays, chunk: _Chunk, arrays: Returned) -> None:
 
 def _cost(cells: Sequence[Cell], trials: Sequence[int]) -> float:
     """The cost of some trials of each cell, added up in one order: with all done, exactly the total."""
-    return float(sum(cell.cost * count for cell, count in zip(cells, trials, strict=True)))
+    return float(sum(cell.cost * number for cell, number in zip(cells, trials, strict=True)))
 
 
 @contextmanager
@@ -336,25 +336,14 @@ def _naming(chunk: _Chunk) -> Iterator[None]:
 
 
 def _check_identities(cells: Sequence[Cell]) -> None:
-    for key, count in Counter((cell.experiment, cell.cell) for cell in cells).items():
-        if count > 1:
+    for key, number in Counter((cell.experiment, cell.cell) for cell in cells).items():
+        if number > 1:
             raise UsageError(
-                f"{count} cells are number {key[1]} of experiment {key[0]} and would draw the same random "
+                f"{number} cells are number {key[1]} of experiment {key[0]} and would draw the same random "
                 "numbers; give each its own number"
             )
 
 
 def _check_key(experiment: int, cell: int) -> None:
-    _integer("the identity of the experiment", experiment, 0, 2**32 - 1)
-    _integer("the identity of the cell", cell, 0, 2**64 - 1)
-
-
-def _integer(what: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
-    try:
-        number = index(value)
-    except TypeError:
-        raise UsageError(f"{what} is {value!r}; it must be a whole number") from None
-    if number < least or (most is not None and number > most):
-        allowed = f"at least {least}" if most is None else f"between {least} and {most}"
-        raise UsageError(f"{what} is {number}; it must be {allowed}")
-    return number
+    count("the identity of the experiment", experiment, 0, 2**32 - 1)
+    count("the identity of the cell", cell, 0, 2**64 - 1)

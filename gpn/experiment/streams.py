@@ -57,3 +57,12 @@ def chunk_size(width: int, depth: int) -> int:
     (156, 1)
     """
     return max(1, CHUNK_NEURONS // (width * depth))
+
+
+def cell_number(width: int, detail: int) -> int:
+    """Return the identity of a cell: its width and one more number, most often the depth, each below 2^32.
+
+    >>> cell_number(1, 50)
+    4294967346
+    """
+    return width << 32 | detail

@@ -144,7 +144,7 @@ def _cell(variant: Variant, settings: Settings, inputs: cells.RealInputs | None)
     return experiment.Cell(
         compute=cells.Deep(variant.phi, width, depth, variant.weights, inputs, keep_layers=True, keep_backward=True),
         experiment=streams.PROFILE,
-        cell=width << 32 | _identity(variant, depth),
+        cell=streams.cell_number(width, _identity(variant, depth)),
         trials=settings.trials,
         chunk=streams.chunk_size(width, depth),
         cost=width * depth,
@@ -176,7 +176,7 @@ def _batch_cell(
     return experiment.Cell(
         compute=cells.BatchNormalized(variant.phi, width, depth, size, variant.weights, inputs),
         experiment=streams.BATCH_GROWTH if batch is None else streams.BATCH_PROFILE,
-        cell=width << 32 | _identity(variant, depth, size),
+        cell=streams.cell_number(width, _identity(variant, depth, size)),
         trials=trials,
         chunk=1,
         cost=width * depth * (size + size * size / 16),

@@ -1,33 +1,22 @@
 """Exact sampling of a deep network's signals and gradients for a batch of inputs, without any weight matrix.
 
 Let the rows of X (k x n) be the signals of k inputs before a layer with a Haar matrix W, and those of D (k x n) the
-signals dE/dh that come back to it. By Householder reflections X = C F with C lower triangular (k x r, r = min(k, n))
-and F the first r rows of an orthogonal Q_X^T. The matrix is used once forward, once backward:
+signals dE/dh that come back to it. X = C F with C lower triangular (k x r, r = min(k, n)) and F the first r rows of an
+orthogonal Q_X^T. The matrix is used once forward, once backward:
 
-    Forward: W takes the rows of F to a uniform frame U, the first r rows of an orthogonal Q_U^T made from an r x n
-        normal matrix, with the signs that make it uniform, so that
-        H = X W^T = C U.
-    Backward: given X, U and a D that depends on W through U alone,
-        D W = (D U^T) F + (M V) F_rest,   M = D U_rest^T,
-    with F_rest, U_rest the other n - r rows and V a Haar matrix of size n - r. That is the forward step again: M V is
-    drawn from the triangular factor of M and a fresh uniform frame in n - r dimensions.
+    Forward: H = X W^T = C U with a uniform frame U, the first r rows of an orthogonal Q_U^T.
+    Backward: D W = (D U^T) F + (M V) F_rest,   M = D U_rest^T,
+        with V a Haar matrix of size n - r: the forward step again, for the triangular factor of M.
 
-For i.i.d. N(0, s^2) entries instead: H = s C G with G an r x n normal matrix, and, with A the triangular factor of D
-and G' another normal matrix, D W = (s D G^T) F + (s A G') F_rest.
+For i.i.d. N(0, s^2) entries H = s C G with G an r x n normal matrix, and, with A the triangular factor of D and G'
+another normal matrix, D W = (s D G^T) F + (s A G') F_rest.
 
-Batch normalization fits in between: the normalized signals, and the D that comes back through their statistics, depend
-on W through H alone.
+Both are exact in law, jointly over all layers and inputs, with batch normalization too, and cost O(n k^2) per layer.
+No rank is needed: reflections give an orthogonal Q_X for dependent, equal and zero rows too. W must be asked for the
+same directions twice, so that Q_X and U are kept from forward to backward: computed again from a nearly deficient X,
+another Q_X would come out. Equal inputs are kept equal in every bit, or a chaotic network would tear them apart.
 
-Both are exact in law, jointly over all layers and inputs, and cost O(n k^2) per layer. No rank is needed: reflections
-give an orthogonal Q_X, and C F equal to X to rounding, for dependent, equal and zero rows too; W is then asked for more
-directions than the network needs. It must be asked consistently, so that Q_X and U are kept from forward to backward:
-computed again from a nearly deficient X, another Q_X would come out. What is sampled is then a network with exact
-orthogonal matrices whose signals are disturbed by a rounding in each layer, as in any dense computation. Equal inputs
-are kept equal in every bit, or a chaotic network would tear them apart.
-
-Source: theorem 3 of docs/matrix-free.md, derived for this project after S. Rangan, P. Schniter, A. Fletcher, Vector
-approximate message passing, IEEE Trans. Inf. Theory 65 (2019), and, for Gaussian matrices, M. Bayati, A. Montanari, The
-dynamics of message passing on dense graphs, IEEE Trans. Inf. Theory 57 (2011).
+Source: theorem 3 of docs/matrix-free.md, with its references.
 """
 
 from dataclasses import dataclass
@@ -82,15 +71,10 @@ def sample_batch(
 
     Args:
         activation: any object with `value_and_slope(x) -> (value, slope)`, two fresh float64 arrays.
-        width, depth, trials, rng, weights, classes: as for `gpn.sampling.sampler.sample`.
+        width, depth, trials, rng, weights: as for `gpn.sampling.sampler.sample`.
         batch: k, the inputs of each network; k > n is allowed, but then the matrices are no larger than the signals.
-        inputs: None for k independent uniform directions on the thin shell, |x_0|^2 = n; or x_0 itself with m <= n
-            entries, (k, m) for all trials or (trials, k, m); for k = 1 (m,) or (trials, m). Any rank, repeated and
-            zero inputs too.
-        readout: e_L = dE/dx_L of each input, as for `sample`; for "random" the inputs are independent, for "loss" they
-            have one W_out, and an array is (n,) or (k, n).
-        labels: for "loss": whole numbers (k,) or (trials, k); for k = 1 (trials,).
-        grams: keep the Gram matrices of the signals in every layer, 8 k^2 (L + 1) bytes for each trial.
+        inputs, readout, labels, classes, grams: as for `gpn.simulate`. Inputs of any rank, repeated and zero ones too.
+            For the readout "random" the directions of the inputs are independent, for "loss" they share one W_out.
         batch_normalization: standardize h_l over the batch before phi, in every layer
             (`gpn.engine.batch_normalization`, gain 1 and shift 0); then d_l is dE/dh_l before it.
 

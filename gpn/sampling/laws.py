@@ -1,24 +1,16 @@
 """How a random weight matrix acts on one vector, and its transpose on another, in law and without the matrix.
 
-In a network with independent Haar-orthogonal weights each matrix W_l acts twice on one input: forward on
-x_{l-1}, backward (transposed) on d_l. Both results can be drawn directly.
+In a network with independent Haar-orthogonal weights each matrix W acts twice on one input: forward on x, and
+transposed on a d that depends on W through h = W x alone. Both results can be drawn directly:
 
-    Forward: h_l = W_l x_{l-1} is uniform on the sphere of radius |x_{l-1}|, so
-        h_l = |x_{l-1}| g / |g|,   g ~ N(0, I_n).
-    Backward: given x_{l-1}, h_l and a d_l that depends on W_l through h_l alone,
-        W_l^T d_l = alpha x_{l-1} + v,   alpha = <d_l, h_l> / |h_l|^2,
-    with v uniform on the sphere of radius sqrt(|d_l|^2 - alpha^2 |h_l|^2) in the orthogonal complement of
-    x_{l-1}, because W_l restricted to that complement is Haar onto the complement of h_l.
+    h = |x| g / |g|,   g ~ N(0, I_n),
+    W^T d = alpha x + v,   alpha = <d, h> / |h|^2,
 
-For i.i.d. N(0, s^2) entries instead: h_l = s |x_{l-1}| g, and, with P the projection on x_{l-1},
-        W_l^T d_l = <d_l, h_l> / |x_{l-1}|^2 x_{l-1} + s |d_l| (I - P) g'.
+with v uniform on the sphere of radius sqrt(|d|^2 - alpha^2 |h|^2) in the orthogonal complement of x. For i.i.d.
+N(0, s^2) entries h = s |x| g, and, with P the projection on x, W^T d = <d, h> / |x|^2 x + s |d| (I - P) g'.
 
-Both are exact in law, jointly over all layers, and cost O(n) per layer. A zero vector x_{l-1} (a layer that
-died) tells nothing about W_l: then h_l = 0 and the term along x_{l-1} is absent.
-
-Sources: both condition a random matrix on what it has done. M. Bayati, A. Montanari, The dynamics of message
-passing on dense graphs, IEEE Trans. Inf. Theory 57 (2011), for Gaussian matrices; S. Rangan, P. Schniter,
-A. Fletcher, Vector approximate message passing, IEEE Trans. Inf. Theory 65 (2019), for orthogonal ones.
+Both are exact in law, jointly over all layers, and cost O(n) per layer. A zero vector x (a layer that died) tells
+nothing about W: then h = 0 and the term along x is absent. Proofs and sources: docs/matrix-free.md.
 """
 
 from dataclasses import dataclass

@@ -171,21 +171,11 @@ def sample(
         activation: any object with `value_and_slope(x) -> (value, slope)`, two fresh float64 arrays; if it
             has `value(x)` too, the forward pass calls that; if it has `value_into(x, out)` and
             `value_and_slope_into(x, value, slope)`, those are called instead of both and save memory traffic.
-        width: n, neurons in each layer.
-        depth: L, layers.
-        trials: independent networks.
-        rng: where the randomness comes from.
+        width: n, neurons in each layer; here 1 is allowed.
+        depth, trials, inputs, readout, labels, classes: as for `gpn.simulate` with a batch of 1.
+        rng: the source of randomness.
         weights: "haar", or i.i.d. "gaussian" (variance 1/n_in), "he" (2/n_in), "glorot" (2/(n_in + n_out)).
-        inputs: None for x_0 on the thin shell, |x_0|^2 = n; or x_0 itself, (m,) for all trials or
-            (trials, m), with m <= n; it is used as given, and W_1 is n x m (orthonormal columns for "haar").
-        readout: e_L = dE/dx_L. "random": a Haar-random unit vector, independent of everything. "aligned":
-            e_L = x_L. "loss": the gradient of the softmax cross-entropy of the logits W_out x_L, the matrix
-            W_out (classes, n) with entries N(0, 1/n) drawn anew in each trial. Or an array (n,): e_L itself.
-        labels: for "loss": the class of each trial, whole numbers, (trials,).
-        classes: for "loss": the number of classes.
-        memory: what the arrays may take at the worst moment, results included and inputs not: bytes, or a text such
-            as "4GiB"; None for half of what is free. Where not all layers of a deep or wide network fit, the lower
-            ones are drawn twice, which costs time and changes no bit of the result.
+        memory: what the arrays may take at the worst moment, results included and inputs not, as for `gpn.simulate`.
 
     Raises:
         UsageError: an argument outside of what is described here, or less memory than one layer and the results need.

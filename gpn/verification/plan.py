@@ -227,7 +227,7 @@ def _job(key: Key, stream: int, compute: runs.Compute, trials: int) -> Job:
     cell = runs.Cell(
         compute=compute,
         experiment=stream,
-        cell=width << 32 | depth,  # the identity of the cell, whatever else runs beside it
+        cell=streams.cell_number(width, depth),  # the identity of the cell, whatever else runs beside it
         trials=trials,
         chunk=streams.chunk_size(width, depth),
         cost=width * depth,
@@ -242,7 +242,7 @@ def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
     cell = runs.Cell(
         compute=cells.RareEvent(activation, rare, tilt),
         experiment=streams.RARE_EVENT,
-        cell=event.width << 32 | identity,
+        cell=streams.cell_number(event.width, identity),
         trials=RARE_DRAWS,
         chunk=streams.chunk_size(event.width, _RARE_COST),
         cost=event.width * _RARE_COST,

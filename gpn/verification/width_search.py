@@ -41,7 +41,7 @@ class Simulated:
         cell = experiment.Cell(
             compute=cells.Deep(self.activation, width, depth, "haar"),
             experiment=streams.WIDTH_SEARCH,
-            cell=width << 32 | depth,
+            cell=streams.cell_number(width, depth),
             trials=self.trials,
             chunk=streams.chunk_size(width, depth),
         )

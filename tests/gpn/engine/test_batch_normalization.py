@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from gpn.engine.batch_normalization import BatchNormalization, layers
-from gpn.engine.losses import softmax_cross_entropy
 from gpn.engine.network import Network
 from gpn.engine.weights import draw
 from tests.gpn.stubs import Linear, Tanh
+from tests.oracles.losses import softmax_cross_entropy
 from theory.errors import UsageError
 
 

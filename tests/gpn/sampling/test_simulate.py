@@ -6,10 +6,10 @@ import sympy
 from scipy import stats
 
 import gpn
-from gpn.engine.losses import softmax_cross_entropy
 from gpn.engine.network import Network
 from gpn.sampling import simulation
 from gpn.sampling.sampler import sample
+from tests.oracles.losses import softmax_cross_entropy
 from theory.errors import UsageError
 
 TRIALS = 600

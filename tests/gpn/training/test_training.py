@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import gpn
-from gpn.engine.losses import softmax_cross_entropy
 from gpn.engine.network import Network
 from gpn.training.checkpoints import read_checkpoint, write_checkpoint
 from gpn.training.datasets import Dataset, ThinShell
@@ -23,6 +22,7 @@ from gpn.training.results import EpochRow
 from gpn.training.settings import TrainingSettings
 from gpn.training.step import parameters, running_statistics
 from gpn.training.train import Identity, build, evaluate
+from tests.oracles.losses import softmax_cross_entropy
 from theory.errors import UsageError
 
 

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from gpn.engine.batch_normalization import layers
-from gpn.engine.losses import softmax_cross_entropy
 from gpn.engine.network import Network
 from gpn.engine.weights import haar
 from gpn.training.optimizers import OPTIMIZERS, optimizer
 from gpn.training.orthogonality import deviation, tangent
 from gpn.training.step import Stepper, parameters
 from gpn.training.train import Identity
-from tests.oracles.losses import linear_readout, squared_error
+from tests.oracles.losses import linear_readout, softmax_cross_entropy, squared_error
 from theory.activations import catalog
 
 WIDTHS = (5, 8, 8, 8, 3)
