@@ -17,7 +17,6 @@ from theory.errors import UsageError
 EPSILON = 1e-5
 """What is added to a variance before its root is taken; the default of PyTorch."""
 
-
 MOMENTUM = 0.1
 """The share of the newest batch in the running mean and variance; the default of PyTorch."""
 

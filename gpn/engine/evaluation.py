@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
+from gpn.engine.norms import FloatArray
 from theory.errors import UsageError
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class ElementwiseActivation(Protocol):

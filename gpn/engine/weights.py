@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from gpn.engine.arguments import count
+from gpn.engine.norms import FloatArray
 from theory.errors import UsageError, unknown
 
-FloatArray = npt.NDArray[np.float64]
 Ensemble = Callable[[np.random.Generator, int, int], FloatArray]
 
 

@@ -67,7 +67,7 @@ class Cell:
 
 
 class Store(Protocol):
-    """Where finished chunks are kept, and found by a run that goes on (see `gpn.experiment.store`)."""
+    """Where finished chunks are kept, and found by a run that resumes (see `gpn.experiment.store`)."""
 
     def finished(self, cell: Cell) -> Iterator[tuple[int, Returned]]:
         """The chunks of a cell that were kept, each with its number."""
@@ -133,7 +133,7 @@ def run(
     """Run all cells and return the arrays of each, trials in the order of their chunks.
 
     The result depends on the cells and the seed alone: the same bits for any number of workers, any executor, any
-    order of completion, and however often the run was killed and went on from its store. On an error or an interrupt
+    order of completion, and however often the run was killed and resumed from its store. On an error or an interrupt
     all chunks that have not started are cancelled; the error is raised as it is, with a note that names the cell.
 
     Args:
@@ -165,27 +165,28 @@ def run(
     results: list[Arrays] = [{} for _ in cells]
     done = [0] * len(cells)
 
-    def place(chunk: _Chunk, arrays: Returned) -> None:
+    def collect(chunk: _Chunk, arrays: Returned) -> None:
         with _naming(chunk):
-            _place(results[chunk.position], chunk, arrays)
+            _copy(arrays, results[chunk.position], chunk)
         done[chunk.position] += chunk.stop - chunk.start
 
-    def tell() -> None:
+    def report() -> None:
         if progress is not None:
             progress(_cost(cells, done), _cost(cells, [cell.trials for cell in cells]))
 
-    found: set[tuple[int, int]] = set()
-    for chunk, arrays in _kept(cells, store):
-        place(chunk, arrays)
-        found.add((chunk.position, chunk.number))
-    tell()
-    left = (chunk for chunk in _chunks(cells) if (chunk.position, chunk.number) not in found)
+    stored: set[tuple[int, int]] = set()
+    for position, cell in enumerate(cells):
+        for number, arrays in store.finished(cell) if store is not None else ():
+            collect(_chunk(position, cell, number), arrays)
+            stored.add((position, number))
+    report()
+    left = (chunk for chunk in _chunks(cells) if (chunk.position, chunk.number) not in stored)
     with closing(_outcomes(left, seed, executor, workers)) as outcomes:
         for chunk, arrays in outcomes:
-            place(chunk, arrays)
+            collect(chunk, arrays)
             if store is not None:
                 store.save_chunk(chunk.cell, chunk.number, arrays)
-            tell()
+            report()
     return results
 
 
@@ -200,15 +201,6 @@ def checked_run(seed: int, workers: int | None) -> tuple[int, int]:
     """
     seed = count("the seed", seed, 0, 2**128 - 1)
     return seed, available_cores() if workers is None else count("the number of workers", workers, 1)
-
-
-def _kept(cells: Sequence[Cell], store: Store | None) -> Iterator[tuple[_Chunk, Returned]]:
-    """The chunks that an earlier run finished."""
-    if store is None:
-        return
-    for position, cell in enumerate(cells):
-        for number, arrays in store.finished(cell):
-            yield _chunk(position, cell, number), arrays
 
 
 def _outcomes(
@@ -300,7 +292,7 @@ def _chunk(position: int, cell: Cell, number: int) -> _Chunk:
     return _Chunk(position, cell, number, start, min(start + cell.chunk, cell.trials))
 
 
-def _place(result: Arrays, chunk: _Chunk, arrays: Returned) -> None:
+def _copy(arrays: Returned, result: Arrays, chunk: _Chunk) -> None:
     """Copy the arrays of a chunk to their place; the first chunk to finish lays out those of the cell."""
     if not isinstance(arrays, Mapping):
         raise TypeError(f"a cell's `compute` must return arrays by name, not {type(arrays).__name__}")

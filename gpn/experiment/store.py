@@ -33,7 +33,6 @@ Facts: TypeAlias = dict[str, Any]
 FILE = "run.sqlite"
 _APPLICATION, _FORMAT = 0x67706E31, 1  # "gpn1"
 
-
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_FORMAT};

@@ -38,10 +38,8 @@ from gpn.sampling.sampler import Sample
 BLOCK_NEURONS = 2**15
 """Neurons of one layer, over all trials and inputs, that are worked on together: 256 KiB per array."""
 
-
 BLOCK_STORAGE = 2**24
 """Numbers of all layers kept from forward to backward: 128 MiB, or one trial if that needs more."""
-
 
 _SMALL, _LARGE = 1e-280, 2.0**600  # shorter vectors are made longer before they are scaled to length one
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpn.engine.norms import FloatArray
 from theory.errors import UsageError
 
-FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Source = str | os.PathLike[str] | npt.ArrayLike
 MAX_CLASSES = 100_000  # beyond this, labels are taken for something else, such as numbers of samples
@@ -98,9 +98,7 @@ def load_inputs(spec: Source, labels: Source | None = None) -> Inputs:
     raw, own_labels, name = _read(spec)
     vectors, shape_notes = _vectors(raw, name)
     chosen = own_labels if labels is None else _read_labels(labels)
-    if chosen is None:
-        return Inputs(vectors, None, 0, name, (*shape_notes, *_notes(vectors, None, 0, name)))
-    numbers, classes = check_labels(chosen, len(vectors))
+    numbers, classes = (None, 0) if chosen is None else check_labels(chosen, len(vectors))
     return Inputs(vectors, numbers, classes, name, (*shape_notes, *_notes(vectors, numbers, classes, name)))
 
 
@@ -171,7 +169,12 @@ def _read(spec: Source) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, str]
         return _as_array(spec, "the inputs"), None, "array"
     loaded = read_arrays(Path(spec), "the inputs")
     name = os.fspath(spec)
-    return (loaded, None, name) if isinstance(loaded, np.ndarray) else (*_pick(loaded), name)
+    if isinstance(loaded, np.ndarray):
+        return loaded, None, name
+    for vectors, labels in _MEMBERS:
+        if vectors in loaded:
+            return loaded[vectors], loaded.get(labels), name
+    raise UsageError(f"the .npz file holds labels {', '.join(loaded)} but no inputs; it must hold x_train or x")
 
 
 def _read_labels(labels: Source) -> npt.NDArray[Any]:
@@ -259,14 +262,6 @@ def _one_line(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = " ".join(reason.split()) or type(error).__name__
     return text[:200]
-
-
-def _pick(arrays: dict[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """The vectors of a .npz file and their labels if it has some."""
-    for vectors, labels in _MEMBERS:
-        if vectors in arrays:
-            return arrays[vectors], arrays.get(labels)
-    raise UsageError(f"the .npz file holds labels {', '.join(arrays)} but no inputs; it must hold x_train or x")
 
 
 def _vectors(raw: npt.NDArray[Any], name: str) -> tuple[FloatArray, tuple[str, ...]]:

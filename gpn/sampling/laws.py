@@ -25,7 +25,6 @@ from theory.errors import UsageError
 ENSEMBLES = ("haar", "gaussian", "he", "glorot")
 """The weights whose law is known without the matrix."""
 
-
 _ZERO = 1e-280  # a vector shorter than this has underflowed and has no direction any more
 _LEAST_ACROSS = 1e-50  # far below one rounding of the component along x; keeps a reciprocal finite
 

@@ -11,14 +11,13 @@ takes additions, multiplications and square roots alone, which every processor d
 """
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from gpn.engine.norms import FloatArray
+
 # Measured on one core, tanh, per neuron and layer, forward and backward: 19.9 ns with these normals, 22.5 ns with
 # the generator's own. `theory.numerics.inplace` saves another 1.4 ns.
 LEAST = 2**13
 """Numbers from which on this is quicker than the generator's own method."""
-
 
 SINE = (
     6.877360573166326e-12,

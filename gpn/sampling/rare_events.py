@@ -27,17 +27,15 @@ from math import lgamma
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr
 
 from gpn.engine.arguments import check_generator, count
+from gpn.engine.norms import FloatArray
 from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim
 from theory.errors import UsageError
 
-FloatArray = npt.NDArray[np.float64]
 TIE = 1e-9
 """Relative rounding that a mean square may have, as in `theory.layer.law`: (sqrt 2)^2 is not 2 in float64."""
-
 
 _CELLS = 4096  # of the table from which the tilted law is drawn
 _NEGLIGIBLE = 60.0  # nats below its maximum at which the tilted density is cut off

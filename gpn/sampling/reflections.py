@@ -6,9 +6,8 @@ Vectors are rows here, as everywhere in `gpn`; the leading axis counts independe
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from gpn.engine.norms import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

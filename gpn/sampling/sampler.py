@@ -24,7 +24,6 @@ BLOCK_NEURONS = 2**16
 """Neurons of one layer, over several trials, that are worked on together: 512 KiB per array, not far from the
 processor, and enough that the calls themselves cost little."""
 
-
 BLOCK_STORAGE = 2**25
 """Neurons of all layers kept from forward to backward: 256 MiB, or one trial if that needs more."""
 

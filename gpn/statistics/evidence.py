@@ -4,16 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
-from gpn.statistics.limits import lower_limit, upper_limit
+from gpn.statistics.limits import FloatArray, lower_limit, upper_limit
 from theory.errors import UsageError
 
-FloatArray = npt.NDArray[np.float64]
 COUNTING, COUNTING_ANYTIME, IMPORTANCE_SAMPLING = "counting", "counting, anytime", "importance sampling"
 """How a probability was estimated."""
-
 
 LEAST_EFFECTIVE = 100.0
 """Draws of equal weight that weighted draws must be worth; with fewer the normal approximation is not trusted."""

@@ -173,12 +173,8 @@ def row_alpha(level: float, rows: int) -> float:
     $$\alpha_{\mathrm{row}} = (1 - \mathrm{level}) / m \qquad \text{(Bonferroni; Dunn 1961, JASA 56, 52-64)}$$
 
     One-sided limits are enough: a claim is either true, and then only `violated` is wrong, or false, and then
-    only `holds` is wrong. So each row can be wrong in one direction only, with probability at most alpha/m,
-    and by the union bound some row is wrong with probability at most alpha. That needs no independence: rows
-    that share their trials, as several epsilons do, are covered. Holm's (1979) step-down procedure rejects
-    more in some reports, but gives no limits that hold simultaneously: the limits that are printed would no
-    longer be those that decide. (The lower and the upper limit of a row, read together as an interval, have
-    error probability 2 alpha/m.)
+    only `holds` is wrong. Rows may share their trials, as several epsilons do: the union bound needs no
+    independence (docs/statistics.md).
 
     Args:
         level: simultaneous confidence level of the report, in [0.5, 1).

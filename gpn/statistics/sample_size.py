@@ -48,11 +48,9 @@ def trials_with_power(bound: float | None, alpha: float, truth: float, power: fl
     X \sim \mathrm{Bin}(N, \mathrm{truth}),$$
 
     from exact binomial probabilities and the upper limit of Clopper and Pearson (1934). The probability is a
-    saw-tooth in N: it jumps up where one more exceedance becomes tolerable and falls in between. N is the
-    first point at the tip of a tooth; with a few trials more the probability can be slightly less than asked
-    for, until the next tooth. (Where truth is so close to the bound that more than a hundred
-    teeth in a row just miss the power, not every tooth is tried, and N may exceed the smallest one by a
-    percent of their distance.)
+    saw-tooth in N: with a few trials more it can be slightly less than asked for, until the next tooth
+    (docs/statistics.md). Where more than a hundred teeth in a row just miss the power, not every tooth is tried, and
+    N may exceed the smallest one by a percent of their distance.
 
     Args:
         bound: the claimed upper bound of the probability; None or nan where there is none.

@@ -1,12 +1,7 @@
 """Limits for a counted probability that hold at every number of trials at once, so that a run may stop when it likes.
 
-Against the claim that the probability is p or more speaks the odds ratio: had every trial the odds u p/(1-p), u < 1,
-instead of p/(1-p), the trials seen would be
-
-    u^k (1 - (1 - u) p)^(-n)
-
-times as likely. Averaged over u this is a martingale in n where the claim is true with p, and it increases in p
-whatever was seen. By Ville's inequality it ever exceeds 1/alpha with probability at most alpha.
+The evidence against a probability is a martingale in the number of trials; by Ville's inequality it ever exceeds
+1/alpha with probability at most alpha. Derivation: docs/sequential.md.
 """
 
 import math
@@ -19,13 +14,11 @@ import numpy.typing as npt
 from scipy import optimize, special
 
 from gpn.statistics.evidence import COUNTING_ANYTIME
-from gpn.statistics.limits import checked_counts
+from gpn.statistics.limits import FloatArray, checked_counts
 from theory.errors import UsageError
 
-FloatArray = npt.NDArray[np.float64]
 SHAPE = 0.5
 """a: the odds ratio u has the density a u^(a-1) on (0, 1), on the scale of p itself, however rare the event."""
-
 
 _MOST_LOGIT = 700.0  # exp(-700) is a number still
 _TOLERANCE = 1e-13  # of the logit of a limit; a limit is moved outward by as much
