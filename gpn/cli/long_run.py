@@ -92,7 +92,7 @@ def after_the_run(folder: Path | None) -> Iterator[None]:
         from gpn.experiment import store as run_store
 
         if folder is not None:
-            error.add_note(f"the run itself is finished; to go on: {run_store.resuming_command(folder)}")
+            error.add_note(f"the run itself is finished; to resume: {run_store.resuming_command(folder)}")
         raise
 
 
@@ -141,5 +141,5 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 def _words(what: str, error: BaseException) -> str:
     """What happened, with the note of the run store, which is the last one, if there is a store."""
-    notes = [note for note in getattr(error, "__notes__", []) if "to go on" in note]
+    notes = [note for note in getattr(error, "__notes__", []) if "to resume" in note]
     return "; ".join([what, *notes[-1:]])

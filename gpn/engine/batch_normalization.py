@@ -64,8 +64,8 @@ class BatchNormalization:
     def __post_init__(self) -> None:
         if (self.gains is None) != (self.shifts is None):
             raise UsageError("batch normalization takes gains and shifts together, or neither")
-        arrays = [each for each in (self.means, self.variances, self.gains, self.shifts) if each is not None]
-        shapes = [each.shape for each in arrays]
+        arrays = (self.means, self.variances, self.gains, self.shifts)
+        shapes = [array.shape for array in arrays if array is not None]
         if len(set(shapes)) != 1 or len(shapes[0]) != 1:
             raise UsageError(f"the arrays of batch normalization must have one shape (n,), not {shapes}")
         if not 0 <= self.epsilon < float("inf"):

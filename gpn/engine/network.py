@@ -59,7 +59,7 @@ class Network:
     ) -> None:
         self.weights = _chain([np.asarray(matrix, dtype=np.float64) for matrix in weights])
         self.activations = _per_layer(activation, len(self.weights))
-        self._evaluations = tuple(evaluation(each) for each in self.activations)
+        self._evaluations = tuple(evaluation(phi) for phi in self.activations)
         self.biases = () if biases is None else _biases(biases, self.weights)
         self.normalizations = () if normalizations is None else _normalizations(normalizations, self.weights)
 
@@ -129,8 +129,9 @@ class Network:
                 if self.biases:
                     h += self.biases[index]
                 if self.normalizations:
-                    kept[index], found = self._normalize(index, h)
-                    statistics.append(found)
+                    normalization = self.normalizations[index]
+                    kept[index], moments = normalization.normalize(h) if normalization else (h, None)
+                    statistics.append(moments)
                 signal = self._value(index, kept[index], evaluated)
                 norms[:, index] = row_norms_unguarded(signal)
                 if first is None and not (np.isfinite(norms[:, index]).all() and _is_finite(kept[index])):
@@ -168,8 +169,7 @@ class Network:
         For a batch, |D^T X|_F^2 = sum_ij (d_i . d_j)(x_i . x_j) wherever that is cheaper than the matrix.
 
         Args:
-            forward: the result of `forward` for the batch.
-            output_gradients: dE_i/dx_L for each sample i, array (batch, n_L).
+            forward, output_gradients: as for `backward`.
 
         Raises:
             UsageError: gradients of another shape.
@@ -187,8 +187,7 @@ class Network:
         Floating-point warnings are the caller's to silence.
 
         Args:
-            forward: the result of `forward` for the batch.
-            output_gradients: dE_i/dx_L for each sample i, array (batch, n_L).
+            forward, output_gradients: as for `backward`.
 
         Raises:
             UsageError: gradients of another shape.
@@ -199,13 +198,13 @@ class Network:
             d = np.multiply(slope, e)
             normalization = self.normalizations[index] if self.normalizations else None
             statistics = forward.statistics[index] if normalization else None
-            found = normalization.backward(d, statistics) if normalization and statistics else None
+            trained = normalization.backward(d, statistics) if normalization and statistics else None
             if index == 0:
-                yield LayerGradient(index, d, forward.inputs, found)
+                yield LayerGradient(index, d, forward.inputs, trained)
                 return
             x, slope = self._evaluated(forward, index - 1)
             e = d @ self.weights[index]
-            yield LayerGradient(index, d, x, found)
+            yield LayerGradient(index, d, x, trained)
 
     def folded(self) -> "Network":
         """The network without batch normalization that does the same by the running statistics; see `folded` there.
@@ -219,10 +218,6 @@ class Network:
             if normalization is not None:
                 weights[index], biases[index] = normalization.folded(weights[index], biases[index])
         return Network(weights, self.activations, biases)
-
-    def _normalize(self, index: int, h: FloatArray) -> tuple[FloatArray, BatchStatistics | None]:
-        normalization = self.normalizations[index]
-        return (h, None) if normalization is None else normalization.normalize(h)
 
     def _value(self, index: int, h: FloatArray, evaluated: tuple[tuple[FloatArray, FloatArray], ...]) -> FloatArray:
         """x_l, in its place if values and slopes are kept."""
@@ -324,7 +319,7 @@ def _per_layer(
     activations = tuple(activation) if isinstance(activation, Sequence) else (activation,) * depth
     if len(activations) != depth:
         raise UsageError(f"{len(activations)} activations for {depth} layers; give one for all, or one for each")
-    for distinct in {id(each): each for each in activations}.values():
+    for distinct in {id(phi): phi for phi in activations}.values():
         check_activation(distinct)
     return activations
 
@@ -335,7 +330,7 @@ def _normalizations(
     wanted = [len(matrix) for matrix in weights]
     if len(normalizations) != len(wanted):
         raise UsageError(f"{len(normalizations)} normalizations for {len(wanted)} layers; None is for a layer without")
-    widths = [n if each is None else each.width for each, n in zip(normalizations, wanted, strict=True)]
+    widths = [n if layer is None else layer.width for layer, n in zip(normalizations, wanted, strict=True)]
     if widths != wanted:
         raise UsageError(f"batch normalization must have the widths {wanted} of the layers, not {widths}")
     return tuple(normalizations)

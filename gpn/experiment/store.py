@@ -1,4 +1,4 @@
-"""Finished chunks in one SQLite file beside the results, so that a run that was killed can go on.
+"""Finished chunks in one SQLite file beside the results, so that a run that was killed can resume.
 
 The file is written by the thread that collects the results, each chunk in a transaction of its own, with a
 write-ahead log: a process that is killed, or a disk that is full, loses the chunk that was being written and no other.
@@ -149,16 +149,16 @@ class RunStore:
     def _find(self, cell: Cell) -> int | None:
         select = "SELECT id, fingerprint FROM cells WHERE experiment = ? AND cell = ? AND first = ?"
         with _failures(self.path):
-            found = self._connection.execute(select, (cell.experiment, str(cell.cell), cell.first)).fetchone()
-        if found is None:
+            row = self._connection.execute(select, (cell.experiment, str(cell.cell), cell.first)).fetchone()
+        if row is None:
             return None
-        if found[1] != fingerprint(cell):
+        if row[1] != fingerprint(cell):
             raise UsageError(
                 f"{self.path} holds results of other work under the name of {cell.label or 'a cell'} (experiment "
                 f"{cell.experiment}, cell {cell.cell}): its function, inputs, trials or chunks are not the same; name "
                 "another folder, or delete that file"
             )
-        return int(found[0])
+        return int(row[0])
 
     def _begin(self, cell: Cell) -> int:
         """The row of a cell, written with its first chunk."""
@@ -181,7 +181,7 @@ def open_store(
     """Open the run store of a folder for one run, or make it; when the run fails, say what is kept.
 
     A store that exists must be one of the same settings and versions: then its chunks are those that this run would
-    compute. Whatever ends the run early, Ctrl-C too, gets a note that says how many chunks are kept and how to go on.
+    compute. Whatever ends the run early, Ctrl-C too, gets a note that says how many chunks are kept and how to resume.
 
     Args:
         folder: where `run.sqlite` is or will be; it is made if it does not exist.
@@ -193,10 +193,10 @@ def open_store(
         StoreError: the file cannot be written or read any more.
     """
     path = Path(folder) / FILE
-    if replace_finished:
-        found = read_summary(folder)
-        if found is not None and found.finished and _unlike(found.identity, _as_read(identity)):
-            delete_store(folder)
+    identity = Identity(**json.loads(json.dumps(asdict(identity))))  # as it will be read back
+    known = read_summary(folder) if replace_finished else None
+    if known is not None and known.finished and _unlike(known.identity, identity):
+        delete_store(folder)
     with closing(_connect(path)) as connection:
         store = RunStore(path, connection)
         _claim(path, connection, identity)
@@ -204,7 +204,7 @@ def open_store(
             yield store
             store.finish()
         except BaseException as error:
-            error.add_note(_how_to_go_on(store, identity))
+            error.add_note(_how_to_resume(store, identity))
             raise
 
 
@@ -268,9 +268,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _check_format(path: Path, connection: sqlite3.Connection) -> None:
-    found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    if found != [_APPLICATION, _FORMAT]:
-        what = f"of format {found[1]}, not {_FORMAT}" if found[0] == _APPLICATION else "no run store of this program"
+    application, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
+    if (application, version) != (_APPLICATION, _FORMAT):
+        what = f"of format {version}, not {_FORMAT}" if application == _APPLICATION else "no run store of this program"
         raise UsageError(f"{path} is {what}; name another folder, or move that file away")
 
 
@@ -285,55 +287,39 @@ def _summary(path: Path, connection: sqlite3.Connection) -> Summary | None:
 
 def _claim(path: Path, connection: sqlite3.Connection, identity: Identity) -> None:
     """Write down what the run is, or compare it with what is written."""
-    text = json.dumps(asdict(identity))
-    found = _summary(path, connection)
-    if found is None:
+    known = _summary(path, connection)
+    unlike = [] if known is None else _unlike(known.identity, identity)
+    if known is None or (unlike and not known.chunks):  # nothing is lost
         with _failures(path), connection:
-            connection.execute("INSERT INTO facts VALUES ('identity', ?)", (text,))
-        return
-    unlike = _unlike(found.identity, _as_read(identity))
-    if unlike and not found.chunks:  # nothing is lost
-        with _failures(path), connection:
-            connection.execute("UPDATE facts SET value = ? WHERE name = 'identity'", (text,))
+            text = json.dumps(asdict(identity))
+            connection.execute("INSERT OR REPLACE INTO facts VALUES ('identity', ?)", (text,))
     elif unlike:
-        kind = "a finished" if found.finished else "an unfinished"
-        able = found.identity.call is not None and found.identity.versions == identity.versions and not found.finished
-        other = f"go on with it: {resuming_command(path.parent)}, or " if able else ""
+        kind = "a finished" if known.finished else "an unfinished"
+        able = known.identity.call is not None and known.identity.versions == identity.versions and not known.finished
+        other = f"resume it: {resuming_command(path.parent)}, or " if able else ""
         raise UsageError(
             f"{path} holds {kind} run that is not this one ({'; '.join(unlike)}); {other}name another folder, or "
             "delete that file"
         )
 
 
-def _as_read(identity: Identity) -> Identity:
-    """As JSON gives it back."""
-    return Identity(**json.loads(json.dumps(asdict(identity))))
-
-
 def _unlike(theirs: Identity, ours: Identity) -> list[str]:
     """What keeps two runs from sharing chunks."""
-    return [
-        *differences(_texts(theirs.settings), _texts(ours.settings)),
-        *differences(theirs.versions, ours.versions),
-    ]
+    return differences(theirs.settings, ours.settings) + differences(theirs.versions, ours.versions)
 
 
-def _texts(settings: Facts) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
-
-
-def _how_to_go_on(store: RunStore, identity: Identity) -> str:
+def _how_to_resume(store: RunStore, identity: Identity) -> str:
     try:
         kept = f"{len(store)} finished chunks are kept in {store.path}"
     except sqlite3.Error:
         kept = f"what was finished is kept in {store.path}"
     if identity.call is None:
-        return f"{kept}; to go on, run the same again with the same store"
-    return f"{kept}; to go on: {resuming_command(store.path.parent)}"
+        return f"{kept}; to resume, run the same again with the same store"
+    return f"{kept}; to resume: {resuming_command(store.path.parent)}"
 
 
 def resuming_command(folder: Path) -> str:
-    """What a user types to go on with the run in a folder.
+    """Return what a user types to resume the run in a folder.
 
     >>> resuming_command(Path("my results"))
     "gpn verify --resume 'my results'"

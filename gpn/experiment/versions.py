@@ -1,11 +1,14 @@
 """Versions of everything that the numbers of a run depend on."""
 
+import json
 import platform
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,15 +60,17 @@ def arithmetic_digest() -> str:
     return blake2b(b"".join(result.tobytes() for result in results), digest_size=6).hexdigest()
 
 
-def differences(theirs: dict[str, str], ours: dict[str, str]) -> list[str]:
-    """What differs between two sets of named values, one phrase for each.
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two sets of named values ready for JSON, one phrase for each.
 
     >>> differences({"gpn": "1", "numpy": "2"}, {"gpn": "1", "numpy": "3"})
     ['numpy: 2 there, 3 here']
     """
+
+    def shown(values: Mapping[str, Any], name: str) -> str:
+        value = values.get(name, "nothing")
+        return value if isinstance(value, str) else json.dumps(value)
+
     names = dict.fromkeys([*theirs, *ours])
-    return [
-        f"{name}: {theirs.get(name, 'nothing')} there, {ours.get(name, 'nothing')} here"
-        for name in names
-        if theirs.get(name) != ours.get(name)
-    ]
+    texts = {name: (shown(theirs, name), shown(ours, name)) for name in names}
+    return [f"{name}: {there} there, {here} here" for name, (there, here) in texts.items() if there != here]

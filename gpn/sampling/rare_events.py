@@ -21,7 +21,6 @@ Sources: importance sampling at the saddle point, D. Siegmund, Annals of Statist
 radius is derived for this project.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import lgamma
 from typing import Protocol
@@ -136,16 +135,17 @@ def importance_sample(
     check_generator(rng)
     _check(event)
     law = _TiltedLaw(activation, event, tilt)
-    found = np.full(draws, -np.inf)
-    for start, stop in _blocks(draws, event.width):
-        z, squares = law.draw(stop - start, rng)
+    logs = np.full(draws, -np.inf)
+    size = max(1, BLOCK // event.width)
+    for part in np.split(logs, range(size, draws, size)):
+        z, squares = law.draw(len(part), rng)
         radius = np.sqrt(np.einsum("ij,ij->i", z, z))
         z *= (np.sqrt(event.width) / radius)[:, None]  # now on the sphere
         hit = law.sums(z, squares) >= -event.width * event.slack
         if hit.any():
             weights = None if squares is None else squares[hit]
-            found[start:stop][hit] = law.log_estimates(z[hit], radius[hit], weights)
-    return found
+            part[hit] = law.log_estimates(z[hit], radius[hit], weights)
+    return logs
 
 
 def _check(event: TailEvent) -> None:
@@ -154,12 +154,6 @@ def _check(event: TailEvent) -> None:
     if event.side not in SIDES:
         raise UsageError(f"the side must be 'upper' or 'lower', not {event.side!r}")
     count("width", event.width, minimum=2)
-
-
-def _blocks(draws: int, width: int) -> Iterator[tuple[int, int]]:
-    size = max(1, BLOCK // width)
-    for start in range(0, draws, size):
-        yield start, min(start + size, draws)
 
 
 class _TiltedLaw:
@@ -191,7 +185,7 @@ class _TiltedLaw:
 
     def _coordinates(self, count: int, rng: np.random.Generator) -> FloatArray:
         """By rejection from the step function above the density."""
-        found = np.empty(count)
+        values = np.empty(count)
         filled = 0
         while filled < count:
             cell = np.searchsorted(self.cumulative, rng.random(count - filled), side="right")
@@ -202,9 +196,9 @@ class _TiltedLaw:
                     f"the tilted law of {self.event} changes too quickly to be drawn; give the breakpoints of phi"
                 )
             accepted = candidates[rng.random(len(cell)) * self.height[cell] < weight]
-            found[filled : filled + len(accepted)] = accepted
+            values[filled : filled + len(accepted)] = accepted
             filled += len(accepted)
-        return found
+        return values
 
     def sums(self, h: FloatArray, squares: FloatArray | None) -> FloatArray:
         """sum_i g(h_i) w_i^2 for each row."""

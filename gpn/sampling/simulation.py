@@ -135,9 +135,9 @@ class _Dense:
             sizes = [x.shape[1]] + [self.ends.width] * self.depth
             network = Network.random(sizes, phi, rng, weights, batch_normalization=self.batch_normalization)
             forward = network.forward(x, out=forward)
-            found = network.backward_norms(forward, self.ends.gradients(forward.outputs, trial, rng))
+            down = network.backward_norms(forward, self.ends.gradients(forward.outputs, trial, rng))
             norms[trial, 0], norms[trial, 1:] = forward.input_norms, forward.signal_norms.T
-            backward[trial], totals[trial] = found.backward_norms.T, found.batch_gradient_norms
+            backward[trial], totals[trial] = down.backward_norms.T, down.batch_gradient_norms
             if grams is not None:
                 with quiet():
                     grams[trial, 0] = x @ x.T / self.ends.width

@@ -476,7 +476,7 @@ def test_interrupt_is_130_with_a_message_that_says_how_to_go_on(tmp_path):
     assert out == ""
     assert_one_sentence(err)
     assert err.startswith("gpn: interrupted; ")
-    assert err.endswith(" finished chunks are kept in out/run.sqlite; to go on: gpn verify --resume out\n")
+    assert err.endswith(" finished chunks are kept in out/run.sqlite; to resume: gpn verify --resume out\n")
 
 
 @pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])

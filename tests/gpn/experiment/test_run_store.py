@@ -351,7 +351,7 @@ def test_whatever_ends_a_run_says_how_to_go_on(tmp_path, call, words, error):
     with pytest.raises(error) as caught, run_store.open_store(tmp_path / "a b", identity) as store:
         run(CELLS, 0, store=store, progress=stop)
     [note] = caught.value.__notes__
-    assert note.startswith(f"2 finished chunks are kept in {tmp_path / 'a b' / run_store.FILE}; to go on")
+    assert note.startswith(f"2 finished chunks are kept in {tmp_path / 'a b' / run_store.FILE}; to resume")
     assert len(list(itertools.islice(note.split(words.split(" '")[0]), 2))) == 2
 
 

@@ -85,7 +85,7 @@ def assert_same(report, other):
 def test_stopped_again_and_again_the_report_is_the_same(tmp_path):
     whole = gpn.verify("relu", **SMALL)
     [note] = stopped(lambda **options: gpn.verify("relu", **SMALL, store=tmp_path, workers=1, **options), 7)
-    assert note == f"7 finished chunks are kept in {tmp_path / 'run.sqlite'}; to go on: gpn verify --resume {tmp_path}"
+    assert note == f"7 finished chunks are kept in {tmp_path / 'run.sqlite'}; to resume: gpn verify --resume {tmp_path}"
     stopped(lambda **options: gpn.resume(tmp_path, workers=2, **options), 5)
     stopped(lambda **options: gpn.verify("relu", **SMALL, store=tmp_path, executor="threads", **options), 0)
     assert 12 <= run_store.read_summary(tmp_path).chunks < 40
@@ -177,7 +177,9 @@ def test_a_terminated_command_resumes_in_another_process(tmp_path, monkeypatch):
     assert (process.returncode, out) == (143, "")
     kept = run_store.read_summary("o").chunks
     assert 0 < kept < 23
-    assert err == f"gpn: terminated; {kept} finished chunks are kept in o/run.sqlite; to go on: gpn verify --resume o\n"
+    assert (
+        err == f"gpn: terminated; {kept} finished chunks are kept in o/run.sqlite; to resume: gpn verify --resume o\n"
+    )
     assert_same(gpn.resume("o"), gpn.verify("relu", 4096, 1, 0.5, 20_000, weights="gaussian"))
 
 
@@ -200,9 +202,8 @@ def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path)
         assert kept < found.chunks < 23
         assert not found.finished
         if word:
-            said = (
-                f"gpn: {word}; {found.chunks} finished chunks are kept in o/run.sqlite; to go on: gpn verify --resume o"
-            )
+            said = f"gpn: {word}; {found.chunks} finished chunks are kept in o/run.sqlite; to resume: "
+            said += "gpn verify --resume o"
             assert err == said + "\n"
         kept, empty, arguments = found.chunks, 0, ["--resume", "o", "--workers", "1", "--executor", "processes"]
     assert kept > 0
@@ -220,7 +221,7 @@ def test_ctrl_c_while_the_report_is_written_costs_nothing(command, monkeypatch):
         code, out, err = command(*TINY, "--out", "a b")
     assert code == cli.INTERRUPTED
     assert "Verdict" in out
-    assert err == "gpn: interrupted; the run itself is finished; to go on: gpn verify --resume 'a b'\n"
+    assert err == "gpn: interrupted; the run itself is finished; to resume: gpn verify --resume 'a b'\n"
     assert run_store.read_summary("a b").finished
     assert command("--resume", "a b")[1].startswith(out)
 
@@ -315,4 +316,4 @@ def test_full_disks_and_lost_workers_end_with_75(command, monkeypatch, error, wo
     assert (code, out) == (75, "")
     assert err.count("\n") == 1
     assert words in err
-    assert "0 finished chunks are kept in gpn-output/run.sqlite; to go on: gpn verify --resume gpn-output" in err
+    assert "0 finished chunks are kept in gpn-output/run.sqlite; to resume: gpn verify --resume gpn-output" in err
