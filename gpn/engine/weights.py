@@ -1,6 +1,7 @@
 """Ensembles of random weight matrices: Haar orthogonal, i.i.d. Gaussian and uniform, a negative control."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -117,32 +118,26 @@ def _qr(rng: np.random.Generator, rows: int, columns: int) -> tuple[FloatArray, 
     return q, np.diagonal(r), rows < columns
 
 
-def _gaussian(ensemble: str) -> Ensemble:
-    def matrix(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
-        normals = rng.standard_normal((rows, columns))
-        normals *= standard_deviation(ensemble, rows, columns)
-        return normals
-
-    return matrix
+def _gaussian(variance: str, rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
+    normals = rng.standard_normal((rows, columns))
+    normals *= standard_deviation(variance, rows, columns)
+    return normals
 
 
-def _uniform(ensemble: str) -> Ensemble:
-    def matrix(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
-        half_width = float(np.sqrt(3.0)) * standard_deviation(ensemble, rows, columns)
-        return rng.uniform(-half_width, half_width, (rows, columns))
-
-    return matrix
+def _uniform(variance: str, rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
+    half_width = float(np.sqrt(3.0)) * standard_deviation(variance, rows, columns)
+    return rng.uniform(-half_width, half_width, (rows, columns))
 
 
 ENSEMBLES: Mapping[str, Ensemble] = MappingProxyType(
     {
         "haar": haar,
-        "gaussian": _gaussian("gaussian"),
-        "he": _gaussian("he"),
-        "glorot": _gaussian("glorot"),
-        "lecun_uniform": _uniform("gaussian"),
-        "he_uniform": _uniform("he"),
-        "glorot_uniform": _uniform("glorot"),
+        "gaussian": partial(_gaussian, "gaussian"),
+        "he": partial(_gaussian, "he"),
+        "glorot": partial(_gaussian, "glorot"),
+        "lecun_uniform": partial(_uniform, "gaussian"),
+        "he_uniform": partial(_uniform, "he"),
+        "glorot_uniform": partial(_uniform, "glorot"),
         "qr_unsigned": qr_unsigned,
     }
 )

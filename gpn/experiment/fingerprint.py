@@ -31,22 +31,18 @@ def fingerprint(cell: Cell) -> str:
     >>> from theory.activations.specification import activation
     >>> work = OneStep(activation("tanh"), 64, "haar")
     >>> fingerprint(Cell(1, 0, work, trials=100, chunk=10))
-    '9cc931cf9fd30c21d2b780bce23763dc'
+    '303d3321f164e23538944f4bf8c22651'
     """
-    numbers = [cell.experiment, cell.cell, cell.first, cell.trials, cell.chunk]
-    return _short([*numbers, description(cell.compute)])
+    return digest((cell.experiment, cell.cell, cell.first, cell.trials, cell.chunk, cell.compute))
 
 
 def digest(value: Any) -> str:
-    """Digest of what `description` tells of a value.
-
-    Args:
-        value: as for `description`.
+    """Digest of the `description` of a value.
 
     >>> digest(["tanh", 64])
     '4c180a626bf09ff9f63c80ef3a775f90'
     """
-    return _short(description(value))
+    return blake2b(json.dumps(description(value)).encode(), digest_size=16).hexdigest()
 
 
 def description(value: Any) -> Any:
@@ -95,10 +91,6 @@ def array_description(array: npt.NDArray[Any]) -> list[Any]:
     if whole.dtype.hasobject:
         raise UsageError("an array of Python objects cannot be told from another; use an array of numbers")
     return [whole.dtype.str, list(array.shape), blake2b(whole.tobytes(), digest_size=16).hexdigest()]
-
-
-def _short(described: list[Any]) -> str:
-    return blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
 
 
 def _place(value: Any) -> str:

@@ -20,7 +20,7 @@ Source: theorem 3 of docs/matrix-free.md, with its references.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,9 +95,11 @@ def sample_batch(
     check_generator(rng)
     check_activation(activation)
     ends = ends_of(width, trials, batch, inputs, readout, labels, classes)
-    first, later = _law(weights, width, ends.input_width), _law(weights, width, width)
+    check_ensemble(weights)
+    haar, columns = weights == "haar", [ends.input_width] + [width] * (depth - 1)
+    laws = [_Haar() if haar else _Gaussian(standard_deviation(weights, width, entries)) for entries in columns]
     normalization = BatchNormalization.of_width(width) if batch_normalization else None
-    network = _BatchNetworkLaw(activation, [first] + [later] * (depth - 1), ends, normalization)
+    network = _BatchNetworkLaw(activation, laws, ends, normalization)
     records = _BatchNorms.empty(trials, depth, batch, grams, batch_normalization)
     rows = block_trials(width, depth, batch)
     with quiet():
@@ -119,20 +121,13 @@ def block_trials(width: int, depth: int, batch: int) -> int:
     return max(1, min(BLOCK_NEURONS // (batch * width), BLOCK_STORAGE // (kept * depth)))
 
 
-class _Law(Protocol):
-    """How one random matrix acts on a frame, and its transpose on other vectors, without the matrix."""
-
-    def forward(self, coordinates: FloatArray, width: int, rng: np.random.Generator, /) -> tuple[FloatArray, Any]:
-        """H = C U (trials, k, width) for the coordinates C, and what `backward` must know of U."""
-
-    def backward(self, image: Any, d: FloatArray, width: int, rng: np.random.Generator, /) -> FloatArray:
-        """The coordinates of the rows of D W in the rows of Q_X^T, (trials, k, width)."""
-
-
 class _Haar:
+    """How a Haar matrix acts on a frame, and its transpose on other vectors, without the matrix."""
+
     def forward(
         self, coordinates: FloatArray, width: int, rng: np.random.Generator, /
     ) -> tuple[FloatArray, tuple[Reflections, FloatArray]]:
+        """Return H = C U (trials, k, width) for the coordinates C, and what `backward` must know of U."""
         trials, _, size = coordinates.shape
         triangle, turn = factorize(rng.standard_normal((trials, size, width)))
         signs = np.where(np.diagonal(triangle, axis1=-2, axis2=-1) < 0.0, -1.0, 1.0)[:, None, :]
@@ -141,6 +136,7 @@ class _Haar:
     def backward(
         self, image: tuple[Reflections, FloatArray], d: FloatArray, width: int, rng: np.random.Generator, /
     ) -> FloatArray:
+        """Return the coordinates of the rows of D W in the rows of Q_X^T, (trials, k, width)."""
         turn, signs = image
         size = signs.shape[-1]
         turned = turn.turn_back(d)
@@ -153,6 +149,8 @@ class _Haar:
 
 @dataclass(frozen=True, slots=True)
 class _Gaussian:
+    """The same for independent entries N(0, deviation^2)."""
+
     deviation: float
 
     def forward(
@@ -171,15 +169,10 @@ class _Gaussian:
         return np.concatenate([seen, rest], axis=-1)
 
 
-def _law(weights: str, rows: int, columns: int) -> _Law:
-    check_ensemble(weights)
-    return _Haar() if weights == "haar" else _Gaussian(standard_deviation(weights, rows, columns))
-
-
 @dataclass(frozen=True, slots=True)
 class _BatchNetworkLaw:
     activation: ElementwiseActivation
-    laws: list[_Law]
+    laws: list[_Haar | _Gaussian]
     ends: Ends
     normalization: BatchNormalization | None
 

@@ -14,7 +14,7 @@ nothing about W: then h = 0 and the term along x is absent. Proofs and sources: 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -29,49 +29,32 @@ _ZERO = 1e-280  # a vector shorter than this has underflowed and has no directio
 _LEAST_ACROSS = 1e-50  # far below one rounding of the component along x; keeps a reciprocal finite
 
 
-class Law(Protocol):
-    """One random matrix W, for many independent trials: all arrays but the normals have one entry for each."""
-
-    @property
-    def needs_squares(self) -> bool:
-        """Whether the squared lengths of the normals are used at all."""
-
-    def stretch(self, radius: FloatArray, squares: FloatArray, /) -> FloatArray:
-        """The factors by which standard normals g become W x for |x| = radius, from squares = |g|^2."""
-
-    def transposed(
-        self, along: FloatArray, overlap: FloatArray, squares: FloatArray, /
-    ) -> tuple[FloatArray, FloatArray]:
-        r"""The numbers k and c > 0 for which W^T d has the law of |d| c (g + k \hat x), g standard normals.
-
-        Args:
-            along: <d, W x> / (|d| |x|).
-            overlap: <g, xhat>.
-            squares: |g|^2.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class Haar:
-    r"""A Haar-orthogonal matrix with rows of `width` entries (or its orthonormal columns).
+    r"""A Haar-orthogonal matrix with rows of `width` entries (or its orthonormal columns), one for each trial.
 
     With a = along, o = overlap: (I - P) g = g - o xhat has the squared length |g|^2 - o^2, so that
     c = sqrt((1 - a^2) / (|g|^2 - o^2)) and c k + c o = a, that is k = a / c - o.
     """
 
     width: int
-
-    @property
-    def needs_squares(self) -> bool:
-        return True
+    needs_squares: ClassVar[bool] = True  # whether the squared lengths of the normals are used at all
 
     def stretch(self, radius: FloatArray, squares: FloatArray, /) -> FloatArray:
+        """Return the factors by which standard normals g become W x for |x| = radius, from squares = |g|^2."""
         scale: FloatArray = radius / np.sqrt(squares)
         return scale
 
     def transposed(
         self, along: FloatArray, overlap: FloatArray, squares: FloatArray, /
     ) -> tuple[FloatArray, FloatArray]:
+        r"""Return the numbers k and c > 0 for which W^T d has the law of |d| c (g + k \hat x), g standard normals.
+
+        Args:
+            along: <d, W x> / (|d| |x|), array (trials,).
+            overlap: <g, xhat>, array (trials,).
+            squares: |g|^2, array (trials,).
+        """
         across = np.maximum(1.0 - along * along, _LEAST_ACROSS)  # the share of |d|^2 that is orthogonal to x
         if self.width == 1:  # nothing is orthogonal to x, and rounding must not invent it
             across[overlap != 0.0] = _LEAST_ACROSS
@@ -83,13 +66,10 @@ class Haar:
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:
-    """Independent entries N(0, deviation^2)."""
+    """Independent entries N(0, deviation^2); the methods mean the same as those of `Haar`."""
 
     deviation: float
-
-    @property
-    def needs_squares(self) -> bool:
-        return False
+    needs_squares: ClassVar[bool] = False
 
     def stretch(self, radius: FloatArray, _squares: FloatArray, /) -> FloatArray:
         return self.deviation * radius
@@ -98,6 +78,9 @@ class Gaussian:
         self, along: FloatArray, overlap: FloatArray, _squares: FloatArray, /
     ) -> tuple[FloatArray, FloatArray]:
         return along * (1.0 / self.deviation) - overlap, np.full(len(along), self.deviation)
+
+
+Law: TypeAlias = Haar | Gaussian
 
 
 def check_ensemble(weights: str) -> None:

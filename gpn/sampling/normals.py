@@ -1,11 +1,8 @@
 """Standard normals, quicker than one by one for large arrays.
 
 The method of G. Box and M. Muller (A note on the generation of random normal deviates, Ann. Math. Statist. 29, 1958)
-makes two normals of one exponential and one uniform number, by arithmetic on whole arrays:
-
-    z_1 = sqrt(2 E) sin(theta),   z_2 = sqrt(2 E) cos(theta),   theta uniform on (-pi, pi),
-
-exactly in law, because half the squared length of two independent normals is exponential and their direction uniform.
+makes two normals of one exponential and one uniform number, by arithmetic on whole arrays, exactly in law: half the
+squared length of two independent normals is exponential and their direction uniform.
 Sine and cosine come from a polynomial for sin(theta / 4), whose arguments are small, by doubling the angle twice. That
 takes additions, multiplications and square roots alone, which every processor does quickly and rounds alike.
 """
@@ -34,7 +31,7 @@ SINE = (
 def fill_normals(rng: np.random.Generator, out: FloatArray) -> None:
     r"""Fill an array with independent standard normals.
 
-        z_1 = sqrt(2 E) sin(theta),   z_2 = sqrt(2 E) cos(theta).
+        z_1 = sqrt(2 E) sin(theta),   z_2 = sqrt(2 E) cos(theta),   theta uniform on (-pi, pi).
 
     Source: G. Box, M. Muller (1958). Which numbers they are depends on the generator and on the size of the array.
 

@@ -97,7 +97,7 @@ class Top:
     rng: np.random.Generator
 
 
-Readout = Callable[[Top], tuple[Source, FloatArray]]
+ReadoutLaw = Callable[[Top], tuple[Source, FloatArray]]
 """Gives the source of e_L and the logarithm of a factor of each trial that it leaves out."""
 
 
@@ -114,10 +114,10 @@ class NetworkLaw:
     activation: Evaluation
     first_law: Law
     upper_law: Law
-    readout: Readout
+    readout: ReadoutLaw
 
     def law(self, layer: int) -> Law:
-        """Of the matrix that makes layer 0, 1, ... ."""
+        """Return the law of the matrix that makes layer 0, 1, ... ."""
         return self.upper_law if layer else self.first_law
 
 

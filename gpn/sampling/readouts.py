@@ -11,10 +11,10 @@ from gpn.engine.norms import FloatArray, row_dots, row_norms
 from gpn.sampling.batch_ends import Ends
 from gpn.sampling.laws import Gaussian, reciprocals
 from gpn.sampling.normals import fill_normals
-from gpn.sampling.passes import Drawn, Readout, Source, Tile, Top, Transposed, tiles, total
+from gpn.sampling.passes import Drawn, ReadoutLaw, Source, Tile, Top, Transposed, tiles, total
 
 
-def readout_of(ends: Ends) -> Readout:
+def readout_of(ends: Ends) -> ReadoutLaw:
     """Return how e_L arises from the outputs of networks with one input each.
 
     Args:

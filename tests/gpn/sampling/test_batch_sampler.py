@@ -271,7 +271,7 @@ def test_some_orthogonal_matrix_does_what_is_drawn(kind, k, n):
     """H = X W^T and E = D W for an orthogonal W, if and only if H H^T = X X^T, E E^T = D D^T and E X^T = D H^T."""
     rng = np.random.default_rng(14)
     x = np.tile(inputs(kind, k, n), (20, 1, 1))
-    law = batch_sampler._law("haar", n, n)
+    law = batch_sampler._Haar()
     coordinates, frame = factorize(x)
     h, image = law.forward(coordinates, n, rng)
     d = np.tanh(h) + 0.3 * h[..., ::-1] ** 2
