@@ -54,28 +54,13 @@ def notebook(spec: str) -> dict[str, Any]:
     Args:
         spec: the activation or family that the explorer starts with.
     """
-    words = [
-        "# Explore an activation\n",
-        "\n",
-        "Run the cell below with Shift+Enter, then type a formula and move the sliders.",
-    ]
-    code = ["import gpn\n", "\n", f"gpn.explore({spec!r})"]
+    text = "Run the cell below with Shift+Enter, then type a formula and move the sliders."
+    words = {"cell_type": "markdown", "id": "words", "source": f"# Explore an activation\n\n{text}"}
+    code = {"cell_type": "code", "id": "explorer", "source": f"import gpn\n\ngpn.explore({spec!r})"}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return {
-        "cells": [
-            {"cell_type": "markdown", "id": "words", "metadata": {}, "source": words},
-            {
-                "cell_type": "code",
-                "id": "explorer",
-                "metadata": {},
-                "execution_count": None,
-                "outputs": [],
-                "source": code,
-            },
-        ],
-        "metadata": {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        },
+        "cells": [words | {"metadata": {}}, code | {"metadata": {}, "execution_count": None, "outputs": []}],
+        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
         "nbformat": 4,
         "nbformat_minor": 5,
     }

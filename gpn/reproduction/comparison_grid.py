@@ -89,12 +89,7 @@ class Candidate:
         return f"{self.activation}, {words}, depth {self.depth}"
 
     def rates(self, width: int, factors: Sequence[float]) -> tuple[float, ...]:
-        """Return the learning rates that may be tried, ascending: `factors` times the default of the optimizer.
-
-        Args:
-            width: n.
-            factors: the same for every candidate.
-        """
+        """Return the learning rates that may be tried, ascending: `factors` times the default of the optimizer."""
         base = default_rate(optimizer(RECIPES[self.recipe].optimizer), width, self.depth)
         return tuple(base * factor for factor in sorted(factors))
 
@@ -179,7 +174,7 @@ def limited(data: Dataset, samples: int) -> Dataset:
     """
     train, test = (_chosen(len(x), samples) for x in (data.x_train, data.x_test))
     parts = (data.x_train[train], data.y_train[train], data.x_test[test], data.y_test[test])
-    return Dataset(*parts, data.classes, data.name, data.format)
+    return Dataset(*parts, data.classes, data.name)
 
 
 def validation_split(data: Dataset) -> Dataset:
@@ -195,7 +190,7 @@ def validation_split(data: Dataset) -> Dataset:
     order = np.random.default_rng(1).permutation(len(data.x_train))
     held, rest = np.split(order, [round(VALIDATION_SHARE * len(order))])
     parts = (data.x_train[rest], data.y_train[rest], data.x_train[held], data.y_train[held])
-    return Dataset(*parts, data.classes, data.name, data.format)
+    return Dataset(*parts, data.classes, data.name)
 
 
 def _chosen(size: int, samples: int) -> npt.NDArray[np.intp] | slice:

@@ -254,11 +254,6 @@ def exact_interval(correct: int, tested: int, level: float) -> tuple[float, floa
 
     It covers the choice of the test samples, for this very network; not the choice of weights.
 
-    Args:
-        correct: classified rightly.
-        tested: test samples.
-        level: confidence level.
-
     >>> [round(limit, 4) for limit in exact_interval(340, 359, 0.95)]
     [0.9186, 0.9678]
     """
@@ -271,10 +266,6 @@ def accuracy_interval(accuracies: list[float], level: float) -> tuple[float, flo
 
     It covers the choice of weights and of the order of samples, on this very split of the data; a guide where some
     networks train and others do not.
-
-    Args:
-        accuracies: of S >= 2 networks.
-        level: confidence level.
 
     >>> [round(limit, 4) for limit in accuracy_interval([0.90, 0.92, 0.94], 0.95)]
     [0.8703, 0.9697]

@@ -111,10 +111,7 @@ def variants(spec: object) -> Iterator[Variant]:
 
 
 def roots(phi: Phi) -> tuple[Normalization[float], Normalization[float] | None]:
-    """Return the recommended normalization, and the other one if it behaves differently in depth.
-
-    Args:
-        phi: the activation as it is.
+    """Return the recommended normalization of phi, and the other one if it behaves differently in depth.
 
     Raises:
         UsageError: phi has no normalization.
@@ -126,10 +123,5 @@ def roots(phi: Phi) -> tuple[Normalization[float], Normalization[float] | None]:
 
 
 def normalized(phi: Phi, normalization: Normalization[float]) -> Phi:
-    """Return a phi + b under the name that reports use.
-
-    Args:
-        phi: the activation as it is.
-        normalization: which a and b.
-    """
+    """Return a phi + b under the name that reports use."""
     return phi.affine(normalization.a, normalization.b, f"GPN {phi.name}")

@@ -107,7 +107,9 @@ def gradient_profiles(
     )
     experiment.checked_run(seed, workers)
     loaded = None if inputs is None else load_inputs(inputs)
-    on_shell = _on_shell(loaded, settings.width)
+    on_shell = None
+    if loaded is not None:
+        on_shell = cells.RealInputs(to_thin_shell(loaded.vectors, settings.width)[0], loaded.labels, loaded.classes)
     kinds = [variant for spec in activations for variant in variants(spec)]
     if len({variant.name for variant in kinds}) < len(activations):
         raise UsageError(f"each activation can be given once, not {', '.join(map(str, activations))}")
@@ -127,13 +129,6 @@ def gradient_profiles(
         for (variant, _), arrays in zip(growing, results[len(kinds) :], strict=True)
     ]
     return GradientReport(settings, tuple(networks), tuple(rows), tuple(_notes(settings, kinds, loaded)))
-
-
-def _on_shell(loaded: Inputs | None, width: int) -> cells.RealInputs | None:
-    if loaded is None:
-        return None
-    vectors, _ = to_thin_shell(loaded.vectors, width)
-    return cells.RealInputs(vectors, loaded.labels, loaded.classes)
 
 
 def _cell(variant: Variant, settings: Settings, inputs: cells.RealInputs | None) -> experiment.Cell:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,12 @@ def write_checkpoint(path: Path, header: Mapping[str, Any], arrays: Mapping[str,
         arrays: named arrays of numbers; bits are kept.
     """
     text = json.dumps({"format": FORMAT, **header}, allow_nan=False)
-    return write_whole(path, partial(_write, {_HEADER: np.array(text), **arrays}))
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:  # an open file keeps its name, which numpy would end in .npz
+            np.savez(file, **{_HEADER: np.array(text), **arrays})  # type: ignore[arg-type]
+
+    return write_whole(path, write)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
@@ -82,8 +86,3 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[A
     if header.pop("format", None) != FORMAT:
         raise UsageError(f"the checkpoint {path} is of another version of gpn; start again without --resume")
     return header, arrays
-
-
-def _write(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
-    with path.open("wb") as file:  # an open file keeps its name, which numpy would end in .npz
-        np.savez(file, **arrays)  # type: ignore[arg-type]

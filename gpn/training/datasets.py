@@ -38,7 +38,6 @@ class Dataset:
         y_train, y_test: int64 arrays (samples,) of classes 0..classes - 1.
         classes: how many classes there are.
         name: "digits" or the path.
-        format: what was read, in words.
     """
 
     x_train: npt.NDArray[Any]
@@ -47,7 +46,6 @@ class Dataset:
     y_test: IntArray
     classes: int
     name: str
-    format: str
 
     @property
     def digest(self) -> str:
@@ -146,9 +144,8 @@ def _digits() -> Dataset:
         raise UsageError("the digits of this scikit-learn come without labels; install scikit-learn 1.5 or newer")
     order = np.random.default_rng(0).permutation(len(labels))
     test, train = np.split(order, [round(TEST_SHARE * len(order))])
-    words = "scikit-learn's handwritten digits, a fixed fifth kept for the test"
     x = inputs.vectors
-    return _checked([x[train], labels[train], x[test], labels[test]], "digits", words)
+    return _checked([x[train], labels[train], x[test], labels[test]], "digits")
 
 
 def _npz(path: Path) -> Dataset:
@@ -156,7 +153,7 @@ def _npz(path: Path) -> Dataset:
     if isinstance(loaded, np.ndarray) or set(loaded) != set(_NAMES):
         held = "one array" if isinstance(loaded, np.ndarray) else f"only {', '.join(sorted(loaded))}"
         raise UsageError(f"{path} holds {held}; a data set is a .npz file with {', '.join(_NAMES)}")
-    return _checked([loaded[name] for name in _NAMES], str(path), ".npz file")
+    return _checked([loaded[name] for name in _NAMES], str(path))
 
 
 def _folder(path: Path) -> Dataset:
@@ -168,11 +165,11 @@ def _folder(path: Path) -> Dataset:
             raise UsageError(f"{path} lacks {', '.join(missing)} of the four IDX files {', '.join(_IDX_PARTS)}")
         # images have three dimensions, labels one
         arrays = [_read_idx(file, 1 + 2 * (order % 2 == 0)) for order, file in enumerate(files) if file is not None]
-        return _checked(arrays, str(path), "IDX files (MNIST, Fashion-MNIST)")
+        return _checked(arrays, str(path))
     for folder in (path, path / "cifar-10-batches-bin"):
         if any((folder / name).exists() for name in (*_CIFAR_TRAIN, _CIFAR_TEST)):
             arrays = [*_read_cifar(folder / name for name in _CIFAR_TRAIN), *_read_cifar([folder / _CIFAR_TEST])]
-            return _checked(arrays, str(path), "CIFAR-10, binary version")
+            return _checked(arrays, str(path))
     if any(path.glob("**/data_batch_1")):
         raise UsageError(f"{path} holds the Python version of CIFAR-10, which is pickled; take the binary version")
     raise UsageError(
@@ -181,7 +178,7 @@ def _folder(path: Path) -> Dataset:
     )
 
 
-def _checked(arrays: Sequence[npt.NDArray[Any]], name: str, words: str) -> Dataset:
+def _checked(arrays: Sequence[npt.NDArray[Any]], name: str) -> Dataset:
     """What must hold for every source; the arrays in the order of `_NAMES`."""
     x_train, y_train, x_test, y_test = arrays
     x_train, x_test = flattened(x_train, "x_train"), flattened(x_test, "x_test")
@@ -198,7 +195,7 @@ def _checked(arrays: Sequence[npt.NDArray[Any]], name: str, words: str) -> Datas
         raise UsageError(
             f"{name}: y_test has the label {labels[1].max()}, but y_train only labels from 0 to {classes - 1}"
         )
-    return Dataset(x_train, labels[0], x_test, labels[1], classes, name, words)
+    return Dataset(x_train, labels[0], x_test, labels[1], classes, name)
 
 
 def _labels(raw: npt.NDArray[Any], samples: int, part: str) -> IntArray:
@@ -235,8 +232,8 @@ def _read_idx(path: Path, dimensions: int) -> npt.NDArray[Any]:
         raise UsageError(f"{path} cannot be read or is truncated ({error})") from None
     if len(content) != size:
         state = "is truncated" if len(content) < size else "is longer than its header says"
-        shape = " x ".join(map(str, sizes))
-        raise UsageError(f"{path} {state}: {shape} = {size} bytes announced, {_amount(content, size)} there")
+        shape, there = " x ".join(map(str, sizes)), len(content) if len(content) < size else "more"
+        raise UsageError(f"{path} {state}: {shape} = {size} bytes announced, {there} there")
     return np.frombuffer(content, dtype=np.uint8).reshape(sizes)
 
 
@@ -247,10 +244,6 @@ def _read_at_most(file: IO[bytes], size: int) -> bytes:
         pieces.append(piece)
         wanted -= len(piece)
     return b"".join(pieces)
-
-
-def _amount(content: bytes, size: int) -> str:
-    return f"{len(content)}" if len(content) < size else "more"
 
 
 def _opened(path: Path) -> IO[bytes]:

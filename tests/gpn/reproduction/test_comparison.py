@@ -140,7 +140,7 @@ def test_validation_samples_come_from_the_training_samples_alone():
 def test_the_test_samples_have_no_say_in_the_learning_rate(report):
     """With other test samples and labels the same rates are picked, by the same validation accuracies."""
     data = limited(load_dataset("digits"), TINY["samples"])
-    other = Dataset(data.x_train, data.y_train, data.x_test[::-1], data.y_test, data.classes, data.name, data.format)
+    other = Dataset(data.x_train, data.y_train, data.x_test[::-1], data.y_test, data.classes, data.name)
     again = training_comparison(**TINY, data=other)
     assert [each.trials for each in again.measured] == [each.trials for each in report.measured]
     assert [each.accuracy for each in again.measured] != [each.accuracy for each in report.measured]

@@ -33,7 +33,7 @@ def blobs(samples=60, features=6, classes=3, seed=0):
     labels = np.arange(samples) % classes
     x = centres[labels] + rng.standard_normal((samples, features))
     half = samples // 2
-    return Dataset(x[:half], labels[:half], x[half:], labels[half:], classes, "blobs", "clouds")
+    return Dataset(x[:half], labels[:half], x[half:], labels[half:], classes, "blobs")
 
 
 def bits(network):
