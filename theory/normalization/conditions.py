@@ -71,7 +71,7 @@ class Conditions:
         certified: whether the digits are proved, or rest on an estimated error.
         uncertified: why they are not proved, None if they are or if there are none.
         mean, variance, second_moment, slope_second_moment: E phi, Var phi, E phi^2, E phi'^2 at z ~ N(0, 1).
-        error: largest absolute error of these four.
+        error: largest absolute error of these four; where they are not certified, of the numbers as printed.
         is_gpn: "holds" if both E phi^2 and E phi'^2 are within the tolerance of 1 whatever the error, "fails"
             if one of them is not, else "undecided".
         normalizable: "yes", "no" or "undecided". "no" needs a proof, so that a Python function has "yes" if it looks
@@ -189,15 +189,17 @@ def _conditions(
     is_gpn, normalizable, reason = decide(obstacle, moments, tolerance)
     roots = known_normalizations(moments) if moments is not None and normalizable == "yes" else []
     shown = shown_moments(moments)
-    errors = [ball.rad() for ball in shown.values()]
+    certified = moments is not None and moments.certified
+    texts = {key: decimal_text(ball, digits) for key, ball in shown.items()}
+    errors = [_error(ball, texts[key], certified) for key, ball in shown.items()]
     slope, curvature = lipschitz_constants(activation).suprema
     report = Conditions(
         name=activation.name,
         expression=str(activation.expression) if isinstance(activation, Activation) else None,
         digits=digits,
-        certified=moments is not None and moments.certified,
+        certified=certified,
         uncertified=evidence.uncertified,
-        **{key: decimal_text(shown[key], digits) if key in shown else None for key in SHOWN},
+        **{key: texts.get(key) for key in SHOWN},
         error=upper_text(max(errors)) if errors else None,
         is_gpn=is_gpn,
         normalizable=normalizable,
@@ -235,7 +237,19 @@ def decimal_text(ball: arb, digits: int) -> str:
     >>> decimal_text(arb(2).sqrt(), 8), decimal_text(arb(1, 1e-5), 8), decimal_text(arb(0, 1e-5), 8)
     ('1.4142136', '1.000', '0')
     """
-    return "0" if ball.contains(0) else digits_of(ball, digits)
+    if not ball.is_finite():
+        return "nan"
+    if ball.contains(0):
+        return "0"
+    text = digits_of(ball, digits)
+    if text in ("?", "0"):  # no digit is certain of a ball such as 1.50 +- 0.02: then two digits of its middle
+        text = digits_of(ball.mid(), 2)
+    return "nan" if text == "?" else text
+
+
+def _error(ball: arb, text: str, certified: bool) -> arb:
+    """The error of a number; of an estimate that of the number as it is printed."""
+    return ball.rad() if certified else ball.rad() + abs(ball.mid() - arb(text)).upper()
 
 
 def _finite(number: float) -> float | None:

@@ -20,6 +20,7 @@ from theory.gaussian.expectations import expectations
 from theory.numerics.arithmetic import X
 
 _ROUNDING = 1e-9  # of float64 and of printed digits, relative
+_LEAST_SCALE = 1e-150  # of a root that float64 can check
 _FLOAT_TOLERANCE = 1e-6  # of the float64 check, beside its own error estimate
 
 
@@ -103,6 +104,8 @@ def _is_tight(report: Report) -> bool:
 
 def _float_check(root: Root, activation: Activation | CallableActivation) -> Iterator[str]:
     a, b = float(root.a), float(root.b)
+    if a < _LEAST_SCALE or max(a, abs(b)) > 1 / _LEAST_SCALE:
+        return  # float64 overflows
     moments = expectations(
         activation,
         {

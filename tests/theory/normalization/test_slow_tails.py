@@ -1,0 +1,52 @@
+"""Moments of functions whose square times the density decays like a power: the stated error covers every digit."""
+
+import json
+
+import mpmath
+import pytest
+
+from gpn.cli.program import main
+from theory.activations.specification import activation
+from theory.normalization.conditions import gaussian_poincare
+
+
+def exact_moments(k, shift, scale):
+    """E phi^2 and E phi'^2 of scale*exp(x^2/4)/(1+(x-shift)^2)^k; the density cancels the exponential."""
+    with mpmath.workdps(20):
+        k = mpmath.mpf(k)
+
+        def square(z):
+            return (scale / (1 + (z - shift) ** 2) ** k) ** 2
+
+        def slope_square(z):
+            return square(z) * (z / 2 - 2 * k * (z - shift) / (1 + (z - shift) ** 2)) ** 2
+
+        places = [-mpmath.inf, -100, -10, -2, shift, 2, 10, 100, mpmath.inf]
+        return [mpmath.quad(f, places) / mpmath.sqrt(2 * mpmath.pi) for f in (square, slope_square)]
+
+
+@pytest.mark.parametrize("k", ["1", "1.1", "1.25", "1.5", "2", "3"])
+@pytest.mark.parametrize(("shift", "scale"), [(0, 1), (0.5, 3)])
+def test_the_stated_error_covers_the_printed_digits(k, shift, scale):
+    report = gaussian_poincare(activation(f"{scale}*exp(x**2/4)/(1+(x-{shift})**2)**{k}"), 30)
+    exact = exact_moments(k, shift, scale)
+    for text, value in zip((report.second_moment, report.slope_second_moment), exact, strict=True):
+        assert abs(mpmath.mpf(text) - value) <= float(report.error)
+    assert float(report.error) < 0.02 * scale**2
+
+
+@pytest.mark.parametrize("formula", ["exp(x**2/4)/(1+x**2)", "exp(x**2/4)/(1+x**2)**0.8", "exp(50*x)"])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_command_answers(formula, options, capsys):
+    with pytest.raises(SystemExit) as outcome:
+        main(["check", formula, *options])
+    assert outcome.value.code in (1, 3, 4)
+    printed = capsys.readouterr().out
+    assert "?" not in printed
+    assert not options or json.loads(printed)
+
+
+def test_two_poles_are_an_outcome():
+    report = gaussian_poincare(activation("x*((x+1)*pi+(2.7+x)/(x+1.1-x**2))"))
+    assert report.normalizable == "no"
+    assert "diverges" in report.reason
