@@ -45,6 +45,8 @@ class Panels:
         self.figure.subplots_adjust(left=0.055, right=0.985, top=0.925, bottom=0.08, wspace=0.24, hspace=0.42)
         for axes in grid.flat:
             style_axes(axes)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.label.set_fontsize(9)
         self._panels = (
             _curves(value, "value", _value_title),
             _curves(slope, "slope", _slope_title),
@@ -72,8 +74,7 @@ def _curves(axes: Axes, quantity: str, title: Callable[[View], str]) -> Draw:
     show_density(axes, "0.88")
     given = axes.plot([], [], color="0.35", linestyle=":", linewidth=1.6, label="as given")[0]
     lines = {name: _line(axes, name) for name in _COLOURS}
-    axes.set_xlim(-REACH, REACH)
-    axes.set_xlabel("z (standard deviations)", fontsize=9)
+    axes.set(xlim=(-REACH, REACH), xlabel="z (standard deviations)")
 
     def draw(view: View) -> None:
         curves = [getattr(view.shape, quantity)]
@@ -121,8 +122,7 @@ def _length_map(axes: Axes) -> Draw:
     lengths_upwards(axes)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(NullLocator())
-    axes.set_xlabel("squared length per neuron q", fontsize=9)
-    axes.set_ylabel("Q(q), after a layer", fontsize=9)
+    axes.set(xlabel="squared length per neuron q", ylabel="Q(q), after a layer")
     handles = list(points.values())
     axes.legend(handles=handles, fontsize=8.5, frameon=False, loc="upper left", title="fixed points")
 
@@ -147,8 +147,7 @@ def _paths(axes: Axes) -> Draw:
     message = _message(axes)
     lengths_upwards(axes)
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("layer l", fontsize=9)
-    axes.set_ylabel("squared length per neuron", fontsize=9)
+    axes.set(xlabel="layer l", ylabel="squared length per neuron")
 
     def draw(view: View) -> None:
         roots, layers = _roots(view), np.arange(view.state.depth + 1)
@@ -176,9 +175,7 @@ def _bands(axes: Axes) -> Draw:
     fill = axes.fill_between([1.0, 2.0], 1.0, 1.0, color=PALETTE[2], alpha=0.25, linewidth=0)
     median = axes.plot([], [], color=PALETTE[2], linewidth=2.0)[0]
     message = _message(axes)
-    axes.set_yscale("log")
-    axes.set_xlabel("layer l (L: top)", fontsize=9)
-    axes.set_ylabel("|∂E/∂Wₗ| / √n (Frobenius)", fontsize=9)
+    axes.set(yscale="log", xlabel="layer l (L: top)", ylabel="|∂E/∂Wₗ| / √n (Frobenius)")
 
     def draw(view: View) -> None:
         depth, bands = view.state.depth, view.bands
@@ -187,8 +184,7 @@ def _bands(axes: Axes) -> Draw:
         fill.set_data(layers, shown[:, 0], shown[:, -1])
         median.set_data(layers, shown[:, 1] if bands is not None else layers * np.nan)
         low, high = (0.5, 2.0) if bands is None else (float(shown.min()) / 1.1, float(shown.max()) * 1.1)
-        axes.set_ylim(min(low, 0.8), max(high, 1.25))
-        axes.set_xlim(1, max(depth, 2))
+        axes.set(xlim=(1, max(depth, 2)), ylim=(min(low, 0.8), max(high, 1.25)))
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 8.5)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -209,16 +205,13 @@ def _tails(axes: Axes) -> Draw:
     bounded.set_label("one layer: Lévy's bound")
     message = _message(axes)
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xlim(WIDTHS[0], WIDTHS[-1])
-    axes.set_ylim(_LEAST, 2)
+    axes.set(yscale="log", xlim=(WIDTHS[0], WIDTHS[-1]), ylim=(_LEAST, 2))
     axes.yaxis.set_major_formatter(lambda value, _: _power(value))
     axes.xaxis.set_major_locator(FixedLocator(WIDTHS[::2]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("width n (neurons)", fontsize=9)
-    axes.set_ylabel("probability of leaving the tolerance", fontsize=9)
+    axes.set(xlabel="width n (neurons)", ylabel="probability of leaving the tolerance")
     axes.legend(fontsize=8.5, frameon=False, loc="lower left")
 
     def draw(view: View) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from gpn.experiment.versions import versions
 from gpn.report.pages import pictures
 from gpn.report.pages.claims import claim_parts, readable
-from gpn.report.pages.page import Html, Section, command, document, element, facts, formula, picture, table
+from gpn.report.pages.page import Html, Section, command, document, element, facts, figures, formula, table
 from gpn.report.tables.check import (
     DEPTH_COLUMNS,
     DRIFT_COLUMNS,
@@ -15,23 +15,22 @@ from gpn.report.tables.check import (
     depth_notes,
     spectrum_records,
 )
-from gpn.report.tables.columns import Column
+from gpn.report.tables.columns import Column, significant
 from gpn.report.words.captions import tail_words
 from gpn.report.words.commands import after_check, check_command
 from gpn.report.words.findings import check_verdict
-from gpn.report.words.text import Cell, plain, short_number, supremum_text
+from gpn.report.words.text import plain, short_number, supremum_text
 from theory.activations.activation import Activation
 from theory.claims.registry import claim
 
 if TYPE_CHECKING:
     from gpn.checking.results import CheckReport
+    from theory.gaussian.closed_form import ClosedForm
+    from theory.gaussian.hermite import HermiteSpectrum
     from theory.gaussian.moments import Normalization
     from theory.normalization.conditions import Conditions
 
-
 _CLAIMS = ("gpn", "gpn-normalization", "gpn-hermite", "length-map", "length-map-slope", "length-stability")
-
-
 _LETTERS = {
     "mean": r"E \phi",
     "second_moment": r"E \phi^2",
@@ -44,25 +43,27 @@ _LETTERS = {
     "chi_plus": r"\chi_+",
     "chi_minus": r"\chi_-",
 }
-
-
 _LONGEST_FORMULA = 1500  # characters of LaTeX
 _MOST_DEGREES = 25
 
 
 def check_page(report: "CheckReport") -> str:
     """The page that `CheckReport.to_html` gives."""
-    conditions = report.conditions
-    sections = [
-        Section("Moments", tuple(_moments(report))),
-        *([Section("Normalization", tuple(_roots(report)))] if conditions.normalizations else []),
-        Section("Figures", tuple(_figures(report))),
-        *([Section("In depth", tuple(_depth(report)))] if report.details else []),
-        *([Section("Exactly", tuple(_exact(report)))] if report.details and report.details.closed_form else []),
-        *([Section("Hermite spectrum", tuple(_spectrum(report)))] if report.details else []),
-        Section("What theory says", tuple(_theory(report))),
-        Section("The same numbers again", tuple(_again(report))),
-    ]
+    conditions, details = report.conditions, report.details
+    sections = [Section("Moments", tuple(_moments(conditions)))]
+    if conditions.normalizations:
+        sections.append(Section("Normalization", tuple(_roots(report))))
+    sections.append(Section("Figures", (figures(pictures.of_check(report), "large"),)))
+    if details is not None:
+        depth = table(DEPTH_COLUMNS, details.depth, "What depth does to lengths, gradients and correlations")
+        notes = element("p", depth_notes(details.depth), class_="soft")
+        sections.append(Section("In depth", (depth, notes)))
+        if details.closed_form is not None:
+            sections.append(Section("Exactly", tuple(_exact(details.closed_form))))
+        sections.append(Section("Hermite spectrum", tuple(_spectrum(details.spectrum))))
+    claims = (*_CLAIMS, *(("jumps-are-excluded",) if conditions.jumps else ()))
+    theory = [part for identity in claims for part in claim_parts(claim(identity))]
+    sections += [Section("What theory says", tuple(theory)), Section("The same numbers again", tuple(_again(report)))]
     title = f"Is {plain(conditions.name, 80)} Gaussian-Poincaré normalized?"
     return document(title, _mark(conditions), list(_lead(report)), sections)
 
@@ -90,8 +91,7 @@ def _lead(report: "CheckReport") -> Iterator[Html]:
         yield element("p", "Next: ", element("code", step.removeprefix("Next: ")))
 
 
-def _moments(report: "CheckReport") -> Iterator[Html]:
-    conditions = report.conditions
+def _moments(conditions: "Conditions") -> Iterator[Html]:
     moments = {
         "E φ(z)": conditions.mean,
         "Var φ(z)": conditions.variance,
@@ -99,48 +99,35 @@ def _moments(report: "CheckReport") -> Iterator[Html]:
         "E φ′(z)²": conditions.slope_second_moment,
     }
     yield facts((name, value or "infinite or undefined") for name, value in moments.items())
-    yield element("p", f"z ~ N(0, 1); {_error(report)}.", class_="soft")
+    error = "the error is unknown"
+    if conditions.error is not None:
+        size = "below " * (float(conditions.error) != 0) + short_number(float(conditions.error), 2)
+        error = f"absolute error {size}, {'certified by ball arithmetic' if conditions.certified else 'estimated'}"
+    yield element("p", f"z ~ N(0, 1); {error}.", class_="soft")
     if conditions.uncertified:
         yield element("p", f"Not certified: {plain(conditions.uncertified, 1000)}.", class_="soft")
-    yield facts(_regularity(report))
-
-
-def _error(report: "CheckReport") -> str:
-    conditions = report.conditions
-    if conditions.error is None:
-        return "the error is unknown"
-    how = "certified by ball arithmetic" if conditions.certified else "estimated"
-    size = float(conditions.error)
-    return f"absolute error {'0' if size == 0 else f'below {short_number(size, 2)}'}, {how}"
-
-
-def _regularity(report: "CheckReport") -> Iterator[tuple[str, str]]:
-    conditions = report.conditions
-    for name, constant, is_bound in (
-        ("sup |φ′|", conditions.lipschitz, conditions.lipschitz_is_bound),
-        ("sup |φ″|", conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound),
-    ):
-        yield name, supremum_text(constant, is_bound).removeprefix("= ")
+    regularity = {
+        "sup |φ′|": supremum_text(conditions.lipschitz, conditions.lipschitz_is_bound).removeprefix("= "),
+        "sup |φ″|": supremum_text(conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound).removeprefix("= "),
+    }
     for name, places in (("kinks", conditions.kinks), ("jumps", conditions.jumps)):
-        yield name, ", ".join(plain(place, 60) for place in places) or "none"
+        regularity[name] = ", ".join(plain(place, 60) for place in places) or "none"
     if conditions.located:
-        yield "found", plain(conditions.located, 500)
+        regularity["found"] = plain(conditions.located, 500)
+    yield facts(regularity.items())
 
 
 def _roots(report: "CheckReport") -> Iterator[Html]:
+    roots = report.conditions.normalizations
     yield element("p", "a φ + b is Gaussian-Poincaré normalized with a > 0 and")
     accurate: list[Column[Normalization[str]]] = [
-        Column("mean", lambda root: Cell(f"{float(root.mean):.10g}", float(root.mean))),
-        Column("χ = Q′(1)", lambda root: Cell(f"{float(root.chi):.10g}", float(root.chi))),
+        Column("mean", lambda root: significant(root.mean, 10)),
+        Column("χ = Q′(1)", lambda root: significant(root.chi, 10)),
     ]
-    columns = (*ROOT_COLUMNS[:3], *accurate, *ROOT_COLUMNS[4:])
-    yield table(columns, report.conditions.normalizations, "Normalizations of the activation")
-    digits = [
-        (f"{name}, {root.root}", getattr(root, name)) for root in report.conditions.normalizations for name in "ab"
-    ]
+    yield table((*ROOT_COLUMNS[:3], *accurate, *ROOT_COLUMNS[4:]), roots, "Normalizations of the activation")
     yield element("p", "To all digits that were asked for:")
-    yield facts(digits)
-    if any(root.stability == "unstable" for root in report.conditions.normalizations):
+    yield facts((f"{name}, {root.root}", getattr(root, name)) for root in roots for name in "ab")
+    if any(root.stability == "unstable" for root in roots):
         words = "layer by layer the squared length moves away from 1, whatever the width."
         yield element("p", f"Unstable in depth means |χ| > 1: {words}")
     if report.drift:
@@ -148,45 +135,22 @@ def _roots(report: "CheckReport") -> Iterator[Html]:
         yield table(DRIFT_COLUMNS, report.drift, "What the miss costs over depth")
 
 
-def _figures(report: "CheckReport") -> Iterator[Html]:
-    yield element("div", *(picture(shown) for shown in pictures.of_check(report)), class_="figures large")
-
-
-def _depth(report: "CheckReport") -> Iterator[Html]:
-    assert report.details is not None
-    profiles = report.details.depth
-    yield table(DEPTH_COLUMNS, profiles, "What depth does to lengths, gradients and correlations")
-    yield element("p", depth_notes(profiles), class_="soft")
-
-
-def _exact(report: "CheckReport") -> Iterator[Html]:
+def _exact(closed_form: "ClosedForm") -> Iterator[Html]:
     from sympy import latex
 
-    assert report.details is not None
-    assert report.details.closed_form is not None
-    for name, expression in report.details.closed_form.expressions().items():
+    for name, expression in closed_form.expressions().items():
         written = str(latex(expression))
         letter = _LETTERS.get(name, rf"\text{{{name.replace('_', ' ')}}}")
-        if len(written) <= _LONGEST_FORMULA:
-            yield formula(f"{letter} = {written}")
-        else:
-            yield command(f"{name} = {expression}")
+        readable_length = len(written) <= _LONGEST_FORMULA
+        yield formula(f"{letter} = {written}") if readable_length else command(f"{name} = {expression}")
 
 
-def _spectrum(report: "CheckReport") -> Iterator[Html]:
-    assert report.details is not None
-    spectrum = report.details.spectrum
+def _spectrum(spectrum: "HermiteSpectrum") -> Iterator[Html]:
     yield element("p", "Of the activation as given:")
     records = spectrum_records(spectrum, _MOST_DEGREES)
     yield table(SPECTRUM_COLUMNS, records, "Hermite coefficients of the activation as given")
     value, slope = tail_words(spectrum.value_tail), tail_words(spectrum.slope_tail)
     yield element("p", f"The degrees above {spectrum.order} hold {value} of E φ² and {slope} of E φ′².", class_="soft")
-
-
-def _theory(report: "CheckReport") -> Iterator[Html]:
-    jumps = ("jumps-are-excluded",) if report.conditions.jumps else ()
-    for identity in (*_CLAIMS, *jumps):
-        yield from claim_parts(claim(identity))
 
 
 def _again(report: "CheckReport") -> Iterator[Html]:

@@ -9,10 +9,7 @@ from gpn.report.pages.page import Html, element, formula, join
 if TYPE_CHECKING:
     from theory.claims.claim import Claim
 
-
 _GREEK = {"phi": "φ", "epsilon": "ε", "chi": "χ", "lambda": "λ", "kappa": "κ", "rho": "ρ", "alpha": "α", "delta": "δ"}
-
-
 _SIGNS = {
     **{rf"(?<![A-Za-z]){name}(?![A-Za-z])": letter for name, letter in _GREEK.items()},
     r"\bsqrt\(": "√(",

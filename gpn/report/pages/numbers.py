@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gpn.report.pages.page import Section, document, element, picture, table
+from gpn.report.pages.page import Section, document, element, figures, table
 from gpn.report.tables.columns import Column
 from gpn.report.words.text import Cell, plain, short_number
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gpn.report.pages.pictures import Picture
-
 
 _MOST_ROWS = 200  # of a table on the page; the CSV files have all
 
@@ -26,8 +25,8 @@ def numbers_page(headline: str, pictures: "Iterable[Picture]", tables: "dict[str
         tables: frames by name.
     """
     title, _, rest = headline.partition(". ")
-    drawn = [picture(shown) for shown in pictures]
-    sections = [Section("Figures", (element("div", *drawn, class_="figures large"),))] if drawn else []
+    drawn = list(pictures)
+    sections = [Section("Figures", (figures(drawn, "large"),))] if drawn else []
     for name, frame in tables.items():
         numeric = set(frame.select_dtypes("number").columns)
         columns = [Column(key, partial(_cell, key), key in numeric) for key in frame.columns]
@@ -38,7 +37,8 @@ def numbers_page(headline: str, pictures: "Iterable[Picture]", tables: "dict[str
 
 def _cell(key: str, row: dict[str, object]) -> Cell:
     value = row[key]
+    if value is None or value != value:  # nan is not equal to itself
+        return Cell("-", None)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        text = "" if value is None else plain(str(value))
-        return Cell(text, text)
+        return Cell(plain(str(value)), plain(str(value)))
     return Cell(str(value) if isinstance(value, int) else short_number(value, 6), value)

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpn.report.pages.mathml import mathml
 from gpn.report.tables.columns import Column
-from gpn.report.words.text import Cell, printable
+from gpn.report.words.text import printable
 
 if TYPE_CHECKING:
     from gpn.report.pages.pictures import Picture
-
 
 T = TypeVar("T")
 _VOID = frozenset({"meta", "link"})
@@ -79,12 +78,12 @@ def formula(latex: str, display: bool = True) -> Html:
     '<msup><mi>n</mi><mn>2</mn></msup></mrow></math>'
     """
     try:
-        found = Html(mathml(latex, display))
+        typeset = Html(mathml(latex, display))
     except ValueError:
-        found = element("code", latex)
+        typeset = element("code", latex)
     if not display:
-        return found
-    return element("div", found, class_="formula", tabindex="0", role="group", aria_label="formula")
+        return typeset
+    return element("div", typeset, class_="formula", tabindex="0", role="group", aria_label="formula")
 
 
 def table(columns: Sequence[Column[T]], items: Iterable[T], caption: str, marked: str = "") -> Html:
@@ -96,25 +95,25 @@ def table(columns: Sequence[Column[T]], items: Iterable[T], caption: str, marked
         caption: what the table shows, for those who do not see where it stands.
         marked: the header of a column whose first word becomes the class of its cells.
     """
-    lines = [element("tr", *(_cell(column, column.render(item), marked) for column in columns)) for item in items]
+    heads, lines = [], []
+    for column in columns:
+        button = element("button", column.header, type="button")
+        heads.append(element("th", button, scope="col", aria_sort="none", class_="number" * column.right))
+    for item in items:
+        cells = []
+        for column in columns:
+            cell = column.render(item)
+            words = cell.text.partition(" ")[0] if column.header == marked else ""
+            style = f"{'number' * column.right} {words}".strip()
+            cells.append(element("td", cell.text, data_key=_key(cell.key), class_=style))
+        lines.append(element("tr", *cells))
     whole = element(
         "table",
         element("caption", caption),
-        element("thead", element("tr", *(_heading(column) for column in columns))),
+        element("thead", element("tr", *heads)),
         element("tbody", join(lines, "\n")),
     )
     return element("div", whole, class_="table", tabindex="0", role="region", aria_label=caption)
-
-
-def _heading(column: Column[T]) -> Html:
-    button = element("button", column.header, type="button")
-    return element("th", button, scope="col", aria_sort="none", class_=_side(column))
-
-
-def _cell(column: Column[T], cell: Cell, marked: str) -> Html:
-    side = _side(column)
-    words = f"{side} {cell.text.partition(' ')[0]}".strip() if column.header == marked else side
-    return element("td", cell.text, data_key=_key(cell.key), class_=words)
 
 
 def _key(key: float | str | None) -> str:
@@ -124,14 +123,18 @@ def _key(key: float | str | None) -> str:
     return "" if key is None or math.isnan(key) else repr(float(key)).replace("inf", "Infinity")
 
 
-def _side(column: Column[T]) -> str:
-    return "number" if column.right else ""
+def figures(pictures: "Iterable[Picture]", size: str = "") -> Html:
+    """Figures as inline SVG with their captions, side by side where the page is wide.
 
-
-def picture(shown: "Picture") -> Html:
-    """A figure as inline SVG, with its caption."""
-    drawing = element("div", _svg(shown), class_="drawing", role="img", aria_label=shown.finding)
-    return element("figure", drawing, element("figcaption", shown.caption))
+    Args:
+        pictures: the figures.
+        size: "large" for figures that need the width of the page.
+    """
+    drawn = []
+    for shown in pictures:
+        drawing = element("div", _svg(shown), class_="drawing", role="img", aria_label=shown.finding)
+        drawn.append(element("figure", drawing, element("figcaption", shown.caption)))
+    return element("div", *drawn, class_=f"figures {size}".strip())
 
 
 def _svg(shown: "Picture") -> Html:
@@ -187,8 +190,8 @@ def document(title: str, mark: tuple[str, str] | None, lead: Sequence[Html], sec
         element("style", _resource("page.css")),
     ]
     script = element("script", _resource("page.js"))
-    whole = [element("head", *head), element("body", element("main", join(body, "\n")), script)]
-    return f"<!DOCTYPE html>\n{element('html', join(whole), lang='en')}\n"
+    body_element = element("body", element("main", join(body, "\n")), script)
+    return f"<!DOCTYPE html>\n{element('html', element('head', *head), body_element, lang='en')}\n"
 
 
 @cache

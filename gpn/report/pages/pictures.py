@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING
 from gpn.report import plots
 from gpn.report.plots import comparison, profiles, training
 from gpn.report.plots.exceedance import exceedance_legend, exceedance_panel
-from gpn.report.words import captions
-from gpn.report.words.findings import (
-    claim_finding,
-    claim_title,
-    gradient_finding,
-    report_finding,
-    tightness_finding,
-    width_finding,
-)
-from gpn.report.words.paper_findings import comparison_findings, findings
+from gpn.report.words import captions, findings, paper_findings
 from gpn.report.words.selection import largest, panel_rows, tight_rows
 from theory.gaussian.hermite import hermite_spectrum as spectrum_of
 
@@ -29,8 +20,6 @@ if TYPE_CHECKING:
     from gpn.training.results import TrainingReport
     from gpn.verification.results import VerificationReport
     from gpn.verification.width_results import WidthReport
-    from theory.activations.specification import Phi
-    from theory.normalization.conditions import Conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +42,14 @@ class Picture:
 def of_verification(report: "VerificationReport") -> Iterator[Picture]:
     """The figures that `VerificationReport.save` writes."""
     exceedance = plots.exceedance_against_width(report)
-    yield Picture("exceedance", exceedance, report_finding(report), captions.exceedance(report))
+    yield Picture("exceedance", exceedance, findings.report_finding(report), captions.exceedance(report))
     yield gradient_picture(report)
     yield from tightness_picture(report)
 
 
 def of_width(report: "WidthReport") -> Iterator[Picture]:
     """The figure of a required width, depth or tolerance."""
-    yield Picture("width", plots.probability_against_unknown(report), width_finding(report), "")
+    yield Picture("width", plots.probability_against_unknown(report), findings.width_finding(report), "")
 
 
 def of_training(report: "TrainingReport") -> Iterator[Picture]:
@@ -70,13 +59,13 @@ def of_training(report: "TrainingReport") -> Iterator[Picture]:
 
 def of_gradients(report: "GradientReport") -> Iterator[Picture]:
     """The figure of the gradient profiles."""
-    yield Picture("gradients", profiles.gradient_profiles(report), " ".join(findings(report)), "")
+    yield Picture("gradients", profiles.gradient_profiles(report), " ".join(paper_findings.findings(report)), "")
 
 
 def of_comparison(report: "ComparisonReport") -> Iterator[Picture]:
     """The figures of the training comparison."""
     for name, draw, finding in (
-        ("training", comparison.accuracies, " ".join(comparison_findings(report))),
+        ("training", comparison.accuracies, " ".join(paper_findings.comparison_findings(report))),
         ("training-losses", comparison.losses, "Training loss at the greatest depth"),
         ("training-heatmap", comparison.norms, "Gradient norm of every layer while the deepest networks train"),
     ):
@@ -88,7 +77,7 @@ def panel_pictures(report: "VerificationReport") -> tuple[Picture, ...]:
     pictures = []
     for number, rows in enumerate(panel_rows(report.rows), 1):
         claim, depth = rows[0].claim, rows[0].depth
-        finding = f"{claim_title(claim, depth)}: {claim_finding(rows)}"
+        finding = f"{findings.claim_title(claim, depth)}: {findings.claim_finding(rows)}"
         figure = exceedance_panel(report, claim, depth)
         pictures.append(Picture(f"panel-{number}", figure, finding, captions.panel(rows)))
     words = "What the marks of the panels mean."
@@ -99,7 +88,7 @@ def gradient_picture(report: "VerificationReport") -> Picture:
     """The gradient norm by layer."""
     profiles = largest(report.profiles)
     figure = plots.gradient_by_layer(report)
-    return Picture("gradients", figure, gradient_finding(profiles), captions.gradients(report, profiles))
+    return Picture("gradients", figure, findings.gradient_finding(profiles), captions.gradients(report, profiles))
 
 
 def tightness_picture(report: "VerificationReport") -> tuple[Picture, ...]:
@@ -107,43 +96,23 @@ def tightness_picture(report: "VerificationReport") -> tuple[Picture, ...]:
     if not tight_rows(report):
         return ()
     figure = plots.bound_tightness(report)
-    return (Picture("tightness", figure, tightness_finding(report), captions.tightness(report)),)
+    return (Picture("tightness", figure, findings.tightness_finding(report), captions.tightness(report)),)
 
 
 def of_check(report: "CheckReport") -> Iterator[Picture]:
     """The figures that `CheckReport.save` writes and its page shows."""
-    yield activation_picture(report)
-    if report.conditions.normalizable == "yes":
-        networks = report.networks()
-        for label, phi in networks[1:] or networks:
-            yield _length_picture(report.conditions, label, phi)
-        yield _spectrum_picture(report)
-
-
-def activation_picture(report: "CheckReport") -> Picture:
-    """The activation and its slope."""
-    finding = captions.activation_finding(report.conditions)
-    figure = plots.activation_and_slope(report.networks(), finding)
-    return Picture("activation", figure, finding, captions.activation(report.conditions))
-
-
-def _length_picture(conditions: "Conditions", label: str, phi: "Phi") -> Picture:
-    """The length map of one network; the way it goes in depth is the finding."""
-    finding, caption = captions.length_map(conditions, label)
-    name = "length-map" if label == "as given" else f"length-map-{label.removeprefix('b_')}"
-    return Picture(name, plots.length_map_cobweb(phi, finding), finding, caption)
-
-
-def _spectrum_picture(report: "CheckReport") -> Picture:
-    """The Hermite spectrum of the recommended normalization, or of the activation that is GPN already."""
-    label, phi = _recommended(report)
+    conditions, networks = report.conditions, report.networks()
+    finding = captions.activation_finding(conditions)
+    figure = plots.activation_and_slope(networks, finding)
+    yield Picture("activation", figure, finding, captions.activation(conditions))
+    if conditions.normalizable != "yes":
+        return
+    for label, phi in networks[1:] or networks:
+        finding, caption = captions.length_map(conditions, label)
+        name = "length-map" if label == "as given" else f"length-map-{label.removeprefix('b_')}"
+        yield Picture(name, plots.length_map_cobweb(phi, finding), finding, caption)
+    wanted = next((f"b_{root.root}" for root in conditions.normalizations if root.recommended), "")
+    label, phi = next((network for network in networks if network[0] == wanted), networks[-1])
     spectrum = spectrum_of(phi, 60)
-    finding = captions.spectrum_finding(report.conditions.name, label, spectrum)
-    figure = plots.hermite_spectrum(spectrum, finding)
-    return Picture("hermite", figure, finding, captions.spectrum(spectrum))
-
-
-def _recommended(report: "CheckReport") -> "tuple[str, Phi]":
-    networks = report.networks()
-    wanted = next((f"b_{root.root}" for root in report.conditions.normalizations if root.recommended), "")
-    return next((network for network in networks if network[0] == wanted), networks[-1])
+    finding = captions.spectrum_finding(conditions.name, label, spectrum)
+    yield Picture("hermite", plots.hermite_spectrum(spectrum, finding), finding, captions.spectrum(spectrum))

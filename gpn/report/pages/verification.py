@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gpn.report.pages import pictures
 from gpn.report.pages.claims import claim_parts
-from gpn.report.pages.page import Html, Section, command, document, element, facts, formula, picture, table
+from gpn.report.pages.page import Html, Section, command, document, element, facts, figures, formula, table
 from gpn.report.tables.verification import claim_columns, claim_events, header, legend
 from gpn.report.words import captions
 from gpn.report.words.commands import verify_command
@@ -17,42 +17,30 @@ from theory.claims.registry import CLAIMS
 if TYPE_CHECKING:
     from gpn.verification.results import Configuration, Row, VerificationReport
 
-
 _MARKS = {"holds": "good", "violated": "bad", "undecided": "open", "vacuous": "open"}
 
 
 def verification_page(report: "VerificationReport") -> str:
     """The page that `VerificationReport.to_html` gives."""
-    verdict = str(report.verdict)
+    verdict, notes = str(report.verdict), [element("li", note) for note in report.notes]
     lead = [
         element("p", element("strong", header(report))),
-        *(element("p", sentence) for sentence in _sentences(report)),
-        *_notes(report),
+        element("p", report.summary()),
+        *([element("ul", *notes, class_="soft")] if notes else []),
     ]
+    others = [pictures.gradient_picture(report), *pictures.tightness_picture(report)]
+    shown = (
+        figures(pictures.panel_pictures(report)),
+        element("p", captions.exceedance(report), class_="soft"),
+        figures(others, "large"),
+    )
     sections = [
-        Section("Figures", tuple(_figures(report))),
+        Section("Figures", shown),
         Section("Results", tuple(_results(report))),
-        Section("What theory says", tuple(_theory(report))),
+        Section("What theory says", tuple(part for entry in report.claims for part in claim_parts(entry))),
         Section("The same numbers again", tuple(_again(report))),
     ]
     return document(report_finding(report), (f"Verdict: {verdict}", _MARKS.get(verdict, "open")), lead, sections)
-
-
-def _sentences(report: "VerificationReport") -> list[str]:
-    """The verdict in words; its first sentence stands in the mark."""
-    return [report.summary()]
-
-
-def _notes(report: "VerificationReport") -> Iterator[Html]:
-    if report.notes:
-        yield element("ul", *(element("li", note) for note in report.notes), class_="soft")
-
-
-def _figures(report: "VerificationReport") -> Iterator[Html]:
-    yield element("div", *(picture(panel) for panel in pictures.panel_pictures(report)), class_="figures")
-    yield element("p", captions.exceedance(report), class_="soft")
-    others = [pictures.gradient_picture(report), *pictures.tightness_picture(report)]
-    yield element("div", *(picture(other) for other in others), class_="figures large")
 
 
 def _results(report: "VerificationReport") -> Iterator[Html]:
@@ -74,11 +62,6 @@ def _claim_results(rows: "list[Row]", level: float) -> Iterator[Html]:
         yield element("p", "; ".join(plain(remark, 500) for remark in remarks) + ".", class_="soft lead")
     caption = f"{title}: each event, what was seen and what theory says"
     yield table(claim_columns(rows, level), claim_events(rows), caption, "verdict")
-
-
-def _theory(report: "VerificationReport") -> Iterator[Html]:
-    for entry in report.claims:
-        yield from claim_parts(entry)
 
 
 def _again(report: "VerificationReport") -> Iterator[Html]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, style_axes, title
+from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, one_panel, style_axes, title
 from gpn.report.words.text import short_number
 from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.length_map import length_map
@@ -18,16 +18,11 @@ if TYPE_CHECKING:
     from theory.activations.specification import Phi
     from theory.gaussian.hermite import HermiteSpectrum
 
-
 FloatArray = npt.NDArray[np.float64]
 REACH = 4.0
 """How far the argument goes either way, in standard deviations."""
-
-
 LENGTHS = (1 / 4, 4.0)
 """The squared lengths per neuron that a length map is drawn for."""
-
-
 _STARTS = (0.5, 2.0)
 _STEPS = 40
 _FILLS = {"attracting": "full", "marginal": "left", "repelling": "none"}
@@ -52,8 +47,7 @@ def activation_and_slope(curves: "Sequence[tuple[str, Phi]]", finding: str) -> F
     for axes, name in ((upper, r"$\phi(z)$"), (lower, r"$\phi'(z)$")):
         style_axes(axes)
         show_density(axes, "0.85")
-        axes.set_ylabel(name)
-        axes.set_xlim(-REACH, REACH)
+        axes.set(ylabel=name, xlim=(-REACH, REACH))
     lower.set_xlabel("z (standard deviations)")
     title(upper, finding)
     upper.legend(fontsize=9, frameon=False, loc="best")
@@ -67,8 +61,7 @@ def length_map_cobweb(phi: "Phi", finding: str) -> Figure:
         phi: the activation, as it stands in the network.
         finding: the title.
     """
-    figure = Figure(figsize=(5.2, 4.9), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(5.2, 4.9)
     lengths = np.geomspace(*LENGTHS, 97)
     axes.plot(lengths, lengths, color=GREY, linewidth=1.0, label="no change")
     axes.plot(lengths, [length_map(phi, q).value for q in lengths], color=PALETTE[0], linewidth=2.0, label="Q(q)")
@@ -76,12 +69,12 @@ def length_map_cobweb(phi: "Phi", finding: str) -> Figure:
         path = _cobweb(phi, start)
         axes.plot(*path.T, color=colour, linestyle=style, linewidth=1.1, label=f"layer by layer from q = {start:g}")
     for point in length_dynamics(phi).fixed_points:
-        _fixed_point(axes, point)
+        if LENGTHS[0] <= point.q <= LENGTHS[1]:
+            _fixed_point(axes, point)
     lengths_across(axes)
     lengths_upwards(axes)
     style_axes(axes)
-    axes.set_xlabel("squared length per neuron q before a layer")
-    axes.set_ylabel("after it, at infinite width")
+    axes.set(xlabel="squared length per neuron q before a layer", ylabel="after it, at infinite width")
     title(axes, finding)
     axes.legend(fontsize=9, frameon=False, loc="upper left")
     return figure
@@ -94,24 +87,22 @@ def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str) -> Figure:
         spectrum: of the activation, as it stands in the network.
         finding: the title.
     """
-    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(5.6, 4.2)
     degrees = np.arange(min(_SHOWN_DEGREES, spectrum.order) + 1)
     powers = spectrum.powers[: len(degrees)]
-    for weights, words, marker, colour, shift in (
-        (np.ones(len(degrees)), r"$c_k^2$, parts of $E\phi^2$", "o", PALETTE[0], -0.15),
-        (degrees, r"$k\,c_k^2$, parts of $E\phi'^2$", "s", PALETTE[1], 0.15),
+    for heights, words, marker, colour, shift in (
+        (powers, r"$c_k^2$, parts of $E\phi^2$", "o", PALETTE[0], -0.15),
+        (degrees * powers, r"$k\,c_k^2$, parts of $E\phi'^2$", "s", PALETTE[1], 0.15),
     ):
-        shown = weights * powers > _LEAST_POWER
-        axes.vlines(degrees[shown] + shift, _LEAST_POWER, (weights * powers)[shown], color=colour, linewidth=1.2)
-        axes.plot(degrees[shown] + shift, (weights * powers)[shown], marker, color=colour, markersize=5, label=words)
+        shown = heights > _LEAST_POWER
+        axes.vlines(degrees[shown] + shift, _LEAST_POWER, heights[shown], color=colour, linewidth=1.2)
+        axes.plot(degrees[shown] + shift, heights[shown], marker, color=colour, markersize=5, label=words)
     axes.set_yscale("log")
     lowest = min((power for power in powers if power > _LEAST_POWER), default=1e-3)
     axes.set_ylim(10 ** np.floor(np.log10(lowest) - 0.3), 3.0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style_axes(axes)
-    axes.set_xlabel("degree k")
-    axes.set_ylabel("power")
+    axes.set(xlabel="degree k", ylabel="power")
     title(axes, finding)
     axes.legend(fontsize=9, frameon=False, loc="upper right")
     return figure
@@ -132,18 +123,14 @@ def lengths_across(axes: Axes) -> None:
     """Squared lengths from left to right: doublings at equal distances, fractions below 1."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(*LENGTHS)
-    axes.xaxis.set_major_formatter(_fraction)
+    axes.xaxis.set_major_formatter(lambda q, _: f"{q:g}" if q >= 1 else f"1/{1 / q:g}")
 
 
 def lengths_upwards(axes: Axes) -> None:
     """The same from below to above."""
     axes.set_yscale("log", base=2)
     axes.set_ylim(*LENGTHS)
-    axes.yaxis.set_major_formatter(_fraction)
-
-
-def _fraction(value: float, _position: float) -> str:
-    return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"
+    axes.yaxis.set_major_formatter(lambda q, _: f"{q:g}" if q >= 1 else f"1/{1 / q:g}")
 
 
 def show_density(axes: Axes, colour: str) -> None:
@@ -168,8 +155,6 @@ def _cobweb(phi: "Phi", start: float) -> FloatArray:
 
 
 def _fixed_point(axes: Axes, point: FixedPoint) -> None:
-    if not LENGTHS[0] <= point.q <= LENGTHS[1]:
-        return
     fill = _FILLS[point.stability]
     axes.plot(point.q, point.q, "o", color="black", fillstyle=fill, markersize=9, markeredgewidth=1.4, zorder=4)
     words = f"{point.stability}, slope {short_number(point.slope)}"

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from gpn.report.plots.style import GREY, PALETTE, literal, style_axes
+from gpn.report.plots.style import GREY, PALETTE, literal, panel_title, style_axes
 from gpn.report.words.paper_findings import display, network_words
 from gpn.reproduction.comparison_grid import RECIPES
 from gpn.reproduction.comparison_results import DIVERGED
@@ -20,13 +20,10 @@ from gpn.reproduction.comparison_runs import CURVES
 if TYPE_CHECKING:
     from gpn.reproduction.comparison_results import ComparisonReport, Measured, Outcome
 
-
 _ROWS = (
     ("Normalization, root and weights", ("gpn", "gpn-other", "gpn-gaussian", "plain", "plain-gaussian")),
     ("Usual remedies", ("gpn", "gpn-adam", "plain-gaussian", "plain-gaussian-bn", "plain-gaussian-adam")),
 )
-
-
 _LOOKS: dict[str, tuple[int, str, Any]] = {  # colour, marker, line style
     "gpn": (0, "o", "-"),
     "gpn-other": (4, "s", "--"),
@@ -37,8 +34,6 @@ _LOOKS: dict[str, tuple[int, str, Any]] = {  # colour, marker, line style
     "gpn-adam": (6, "X", "--"),
     "plain-gaussian-adam": (2, "<", ":"),
 }
-
-
 _DECADES = (-6.0, 2.0)  # of gradient norms, relative to the median of the first step
 
 
@@ -52,7 +47,7 @@ def accuracies(report: "ComparisonReport") -> Figure:
     for line, (words, recipes) in zip(grid, rows, strict=True):
         for axes, name in zip(line, names, strict=True):
             _accuracy_panel(axes, report, name, recipes)
-            axes.set_title(display(name), fontsize=10, fontweight="bold", loc="left")
+            panel_title(axes, display(name))
         line[0].set_ylabel(f"{words}\ntest accuracy", fontsize=9)
         _legend(line[-1], report, recipes)
     for axes in grid[-1]:
@@ -68,14 +63,14 @@ def losses(report: "ComparisonReport") -> Figure:
     [line] = figure.subplots(1, len(names), squeeze=False, sharey=True)
     for axes, name in zip(line, names, strict=True):
         for recipe in RECIPES:
-            each = report.find(name, recipe, deep)
-            for outcome in () if each is None else each.outcomes:
+            measured = report.find(name, recipe, deep)
+            for outcome in () if measured is None else measured.outcomes:
                 _loss_line(axes, recipe, outcome)
         axes.axhline(math.log(report.settings.classes), color=GREY, linestyle=":", linewidth=1.2)
         axes.set_yscale("log")
         axes.set_xlabel("epoch", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(display(name), fontsize=10, fontweight="bold", loc="left")
+        panel_title(axes, display(name))
         style_axes(axes)
     line[0].set_ylabel("training loss (nats per sample)", fontsize=9)
     _legend(line[-1], report, tuple(RECIPES))
@@ -93,8 +88,7 @@ def norms(report: "ComparisonReport") -> Figure:
     mesh = None
     for line, name in zip(grid, names, strict=True):
         for axes, recipe in zip(line, recipes, strict=True):
-            each = report.find(name, recipe, deep)
-            mesh = _heat(axes, report, each) or mesh
+            mesh = _heat(axes, report, report.find(name, recipe, deep)) or mesh
         line[0].set_ylabel(f"{display(name)}\nlayer l", fontsize=8.5)
     for axes, recipe in zip(grid[0], recipes, strict=True):
         axes.set_title(RECIPES[recipe].words.replace(", ", ",\n"), fontsize=8, fontweight="bold")
@@ -103,8 +97,7 @@ def norms(report: "ComparisonReport") -> Figure:
     if mesh is not None:
         bar = figure.colorbar(mesh, ax=grid, extend="both", shrink=0.7)
         bar.set_label(r"$\log_{10}\,\|\partial E/\partial W_l\|_F$, 0: median of the first step", fontsize=8.5)
-    words = f"Gradient norm of every layer while {deep} layers train (first seed)"
-    _headline(figure, words)
+    _headline(figure, f"Gradient norm of every layer while {deep} layers train (first seed)")
     return figure
 
 
@@ -116,43 +109,36 @@ def _headline(figure: Figure, words: str) -> None:
 
 def _finding(report: "ComparisonReport") -> str:
     """The finding over all activations at the greatest depth."""
-    deep = report.depths[-1]
-    ends = []
+    deep, ends = report.depths[-1], []
     for recipe, words in (("gpn", "GPN, orthogonal"), ("plain-gaussian", "plain, Gaussian")):
-        found = [each.accuracy for each in _deep(report, recipe)]
-        if found:
-            ends.append(f"{words} {_range(found)}")
+        accuracies = [100 * measured.accuracy for measured in _deep(report, recipe)]
+        if accuracies:
+            low, high = f"{min(accuracies):.0f}", f"{max(accuracies):.0f}"
+            ends.append(f"{words} {low if low == high else f'{low} to {high}'}\u00a0%")
     level = f"{100 * report.settings.level:g}\u00a0% t intervals over {report.settings.seeds} seeds"
     return f"Test accuracy at {deep} layers: {'; '.join(ends)} ({level})" if ends else f"Test accuracy ({level})"
 
 
-def _range(values: Sequence[float]) -> str:
-    low, high = (f"{100 * end:.0f}" for end in (min(values), max(values)))
-    return f"{low}\u00a0%" if low == high else f"{low} to {high}\u00a0%"
-
-
 def _deep(report: "ComparisonReport", recipe: str) -> "list[Measured]":
     """The networks of a recipe at the greatest depth."""
-    found = [report.find(name, recipe, report.depths[-1]) for name in report.activations]
-    return [each for each in found if each is not None]
+    networks = [report.find(name, recipe, report.depths[-1]) for name in report.activations]
+    return [measured for measured in networks if measured is not None]
 
 
 def _accuracy_panel(axes: Axes, report: "ComparisonReport", name: str, recipes: Sequence[str]) -> None:
     depths = report.depths
     for order, recipe in enumerate(recipes):
-        found = [(place, report.find(name, recipe, depth)) for place, depth in enumerate(depths)]
-        known = [(place + 0.09 * (order - 2), each) for place, each in found if each is not None]
-        if not known:
+        networks = {place: report.find(name, recipe, depth) for place, depth in enumerate(depths)}
+        run = {place + 0.09 * (order - 2): network for place, network in networks.items() if network is not None}
+        if not run:
             continue
-        colour, marker, line = _LOOKS[recipe]
-        places, means = [place for place, _ in known], [each.accuracy for _, each in known]
-        limits = np.array([each.interval(report.settings.level) for _, each in known]).T
-        bars = np.abs(limits - np.array(means))
-        look = {"color": PALETTE[colour], "marker": marker, "markersize": 4.5, "linestyle": line, "linewidth": 1.2}
-        axes.errorbar(places, means, yerr=bars, capsize=2, elinewidth=0.9, **look)
-        for place, each in known:
-            dots = [outcome.accuracy for outcome in each.outcomes]
-            axes.plot([place] * len(dots), dots, ".", color=PALETTE[colour], markersize=3, alpha=0.7)
+        means = np.array([network.accuracy for network in run.values()])
+        limits = np.array([network.interval(report.settings.level) for network in run.values()]).T
+        look = _look(recipe)
+        axes.errorbar(list(run), means, yerr=np.abs(limits - means), capsize=2, elinewidth=0.9, linewidth=1.2, **look)
+        for place, network in run.items():
+            dots = [outcome.accuracy for outcome in network.outcomes]
+            axes.plot([place] * len(dots), dots, ".", color=look["color"], markersize=3, alpha=0.7)
     axes.axhline(report.settings.commonest, color=GREY, linestyle=":", linewidth=1.2)
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
     axes.set_ylim(0.0, 1.02)
@@ -163,38 +149,38 @@ def _accuracy_panel(axes: Axes, report: "ComparisonReport", name: str, recipes: 
 def _legend(axes: Axes, report: "ComparisonReport", recipes: Sequence[str]) -> None:
     """The recipes that were run, and what the dotted line is, right of the panels."""
     for recipe in recipes:
-        if any(each.candidate.recipe == recipe for each in report.measured):
-            colour, marker, line = _LOOKS[recipe]
-            axes.plot([], [], color=PALETTE[colour], marker=marker, markersize=4.5, linestyle=line,
-                      label=RECIPES[recipe].words)  # fmt: skip
+        if any(measured.candidate.recipe == recipe for measured in report.measured):
+            axes.plot([], [], label=RECIPES[recipe].words, **_look(recipe))
     axes.plot([], [], color=GREY, linestyle=":", label="guessing")
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _loss_line(axes: Axes, recipe: str, outcome: "Outcome") -> None:
-    colour, marker, line = _LOOKS[recipe]
-    curve = outcome.curves[:, CURVES.index("train_loss")]
+    look, curve = _look(recipe) | {"markersize": 3}, outcome.curves[:, CURVES.index("train_loss")]
     epochs = np.arange(1, len(curve) + 1)
-    axes.plot(epochs, curve, color=PALETTE[colour], linestyle=line, linewidth=1.1, marker=marker, markersize=3,
-              markevery=max(1, len(curve) // 4))  # fmt: skip
+    axes.plot(epochs, curve, linewidth=1.1, markevery=max(1, len(curve) // 4), **look)
     if outcome.outcome == DIVERGED and len(curve):
-        axes.plot(epochs[-1], curve[-1], "x", color=PALETTE[colour], markersize=7)
+        axes.plot(epochs[-1], curve[-1], "x", color=look["color"], markersize=7)
 
 
-def _heat(axes: Axes, report: "ComparisonReport", each: "Measured | None") -> Any:
+def _look(recipe: str) -> dict[str, Any]:
+    colour, marker, line = _LOOKS[recipe]
+    return {"color": PALETTE[colour], "marker": marker, "markersize": 4.5, "linestyle": line}
+
+
+def _heat(axes: Axes, report: "ComparisonReport", measured: "Measured | None") -> Any:
     """One heat map; what vanished to 0 has the colour of the lower end, what was not recorded is white."""
     axes.tick_params(labelsize=7.5)
-    if each is None:
+    if measured is None:
         axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center", fontsize=7.5)
         return None
-    outcome, budget = each.outcomes[0], report.settings.budget
-    words = f"{network_words(each).split(',')[0]}: {outcome.accuracy:.0%}"
-    if outcome.outcome == DIVERGED:
-        words = "diverged"
+    outcome, budget = measured.outcomes[0], report.settings.budget
+    learned = f"{network_words(measured).split(',')[0]}: {outcome.accuracy:.0%}"
+    words = "diverged" if outcome.outcome == DIVERGED else learned
     axes.text(0.97, 0.95, words, transform=axes.transAxes, ha="right", va="top", fontsize=7.5,
               bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0})  # fmt: skip
     axes.set_xlim(0, budget.epochs * (report.settings.train_samples // budget.batch))
-    axes.set_ylim(0.5, each.candidate.depth + 1.5)
+    axes.set_ylim(0.5, measured.candidate.depth + 1.5)
     logs = outcome.log_gradient_norms / math.log(10)
     if not len(logs):
         return None

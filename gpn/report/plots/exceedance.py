@@ -12,7 +12,7 @@ from matplotlib.markers import CARETDOWN
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
-from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, assign, literal, style_axes
+from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, assign, literal, one_panel, style_axes
 from gpn.report.words.findings import claim_finding, claim_title, kind_name, report_finding
 from gpn.report.words.selection import below_floor, below_panel, panel_floor, panel_rows
 from theory.claims.counted import CountedClaim
@@ -20,7 +20,6 @@ from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
     from gpn.verification.results import Row, VerificationReport
-
 
 SIDES = {"upper": ("^", "above 1 + ε"), "lower": ("v", "below 1 - ε"), "either": ("o", "either way")}
 _BOUND_MARKERS = {"upper": "2", "lower": "1", "either": ""}  # three thin legs that point up, or down
@@ -80,23 +79,25 @@ def exceedance_panel(report: "VerificationReport", claim: str, depth: int) -> Fi
         report: what `gpn.verify` returns.
         claim, depth: which panel.
     """
-    figure = Figure(figsize=_PANEL, layout="constrained")
+    figure, axes = one_panel(*_PANEL)
     rows = [row for row in report.rows if (row.claim, row.depth) == (claim, depth)]
-    _panel(figure.subplots(), rows, _Looks.of(report.rows))
+    _panel(axes, rows, _Looks.of(report.rows))
     return figure
 
 
 def exceedance_legend(report: "VerificationReport") -> Figure:
     """Draw what the marks of `exceedance_panel` mean, as a figure of the same size."""
-    figure = Figure(figsize=_PANEL, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(*_PANEL)
     axes.set_axis_off()
     axes.legend(handles=_legend(report, _Looks.of(report.rows)), loc="center", fontsize=9.5, frameon=False)
     return figure
 
 
 def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
-    floor, all_series = panel_floor(rows), _series(rows)
+    floor = panel_floor(rows)
+    all_series: dict[tuple[float, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row.epsilon, row.side, row.width)):
+        all_series.setdefault((row.epsilon, row.side), []).append(row)
     for order, ((epsilon, side), series) in enumerate(all_series.items()):
         shift = 1.0 + 0.07 * (order - (len(all_series) - 1) / 2)  # bars at one width side by side
         colour, filled = looks.colours[epsilon], list(looks.colours).index(epsilon) % 2 == 0
@@ -107,20 +108,15 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
             _line(axes, bounds, "bound", look)
         _line(axes, _sharpest(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
         if low := sorted({width for _, width in below_floor(series, floor)}):
-            _mark_below(axes, [shift * width for width in low], colour)
+            mark: dict[str, Any] = {"marker": CARETDOWN, "linestyle": "none", "markersize": 6, "color": colour}
+            edge = axes.get_xaxis_transform()  # the lower edge: something of this colour lies further down
+            axes.plot([shift * width for width in low], [0] * len(low), transform=edge, clip_on=False, zorder=5, **mark)
     _probability_axis(axes, floor)
     _width_axis(axes, sorted({row.width for row in rows}))
     axes.set_ylabel(f"${CLAIMS[rows[0].claim].event}$" if rows[0].claim in CLAIMS else "probability")
     axes.set_title(claim_title(rows[0].claim, rows[0].depth), fontsize=10, fontweight="bold", loc="left", pad=20)
     axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
     style_axes(axes)
-
-
-def _series(rows: "list[Row]") -> "dict[tuple[float, str], list[Row]]":
-    series: dict[tuple[float, str], list[Row]] = {}
-    for row in sorted(rows, key=lambda row: (row.epsilon, row.side, row.width)):
-        series.setdefault((row.epsilon, row.side), []).append(row)
-    return series
 
 
 def _sharpest(series: "list[Row]") -> "list[Row]":
@@ -167,13 +163,6 @@ def _line(axes: Axes, series: "list[Row]", column: str, look: dict[str, Any]) ->
         look = look | {"markevery": [1]}
     if points:
         axes.plot(*np.array(points, dtype=float).T, **look, markersize=7)
-
-
-def _mark_below(axes: Axes, places: list[float], colour: str) -> None:
-    """Small arrowheads on the lower edge: something of this colour lies further down."""
-    edge = axes.get_xaxis_transform()
-    look: dict[str, Any] = {"marker": CARETDOWN, "linestyle": "none", "markersize": 6, "color": colour}
-    axes.plot(places, [0.0] * len(places), transform=edge, clip_on=False, zorder=5, **look)
 
 
 def _probability_axis(axes: Axes, floor: float) -> None:

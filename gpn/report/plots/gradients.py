@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, style_axes, title
+from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, one_panel, style_axes, title
 from gpn.report.words.findings import gradient_finding
 from gpn.report.words.selection import largest, median_column, positive_or_nan
 
@@ -22,22 +22,21 @@ def gradient_by_layer(report: "VerificationReport") -> Figure:
     the outermost quantiles of the profiles (5 % and 95 %).
     """
     profiles = largest(report.profiles)
-    figure = Figure(figsize=(6.8, 5.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(6.8, 5.6)
     for order, profile in enumerate(profiles):
         _profile(axes, profile, PALETTE[order % len(PALETTE)], CURVE_STYLES[order % len(CURVE_STYLES)])
     if report.config.inputs is None:  # else the top gradient is that of a loss, of no fixed length
         axes.axhline(1.0, color=GREY, linewidth=0.9, zorder=1, label="all norms preserved")
     style_axes(axes)
-    axes.set_yscale("log")
-    axes.set_xlabel("layer l (1: next to the input, L: top)")
+    axes.set(yscale="log", xlabel="layer l (1: next to the input, L: top)")
     axes.set_ylabel(r"$\|\partial E/\partial W_l\|_F \;/\; \sqrt{n}$")
     title(axes, gradient_finding(profiles))
     if profiles:
         depth = profiles[0].depth
         axes.set_xlim(1, max(depth, 2))
         axes.xaxis.set_major_locator(FixedLocator(_layer_ticks(depth)))
-        words = _profile_caption(profiles[0])
+        low, high = 100 * profiles[0].probabilities[0], 100 * profiles[0].probabilities[-1]
+        words = f"width n = {profiles[0].width}, median and {low:g} % to {high:g} % band"
         # below the axes, clear of the bands
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.13), "alignment": "left"}
         axes.legend(fontsize=9, frameon=False, title=words, title_fontsize=9, **place)
@@ -64,8 +63,3 @@ def _layer_ticks(depth: int) -> list[int]:
     """Round layer numbers, with the first and the last layer."""
     inner = MaxNLocator(6, integer=True).tick_values(1, depth)
     return [1, *(int(tick) for tick in inner if 1 + depth / 12 < tick < depth - depth / 12), depth]
-
-
-def _profile_caption(profile: "Profile") -> str:
-    low, high = 100 * profile.probabilities[0], 100 * profile.probabilities[-1]
-    return f"width n = {profile.width}, median and {low:g} % to {high:g} % band"

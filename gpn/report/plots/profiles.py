@@ -1,11 +1,6 @@
-"""The figure of the experiment on gradient profiles: small multiples by activation, with and without normalization.
-
-The house style is that of `gpn.report.plots`: colours told apart with every kind of colour vision, line styles and
-lightness that carry the same information, so a grey print loses nothing.
-"""
+"""The figure of the experiment on gradient profiles: small multiples by activation, with and without normalization."""
 
 import math
-from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +14,21 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from gpn.engine.norms import FloatArray
 from gpn.report.plots.style import PALETTE, literal, style_axes
 from gpn.report.words import paper_findings
+from gpn.report.words.text import ROOT_SIGNS
 from gpn.reproduction.gradient_rates import NO_RATE
 from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN
 
 if TYPE_CHECKING:
     from gpn.reproduction.gradient_results import GradientReport, NetworkGradients
 
-
-_BLUE, _ORANGE, _GREEN, _PURPLE, _RED = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[5]
-_PLAIN_LOOK: dict[str, Any] = {"color": _RED, "linestyle": "-"}
-_PLAIN_GAUSSIAN_LOOK: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 3))}
-_BATCH_LOOK: dict[str, Any] = {"color": _ORANGE, "linestyle": "-."}
-_GPN_LOOK: dict[str, Any] = {"color": _BLUE, "linestyle": "-"}
-_GAUSSIAN_LOOK: dict[str, Any] = {"color": _GREEN, "linestyle": (0, (4, 2))}
-_OTHER_LOOK: dict[str, Any] = {"color": _PURPLE, "linestyle": ":", "linewidth": 1.6}
+_PLAIN_LOOK: dict[str, Any] = {"color": PALETTE[5], "linestyle": "-"}
+_PLAIN_GAUSSIAN_LOOK: dict[str, Any] = {"color": "0.35", "linestyle": (0, (4, 3)), "linewidth": 1.2}
+_BATCH_LOOK: dict[str, Any] = {"color": PALETTE[1], "linestyle": "-."}
+_GPN_LOOK: dict[str, Any] = {"color": PALETTE[0], "linestyle": "-"}
+_GAUSSIAN_LOOK: dict[str, Any] = {"color": PALETTE[2], "linestyle": (0, (4, 2))}
+_OTHER_LOOK: dict[str, Any] = {"color": PALETTE[3], "linestyle": ":", "linewidth": 1.6}
 _BAND_LOOK: dict[str, Any] = {"color": "black", "linestyle": (0, (5, 2)), "linewidth": 1.1}
+_MEAN_FIELD_LOOK: dict[str, Any] = {"color": "black", "linestyle": "none", "marker": "o", "markersize": 3.2}
 _LOG10 = math.log(10.0)
 _LETTERS_PER_INCH, _INCHES_PER_KEY = 10.0, 3.4  # of the title, and of the legend
 _NARROW = 2.0  # decades: the lower panels never show more than this many up and down
@@ -46,65 +41,51 @@ def gradient_profiles(report: "GradientReport") -> Figure:
     quantile bands of both kinds of weights, the predicted band and the other root. The panels of a row share their
     logarithmic axis.
     """
-    names = report.activations
+    names, settings = report.activations, report.settings
     width = max(7.0, 2.65 * len(names) + 0.6)
     figure = Figure(figsize=(width, 7.4), layout="constrained")
-    grid = figure.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
-    for axes, name in zip(grid[0], names, strict=True):
-        _without(axes, report, name)
-    for axes, name in zip(grid[1], names, strict=True):
-        _with(axes, report, name)
+    upper, lower = figure.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
+    for above, below, name in zip(upper, lower, names, strict=True):
+        _without(above, report, name)
+        _with(below, report, name)
+        below.set_xlabel("layer l (1: next to the input)")
+        below.set_xlim(1, settings.depth)
+        below.xaxis.set_major_locator(FixedLocator(sorted({1, (settings.depth + 1) // 2, settings.depth})))
     span = _enlarged_span(report)
-    grid[1][0].set_ylim(-span, span)
-    for row in grid:
-        _decades(row[0])
-    grid[0][0].set_ylabel("as it is, and with batch normalization\n" + _quantity(batch=True))
-    grid[1][0].set_ylabel("normalized (GPN), enlarged\n" + _quantity(batch=False))
-    for axes in grid[1]:
-        axes.set_xlabel("layer l (1: next to the input)")
-        axes.set_xlim(1, report.settings.depth)
-        axes.xaxis.set_major_locator(FixedLocator(_ticks(report.settings.depth)))
-    title = "\n".join(fill(line, int(_LETTERS_PER_INCH * width)) for line in _title(report).splitlines())
+    lower[0].set_ylim(-span, span)
+    _decades(upper[0])
+    _decades(lower[0])
+    quantity = r"$\|\partial E/\partial W_l\|_F \;/\; \sqrt{n}$"
+    upper[0].set_ylabel(f"as it is, and with batch normalization\n{quantity} (batch: $\\sqrt{{nk}}$)")
+    lower[0].set_ylabel(f"normalized (GPN), enlarged\n{quantity}")
+    first, *others = paper_findings.findings(report)
+    sizes = f"Width n = {settings.width}, depth L = {settings.depth}, at initialization."
+    title = "\n".join(fill(line, int(_LETTERS_PER_INCH * width)) for line in (first, " ".join([*others, sizes])))
     figure.suptitle(literal(title), fontsize=12, fontweight="bold")
     columns = min(4, int(width / _INCHES_PER_KEY))
     figure.legend(handles=_legend(report), loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     return figure
 
 
-def _quantity(*, batch: bool) -> str:
-    return r"$\|\partial E/\partial W_l\|_F \;/\; \sqrt{n}$" + (" (batch: $\\sqrt{nk}$)" if batch else "")
-
-
-def _title(report: "GradientReport") -> str:
-    """The finding, a line for the normalized networks and one for the others, and the size of the networks."""
-    settings = report.settings
-    first, *others = paper_findings.findings(report)
-    sizes = f"Width n = {settings.width}, depth L = {settings.depth}, at initialization."
-    return "\n".join([first, " ".join([*others, sizes])])
-
-
 def _without(axes: Axes, report: "GradientReport", name: str) -> None:
+    """One panel of the upper row."""
+    lines = [paper_findings.display(name)]
+    if (normalized := report.find(name, GPN)) is not None:
+        _median(axes, normalized, linewidth=1.6, **_GPN_LOOK)
     plain = report.find(name, PLAIN)
-    gaussian = report.find(name, PLAIN, weights="gaussian")
-    normalized = report.find(name, GPN)
     batch = report.find(name, BATCH_NORMALIZED)
-    if normalized is not None:
-        _median(axes, normalized, 1.6, **_GPN_LOOK)
-    for profile, look in ((plain, _PLAIN_LOOK), (batch, _BATCH_LOOK)):
+    for label, profile, look in (("as it is", plain, _PLAIN_LOOK), ("batch norm", batch, _BATCH_LOOK)):
         if profile is not None:
             _band(axes, profile, look["color"])
-            _median(axes, profile, 2.2, **look)
-    if gaussian is not None:
-        _median(axes, gaussian, 1.2, **_PLAIN_GAUSSIAN_LOOK)
+            _median(axes, profile, linewidth=2.2, **look)
+            lines.append(f"{label}: {_outcome(profile)}")
+    if (gaussian := report.find(name, PLAIN, weights="gaussian")) is not None:
+        _median(axes, gaussian, **_PLAIN_GAUSSIAN_LOOK)
     if plain is not None and plain.mean_field is not None:
-        _dots(axes, plain.mean_field)
+        places = np.unique(np.linspace(0, len(plain.mean_field) - 1, 12).round().astype(int))
+        axes.plot(places + 1, _shown(plain.mean_field)[places], zorder=4, **_MEAN_FIELD_LOOK)
     style_axes(axes)
-    found = [(label, p) for label, p in (("as it is", plain), ("batch norm", batch)) if p is not None]
-    axes.set_title(
-        literal("\n".join([paper_findings.display(name), *(f"{label}: {_outcome(p)}" for label, p in found)])),
-        fontsize=9.5,
-        loc="left",
-    )
+    axes.set_title(literal("\n".join(lines)), fontsize=9.5, loc="left")
 
 
 def _outcome(profile: "NetworkGradients") -> str:
@@ -119,39 +100,29 @@ def _outcome(profile: "NetworkGradients") -> str:
 
 
 def _with(axes: Axes, report: "GradientReport", name: str) -> None:
+    """One panel of the lower row."""
     haar, gaussian = report.find(name, GPN), report.find(name, GPN, weights="gaussian")
     other = report.find(name, GPN, main_root=False)
     for profile, look in ((gaussian, _GAUSSIAN_LOOK), (haar, _GPN_LOOK)):
         if profile is not None:
             _band(axes, profile, look["color"], edge=look["linestyle"])
-            _median(axes, profile, 2.0, **look)
-    if other is not None:
-        for column in (0, -1):
+            _median(axes, profile, linewidth=2.0, **look)
+    for column in (0, -1):
+        if other is not None:
             axes.plot(_layers(other), _shown(other.log_quantiles[:, column]), zorder=4, **_OTHER_LOOK)
-    if haar is not None and haar.log_band is not None:
-        for column in (0, -1):
+        if haar is not None and haar.log_band is not None:
             axes.plot(_layers(haar), haar.log_band[:, column] / _LOG10, zorder=5, **_BAND_LOOK)
     style_axes(axes)
-    axes.set_title(literal(_lower_title(report, name)), fontsize=9.5, loc="left")
-
-
-def _lower_title(report: "GradientReport", name: str) -> str:
     lines = []
-    main = report.find(name, GPN)
-    if main is not None:
-        lines.append(f"GPN {paper_findings.display(name)}, b{_sign(main.root)}, χ = {main.chi:.3g}")
-        lines.append(f"Haar, 90 %: {_within(main)}")
-    other = report.find(name, GPN, main_root=False)
+    if haar is not None:
+        lines.append(f"GPN {paper_findings.display(name)}, b{ROOT_SIGNS.get(haar.root or '', '')}, χ = {haar.chi:.3g}")
+        lines.append(f"Haar, 90 %: {_within(haar)}")
     if other is None:
         lines.append("the other root behaves alike")
     else:
         unstable = "unstable, " * (other.verdict == NO_RATE)
-        lines.append(f"b{_sign(other.root)}, χ = {other.chi:.3g}: {unstable}{_within(other)}")
-    return "\n".join(lines)
-
-
-def _sign(root: str | None) -> str:
-    return {"plus": "₊", "minus": "₋"}.get(root or "", "")
+        lines.append(f"b{ROOT_SIGNS.get(other.root or '', '')}, χ = {other.chi:.3g}: {unstable}{_within(other)}")
+    axes.set_title(literal("\n".join(lines)), fontsize=9.5, loc="left")
 
 
 def _within(profile: "NetworkGradients") -> str:
@@ -164,14 +135,12 @@ def _within(profile: "NetworkGradients") -> str:
 
 def _enlarged_span(report: "GradientReport") -> float:
     """Decades up and down that show all bands of the recommended roots, within limits."""
-    reaches = [
-        float(np.abs(profile.log_quantiles[:, [0, -1]]).max()) / _LOG10
-        for name in report.activations
-        for weights in ("haar", "gaussian")
-        if (profile := report.find(name, GPN, weights=weights)) is not None
+    networks = [
+        report.find(name, GPN, weights=weights) for name in report.activations for weights in ("haar", "gaussian")
     ]
-    finite = [reach for reach in reaches if math.isfinite(reach)]
-    return min(_NARROW, max([0.1, *finite]) * 1.1)
+    bands = [profile.log_quantiles[:, [0, -1]] for profile in networks if profile is not None]
+    reaches = [reach for band in bands if math.isfinite(reach := float(np.abs(band).max()) / _LOG10)]
+    return min(_NARROW, max([0.1, *reaches]) * 1.1)
 
 
 def _layers(profile: "NetworkGradients") -> Any:
@@ -183,8 +152,8 @@ def _shown(logs: FloatArray) -> Any:
     return np.where(np.isfinite(logs), logs / _LOG10, np.nan)
 
 
-def _median(axes: Axes, profile: "NetworkGradients", width: float, **look: Any) -> None:
-    axes.plot(_layers(profile), _shown(profile.log_median), linewidth=width, zorder=3, **look)
+def _median(axes: Axes, profile: "NetworkGradients", **look: Any) -> None:
+    axes.plot(_layers(profile), _shown(profile.log_median), zorder=3, **look)
 
 
 def _band(axes: Axes, profile: "NetworkGradients", colour: str, edge: Any = None) -> None:
@@ -192,17 +161,6 @@ def _band(axes: Axes, profile: "NetworkGradients", colour: str, edge: Any = None
     axes.fill_between(_layers(profile), low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
     for line in (low, high) if edge is not None else ():
         axes.plot(_layers(profile), line, color=colour, linestyle=edge, linewidth=0.7, zorder=2)
-
-
-def _dots(axes: Axes, logs: FloatArray) -> None:
-    """Mean field, as dots at a dozen layers."""
-    places = np.unique(np.linspace(0, len(logs) - 1, 12).round().astype(int))
-    axes.plot(places + 1, _shown(logs)[places], "o", color="black", markersize=3.2, zorder=4)
-
-
-def _ticks(depth: int) -> Sequence[int]:
-    """The first layer, the middle and the last."""
-    return sorted({1, (depth + 1) // 2, depth})
 
 
 def _decades(axes: Axes) -> None:
@@ -223,8 +181,8 @@ def _legend(report: "GradientReport") -> list[Any]:
     settings = report.settings
     handles: list[Any] = [
         Line2D([], [], linewidth=2.2, label="as it is, Haar weights", **_PLAIN_LOOK),
-        Line2D([], [], linewidth=1.2, label="as it is, Gaussian weights", **_PLAIN_GAUSSIAN_LOOK),
-        Line2D([], [], marker="o", markersize=3.2, linestyle="none", color="black", label="mean field (predicted)"),
+        Line2D([], [], label="as it is, Gaussian weights", **_PLAIN_GAUSSIAN_LOOK),
+        Line2D([], [], label="mean field (predicted)", **_MEAN_FIELD_LOOK),
         Line2D([], [], linewidth=2.2, label=f"batch norm of k = {settings.batch}, Haar weights", **_BATCH_LOOK),
         Line2D([], [], linewidth=2.0, label="GPN, Haar weights", **_GPN_LOOK),
         Line2D([], [], linewidth=2.0, label="GPN, Gaussian weights", **_GAUSSIAN_LOOK),

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from gpn.report.words.text import printable
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe-Ito, ordered so that neighbours also differ in lightness."""
-
-
 BOUND_STYLES: tuple[Any, ...] = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)))
 CURVE_STYLES: tuple[Any, ...] = ("-", "--", "-.", ":")
 GREY = "0.45"
@@ -29,6 +28,17 @@ def literal(text: str) -> str:
 def assign(keys: Iterable[Any], looks: Sequence[Any]) -> dict[Any, Any]:
     """A look for each key, the same whatever the order of the keys."""
     return {key: looks[order % len(looks)] for order, key in enumerate(sorted(keys))}
+
+
+def one_panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of so many inches with one pair of axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def panel_title(axes: Axes, words: str) -> None:
+    """Name one panel of several."""
+    axes.set_title(words, fontsize=10, fontweight="bold", loc="left")
 
 
 def style_axes(axes: Axes) -> None:

@@ -3,18 +3,16 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from gpn.report.plots.style import GREY, PALETTE, style_axes, title
+from gpn.report.plots.style import GREY, PALETTE, one_panel, style_axes, title
 from gpn.report.words.findings import kind_name, tightness_finding
 from gpn.report.words.selection import tight_rows
 from gpn.verification.kinds import KINDS
 
 if TYPE_CHECKING:
     from gpn.verification.results import VerificationReport
-
 
 _MARKERS = (("o", "none"), ("s", "full"), ("D", "none"), ("^", "none"))
 """Marker and filling of each kind of bound, in the order of the register."""
@@ -25,8 +23,7 @@ def bound_tightness(report: "VerificationReport") -> Figure:
 
     Both axes are logarithmic; on the diagonal a bound would be sharp.
     """
-    figure = Figure(figsize=(5.6, 4.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(5.6, 4.6)
     kinds, bounds = tight_rows(report), [kind.name for kind in KINDS if kind.is_bound]
     for kind, rows in kinds.items():
         order = bounds.index(kind) if kind in bounds else len(bounds)
@@ -34,23 +31,15 @@ def bound_tightness(report: "VerificationReport") -> Figure:
         points = np.array([(row.prediction, row.bound) for row in rows], dtype=float)
         label = f"{kind_name(kind)} ({len(rows)})"
         axes.plot(*points.T, marker, color=colour, fillstyle=fill, markersize=6, label=label, zorder=3)
-    lowest = min((min(row.prediction or 1.0, row.bound or 1.0) for rows in kinds.values() for row in rows), default=0.1)
+    shown = [row for rows in kinds.values() for row in rows]
+    lowest = float(min((min(row.prediction or 1.0, row.bound or 1.0) for row in shown), default=0.1))
     axes.plot([lowest, 1], [lowest, 1], color=GREY, linewidth=1.0, label="bound = probability")
-    _logarithmic(axes, float(lowest))
-    axes.set_xlabel("exact or predicted probability of the event")
-    axes.set_ylabel("bound")
-    title(axes, tightness_finding(report))
-    axes.legend(fontsize=9, frameon=False, loc="lower right")
-    return figure
-
-
-def _logarithmic(axes: Axes, lowest: float) -> None:
-    for axis, scale, limit in (
-        (axes.xaxis, axes.set_xscale, axes.set_xlim),
-        (axes.yaxis, axes.set_yscale, axes.set_ylim),
-    ):
-        scale("log")
-        limit(lowest**1.04, lowest**-0.04)
+    axes.set(xscale="log", yscale="log", xlim=(lowest**1.04, lowest**-0.04), ylim=(lowest**1.04, lowest**-0.04))
+    for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=8))
         axis.set_minor_formatter(NullFormatter())
     style_axes(axes)
+    axes.set(xlabel="exact or predicted probability of the event", ylabel="bound")
+    title(axes, tightness_finding(report))
+    axes.legend(fontsize=9, frameon=False, loc="lower right")
+    return figure

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gpn.engine.norms import FloatArray
-from gpn.report.plots.style import GREY, PALETTE, literal, style_axes
+from gpn.report.plots.style import GREY, PALETTE, literal, panel_title, style_axes
 from gpn.report.words.selection import positive_or_nan
 from gpn.training.results import TrainingReport
 
@@ -49,10 +49,8 @@ def _losses(axes: Axes, report: TrainingReport) -> None:
     axes.plot(*tests.T, color=PALETTE[5], linestyle="--", marker=".", markersize=4, linewidth=1.2, label="test samples")
     guess = float(np.log(report.config.classes))
     axes.axhline(guess, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
-    axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.set_ylabel("cross-entropy (nats per sample)")
-    axes.set_title("Loss", fontsize=10, fontweight="bold", loc="left")
+    axes.set(yscale="log", xlabel="step", ylabel="cross-entropy (nats per sample)")
+    panel_title(axes, "Loss")
     axes.legend(fontsize=8.5, frameon=False)
     style_axes(axes)
 
@@ -64,12 +62,10 @@ def _accuracies(axes: Axes, report: TrainingReport) -> None:
         values = [getattr(row, name) for row in report.epochs]
         axes.plot(epochs, values, color=PALETTE[colour], linestyle=line, marker=".", markersize=4, label=words)
     axes.axhline(1.0 / report.config.classes, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
-    axes.set_ylim(0.0, 1.02)
+    axes.set(ylim=(0.0, 1.02), xlabel="epoch", ylabel="accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy")
-    axes.set_title("Accuracy", fontsize=10, fontweight="bold", loc="left")
+    panel_title(axes, "Accuracy")
     axes.legend(fontsize=8.5, frameon=False, loc="best")
     style_axes(axes)
 
@@ -78,10 +74,9 @@ def _norms(figure: Figure, axes: Axes, report: TrainingReport) -> None:
     """Layers upwards, steps to the right, the norm as a colour; what vanished or overflowed is left white."""
     norms = report.gradient_norms
     drawable = positive_or_nan(norms)
-    axes.set_title(r"Gradient norm $\|\partial E/\partial W_l\|_F$", fontsize=10, fontweight="bold", loc="left")
-    axes.set_xlabel("step")
+    panel_title(axes, r"Gradient norm $\|\partial E/\partial W_l\|_F$")
+    axes.set(xlabel="step", ylabel=f"layer l ({norms.shape[1]}: the readout)")
     axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.set_ylabel(f"layer l ({norms.shape[1]}: the readout)")
     if not np.isfinite(drawable).any():
         axes.text(0.5, 0.5, "no finite gradient was recorded", transform=axes.transAxes, ha="center", fontsize=9)
         return
@@ -97,11 +92,10 @@ def _norms(figure: Figure, axes: Axes, report: TrainingReport) -> None:
 
 def _means(steps: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Means over stretches of steps, so that the curve can be read."""
-    parts = min(_SMOOTHED, len(values))
-    if not parts:
-        return np.empty(0), np.empty(0)
-    pieces = [np.array_split(array, parts) for array in (steps, values)]
-    centres, means = (np.array([piece.mean() for piece in each]) for each in pieces)
+    parts = max(1, min(_SMOOTHED, len(values)))
+    centres, means = (
+        np.array([piece.mean() for piece in np.array_split(array, parts) if len(piece)]) for array in (steps, values)
+    )
     return centres, means
 
 

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, style_axes, title
+from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, one_panel, style_axes, title
 from gpn.report.words.findings import kind_name, width_finding
 
 if TYPE_CHECKING:
     from gpn.verification.width_results import WidthReport
-
 
 _LEAST_DRAWN = 1e-12
 
@@ -20,8 +19,7 @@ def probability_against_unknown(report: "WidthReport") -> Figure:
 
     Points are the values that the search evaluated; a diamond marks where a method meets the accepted probability.
     """
-    figure = Figure(figsize=(7.4, 4.9), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(7.4, 4.9)
     drawn = [requirement for requirement in report.requirements if requirement.points]
     for order, requirement in enumerate(drawn):
         colour, style = PALETTE[order % len(PALETTE)], BOUND_STYLES[order % len(BOUND_STYLES)]
@@ -31,13 +29,10 @@ def probability_against_unknown(report: "WidthReport") -> Figure:
         if requirement.value is not None and requirement.probability is not None:
             axes.plot(requirement.value, requirement.probability, "D", color=colour, markersize=6)
     axes.axhline(report.probability, color=GREY, linewidth=0.9, zorder=1)
-    axes.set_ylim(report.probability / 100, 1.5)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log", ylim=(report.probability / 100, 1.5))
     style_axes(axes)
     unknown = {"width": "width n (neurons)", "depth": "depth L (layers)", "epsilon": "tolerance ε"}
-    axes.set_xlabel(unknown[report.unknown])
-    axes.set_ylabel("probability, or bound, of leaving the tolerance")
+    axes.set(xlabel=unknown[report.unknown], ylabel="probability, or bound, of leaving the tolerance")
     title(axes, width_finding(report))
     axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

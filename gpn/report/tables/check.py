@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: how it is printed, the check report, the catalog.
+"""What a person reads of one activation in the terminal: check, normalization, depth, catalog, families, audit.
 
 Everything is built from the same plain data that the JSON output carries, so the two cannot disagree. Text that a
 user typed enters as `rich.text.Text`, never as markup, and without control characters.
@@ -13,9 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gpn.report.tables.columns import Column, terminal_table
+from gpn.report.tables.columns import Column, significant, terminal_table
 from gpn.report.words.findings import check_verdict
-from gpn.report.words.terminal import new_table
+from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import STABILITY, Cell, plain, short_number, supremum_text
 
 if TYPE_CHECKING:
@@ -29,39 +29,29 @@ if TYPE_CHECKING:
     from theory.normalization.conditions import Conditions
     from theory.normalization.family_solutions import Solutions
 
-
-def _short(number: float, before: str = "") -> Cell:
-    return Cell(f"{before}{short_number(number, 6)}", number)
-
-
-def _coefficient(name: str, record: Mapping[str, float]) -> Cell:
-    number = record[name]
-    return Cell(str(number) if name == "degree" else f"{number:.10f}", number)
-
-
-def _stability(root: "Normalization[str]") -> Cell:
-    return Cell(STABILITY[root.stability], root.stability, _STABILITY_STYLES[root.stability])
-
-
+_SHOWN_DEGREES = 13
+_LOWEST, _HIGHEST = 1.001e-6, 0.999e6
+"""Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
+_MARKS = {"attracting": "s", "marginal": "m", "repelling": "u"}
 _STABILITY_STYLES = {"stable": "green", "marginal": "yellow", "unstable": "red"}
 ROOT_COLUMNS: "tuple[Column[Normalization[str]], ...]" = (
     Column("root", lambda root: f"{root.root}, recommended" if root.recommended else root.root, wraps=True),
-    Column("a", lambda root: Cell(f"{float(root.a):.10g}", float(root.a))),
-    Column("b", lambda root: Cell(f"{float(root.b):.10g}", float(root.b))),
-    Column("χ = Q'(1)", lambda root: Cell(f"{float(root.chi):.6g}", float(root.chi))),
-    Column("in depth", _stability, wraps=True),
+    Column("a", lambda root: significant(root.a, 10)),
+    Column("b", lambda root: significant(root.b, 10)),
+    Column("χ = Q'(1)", lambda root: significant(root.chi, 6)),
+    Column(
+        "in depth",
+        lambda root: Cell(STABILITY[root.stability], root.stability, _STABILITY_STYLES[root.stability]),
+        wraps=True,
+    ),
 )
 """Columns of the table of normalizations."""
-
-
 DRIFT_COLUMNS: "tuple[Column[DepthFactor], ...]" = (
     Column("layers", lambda factor: Cell(str(factor.depth), factor.depth), right=True),
     Column("squared length", lambda factor: _short(factor.squared_length), right=True),
     Column("squared gradient", lambda factor: _short(factor.squared_gradient, "x ")),
 )
 """Columns of the table of what a near miss costs over depth."""
-
-
 DEPTH_COLUMNS: "tuple[Column[DepthProfile], ...]" = (
     Column("network", lambda profile: profile.label, wraps=True),
     Column("in depth", lambda profile: profile.horizon.kind, wraps=True),
@@ -72,39 +62,53 @@ DEPTH_COLUMNS: "tuple[Column[DepthProfile], ...]" = (
     Column("q off by 2", lambda profile: _layers(profile.horizon.length_layers), right=True),
 )
 """Columns of the table of what depth does to a network."""
-
-
-SPECTRUM_COLUMNS: tuple[Column[Mapping[str, float]], ...] = tuple(
-    Column(header, partial(_coefficient, name), right=True)
-    for header, name in (
-        ("k", "degree"),
-        ("c_k", "coefficient"),
-        ("sum c_k²", "second_moment_so_far"),
-        ("sum k c_k²", "slope_second_moment_so_far"),
-    )
+SPECTRUM_COLUMNS: tuple[Column[Mapping[str, float]], ...] = (
+    Column("k", lambda record: Cell(str(record["degree"]), record["degree"]), right=True),
+    Column("c_k", lambda record: _ten_places(record["coefficient"]), right=True),
+    Column("sum c_k²", lambda record: _ten_places(record["second_moment_so_far"]), right=True),
+    Column("sum k c_k²", lambda record: _ten_places(record["slope_second_moment_so_far"]), right=True),
 )
 """Columns of the table of Hermite coefficients, for the records of `spectrum_records`."""
+_CATALOG_COLUMNS: tuple[Column[Mapping[str, Any]], ...] = (
+    Column("name", lambda row: row["name"]),
+    Column("a", lambda row: significant(row["a"], 10)),
+    Column("b", lambda row: significant(row["b"], 10)),
+    Column("χ", lambda row: significant(row["chi"], 6)),
+    Column("root", lambda row: row["root"] or "-"),
+    Column("in depth", lambda row: row["stability"] or plain(row["reason"].partition(", so")[0]), wraps=True),
+)
+_CLOSED_FORM_COLUMNS: tuple[Column[tuple[str, object]], ...] = (
+    Column("exactly", lambda pair: pair[0]),
+    Column("", lambda pair: plain(str(pair[1]), 2000), wraps=True),
+)
+_AUDIT_COLUMNS: "tuple[Column[tuple[AuditRow, Comparison]], ...]" = (
+    Column("entry", lambda pair: plain(pair[0].entry.id)),
+    Column("constant", lambda pair: pair[1].quantity),
+    Column("published", lambda pair: plain(pair[1].published)),
+    Column("exact", lambda pair: pair[1].exact),
+    Column("relative error", lambda pair: _relative_error(pair[1]), right=True),
+    Column("factor 2 at depth", lambda pair: _cost(pair[1], pair[0].cost.depth_2), right=True),
+    Column("factor 10 at depth", lambda pair: _cost(pair[1], pair[0].cost.depth_10), right=True),
+)
 
 
 def conditions_report(conditions: "Conditions") -> RenderableType:
     """The report of `gpn check`."""
-    parts: list[RenderableType] = [
-        _name_line(conditions),
-        Text(),
-        *_moments(conditions),
-        Text(),
-        check_verdict(conditions),
-    ]
-    if conditions.normalizations:
-        parts += [Text(), *_roots(conditions)]
-    return Group(*parts, Text(), _regularity(conditions))
-
-
-def _name_line(conditions: "Conditions") -> Text:
-    line = Text(plain(conditions.name), style="bold")
+    name = Text(plain(conditions.name), style="bold")
     if conditions.expression is not None and plain(conditions.expression) != plain(conditions.name):
-        line.append(f":  φ(x) = {plain(conditions.expression)}", style="not bold")
-    return line
+        name.append(f":  φ(x) = {plain(conditions.expression)}", style="not bold")
+    roots = conditions.normalizations
+    warnings = [
+        Text(
+            f"b_{root.root} is unstable in depth, because |χ| > 1: layer by layer the squared length moves away "
+            "from 1, whatever the width."
+        )
+        for root in roots
+        if root.stability == "unstable"
+    ]
+    table = [terminal_table(ROOT_COLUMNS, roots)] if roots else []
+    verdict = check_verdict(conditions)
+    return paragraphs([name], _moments(conditions), [verdict], table, warnings, [_regularity(conditions)])
 
 
 def _moments(conditions: "Conditions") -> list[RenderableType]:
@@ -116,25 +120,15 @@ def _moments(conditions: "Conditions") -> list[RenderableType]:
         ("E φ'(z)²", conditions.slope_second_moment),
     ):
         grid.add_row(f"  {label}", "infinite or undefined" if value is None else plain(value, 2000))
-    how = "certified" if conditions.certified else "estimated"
-    error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}, {how}"
-    lines: list[RenderableType] = [grid, Text(f"  z ~ N(0, 1); error {error}", style="dim")]
+    how = ", certified" if conditions.certified else ", estimated"
+    lines: list[RenderableType] = [grid, Text(f"  z ~ N(0, 1); error {_error(conditions, how)}", style="dim")]
     if conditions.uncertified:
         lines.append(Text(f"  not certified: {plain(conditions.uncertified, 500)}", style="dim"))
     return lines
 
 
-def _roots(conditions: "Conditions") -> list[RenderableType]:
-    table = terminal_table(ROOT_COLUMNS, conditions.normalizations)
-    warnings = [
-        Text(
-            f"b_{root.root} is unstable in depth, because |χ| > 1: layer by layer the squared length moves away "
-            "from 1, whatever the width."
-        )
-        for root in conditions.normalizations
-        if root.stability == "unstable"
-    ]
-    return [table, *([Text()] if warnings else []), *warnings]
+def _error(conditions: "Conditions", how: str = "") -> str:
+    return "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}{how}"
 
 
 def _regularity(conditions: "Conditions") -> Text:
@@ -157,70 +151,47 @@ def _points(noun: str, points: Sequence[str]) -> str:
 
 def normalization_report(conditions: "Conditions", chosen: "Normalization[float]") -> RenderableType:
     """The report of `gpn normalize`: a and b to double precision, what depth does."""
-    error = "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}"
-    estimated = f"The moments are those of a Python function: estimated, error {error}, not certified."
-    return Group(
+    constants = [
         Text(f"GPN {plain(conditions.name)} = a φ + b, root {chosen.root}", style="bold"),
         Text(f"  a = {chosen.a!r}"),
         Text(f"  b = {chosen.b!r}"),
         Text(f"  χ = {chosen.chi:.6g}, in depth {STABILITY[chosen.stability]}"),
-        *([Text(), Text(estimated)] if conditions.expression is None else []),
-    )
+    ]
+    estimated = f"The moments are those of a Python function: estimated, error {_error(conditions)}, not certified."
+    return paragraphs(constants, [Text(estimated)] if conditions.expression is None else [])
 
 
 def catalog(rows: Iterable[Mapping[str, Any]]) -> Table:
     """The list of `gpn activations`: name, recommended a, b and chi, and what depth does, or why there is none."""
-    table = new_table(("name", "a", "b", "χ", "root", "in depth"), words=("in depth",))
-    for row in rows:
-        if row["a"] is None:
-            table.add_row(row["name"], "-", "-", "-", "-", plain(row["reason"].partition(", so")[0]))
-        else:
-            numbers = (f"{row['a']:.10g}", f"{row['b']:.10g}", f"{row['chi']:.6g}")
-            table.add_row(row["name"], *numbers, row["root"], row["stability"])
-    return table
-
-
-_SHOWN_DEGREES = 13
-_LOWEST, _HIGHEST = 1.001e-6, 0.999e6
-"""Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
+    return terminal_table(_CATALOG_COLUMNS, rows)
 
 
 def check_answer(report: "CheckReport", verbose: bool) -> Iterator[RenderableType]:
     """The parts of `gpn check`: the outcome, what a near miss costs, and the details if they are wanted."""
     yield conditions_report(report.conditions)
     if report.drift:
-        yield near_miss(report.drift, report.conditions)
+        yield Group(
+            Text(f"Nearly GPN: {report.conditions.reason.partition(', tolerance')[0]}."),
+            Text("In mean field (infinite width, unit length at the input) this amounts to:"),
+            terminal_table(DRIFT_COLUMNS, report.drift),
+        )
     if verbose and report.details is not None:
         yield details(report.details)
 
 
-def near_miss(factors: "Sequence[DepthFactor]", conditions: "Conditions") -> RenderableType:
-    """By how much constants that are nearly GPN miss the conditions, and what that costs over depth."""
-    return Group(
-        Text(f"Nearly GPN: {conditions.reason.partition(', tolerance')[0]}."),
-        Text("In mean field (infinite width, unit length at the input) this amounts to:"),
-        terminal_table(DRIFT_COLUMNS, factors),
-    )
-
-
-def details(found: "Details") -> RenderableType:
+def details(details: "Details") -> RenderableType:
     """Depth, closed forms, correlation map and the first Hermite coefficients."""
-    curvature = short_number(found.correlation_curvature, 8)
-    parts: list[RenderableType] = [
-        Text(
-            f"Correlation map C(ρ) = E φ(u) φ(v): C'(1) = {short_number(found.correlation_slope, 8)}, "
-            f"C''(1) = {curvature}"
-        ),
-        Text(),
-        depth(found.depth),
-        Text(),
-        *_closed_forms(found),
-        Text(),
-        *_coefficients(found.coefficients),
-        Text(),
-        _spectrum(found),
-    ]
-    return Group(*parts)
+    slope, curvature = (short_number(x, 8) for x in (details.correlation_slope, details.correlation_curvature))
+    exact: list[RenderableType] = [Text("No closed form is known.")]
+    if details.closed_form is not None:
+        exact = [terminal_table(_CLOSED_FORM_COLUMNS, details.closed_form.expressions().items())]
+    return paragraphs(
+        [Text(f"Correlation map C(ρ) = E φ(u) φ(v): C'(1) = {slope}, C''(1) = {curvature}")],
+        [depth(details.depth)],
+        exact,
+        _coefficients(details.coefficients),
+        [_spectrum(details.spectrum)],
+    )
 
 
 def depth(profiles: "Sequence[DepthProfile]") -> RenderableType:
@@ -253,9 +224,6 @@ def _rate(profile: "DepthProfile") -> str:
     return f"{profile.label}: |grad|² x {factor} per layer at q = {short_number(profile.horizon.q, 7)}"
 
 
-_MARKS = {"attracting": "s", "marginal": "m", "repelling": "u"}
-
-
 def _fixed_points(profile: "DepthProfile") -> str:
     if profile.lengths.continuum:
         return "every q m"
@@ -267,18 +235,8 @@ def _basin(profile: "DepthProfile") -> str:
     if profile.lengths.basin is None:
         return "-"
     low, high = profile.lengths.basin
-    return (
-        f"{'0' if low <= _LOWEST else short_number(low, 4)} to {'inf' if high >= _HIGHEST else short_number(high, 4)}"
-    )
-
-
-def _closed_forms(found: "Details") -> list[RenderableType]:
-    if found.closed_form is None:
-        return [Text("No closed form is known.")]
-    table = new_table(("exactly", ""), words=("",))
-    for name, expression in found.closed_form.expressions().items():
-        table.add_row(name, plain(str(expression), 2000))
-    return [table]
+    lower = "0" if low <= _LOWEST else short_number(low, 4)
+    return f"{lower} to {'inf' if high >= _HIGHEST else short_number(high, 4)}"
 
 
 def _coefficients(coefficients: "dict[str, dict[str, str] | str]") -> list[RenderableType]:
@@ -287,15 +245,12 @@ def _coefficients(coefficients: "dict[str, dict[str, str] | str]") -> list[Rende
     missing = [Text(f"b_{root}: depth coefficients {why}") for root, why in coefficients.items() if root not in known]
     if not known:
         return list(missing)
-    headings = [f"with b_{root}" for root in known]
-    table = new_table(("depth coefficient", *headings), right=headings)
-    for name in next(iter(known.values())):
-        table.add_row(name, *(values[name] for values in known.values()))
-    return [table, *missing]
+    names: Column[str] = Column("depth coefficient", str)
+    numbers = [Column(f"with b_{root}", values.__getitem__, right=True) for root, values in known.items()]
+    return [terminal_table([names, *numbers], next(iter(known.values()))), *missing]
 
 
-def _spectrum(found: "Details") -> RenderableType:
-    spectrum = found.spectrum
+def _spectrum(spectrum: "HermiteSpectrum") -> RenderableType:
     table = terminal_table(SPECTRUM_COLUMNS, spectrum_records(spectrum, _SHOWN_DEGREES))
     value, slope = short_number(spectrum.value_tail.value), short_number(spectrum.slope_tail.value)
     rest = f"Hermite spectrum; the degrees above {spectrum.order} hold {value} of E φ² and {slope} of E φ'²"
@@ -311,28 +266,17 @@ def spectrum_records(spectrum: "HermiteSpectrum", count: int) -> list[dict[str, 
 def audit(report: "AuditReport") -> RenderableType:
     """Published constants beside the exact ones, and what the difference costs."""
     pairs = [(row, number) for row in report.rows for number in row.comparisons]
-    return Group(terminal_table(_AUDIT_COLUMNS, pairs), Text(), Text(report.summary()))
-
-
-_AUDIT_COLUMNS: "tuple[Column[tuple[AuditRow, Comparison]], ...]" = (
-    Column("entry", lambda pair: plain(pair[0].entry.id)),
-    Column("constant", lambda pair: pair[1].quantity),
-    Column("published", lambda pair: plain(pair[1].published)),
-    Column("exact", lambda pair: pair[1].exact),
-    Column("relative error", lambda pair: _relative_error(pair[1]), right=True),
-    Column("factor 2 at depth", lambda pair: _cost(*pair, 2), right=True),
-    Column("factor 10 at depth", lambda pair: _cost(*pair, 10), right=True),
-)
-
-
-def _cost(row: "AuditRow", number: "Comparison", factor: int) -> Cell | str:
-    """The depth at which the norm has changed by a factor; empty for a constant that is exact."""
-    return "" if number.rounds else _layers(row.cost.depth_2 if factor == 2 else row.cost.depth_10)
+    return paragraphs([terminal_table(_AUDIT_COLUMNS, pairs)], [Text(report.summary())])
 
 
 def _relative_error(number: "Comparison") -> Cell:
     text = "to all digits" if number.rounds else short_number(number.relative_error, 2)
     return Cell(text, number.relative_error)
+
+
+def _cost(number: "Comparison", depth: float) -> Cell | str:
+    """The depth at which the norm has changed by a factor; empty for a constant that is exact."""
+    return "" if number.rounds else _layers(depth)
 
 
 def _layers(depth: float) -> Cell:
@@ -343,15 +287,27 @@ def family(frame: Any) -> RenderableType:
     """The members of a family: one row for each value of its parameter."""
     words = [name for name in frame.columns if name in ("kind", "reason")]
     numbers = [name for name in frame.columns if name not in words]
-    table = new_table((*numbers, *words), right=numbers, words=words)
-    for row in frame.to_dict("records"):
-        table.add_row(*(short_number(float(row[name]), 7) for name in numbers), *(plain(row[name]) for name in words))
-    return table
+    columns = [
+        Column(name, partial(_entry, name), right=name in numbers, wraps=name in words) for name in numbers + words
+    ]
+    return terminal_table(columns, frame.to_dict("records"))
 
 
-def solutions(found: "Solutions") -> RenderableType:
+def _entry(name: str, row: Mapping[str, Any]) -> str:
+    return plain(row[name]) if isinstance(row[name], str) else short_number(float(row[name]), 7)
+
+
+def solutions(solutions: "Solutions") -> RenderableType:
     """The values of a parameter that solve a condition."""
-    parts: list[RenderableType] = [Text(found.summary(), style="bold")]
-    if found.roots:
-        parts += [Text(), family(found.to_frame())]
-    return Group(*parts, *(Text(f"Note: {plain(note, 500)}") for note in found.notes))
+    parts: list[RenderableType] = [Text(solutions.summary(), style="bold")]
+    if solutions.roots:
+        parts += [Text(), family(solutions.to_frame())]
+    return Group(*parts, *(Text(f"Note: {plain(note, 500)}") for note in solutions.notes))
+
+
+def _short(number: float, before: str = "") -> Cell:
+    return Cell(f"{before}{short_number(number, 6)}", number)
+
+
+def _ten_places(number: float) -> Cell:
+    return Cell(f"{number:.10f}", number)

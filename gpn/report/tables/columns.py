@@ -35,6 +35,11 @@ class Column(Generic[T]):
         return Cell(made, made) if isinstance(made, str) else made
 
 
+def significant(number: float | str | None, digits: int) -> Cell:
+    """Return the cell of a number, or of its decimal string, with that many significant digits."""
+    return Cell("-", None) if number is None else Cell(f"{float(number):.{digits}g}", float(number))
+
+
 def terminal_table(columns: Sequence[Column[T]], items: Iterable[T]) -> Table:
     """Return a table for the terminal, one row for each object."""
     table = new_table(

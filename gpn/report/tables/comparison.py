@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.paper_findings import comparison_findings, display, network_words
+from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import Cell, plain, short_number
 from gpn.reproduction.comparison_grid import RECIPES
 from gpn.reproduction.comparison_results import DIVERGED, TRAINED
@@ -23,13 +24,10 @@ def comparison(report: "ComparisonReport") -> RenderableType:
         f"{plain(settings.data)}: {settings.train_samples} samples to train on, {settings.test_samples} to test; width "
         f"{budget.width}, {budget.epochs} epochs, batches of {budget.batch}, {settings.seeds} seeds"
     )
-    parts: list[RenderableType] = [Text(head, style="bold"), *(Text(line) for line in comparison_findings(report))]
-    for activation in report.activations:
-        parts += [
-            Text(),
-            Text(display(activation), style="bold"),
-            terminal_table(_columns(report), _rows(report, activation)),
-        ]
+    tables: list[list[RenderableType]] = [
+        [Text(display(name), style="bold"), terminal_table(_columns(report), _rows(report, name))]
+        for name in report.activations
+    ]
     tries = ", ".join(f"{factor:g}" for factor in settings.factors)
     legend = (
         f"rate: the best of {tries} times the default on validation samples (one seed, {budget.trial_epochs} epochs).",
@@ -40,14 +38,15 @@ def comparison(report: "ComparisonReport") -> RenderableType:
         "loss: of training in the last epoch. |dW1|: decimal logarithm of |dE/dW_1| / sqrt(n) at the first step, "
         "median; theory: the same for infinite width and an output gradient of 1.",
     )
-    parts += [Text(), *(Text(line, style="dim") for line in legend)]
     reasons = dict.fromkeys(
-        f"- {each.candidate.words}: {outcome.reason}"
-        for each in report.measured
-        for outcome in each.outcomes
+        plain(f"- {measured.candidate.words}: {outcome.reason}", 300)
+        for measured in report.measured
+        for outcome in measured.outcomes
         if outcome.outcome == DIVERGED
     )
-    return Group(*parts, *(Text(plain(reason, 300), style="dim") for reason in reasons))
+    findings = [Text(line) for line in comparison_findings(report)]
+    notes = [Text(line, style="dim") for line in (*legend, *reasons)]
+    return paragraphs([Text(head, style="bold"), *findings], *tables, notes)
 
 
 def _rows(report: "ComparisonReport", activation: str) -> "Iterator[Measured]":

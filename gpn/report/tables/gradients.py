@@ -5,12 +5,13 @@ from functools import partial
 from math import log
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.paper_findings import display, factor, findings, power
+from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import Cell, plain
 from gpn.reproduction import gradient_rates
 from gpn.reproduction.gradient_results import PROBABILITIES
@@ -18,7 +19,6 @@ from gpn.reproduction.gradient_settings import GPN
 
 if TYPE_CHECKING:
     from gpn.reproduction.gradient_results import GradientReport, Growth, NetworkGradients, Rate
-
 
 _STYLES = {
     gradient_rates.AGREES: "green",
@@ -50,24 +50,19 @@ def gradients(report: "GradientReport") -> RenderableType:
     )
     title = "|dE/dW_1|_F / sqrt(n) (batch norm: sqrt(n k)): 1 if all norms are preserved"
     band = "in band: share of networks in the 90 % band that the fluctuation law predicts (GPN, Haar weights)."
-    parts: list[RenderableType] = [
-        Text(head, style="bold"),
-        Text(" ".join(findings(report))),
-        Text(),
-        terminal_table(_RATES, report.networks),
-        Text(),
-    ]
-    parts += [Text(line, style="dim") for line in rates]
-    bottoms = terminal_table(_BOTTOMS, report.networks)
-    parts += [Text(), Text(title, style="bold"), bottoms, Text(), Text(band, style="dim")]
-    if report.growth:
-        title = (
-            "Batch normalization, Haar weights: growth of log |dE/dW_l|^2 per layer, from layer L to 1 (the largest L "
-            f"with {level} intervals); factor: median of |dE/dW_1| / |dE/dW_L| there"
-        )
-        parts += [Text(), Text(title, style="bold"), _growth(report)]
-    parts += [Text(), *(Text(f"- {plain(note, 1000)}", style="dim") for note in _all_notes(report))]
-    return Group(*parts)
+    growth_title = (
+        "Batch normalization, Haar weights: growth of log |dE/dW_l|^2 per layer, from layer L to 1 (the largest L "
+        f"with {level} intervals); factor: median of |dE/dW_1| / |dE/dW_L| there"
+    )
+    return paragraphs(
+        [Text(head, style="bold"), Text(" ".join(findings(report)))],
+        [terminal_table(_RATES, report.networks)],
+        [Text(line, style="dim") for line in rates],
+        [Text(title, style="bold"), terminal_table(_BOTTOMS, report.networks)],
+        [Text(band, style="dim")],
+        [Text(growth_title, style="bold"), _growth(report)] if report.growth else [],
+        [Text(f"- {plain(note, 1000)}", style="dim") for note in _all_notes(report)],
+    )
 
 
 _RATES: "tuple[Column[Rate], ...]" = (
@@ -115,7 +110,8 @@ def _measured(rate: "Rate | Growth") -> str:
 
 
 def _signed(value: float | None) -> str:
-    """
+    """A rate with its sign.
+
     >>> _signed(0.0691), _signed(-1e-17), _signed(None)
     ('+0.0691', '0', '-')
     """
@@ -132,38 +128,34 @@ def _growth(report: "GradientReport") -> Table:
         {row.depth: row for row in report.growth if (row.activation, row.batch) == network}
         for network in sorted(networks, key=lambda network: (names.index(network[0]), network[1]))
     ]
+
+    def growth_at(depth: int, rows: "dict[int, Growth]") -> str:
+        return _signed(rows[depth].measured)
+
     columns: list[Column[dict[int, Growth]]] = [
         Column("network", lambda rows: display(rows[deepest].activation)),
         Column("k", lambda rows: str(rows[deepest].batch), right=True),
         Column("k to inf.", lambda rows: _signed(rows[deepest].large_batch), right=True),
         Column("at k", lambda rows: _signed(rows[deepest].predicted), right=True),
-        *(Column(f"L = {depth}", partial(_growth_at, depth), right=True) for depth in others),
+        *(Column(f"L = {depth}", partial(growth_at, depth), right=True) for depth in others),
         Column(f"L = {deepest}", lambda rows: _measured(rows[deepest])),
         Column("factor", lambda rows: factor(rows[deepest].factor), right=True),
     ]
     return terminal_table(columns, items)
 
 
-def _growth_at(depth: int, rows: "dict[int, Growth]") -> str:
-    return _signed(rows[depth].measured)
-
-
-def _losses(network: "NetworkGradients") -> Iterable[tuple[int, str]]:
-    return (
-        (network.vanished, "networks have gradients that vanished to 0 in float64"),
-        (network.overflowed, "networks overflowed, their gradients are unknown"),
-    )
-
-
 def _all_notes(report: "GradientReport") -> Iterable[str]:
     yield from report.notes
+    reasons: dict[str, list[str]] = {}
     for network in report.networks:
-        lost = [f"{n} of {network.trials} {w}" for n, w in _losses(network) if n]
+        losses = (
+            (network.vanished, "networks have gradients that vanished to 0 in float64"),
+            (network.overflowed, "networks overflowed, their gradients are unknown"),
+        )
+        lost = [f"{count} of {network.trials} {words}" for count, words in losses if count]
         if lost:
             kind = f"{_network(network)}, {network.weights.capitalize()} weights"
             yield f"{kind}: {' and '.join(lost)}; no rate is given."
-    reasons: dict[str, list[str]] = {}
-    for network in report.networks:
         if network.treatment == GPN and network.weights == "haar" and network.no_prediction:
             reasons.setdefault(network.no_prediction, []).append(_network(network))
     for reason, networks in reasons.items():

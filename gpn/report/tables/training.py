@@ -1,18 +1,16 @@
 """What a person reads of a training run in the terminal."""
 
 import numpy as np
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
+from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import short_number
 from gpn.training.results import DIVERGED, EpochRow, TrainingReport
 from gpn.training.step import CONSTRAINTS
 
-_MOST_ROWS = 20
-"""Epochs in the table; the others are in the files."""
-
-
+_MOST_ROWS = 20  # epochs in the table; the others are in the files
 _COLUMNS: tuple[Column[EpochRow], ...] = (
     Column("epoch", lambda row: str(row.epoch), right=True),
     Column("rate", lambda row: short_number(row.learning_rate), right=True),
@@ -26,11 +24,9 @@ _COLUMNS: tuple[Column[EpochRow], ...] = (
 
 def training(report: TrainingReport) -> RenderableType:
     """The report of `gpn train`: what was trained, a table by epoch, what came of it."""
-    parts: list[RenderableType] = [*(Text(line) for line in _description(report)), Text()]
-    if report.epochs:
-        parts += [terminal_table(_COLUMNS, _shown(report.epochs)), Text()]
+    epochs = [terminal_table(_COLUMNS, _shown(report.epochs))] if report.epochs else []
     style = "bold red" if report.outcome == DIVERGED else "bold"
-    return Group(*parts, Text(report.summary(), style=style))
+    return paragraphs([Text(line) for line in _description(report)], epochs, [Text(report.summary(), style=style)])
 
 
 def line(row: EpochRow) -> str:

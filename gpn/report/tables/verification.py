@@ -1,15 +1,16 @@
-"""What a person reads of a verification: one table for each claim, and findings in words for titles."""
+"""What a person reads of a verification: one table for each claim."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import claim_title, sharpness
 from gpn.report.words.selection import panel_rows
+from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import Cell, plain, short_number
 from gpn.verification.kinds import kind_of
 from theory.claims.registry import CLAIMS
@@ -17,12 +18,9 @@ from theory.claims.registry import CLAIMS
 if TYPE_CHECKING:
     from gpn.verification.results import Row, VerificationReport
 
-
 _MARKS = {"holds": " ✓", "violated": " ✗"}
 _SIDES = {"upper": "above", "lower": "below", "either": "either way"}
 _VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
-
-
 _VERDICT_MEANINGS = {
     "holds": "the limits confirm what theory says",
     "violated": "the limits contradict it",
@@ -33,15 +31,14 @@ _VERDICT_MEANINGS = {
 
 def verification(report: "VerificationReport") -> RenderableType:
     """The report of `gpn verify`: header line, one table for each claim, notes, the verdict in words."""
-    parts: list[RenderableType] = [Text(header(report), style="bold")]
-    for rows in panel_rows(report.rows):
-        columns = claim_columns(rows, report.config.level)
-        heading = _claim_heading(rows[0].claim, rows[0].depth, rows)
-        parts += [Text(), *heading, terminal_table(columns, claim_events(rows))]
-    parts += [Text(), Text(legend(report.rows), style="dim")]
-    parts += [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
-    parts += [Text(), Text(plain(report.summary(), 5000), style="bold")]
-    return Group(*parts)
+    claims: list[list[RenderableType]] = [
+        [*_claim_heading(rows), terminal_table(claim_columns(rows, report.config.level), claim_events(rows))]
+        for rows in panel_rows(report.rows)
+    ]
+    notes = [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
+    summary = Text(plain(report.summary(), 5000), style="bold")
+    meanings = Text(legend(report.rows), style="dim")
+    return paragraphs([Text(header(report), style="bold")], *claims, [meanings, *notes], [summary])
 
 
 def header(report: "VerificationReport") -> str:
@@ -57,21 +54,16 @@ def header(report: "VerificationReport") -> str:
     return f"{subject}; weights {config.weights}, seed {config.seed}{inputs}"
 
 
-def _claim_heading(claim: str, depth: int, rows: "Sequence[Row]") -> list[Text]:
-    lines = [Text(claim_title(claim, depth), style="bold")]
+def _claim_heading(rows: "Sequence[Row]") -> list[Text]:
+    claim = rows[0].claim
+    lines = [Text(claim_title(claim, rows[0].depth), style="bold")]
     if claim in CLAIMS:
         lines.append(Text(f"P({CLAIMS[claim].words})"))
-    remarks = [*sharpness(rows), *_missing(rows)]
-    return [*lines, *(Text(plain(remark, 500), style="dim") for remark in remarks)]
-
-
-def _missing(rows: "Sequence[Row]") -> Iterator[str]:
-    """Which bounds are missing and why: of each kind the first reason, and how many more there are."""
-    reasons: dict[str, dict[str, None]] = {}
+    missing: dict[str, dict[str, None]] = {}  # reasons why there is no bound, by kind
     for row in (row for row in rows if row.bound is None):
-        reasons.setdefault(row.bound_kind.split(":")[0], {})[row.bound_kind] = None
-    for first, *others in reasons.values():
-        yield first if not others else f"{first}, and {len(others)} more like it"
+        missing.setdefault(row.bound_kind.split(":")[0], {})[row.bound_kind] = None
+    reasons = [f"{kind}, and {len(more)} more like it" if more else kind for kind, *more in missing.values()]
+    return [*lines, *(Text(plain(remark, 500), style="dim") for remark in [*sharpness(rows), *reasons])]
 
 
 def legend(rows: "Iterable[Row]") -> str:
@@ -135,11 +127,6 @@ def event_verdict(rows: "Sequence[Row]") -> str:
     return "vacuous"
 
 
-def _best(event: "list[Row]") -> "Row":
-    """The row whose limits are shown: importance sampling is sharper wherever it was needed."""
-    return max(event, key=lambda row: (row.is_weighted, row.trials, row.kind.is_bound))
-
-
 def _seen(event: "list[Row]") -> Cell:
     counted = [row for row in event if not row.is_weighted]
     if not counted:
@@ -159,17 +146,14 @@ def _value(kind: str, event: "list[Row]") -> Cell:
 
 
 def _limits(event: "list[Row]") -> Cell:
-    row = _best(event)
-    return Cell(_limits_text(row), row.upper)
-
-
-def _limits_text(row: "Row") -> str:
-    mark = "*" if row.is_weighted else ""
+    # importance sampling is sharper wherever it was needed
+    row = max(event, key=lambda row: (row.is_weighted, row.trials, row.kind.is_bound))
+    lower, upper, mark = _probability(row.lower), _probability(row.upper), "*" * row.is_weighted
     if row.exceedances == 0:
-        return f"at most {_probability(row.upper)}{mark}"
+        return Cell(f"at most {upper}{mark}", row.upper)
     if row.exceedances == row.trials and not mark:
-        return f"at least {_probability(row.lower)}"
-    return f"{_probability(row.lower)} to {_probability(row.upper)}{mark}"
+        return Cell(f"at least {lower}", row.upper)
+    return Cell(f"{lower} to {upper}{mark}", row.upper)
 
 
 def _probability(value: float) -> str:

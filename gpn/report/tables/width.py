@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import UNKNOWN_NAMES, value_text
+from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import plain, short_number
 from gpn.verification.kinds import kind_of
 
@@ -23,9 +24,12 @@ def width(report: "WidthReport") -> RenderableType:
         Column("probability there", lambda requirement: short_number(requirement.probability)),
         Column("what it is", lambda requirement: kind_of(requirement.kind).worth, wraps=True),
     )
-    table = terminal_table(columns, report.requirements)
-    notes = [Text(f"{_label(r)}: none, {plain(r.reason, 300)}", style="dim") for r in report.requirements if r.reason]
-    return Group(Text(question(report), style="bold"), Text(), table, *([Text(), *notes] if notes else []))
+    notes = [
+        Text(f"{row.scope}, {kind_of(row.kind).method}: none, {plain(row.reason, 300)}", style="dim")
+        for row in report.requirements
+        if row.reason
+    ]
+    return paragraphs([Text(question(report), style="bold")], [terminal_table(columns, report.requirements)], notes)
 
 
 def question(report: "WidthReport") -> str:
@@ -41,7 +45,3 @@ def question(report: "WidthReport") -> str:
 
 def _value(report: "WidthReport", requirement: "Requirement") -> str:
     return "none" if requirement.value is None else value_text(report.unknown, requirement.value)
-
-
-def _label(requirement: "Requirement") -> str:
-    return f"{requirement.scope}, {kind_of(requirement.kind).method}"

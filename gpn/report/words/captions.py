@@ -58,7 +58,7 @@ def gradients(report: "VerificationReport", profiles: "Iterable[Profile]") -> st
 def tightness(report: "VerificationReport") -> str:
     """What `bound_tightness` shows: how many bounds, against which truth, and that it is no simulation."""
     kinds = tight_rows(report)
-    rows = [row for found in kinds.values() for row in found]
+    rows = [row for of_kind in kinds.values() for row in of_kind]
     if not rows:
         return "No bound below 1 has an event of known probability."
     exact = [row for row in rows if row.kind.truth == "exact"]
@@ -126,29 +126,28 @@ def _root_of(conditions: "Conditions", label: str) -> "Normalization[str]":
     return min(named or conditions.normalizations, key=lambda root: abs(float(root.a) - 1) + abs(float(root.b)))
 
 
-def spectrum_finding(name: str, label: str, found: "HermiteSpectrum") -> str:
+def spectrum_finding(name: str, label: str, spectrum: "HermiteSpectrum") -> str:
     """How the squared mean balances the degrees above 1, in two lines."""
     subject = plain(name, 40) if label == "as given" else f"{plain(name, 40)} with {label}"
-    mean, above = found.powers[0], found.gpn_balance.value + found.powers[0]
+    mean, above = spectrum.powers[0], spectrum.gpn_balance.value + spectrum.powers[0]
     return f"{subject}: the mean's c₀² = {mean:.4g} pays\nfor the degrees above 1, Σ (k - 1) c_k² = {above:.4g}"
 
 
-def spectrum(found: "HermiteSpectrum") -> str:
+def spectrum(spectrum: "HermiteSpectrum") -> str:
     """What `hermite_spectrum` shows, and what the degrees that are not computed hold."""
-    value, slope = tail_words(found.value_tail), tail_words(found.slope_tail)
+    value, slope = tail_words(spectrum.value_tail), tail_words(spectrum.slope_tail)
     return (
         f"Squared Hermite coefficients of the normalized activation; powers below 1e-12 are left out. The sums run to "
-        f"degree {found.order}; higher degrees hold {value} of E φ² and {slope} of E φ'², by which the two sides "
+        f"degree {spectrum.order}; higher degrees hold {value} of E φ² and {slope} of E φ'², by which the two sides "
         "of the title differ."
     )
 
 
 def tail_words(tail: "Estimate") -> str:
     """What the degrees left out hold; an upper end where that is not told from nothing."""
-    number = tail.value
-    return (
-        short_number(number) if number > tail.error else f"less than {short_number(max(number, 0.0) + tail.error, 2)}"
-    )
+    if tail.value > tail.error:
+        return short_number(tail.value)
+    return f"less than {short_number(max(tail.value, 0.0) + tail.error, 2)}"
 
 
 def _moment(number: str | None) -> str:
@@ -167,7 +166,7 @@ def _subject(report: "VerificationReport") -> str:
 
 def _below(rows: "Sequence[Row]") -> str:
     """What lies below the panels, in a sentence, or nothing."""
-    below = [found for shown in panel_rows(rows) for found in below_panel(shown)]
+    below = [hidden for panel in panel_rows(rows) for hidden in below_panel(panel)]
     if not below:
         return ""
     least, width = min(below)

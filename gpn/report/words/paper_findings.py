@@ -3,36 +3,29 @@
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gpn.report.words.text import plain
 from gpn.reproduction.comparison_grid import RECIPES
 from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN
 
 if TYPE_CHECKING:
     from gpn.reproduction.comparison_results import ComparisonReport, Measured
-    from gpn.reproduction.gradient_results import GradientReport
+    from gpn.reproduction.gradient_results import GradientReport, NetworkGradients
 
-
-NAMES = {
-    "relu": "ReLU",
-    "leaky_relu": "leaky ReLU",
-    "elu": "ELU",
-    "selu": "SELU",
-    "gelu": "GELU",
-}
-
-
+NAMES = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU"}
 _LOG10 = math.log(10.0)
 
 
 def findings(report: "GradientReport") -> list[str]:
     """What the profiles show, a sentence for each treatment, at least one."""
     sentences = []
-    spans = _spans(report, GPN)
-    if spans:
-        reach = 10 ** max(spans)
+    bands = [network.log_quantiles[:, [0, -1]] / _LOG10 for network in _networks(report, GPN)]
+    reaches = [float(abs(band).max()) for band in bands if np.isfinite(band).all()]
+    if reaches:
         sentences.append(
             f"Normalized (GPN), Haar weights: in every layer 90 % of the gradient norms stay within a factor "
-            f"{factor(reach)} of 1."
+            f"{factor(10 ** max(reaches))} of 1."
         )
     lost, gained = _extremes(report, PLAIN), _extremes(report, BATCH_NORMALIZED)
     if lost is not None:
@@ -45,25 +38,17 @@ def findings(report: "GradientReport") -> list[str]:
     return sentences or ["Every network overflows float64."]
 
 
-def _spans(report: "GradientReport", treatment: str) -> list[float]:
-    """For each activation the farthest decade that the 5 % to 95 % band reaches, recommended roots, Haar weights."""
-    found = []
-    for name in report.activations:
-        network = report.find(name, treatment)
-        if network is not None:
-            quantiles = network.log_quantiles[:, [0, -1]] / _LOG10
-            found.append(float(abs(quantiles).max()))
-    return [span for span in found if math.isfinite(span)]
-
-
 def _extremes(report: "GradientReport", treatment: str) -> tuple[float, float] | None:
     """Least and largest median of any layer and activation, as decimal logarithms."""
+    medians = [network.log_median / _LOG10 for network in _networks(report, treatment)]
+    medians = [median for median in medians if not np.isnan(median).any()]
+    return (float(np.min(medians)), float(np.max(medians))) if medians else None
+
+
+def _networks(report: "GradientReport", treatment: str) -> "list[NetworkGradients]":
+    """One network for each activation, with its recommended root and Haar weights."""
     networks = [report.find(name, treatment) for name in report.activations]
-    medians = [network.log_median / _LOG10 for network in networks if network is not None]
-    medians = [median for median in medians if not any(map(math.isnan, median))]
-    if not medians:
-        return None
-    return min(float(m.min()) for m in medians), max(float(m.max()) for m in medians)
+    return [network for network in networks if network is not None]
 
 
 def display(name: str) -> str:
@@ -91,6 +76,7 @@ def power(decimal: float) -> str:
 
 
 def factor(value: float) -> str:
+    """A factor with three digits, however large."""
     return f"{value:.3g}" if value < 1000 else power(math.log10(value))
 
 
@@ -100,12 +86,7 @@ def comparison_findings(report: "ComparisonReport") -> list[str]:
 
 
 def finding(report: "ComparisonReport", activation: str) -> str:
-    """Orthogonal GPN networks against plain Gaussian ones at the greatest depth, and against themselves when shallow.
-
-    Args:
-        report: of the run.
-        activation: one of its names.
-    """
+    """Orthogonal GPN networks against plain Gaussian ones at the greatest depth, and against shallow ones."""
     shallow, deep = report.depths[0], report.depths[-1]
     gpn, plain_one = report.find(activation, "gpn", deep), report.find(activation, "plain-gaussian", deep)
     if gpn is None:
@@ -117,11 +98,9 @@ def finding(report: "ComparisonReport", activation: str) -> str:
     return words + ("" if plain_one is None else f"; plain, Gaussian {plain_one.accuracy:.1%}") + "."
 
 
-def network_words(each: "Measured") -> str:
+def network_words(measured: "Measured") -> str:
     """The kind of network, with its root: "GPN b+, Haar"."""
-    recipe, candidate = RECIPES[each.candidate.recipe], each.candidate
-    sign = {"plus": "b+", "minus": "b-", None: ""}[candidate.root]
-    words = f"GPN {sign}, " if sign else "plain, "
-    words += {"haar": "Haar", "gaussian": "Gauss"}[recipe.weights]
-    words += ", BN" if recipe.batch_norm else ""
-    return words + (", Adam" if recipe.optimizer == "adam" else "")
+    recipe, root = RECIPES[measured.candidate.recipe], measured.candidate.root
+    words = ["plain" if root is None else f"GPN {'b+' if root == 'plus' else 'b-'}"]
+    words.append({"haar": "Haar", "gaussian": "Gauss"}[recipe.weights])
+    return ", ".join(words + ["BN"] * recipe.batch_norm + ["Adam"] * (recipe.optimizer == "adam"))

@@ -9,7 +9,6 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from gpn.verification.results import Profile, Row, VerificationReport
 
-
 _LEAST = 1e-300  # smaller bounds have no place on a logarithmic axis
 
 

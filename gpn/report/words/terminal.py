@@ -71,6 +71,12 @@ PAGE_WIDTH = 100
 """Columns of text where no terminal says how many there are."""
 
 
+def paragraphs(*blocks: Sequence[RenderableType]) -> Group:
+    """Return blocks of text and tables with an empty line between two of them; empty blocks are left out."""
+    first, *others = (block for block in blocks if block)
+    return Group(*first, *(part for block in others for part in (Text(), *block)))
+
+
 def show(content: RenderableType, stream: IO[str] | None = None) -> None:
     """Print a report: on a terminal coloured, unless NO_COLOR is set, and fitted to it; in a pipe plain, never cut."""
     target = sys.stdout if stream is None else stream
