@@ -145,8 +145,7 @@ def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -
     reachable = [number for number in wanted if number <= MOST_TRIALS]
     text = f"{len(open_ones)} rows are undecided."
     if reachable:
-        numbers = f"{min(reachable):,}" if len(set(reachable)) == 1 else f"{min(reachable):,} to {max(reachable):,}"
-        text += f" Trials that would decide {len(reachable)} of them, if theory is right: {numbers}."
+        text += f" Trials that would decide {len(reachable)} of them, if theory is right: {_range(reachable)}."
     if len(reachable) < len(wanted):
         text += f" {len(wanted) - len(reachable)} are out of reach."
     yield text
@@ -165,26 +164,21 @@ def _left_out(left_out: Sequence[Question]) -> Iterator[str]:
 
 def _stopping(plan: Plan, asked: Sequence[Question], outcome: RunOutcome) -> Iterator[str]:
     """How many trials the rows took, and why some are still undecided."""
-    alpha = plan.alpha
-    pairs = [(q, outcome.evidence_of(q)[0]) for q in asked if waits(plan, q)]
-    undecided = [(q, e) for q, e in pairs if q.decide(e, e, alpha).verdict is Verdict.UNDECIDED]
-    decided = [pair for pair in pairs if pair not in undecided]
-    capped = [(q, e) for q, e in undecided if q not in outcome.given_up]
-    hopeless = [q for q, _ in undecided if q in outcome.given_up]
-    if decided:
-        took = _range([e.trials for _, e in decided])
-        yield f"Stopped once decided: {_rows([q for q, _ in decided])}, after {took} trials. Limits hold at every stop."
-    if capped:
-        yield (
-            f"Undecided at the cap of {_range([e.trials for _, e in capped])} trials: {_rows([q for q, _ in capped])}. "
-            "A larger cap may decide."
-        )
-    if hopeless:
+    verdicts = {q: q.decide(*outcome.evidence_of(q), plan.alpha).verdict for q in asked}
+    undecided = [q for q, verdict in verdicts.items() if verdict is Verdict.UNDECIDED]
+    waited = [q for q in asked if waits(plan, q)]
+    if decided := [q for q in waited if q not in undecided]:
+        yield f"Stopped once decided: {_rows(decided)}, after {_trials(decided, outcome)}. Limits hold at every stop."
+    if capped := [q for q in waited if q in undecided and q not in outcome.given_up]:
+        yield f"Undecided at the cap of {_trials(capped, outcome)}: {_rows(capped)}. A larger cap may decide."
+    if hopeless := [q for q in waited if q in undecided and q in outcome.given_up]:
         yield f"Undecided and not waited for: {_rows(hopeless)}, which no outcome within the cap could confirm."
-    drawn = [q for q in asked if q in plan.rare]
-    unclear = [q for q in drawn if q.decide(*outcome.evidence_of(q), alpha).verdict is Verdict.UNDECIDED]
-    if unclear:
+    if unclear := [q for q in undecided if q in plan.rare]:
         yield f"Undecided by importance sampling too: {_rows(unclear)}, of which too few draws count."
+
+
+def _trials(questions: Sequence[Question], outcome: RunOutcome) -> str:
+    return f"{_range([outcome.evidence_of(question)[0].trials for question in questions])} trials"
 
 
 def _rows(these: Sequence[Question]) -> str:

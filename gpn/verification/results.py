@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from gpn.experiment.result import Result
@@ -14,8 +13,7 @@ from gpn.verification.kinds import Kind, kind_of
 from theory.claims.claim import Claim
 from theory.claims.counted import CountedClaim
 from theory.claims.registry import claim, claims_of_bound
-
-FloatArray = npt.NDArray[np.float64]
+from theory.numerics.arithmetic import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,21 +166,21 @@ class VerificationReport(Result):
     @property
     def claims(self) -> tuple[Claim, ...]:
         """The claims behind the rows, each once: statement, assumptions, proof, function and test."""
-        return tuple(dict.fromkeys(found for row in self.rows for found in row.claims))
+        return tuple(dict.fromkeys(behind for row in self.rows for behind in row.claims))
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
 
     def _usual_events(self) -> int:
         one_layer = [row for row in self.rows if row.claim != CountedClaim.NETWORK]
         return sum(row.verdict is Verdict.VACUOUS and row.lower > 0.5 for row in one_layer)
 
-    def to_frame(self) -> "pd.DataFrame":
+    def to_frame(self) -> pd.DataFrame:
         """The rows as a pandas frame, one column for each field of `Row`."""
-        import pandas as pd
-
-        records = [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
-        frame = pd.DataFrame(records, columns=[field.name for field in fields(Row)])
+        frame = pd.DataFrame(self._records(), columns=[field.name for field in fields(Row)])
         return frame.astype({"bound": float, "prediction": float})
 
-    def plan(self) -> "pd.DataFrame":
+    def plan(self) -> pd.DataFrame:
         """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
         alpha = row_alpha(self.config.level, len(self.rows)) / 2
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
@@ -191,10 +189,9 @@ class VerificationReport(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """{verdict, rows, config, versions}, ready for JSON: None where a number is missing."""
-        rows = [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
         return {
             "verdict": str(self.verdict),
-            "rows": rows,
+            "rows": self._records(),
             "config": asdict(self.config) | {"notes": list(self.notes)},
             "versions": self.versions,
         }

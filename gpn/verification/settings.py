@@ -18,7 +18,7 @@ from gpn.sampling.inputs import Inputs, load_inputs
 from gpn.statistics.limits import row_alpha
 from gpn.verification.results import Configuration
 from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
+from theory.activations.specification import Phi
 from theory.errors import UsageError, unknown
 
 DEFAULT_WIDTHS = (64, 256, 1024)
@@ -30,12 +30,11 @@ DEFAULT_DEEP_TRIALS = 1_000
 WEIGHTS = ("haar", "gaussian", "he", "glorot")
 DECIDED = "decided"
 """The value of `until` with which a run stops once its rows are decided."""
-
-
 MOST_TRIALS = 10**12  # of one row; more cannot be run
 MAX_EPSILON = 1e6
 _MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
 _FILES = ("inputs", "labels")  # the arguments that may be paths
+_SHOWN = ("root", "widths", "depths", "trials", "seed", "level", "weights", "until", "cap")  # as they were understood
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +110,12 @@ class Settings:
         if weights not in WEIGHTS:
             raise unknown("weights", weights, WEIGHTS)
         return cls(
-            activation=activation,
-            derivative=derivative,
-            inputs=inputs,
-            labels=labels,
-            loaded=loaded,
-            root=root,
+            activation,
+            derivative,
+            inputs,
+            labels,
+            loaded,
+            root,
             widths=_integers("width", _default_widths(loaded) if widths is None else widths, least=2),
             depths=_integers("depth", depth, least=1),
             epsilons=_tolerances(DEFAULT_EPSILONS if epsilons is None else epsilons),
@@ -130,55 +129,28 @@ class Settings:
             cap=cap,
         )
 
-    def configuration(self, raw: Activation | CallableActivation, scale: float, shift: float) -> Configuration:
+    def configuration(self, raw: Phi, scale: float, shift: float) -> Configuration:
         """Return these settings as a report shows them.
 
         Args:
             raw: the activation before its normalization.
             scale, shift: a and b of the normalization.
         """
-        loss = self.loaded is not None and self.loaded.labels is not None
+        loaded = self.loaded
         return Configuration(
             activation=raw.name,
             expression=str(raw.expression) if isinstance(raw, Activation) else None,
-            root=self.root,
             scale=scale,
             shift=shift,
-            widths=self.widths,
-            depths=self.depths,
-            epsilons=self.epsilons,
-            deep_epsilons=self.deep_epsilons,
-            trials=self.trials,
-            seed=self.seed,
-            level=self.level,
-            weights=self.weights,
-            inputs=None if self.loaded is None else self.loaded.name,
-            readout=f"loss, {self.loaded.classes} classes" if self.loaded is not None and loss else "random",
-            until=self.until,
-            cap=self.cap,
+            inputs=None if loaded is None else loaded.name,
+            readout="random" if loaded is None or loaded.labels is None else f"loss, {loaded.classes} classes",
             spec=_typed(self.activation),
             derivative=_typed(self.derivative),
             labels=None if self.labels is None else _typed(self.labels) or "array",
+            epsilons=self.epsilons,
+            deep_epsilons=self.deep_epsilons,
+            **{name: getattr(self, name) for name in _SHOWN},
         )
-
-    def call(self) -> Facts:
-        """Return the arguments of `gpn.verify` that ask for the same, with numbers as they were understood."""
-        return {
-            "activation": self.activation,
-            "widths": self.widths,
-            "depth": self.depths,
-            "epsilons": None if self.default_epsilons else self.epsilons,
-            "trials": self.trials,
-            "derivative": self.derivative,
-            "level": self.level,
-            "seed": self.seed,
-            "weights": self.weights,
-            "root": self.root,
-            "inputs": self.inputs,
-            "labels": self.labels,
-            "until": self.until,
-            "cap": self.cap,
-        }
 
 
 def identity(settings: Settings, config: Configuration) -> Identity:
@@ -264,8 +236,11 @@ def _typed(value: Any) -> str | None:
 
 
 def _writable_call(settings: Settings) -> Facts | None:
-    """The arguments; None if they hold more than numbers, text and paths."""
-    call = settings.call()
+    """The arguments of `gpn.verify` that ask for the same, None if they hold more than numbers, text and paths."""
+    call = {name: getattr(settings, name) for name in ("activation", "derivative", "epsilons", *_FILES, *_SHOWN)}
+    call["depth"] = call.pop("depths")
+    if settings.default_epsilons:
+        call["epsilons"] = None
     call |= {name: _path(call[name]) for name in _FILES}
     given = [call[name] for name in ("activation", "derivative", *_FILES)]
     return _plain(call) if all(value is None or isinstance(value, str | dict) for value in given) else None
