@@ -45,9 +45,9 @@ class ClosedForm:
 
     Args:
         activation: the name of the activation.
-        mean, second_moment, slope_second_moment: E phi, E phi^2, E phi'^2; None where no closed form is
-        known. mean_hermite, square_hermite: E phi (z^2 - 1) and E phi^2 (z^2 - 1). reasons: why a moment is
-        None, by its name.
+        mean, second_moment, slope_second_moment: E phi, E phi^2, E phi'^2; None where no closed form is known.
+        mean_hermite, square_hermite: E phi (z^2 - 1) and E phi^2 (z^2 - 1).
+        reasons: why a moment is None, by its name.
 
     >>> from theory.activations.catalog import build
     >>> closed_form(build("relu")).b("minus")
@@ -61,11 +61,6 @@ class ClosedForm:
     mean_hermite: sympy.Expr | None
     square_hermite: sympy.Expr | None
     reasons: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all five moments have a closed form."""
-        return not self.reasons
 
     @property
     def a(self) -> sympy.Expr | None:
@@ -87,11 +82,12 @@ class ClosedForm:
 
     def _offset(self, root: str) -> sympy.Expr | None:
         """b/a = -m +- sqrt(G - V)."""
-        sign = _sign(root)
+        if root not in ("plus", "minus"):
+            raise UsageError(f"the root is 'plus' or 'minus', not {root!r:.40}")
         if self.mean is None or self.second_moment is None or self.slope_second_moment is None:
             return None
         margin = _tidy(self.slope_second_moment - self.second_moment + self.mean**2)
-        return -self.mean + sign * sqrt(margin)
+        return -self.mean + sqrt(margin) if root == "plus" else -self.mean - sqrt(margin)
 
     def moments(self) -> dict[str, sympy.Expr]:
         """The moments that are known, by the names of `QUANTITIES`."""
@@ -100,9 +96,9 @@ class ClosedForm:
 
     def expressions(self) -> dict[str, sympy.Expr]:
         """Everything known, by name: the moments, a, b_plus, b_minus, chi_plus, chi_minus."""
-        derived: dict[str, sympy.Expr | None] = {"a": self.a}
-        derived |= {f"b_{root}": self.b(root) for root in ("plus", "minus")}
-        derived |= {f"chi_{root}": self.chi(root) for root in ("plus", "minus")}
+        roots = ("plus", "minus")
+        derived = {"a": self.a} | {f"b_{root}": self.b(root) for root in roots}
+        derived |= {f"chi_{root}": self.chi(root) for root in roots}
         return self.moments() | {name: value for name, value in derived.items() if value is not None}
 
     def evaluate(self, digits: int = 30, *, moments_only: bool = False) -> dict[str, mpmath.mpf]:
@@ -129,11 +125,7 @@ class ClosedForm:
         }
 
     def _repr_latex_(self) -> str:
-        rows = [
-            rf"{symbol} &= {sympy.latex(getattr(self, name))}"
-            for name, symbol in QUANTITIES.items()
-            if getattr(self, name) is not None
-        ]
+        rows = [rf"{QUANTITIES[name]} &= {sympy.latex(value)}" for name, value in self.moments().items()]
         return r"$\begin{aligned} " + r" \\ ".join(rows) + r" \end{aligned}$"
 
 
@@ -195,12 +187,6 @@ def _decimal(expression: sympy.Expr, digits: int) -> mpmath.mpf:
             if abs(value - coarse) <= mpmath.mpf(10) ** (-digits - 5) * abs(value):
                 break
     return value
-
-
-def _sign(root: str) -> int:
-    if root not in ("plus", "minus"):
-        raise UsageError(f"the root is 'plus' or 'minus', not {root!r:.40}")
-    return 1 if root == "plus" else -1
 
 
 def _refuse_jumps(activation: Activation, name: str) -> None:

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mpmath
 import numpy as np
 import numpy.typing as npt
 
-from theory.activations.activation import Activation, NumericActivation
+from theory.activations.activation import NumericActivation
 from theory.activations.callable import CallableActivation
 from theory.errors import UsageError
-from theory.gaussian.digits import expectations_high_precision
 from theory.gaussian.expectations import Functional, expectations
 from theory.numerics.arithmetic import FloatArray
 from theory.numerics.quadrature import Estimate
@@ -186,24 +184,8 @@ def hermite_spectrum(activation: NumericActivation, order: int = 60) -> HermiteS
     )
 
 
-def hermite_coefficients(activation: Activation, order: int, digits: int) -> list[mpmath.mpf]:
-    """The coefficients c_0 ... c_K of `hermite_spectrum` to the given number of digits, by mpmath.
-
-    The digits are relative to sqrt(E phi^2). A coefficient whose integral does not settle is nan.
-
-    >>> from theory.activations.catalog import build
-    >>> mpmath.nstr(hermite_coefficients(build("cos"), 2, 30)[2], 25)  # -exp(-1/2)/sqrt(2)
-    '-0.4288819424803533982400948'
-    """
-    _check_order(order)
-    table = _Table(order)
-    functionals = {str(k): table.functional(k) for k in range(order + 1)}
-    estimates = expectations_high_precision(activation, functionals, digits)
-    return [value if mpmath.isfinite(error) else mpmath.nan for value, error in estimates.values()]
-
-
-def normalized_hermite(order: int, x: Any) -> list[Any]:
-    r"""h_0(x) ... h_K(x), h_k = He_k/sqrt(k!), by the three-term recursion, on arrays or on mpmath numbers.
+def normalized_hermite(order: int, x: FloatArray) -> list[FloatArray]:
+    r"""h_0(x) ... h_K(x), h_k = He_k/sqrt(k!), by the three-term recursion.
 
     .. math:: \sqrt{k+1}\, h_{k+1}(x) = x h_k(x) - \sqrt{k}\, h_{k-1}(x)
 
@@ -212,11 +194,10 @@ def normalized_hermite(order: int, x: Any) -> list[Any]:
     >>> [float(h) for h in normalized_hermite(3, np.float64(0.0))]
     [1.0, 0.0, -0.7071067811865475, -0.0]
     """
-    root = mpmath.sqrt if isinstance(x, mpmath.mpf) else np.sqrt
     rows = [x * 0 + 1]
     previous = x * 0
     for k in range(order):
-        rows.append((x * rows[k] - root(k) * previous) / root(k + 1))
+        rows.append((x * rows[k] - np.sqrt(k) * previous) / np.sqrt(k + 1))
         previous = rows[k]
     return rows
 

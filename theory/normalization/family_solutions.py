@@ -125,8 +125,7 @@ def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.Da
     import pandas as pd
 
     chosen = family(spec, parameter)
-    points = [float(value) for value in values]
-    members = _members(chosen, points)
+    members = _members(chosen, [float(value) for value in values])
     rows = [list(_record(row).values()) for row in members]
     return pd.DataFrame(rows, columns=[chosen.parameter, *QUANTITIES, "reason"])
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.polynomial.hermite_e import hermeval
 
+from tests.oracles.hermite_digits import hermite_coefficients
 from theory.activations.callable import CallableActivation
 from theory.activations.catalog import build
 from theory.activations.specification import activation
@@ -16,7 +17,6 @@ from theory.gaussian.closed_form import closed_form
 from theory.gaussian.hermite import (
     MAX_ORDER,
     correlation_slopes,
-    hermite_coefficients,
     hermite_spectrum,
     normalized_hermite,
 )
