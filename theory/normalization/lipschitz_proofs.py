@@ -207,7 +207,7 @@ def _prepare(piece: Piece, order: Order, search: Search, doubts: list[str]) -> l
     function = piece.slope if order == "slope" else piece.curvature
     formulas = [tightened(function), tightened(sympy.diff(function, X))]
     main = Program(formulas)
-    length = period(formulas[0])
+    length = period(function)  # products made sums may hide it, as in sin(x + cos(x))
     if length is not None and is_infinite(piece.lower) and is_infinite(piece.upper):
         search.add(Patch(main), _period_edges(length))
         return []

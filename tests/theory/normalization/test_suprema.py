@@ -16,7 +16,14 @@ from theory.normalization.conditions import gaussian_poincare
 from theory.normalization.coordinates import at_infinity, period
 from theory.normalization.lipschitz import lipschitz_constants
 
-PERIODIC = ["gelu(cos(x))", "sigmoid(cos(x-0.3))", "asinh(sin(x))", "atan(sin(x)+0.5*cos(x))", "sin(x)*exp(cos(x))"]
+PERIODIC = [
+    "gelu(cos(x))",
+    "sigmoid(cos(x-0.3))",
+    "asinh(sin(x))",
+    "atan(sin(x)+0.5*cos(x))",
+    "sin(x)*exp(cos(x))",
+    "sin(cos(x/2))",
+]
 EXPONENTIAL = ["2/(1+tanh(x+1.1)**2)", "log(exp(x)+exp(-x))", "log(1+exp(x))", "log(cosh(x))"]
 MIXED = [
     "x*tanh(log(1+sigmoid(x)))",
