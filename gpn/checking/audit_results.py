@@ -23,6 +23,7 @@ class Comparison:
         exact: the exact value to the digits asked for.
         relative_error: |published - exact|/|exact|; 0 if both are 0.
         rounds: whether the exact value rounds to what was printed.
+        claimed: whether the source claims a condition; if not, there is nothing to compare with, and `exact` is empty.
     """
 
     quantity: str
@@ -30,6 +31,7 @@ class Comparison:
     exact: str
     relative_error: float
     rounds: bool
+    claimed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class AuditReport(Result):
 
     def summary(self) -> str:
         """Return the findings in words."""
-        comparisons = [comparison for row in self.rows for comparison in row.comparisons]
+        comparisons = [comparison for row in self.rows for comparison in row.comparisons if comparison.claimed]
         good = sum(comparison.rounds for comparison in comparisons)
         lines = [f"{good} of {len(comparisons)} published numbers are the exact ones to the digits printed."]
         for row in self.rows:

@@ -19,7 +19,16 @@ import mpmath
 from flint import arb
 
 from gpn.checking.audit_results import AuditReport, AuditRow, Comparison
-from gpn.checking.drift import INTEGRANDS, NEVER, Cost, ExactMoments, Layer, depth_cost, float_moments
+from gpn.checking.drift import (
+    INTEGRANDS,
+    NEVER,
+    Cost,
+    ExactMoments,
+    Layer,
+    depth_cost,
+    float_moments,
+    length_fixed_point,
+)
 from theory.activations import catalog
 from theory.activations.activation import Activation
 from theory.activations.specification import activation
@@ -107,11 +116,14 @@ class _Auditor:
             exact = _exact_values(entry, moments, published)
             names = CONVENTIONS[entry.convention].quantities
             comparisons = tuple(
-                _compare(name, printed, value, self._digits)
+                Comparison(name, printed.text, "", 0.0, rounds=True, claimed=False)
+                if entry.convention == "recommended"
+                else _compare(name, printed, value, self._digits)
                 for name, printed, value in zip(names, published, exact, strict=True)
             )
-            cost = depth_cost(self._layer(entry, phi, moments, published), both=entry.convention in _BOTH_NORMS)
-            remarks = tuple(self._remarks(entry, comparisons, cost, published))
+            layer = self._layer(entry, phi, moments, published)
+            cost = depth_cost(layer, both=entry.convention in _BOTH_NORMS)
+            remarks = (*self._remarks(entry, comparisons, cost, published), *_gain_remarks(entry, layer, cost))
         return AuditRow(entry, comparisons, cost, moments.certified, remarks)
 
     def _look_up(self, entry: PublishedConstant, spec: str) -> tuple[Activation, ExactMoments]:
@@ -172,6 +184,26 @@ class _Auditor:
         return all(printed.agrees(value) for printed, value in zip(published, exact, strict=True))
 
 
+def _gain_remarks(entry: PublishedConstant, layer: Layer, cost: Cost) -> Iterator[str]:
+    """What a gain does to the squared length: its fixed point, and whether it attracts."""
+    if entry.convention == "recommended":
+        yield "the source claims no condition for this gain"
+    if entry.convention not in ("gain", "recommended"):
+        return
+    point = length_fixed_point(layer)
+    if point is None:
+        return
+    length, slope = point
+    kind = "is marginal" if abs(abs(slope) - 1) < 1e-9 else "attracts" if abs(slope) < 1 else "repels"
+    words = (
+        f"the squared length {length:.7g} is a fixed point that {kind}: the length map has the slope {slope:.5g} there"
+    )
+    growth = cost.settled_gradient_factor
+    if entry.convention == "recommended" and growth is not None:
+        words += f", and each layer changes the squared gradient by the factor {growth:.6g}"
+    yield words
+
+
 def _moments(phi: Activation, digits: int) -> ExactMoments:
     """Certified moments, or by quadrature where nothing can be proved.
 
@@ -207,7 +239,7 @@ def _exact_values(entry: PublishedConstant, moments: ExactMoments, published: Se
     """The exact numbers of a convention; of two roots the one nearer to the published shift."""
     if entry.convention == "unit-variance":
         return [1 / mpmath.sqrt(moments.variance)]
-    if entry.convention in ("unit-second-moment", "gain"):
+    if entry.convention in ("unit-second-moment", "gain", "recommended"):
         return [1 / mpmath.sqrt(moments.second)]
     if entry.convention == "self-normalizing":
         return [constant_value(value, mpmath.mp.dps) for value in catalog.selu_constants()]

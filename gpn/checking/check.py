@@ -20,6 +20,7 @@ from theory.gaussian.hermite import HermiteSpectrum, correlation_slopes, hermite
 from theory.gaussian.moments import Normalization
 from theory.normalization import normalize as normalize_module
 from theory.normalization.conditions import Conditions, gaussian_poincare
+from theory.normalization.normalize import NormalizedActivation, NormalizedCallable
 
 MAX_DIGITS = 1000
 """More digits than this take longer than a few minutes."""
@@ -58,12 +59,15 @@ def check(spec: object, digits: int = 30, *, derivative: object = None) -> Condi
     return gaussian_poincare(activation(spec, derivative=derivative), digits)
 
 
-def normalize(spec: object, root: str = "auto", *, derivative: object = None) -> Phi:
+def normalize(
+    spec: object, root: str = "auto", *, derivative: object = None
+) -> NormalizedActivation | NormalizedCallable:
     r"""The Gaussian-Poincaré normalized activation a*phi + b.
 
     $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
 
-    (Lu, Gould, Ajanthan 2020.) The constants alone are given by `theory.normalization.normalize.normalization`.
+    (Lu, Gould, Ajanthan 2020.) The result knows `a`, `b`, `chi`, `root` and `base`. The constants alone are given
+    by `theory.normalization.normalize.normalization`.
 
     Args:
         spec, derivative: as for `check`.
@@ -73,8 +77,8 @@ def normalize(spec: object, root: str = "auto", *, derivative: object = None) ->
     Raises:
         UsageError: a specification that cannot be read, an unknown root, or an activation without normalization.
 
-    >>> normalize("tanh").name
-    'GPN tanh'
+    >>> normalize("tanh")
+    <GPN tanh = a phi + b: a = 1.467414, b = 0.3885417, chi = 0.39147, root plus, stable>
     """
     return normalize_module.normalize(activation(spec, derivative=derivative), root)
 

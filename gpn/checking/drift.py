@@ -199,3 +199,22 @@ def _fixed_point(layer: Layer, length: float, rate: float) -> tuple[float, float
             return point, layer.rates(0.0)[1]
         point -= layer.rates(point)[0] / slope
     return point, layer.rates(point)[1]
+
+
+def length_fixed_point(layer: Layer) -> tuple[float, float] | None:
+    """The fixed point of the squared length that Newton's method reaches from 1, and the slope of the length map there.
+
+    None for a homogeneous activation, whose length map is linear, and where there is no fixed point near 1.
+    """
+    if layer.phi.is_positively_homogeneous and layer.shift == 0:
+        return None
+    step, point = 1e-4, 0.0
+    for _ in range(40):
+        rate = layer.rates(point)[0]
+        slope = (layer.rates(point + step)[0] - layer.rates(point - step)[0]) / (2 * step)
+        if not (math.isfinite(rate) and math.isfinite(slope)) or slope == 0 or abs(point) > math.log(1000):
+            return None
+        if abs(rate) < 1e-12 * max(1.0, abs(slope)):
+            return math.exp(point), 1 + slope
+        point -= max(-0.5, min(0.5, rate / slope))
+    return None

@@ -39,7 +39,9 @@ def family(
     """Tabulate a family of activations over its parameter (--values), or solve for the parameter (--condition).
 
     FAMILY is a name or a formula with a free parameter; or module:function, a function phi(x, parameter), or one of
-    the parameter alone that returns an activation.
+    the parameter alone that returns an activation. A condition may name the columns of the table, and slope or
+    curvature of the correlation map (C'(1), C''(1)), slope_fourth_moment (E phi'^4) and fixed_point (of the squared
+    length).
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from theory.activations.ends import one_sided_limit
 from theory.activations.pieces import Piece, split
 from theory.activations.proofs import Order, discontinuity
 from theory.errors import SpecificationError
-from theory.numerics.arithmetic import FloatArray, X, compile_expressions, constant_value, real_values
+from theory.numerics.arithmetic import FloatArray, X, compile_expressions, constant_value, float_array, real_values
 from theory.numerics.inplace import Branch, Evaluator, Program
 
 Exact: TypeAlias = int | float | sympy.Expr
@@ -162,7 +162,7 @@ class Activation:
         return _in_place(self._functions, self.breakpoint_values)
 
     def _evaluate(self, branches: "list[_Branch]", x: npt.ArrayLike) -> list[FloatArray]:
-        points = np.asarray(x, dtype=np.float64)
+        points = float_array(x)
         with np.errstate(all="ignore"):  # the caller reports infinities and NaN, and knows the layer
             results = branches[-1](points)
             for branch, breakpoint in zip(branches[-2::-1], self.breakpoint_values[::-1], strict=True):

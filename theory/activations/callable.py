@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from theory.errors import SpecificationError
-from theory.numerics.arithmetic import FloatArray, real_values
+from theory.numerics.arithmetic import FloatArray, float_array, real_values
 from theory.numerics.panels import REACH
 from theory.numerics.survey import Survey, survey
 
@@ -86,27 +86,27 @@ class CallableActivation:
 
     def value(self, x: npt.ArrayLike) -> FloatArray:
         """phi(x), elementwise, for float64 x of any shape."""
-        return self._call(self.function, np.asarray(x, dtype=np.float64))
+        return self._call(self.function, float_array(x))
 
     __call__ = value
 
     def slope(self, x: npt.ArrayLike) -> FloatArray:
         """phi'(x), elementwise."""
-        points = np.asarray(x, dtype=np.float64)
+        points = float_array(x)
         if self.derivative is not None:
             return self._call(self.derivative, points)
         return self._difference(self.value, points, 1.0)
 
     def slope_error(self, x: npt.ArrayLike) -> FloatArray:
         """A bound on the error of a slope by differences: what twice the step changes. Zero with a derivative."""
-        points = np.asarray(x, dtype=np.float64)
+        points = float_array(x)
         if self.derivative is not None:
             return np.zeros_like(points)
         return np.abs(self._difference(self.value, points, 2.0) - self._difference(self.value, points, 1.0))
 
     def curvature(self, x: npt.ArrayLike) -> FloatArray:
         """phi''(x) between the breakpoints, elementwise, by differences."""
-        points = np.asarray(x, dtype=np.float64)
+        points = float_array(x)
         if self.derivative is not None:
             return self._difference(self.slope, points, 1.0)
         return self._difference(self.value, points, 1.0, order=2)
@@ -138,6 +138,11 @@ class CallableActivation:
                 result = real_values(function(points.copy()))  # a function may work in place
         except SpecificationError:
             raise
+        except SystemExit as error:
+            raise SpecificationError(
+                f"{self.name} ends the program when it is called (SystemExit); an activation is a function that maps a "
+                "NumPy array to an array of the same shape"
+            ) from error
         except Exception as error:  # whatever the user's own code raises
             raise SpecificationError(_failure(self.name, points, error)) from error
         if result.shape != points.shape:

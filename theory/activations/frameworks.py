@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from theory.errors import SpecificationError
 from theory.numerics.arithmetic import FloatArray
 
 ArrayFunction = Callable[[FloatArray], FloatArray]
@@ -28,6 +29,9 @@ def on_arrays(function: Any) -> tuple[ArrayFunction, ArrayFunction | None]:
 
     Returns:
         The value, and the slope by automatic differentiation; None where there is none.
+
+    Raises:
+        SpecificationError: a PyTorch module with weight matrices, which is a layer or a whole network.
 
     >>> on_arrays(np.tanh)
     (<ufunc 'tanh'>, None)
@@ -64,7 +68,7 @@ def _result(function: Any, x: Any) -> Any:
     try:
         with np.errstate(all="ignore"):
             return function(x)
-    except Exception:  # the user's own code can raise anything
+    except (Exception, SystemExit):  # the user's own code can raise anything
         return None
 
 
@@ -73,6 +77,11 @@ def _torch_functions(function: Any) -> tuple[ArrayFunction, ArrayFunction]:
 
     owned = function
     if isinstance(function, torch.nn.Module):
+        if any(parameter.ndim > 1 for parameter in function.parameters()):
+            raise SpecificationError(
+                f"{type(function).__name__} has weight matrices, so it is a layer or a whole network; give its "
+                "activation alone, such as torch.nn.GELU()"
+            )
         owned = copy.deepcopy(function).to(device="cpu", dtype=torch.float64).requires_grad_(False)
 
     def value(x: FloatArray) -> FloatArray:
@@ -113,6 +122,6 @@ def _succeeds(slope: ArrayFunction) -> bool:
     """Whether automatic differentiation reaches the input at all."""
     try:
         slope(np.array(_PROBE))
-    except Exception:  # no gradient; a function that fails altogether is reported where it is evaluated
+    except (Exception, SystemExit):  # no gradient; a function that fails altogether is reported where it is evaluated
         return False
     return True

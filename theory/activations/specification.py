@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from theory.activations.formula import parse_formula, parse_parameters
 from theory.activations.frameworks import on_arrays
 from theory.activations.grammar import without_choices
 from theory.errors import SpecificationError
-from theory.numerics.arithmetic import X
+from theory.numerics.arithmetic import FloatArray, X
 
 Phi: TypeAlias = Activation | CallableActivation
 """An activation of either kind, as computations take it."""
@@ -29,6 +30,9 @@ Phi: TypeAlias = Activation | CallableActivation
 _REFERENCE = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*")
 _CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
 _NAME_LIKE = re.compile(r"[^\W\d][\w \-]*")
+_LIKENESS_POINTS: FloatArray = np.linspace(-8, 8, 401) + 0.0137
+_ROUNDINGS = 64  # that two functions may differ by and look alike
+_NOISY = 1e-6  # beyond this relative noise, agreement says nothing
 _FORMS = "a name ('tanh'), a formula ('x*sigmoid(x)'), a SymPy expression, a function on arrays or an Activation"
 
 
@@ -73,7 +77,18 @@ def activation(spec: object, *args: object, derivative: object = None, **paramet
         return spec
     if is_symbolic:
         return _from_sympy(spec)
+    if isinstance(spec, type):
+        raise SpecificationError(_class_refusal(spec.__name__, spec))
+    if hasattr(spec, "shape"):
+        raise SpecificationError(
+            f"this is an array of values ({type(spec).__name__} of shape {tuple(spec.shape)!s:.40}), not an "
+            "activation; give the function that made them"
+        )
     raise SpecificationError(f"an activation is {_FORMS}; got {type(spec).__name__}")
+
+
+def _class_refusal(written: str, kind: type) -> str:
+    return f"{written:.100} is a class; name a function or an instance, such as phi = {kind.__name__}()"
 
 
 def is_reference(spec: object) -> bool:
@@ -149,9 +164,7 @@ def _load_activation(reference: str) -> object:
         what = f"{article} {type(loaded).__name__}"
         raise SpecificationError(f"{text:.100} is {what}, not an activation; name a function on NumPy arrays")
     if isinstance(loaded, type) and not is_symbolic:
-        raise SpecificationError(
-            f"{text:.100} is a class; name a function or an instance, such as phi = {loaded.__name__}()"
-        )
+        raise SpecificationError(_class_refusal(text, loaded))
     return loaded
 
 
@@ -234,3 +247,31 @@ def _from_function(
     if not callable(given):
         raise SpecificationError(f"the derivative must be a function, not {type(given).__name__}")
     return from_function(value, label, on_arrays(given)[0], breakpoints)
+
+
+def look_alike(activation: CallableActivation) -> str | None:
+    """Return the name of the catalog entry that a function agrees with to rounding for |x| < 8; None if there is none.
+
+    The rounding at x is that of the largest value between -|x| and |x|, as in `theory.numerics.panels`.
+
+    >>> look_alike(CallableActivation("mine", lambda x: x / (1 + np.exp(-x))))
+    'silu'
+    >>> look_alike(CallableActivation("mine", lambda x: x / (1 + np.exp(-1.01 * x))))
+    """
+    noise = max(activation.survey.noise, float(np.finfo(np.float64).eps))
+    if noise > _NOISY:
+        return None
+    values = activation.value(_LIKENESS_POINTS)
+    order = np.argsort(np.abs(_LIKENESS_POINTS), kind="stable")
+    largest = np.empty_like(values)
+    largest[order] = np.maximum.accumulate(np.abs(values[order]))
+    allowed = _ROUNDINGS * noise * largest
+    for name in catalog.names():
+        if np.all(np.abs(values - _catalog_values(name)) <= allowed):
+            return name
+    return None
+
+
+@cache
+def _catalog_values(name: str) -> FloatArray:
+    return catalog.build(name).value(_LIKENESS_POINTS)

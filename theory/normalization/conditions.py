@@ -8,13 +8,14 @@ certified enclosure.
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from flint import arb
 
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
+from theory.activations.specification import look_alike
 from theory.balls.core import precision
 from theory.balls.decimal import digits_of
 from theory.errors import UsageError
@@ -34,6 +35,7 @@ from theory.normalization.evidence import (
 from theory.normalization.invariants import check_invariants
 from theory.normalization.lipschitz import lipschitz_constants
 from theory.normalization.obstacles import matters, place_text
+from theory.normalization.outcome import Gpn, Normalizable
 from theory.numerics.survey import LIMITS
 
 
@@ -75,7 +77,7 @@ class Conditions:
         is_gpn: "holds" if both E phi^2 and E phi'^2 are within the tolerance of 1 whatever the error, "fails"
             if one of them is not, else "undecided".
         normalizable: "yes", "no" or "undecided". "no" needs a proof, so that a Python function has "yes" if it looks
-            normalizable, else "undecided".
+            normalizable, else "undecided". Neither `is_gpn` nor `normalizable` has a truth value: compare them.
         reason: the outcome in words.
         normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no
             normalization.
@@ -83,6 +85,7 @@ class Conditions:
         lipschitz_is_bound, slope_lipschitz_is_bound: whether that is only an upper bound, which may be far above.
         kinks, jumps: where phi' and where phi jumps, exact expressions as text; numbers for a Python function.
         located: how they were found if not exactly ("detected numerically ..."), else None.
+        looks_like: the named activation that a Python function agrees with to rounding, else None.
     """
 
     name: str
@@ -95,8 +98,8 @@ class Conditions:
     second_moment: str | None
     slope_second_moment: str | None
     error: str | None
-    is_gpn: Literal["holds", "fails", "undecided"]
-    normalizable: Literal["yes", "no", "undecided"]
+    is_gpn: Gpn
+    normalizable: Normalizable
     reason: str
     normalizations: tuple[Normalization[str], ...]
     lipschitz: float | None
@@ -106,11 +109,12 @@ class Conditions:
     kinks: tuple[str, ...]
     jumps: tuple[str, ...]
     located: str | None = None
+    looks_like: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `uncertified` and `located` only where they are not None."""
+        """Plain data for JSON; `uncertified`, `located` and `looks_like` only where they are not None."""
         facts = asdict(self)
-        for key in ("uncertified", "located"):
+        for key in ("uncertified", "located", "looks_like"):
             if facts[key] is None:
                 del facts[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
@@ -201,8 +205,8 @@ def _conditions(
         uncertified=evidence.uncertified,
         **{key: texts.get(key) for key in SHOWN},
         error=upper_text(max(errors)) if errors else None,
-        is_gpn=is_gpn,
-        normalizable=normalizable,
+        is_gpn=Gpn(is_gpn),
+        normalizable=Normalizable(normalizable),
         reason=reason,
         normalizations=tuple(root.converted(lambda ball: decimal_text(ball, digits)) for root in roots),
         lipschitz=_finite(slope.value),
@@ -212,6 +216,7 @@ def _conditions(
         kinks=tuple(map(place_text, steps(activation, "slope"))),
         jumps=tuple(map(place_text, steps(activation, "value"))),
         located=_located(activation),
+        looks_like=look_alike(activation) if isinstance(activation, CallableActivation) else None,
     )
     check_invariants(report, activation)
     return report

@@ -2,27 +2,34 @@
 
 import ast
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 import sympy
 from flint import arb
+from scipy import optimize
 
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.catalog import find
 from theory.activations.entry import Entry, exact_number
 from theory.activations.formula import free_names, syntax_tree
-from theory.activations.specification import activation, is_reference, load
+from theory.activations.specification import Phi, activation, is_reference, load
 from theory.balls.core import NotCertified
 from theory.errors import SpecificationError
 from theory.gaussian.convergence import convergence
+from theory.gaussian.expectations import expectations
 from theory.gaussian.float_moments import moment_estimates
+from theory.gaussian.hermite import correlation_slopes
 from theory.gaussian.moments import CONDITIONS, Moments, Normalization
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
 _NAN = float("nan")
+_LONGEST = np.log(1e6)  # of the squared length, either way, where a fixed point is searched for
+_STEPS = 57
 _BITS = 100  # more than float64 moments are worth
 
 
@@ -51,6 +58,7 @@ class Member:
         normalizations: plus and minus, or one where both coincide; none where there are no numbers.
         error: the largest error bound of the moments that these numbers come from.
         reason: why the numbers are nan, else empty.
+        phi: the activation itself, None where there are no numbers.
     """
 
     value: float
@@ -60,6 +68,11 @@ class Member:
     normalizations: tuple[Normalization[float], ...] = ()
     error: float = float("inf")
     reason: str = ""
+    phi: Activation | CallableActivation | None = field(default=None, repr=False, compare=False)
+
+    def further(self, quantity: str) -> float:
+        """Return a number that is not tabulated, see `FURTHER`."""
+        return _NAN if self.phi is None else FURTHER[quantity](self.phi)
 
     @property
     def a(self) -> float:
@@ -151,6 +164,7 @@ def member(spec: object, parameter: str | None, value: float) -> Member:
         slope_second_moment=estimates["slope_second"].value,
         normalizations=tuple(root.converted(lambda ball: float(ball.mid())) for root in roots),
         error=max(estimate.error for estimate in estimates.values()),
+        phi=phi,
     )
 
 
@@ -248,3 +262,34 @@ def _from_sympy(expression: sympy.Expr, parameter: str | None) -> Family:
         return activation(expression.subs(symbol, exact_number(float(value), name)))
 
     return Family(str(expression), name, build)
+
+
+def _slope_fourth_moment(phi: Phi) -> float:
+    """E phi'^4."""
+    return expectations(phi, {"": lambda _z, _value, slope: slope**4})[""].value
+
+
+def _fixed_point(phi: Phi) -> float:
+    """The attracting fixed point q = E phi(sqrt(q) z)^2 whose logarithm is nearest to 0; nan where none is seen."""
+
+    def growth(log_length: float) -> float:
+        deviation = float(np.exp(log_length / 2))
+        square = expectations(phi, {"": lambda _z, value, _slope: value * value}, deviation=deviation)[""].value
+        return float(np.log(square) - log_length) if square > 0 else -np.inf
+
+    grid = np.linspace(-_LONGEST, _LONGEST, _STEPS)
+    rates = np.array([growth(point) for point in grid])
+    falling = [i for i in range(_STEPS - 1) if rates[i] > 0 >= rates[i + 1] and np.isfinite(rates[i + 1])]
+    points = [optimize.brentq(growth, grid[i], grid[i + 1], xtol=1e-14) for i in falling]
+    return float(np.exp(min(points, key=abs))) if points else float("nan")
+
+
+FURTHER: Mapping[str, Callable[[Phi], float]] = MappingProxyType(
+    {
+        "slope": lambda phi: correlation_slopes(phi)[0].value,
+        "curvature": lambda phi: correlation_slopes(phi)[1].value,
+        "slope_fourth_moment": _slope_fourth_moment,
+        "fixed_point": _fixed_point,
+    }
+)
+"""Slope C'(1) = E phi'^2 and curvature C''(1) = E phi''^2 of the correlation map, E phi'^4, the attracting length."""

@@ -16,7 +16,7 @@ import sympy
 from scipy import optimize
 
 from theory.errors import UsageError, unknown
-from theory.normalization.family import _NAN, Family, Member, family, member
+from theory.normalization.family import _NAN, FURTHER, Family, Member, family, member
 from theory.numerics.arithmetic import FloatArray
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Solutions:
         """A pandas frame with one row for each solution."""
         import pandas as pd
 
-        columns = [self.parameter, *QUANTITIES, "reason", "kind"]
+        columns = [_column(self.parameter), *QUANTITIES, "reason", "kind"]
         return pd.DataFrame([[*_record(root.member).values(), root.kind] for root in self.roots], columns=columns)
 
 
@@ -127,7 +127,12 @@ def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.Da
     chosen = family(spec, parameter)
     members = _members(chosen, [float(value) for value in values])
     rows = [list(_record(row).values()) for row in members]
-    return pd.DataFrame(rows, columns=[chosen.parameter, *QUANTITIES, "reason"])
+    return pd.DataFrame(rows, columns=[_column(chosen.parameter), *QUANTITIES, "reason"])
+
+
+def _column(parameter: str) -> str:
+    """The heading of a parameter; one that is called like a quantity, as a is, gets another."""
+    return f"parameter {parameter}" if parameter in (*QUANTITIES, "reason", "kind") else parameter
 
 
 def solve(
@@ -146,7 +151,7 @@ def solve(
 
     Args:
         spec, parameter: as for `family`.
-        condition: "quantity = value" or "quantity = quantity" with `QUANTITIES` on each side, such
+        condition: "quantity = value" or "quantity = quantity" with `QUANTITIES` or `FURTHER` on each side, such
             as "chi_minus = 0.5"; "b = 0" asks for either shift to vanish, that is, for E phi^2 = E phi'^2; or
             a function of a `Member` that is to be zero.
         bracket: the lowest and the highest value.
@@ -260,8 +265,8 @@ def _missing(members: list[Member], finite: FloatArray) -> list[str]:
     missing = [row for row, known in zip(members, finite, strict=True) if not known]
     if not missing:
         return []
-    first = missing[0]
-    return [f"no numbers at {len(missing)} of {len(members)} values, first at {first.value:g}: {first.reason}"]
+    first, reason = missing[0], missing[0].reason or "not defined there"
+    return [f"no numbers at {len(missing)} of {len(members)} values, first at {first.value:g}: {reason}"]
 
 
 def _checked_bracket(bracket: tuple[float, float], points: int) -> tuple[float, float]:
@@ -292,10 +297,12 @@ def _condition(condition: str | Callable[[Member], float]) -> Callable[[Member],
 def _side(text: str) -> Callable[[Member], float]:
     if text in QUANTITIES:
         return lambda row: float(getattr(row, text))
+    if text in FURTHER:
+        return lambda row: row.further(text)
     try:
         value = float(sympy.Rational(text.replace(" ", "")))
     except (TypeError, ValueError, ZeroDivisionError):
-        raise unknown("quantity or number in a condition", text, QUANTITIES) from None
+        raise unknown("quantity or number in a condition", text, (*QUANTITIES, *FURTHER)) from None
     return lambda _row: value
 
 

@@ -1,6 +1,7 @@
 """The scale a and shift b that make an activation Gaussian-Poincaré normalized, and the activation a phi + b."""
 
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from flint import arb
 
@@ -9,6 +10,7 @@ from theory.activations.callable import CallableActivation
 from theory.balls.core import precision
 from theory.errors import UsageError, unknown
 from theory.gaussian.moments import Normalization, recommend
+from theory.normalization.conditions import decimal_text
 from theory.normalization.evidence import decide, default_tolerance, gather_evidence, known_normalizations, working_bits
 
 Root = Literal["auto", "plus", "minus", "stable"]
@@ -37,6 +39,11 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
     >>> f"{tanh.root} {tanh.a:.10f} {tanh.b:.10f} {tanh.chi:.6f} {tanh.stability}"
     'plus 1.4674135916 0.3885416701 0.391465 stable'
     """
+    return _chosen(activation, root)[0]
+
+
+def _chosen(activation: Activation | CallableActivation, root: str) -> tuple[Normalization[float], Normalization[str]]:
+    """The normalization in float64, and with the digits that it was found with."""
     if root not in POLICIES:
         raise unknown("root", root, POLICIES)
     for digits in (20, 40, 80):
@@ -54,7 +61,9 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
             chosen = recommend(roots, root)
             if isinstance(activation, CallableActivation) or all(map(_rounds_uniquely, (chosen.a, chosen.b))):
                 break
-    return chosen.converted(_nearest)
+    with precision(working_bits(digits)):
+        texts = chosen.converted(lambda ball: decimal_text(ball, digits))
+    return chosen.converted(_nearest), texts
 
 
 def _rounds_uniquely(ball: arb) -> bool:
@@ -65,8 +74,103 @@ def _nearest(ball: arb) -> float:
     return 0.0 if ball.contains(0) else float(ball.mid())
 
 
-def normalize(activation: Activation | CallableActivation, root: str = "auto") -> Activation | CallableActivation:
+class _Normalized:
+    """What a normalized activation knows of its normalization."""
+
+    name: str
+    constants: Normalization[float]
+    digits: Normalization[str]
+
+    @property
+    def a(self) -> float:
+        """The scale; `digits.a` has more digits."""
+        return self.constants.a
+
+    @property
+    def b(self) -> float:
+        """The shift; `digits.b` has more digits."""
+        return self.constants.b
+
+    @property
+    def chi(self) -> float:
+        """The slope of the length map at 1; `digits.chi` has more digits."""
+        return self.constants.chi
+
+    @property
+    def root(self) -> str:
+        """Which of the two normalizations it is, "plus" or "minus"."""
+        return self.constants.root
+
+    def __repr__(self) -> str:
+        numbers = f"a = {self.a:.7g}, b = {self.b:.7g}, chi = {self.chi:.5g}"
+        return f"<{self.name} = a phi + b: {numbers}, root {self.root}, {self.constants.stability}>"
+
+    def _latex_of(self, base: str) -> str:
+        a, b = number_latex(self.a), number_latex(abs(self.b))
+        shift = "" if self.b == 0 else f" {'-' if self.b < 0 else '+'} {b}"
+        return rf"{a}\,{base}{shift}"
+
+
+def number_latex(number: float) -> str:
+    r"""A float64 number in LaTeX, exactly as it reads back.
+
+    >>> print(number_latex(-2.5e-17))
+    -2.5 \cdot 10^{-17}
+    """
+    mantissa, _, exponent = repr(number).partition("e")
+    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
+
+
+@dataclass(frozen=True, repr=False)
+class NormalizedActivation(_Normalized, Activation):
+    """A normalized activation a phi + b of an `Activation` phi.
+
+    Args:
+        base: phi.
+        constants: a, b, mean, chi and root in float64.
+        digits: the same numbers as decimal strings, all digits correct.
+    """
+
+    base: Activation = field(kw_only=True)
+    constants: Normalization[float] = field(kw_only=True)
+    digits: Normalization[str] = field(kw_only=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.name, self.expression, self.base, self.constants, self.digits)
+
+    @property
+    def latex(self) -> str:
+        """The formula in LaTeX, a and b as decimals."""
+        return self._latex_of(rf"\left({self.base.latex}\right)")
+
+
+def _restored(
+    name: str, expression: Any, base: Activation, constants: Normalization[float], digits: Normalization[str]
+) -> NormalizedActivation:
+    return NormalizedActivation(name, expression, base=base, constants=constants, digits=digits)
+
+
+@dataclass(frozen=True, repr=False)
+class NormalizedCallable(_Normalized, CallableActivation):
+    """A normalized activation a phi + b of a Python function phi; arguments as for `NormalizedActivation`."""
+
+    base: CallableActivation = field(kw_only=True)
+    constants: Normalization[float] = field(kw_only=True)
+    digits: Normalization[str] = field(kw_only=True)
+
+    @property
+    def latex(self) -> str:
+        """The formula in LaTeX, a and b as decimals, the function by its name."""
+        name = self.base.name.replace("_", r"\_").replace("<lambda>", r"\varphi")
+        return self._latex_of(rf"\operatorname{{{name}}}(x)")
+
+
+def normalize(
+    activation: Activation | CallableActivation, root: str = "auto"
+) -> NormalizedActivation | NormalizedCallable:
     """The Gaussian-Poincaré normalized activation a phi + b, with the exact decimals of the floats a and b.
+
+    It has the numbers `a`, `b`, `chi` and the name `root` of its normalization, and phi as `base`.
 
     Args:
         activation: phi, see `normalization`.
@@ -74,8 +178,23 @@ def normalize(activation: Activation | CallableActivation, root: str = "auto") -
 
     >>> import sympy
     >>> from theory.numerics.arithmetic import X
-    >>> normalize(Activation("relu", sympy.Max(X, 0))).name
-    'GPN relu'
+    >>> normalize(Activation("relu", sympy.Max(X, 0)))
+    <GPN relu = a phi + b: a = 1.414214, b = 0, chi = 1, root plus, marginal>
     """
-    chosen = normalization(activation, root)
-    return activation.affine(chosen.a, chosen.b, f"GPN {activation.name}")
+    constants, digits = _chosen(activation, root)
+    name = f"GPN {activation.name}"
+    if isinstance(activation, Activation):
+        made = activation.affine(constants.a, constants.b)
+        return NormalizedActivation(name, made.expression, base=activation, constants=constants, digits=digits)
+    moved = activation.affine(constants.a, constants.b)
+    return NormalizedCallable(
+        name,
+        moved.function,
+        moved.derivative,
+        moved.breakpoints,
+        moved.known,
+        moved.mismatch,
+        base=activation,
+        constants=constants,
+        digits=digits,
+    )

@@ -54,6 +54,11 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
             "weights of variance gain**2/fan_in keep the second moment of the pre-activations",
             r"g^2\, E\varphi^2 = 1",
         ),
+        "recommended": Convention(
+            ("gain",),
+            "a recommended gain for the weights, for which the source claims no condition",
+            r"\text{no condition}",
+        ),
         "self-normalizing": Convention(
             ("alpha", "lambda"),
             "lambda*elu(x, alpha) has mean 0 and variance 1",

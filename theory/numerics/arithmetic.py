@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
+from theory.errors import UsageError
 from theory.numerics import special as functions
 
 FloatArray = npt.NDArray[np.float64]
@@ -93,6 +94,20 @@ def fold_constants(expression: sympy.Expr) -> sympy.Expr:
     if isinstance(expression, sympy.Pow) and expression.exp.is_Rational:
         return sympy.Pow(fold_constants(expression.base), expression.exp)
     return expression.func(*(fold_constants(argument) for argument in expression.args))
+
+
+def float_array(x: Any) -> FloatArray:
+    """Points as a float64 array.
+
+    Raises:
+        UsageError: a PyTorch tensor with a gradient, which would be lost.
+    """
+    if getattr(x, "requires_grad", False):
+        raise UsageError(
+            "this is a tensor with a gradient, and a function on NumPy arrays would lose it: make a PyTorch function "
+            "with gpn.export(phi, 'torch'), or pass x.detach()"
+        )
+    return np.asarray(x, dtype=np.float64)
 
 
 def real_values(values: Any) -> FloatArray:

@@ -114,7 +114,7 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
         stuck = _count_stuck(stuck, residual, before, state)
         _give_up(state, stuck, np.abs(left) > 8, generation)
         smooth = state == RESOLVED
-        steps = max(steps, _rounding_steps(values[smooth], residual[smooth], allowed[smooth]))
+        steps = max(steps, _rounding_steps(values[smooth], residual[smooth], allowed[smooth], scale[smooth]))
         done = state >= 0
         finished.append((left[done], right[done], state[done], depth[done], floor[done], scale[done]))
         left, right, scale, base, before = (a[~done] for a in (left, right, scale, base, residual))
@@ -142,12 +142,13 @@ def _scale(largest: FloatArray, left: FloatArray, right: FloatArray) -> FloatArr
     return np.maximum(largest, within)
 
 
-def _rounding_steps(values: FloatArray, residual: FloatArray, allowed: FloatArray) -> float:
+def _rounding_steps(values: FloatArray, residual: FloatArray, allowed: FloatArray, scale: FloatArray) -> float:
     """The largest step that a smooth curve through a panel leaves, where only the rounding that is allowed hides it."""
     rough = (residual > _TOLERANCE * _largest(values)) & (residual <= allowed)
     curve = np.cos(np.outer(np.arange(12), (np.arange(_NODES)[::-1] + 0.5) * np.pi / _NODES))
     rest = values[rough] - chebyshev_coefficients(values[rough])[:, :12] @ curve
-    return float(np.abs(np.diff(rest, axis=1)).max(initial=0.0))
+    steps = np.abs(np.diff(rest, axis=1)).max(axis=1)
+    return float(steps[steps > 0.01 * _EPS * scale[rough]].max(initial=0.0))
 
 
 def _sorted(finished: list[tuple[npt.NDArray[Any], ...]], noise: float, steps: float) -> Panels:

@@ -85,7 +85,7 @@ _AUDIT_COLUMNS: "tuple[Column[tuple[AuditRow, Comparison]], ...]" = (
     Column("entry", lambda pair: plain(pair[0].entry.id)),
     Column("constant", lambda pair: pair[1].quantity),
     Column("published", lambda pair: plain(pair[1].published)),
-    Column("exact", lambda pair: pair[1].exact),
+    Column("exact", lambda pair: pair[1].exact or "none claimed"),
     Column("relative error", lambda pair: _relative_error(pair[1]), right=True),
     Column("factor 2 at depth", lambda pair: _cost(pair[1], pair[0].cost.depth_2), right=True),
     Column("factor 10 at depth", lambda pair: _cost(pair[1], pair[0].cost.depth_10), right=True),
@@ -138,7 +138,9 @@ def _regularity(conditions: "Conditions") -> Text:
         _points("kink", conditions.kinks),
         _points("jump", conditions.jumps),
     ]
-    lines = ["; ".join(parts), *([f"Kinks and jumps {plain(conditions.located, 500)}."] if conditions.located else [])]
+    likeness = f"Agrees to rounding with {conditions.looks_like}: `gpn check {conditions.looks_like}` is certified."
+    lines = ["; ".join(parts), *([likeness] if conditions.looks_like else [])]
+    lines += [*([f"Kinks and jumps {plain(conditions.located, 700)}."] if conditions.located else [])]
     return Text("\n".join(lines), style="dim")
 
 
@@ -270,6 +272,8 @@ def audit(report: "AuditReport") -> RenderableType:
 
 
 def _relative_error(number: "Comparison") -> Cell:
+    if not number.claimed:
+        return Cell("", None)
     text = "to all digits" if number.rounds else short_number(number.relative_error, 2)
     return Cell(text, number.relative_error)
 
@@ -284,17 +288,23 @@ def _layers(depth: float) -> Cell:
 
 
 def family(frame: Any) -> RenderableType:
-    """The members of a family: one row for each value of its parameter."""
+    """The members of a family: one row for each value of its parameter; those without numbers are marked."""
     words = [name for name in frame.columns if name in ("kind", "reason")]
     numbers = [name for name in frame.columns if name not in words]
     columns = [
         Column(name, partial(_entry, name), right=name in numbers, wraps=name in words) for name in numbers + words
     ]
-    return terminal_table(columns, frame.to_dict("records"))
+    records = frame.to_dict("records")
+    missing = sum(bool(row.get("reason")) for row in records)
+    note = f"{missing} of {len(records)} rows have no numbers (-): the last column says why."
+    table = terminal_table(columns, records)
+    return Group(table, Text(note, style="yellow")) if missing else table
 
 
 def _entry(name: str, row: Mapping[str, Any]) -> str:
-    return plain(row[name]) if isinstance(row[name], str) else short_number(float(row[name]), 7)
+    if isinstance(row[name], str):
+        return plain(row[name])
+    return "-" if math.isnan(row[name]) else short_number(float(row[name]), 7)
 
 
 def solutions(solutions: "Solutions") -> RenderableType:

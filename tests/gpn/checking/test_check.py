@@ -1,6 +1,7 @@
 """`gpn.check` and what the terminal shows of it."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -152,3 +153,29 @@ def test_every_catalog_row_has_constants_or_a_reason():
 )
 def test_short_numbers(value, text):
     assert text_module.short_number(value) == text
+
+
+@pytest.mark.parametrize("outcome", ["is_gpn", "normalizable"])
+def test_an_outcome_of_three_values_has_no_truth_value(outcome):
+    value = getattr(gpn.check("gelu"), outcome)
+    assert value in ("fails", "yes")
+    assert json.loads(json.dumps({"outcome": value})) == {"outcome": str(value)}
+    with pytest.raises(TypeError, match="neither true nor false; compare it"):
+        bool(value)
+
+
+@pytest.mark.parametrize("spec", ["gelu", np.tanh])
+def test_a_normalized_activation_knows_its_constants(spec):
+    made, root = gpn.normalize(spec, "minus"), gpn.check(spec).normalizations[1]
+    assert [made.a, made.b, made.chi] == pytest.approx([float(root.a), float(root.b), float(root.chi)], rel=1e-9)
+    assert made.root == "minus"
+    assert float(made.digits.b) == pytest.approx(made.b, rel=1e-9)
+    np.testing.assert_allclose(made([0.3]), made.a * made.base([0.3]) + made.b)
+    assert "/" not in made.latex
+    assert f"a = {made.a:.7g}" in repr(made)
+    assert "\n" not in repr(made)
+
+
+def test_a_normalized_activation_can_be_sent_to_another_process():
+    made = gpn.normalize("gelu")
+    assert pickle.loads(pickle.dumps(made)) == made

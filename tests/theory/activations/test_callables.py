@@ -1,6 +1,8 @@
 """Python functions as activations: honest moments, kinks and jumps found by looking, derivatives compared."""
 
 import math
+import sys
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -216,6 +218,21 @@ def test_single_precision_has_the_verdict_of_the_formula(formula, function):
     facts = gpn.check(lambda x: np.asarray(function(x.astype(np.float32)), dtype=np.float32))
     assert_same_verdict(facts, formula)
     assert float(facts.error) < 1e-3
+
+
+@pytest.mark.parametrize(("formula", "function"), SPELLINGS)
+def test_a_function_that_agrees_with_a_named_one_says_so(formula, function):
+    known = {"sigmoid(2*x)": None, "normal_cdf(x)": None, "leaky_relu(0.01)": "leaky_relu"}.get(formula, formula)
+    assert gpn.check(function).looks_like == known
+
+
+def test_a_function_that_ends_the_program_is_refused():
+    with pytest.raises(SpecificationError, match="ends the program when it is called"):
+        gpn.activation(sys.exit)
+    with pytest.raises(SpecificationError, match="a class; name a function or an instance"):
+        gpn.activation(Fraction)
+    with pytest.raises(SpecificationError, match="an array of values"):
+        gpn.activation(np.zeros(3))
 
 
 def test_steps_in_a_tail_are_told_as_rounding_in_one_line():

@@ -1,5 +1,6 @@
 """PyTorch and JAX functions as activations: their numbers, their autodiff, and what is left alone."""
 
+import re
 import sys
 import warnings
 
@@ -8,7 +9,7 @@ import pytest
 
 import gpn
 from theory.activations.specification import activation, load
-from theory.errors import SpecificationError
+from theory.errors import SpecificationError, UsageError
 from theory.normalization.conditions import gaussian_poincare
 
 POINTS = np.concatenate([np.linspace(-6, 6, 241) + 0.013, [-30.0, 30.0]])
@@ -157,6 +158,24 @@ def test_parameters_count_as_they_are_and_the_module_is_left_alone(torch):
     assert torch.get_default_dtype() is torch.float32
 
 
+def test_what_is_no_activation_is_refused_in_one_sentence(torch):
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.GELU())
+    for spec, words in (
+        (network, "Sequential has weight matrices"),
+        (torch.nn.GELU, "GELU is a class; name a function or an instance"),
+        (torch.zeros(3, requires_grad=True), "array of values (Tensor of shape (3,))"),
+    ):
+        with pytest.raises(SpecificationError, match=re.escape(words)):
+            gpn.activation(spec)
+    assert gpn.check(torch.nn.Sequential(torch.nn.GELU())).looks_like == "gelu"
+
+
+@pytest.mark.parametrize("spec", ["gelu", np.tanh])
+def test_a_tensor_with_a_gradient_is_refused_with_the_export_to_use(torch, spec):
+    with pytest.raises(UsageError, match=re.escape("gpn.export(phi, 'torch')")):
+        gpn.activation(spec)(torch.zeros(3, requires_grad=True))
+
+
 def test_jumps_of_torch_functions_are_found(torch):
     facts = gpn.check(torch.nn.Hardshrink())
     assert facts.jumps == ("-0.5", "0.5")
@@ -185,7 +204,7 @@ def test_a_gradient_that_is_not_the_slope_is_refused(torch):
         (lambda torch: torch.nn.Softmax(dim=-1), "own x"),
         (lambda torch: torch.nn.LayerNorm(60), "."),
         (lambda torch: torch.nn.RReLU(), "eval"),
-        (lambda torch: torch.nn.Linear(3, 3), "fails"),
+        (lambda torch: torch.nn.Linear(3, 3), "weight matrices"),
         (lambda torch: torch.nn.GLU(), "shape"),
     ],
 )

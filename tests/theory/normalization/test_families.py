@@ -201,3 +201,29 @@ def test_a_bare_name_is_the_family_of_its_one_parameter():
         family("tanh")
     with pytest.raises(SpecificationError, match="choose one"):
         family("hard_tanh")
+
+
+@pytest.mark.parametrize(
+    ("condition", "exact"),
+    [
+        ("slope = 4", 2.0),  # E phi'^2 = s^2
+        ("slope_fourth_moment = 81", 3.0),  # s^4
+        ("curvature = 0", None),  # at every s
+    ],
+)
+def test_conditions_name_the_correlation_map(condition, exact):
+    solved = solve("s*x", "s", condition, (1, 4), points=7)
+    assert solved.status == "everywhere" if exact is None else solved.values == pytest.approx([exact], abs=1e-9)
+
+
+def test_conditions_name_the_curvature_and_the_fixed_point():
+    curved = solve("s*x + x^2/2", "s", "curvature = 1", (1, 2), points=3)
+    assert curved.status == "everywhere"
+    settled = solve("s*tanh(x)", "s", "fixed_point = 1", (1.2, 2), points=5)
+    assert settled.values == pytest.approx([1.5925374197228314], abs=1e-9)  # the gain 1 / sqrt(E tanh^2)
+
+
+def test_a_parameter_with_the_name_of_a_column_gets_its_own():
+    frame = scan("celu(a)", "a", [0.0, 1.0])
+    assert frame.columns.is_unique
+    assert frame["parameter a"].tolist() == [0.0, 1.0]
