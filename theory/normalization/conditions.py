@@ -24,6 +24,8 @@ from theory.normalization.evidence import (
     SHOWN,
     TOLERANCE,
     Evidence,
+    Gpn,
+    Normalizable,
     decide,
     default_tolerance,
     gather_evidence,
@@ -35,7 +37,6 @@ from theory.normalization.evidence import (
 from theory.normalization.invariants import check_invariants
 from theory.normalization.lipschitz import lipschitz_constants
 from theory.normalization.obstacles import matters, place_text
-from theory.normalization.outcome import Gpn, Normalizable
 from theory.numerics.survey import LIMITS
 
 
