@@ -210,7 +210,7 @@ def assert_same_verdict(facts, formula):
 def test_naive_spellings_have_the_verdict_of_the_formula(formula, function):
     facts = gpn.check(function)
     assert_same_verdict(facts, formula)
-    assert float(facts.error) < 1e-10
+    assert float(facts.error) < 1e-9  # of the digits printed
 
 
 @pytest.mark.parametrize(("formula", "function"), [pair for pair in SPELLINGS if pair[1] is not NAIVE["gelu"][1]])
