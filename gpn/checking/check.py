@@ -1,6 +1,7 @@
 """Is an activation Gaussian-Poincaré normalized, and if not, which a and b make it so?"""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from gpn.checking.depth import DepthProfile, depth_profiles
@@ -8,7 +9,7 @@ from gpn.experiment.files import finite
 from theory.activations.activation import Activation
 from theory.activations.catalog import CATALOG
 from theory.activations.entry import Entry
-from theory.activations.specification import Phi, activation
+from theory.activations.specification import Phi, activation, read_activation
 from theory.balls.core import NotCertified
 from theory.balls.decimal import digits_of
 from theory.depth.coefficients import certified_coefficients
@@ -21,6 +22,7 @@ from theory.gaussian.moments import Normalization
 from theory.normalization import normalize as normalize_module
 from theory.normalization.conditions import Conditions, gaussian_poincare
 from theory.normalization.normalize import NormalizedActivation, NormalizedCallable
+from theory.numerics.budget import UNLIMITED, Budget
 
 MAX_DIGITS = 1000
 """More digits than this take longer than a few minutes."""
@@ -28,7 +30,11 @@ NEAR = 0.05
 """How far E phi^2 and E phi'^2 may be from 1 for constants that were meant to be GPN."""
 
 
-def check(spec: object, digits: int = 30, *, derivative: object = None) -> Conditions:
+TIME_LIMIT = 20.0
+"""Seconds of processor time for one activation."""
+
+
+def check(spec: object, digits: int = 30, *, derivative: object = None, time_limit: float = TIME_LIMIT) -> Conditions:
     r"""Check the Gaussian-Poincaré conditions of an activation.
 
     $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
@@ -42,6 +48,8 @@ def check(spec: object, digits: int = 30, *, derivative: object = None) -> Condi
         digits: significant digits of the moments, 1 to 1000.
         derivative: derivative of a Python function, as a function or "module:function"; it is compared with
             differences. If left out, automatic differentiation (PyTorch, JAX) or differences are used.
+        time_limit: seconds of processor time. Parts of the report that are not finished in it are given up, and
+            `given_up` lists them.
 
     Returns:
         The moments, both normalizations a*phi + b with their stability in depth, Lipschitz constants, kinks
@@ -54,9 +62,15 @@ def check(spec: object, digits: int = 30, *, derivative: object = None) -> Condi
     >>> conditions.is_gpn, [(root.root, root.b[:7], root.stability) for root in conditions.normalizations]
     ('fails', [('plus', '0.07387', 'unstable'), ('minus', '-0.9095', 'stable')])
     """
+    return check_within(Budget(time_limit), spec, digits, derivative)[1]
+
+
+def check_within(budget: Budget, spec: object, digits: int, derivative: object) -> tuple[Phi, Conditions]:
+    """The activation and its conditions, within a budget; arguments and errors as for `check`."""
     if not 1 <= digits <= MAX_DIGITS:
         raise UsageError(f"digits must be between 1 and {MAX_DIGITS}, not {digits}; 30 are plenty")
-    return gaussian_poincare(activation(spec, derivative=derivative), digits)
+    phi = read_activation(budget, spec, derivative=derivative)
+    return phi, gaussian_poincare(phi, digits, budget=budget)
 
 
 def normalize(
@@ -138,22 +152,35 @@ class Details:
         }
 
 
-def details(spec: object, order: int = 60) -> Details:
+def details(spec: object, order: int = 60, budget: Budget | None = None) -> Details | None:
     """Closed forms, Hermite spectrum, correlation map and depth horizon of an activation with finite moments.
 
     Args:
         spec: as for `check`.
         order: the highest Hermite degree.
+        budget: processor time. Closed forms and coefficients that are not finished in it are missing; nothing is
+            returned if the others are not finished.
 
     >>> relu = details("relu")
     >>> relu.closed_form.second_moment, relu.correlation_curvature
     (1/2, inf)
     """
-    phi = activation(spec)
-    slope, curvature = correlation_slopes(phi)
-    exact = closed_form(phi) if isinstance(phi, Activation) else None
-    spectrum = hermite_spectrum(phi, order)
-    return Details(exact, spectrum, slope.value, curvature.value, depth_profiles(phi), _depth_coefficients(phi))
+    phi, time = activation(spec), budget or UNLIMITED
+    numerical = time.attempt(
+        "details: Hermite spectrum, correlation map and depth",
+        0.85,
+        lambda: (correlation_slopes(phi), hermite_spectrum(phi, order), depth_profiles(phi)),
+        None,
+    )
+    if numerical is None:
+        return None
+    (slope, curvature), spectrum, profiles = numerical
+    exact = None
+    if isinstance(phi, Activation):
+        exact = time.attempt("details: closed forms", 0.9, partial(closed_form, phi), None)
+    late: dict[str, dict[str, str] | str] = {"plus": "not certified: the time limit is reached"}
+    coefficients = time.attempt("details: coefficients of depth", 1.0, lambda: _depth_coefficients(phi), late)
+    return Details(exact, spectrum, slope.value, curvature.value, profiles, coefficients)
 
 
 def _depth_coefficients(phi: Phi) -> dict[str, dict[str, str] | str]:

@@ -1,15 +1,18 @@
 """All about one activation in a report: conditions, both roots, depth, spectrum, figures, page."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from gpn.checking import check as checking
 from gpn.experiment.result import Result
-from theory.activations.specification import Phi, activation
+from theory.activations.specification import Phi
 from theory.depth.length_map import DepthFactor
 from theory.normalization.conditions import Conditions
+from theory.numerics.budget import Budget
+
+_CONDITIONS_SHARE = 0.75  # of the time; the rest is left to what the details need
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,11 +58,18 @@ class CheckReport(Result):
         return f"<CheckReport {self.conditions.name}: GPN {self.conditions.is_gpn}>"
 
 
-def check_report(spec: object, digits: int = 30, *, derivative: object = None, detailed: bool = True) -> CheckReport:
+def check_report(
+    spec: object,
+    digits: int = 30,
+    *,
+    derivative: object = None,
+    detailed: bool = True,
+    time_limit: float = checking.TIME_LIMIT,
+) -> CheckReport:
     """Check an activation and gather what a page shows of it.
 
     Args:
-        spec, digits, derivative: as for `gpn.check`.
+        spec, digits, derivative, time_limit: as for `gpn.check`.
         detailed: whether to add closed forms, spectrum and depth, which take a second or two.
 
     Raises:
@@ -68,8 +78,11 @@ def check_report(spec: object, digits: int = 30, *, derivative: object = None, d
     >>> check_report("gelu").networks()[2][0]
     'b_minus'
     """
-    phi = activation(spec, derivative=derivative)
-    conditions = checking.check(phi, digits)
-    details = checking.details(phi) if detailed and conditions.normalizable == "yes" else None
+    budget = Budget(time_limit)
+    phi, conditions = checking.check_within(budget.share(_CONDITIONS_SHARE), spec, digits, derivative)
+    drift = budget.attempt("cost of the near miss", 0.8, lambda: checking.near_miss(phi, conditions), ())
+    is_detailed = detailed and conditions.normalizable == "yes"
+    details = checking.details(phi, budget=budget) if is_detailed else None
+    conditions = replace(conditions, given_up=budget.given_up)
     typed = [value if isinstance(value, str) else None for value in (spec, derivative)]
-    return CheckReport(typed[0], typed[1], phi, conditions, checking.near_miss(phi, conditions), details)
+    return CheckReport(typed[0], typed[1], phi, conditions, drift, details)

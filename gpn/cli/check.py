@@ -18,6 +18,7 @@ def check(
     spec: Spec,
     digits: Annotated[int, number("N", "Significant digits of the moments.", 50)] = 30,
     derivative: Derivative = None,
+    time_limit: Annotated[float, number("SECONDS", "Processor time, after which parts are given up.", 60.0)] = 20.0,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
     ] = False,
@@ -30,6 +31,8 @@ def check(
 
     A function on NumPy arrays, of PyTorch or of JAX is imported from a module, in the current folder too; its kinks
     and jumps are detected numerically, and nothing about it is certified.
+
+    Parts of the report that are not finished within the time limit are given up and listed; the rest is printed.
 
     \b
     Examples:
@@ -46,7 +49,9 @@ def check(
 
     if out is not None:
         check_writable(out)
-    report = check_report(spec, digits, derivative=derivative, detailed=verbose or out is not None)
+    report = check_report(
+        spec, digits, derivative=derivative, detailed=verbose or out is not None, time_limit=time_limit
+    )
     data = {key: value for key, value in report.to_dict().items() if verbose or key != "details"}
     next_step = commands.after_check(report.conditions, spec, derivative)
     answer.show(list(tables.check_answer(report, verbose)), next_step, data, as_json)

@@ -22,6 +22,7 @@ from theory.activations.frameworks import on_arrays
 from theory.activations.grammar import without_choices
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import FloatArray, X
+from theory.numerics.budget import UNLIMITED, Budget
 
 Phi: TypeAlias = Activation | CallableActivation
 """An activation of either kind, as computations take it."""
@@ -33,6 +34,7 @@ _NAME_LIKE = re.compile(r"[^\W\d][\w \-]*")
 _LIKENESS_POINTS: FloatArray = np.linspace(-8, 8, 401) + 0.0137
 _ROUNDINGS = 64  # that two functions may differ by and look alike
 _NOISY = 1e-6  # beyond this relative noise, agreement says nothing
+READING = "smooth pieces of the formula"
 _FORMS = "a name ('tanh'), a formula ('x*sigmoid(x)'), a SymPy expression, a function on arrays or an Activation"
 
 
@@ -62,12 +64,24 @@ def activation(spec: object, *args: object, derivative: object = None, **paramet
     >>> activation("elu", alpha=1.5).name, activation(np.sin).name, activation("numpy:arctan").name
     ('elu(alpha=1.5)', 'sin', 'arctan')
     """
+    return read_activation(UNLIMITED, spec, *args, derivative=derivative, **parameters)
+
+
+def read_activation(
+    budget: Budget, spec: object, *args: object, derivative: object = None, **parameters: Any
+) -> Activation | CallableActivation:
+    """Return the activation as `activation` does; a formula that is not split in time is returned unchecked.
+
+    Args:
+        budget: processor time, of which a third is used.
+        spec, args, derivative, parameters: as for `activation`.
+    """
     if is_reference(spec):
         spec = _load_activation(str(spec))
     if isinstance(spec, str):
         if derivative is not None:
             raise SpecificationError("a derivative goes with a function; that of a formula is found by itself")
-        return _from_text(spec, args, parameters)
+        return _from_text(spec, args, parameters, budget)
     is_symbolic = isinstance(spec, sympy.Basic | FunctionClass)
     if callable(spec) and not is_symbolic and not isinstance(spec, Activation | CallableActivation | type):
         return _from_function(spec, *args, derivative=derivative, **parameters)
@@ -76,7 +90,7 @@ def activation(spec: object, *args: object, derivative: object = None, **paramet
     if isinstance(spec, Activation | CallableActivation):
         return spec
     if is_symbolic:
-        return _from_sympy(spec)
+        return _from_sympy(spec, budget)
     if isinstance(spec, type):
         raise SpecificationError(_class_refusal(spec.__name__, spec))
     if hasattr(spec, "shape"):
@@ -168,7 +182,7 @@ def _load_activation(reference: str) -> object:
     return loaded
 
 
-def _from_text(text: str, args: Sequence[object], parameters: dict[str, Any]) -> Activation:
+def _from_text(text: str, args: Sequence[object], parameters: dict[str, Any], budget: Budget) -> Activation:
     name = " ".join(text.split())
     if not name:
         raise SpecificationError(f"the text is empty; an activation is {_FORMS}")
@@ -184,8 +198,8 @@ def _from_text(text: str, args: Sequence[object], parameters: dict[str, Any]) ->
     if entry and constants is not None:
         return _named(entry, *constants)
     if call and entry and not call[1].isidentifier():  # as in "leaky-relu(x)"
-        return _from_formula(f"{entry.name}({call[2]})", name)
-    return _from_formula(name, name)
+        return _from_formula(f"{entry.name}({call[2]})", name, budget)
+    return _from_formula(name, name, budget)
 
 
 def _named(entry: entry.Entry, args: list[sympy.Expr], parameters: dict[str, sympy.Expr]) -> Activation:
@@ -194,20 +208,20 @@ def _named(entry: entry.Entry, args: list[sympy.Expr], parameters: dict[str, sym
     return catalog.build(entry.name, *args, **parameters)
 
 
-def _from_formula(formula: str, name: str) -> Activation:
+def _from_formula(formula: str, name: str, budget: Budget) -> Activation:
     try:
         expression = parse_formula(formula)
     except SpecificationError:
         if _NAME_LIKE.fullmatch(name) and catalog.nearest(name):
             catalog.resolve(name)  # a misspelt name rather than a wrong formula: raises with the nearest names
         raise
-    return _evaluated_once(Activation(name, expression))
+    return _evaluated_once(Activation(name, expression), budget)
 
 
-def _evaluated_once(result: Activation) -> Activation:
+def _evaluated_once(result: Activation, budget: Budget) -> Activation:
     """Find the branches and evaluate at one point, so that a formula that cannot be evaluated is refused here."""
     try:
-        result.value_and_slope(np.array([0.375]))
+        budget.attempt(READING, 0.3, lambda: result.value_and_slope(np.array([0.375])), None)
     except SpecificationError:
         raise
     except Exception as error:  # SymPy's root finding and code generation fail in many ways
@@ -215,7 +229,7 @@ def _evaluated_once(result: Activation) -> Activation:
     return result
 
 
-def _from_sympy(spec: Any) -> Activation:
+def _from_sympy(spec: Any, budget: Budget) -> Activation:
     expression = spec(X) if isinstance(spec, FunctionClass | sympy.Lambda) else spec
     if not isinstance(expression, sympy.Expr) or getattr(expression, "is_Matrix", False):
         raise SpecificationError(f"{spec!s:.60} is not a SymPy expression with values that are numbers")
@@ -229,7 +243,7 @@ def _from_sympy(spec: Any) -> Activation:
     exact = without_choices(exact.replace(lambda e: e.is_Float, entry.exact_number))
     if exact.has(sympy.I, sympy.nan, sympy.zoo, sympy.oo, -sympy.oo) or exact.atoms(AppliedUndef):
         raise SpecificationError(f"{spec!s:.60} is not a real function that can be evaluated")
-    return _evaluated_once(Activation(str(expression), exact))
+    return _evaluated_once(Activation(str(expression), exact), budget)
 
 
 def _from_function(

@@ -6,7 +6,7 @@ certified enclosure.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import Any
 
@@ -15,7 +15,7 @@ from flint import arb
 
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
-from theory.activations.specification import look_alike
+from theory.activations.specification import READING, look_alike
 from theory.balls.core import precision
 from theory.balls.decimal import digits_of
 from theory.errors import UsageError
@@ -35,9 +35,14 @@ from theory.normalization.evidence import (
     working_bits,
 )
 from theory.normalization.invariants import check_invariants
-from theory.normalization.lipschitz import lipschitz_constants
+from theory.normalization.lipschitz import LipschitzConstants, lipschitz_constants
 from theory.normalization.obstacles import matters, place_text
+from theory.numerics.budget import UNLIMITED, Budget
 from theory.numerics.survey import LIMITS
+
+BREAKS = "kinks and jumps"
+SUPREMA = "suprema of |phi'| and |phi''|"
+INVARIANTS = "the check of the report in float64"
 
 
 def paragraph(text: str) -> str:
@@ -87,6 +92,8 @@ class Conditions:
         kinks, jumps: where phi' and where phi jumps, exact expressions as text; numbers for a Python function.
         located: how they were found if not exactly ("detected numerically ..."), else None.
         looks_like: the named activation that a Python function agrees with to rounding, else None.
+        given_up: the parts of the report that were not finished within the time limit. Suprema, kinks and jumps
+            that are listed here are not known.
     """
 
     name: str
@@ -111,14 +118,25 @@ class Conditions:
     jumps: tuple[str, ...]
     located: str | None = None
     looks_like: str | None = None
+    given_up: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `uncertified`, `located` and `looks_like` only where they are not None."""
+        """Plain data for JSON; `uncertified`, `located`, `looks_like` and `given_up` only where they say something."""
         facts = asdict(self)
-        for key in ("uncertified", "located", "looks_like"):
-            if facts[key] is None:
+        for key in ("uncertified", "located", "looks_like", "given_up"):
+            if not facts[key]:
                 del facts[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
+
+    @property
+    def breaks_known(self) -> bool:
+        """Whether kinks and jumps were listed within the time limit."""
+        return not {READING, BREAKS} & set(self.given_up)
+
+    @property
+    def suprema_known(self) -> bool:
+        """Whether sup |phi'| and sup |phi''| were found within the time limit; if so, None means infinite."""
+        return not {READING, SUPREMA} & set(self.given_up)
 
     def __repr__(self) -> str:
         best = next((f", a = {root.a}, b = {root.b}" for root in self.normalizations if root.recommended), "")
@@ -143,7 +161,11 @@ class Conditions:
 
 
 def gaussian_poincare(
-    activation: Activation | CallableActivation, digits: int = 15, *, tolerance: float | None = None
+    activation: Activation | CallableActivation,
+    digits: int = 15,
+    *,
+    tolerance: float | None = None,
+    budget: Budget = UNLIMITED,
 ) -> Conditions:
     r"""Decide whether an activation is Gaussian-Poincaré normalized (GPN), and find what makes it so.
 
@@ -162,6 +184,7 @@ def gaussian_poincare(
         digits: significant digits wanted, at least 1.
         tolerance: how far E phi^2 and E phi'^2 may be from 1 for "holds"; if left out 1e-12, and 1e-9 where the
             slope is known by differences only.
+        budget: processor time; parts that are not finished in it are given up, and the report says which.
 
     Returns:
         `Conditions`; what cannot be normalized is an outcome with a reason, not an exception.
@@ -181,15 +204,21 @@ def gaussian_poincare(
         tolerance = default_tolerance(activation)
     if not tolerance > 0:
         raise UsageError(f"the tolerance must be positive, not {tolerance}; try {TOLERANCE}")
-    evidence = gather_evidence(activation, digits)
+    evidence = gather_evidence(activation, digits, budget)
     with precision(working_bits(digits)):
-        return _conditions(activation, digits, tolerance, evidence)
+        return _conditions(activation, digits, tolerance, evidence, budget)
 
 
 def _conditions(
-    activation: Activation | CallableActivation, digits: int, tolerance: float, evidence: Evidence
+    activation: Activation | CallableActivation, digits: int, tolerance: float, evidence: Evidence, budget: Budget
 ) -> Conditions:
     """Fill the report, whatever kind of balls the moments are."""
+    kinks, jumps = _breaks(activation, budget)
+    unknown = LipschitzConstants(np.inf, np.inf, np.inf)
+    is_split = READING not in budget.given_up
+    constants = unknown
+    if is_split:
+        constants = budget.attempt(SUPREMA, 0.95, lambda: lipschitz_constants(activation), unknown)
     obstacle, moments = evidence.obstacle, evidence.moments
     is_gpn, normalizable, reason = decide(obstacle, moments, tolerance)
     roots = known_normalizations(moments) if moments is not None and normalizable == "yes" else []
@@ -197,7 +226,7 @@ def _conditions(
     certified = moments is not None and moments.certified
     texts = {key: decimal_text(ball, digits) for key, ball in shown.items()}
     errors = [_error(ball, texts[key], certified) for key, ball in shown.items()]
-    slope, curvature = lipschitz_constants(activation).suprema
+    slope, curvature = constants.suprema
     report = Conditions(
         name=activation.name,
         expression=str(activation.expression) if isinstance(activation, Activation) else None,
@@ -214,13 +243,27 @@ def _conditions(
         slope_lipschitz=_finite(curvature.value),
         lipschitz_is_bound=slope.is_bound,
         slope_lipschitz_is_bound=curvature.is_bound,
-        kinks=tuple(map(place_text, steps(activation, "slope"))),
-        jumps=tuple(map(place_text, steps(activation, "value"))),
+        kinks=kinks,
+        jumps=jumps,
         located=_located(activation),
         looks_like=look_alike(activation) if isinstance(activation, CallableActivation) else None,
+        given_up=(),
     )
-    check_invariants(report, activation)
-    return report
+    if is_split:
+        budget.attempt(INVARIANTS, 1.0, lambda: check_invariants(report, activation), None)
+    return replace(report, given_up=budget.given_up)
+
+
+def _breaks(activation: Activation | CallableActivation, budget: Budget) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Kinks and jumps as text; none where splitting the formula was given up."""
+    if READING in budget.given_up:
+        return (), ()
+
+    def listed() -> tuple[tuple[str, ...], tuple[str, ...]]:
+        kinks, jumps = (tuple(map(place_text, steps(activation, order))) for order in ("slope", "value"))
+        return kinks, jumps
+
+    return budget.attempt(BREAKS, 0.85, listed, ((), ()))
 
 
 def _located(activation: Activation | CallableActivation) -> str | None:

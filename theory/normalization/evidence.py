@@ -1,8 +1,9 @@
 """The evidence about one activation (an obstacle, or its moments as well as they can be known) and the verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Literal, NoReturn
 
 import mpmath
@@ -10,12 +11,14 @@ from flint import arb
 
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
+from theory.activations.specification import READING
 from theory.balls.core import NotCertified, precision
 from theory.gaussian.certified import certified_moments
 from theory.gaussian.digits import expectations_high_precision
 from theory.gaussian.float_moments import moment_estimates
 from theory.gaussian.moments import CONDITIONS, FUNCTIONALS, Moments, Normalization
 from theory.normalization.obstacles import Obstacle, obstacle
+from theory.numerics.budget import UNLIMITED, Budget
 
 TOLERANCE = 1e-12
 """How far the two conditions may be missed by an activation whose constants are typed in double precision."""
@@ -26,6 +29,14 @@ DIFFERENCE_TOLERANCE = 1e-9
 
 
 _FLAT = 1e-11  # E phi'^2 of a constant that is differenced: its error is far below that of any slope that is used
+PROOF = "proof of the moments"
+FINITE = "whether the moments are finite"
+NUMERICAL = "numerical moments"
+MANY_DIGITS = "numerical moments to many digits"
+FEW_DIGITS = 30
+"""Digits that are tried where there is no time to prove more."""
+
+
 _HOPELESS = 8  # where adaptive float64 panels do not find so many digits, a rule of many digits finds none
 
 
@@ -80,31 +91,60 @@ class Evidence:
     uncertified: str | None = None
 
 
-def gather_evidence(activation: Activation | CallableActivation, digits: int) -> Evidence:
+def gather_evidence(activation: Activation | CallableActivation, digits: int, budget: Budget = UNLIMITED) -> Evidence:
     """Certified moments if possible; they also prove that the integrals converge and that phi does not jump."""
-    certified = certified_moments(activation, digits, CONDITIONS)
+    late = "not finished within the time limit"
+    if isinstance(activation, Activation) and not budget.attempt(READING, 0.35, lambda: activation.pieces, ()):
+        return Evidence(Obstacle("undecided", f"splitting the formula into smooth pieces is {late}"), None)
+    certified = _proved_moments(activation, digits, budget)
     missing = certified if isinstance(certified, NotCertified) else certified.first_missing(CONDITIONS)
     proved = None
     if isinstance(certified, Moments) and certified.first_missing(CONDITIONS[:-1]) is None:
         proved = replace(certified, bits=working_bits(digits))
         if missing is None:
             return Evidence(None, proved)
-    hindrance = obstacle(activation)
+    unknown = Obstacle("undecided", f"whether the moments are finite and phi jumps: {late}")
+    hindrance = budget.attempt(FINITE, 0.7, lambda: obstacle(activation), unknown)
     if hindrance is not None and (proved is not None or hindrance.hides_value):
         return Evidence(hindrance, proved)
     reason = "" if missing is None else missing.reason
-    return Evidence(hindrance, _moments(activation, digits, slope=hindrance is None), reason)
+    moments = _moments(activation, digits, budget, slope=hindrance is None)
+    if moments is None and hindrance is None:
+        hindrance = Obstacle("undecided", f"the numerical moments are {late}")
+    return Evidence(hindrance, moments, reason)
+
+
+def _proved_moments(activation: Activation | CallableActivation, digits: int, budget: Budget) -> Moments | NotCertified:
+    """Certified moments; fewer digits than asked for where there is no time for more."""
+    late = NotCertified("the proof is not finished within the time limit")
+    for share, wanted in ((0.5, digits), (0.6, FEW_DIGITS)):
+        given_up = len(budget.given_up)
+        moments = budget.attempt(PROOF, share, partial(certified_moments, activation, wanted, CONDITIONS), late)
+        if len(budget.given_up) == given_up or digits <= FEW_DIGITS:
+            break
+    return moments
 
 
 def working_bits(digits: int) -> int:
     return int(3.33 * (5 * digits + 100))
 
 
-def _moments(activation: Activation | CallableActivation, digits: int, *, slope: bool) -> Moments:
+def _moments(
+    activation: Activation | CallableActivation, digits: int, budget: Budget, *, slope: bool
+) -> Moments | None:
     """Moments precise enough that a, b and chi come out with the wanted digits, if that can be had."""
     names = CONDITIONS if slope else CONDITIONS[:-1]
-    estimates = moment_estimates(activation, names)
-    moments = _uncertified(activation, digits, {name: (e.value, e.error) for name, e in estimates.items()})
+    estimates = budget.attempt(NUMERICAL, 0.8, lambda: moment_estimates(activation, names), None)
+    if estimates is None:
+        return None
+    rough = _uncertified(activation, digits, {name: (e.value, e.error) for name, e in estimates.items()})
+    return budget.attempt(MANY_DIGITS, 0.85, lambda: _refined(activation, digits, rough, names), rough)
+
+
+def _refined(
+    activation: Activation | CallableActivation, digits: int, moments: Moments, names: Sequence[str]
+) -> Moments:
+    """The moments to more digits by mpmath, where float64 does not give enough and a rule of many digits may."""
     if isinstance(activation, CallableActivation) or (digits <= 15 and _are_precise(moments, 13)):
         return moments
     if not _are_precise(moments, _HOPELESS):

@@ -257,6 +257,12 @@ def _mpmath_normal_pdf(x: Any) -> Any:
     return +value
 
 
+def _numpy_polygamma(order: Any, x: Any) -> Any:
+    """Polygamma functions; nan far below 0, where SciPy adds one term for each unit of |x|."""
+    points = np.asarray(x, dtype=np.float64)
+    return special.polygamma(int(order), np.where(points < -1000, np.nan, points))
+
+
 NUMPY: dict[str, Callable[..., Any]] = {
     "sigmoid": special.expit,
     "softplus": lambda x: np.logaddexp(0.0, x),
@@ -265,6 +271,7 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "hermite_normalized": _numpy_hermite,
     "expm1": np.expm1,
     "log1p": np.log1p,
+    "polygamma": _numpy_polygamma,
 }
 """Implementation of each function on float64 arrays, by name."""
 

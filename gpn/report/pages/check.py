@@ -106,14 +106,20 @@ def _moments(conditions: "Conditions") -> Iterator[Html]:
     yield element("p", f"z ~ N(0, 1); {error}.", class_="soft")
     if conditions.uncertified:
         yield element("p", f"Not certified: {plain(conditions.uncertified, 1000)}.", class_="soft")
-    regularity = {
-        "sup |φ′|": supremum_text(conditions.lipschitz, conditions.lipschitz_is_bound).removeprefix("= "),
-        "sup |φ″|": supremum_text(conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound).removeprefix("= "),
-    }
+    regularity = {}
+    for name, value, is_bound in (
+        ("sup |φ′|", conditions.lipschitz, conditions.lipschitz_is_bound),
+        ("sup |φ″|", conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound),
+    ):
+        known = conditions.suprema_known or value is not None
+        regularity[name] = supremum_text(value, is_bound).removeprefix("= ") if known else "not known"
+    none = "none" if conditions.breaks_known else "not known"
     for name, places in (("kinks", conditions.kinks), ("jumps", conditions.jumps)):
-        regularity[name] = ", ".join(plain(place, 60) for place in places) or "none"
+        regularity[name] = ", ".join(plain(place, 60) for place in places) or none
     if conditions.located:
         regularity["found"] = plain(conditions.located, 500)
+    if conditions.given_up:
+        regularity["given up, because the time limit was reached"] = ", ".join(conditions.given_up)
     yield facts(regularity.items())
 
 

@@ -133,15 +133,23 @@ def _error(conditions: "Conditions", how: str = "") -> str:
 
 def _regularity(conditions: "Conditions") -> Text:
     parts = [
-        f"sup |φ'| {supremum_text(conditions.lipschitz, conditions.lipschitz_is_bound)}",
-        f"sup |φ''| {supremum_text(conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound)}",
-        _points("kink", conditions.kinks),
-        _points("jump", conditions.jumps),
+        f"sup |φ'| {_supremum(conditions.lipschitz, conditions.lipschitz_is_bound, conditions)}",
+        f"sup |φ''| {_supremum(conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound, conditions)}",
     ]
+    if conditions.breaks_known:
+        parts += [_points("kink", conditions.kinks), _points("jump", conditions.jumps)]
+    else:
+        parts.append("kinks and jumps not known")
     likeness = f"Agrees to rounding with {conditions.looks_like}: `gpn check {conditions.looks_like}` is certified."
     lines = ["; ".join(parts), *([likeness] if conditions.looks_like else [])]
     lines += [*([f"Kinks and jumps {plain(conditions.located, 700)}."] if conditions.located else [])]
+    if conditions.given_up:
+        lines.append(f"Given up, because the time limit was reached: {', '.join(conditions.given_up)}.")
     return Text("\n".join(lines), style="dim")
+
+
+def _supremum(value: float | None, is_bound: bool, conditions: "Conditions") -> str:
+    return "not known" if value is None and not conditions.suprema_known else supremum_text(value, is_bound)
 
 
 def _points(noun: str, points: Sequence[str]) -> str:

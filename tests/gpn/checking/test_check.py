@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from gpn.report.words import commands as next_steps
 from gpn.report.words import text as text_module
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
+from theory.normalization.conditions import SUPREMA
 from theory.normalization.normalize import normalization
 
 
@@ -179,3 +182,30 @@ def test_a_normalized_activation_knows_its_constants(spec):
 def test_a_normalized_activation_can_be_sent_to_another_process():
     made = gpn.normalize("gelu")
     assert pickle.loads(pickle.dumps(made)) == made
+
+
+SLOW = {
+    "tower": "2**x**x**x",
+    "lines": f"max({', '.join(f'{7 * k % 19 - 9}*x + {k * k % 23 - 11}' for k in range(19))})",
+    "factors": "*".join(f"abs(x - {k})" for k in range(19)),
+    "nested": f"{'sin(' * 12}x{')' * 12}",
+    "degree 63": "x/(x**63 - x - 1)",
+}
+
+
+@pytest.mark.parametrize("formula", SLOW.values(), ids=SLOW.keys())
+def test_every_formula_is_answered_within_the_time_limit(formula):
+    start = time.thread_time()
+    conditions = gpn.check(formula, time_limit=2)
+    assert time.thread_time() - start < 4
+    assert set(conditions.to_dict().get("given_up", ())) == set(conditions.given_up)
+    assert not (conditions.given_up and conditions.normalizable == "no" and not conditions.reason)
+    text = rendered(tables.conditions_report(conditions))
+    assert ("Given up" in text) == bool(conditions.given_up)
+
+
+def test_what_was_given_up_is_not_reported_as_infinite_or_absent():
+    conditions = replace(gpn.check("tanh"), lipschitz=None, given_up=("kinks and jumps", SUPREMA))
+    text = rendered(tables.conditions_report(conditions))
+    assert "infinite" not in text
+    assert "no kinks" not in text
