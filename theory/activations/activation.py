@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
+from theory.activations.callable import CallableActivation
+from theory.activations.critical_points import has_listed_singularities
 from theory.activations.ends import one_sided_limit
 from theory.activations.pieces import Piece, split
 from theory.activations.proofs import Order, discontinuity
@@ -99,6 +101,13 @@ class Activation:
     def undefined(self) -> tuple[Piece, ...]:
         """Pieces on which the expression has no real value, as sqrt(x) has none below 0."""
         return tuple(piece for piece in self.pieces if not piece.is_defined)
+
+    @cached_property
+    def unlisted(self) -> CallableActivation | None:
+        """The formula as a function to be looked at, where the list of its singular points is not complete."""
+        if all(has_listed_singularities(piece.value) for piece in self.pieces):
+            return None
+        return CallableActivation(self.name, self.value, self.slope, tuple(self.breakpoint_values))
 
     @property
     def latex(self) -> str:

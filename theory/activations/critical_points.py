@@ -52,6 +52,8 @@ def sign_of(number: sympy.Expr) -> int | None:
 
 def is_real(number: sympy.Expr) -> bool:
     """Whether a constant is a finite real number, by its value to 30 digits."""
+    if number.is_Rational:
+        return True
     try:
         value = constant_value(number, 30)
     except (ArithmeticError, ValueError, TypeError):
@@ -157,7 +159,8 @@ def has_listed_singularities(formula: sympy.Expr) -> bool:
             _zeros(suspect)
     except SpecificationError:
         return False
-    return not formula.has(sympy.tan, sympy.cot, sympy.sec, sympy.csc)
+    unknown = any(node.has(X) and type(node).__name__ not in FUNCTIONS for node in formula.atoms(sympy.Function))
+    return not unknown and not formula.has(sympy.tan, sympy.cot, sympy.sec, sympy.csc)
 
 
 def _suspects(formula: sympy.Expr) -> Iterator[sympy.Expr]:

@@ -213,12 +213,14 @@ def _conditions(
     activation: Activation | CallableActivation, digits: int, tolerance: float, evidence: Evidence, budget: Budget
 ) -> Conditions:
     """Fill the report, whatever kind of balls the moments are."""
-    kinks, jumps = _breaks(activation, budget)
+    looked_at = activation.unlisted if evidence.is_seen and isinstance(activation, Activation) else None
+    shape = looked_at or activation
+    kinks, jumps = _breaks(shape, budget)
     unknown = LipschitzConstants(np.inf, np.inf, np.inf)
     is_split = READING not in budget.given_up
     constants = unknown
     if is_split:
-        constants = budget.attempt(SUPREMA, 0.95, lambda: lipschitz_constants(activation), unknown)
+        constants = budget.attempt(SUPREMA, 0.95, lambda: lipschitz_constants(shape), unknown)
     obstacle, moments = evidence.obstacle, evidence.moments
     is_gpn, normalizable, reason = decide(obstacle, moments, tolerance)
     roots = known_normalizations(moments) if moments is not None and normalizable == "yes" else []
@@ -245,7 +247,7 @@ def _conditions(
         slope_lipschitz_is_bound=curvature.is_bound,
         kinks=kinks,
         jumps=jumps,
-        located=_located(activation),
+        located=_located(shape),
         looks_like=look_alike(activation) if isinstance(activation, CallableActivation) else None,
         given_up=(),
     )

@@ -17,7 +17,7 @@ from theory.gaussian.certified import certified_moments
 from theory.gaussian.digits import expectations_high_precision
 from theory.gaussian.float_moments import moment_estimates
 from theory.gaussian.moments import CONDITIONS, FUNCTIONALS, Moments, Normalization
-from theory.normalization.obstacles import Obstacle, obstacle
+from theory.normalization.obstacles import Obstacle, obstacle, seen_obstacle
 from theory.numerics.budget import UNLIMITED, Budget
 
 TOLERANCE = 1e-12
@@ -31,6 +31,7 @@ DIFFERENCE_TOLERANCE = 1e-9
 _FLAT = 1e-11  # E phi'^2 of a constant that is differenced: its error is far below that of any slope that is used
 PROOF = "proof of the moments"
 FINITE = "whether the moments are finite"
+LOOK = "a look at singular points that are not listed"
 NUMERICAL = "numerical moments"
 MANY_DIGITS = "numerical moments to many digits"
 FEW_DIGITS = 30
@@ -84,11 +85,15 @@ class Normalizable(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Evidence about an activation: an obstacle, the moments, and why they are not certified (None if they are)."""
+    """Evidence about an activation: an obstacle, the moments, and why they are not certified (None if they are).
+
+    `is_seen` marks an obstacle of a formula that was only seen, at a singular point that algebra does not list.
+    """
 
     obstacle: Obstacle | None
     moments: Moments | None
     uncertified: str | None = None
+    is_seen: bool = False
 
 
 def gather_evidence(activation: Activation | CallableActivation, digits: int, budget: Budget = UNLIMITED) -> Evidence:
@@ -105,13 +110,16 @@ def gather_evidence(activation: Activation | CallableActivation, digits: int, bu
             return Evidence(None, proved)
     unknown = Obstacle("undecided", f"whether the moments are finite and phi jumps: {late}")
     hindrance = budget.attempt(FINITE, 0.7, lambda: obstacle(activation), unknown)
+    seen = None
+    if hindrance is None and isinstance(activation, Activation):
+        hindrance = seen = budget.attempt(LOOK, 0.75, lambda: seen_obstacle(activation), None)
     if hindrance is not None and (proved is not None or hindrance.hides_value):
-        return Evidence(hindrance, proved)
+        return Evidence(hindrance, proved, is_seen=seen is not None)
     reason = "" if missing is None else missing.reason
     moments = _moments(activation, digits, budget, slope=hindrance is None)
     if moments is None and hindrance is None:
         hindrance = Obstacle("undecided", f"the numerical moments are {late}")
-    return Evidence(hindrance, moments, reason)
+    return Evidence(hindrance, moments, reason, is_seen=seen is not None)
 
 
 def _proved_moments(activation: Activation | CallableActivation, digits: int, budget: Budget) -> Moments | NotCertified:

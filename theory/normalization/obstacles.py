@@ -56,8 +56,34 @@ def obstacle(activation: Activation | CallableActivation) -> Obstacle | None:
     return None
 
 
+def seen_obstacle(activation: Activation) -> Obstacle | None:
+    """Return what a look at a formula finds where the list of its singular points is not complete.
+
+    >>> import sympy
+    >>> from theory.numerics.arithmetic import X
+    >>> seen_obstacle(Activation("steps", sympy.atan(sympy.tan(X)))).normalizable
+    'undecided'
+    """
+    return None if activation.unlisted is None else _seen_breaks(activation.unlisted)
+
+
 def _seen_obstacle(activation: CallableActivation) -> Obstacle | None:
     """What was seen of a Python function that leaves it undecided: values at points prove nothing."""
+    breaks = _seen_breaks(activation)
+    if breaks is not None and breaks.hides_value:
+        return breaks
+    for what, functional in _SQUARES.items():
+        if keeps_growing(activation, functional):
+            text = (
+                f"E {what} appears to diverge at infinity: {what} times the normal density does not decay up to "
+                "|x| = 37.5, where float64 ends"
+            )
+            return Obstacle("undecided", text, hides_value=what == "phi^2")
+    return breaks
+
+
+def _seen_breaks(activation: CallableActivation) -> Obstacle | None:
+    """Intervals without a value or without order, and jumps that matter."""
     if activation.undefined:
         text = (
             f"phi looks undefined: it has no real value (nan) at any point tried on {_intervals(activation.undefined)}"
@@ -70,13 +96,6 @@ def _seen_obstacle(activation: CallableActivation) -> Obstacle | None:
             "kinks nor jumps nor a slope can be identified there"
         )
         return Obstacle("undecided", text)
-    for what, functional in _SQUARES.items():
-        if keeps_growing(activation, functional):
-            text = (
-                f"E {what} appears to diverge at infinity: {what} times the normal density does not decay up to "
-                "|x| = 37.5, where float64 ends"
-            )
-            return Obstacle("undecided", text, hides_value=what == "phi^2")
     return _seen_jumps([jump for jump in activation.survey.jumps if matters(jump)])
 
 
