@@ -15,7 +15,7 @@ from theory.activations.activation import NumericActivation
 from theory.activations.callable import CallableActivation
 from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
-from theory.numerics.quadrature import _PANELS, Estimate, gauss_legendre, integrate
+from theory.numerics.quadrature import MOST_PANELS, Estimate, gauss_legendre, integrate
 
 Functional = Callable[[Any, Any, Any], Any]
 """Maps (z, phi(z), phi'(z)) to the integrand, on arrays as well as on single mpmath numbers."""
@@ -92,7 +92,7 @@ def _landmarks(activation: NumericActivation) -> FloatArray:
     if not isinstance(activation, CallableActivation):
         return np.empty(0)
     edges = activation.edges
-    return edges if len(edges) < _PANELS // 8 else np.empty(0)  # quick everywhere: bisecting sees it too
+    return edges if len(edges) < MOST_PANELS // 8 else np.empty(0)  # quick everywhere: bisecting sees it too
 
 
 def keeps_growing(activation: NumericActivation, functional: Functional) -> bool:

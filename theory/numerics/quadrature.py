@@ -11,7 +11,7 @@ from theory.numerics.arithmetic import FloatArray
 _EPS = float(np.finfo(np.float64).eps)
 _NODES = 16
 _GENERATIONS = 160  # bisections: enough for x**-0.5 to settle at a breakpoint at 0
-_PANELS = 20_000
+MOST_PANELS = 20_000
 _ROUNDING = 8 * _EPS  # of the density, the activation and the sum, relative to the integral of the modulus
 
 
@@ -28,7 +28,7 @@ def integrate(
     edges: FloatArray,
     breakpoints: FloatArray,
     floor: FloatArray | None = None,
-    most_panels: int = _PANELS,
+    most_panels: int = MOST_PANELS,
 ) -> tuple[FloatArray, FloatArray]:
     """Integrate several functions together over consecutive panels, bisecting where they are not resolved.
 

@@ -1,7 +1,7 @@
 """Figures: each a `matplotlib.figure.Figure` with a title that states the finding.
 
-`gpn.report.pages.pictures` puts captions beside them, made of the same evidence; `gpn.report.plots.style` has what
-they share.
+It imports `gpn.report.words` and below. Begin with `style`, which has what the figures share; captions are made of the
+same evidence in `gpn.report.pages.pictures`.
 """
 
 from gpn.report.plots.activation import activation_and_slope, hermite_spectrum, length_map_cobweb
