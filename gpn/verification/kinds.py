@@ -116,7 +116,7 @@ DEEP = NetworkKind(
     "deep",
     "deep bound",
     "deep bound",
-    worth="proved bound",
+    worth="bound, numerical",
     truth="predicted",
     compute=lambda phi, width, depth, epsilon, readout: network.deep_bound(phi, width, depth, epsilon, readout),
 )

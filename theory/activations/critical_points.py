@@ -16,6 +16,7 @@ from theory.balls.functions import FUNCTIONS, symbol
 from theory.balls.program import constant_ball
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import UNDEFINED, X, constant_value, is_infinite
+from theory.numerics.special import hermite_normalized
 
 _BITS = (64, 256, 1024, 4096)
 _LARGEST_IDENTITY = 60  # operations of a difference that is simplified to see whether it is zero
@@ -159,7 +160,8 @@ def has_listed_singularities(formula: sympy.Expr) -> bool:
             _zeros(suspect)
     except SpecificationError:
         return False
-    unknown = any(node.has(X) and type(node).__name__ not in FUNCTIONS for node in formula.atoms(sympy.Function))
+    known = {*FUNCTIONS, hermite_normalized.__name__}  # the latter is a polynomial
+    unknown = any(node.has(X) and type(node).__name__ not in known for node in formula.atoms(sympy.Function))
     return not unknown and not formula.has(sympy.tan, sympy.cot, sympy.sec, sympy.csc)
 
 

@@ -206,7 +206,7 @@ def test_a_bug_has_an_exit_code_that_is_no_verdict(run, monkeypatch):
     def bug(*_args, **_options):
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr("gpn.checking.check.check", bug)
+    monkeypatch.setattr("gpn.checking.check.check_within", bug)
     monkeypatch.delenv("GPN_TRACEBACK", raising=False)
     code, out, err = run("check", "tanh")
     assert (code, out) == (cli.INTERNAL, "")

@@ -34,7 +34,7 @@ def _value(name, point):
 
 def test_every_function_of_our_own_has_all_its_arithmetics():
     assert set(OWN) - WITHOUT_RECORD <= set(FUNCTIONS)
-    assert set(OWN) - {"_TabulatedFunction", "_PositiveFunction"} == set(NUMPY) == set(MPMATH)
+    assert set(OWN) - {"_TabulatedFunction", "_PositiveFunction"} == set(NUMPY) - {"polygamma"} == set(MPMATH)
 
 
 def test_what_a_record_leaves_out_is_listed_here():
