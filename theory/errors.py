@@ -21,7 +21,7 @@ class SpecificationError(UsageError):
 
 
 def unknown(what: str, seen: object, known: Iterable[str]) -> UsageError:
-    """The refusal of a name that is none of those there are, with the nearest of them.
+    """Refuse an unknown name, and suggest the nearest known one.
 
     Args:
         what: kind of thing named, such as "optimizer".
