@@ -40,7 +40,7 @@ class Stopped(Exception):
     """A long computation that is stopped at its first report of progress, when the activation has been read."""
 
 
-def _stop(_words):
+def _stop(*_):
     raise Stopped
 
 
@@ -78,6 +78,33 @@ def test_a_function_by_its_name_is_an_activation_everywhere(name):
     importlib.import_module("gpn.report.explorer.model")
     with contextlib.suppress(Stopped):
         READS_AN_ACTIVATION[name]("numpy:arctan")
+
+
+def test_progress_has_one_signature_everywhere():
+    """What is done, the total and words, by whatever takes `progress`: one function can listen to all of them."""
+    listeners = {name for name in PUBLIC if "progress" in inspect.signature(getattr(gpn, name)).parameters}
+    calls = {
+        "verify": lambda listen: gpn.verify("relu", 8, 2, 0.5, 16, progress=listen),
+        "resume": None,  # the same run as `verify`
+        "required_width": lambda listen: gpn.required_width("tanh", 2, 0.5, progress=listen),
+        "carried_depth": lambda listen: gpn.carried_depth("tanh", 64, 0.5, progress=listen),
+        "guaranteed_epsilon": lambda listen: gpn.guaranteed_epsilon("tanh", 64, 2, progress=listen),
+        "train": lambda listen: gpn.train("tanh", "digits", depth=2, width=8, epochs=1, progress=listen),
+    }
+    assert listeners == set(calls)
+    for call in filter(None, calls.values()):
+        told = []
+
+        def listen(done, total, words, told=told):
+            told.append((done, total, words))
+            if len(told) == 2:
+                raise Stopped
+
+        with contextlib.suppress(Stopped):
+            call(listen)
+        assert told
+        assert all(0 <= done <= total or total == 0 for done, total, _ in told)
+        assert all(isinstance(words, str) and words for _, _, words in told)
 
 
 class Reader(html.parser.HTMLParser):

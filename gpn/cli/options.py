@@ -190,30 +190,18 @@ def unwritable(folder: Path, reason: str) -> UsageError:
 
 
 @contextmanager
-def status_line() -> Iterator[Callable[[str], None] | None]:
-    """Show on standard error what is being computed, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield lambda words: status.update(words)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[float, float], None] | None]:
-    """Show a progress bar on standard error, if that is a terminal."""
+def progress_bar() -> Iterator[Callable[[float, float, str], None] | None]:
+    """Show on standard error what is being computed, with a bar where the total is known, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("simulating"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, words: bar.update(task, completed=done, total=total or None, description=words)
 
 
 def complain(sentence: str, code: int) -> int:

@@ -15,8 +15,8 @@ from gpn.cli.options import (
     number,
     only_given,
     option,
+    progress_bar,
     results_folder,
-    status_line,
 )
 from theory.errors import UsageError
 
@@ -96,8 +96,7 @@ def train(
 
     choices = (field.name for field in fields(TrainingSettings) if field.name != "root")
     settings = TrainingSettings(**only_given(given, *choices), root=chosen_root(root, raw))
-    with status_line() as status:
-        progress = None if status is None else lambda row: status(tables.line(row))
+    with progress_bar() as progress:
         report = run_training(spec, data, settings, Saving.of(checkpoint, resume), progress)
     table, next_step = tables.training(report), commands.after_train(report, spec, data)
     answer.deliver(report, table, next_step, as_json=as_json, folder=folder)

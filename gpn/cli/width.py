@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gpn.cli import answer
-from gpn.cli.options import Json, Root, Spec, check_writable, chosen_root, number, only_given, option, status_line
+from gpn.cli.options import Json, Root, Spec, check_writable, chosen_root, number, only_given, option, progress_bar
 from theory.errors import UsageError
 
 
@@ -47,7 +47,7 @@ def width(
     if out is not None:
         check_writable(out)
     policy = chosen_root(root, raw)
-    with status_line() as progress:
+    with progress_bar() as progress:
         report = solve(
             spec,
             **given,

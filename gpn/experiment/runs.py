@@ -23,7 +23,8 @@ from theory.errors import UsageError
 Arrays = dict[str, npt.NDArray[Any]]
 Returned = Mapping[str, npt.NDArray[Any]]
 Compute = Callable[[np.random.Generator, int], Returned]
-Progress = Callable[[float, float], None]
+Progress = Callable[[float, float, str], None]
+"""Called with what is done, the total (0 if it is not known) and a few words, by everything that takes long."""
 QUEUED_PER_WORKER = 4  # enough that no worker waits for the main thread, few enough that cancelling is quick
 LEAST_QUEUED = 64  # for an executor whose number of workers cannot be known
 _PATIENCE = 3  # times that workers may die before another chunk is finished
@@ -144,8 +145,8 @@ def run(
             worker. Processes that die are replaced, unless they die again and again.
         workers: how many chunks are computed at once, at least 1; None for one on each available core. With
             an executor of one's own only a hint of how many chunks to keep queued.
-        progress: called from this thread with (done, total) cost, first with what the store holds, then after each
-            chunk.
+        progress: called from this thread with (done, total, words), in units of cost: first with what the store holds,
+            then after each chunk.
         store: keeps each chunk as it is finished, and gives back those of an earlier run; used by this thread only.
 
     Raises:
@@ -172,7 +173,7 @@ def run(
 
     def report() -> None:
         if progress is not None:
-            progress(_cost(cells, done), _cost(cells, [cell.trials for cell in cells]))
+            progress(_cost(cells, done), _cost(cells, [cell.trials for cell in cells]), "simulating")
 
     stored: set[tuple[int, int]] = set()
     for position, cell in enumerate(cells):

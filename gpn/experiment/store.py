@@ -24,11 +24,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.experiment.fingerprint import fingerprint
-from gpn.experiment.runs import Cell
+from gpn.experiment.runs import Arrays, Cell
 from gpn.experiment.versions import differences
 from theory.errors import UsageError
 
-Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 Facts: TypeAlias = dict[str, Any]
 FILE = "run.sqlite"
 _APPLICATION, _FORMAT = 0x67706E31, 1  # "gpn1"

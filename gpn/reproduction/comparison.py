@@ -94,7 +94,7 @@ def training_comparison(
             the same number of BLAS threads (worker processes have one each). A script that asks for more than one must
             keep its own work under `if __name__ == "__main__":`.
         executor: "threads", "processes" or any `concurrent.futures.Executor` instead.
-        progress: called with (done, total) cost as runs finish.
+        progress: called with (done, total, words) as runs finish.
 
     Returns:
         The report: a row for each kind of network, every run, curves, gradient norms; it draws and saves itself.
@@ -131,7 +131,7 @@ def training_comparison(
     cost = cost_of_trials + settings.seeds * epochs * sum(candidate.depth for candidate in wanted)
 
     def part(before: float) -> experiment.Progress | None:
-        return progress and (lambda done, _: progress(before + done, cost))
+        return progress and (lambda done, _total, _words: progress(before + done, cost, "training"))
 
     # A store may be extended by activations, depths and seeds: every run in it has an identity of its own.
     common = {"experiment": "training comparison", "seed": seed, "data": used.digest, **asdict(budget)}

@@ -13,8 +13,9 @@ from gpn._version import __version__
 from gpn.engine.norms import FloatArray
 from gpn.experiment.files import finite, finite_record
 from gpn.experiment.result import Result
+from gpn.experiment.runs import Arrays
 from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial
-from gpn.reproduction.comparison_runs import CURVES, Arrays, Budget, Prediction
+from gpn.reproduction.comparison_runs import CURVES, Budget, Prediction
 from gpn.statistics.limits import lower_limit, mean_interval, upper_limit
 
 TRAINED, AT_CHANCE, DIVERGED = "trained", "at chance", "diverged"

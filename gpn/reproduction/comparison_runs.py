@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.polynomial import Chebyshev
 
 from gpn.experiment import streams
-from gpn.experiment.runs import Cell
+from gpn.experiment.runs import Arrays, Cell
 from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial, limited, validation_split
 from gpn.reproduction.gradient_settings import GPN
 from gpn.training.datasets import Dataset, load_dataset
@@ -24,8 +22,6 @@ from theory.activations.activation import NumericActivation
 from theory.depth.batch_normalization import large_batch_growth
 from theory.depth.correlation import correlation
 from theory.depth.length_map import mean_field_path
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 RECORDS = 25
 """Steps at which the gradient norms of a run are kept, evenly over it."""

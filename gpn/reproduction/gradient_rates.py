@@ -6,8 +6,9 @@ import numpy as np
 
 from gpn.engine.norms import FloatArray
 from gpn.reproduction.gradient_results import Growth, Rate
-from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, Phi, Settings, Variant
+from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, Settings, Variant
 from gpn.statistics.limits import mean_interval
+from theory.activations.specification import Phi
 from theory.depth.batch_normalization import large_batch_growth, small_batch_growth
 from theory.depth.fixed_points import gradient_rate
 from theory.depth.horizon import depth_horizon

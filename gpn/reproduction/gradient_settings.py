@@ -4,15 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
+from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
 from theory.depth.batch_normalization import length_slope
 from theory.errors import UsageError
 from theory.gaussian.moments import Normalization
 from theory.normalization.normalize import normalization
 
-Phi = Activation | CallableActivation
 PLAIN, GPN, BATCH_NORMALIZED = "as it is", "GPN", "batch norm"
 SAME_CHI = 1e-9
 """Two roots whose chi differ by less behave alike: an odd activation has mirror images."""

@@ -81,7 +81,7 @@ def gradient_profiles(
             cross-entropy. None for uniform directions on the thin shell and a random readout.
         workers: threads, None for one on each core.
         executor: any `concurrent.futures.Executor` instead.
-        progress: called with (done, total) cost as chunks finish.
+        progress: called with (done, total, words) as chunks finish.
 
     Returns:
         The report: a record for each kind of network, growth, notes; it draws and saves itself.

@@ -41,6 +41,15 @@ class EpochRow:
     test_accuracy: float
     seconds: float
 
+    @property
+    def words(self) -> str:
+        """The epoch in one line, for a display of progress.
+
+        >>> EpochRow(3, 1e-3, 0.5, 0.8, 0.6, 0.75, 12.0).words
+        'epoch 3: training loss 0.5, test accuracy 75.00%'
+        """
+        return f"epoch {self.epoch}: training loss {self.train_loss:.3g}, test accuracy {self.test_accuracy:.2%}"
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TrainingReport(Result):

@@ -1,7 +1,7 @@
 """Training of deep dense networks as a classifier, with the gradient norms of all layers recorded."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gpn.engine.norms import FloatArray, quiet
 from gpn.engine.weights import draw
 from gpn.experiment import streams
 from gpn.experiment.fingerprint import digest
+from gpn.experiment.runs import Progress
 from gpn.training.checkpoints import Saving, read_checkpoint, write_checkpoint
 from gpn.training.datasets import Dataset, ThinShell, load_dataset
 from gpn.training.optimizers import SCHEDULES, Optimizer, default_rate
@@ -58,7 +59,7 @@ def train(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 30.0,
-    progress: Callable[[EpochRow], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainingReport:
     r"""Train a deep dense network by minibatches, and record loss, accuracy, gradient norms and orthogonality.
 
@@ -95,7 +96,7 @@ def train(
         resume: continue from the checkpoint. On the same machine, with the same libraries and number of BLAS threads,
             the run ends with the same bits as one that was never interrupted.
         checkpoint_seconds: least time between two checkpoints.
-        progress: called after every epoch.
+        progress: called with (done, total, words) after every epoch.
 
     Returns:
         The report, with the trained network. A run that diverges ends early: that is an outcome with a reason.
@@ -117,7 +118,7 @@ def run_training(
     data: str | Path | Dataset,
     settings: TrainingSettings,
     saving: Saving | None = None,
-    progress: Callable[[EpochRow], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainingReport:
     """Train as `train` does, for settings that are read already.
 
@@ -126,7 +127,7 @@ def run_training(
         data: as for `train`.
         settings: everything else that decides what is computed.
         saving: when and where checkpoints are written; None for no checkpoint.
-        progress: called after every epoch.
+        progress: called with (done, total, words) after every epoch.
 
     Raises:
         UsageError: an activation or data that cannot be read.
@@ -169,7 +170,7 @@ class _Run:
         self._records: list[tuple[int, FloatArray, FloatArray]] = []
         self._before = 0.0  # seconds of the runs that were interrupted
 
-    def train(self, progress: Callable[[EpochRow], None] | None) -> TrainingReport:
+    def train(self, progress: Progress | None) -> TrainingReport:
         """Train to the end, from the beginning or from the checkpoint."""
         saving = self._saving
         if saving is not None and saving.resume:
@@ -180,7 +181,7 @@ class _Run:
             if reason is not None:
                 return self._report(DIVERGED, reason)
             if progress is not None:
-                progress(self._rows[-1])
+                progress(epoch, self._config.epochs, self._rows[-1].words)
             if saving is not None and (time.monotonic() - saved > saving.seconds or epoch == self._config.epochs):
                 self._save(saving.path)
                 saved = time.monotonic()

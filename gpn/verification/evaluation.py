@@ -12,7 +12,8 @@ from gpn.verification.questions import Question
 from gpn.verification.results import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.verification.rounds import RunOutcome, waits
 from gpn.verification.settings import MOST_TRIALS, Settings
-from theory.bounds.network import Phi, predicted_norms
+from theory.activations.specification import Phi
+from theory.bounds.network import predicted_norms
 from theory.depth.length_map import length_map_slope
 from theory.normalization.conditions import gaussian_poincare
 

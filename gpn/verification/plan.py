@@ -16,7 +16,7 @@ from gpn.statistics.evidence import Counted, Evidence, Weighted
 from gpn.verification import kinds
 from gpn.verification.questions import Event, Question, rare_tilt
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Settings
-from theory.bounds.network import Phi
+from theory.activations.specification import Phi
 from theory.layer.law import layer_law
 
 Key = tuple[Any, ...]

@@ -16,8 +16,8 @@ from gpn.statistics.evidence import Evidence
 from gpn.statistics.limits import Decision, Verdict
 from gpn.verification.kinds import EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
 from gpn.verification.settings import Settings
+from theory.activations.specification import Phi
 from theory.bounds.homogeneous import Readout
-from theory.bounds.network import Phi
 from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim, Side
 from theory.layer.law import LayerLaw, layer_law, unusable
 from theory.layer.law import event as layer_event

@@ -111,7 +111,7 @@ class Runner:
         seed: the seed of the verification.
         executor, workers: as for `gpn.verify`.
         store: where finished chunks are kept, None for nowhere.
-        progress: called with (done, total) cost, where the total is that of the cells begun.
+        progress: called with (done, total, words) cost, where the total is that of the cells begun.
     """
 
     def __init__(
@@ -138,9 +138,9 @@ class Runner:
         self.spent += sum(cell.cost * cell.trials for cell in cells)
         return results
 
-    def _report(self, done: float, total: float) -> None:
+    def _report(self, done: float, total: float, words: str) -> None:
         assert self.progress is not None
-        self.progress(self.spent + done, self.spent + total)
+        self.progress(self.spent + done, self.spent + total, words)
 
 
 def run_plan(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOutcome:

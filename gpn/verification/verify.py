@@ -4,12 +4,13 @@ The flow is `Settings` -> questions -> plan -> jobs -> `run_plan` -> rows -> rep
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from typing import Any
 
 from gpn.experiment import store as run_store
+from gpn.experiment.runs import Progress
 from gpn.statistics.limits import row_alpha
 from gpn.verification import questions
 from gpn.verification.evaluation import evaluate
@@ -19,8 +20,8 @@ from gpn.verification.resources import Resources
 from gpn.verification.results import VerificationReport
 from gpn.verification.rounds import Runner, run_plan
 from gpn.verification.settings import DEFAULT_DEPTHS, Settings, identity, recall
+from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
-from theory.bounds.network import Phi
 from theory.normalization.normalize import normalization
 
 
@@ -43,7 +44,7 @@ def verify(
     executor: Executor | str | None = None,
     workers: int | None = None,
     memory: int | str | None = None,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Progress | None = None,
     store: str | os.PathLike[str] | None = None,
     replace_finished: bool = False,
 ) -> VerificationReport:
@@ -81,7 +82,7 @@ def verify(
             `concurrent.futures.Executor`.
         memory: the memory that the program may take, all workers together: bytes, or a text such as "4GiB"; None for
             half of what is free. Layers of a network that do not fit are drawn twice, which changes no bit.
-        progress: called with (done, total) cost as chunks finish.
+        progress: called with (done, total, words) as chunks finish.
         store: a folder; finished chunks are kept there in `run.sqlite`, and read from there if the same run was
             stopped before. See `resume`.
         replace_finished: whether a finished run of another configuration or version may be deleted from `store`,
@@ -119,7 +120,7 @@ def resume(
     executor: Executor | str | None = None,
     workers: int | None = None,
     memory: int | str | None = None,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> VerificationReport:
     """Resume a verification that was stopped, and return the report that it would have returned, bit for bit.
 

@@ -1,12 +1,11 @@
 """How wide a network must be, and the inverses: how deep a width carries, which tolerance it keeps."""
 
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from gpn.experiment.runs import checked_run
+from gpn.experiment.runs import Progress, checked_run
 from gpn.verification.kinds import DEEP, LAYER_KINDS, PREDICTION, SIMULATION, LayerKind
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
 from gpn.verification.width_search import Problem, Simulated, interpolate, search
@@ -35,7 +34,7 @@ def required_width(
     root: str | None = "auto",
     simulate: bool = False,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> WidthReport:
     r"""The least width at which all gradient norms of a network stay within a tolerance, by every method.
 
@@ -56,7 +55,7 @@ def required_width(
         root: as for `gpn.verify`; None leaves the activation as it is.
         simulate: also by simulating networks (seconds to minutes).
         seed: of the simulation.
-        progress: called with a few words before each step.
+        progress: called with (done, total, words) before each step; the total is 0, not known.
 
     Raises:
         UsageError: an argument outside its range, or an activation that cannot be normalized.
@@ -75,7 +74,7 @@ def carried_depth(
     root: str | None = "auto",
     simulate: bool = False,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> WidthReport:
     """The largest depth at which a given width keeps all gradient norms within a tolerance, by every method.
 
@@ -102,7 +101,7 @@ def guaranteed_epsilon(
     root: str | None = "auto",
     simulate: bool = False,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> WidthReport:
     """The least tolerance that all gradient norms of a network of given width and depth keep, by every method.
 
@@ -127,7 +126,7 @@ def solve(
     root: str | None = "auto",
     simulate: bool = False,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> WidthReport:
     """Solve for the one of width, depth and epsilon that is not given, by every method.
 
@@ -145,7 +144,7 @@ def solve(
     checked_run(seed, None)
     raw = read_activation(activation)
     phi = raw if root is None else normalize(raw, root)
-    report = progress or (lambda _: None)
+    report = partial(progress or (lambda *_: None), 0, 0)
     requirements = []
     if problem.unknown != "depth":
         report("single layers")

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from theory.activations.activation import Activation
-from theory.activations.callable import CallableActivation
+from theory.activations.specification import Phi
 from theory.bounds import deep, homogeneous
 from theory.depth.coefficients import DepthCoefficients, NoPrediction
 from theory.depth.fluctuation import log_ratio_law, spread_probability
@@ -17,8 +16,6 @@ from theory.depth.law import LogRatioLaw
 from theory.depth.stable import StableLaw
 from theory.layer.levy import Bound
 from theory.numerics.arithmetic import FloatArray
-
-Phi = Activation | CallableActivation
 
 
 def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:

@@ -29,10 +29,15 @@ def numbers_page(headline: str, pictures: "Iterable[Picture]", tables: "dict[str
     sections = [Section("Figures", (figures(drawn, "large"),))] if drawn else []
     for name, frame in tables.items():
         numeric = set(frame.select_dtypes("number").columns)
-        columns = [Column(key, partial(_cell, key), key in numeric) for key in frame.columns]
+        columns = [Column(_title(key), partial(_cell, key), key in numeric) for key in frame.columns]
         rows = frame.head(_MOST_ROWS).to_dict("records")
         sections.append(Section(name.replace("-", " "), (table(columns, rows, name),)))
     return document(title.rstrip("."), None, [element("p", rest)] if rest else [], sections)
+
+
+def _title(key: str) -> str:
+    """The header of a column: words in place of a name that programs read."""
+    return key.replace("log10_", "log₁₀ ").replace("_", " ")
 
 
 def _cell(key: str, row: dict[str, object]) -> Cell:

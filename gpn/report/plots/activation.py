@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gpn.engine.norms import FloatArray
 from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, one_panel, style_axes, title
 from gpn.report.words.text import short_number
 from theory.depth.fixed_points import FixedPoint, length_dynamics
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from theory.activations.specification import Phi
     from theory.gaussian.hermite import HermiteSpectrum
 
-FloatArray = npt.NDArray[np.float64]
 REACH = 4.0
 """How far the argument goes either way, in standard deviations."""
 LENGTHS = (1 / 4, 4.0)

@@ -83,7 +83,7 @@ def norms(report: "ComparisonReport") -> Figure:
     """Draw the gradient norm of every layer over the steps at the greatest depth: first seed, each kind of network."""
     names, deep = report.activations, report.depths[-1]
     recipes = [recipe for recipe in RECIPES if _deep(report, recipe)]
-    figure = Figure(figsize=(1.4 + 1.6 * len(recipes), 1.3 + 1.5 * len(names)), layout="constrained")
+    figure = Figure(figsize=(1.4 + 1.6 * len(recipes), max(1.3 + 1.5 * len(names), 3.2)), layout="constrained")
     grid = figure.subplots(len(names), len(recipes), squeeze=False, sharex=True, sharey=True)
     mesh = None
     for line, name in zip(grid, names, strict=True):
@@ -96,7 +96,7 @@ def norms(report: "ComparisonReport") -> Figure:
         axes.set_xlabel("step", fontsize=8.5)
     if mesh is not None:
         bar = figure.colorbar(mesh, ax=grid, extend="both", shrink=0.7)
-        bar.set_label(r"$\log_{10}\,\|\partial E/\partial W_l\|_F$, 0: median of the first step", fontsize=8.5)
+        bar.set_label("$\\log_{10}\\,\\|\\partial E/\\partial W_l\\|_F$\n0: median of the first step", fontsize=8.5)
     _headline(figure, f"Gradient norm of every layer while {deep} layers train (first seed)")
     return figure
 

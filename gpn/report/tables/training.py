@@ -29,15 +29,6 @@ def training(report: TrainingReport) -> RenderableType:
     return paragraphs([Text(line) for line in _description(report)], epochs, [Text(report.summary(), style=style)])
 
 
-def line(row: EpochRow) -> str:
-    """One epoch in one line, for a status display.
-
-    >>> line(EpochRow(3, 1e-3, 0.5, 0.8, 0.6, 0.75, 12.0))
-    'epoch 3: training loss 0.500, test accuracy 75.00%'
-    """
-    return f"epoch {row.epoch}: training loss {short_number(row.train_loss)}, test accuracy {row.test_accuracy:.2%}"
-
-
 def _description(report: TrainingReport) -> list[str]:
     config = report.config
     extras = [words for words, used in (("batch normalization", config.batch_norm), ("biases", config.biases)) if used]

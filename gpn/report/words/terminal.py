@@ -121,9 +121,10 @@ def emit_json(data: Any) -> None:
 
 
 def _widest_table(page: Console, content: RenderableType) -> int:
-    parts = content.renderables if isinstance(content, Group) else [content]
+    if isinstance(content, Group):
+        return max((_widest_table(page, part) for part in content.renderables), default=0)
     wide = page.options.update(width=1000)
-    return max((page.measure(part, options=wide).maximum for part in parts if isinstance(part, Table)), default=0)
+    return page.measure(content, options=wide).maximum if isinstance(content, Table) else 0
 
 
 def new_table(headers: Iterable[str], right: Sequence[str] = (), words: Sequence[str] = ()) -> Table:

@@ -54,7 +54,7 @@ def workers_of(cluster):
 def test_a_worker_killed_in_mid_run_changes_no_bit(cluster):
     told, killed = [], []
 
-    def kill_one(done, total):
+    def kill_one(done, total, _words):
         told.append(done)
         if done > total / 4 and not killed:
             killed.append(workers_of(cluster)[0])

@@ -329,7 +329,7 @@ def test_no_more_than_a_few_chunks_are_queued(later):
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupt_cancels_what_has_not_started(later, interrupt):
-    def stop(done, _total):
+    def stop(done, *_):
         if done >= 3:
             raise interrupt
 
@@ -413,7 +413,7 @@ def test_processes_that_die_are_replaced(tmp_path):
     """One of the two dies in the second chunk; what both left is computed by others, each chunk once."""
     cells = [CELLS[0], Cell(5, 0, Die(tmp_path / "dead"), trials=12, chunk=1), CELLS[2]]
     told = []
-    results = run(cells, 7, executor="processes", workers=2, progress=lambda done, total: told.append((done, total)))
+    results = run(cells, 7, executor="processes", workers=2, progress=lambda done, total, _: told.append((done, total)))
     assert_same_bits(results, literal(cells, 7))
     assert told[-1][0] == told[-1][1]
     assert len(told) == 1 + 5 + 12 + 30
@@ -459,7 +459,7 @@ def test_processes_do_not_outlive_a_killed_run(tmp_path):
 def test_progress_is_reported_from_this_thread_and_ends_at_the_total(workers):
     told = []
 
-    def listen(done, total):
+    def listen(done, total, _words):
         told.append((done, total, threading.current_thread() is threading.main_thread()))
 
     run(CELLS, 0, workers=workers, progress=listen)

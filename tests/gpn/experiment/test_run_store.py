@@ -123,7 +123,7 @@ def test_a_finished_run_computes_nothing_again(tmp_path):
     told = []
     broken = [replace(cell, cost=2.0, label="x") for cell in CELLS]  # neither belongs to what is computed
     with run_store.open_store(tmp_path, IDENTITY) as store:
-        again = run(broken, 3, store=store, progress=lambda done, total: told.append((done, total)))
+        again = run(broken, 3, store=store, progress=lambda done, total, _: told.append((done, total)))
     assert same_bits(first, again)
     assert told == [(78, 78)]
 
@@ -177,7 +177,7 @@ sys.path.insert(0, sys.argv[2])
 from kill_work import CELLS, IDENTITY
 
 with run_store.open_store(sys.argv[1], IDENTITY) as store:
-    run(CELLS, 5, store=store, workers=2, progress=lambda done, total: print(done, flush=True))
+    run(CELLS, 5, store=store, workers=2, progress=lambda done, total, _: print(done, flush=True))
 """
 WORK = """
 import os, time
@@ -343,7 +343,7 @@ def test_a_read_only_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(("call", "words"), [({"x": 1}, "gpn verify --resume '.*a b'"), (None, "run the same again")])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_whatever_ends_a_run_says_how_to_go_on(tmp_path, call, words, error):
-    def stop(done, _total):
+    def stop(done, *_):
         if done >= 10:
             raise error
 

@@ -43,6 +43,15 @@ def example():
     return Group(Text("Backward, one layer", style="bold"), table)
 
 
+def test_a_wide_table_in_a_pipe_is_whole_however_deeply_it_is_grouped():
+    table = terminal.new_table(("numbers",))
+    table.add_row("1" * 300)
+    for content in (table, Group(table), Group(Text("text"), Group(Group(table)))):
+        stream = io.StringIO()
+        terminal.show(content, stream)
+        assert "1" * 300 in stream.getvalue()
+
+
 @pytest.mark.parametrize("width", [12, 20, 30, 40, 49, 50, 60, 80, 200])
 def test_no_terminal_is_too_narrow_for_a_number(monkeypatch, width):
     """Words are found whole: a cut or broken number would be missing."""

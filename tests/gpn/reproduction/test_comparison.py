@@ -300,7 +300,7 @@ def test_an_interrupted_comparison_resumes_where_it_was(tmp_path, monkeypatch, r
 
 def test_progress_runs_from_nothing_to_all():
     seen = []
-    training_comparison(**TINY | {"depths": [2]}, progress=lambda done, total: seen.append((done, total)))
+    training_comparison(**TINY | {"depths": [2]}, progress=lambda done, total, _: seen.append((done, total)))
     assert seen[0][0] == 0
     assert seen[-1][0] == seen[-1][1]
     assert len({total for _, total in seen}) == 1

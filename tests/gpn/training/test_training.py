@@ -63,8 +63,8 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, options):
     class Stop(Exception):
         pass
 
-    def stop(row):
-        if row.epoch == 4:
+    def stop(epoch, *_):
+        if epoch == 4:
             raise Stop
 
     with pytest.raises(Stop):  # epoch 4 is done but not saved

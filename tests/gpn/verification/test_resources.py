@@ -87,7 +87,7 @@ def test_neither_memory_nor_workers_change_a_bit_and_a_run_resumes_with_others(m
     monkeypatch.setattr(streams, "CHUNK_NEURONS", 600)
     whole = gpn.verify("relu", **SMALL)
 
-    def stop(done, total):
+    def stop(done, total, _words):
         if done > 0.7 * total:
             raise KeyboardInterrupt
 

@@ -65,7 +65,7 @@ def stopped(call, chunks):
     """Call `verify` or `resume` and interrupt it after some chunks."""
     told = []
 
-    def stop(done, _total):
+    def stop(done, *_):
         told.append(done)
         if len(told) > chunks:
             raise KeyboardInterrupt

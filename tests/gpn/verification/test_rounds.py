@@ -300,10 +300,10 @@ def test_pictures_are_those_of_the_first_round():
 def test_progress_never_falls_and_ends_at_the_total():
     told = []
     gpn.verify("tanh", **SMALL, until="decided", cap=1500, progress=lambda *some: told.append(some), workers=2)
-    done = [some for some, _ in told]
+    done = [some for some, _, _ in told]
     assert done == sorted(done)
     assert told[-1][0] == told[-1][1]
-    assert len({total for _, total in told}) > 2
+    assert len({total for _, total, _ in told}) > 2
 
 
 @pytest.mark.usefixtures("small_rounds")
