@@ -11,6 +11,7 @@ from theory.activations.specification import Phi
 from theory.depth.length_map import DepthFactor
 from theory.normalization.conditions import Conditions
 from theory.numerics.budget import Budget
+from theory.numerics.threads import one_blas_thread
 
 _CONDITIONS_SHARE = 0.75  # of the time; the rest is left to what the details need
 
@@ -58,6 +59,7 @@ class CheckReport(Result):
         return f"<CheckReport {self.conditions.name}: GPN {self.conditions.is_gpn}>"
 
 
+@one_blas_thread
 def check_report(
     spec: object,
     digits: int = 30,

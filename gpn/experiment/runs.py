@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gpn.engine.arguments import count
 from gpn.experiment.executors import available_cores, check_kind, local_pool
 from theory.errors import UsageError
+from theory.numerics.threads import one_blas_thread
 
 Arrays = dict[str, npt.NDArray[Any]]
 Returned = Mapping[str, npt.NDArray[Any]]
@@ -122,6 +123,7 @@ def generator(seed: int, experiment: int, cell: int, chunk: int) -> np.random.Ge
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(experiment, cell, chunk))))
 
 
+@one_blas_thread
 def run(
     cells: Sequence[Cell],
     seed: int,
@@ -274,7 +276,8 @@ def _submitted(
 
 def _compute(compute: Compute, seed: int, key: tuple[int, int, int], trials: int) -> Returned:
     """What a worker does; of a cell it gets `compute` alone, so that little is sent to it."""
-    return compute(generator(seed, *key), trials)
+    with one_blas_thread:  # in a process that somebody else has started, too
+        return compute(generator(seed, *key), trials)
 
 
 def _task(chunk: _Chunk, seed: int) -> tuple[Compute, int, tuple[int, int, int], int]:

@@ -1,9 +1,8 @@
 """The paper's training experiment: very deep networks beside their usual competitors, over several seeds."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from gpn.reproduction.comparison_runs import Budget, Run, predictions
 from gpn.reproduction.gradient_settings import check_level, several
 from gpn.training.datasets import Dataset, load_dataset
 from theory.errors import UsageError
+from theory.numerics.threads import one_blas_thread
 
 Item = TypeVar("Item")
 ACTIVATIONS = ("selu", "relu", "gelu", "tanh")
@@ -41,9 +41,8 @@ QUICK: Mapping[str, Any] = MappingProxyType(
 )
 """Options of a run that takes seconds and shows nothing but that everything works."""
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-
+@one_blas_thread
 def training_comparison(
     activations: Sequence[Any] = ACTIVATIONS,
     data: str | Path | Dataset = "digits",
@@ -90,9 +89,8 @@ def training_comparison(
         store: a folder; every finished run is stored there in `run.sqlite` and reused when it is asked for
             again, with more activations, depths or seeds too. Other budgets or another version need another folder.
         replace_finished: whether a finished run of another budget or version may be deleted from `store`.
-        workers: processes, None for one on each core; 1 computes in this process. The numbers are the same bits, given
-            the same number of BLAS threads (worker processes have one each). A script that asks for more than one must
-            keep its own work under `if __name__ == "__main__":`.
+        workers: processes, None for one on each core; 1 computes in this process. The numbers are the same bits. A
+            script that asks for more than one must keep its own work under `if __name__ == "__main__":`.
         executor: "threads", "processes" or any `concurrent.futures.Executor` instead.
         progress: called with (done, total, words) as runs finish.
 
@@ -137,11 +135,8 @@ def training_comparison(
     common = {"experiment": "training comparison", "seed": seed, "data": used.digest, **asdict(budget)}
     identity = run_store.Identity(common, dict(computing_versions()))
     with (
-        nullcontext()
-        if store is None
-        else run_store.open_store(store, identity, replace_finished=replace_finished) as finished,
-        one_blas_thread() if place == "processes" else nullcontext(),
-    ):
+        nullcontext() if store is None else run_store.open_store(store, identity, replace_finished=replace_finished)
+    ) as finished:
         compute = partial(experiment.run, seed=seed, executor=place, workers=workers, store=finished)
         results = compute([run.cell() for run in tried], progress=part(0.0))
         trials = _groups([run.trial(arrays) for run, arrays in zip(tried, results, strict=True)], len(settings.factors))
@@ -158,18 +153,6 @@ def training_comparison(
     ]
     rows = zip(wanted, trials, picked, _groups(outcomes, settings.seeds), predictions(wanted), strict=True)
     return ComparisonReport(settings, tuple(Measured(*row) for row in rows))
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Processes that are started meanwhile have one BLAS thread each, unless the user has chosen otherwise."""
-    missing = [name for name in _THREADS if name not in os.environ]
-    os.environ.update(dict.fromkeys(missing, "1"))
-    try:
-        yield
-    finally:
-        for name in missing:
-            del os.environ[name]
 
 
 def _groups(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:

@@ -35,6 +35,7 @@ from theory.depth.coefficients import NoPrediction
 from theory.depth.fluctuation import log_ratio_law
 from theory.depth.length_map import mean_field_path
 from theory.errors import UsageError
+from theory.numerics.threads import one_blas_thread
 
 ACTIVATIONS = ("tanh", "relu", "leaky_relu", "elu", "selu", "gelu")
 """The activations of the paper."""
@@ -48,6 +49,7 @@ _GROWTH_ACTIVATIONS = ("x", "relu")
 _GROWTH_DEPTHS = (10, 50)
 
 
+@one_blas_thread
 def gradient_profiles(
     activations: Sequence[Any] = ACTIVATIONS,
     *,

@@ -15,8 +15,10 @@ from gpn.sampling.batch_sampler import block_trials, sample_batch
 from gpn.sampling.memory import budget, check_batch, check_dense
 from gpn.sampling.sampler import Sample, sample
 from theory.errors import UsageError
+from theory.numerics.threads import one_blas_thread
 
 
+@one_blas_thread
 def simulate(
     activation: Any,
     width: int,

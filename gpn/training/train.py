@@ -27,6 +27,7 @@ from gpn.training.results import DIVERGED, FINISHED, EpochRow, TrainingReport
 from gpn.training.settings import TrainingConfig, TrainingSettings
 from gpn.training.step import Stepper, running_statistics
 from theory.errors import UsageError
+from theory.numerics.threads import one_blas_thread
 
 EVALUATION_ROWS = 256
 """Samples that are classified together."""
@@ -93,8 +94,8 @@ def train(
         seed: of the weights and of the order of the samples; the split of the digits does not depend on it.
         records: how often gradient norms and orthogonality are recorded, evenly over the run.
         checkpoint: file that is written after an epoch, as often as `checkpoint_seconds` allows, and at the end.
-        resume: continue from the checkpoint. On the same machine, with the same libraries and number of BLAS threads,
-            the run ends with the same bits as one that was never interrupted.
+        resume: continue from the checkpoint. On the same machine, with the same libraries, the run ends with the same
+            bits as one that was never interrupted.
         checkpoint_seconds: least time between two checkpoints.
         progress: called with (done, total, words) after every epoch.
 
@@ -113,6 +114,7 @@ def train(
     return run_training(spec, data, settings, Saving.of(checkpoint, resume, checkpoint_seconds), progress)
 
 
+@one_blas_thread
 def run_training(
     spec: Any,
     data: str | Path | Dataset,

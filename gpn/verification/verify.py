@@ -23,6 +23,7 @@ from gpn.verification.settings import DEFAULT_DEPTHS, Settings, identity, recall
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
 from theory.normalization.normalize import normalization
+from theory.numerics.threads import one_blas_thread
 
 
 def verify(
@@ -135,6 +136,7 @@ def resume(
     return run_verification(settings, Resources.read(executor, workers, memory, progress, folder))
 
 
+@one_blas_thread
 def run_verification(settings: Settings, resources: Resources) -> VerificationReport:
     """Plan a verification, run it, and return its report.
 

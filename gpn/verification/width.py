@@ -18,6 +18,7 @@ from theory.layer.law import layer_law
 from theory.layer.levy import Bound
 from theory.layer.tails import OneStepTail, one_step
 from theory.normalization.normalize import normalize
+from theory.numerics.threads import one_blas_thread
 
 ONE_LAYER = {CountedClaim.FORWARD: "one layer, forward", CountedClaim.BACKWARD_RANDOM: "one layer, backward"}
 _DEEP_OVER_TRUTH = {"depth": 0.36, "epsilon": 1.7}  # where the search begins
@@ -116,6 +117,7 @@ def guaranteed_epsilon(
     )
 
 
+@one_blas_thread
 def solve(
     activation: Any,
     width: int | None = None,

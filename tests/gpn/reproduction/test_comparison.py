@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import math
-import os
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from gpn.checking.check import normalize
 from gpn.experiment.store import RunStore
 from gpn.report.tables.comparison import comparison as table
 from gpn.report.words import terminal
-from gpn.reproduction import comparison, comparison_runs
+from gpn.reproduction import comparison_runs
 from gpn.reproduction import comparison_runs as comparison_theory
 from gpn.reproduction.comparison import training_comparison
 from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Trial, candidates, limited, pick, validation_split
@@ -305,13 +304,6 @@ def test_progress_runs_from_nothing_to_all():
     assert seen[-1][0] == seen[-1][1]
     assert len({total for _, total in seen}) == 1
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-
-
-def test_the_environment_is_left_as_it_was():
-    before = dict(os.environ)
-    with comparison.one_blas_thread():
-        assert os.environ["OMP_NUM_THREADS"] == before.get("OMP_NUM_THREADS", "1")
-    assert dict(os.environ) == before
 
 
 def test_no_two_runs_share_an_identity():
