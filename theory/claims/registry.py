@@ -28,12 +28,12 @@ _CHAPTERS = {
 
 
 def _by_id(entries: Iterable[Claim]) -> Mapping[str, Claim]:
-    found: dict[str, Claim] = {}
+    claims: dict[str, Claim] = {}
     for entry in entries:
-        if entry.id in found:
+        if entry.id in claims:
             raise ValueError(f"two claims have the id {entry.id!r}")
-        found[entry.id] = entry
-    return MappingProxyType(found)
+        claims[entry.id] = entry
+    return MappingProxyType(claims)
 
 
 CLAIMS = _by_id(entry for entries in _CHAPTERS.values() for entry in entries)
@@ -74,7 +74,7 @@ def claims_of_bound(identity: str, kind: str) -> tuple[Claim, ...]:
     >>> claims_of_bound("forward-one-step", "levy")
     (<Claim levy-forward: Lévy bound, forward (bound, numerical evaluation of a proved bound)>,)
     """
-    return tuple(claim(other) for found, other in claim(identity).tested_by if found == kind)
+    return tuple(claim(other) for tested, other in claim(identity).tested_by if tested == kind)
 
 
 def page() -> str:

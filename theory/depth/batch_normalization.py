@@ -62,7 +62,7 @@ def _over_variance(activation: Activation | CallableActivation, square: Function
     """(E square - E phi E linear) / Var phi."""
     if jumps := steps(activation, "value"):
         raise UsageError(f"phi jumps at {', '.join(map(str, jumps))}: its slope does not describe it")
-    found = expectations(
+    moments = expectations(
         activation,
         {
             "mean": lambda _z, value, _slope: value,
@@ -71,7 +71,7 @@ def _over_variance(activation: Activation | CallableActivation, square: Function
             "linear": linear,
         },
     )
-    number = {name: estimate.value for name, estimate in found.items()}
+    number = {name: estimate.value for name, estimate in moments.items()}
     variance = number["second"] - number["mean"] ** 2
     quotient = (number["square"] - number["mean"] * number["linear"]) / variance if variance > 0 else math.nan
     if not math.isfinite(quotient):

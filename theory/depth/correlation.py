@@ -133,9 +133,9 @@ def _masses(activation: NumericActivation, points: FloatArray, rho: float, q: fl
     total = error = 0.0
     for height, place, weight in zip(heights, x, density, strict=True):
         shifted = _Shifted(activation, order + 1, scale * rho * place)
-        found = shifted.expectation(scale * deviation)
-        total += float(2 * height * weight * found.value)
-        error += float(2 * abs(height) * weight * found.error)
+        estimate = shifted.expectation(scale * deviation)
+        total += float(2 * height * weight * estimate.value)
+        error += float(2 * abs(height) * weight * estimate.error)
         if deviation > 0:
             beside = (x - rho * place) / deviation
             joint = weight * np.exp(-0.5 * beside**2) / (np.sqrt(2 * np.pi) * deviation)

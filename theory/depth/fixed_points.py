@@ -77,8 +77,8 @@ def length_dynamics(
     if np.all(np.abs(growth) < MARGINAL):
         return LengthDynamics((), None, continuum=True)
     roots = _roots(activation, grid, growth)
-    found = tuple(_fixed_point(activation, q) for q in roots)
-    return LengthDynamics(found, _basin(grid, growth, found), continuum=False)
+    fixed = tuple(_fixed_point(activation, q) for q in roots)
+    return LengthDynamics(fixed, _basin(grid, growth, fixed), continuum=False)
 
 
 def _tabulate(
@@ -111,8 +111,8 @@ def _roots(activation: NumericActivation, grid: FloatArray, growth: FloatArray) 
         for i in changes
         if not (one_is_fixed and i == at_one - 1)
     ]
-    found = [float(np.exp(root)) for root in roots] + ([1.0] if one_is_fixed else [])
-    return sorted(found + ([0.0] if length_map(activation, 0.0).value < 1e-190 else []))
+    lengths = [float(np.exp(root)) for root in roots] + ([1.0] if one_is_fixed else [])
+    return sorted(lengths + ([0.0] if length_map(activation, 0.0).value < 1e-190 else []))
 
 
 def _fixed_point(activation: NumericActivation, q: float) -> FixedPoint:

@@ -73,12 +73,12 @@ def depth_horizon(activation: NumericActivation, width: int = 1024) -> DepthHori
         raise UsageError(f"the width must be a whole number of at least 2 neurons, not {width}")
     if abs(length_map(activation, 1.0).value - 1) < _FIXED:
         return _at_one(activation, width)
-    found = gradient_rate(activation)
-    kind: Kind = "vanishing" if found.rate < 0 else "exploding"
-    if abs(found.rate) < _FIXED:
-        kind = "stable" if 0 < found.q < np.inf else "marginal"
+    settled = gradient_rate(activation)
+    kind: Kind = "vanishing" if settled.rate < 0 else "exploding"
+    if abs(settled.rate) < _FIXED:
+        kind = "stable" if 0 < settled.q < np.inf else "marginal"
     gradient, length = _layers_until_lost(activation, 1.0)
-    return DepthHorizon(kind, found.q, found.rate, width, gradient, length, _length_scale(activation, found.q))
+    return DepthHorizon(kind, settled.q, settled.rate, width, gradient, length, _length_scale(activation, settled.q))
 
 
 def _at_one(activation: NumericActivation, width: int) -> DepthHorizon:

@@ -129,10 +129,10 @@ def _small(event: Event) -> Bound:
     limit = largest_tilt(event)
     scale = 1 / (1e-3 + float(np.std(event.profile.values[np.abs(event.profile.nodes.points) < 2])))
     reach = min(limit, 30 * scale) if not event.weighted else min(limit, 1e12)
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda y: log_mean(reach * y * y, 60), bounds=(0, 1 - 1e-6), method="bounded", options={"xatol": 1e-3}
     )
-    tilt = reach * float(found.x) ** 2
+    tilt = reach * float(minimum.x) ** 2
     coarse, fine = log_mean(tilt, 60), log_mean(tilt, 120)
     total = fine + 2 * abs(fine - coarse)
     return Bound(_KIND, total) if total < 0 else Bound(_KIND, 0.0, "no tilt gives a bound below 1")

@@ -67,9 +67,9 @@ def exact_tail(event: Event, saddle: Saddle | None = None) -> ExactTail:
     if known is not None:
         return ExactTail(0.0, 0.0, "certain") if known else ExactTail(-np.inf, 0.0, "the target cannot be reached")
     for method in (law_of_signs, constant_sum, at_edge, _small):
-        found = method(event)
-        if found is not None:
-            return found
+        tail = method(event)
+        if tail is not None:
+            return tail
     return _inverted(event, saddle)
 
 
@@ -77,12 +77,12 @@ def _small(event: Event) -> ExactTail | None:
     """Widths below that of the inversion."""
     if event.width >= SMALLEST_WIDTH:
         return None
-    found = small_probability(event)
-    if found is None:
+    tail = small_probability(event)
+    if tail is None:
         return unavailable(
             f"the inversion needs a width of at least {SMALLEST_WIDTH}, direct integration one of 2 or 3"
         )
-    value, error = found
+    value, error = tail
     if value == 0 or error > 0.3 * value:
         return unavailable("too rare for direct integration at this width")
     return ExactTail(float(np.log(value)), error / value, "direct integration over the sphere")
@@ -131,13 +131,13 @@ def _invert(event: Event, saddle: Saddle | None, lattice: float) -> ExactTail:
     """The double inversion through a saddle with lambda > 0; `lattice` is the spacing of a discrete sum, or 0."""
     if saddle is None:
         return unavailable("the sum has no tilted law")
-    found = unavailable("")
+    tail = unavailable("")
     for distance, step in _CONTOURS:
         contour = _off_pole(event, saddle, distance)
-        found = _along(event, contour, step, lattice)
-        if found.available or contour is saddle:
+        tail = _along(event, contour, step, lattice)
+        if tail.available or contour is saddle:
             break
-    return found
+    return tail
 
 
 def _along(event: Event, saddle: Saddle, step: float, lattice: float) -> ExactTail:
@@ -247,10 +247,10 @@ class _Grid:
         over_v, over_u = sizes.sum(axis=1), sizes.sum(axis=0)
         over_v = over_v[len(over_v) // 2 :] + over_v[len(over_v) // 2 :: -1]
         power, negligible = min(0.5 * self._event.width - 1, _DECAY), _EPS * float(sizes.sum())
-        found = [
+        terms = [
             float(line[-1]) * len(line) / power
             if line[-1] <= max(0.7 * line[int(0.7 * len(line))], negligible)
             else np.inf
             for line in (over_v, over_u)
         ]
-        return (0.0 if self._period else found[0]), found[1]
+        return (0.0 if self._period else terms[0]), terms[1]

@@ -275,9 +275,9 @@ def _peak(function: Function, points: FloatArray, values: FloatArray) -> tuple[f
         finer = function(grid)
         column = np.arange(len(left))
         row = finer.argmax(axis=0)
-        found = finer[row, column]
-        winner = int(np.argmax(found))
-        if found[winner] > highest:
-            where, highest = float(grid[row[winner], winner]), float(found[winner])
+        tops = finer[row, column]
+        winner = int(np.argmax(tops))
+        if tops[winner] > highest:
+            where, highest = float(grid[row[winner], winner]), float(tops[winner])
         left, right = grid[np.maximum(row - 1, 0), column], grid[np.minimum(row + 1, 12), column]
     return where, highest

@@ -179,7 +179,7 @@ class _Centred:
 
     def __init__(self, activation: NumericActivation, width: int, functional: Functional, q: float) -> None:
         self.width, self.q, self._functional = width, q, functional
-        found = sphere_expectations(
+        moments = sphere_expectations(
             activation,
             width,
             {
@@ -189,7 +189,7 @@ class _Centred:
             },
             q,
         )
-        self.mean, self.second, self.square = found["mean"], found["second"], found["square"]
+        self.mean, self.second, self.square = moments["mean"], moments["second"], moments["square"]
 
     def __call__(self, h: Any, value: Any, slope: Any) -> Any:
         whole = self._functional(h, value, slope)
@@ -221,17 +221,17 @@ def _series(activation: NumericActivation, f: _Centred, g: _Centred) -> tuple[Es
     functionals: dict[str, Functional] = {"fg": _product(f, g), "ff": _product(f, f), "gg": _product(g, g)}
     for name, functional in (("f", f), ("g", g)) if g is not f else (("f", f),):
         functionals |= {f"{name}{j}": table.times(functional, j) for j in range(2, terms + 1)}
-    found = sphere_expectations(activation, n, functionals, f.q)
+    moments = sphere_expectations(activation, n, functionals, f.q)
     coefficients = {
-        name: [found[f"{name if f'{name}2' in found else 'f'}{j}"] for j in range(2, terms + 1)] for name in "fg"
+        name: [moments[f"{name if f'{name}2' in moments else 'f'}{j}"] for j in range(2, terms + 1)] for name in "fg"
     }
     parts = [_times(a, b) for a, b in zip(coefficients["f"], coefficients["g"], strict=True)]
     pair = _combine(*((eigenvalues[j], part) for j, part in enumerate(parts, start=2)))
     rests = [
-        found[name * 2].value + found[name * 2].error - sum(a.value**2 for a in coefficients[name]) for name in "fg"
+        moments[name * 2].value + moments[name * 2].error - sum(a.value**2 for a in coefficients[name]) for name in "fg"
     ]
     rest = abs(eigenvalues[terms + 1]) * float(np.sqrt(max(rests[0], 0.0) * max(rests[1], 0.0)))
-    return found["fg"], Estimate(pair.value, pair.error + rest)
+    return moments["fg"], Estimate(pair.value, pair.error + rest)
 
 
 class _EvenPolynomials:

@@ -45,8 +45,8 @@ def sphere_expectations(
 
     >>> from theory.activations.specification import activation
     >>> identity = activation("identity")
-    >>> found = sphere_expectations(identity, 5, {"square": lambda h, value, slope: value**2})
-    >>> round(found["square"].value, 13)
+    >>> moments = sphere_expectations(identity, 5, {"square": lambda h, value, slope: value**2})
+    >>> round(moments["square"].value, 13)
     1.0
     """
     check_layer(width, q)
@@ -60,8 +60,8 @@ def sphere_expectations(
         h = radius * np.sin(u / scale)
         value, slope = activation.value_and_slope(h)
         with np.errstate(all="ignore"):
-            found = [functional(h, value, slope) * weight for functional in functionals.values()]
-        return np.stack([weight, *found])
+            weighted = [functional(h, value, slope) * weight for functional in functionals.values()]
+        return np.stack([weight, *weighted])
 
     total, error = integrate(integrands, _edges(half_width, breakpoints), breakpoints)
     mean = total[1:] / total[0]

@@ -168,12 +168,12 @@ def _supremum(activation: NumericActivation, order: Order, radius: float) -> flo
     # Near a breakpoint mpmath looks instead: at a removable singularity, as in sin(x)/x, float64 cancels.
     margin = 1e-3 if isinstance(activation, Activation) else 1e-9
     grids = [_grid(lower, upper, radius, margin) for lower, upper in pairwise(edges)]
-    found = max(_search(function, grid) for grid in grids)
+    largest = max(_search(function, grid) for grid in grids)
     if not isinstance(activation, Activation):
-        return np.inf if np.isinf(radius) and _grows(function) else found
+        return np.inf if np.isinf(radius) and _grows(function) else largest
     ends = [(piece, end) for piece in activation.pieces for end in (piece.lower, piece.upper)]
-    limits = [_limit(piece, end, order, found) for piece, end in ends if _within(end, radius)]
-    return max([found, *limits])
+    limits = [_limit(piece, end, order, largest) for piece, end in ends if _within(end, radius)]
+    return max([largest, *limits])
 
 
 def _grows(function: Callable[[FloatArray], FloatArray]) -> bool:
@@ -255,8 +255,8 @@ def _limit(piece: Piece, end: sympy.Expr, order: Order, known: float) -> float:
     """
     modulus_at = guarded_modulus(getattr(piece, order))
     with mpmath.workdps(400):
-        found = [modulus_at(point) for _, point in approach(piece, end)]
-        values = [value for value in found if value is not None]
+        moduli = [modulus_at(point) for _, point in approach(piece, end)]
+        values = [value for value in moduli if value is not None]
         if len(values) >= 2 and values[-1] > 1.5 * max(values[-2], known):
             return np.inf
         return float(max(values)) if values and max(values) < 1e300 else 0.0

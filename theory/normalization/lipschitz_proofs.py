@@ -124,10 +124,10 @@ def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
     search.run()
     for tail in tails:
         tail.follow(search, doubts)
-    found = search.enclosure()
-    if doubts and not found == arb.pos_inf():  # a supremum that is proved to be infinite leaves no doubt
+    enclosure = search.enclosure()
+    if doubts and not enclosure == arb.pos_inf():  # a supremum that is proved to be infinite leaves no doubt
         raise NotCertifiable(doubts[0])
-    return found
+    return enclosure
 
 
 def _gaps(activation: Activation, order: Order, end: sympy.Expr) -> list[Discontinuity]:

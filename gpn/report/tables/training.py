@@ -37,7 +37,7 @@ def _description(report: TrainingReport) -> list[str]:
         constraint += f", strength {config.penalty:g}"
     return [
         f"{config.function}: {config.depth} layers of {config.width} neurons, {config.weights} weights"
-        f"{''.join(f', {each}' for each in extras)}; seed {config.seed}.",
+        f"{''.join(f', {extra}' for extra in extras)}; seed {config.seed}.",
         f"{config.data}: {config.samples} samples of {config.features} features, {config.classes} classes; "
         f"{config.steps_per_epoch} steps of {config.batch} samples in an epoch.",
         f"{config.optimizer}, learning rate {short_number(config.learning_rate)} ({config.schedule}); {constraint}.",

@@ -35,7 +35,7 @@ def fitted(content: RenderableType, width: int) -> RenderableType:
     spare = width - GAP * (len(natural) - 1) - sum(least)
     if spare < 0:
         return _stacked(content)
-    columns = sorted(zip(content.columns, natural, least, strict=True), key=lambda each: not each[0].no_wrap)
+    columns = sorted(zip(content.columns, natural, least, strict=True), key=lambda column: not column[0].no_wrap)
     for column, full, fewest in columns:
         more = min(full - fewest, spare)
         column.width, column.no_wrap = fewest + more, False
