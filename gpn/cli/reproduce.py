@@ -1,15 +1,19 @@
 """The command `gpn reproduce`: the paper's experiments."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gpn.cli import answer, long_run
 from gpn.cli.options import (
+    Dataset,
     Floats,
+    Inputs,
     Integers,
     Json,
+    Level,
+    Results,
+    Seed,
     Words,
     number,
     numbers,
@@ -25,9 +29,7 @@ def training(
     activations: Annotated[
         Words | None, option("NAME,NAME", "Of the catalog.  [default: selu,relu,gelu,tanh]", read=words)
     ] = None,
-    data: Annotated[
-        str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10, or a file .npz.")
-    ] = "digits",
+    inputs: Dataset = "digits",
     depth: Annotated[Integers | None, numbers("L,L", "Hidden layers.  [default: 10,50,200]", "10,200")] = None,
     recipes: Annotated[
         Words | None, option("KEY,KEY", "Which networks, as gpn,plain-gaussian.  [default: all eight]", read=words)
@@ -43,11 +45,11 @@ def training(
         Floats | None,
         numbers("C,C", "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]", "0.5,2"),
     ] = None,
-    level: Annotated[float, number("P", "Confidence level of each interval.", 0.95)] = 0.95,
+    level: Level = 0.95,
     seed: Annotated[int, number("N", "Learning rates are tried with N, networks measured with N+1, ...", 7)] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A small run of seconds: does everything work?")] = False,
     workers: Annotated[int | None, number("N", "Processes.  [default: one on each core]", 2)] = None,
-    out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    out: Results = None,
     as_json: Json = False,
 ) -> None:
     """Train very deep networks on real data: GPN beside plain activations, Gaussian weights, batch norm and Adam.
@@ -65,12 +67,19 @@ def training(
     Examples:
       gpn reproduce training --quick
       gpn reproduce training --activations selu,elu --out selu-elu
-      gpn reproduce training --data mnist/ --depth 10,200 --recipes gpn,plain-gaussian
+      gpn reproduce training --inputs mnist/ --depth 10,200 --recipes gpn,plain-gaussian
     """
     folder = results_folder(out, as_json)
     names = ("activations", "recipes", "width", "seeds", "epochs", "batch", "samples", "factors")
     given = only_given(locals() | {"depths": depth}, "depths", *names)
-    fixed = {"data": data, "level": level, "seed": seed, "workers": workers, "store": folder, "replace_finished": True}
+    fixed = {
+        "inputs": inputs,
+        "level": level,
+        "seed": seed,
+        "workers": workers,
+        "store": folder,
+        "replace_finished": True,
+    }
     from gpn.report.tables import comparison as tables
     from gpn.reproduction.comparison import QUICK
     from gpn.reproduction.reproduce import reproduce
@@ -114,11 +123,11 @@ def gradients(
         Integers | None,
         numbers("K,K", "Batch sizes of the table of growth, or none.  [default: 8,16,32,64,128]", "8,32", none=True),
     ] = None,
-    data: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
-    level: Annotated[float, number("P", "Confidence level of each interval.", 0.99)] = 0.99,
-    seed: Annotated[int, number("N", "The same seed gives the same bits with any --workers.", 7)] = 0,
+    inputs: Inputs = None,
+    level: Level = 0.99,
+    seed: Seed = 0,
     workers: Annotated[int | None, number("N", "Threads.  [default: all cores]", 2)] = None,
-    out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    out: Results = None,
     as_json: Json = False,
 ) -> None:
     """Measure |dE/dW_l|_F by layer at initialization, for every activation of the paper.
@@ -134,11 +143,11 @@ def gradients(
     Examples:
       gpn reproduce gradients
       gpn reproduce gradients --activations tanh,silu --depth 100 --batches none
-      gpn reproduce gradients --data digits --out digits
+      gpn reproduce gradients --inputs digits --out digits
     """
     folder = results_folder(out, as_json)
-    names = ("activations", "width", "depth", "trials", "batch", "batches", "level", "seed", "workers")
-    given = only_given(locals() | {"inputs": data}, "inputs", *names)
+    names = ("activations", "width", "depth", "trials", "batch", "batches", "inputs", "level", "seed", "workers")
+    given = only_given(locals(), *names)
     from gpn.report.tables import gradients as tables
     from gpn.report.words import commands
     from gpn.reproduction.reproduce import reproduce

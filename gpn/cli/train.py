@@ -8,8 +8,11 @@ import typer
 
 from gpn.cli import answer, options
 from gpn.cli.options import (
+    Dataset,
     DefaultSpec,
     Json,
+    Raw,
+    Results,
     Root,
     chosen_root,
     number,
@@ -22,51 +25,58 @@ from theory.errors import UsageError
 
 DIVERGED_CODE = 1
 
+Depth = Annotated[int | None, number("L", "Hidden layers; the readout is one more.  [default: 50]", 50)]
+Width = Annotated[int | None, number("N", "Neurons in each.  [default: 128]", 128)]
+OptimizerName = Annotated[
+    str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", options.optimizers)
+]
+Rate = Annotated[float | None, number("R", "At the start.  [default: c / (N L), c by the optimizer]", 0.001)]
+Schedule = Annotated[
+    str | None,
+    option("NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", options.schedules),
+]
+Epochs = Annotated[int | None, number("N", "Passes through the data.  [default: 30]", 30)]
+Batch = Annotated[int | None, number("N", "Samples of a step.  [default: 64]", 64)]
+Weights = Annotated[
+    str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", options.ensembles)
+]
+_CONSTRAINTS = "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]"
+Constraint = Annotated[str | None, option("NAME", _CONSTRAINTS, options.constraints)]
+Penalty = Annotated[float | None, number("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]", 1.0)]
+BatchNormalization = Annotated[bool, typer.Option("--batch-normalization", help="Batch normalization in every layer.")]
+Biases = Annotated[bool, typer.Option("--biases", help="Biases, 0 at the start.")]
+Scale = Annotated[float | None, number("S", "Standard deviation of the logits at the start.  [default: 1]", 1.0)]
+Centred = Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")]
+Seed = Annotated[int, number("N", "Of the weights and the order of the samples.", 7)]
+Records = Annotated[int | None, number("N", "Steps at which norms are recorded.  [default: 100]", 100)]
+Checkpoint = Annotated[Path | None, option("FILE", "Save the state there, to continue with --resume.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from --checkpoint, bit for bit.")]
+
 
 def train(
     spec: DefaultSpec = "tanh",
-    data: Annotated[
-        str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10 files, or a .npz file.")
-    ] = "digits",
-    depth: Annotated[int | None, number("L", "Hidden layers; the readout is one more.  [default: 50]", 50)] = None,
-    width: Annotated[int | None, number("N", "Neurons in each.  [default: 128]", 128)] = None,
-    optimizer: Annotated[
-        str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", options.optimizers)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, number("R", "At the start.  [default: c / (N L), c by the optimizer]", 0.001)
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        option("NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", options.schedules),
-    ] = None,
-    epochs: Annotated[int | None, number("N", "Passes through the data.  [default: 30]", 30)] = None,
-    batch: Annotated[int | None, number("N", "Samples of a step.  [default: 64]", 64)] = None,
-    weights: Annotated[
-        str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", options.ensembles)
-    ] = None,
-    constraint: Annotated[
-        str | None,
-        option(
-            "NAME",
-            "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]",
-            options.constraints,
-        ),
-    ] = None,
-    penalty: Annotated[float | None, number("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]", 1.0)] = None,
-    batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Batch normalization in every layer.")] = False,
-    biases: Annotated[bool, typer.Option("--biases", help="Biases, 0 at the start.")] = False,
-    readout_scale: Annotated[
-        float | None, number("S", "Standard deviation of the logits at the start.  [default: 1]", 1.0)
-    ] = None,
-    centred: Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")] = False,
+    inputs: Dataset = "digits",
+    depth: Depth = None,
+    width: Width = None,
+    optimizer: OptimizerName = None,
+    learning_rate: Rate = None,
+    schedule: Schedule = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    weights: Weights = None,
+    constraint: Constraint = None,
+    penalty: Penalty = None,
+    batch_normalization: BatchNormalization = False,
+    biases: Biases = False,
+    readout_scale: Scale = None,
+    centred: Centred = False,
     root: Root = "auto",
-    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
-    seed: Annotated[int, number("N", "Of the weights and the order of the samples.", 7)] = 0,
-    records: Annotated[int | None, number("N", "Steps at which norms are recorded.  [default: 100]", 100)] = None,
-    checkpoint: Annotated[Path | None, option("FILE", "Save the state there, to continue with --resume.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from --checkpoint, bit for bit.")] = False,
-    out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    raw: Raw = False,
+    seed: Seed = 0,
+    records: Records = None,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    out: Results = None,
     as_json: Json = False,
 ) -> None:
     """Train a deep dense network as a classifier, and record loss, accuracy, gradient norms and orthogonality.
@@ -80,7 +90,7 @@ def train(
     Examples:
       gpn train selu --depth 200 --learning-rate 0.001 --epochs 40
       gpn train relu --raw --weights gaussian --depth 200 --out plain
-      gpn train tanh --data mnist/ --constraint polar --optimizer momentum
+      gpn train tanh --inputs mnist/ --constraint polar --optimizer momentum
       gpn train gelu --checkpoint run.npz
       gpn train gelu --checkpoint run.npz --resume     after an interrupt
     """
@@ -97,7 +107,7 @@ def train(
     choices = (field.name for field in fields(TrainingSettings) if field.name != "root")
     settings = TrainingSettings(**only_given(given, *choices), root=chosen_root(root, raw))
     with progress_bar() as progress:
-        report = run_training(spec, data, settings, Saving.of(checkpoint, resume), progress)
-    table, next_step = tables.training(report), commands.after_train(report, spec, data)
+        report = run_training(spec, inputs, settings, Saving.of(checkpoint, resume), progress)
+    table, next_step = tables.training(report), commands.after_train(report, spec, inputs)
     answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
     raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gpn.cli import answer
-from gpn.cli.options import Json, Root, Spec, check_writable, chosen_root, number, only_given, option, progress_bar
+from gpn.cli.options import Json, Raw, Root, Spec, check_writable, chosen_root, number, only_given, option, progress_bar
 from theory.errors import UsageError
 
 
@@ -19,7 +19,7 @@ def width(
     epsilon: Annotated[float | None, number("E", "Tolerance: squared gradient norms within e^-E and e^E.", 0.5)] = None,
     probability: Annotated[float, number("P", "Accepted probability of leaving the tolerance.", 0.05)] = 0.05,
     root: Root = "auto",
-    raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
+    raw: Raw = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
     seed: Annotated[int, number("N", "Of the simulation.", 7)] = 0,
     out: Annotated[Path | None, option("FOLDER", "Write width.csv, width.json and figures there.")] = None,

@@ -1,6 +1,6 @@
 """The paper's training experiment: very deep networks beside their usual competitors, over several seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from gpn.engine.arguments import count
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
 from gpn.experiment.versions import computing_versions
-from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, candidates, limited, pick
+from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Candidate, candidates, limited, pick
 from gpn.reproduction.comparison_results import ComparisonReport, Measured, Outcome, Settings
 from gpn.reproduction.comparison_runs import Budget, Run, predictions
 from gpn.reproduction.gradient_settings import check_level, several
@@ -45,7 +45,7 @@ QUICK: Mapping[str, Any] = MappingProxyType(
 @one_blas_thread
 def training_comparison(
     activations: Sequence[Any] = ACTIVATIONS,
-    data: str | Path | Dataset = "digits",
+    inputs: str | Path | Dataset = "digits",
     *,
     depths: Sequence[int] = DEPTHS,
     recipes: Sequence[str] = tuple(RECIPES),
@@ -76,7 +76,7 @@ def training_comparison(
 
     Args:
         activations: as for `gpn.activation`.
-        data: as for `gpn.train`.
+        inputs: as for `gpn.train`.
         depths: hidden layers.
         recipes: keys of `gpn.reproduction.comparison_grid.RECIPES`.
         width: n.
@@ -107,52 +107,63 @@ def training_comparison(
     """
     seed, workers = experiment.checked_run(seed, workers)
     layers = sorted({count("depths", depth) for depth in several("depths", depths)})
-    wanted = list(candidates(several("activations", activations), layers, _recipes(recipes)))
-    used = limited(data if isinstance(data, Dataset) else load_dataset(data), count("samples", samples, minimum=10))
-    epochs = count("epochs", epochs)
+    kinds = list(candidates(several("activations", activations), layers, _recipes(recipes)))
+    data = inputs if isinstance(inputs, Dataset) else load_dataset(inputs)
+    used = limited(data, count("samples", samples, minimum=10))
     budget = Budget(
         width=count("width", width, minimum=2),
-        epochs=epochs,
+        epochs=count("epochs", epochs),
         trial_epochs=-(-epochs // 2),
         batch=count("batch", batch, minimum=2),
         samples=samples,
     )
     settings = _settings(used, budget, count("seeds", seeds, minimum=2), factors, check_level(level), seed)
-    work = partial(Run, budget=budget, data=data if isinstance(data, Dataset) else str(data), digest=used.digest)
-    tried = [
-        work(candidate, rate, seed, validate=True)
-        for candidate in wanted
-        for rate in candidate.rates(budget.width, settings.factors)
-    ]
+    work = partial(Run, budget=budget, data=data if data is inputs else str(inputs), digest=used.digest)
     place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
-    cost_of_trials = float(sum(run.cell().cost for run in tried))
-    cost = cost_of_trials + settings.seeds * epochs * sum(candidate.depth for candidate in wanted)
-
-    def part(before: float) -> experiment.Progress | None:
-        return progress and (lambda done, _total, _words: progress(before + done, cost, "training"))
-
     # A store may be extended by activations, depths and seeds: every run in it has an identity of its own.
     common = {"experiment": "training comparison", "seed": seed, "data": used.digest, **asdict(budget)}
     identity = run_store.Identity(common, dict(computing_versions()))
     with (
         nullcontext() if store is None else run_store.open_store(store, identity, replace_finished=replace_finished)
     ) as finished:
-        compute = partial(experiment.run, seed=seed, executor=place, workers=workers, store=finished)
-        results = compute([run.cell() for run in tried], progress=part(0.0))
-        trials = _groups([run.trial(arrays) for run, arrays in zip(tried, results, strict=True)], len(settings.factors))
-        picked = [pick(group) for group in trials]
-        measured = [
-            work(candidate, trial.rate, seed + order, validate=False)
-            for candidate, trial in zip(wanted, picked, strict=True)
-            for order in range(1, settings.seeds + 1)
-        ]
-        results = compute([run.cell() for run in measured], progress=part(cost_of_trials))
+        run_cells = partial(experiment.run, seed=seed, executor=place, workers=workers, store=finished)
+        return ComparisonReport(settings, tuple(_measure(kinds, settings, work, run_cells, progress)))
+
+
+def _measure(
+    kinds: Sequence[Candidate],
+    settings: Settings,
+    work: Callable[..., Run],
+    run_cells: Callable[..., list[experiment.Arrays]],
+    progress: experiment.Progress | None,
+) -> Iterator[Measured]:
+    """Try every learning rate, pick one for each kind of network, and train with it."""
+    tried = [
+        work(kind, rate, settings.seed, validate=True)
+        for kind in kinds
+        for rate in kind.rates(settings.budget.width, settings.factors)
+    ]
+    cost_of_trials = float(sum(run.cell().cost for run in tried))
+    cost = cost_of_trials + settings.seeds * settings.budget.epochs * sum(kind.depth for kind in kinds)
+
+    def compute(runs: Sequence[Run], before: float) -> list[experiment.Arrays]:
+        listen = progress and (lambda done, _total, _words: progress(before + done, cost, "training"))
+        return run_cells([run.cell() for run in runs], progress=listen)
+
+    results = compute(tried, 0.0)
+    trials = _groups([run.trial(arrays) for run, arrays in zip(tried, results, strict=True)], len(settings.factors))
+    picked = [pick(group) for group in trials]
+    measured = [
+        work(kind, trial.rate, settings.seed + order, validate=False)
+        for kind, trial in zip(kinds, picked, strict=True)
+        for order in range(1, settings.seeds + 1)
+    ]
     outcomes = [
         Outcome.of({name: array[0] for name, array in arrays.items()}, run.seed, settings)
-        for run, arrays in zip(measured, results, strict=True)
+        for run, arrays in zip(measured, compute(measured, cost_of_trials), strict=True)
     ]
-    rows = zip(wanted, trials, picked, _groups(outcomes, settings.seeds), predictions(wanted), strict=True)
-    return ComparisonReport(settings, tuple(Measured(*row) for row in rows))
+    rows = zip(kinds, trials, picked, _groups(outcomes, settings.seeds), predictions(kinds), strict=True)
+    return (Measured(*row) for row in rows)
 
 
 def _groups(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:

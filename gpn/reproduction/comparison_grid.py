@@ -29,13 +29,13 @@ class Recipe:
     Args:
         words: what a figure calls it.
         normalized: a phi + b with the root that is recommended ("auto"), with the other one ("other"), or None.
-        weights, batch_norm, optimizer: as for `gpn.train`.
+        weights, batch_normalization, optimizer: as for `gpn.train`.
     """
 
     words: str
     normalized: str | None
     weights: str
-    batch_norm: bool = False
+    batch_normalization: bool = False
     optimizer: str = "sgd"
 
 
@@ -46,7 +46,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "gpn-gaussian": Recipe("GPN, Gaussian", "auto", "gaussian"),
         "plain": Recipe("plain, orthogonal", None, "haar"),
         "plain-gaussian": Recipe("plain, Gaussian", None, "gaussian"),
-        "plain-gaussian-bn": Recipe("plain, Gaussian, batch norm", None, "gaussian", batch_norm=True),
+        "plain-gaussian-bn": Recipe("plain, Gaussian, batch norm", None, "gaussian", batch_normalization=True),
         "gpn-adam": Recipe("GPN, orthogonal, Adam", "auto", "haar", optimizer="adam"),
         "plain-gaussian-adam": Recipe("plain, Gaussian, Adam", None, "gaussian", optimizer="adam"),
     }

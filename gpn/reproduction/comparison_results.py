@@ -144,7 +144,7 @@ class Measured:
         candidate, recipe = self.candidate, RECIPES[self.candidate.recipe]
         names = ("activation", "recipe", "depth", "treatment", "root", "chi")
         key = {name: getattr(candidate, name) for name in names}
-        return key | {name: getattr(recipe, name) for name in ("weights", "batch_norm", "optimizer")}
+        return key | {name: getattr(recipe, name) for name in ("weights", "batch_normalization", "optimizer")}
 
     def record(self, settings: Settings) -> dict[str, Any]:
         """Return the row of `ComparisonReport.to_frame`."""

@@ -109,7 +109,7 @@ class Run:
             width=budget.width,
             root=None,
             weights=recipe.weights,
-            batch_norm=recipe.batch_norm,
+            batch_normalization=recipe.batch_normalization,
             optimizer=recipe.optimizer,
             learning_rate=self.rate,
             epochs=self.epochs,
@@ -189,7 +189,7 @@ def log10_gradient(candidate: Candidate) -> float:
     >>> round(log10_gradient(gpn), 9) + 0.0, round(log10_gradient(plain) / math.log10(0.5), 9)
     (0.0, 10.0)
     """
-    if RECIPES[candidate.recipe].batch_norm:
+    if RECIPES[candidate.recipe].batch_normalization:
         return (candidate.depth - 1) * large_batch_growth(candidate.phi) / 2 / math.log(10)  # type: ignore[arg-type]
     return float(mean_field_path(candidate.phi, candidate.depth).log_gradients[0]) / math.log(10)
 

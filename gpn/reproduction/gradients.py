@@ -96,6 +96,7 @@ def gradient_profiles(
     [('as it is', 'haar'), ('as it is', 'gaussian')]
     """
     several("activations", activations)
+    experiment.checked_run(seed, workers)
     trials = count("trials", trials, minimum=2)
     settings = Settings(
         width=count("width", width, minimum=2),
@@ -107,20 +108,15 @@ def gradient_profiles(
         level=check_level(level),
         seed=seed,
     )
-    experiment.checked_run(seed, workers)
     loaded = None if inputs is None else load_inputs(inputs)
-    on_shell = None
-    if loaded is not None:
-        on_shell = cells.RealInputs(to_thin_shell(loaded.vectors, settings.width)[0], loaded.labels, loaded.classes)
     kinds = [variant for spec in activations for variant in variants(spec)]
     if len({variant.name for variant in kinds}) < len(activations):
         raise UsageError(f"each activation can be given once, not {', '.join(map(str, activations))}")
     growing = list(_growing(settings))
-    cells_of_kinds = [_cell(variant, settings, on_shell) for variant in kinds]
-    cells_of_growth = [_batch_cell(variant, settings.width, layers, _LEAST_BATCH_TRIALS) for variant, layers in growing]
-    results = experiment.run(
-        [*cells_of_kinds, *cells_of_growth], seed, executor=executor, workers=workers, progress=progress
-    )
+    on_shell = _on_shell(loaded, settings.width)
+    work = [_cell(variant, settings, on_shell) for variant in kinds]
+    work += [_batch_cell(variant, settings.width, layers, _LEAST_BATCH_TRIALS) for variant, layers in growing]
+    results = experiment.run(work, seed, executor=executor, workers=workers, progress=progress)
     random_readout = loaded is None or loaded.labels is None
     networks = [
         _network(variant, arrays, settings, random_readout=random_readout)
@@ -131,6 +127,12 @@ def gradient_profiles(
         for (variant, _), arrays in zip(growing, results[len(kinds) :], strict=True)
     ]
     return GradientReport(settings, tuple(networks), tuple(rows), tuple(_notes(settings, kinds, loaded)))
+
+
+def _on_shell(loaded: Inputs | None, width: int) -> cells.RealInputs | None:
+    if loaded is None:
+        return None
+    return cells.RealInputs(to_thin_shell(loaded.vectors, width)[0], loaded.labels, loaded.classes)
 
 
 def _cell(variant: Variant, settings: Settings, inputs: cells.RealInputs | None) -> experiment.Cell:

@@ -27,7 +27,7 @@ class TrainingSettings:
     width: int = 128
     root: str | None = "auto"
     weights: str = "haar"
-    batch_norm: bool = False
+    batch_normalization: bool = False
     biases: bool = False
     optimizer: str | Optimizer = "sgd"
     learning_rate: float | None = None
@@ -43,7 +43,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         # Batch normalization divides by the spread within a batch: one sample has none.
-        least = {"width": 2, "seed": 0, "batch": 2 if self.batch_norm else 1}
+        least = {"width": 2, "seed": 0, "batch": 2 if self.batch_normalization else 1}
         for name in ("depth", "width", "epochs", "batch", "seed", "records"):
             object.__setattr__(self, name, count(name, getattr(self, name), minimum=least.get(name, 1)))
         for name, known in (("schedule", SCHEDULES), ("constraint", CONSTRAINTS)):

@@ -38,13 +38,13 @@ HOPELESS = 1000.0
 
 def train(
     spec: Any = "tanh",
-    data: str | Path | Dataset = "digits",
+    inputs: str | Path | Dataset = "digits",
     *,
     depth: int = 50,
     width: int = 128,
     root: str | None = "auto",
     weights: str = "haar",
-    batch_norm: bool = False,
+    batch_normalization: bool = False,
     biases: bool = False,
     optimizer: str | Optimizer = "sgd",
     learning_rate: float | None = None,
@@ -74,12 +74,12 @@ def train(
 
     Args:
         spec: phi, as for `gpn.activation`.
-        data: "digits", a folder or a file as for `gpn.training.datasets.load_dataset`, or a data set.
+        inputs: "digits", a folder or a file as for `gpn.training.datasets.load_dataset`, or a data set.
         depth: L, hidden layers; the readout is one more.
         width: n, neurons in each of them.
         root: which normalization a*phi + b, as for `gpn.normalize`; None leaves phi as it is.
         weights: an ensemble of `gpn.engine.weights` at the start.
-        batch_norm: batch normalization with gains and shifts in every hidden layer; running statistics in the test.
+        batch_normalization: with gains and shifts, in every hidden layer; running statistics in the test.
         biases: b_l in all layers, 0 at the start.
         optimizer: "sgd", "momentum", "adagrad", "rmsprop", "adam", or an object of `gpn.training.optimizers`.
         learning_rate: at the start; None for `gpn.training.optimizers.default_rate`, which falls like 1 / (n L).
@@ -111,13 +111,13 @@ def train(
     """
     arguments = locals()
     settings = TrainingSettings(**{field.name: arguments[field.name] for field in fields(TrainingSettings)})
-    return run_training(spec, data, settings, Saving.of(checkpoint, resume, checkpoint_seconds), progress)
+    return run_training(spec, inputs, settings, Saving.of(checkpoint, resume, checkpoint_seconds), progress)
 
 
 @one_blas_thread
 def run_training(
     spec: Any,
-    data: str | Path | Dataset,
+    inputs: str | Path | Dataset,
     settings: TrainingSettings,
     saving: Saving | None = None,
     progress: Progress | None = None,
@@ -126,7 +126,7 @@ def run_training(
 
     Args:
         spec: phi, as for `gpn.activation`.
-        data: as for `train`.
+        inputs: as for `train`.
         settings: everything else that decides what is computed.
         saving: when and where checkpoints are written; None for no checkpoint.
         progress: called with (done, total, words) after every epoch.
@@ -134,7 +134,7 @@ def run_training(
     Raises:
         UsageError: an activation or data that cannot be read.
     """
-    dataset = data if isinstance(data, Dataset) else load_dataset(data)
+    dataset = inputs if isinstance(inputs, Dataset) else load_dataset(inputs)
     rule = find_optimizer(settings.optimizer)
     phi, root = _activation(spec, settings.root)
     rate = settings.learning_rate
@@ -291,7 +291,7 @@ def build(config: TrainingConfig, phi: ElementwiseActivation) -> Network:
     matrices += [draw(config.weights, rng, width, width) for _ in range(config.depth - 1)]
     matrices.append(config.readout_scale * draw("haar", rng, config.classes, width))
     biases = [np.zeros(len(matrix)) for matrix in matrices] if config.biases else None
-    normalizations = [*layers([width] * config.depth, affine=True), None] if config.batch_norm else None
+    normalizations = [*layers([width] * config.depth, affine=True), None] if config.batch_normalization else None
     contiguous = [np.ascontiguousarray(matrix) for matrix in matrices]  # so that a resumed run has the same bits
     return Network(contiguous, [phi] * config.depth + [Identity()], biases, normalizations)
 

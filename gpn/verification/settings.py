@@ -178,12 +178,12 @@ def recall(folder: str | os.PathLike[str]) -> Facts:
     """
     status = run_store.read_summary(folder)
     if status is None:
-        raise UsageError(f"there is no run to go on with in {folder}: it has no {run_store.FILE}")
+        raise UsageError(f"there is no run to resume in {folder}: it has no {run_store.FILE}")
     call = status.identity.call
     if call is None:
         raise UsageError(
             f"the run in {folder} was begun from Python with a function, an expression or arrays, which its store does "
-            f"not hold; go on by the same call of gpn.verify with store={str(folder)!r}"
+            f"not hold; resume by the same call of gpn.verify with store={str(folder)!r}"
         )
     return call | {name: _existing_path(call[name]) for name in _FILES}
 

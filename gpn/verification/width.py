@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpn.experiment.runs import Progress, checked_run
-from gpn.verification.kinds import DEEP, LAYER_KINDS, PREDICTION, SIMULATION, LayerKind
+from gpn.verification.kinds import DEEP, LAYER_KINDS, NETWORK_KINDS, PREDICTION, SIMULATION, LayerKind, NetworkKind
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
 from gpn.verification.width_search import Problem, Simulated, interpolate, search
 from theory.activations.specification import Phi
@@ -152,9 +152,10 @@ def solve(
         report("single layers")
         requirements += [requirement for claim in ONE_LAYER for requirement in _one_layer(problem, phi, claim)]
     report("the fluctuation law")
-    law = search(problem, NETWORK, PREDICTION.name, lambda x: network_law.predicted(phi, *problem.at(x)), _FINE)
-    report("the deep bound")
-    requirements += [_deep(problem, phi, law.value), law]
+    law = _network(problem, phi, PREDICTION)
+    for kind in NETWORK_KINDS:
+        report(kind.method)
+        requirements.append(law if kind is PREDICTION else _network(problem, phi, kind, law.value))
     if simulate:
         report("simulation")
         simulated = Simulated(phi, seed)
@@ -164,13 +165,13 @@ def solve(
     return WidthReport(problem.unknown, phi.name, width, depth, epsilon, probability, tuple(requirements))
 
 
-def _deep(problem: Problem, phi: Phi, predicted: float | None) -> Requirement:
-    """By the deep bound; a width by the search of the bound's own module, which also divides the error budget."""
-    if problem.unknown != "width":
-        start = None if predicted is None else predicted * _DEEP_OVER_TRUTH[problem.unknown]
-        return search(
-            problem, NETWORK, DEEP.name, lambda x: network_law.deep_bound(phi, *problem.at(x)), _COARSE, start
-        )
+def _network(problem: Problem, phi: Phi, kind: NetworkKind, predicted: float | None = None) -> Requirement:
+    """By a statement about the whole network; a bound is searched from the prediction on, where there is one."""
+    if kind is not DEEP or problem.unknown != "width":
+        start = None if predicted is None else predicted * _DEEP_OVER_TRUTH.get(problem.unknown, 1.0)
+        step = _COARSE if kind.is_bound else _FINE
+        return search(problem, NETWORK, kind.name, lambda x: kind.compute(phi, *problem.at(x), "random"), step, start)
+    # The bound's own module searches the width, and divides the error budget anew at each one.
     _, depth, epsilon = problem.at(2)
     width, bound = network_law.deep_width(phi, depth, epsilon, problem.probability)
     if width is None:

@@ -30,7 +30,7 @@ def finding(report: TrainingReport) -> str:
     """The title: what was trained and what came of it."""
     config = report.config
     what = f"{config.function}, {config.depth} layers of {config.width}, {config.weights} weights"
-    if config.batch_norm:
+    if config.batch_normalization:
         what += ", batch normalization"
     if report.test_accuracy is None:
         steps = len(report.losses)

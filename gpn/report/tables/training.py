@@ -31,7 +31,11 @@ def training(report: TrainingReport) -> RenderableType:
 
 def _description(report: TrainingReport) -> list[str]:
     config = report.config
-    extras = [words for words, used in (("batch normalization", config.batch_norm), ("biases", config.biases)) if used]
+    extras = [
+        words
+        for words, used in (("batch normalization", config.batch_normalization), ("biases", config.biases))
+        if used
+    ]
     constraint = CONSTRAINTS[config.constraint]
     if config.constraint == "penalty":
         constraint += f", strength {config.penalty:g}"

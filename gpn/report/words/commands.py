@@ -161,11 +161,11 @@ def after_gradients(report: "GradientReport") -> str:
     return next_step("train", "selu", depth=report.settings.depth)
 
 
-def after_train(report: "TrainingReport", spec: str, data: str) -> str:
+def after_train(report: "TrainingReport", spec: str, inputs: str) -> str:
     """After a divergence a smaller learning rate; else the same depth without what theory asks for."""
     config = report.config
     network: dict[str, Option] = {
-        "data": None if data == "digits" else data,
+        "inputs": None if inputs == "digits" else inputs,
         "depth": config.depth,
         "width": config.width,
     }

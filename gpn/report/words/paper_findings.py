@@ -103,4 +103,4 @@ def network_words(measured: "Measured") -> str:
     recipe, root = RECIPES[measured.candidate.recipe], measured.candidate.root
     words = ["plain" if root is None else f"GPN {'b+' if root == 'plus' else 'b-'}"]
     words.append({"haar": "Haar", "gaussian": "Gauss"}[recipe.weights])
-    return ", ".join(words + ["BN"] * recipe.batch_norm + ["Adam"] * (recipe.optimizer == "adam"))
+    return ", ".join(words + ["BN"] * recipe.batch_normalization + ["Adam"] * (recipe.optimizer == "adam"))

@@ -110,7 +110,7 @@ def emit(text: str, stream: IO[str] | None = None) -> None:
 
 
 def show_next(step: str | None) -> None:
-    """Print a command to go on with after an answer, if there is one; a line of its own, never broken."""
+    """Print the command that is offered after an answer, if there is one; a line of its own, never broken."""
     if step is not None:
         emit(f"\n{step}")
 

@@ -21,7 +21,7 @@ def test_a_quick_run_prints_json_and_writes_files(capsys, tmp_path):
     samples = rng.standard_normal((200, 6)) + 3 * np.eye(6)[labels]
     np.savez(tmp_path / "blobs.npz", x_train=samples[:150], y_train=labels[:150], x_test=samples[150:],
              y_test=labels[150:])  # fmt: skip
-    options = ("--quick", "--json", "--data", str(tmp_path / "blobs.npz"), "--out", str(tmp_path / "out"))
+    options = ("--quick", "--json", "--inputs", str(tmp_path / "blobs.npz"), "--out", str(tmp_path / "out"))
     assert run(*options, "--workers", "2", "--activations", "relu", "--recipes", "gpn,plain-gaussian") == 0
     report = json.loads(capsys.readouterr().out)
     assert [(row["recipe"], row["depth"]) for row in report["rows"]] == [
@@ -47,7 +47,7 @@ def test_the_table_says_what_was_run(capsys):
     [
         (("--recipes", "gnp"), "there is no recipe 'gnp'"),
         (("--depth", "ten"), "--depth takes whole numbers"),
-        (("--data", "nowhere.npz"), "nowhere.npz"),
+        (("--inputs", "nowhere.npz"), "nowhere.npz"),
     ],
 )
 def test_wrong_use_ends_with_a_sentence(capsys, tmp_path, arguments, words):

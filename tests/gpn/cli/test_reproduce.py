@@ -56,7 +56,7 @@ def test_json_alone_writes_nothing(run, tmp_path):
         ([*SMALL, "--batches", "2"], "batches"),
         ([*SMALL, "--level", "2"], "level"),
         ([*SMALL, "--activations", "nothing_known"], "nothing_known"),
-        ([*SMALL, "--data", "nowhere.npy"], "nowhere.npy"),
+        ([*SMALL, "--inputs", "nowhere.npy"], "nowhere.npy"),
         ([*SMALL, "--workers", "0"], "workers"),
         (["reproduce", "gradients", "--depth", "many"], "--depth takes a whole number"),
     ],

@@ -20,7 +20,7 @@ def data(tmp_path, monkeypatch):
     np.savez(path, x_train=x[:40], y_train=labels[:40], x_test=x[40:], y_test=labels[40:])
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    return ["--data", str(path)]
+    return ["--inputs", str(path)]
 
 
 def run(capsys, *arguments):
@@ -86,7 +86,7 @@ def test_a_finished_run_can_be_gone_on_with(capsys, data):
     (["--depth", "x"], "--depth takes a whole number, such as --depth 50"),
     (["--learning-rate", "fast"], "--learning-rate takes a number"),
     (["--optimizer", "adm"], "did you mean 'adam'"),
-    (["--data", "nowhere"], "there is no file"),
+    (["--inputs", "nowhere"], "there is no file"),
     (["--raw", "--root", "minus"], "has no effect"),
     (["--resume"], "no checkpoint was named"),
     (["--weights", "gaussian", "--constraint", "qr"], "not orthogonal to begin with"),

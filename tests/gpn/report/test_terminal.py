@@ -225,7 +225,7 @@ def test_every_option_completes_to_words_it_takes():
         (["normalize", "gelu", "--emit", "pytorch"], "torch"),
         (["verify", "--weights", "harr", "--out", "r"], "haar"),
         (["verify", "--inputs", "digts", "--out", "r"], "digits"),
-        (["train", "--data", "digist", "--out", "r"], "digits"),
+        (["train", "--inputs", "digist", "--out", "r"], "digits"),
         (["train", "--optimizer", "sdg", "--out", "r"], "sgd"),
         (["train", "--constraint", "poler", "--out", "r"], "polar"),
         (["family", "elu(alpha)", "--condition", "chi_minsu = 0.5"], "chi_minus"),

@@ -140,7 +140,7 @@ def test_the_test_samples_have_no_say_in_the_learning_rate(report):
     """With other test samples and labels the same rates are picked, by the same validation accuracies."""
     data = limited(load_dataset("digits"), TINY["samples"])
     other = Dataset(data.x_train, data.y_train, data.x_test[::-1], data.y_test, data.classes, data.name)
-    again = training_comparison(**TINY, data=other)
+    again = training_comparison(**TINY, inputs=other)
     assert [each.trials for each in again.measured] == [each.trials for each in report.measured]
     assert [each.accuracy for each in again.measured] != [each.accuracy for each in report.measured]
 
@@ -371,7 +371,7 @@ def test_the_table_fits_eighty_columns(report):
         ({"factors": [0.0]}, "factors must be positive"),
         ({"level": 1.0}, "level must lie between 0 and 1"),
         ({"seeds": 1}, "seeds"),
-        ({"data": "no/such/file.npz"}, "no/such/file.npz"),
+        ({"inputs": "no/such/file.npz"}, "no/such/file.npz"),
     ],
 )
 def test_wrong_use_is_refused_with_what_is_allowed(options, words):

@@ -49,7 +49,7 @@ OPTIONS = {"depth": 3, "width": 8, "epochs": 6, "batch": 10, "seed": 3, "records
 
 @pytest.mark.parametrize("options", [
     {},
-    {"optimizer": "adam", "batch_norm": True, "biases": True},
+    {"optimizer": "adam", "batch_normalization": True, "biases": True},
     {"optimizer": "momentum", "constraint": "polar"},
     {"optimizer": "rmsprop", "constraint": "qr", "centred": True},
     {"optimizer": "adagrad", "constraint": "penalty", "schedule": "step"},
@@ -127,7 +127,7 @@ def test_the_seed_decides_everything():
 @pytest.mark.parametrize("options", [
     {},
     {"weights": "gaussian", "root": None, "learning_rate": 0.1},
-    {"batch_norm": True},
+    {"batch_normalization": True},
     {"constraint": "polar"},
     {"optimizer": "adam"},
 ])  # fmt: skip
@@ -203,7 +203,7 @@ def test_divergence_is_an_outcome_with_a_reason():
         ({"learning_rate": 1e6}, "try a smaller learning rate than 1e+06"),
         ({"spec": "x**3", "root": None, "depth": 12}, "the signal overflows in layer"),
     ]:
-        report = gpn.train(**{"spec": "relu", "data": blobs(), **OPTIONS} | options)
+        report = gpn.train(**{"spec": "relu", "inputs": blobs(), **OPTIONS} | options)
         assert report.outcome == "diverged"
         assert words in report.reason
         assert report.test_accuracy is None
@@ -354,7 +354,7 @@ def test_misuse_is_an_error():
         ({"readout_scale": float("nan")}, "readout_scale must be above 0"),
         ({"epochs": 0}, "epochs must be a whole number"),
         ({"depth": 2.5}, "depth must be a whole number"),
-        ({"batch": 1, "batch_norm": True}, "batch must be a whole number of at least 2"),
+        ({"batch": 1, "batch_normalization": True}, "batch must be a whole number of at least 2"),
     ]:
         with pytest.raises(UsageError, match=message):
             gpn.train("tanh", blobs(), **OPTIONS | options)
@@ -367,5 +367,5 @@ def test_the_keywords_of_train_are_the_settings():
     fields = {field.name: field.default for field in dataclasses.fields(TrainingSettings)}
     assert fields == {name: keywords[name] for name in fields}
     assert set(keywords) - set(fields) == {
-        "spec", "data", "checkpoint", "resume", "checkpoint_seconds", "progress"
+        "spec", "inputs", "checkpoint", "resume", "checkpoint_seconds", "progress"
     }  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 import gpn
 from gpn.verification import width, width_search
+from gpn.verification.kinds import NETWORK_KINDS, NetworkKind
 from gpn.verification.width_results import NETWORK
 from theory.bounds import homogeneous
 from theory.bounds import network as network_law
@@ -31,6 +32,20 @@ def test_one_layer_asks_for_less_than_a_network_and_bounds_for_more_than_the_tru
     forward = "one layer, forward"
     assert relu.value("exact", forward) < relu.value("cramer", forward) < relu.value("levy", forward)
     assert relu.value("levy", forward) < relu.value("deep")
+
+
+def test_a_bound_that_is_registered_is_asked_without_more(monkeypatch):
+    """A made-up bound L/(n epsilon), whose width, depth and tolerance for p are L/(p epsilon), n p epsilon, L/(n p)."""
+    made_up = NetworkKind(
+        "made-up",
+        "made up",
+        "made-up bound",
+        compute=lambda _phi, n, depth, epsilon, _: Bound("made-up", math.log(depth / (n * epsilon))),
+    )
+    monkeypatch.setattr(width, "NETWORK_KINDS", (*NETWORK_KINDS, made_up))
+    assert gpn.required_width("relu", 10, 1.0, 0.05).value("made-up") == pytest.approx(200, rel=0.02)
+    assert gpn.carried_depth("relu", 1000, 1.0, 0.05).value("made-up") == pytest.approx(50, rel=0.03)
+    assert gpn.guaranteed_epsilon("relu", 400, 10, 0.05).value("made-up") == pytest.approx(0.5, rel=0.02)
 
 
 def test_a_value_is_the_first_that_its_method_accepts(relu):
