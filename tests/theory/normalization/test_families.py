@@ -163,11 +163,11 @@ def test_views():
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ("chi = 0.5", "unknown quantity or number in a condition 'chi'"),
+        ("chi = 0.5", "'chi'"),
         ("b = 1", "b alone"),
         ("chi_minus", "quantity = value"),
         ("a = b = 1", "quantity = value"),
-        ("a = 1/0", "unknown quantity or number"),
+        ("a = 1/0", "unknown quantity"),
     ],
 )
 def test_bad_conditions(condition, message):

@@ -114,7 +114,7 @@ def test_own_table_from_a_frame():
     [
         ("", "empty"),
         ("activation,a\ntanh,1\n", "line 1: the columns are a, activation; needed are activation, a, b"),
-        ("activation;a;b\ntanh;1;2\n", "separate columns by commas"),
+        ("activation;a;b\ntanh;1;2\n", "commas"),
         ("activation,a,b\n", "no rows"),
         ("activation,a,b\ntanh,1.4,x1\n", "line 2: .*x1"),
         ("activation,a,b\ntanh,1.4,x\n", "line 2: 'x' is not a number"),
