@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpn.cli.options import unwritable
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gpn.experiment.result import Result
 
 
-def show(tables: "Sequence[RenderableType]", next_step: str | None, data: Any, as_json: bool) -> None:
+def show(tables: "Sequence[RenderableType]", next_step: str | None, data: object, as_json: bool) -> None:
     """Print an answer.
 
     Args:

@@ -21,7 +21,7 @@ _FORMATS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 """Suffix, where the caption goes, other metadata."""
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
+def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """Write beside the target and rename, so that an interrupted run leaves no partial file.
 
     Args:

@@ -36,7 +36,7 @@ def fingerprint(cell: Cell) -> str:
     return digest((cell.experiment, cell.cell, cell.first, cell.trials, cell.chunk, cell.compute))
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Digest of the `description` of a value.
 
     >>> digest(["tanh", 64])
@@ -93,7 +93,7 @@ def array_description(array: npt.NDArray[Any]) -> list[Any]:
     return [whole.dtype.str, list(array.shape), blake2b(whole.tobytes(), digest_size=16).hexdigest()]
 
 
-def _place(value: Any) -> str:
+def _place(value: object) -> str:
     """Where a class or function is defined; one inside of another function has no place of its own."""
     name = getattr(value, "__qualname__", "<>")
     if "<" in name:

@@ -44,7 +44,7 @@ QUICK: Mapping[str, Any] = MappingProxyType(
 
 @one_blas_thread
 def training_comparison(
-    activations: Sequence[Any] = ACTIVATIONS,
+    activations: Sequence[object] = ACTIVATIONS,
     inputs: str | Path | Dataset = "digits",
     *,
     depths: Sequence[int] = DEPTHS,

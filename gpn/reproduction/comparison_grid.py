@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +93,7 @@ class Candidate:
         return tuple(base * factor for factor in sorted(factors))
 
 
-def candidates(activations: Sequence[Any], depths: Sequence[int], recipes: Sequence[str]) -> Iterator[Candidate]:
+def candidates(activations: Sequence[object], depths: Sequence[int], recipes: Sequence[str]) -> Iterator[Candidate]:
     """Yield all kinds of networks: for each activation, recipe and depth.
 
     The other root is left out where it behaves like the recommended one: an odd activation has mirror images.

@@ -7,7 +7,6 @@ inputs are drawn without matrices (`gpn.sampling.sampler`), batches too (`gpn.sa
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
-from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -51,7 +50,7 @@ _GROWTH_DEPTHS = (10, 50)
 
 @one_blas_thread
 def gradient_profiles(
-    activations: Sequence[Any] = ACTIVATIONS,
+    activations: Sequence[object] = ACTIVATIONS,
     *,
     width: int = 500,
     depth: int = 200,

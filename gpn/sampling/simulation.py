@@ -20,7 +20,7 @@ from theory.numerics.threads import one_blas_thread
 
 @one_blas_thread
 def simulate(
-    activation: Any,
+    activation: object,
     width: int,
     depth: int,
     trials: int,
@@ -171,7 +171,7 @@ def _generator(seed: int | np.random.Generator) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(count("seed", seed, minimum=0)))
 
 
-def _activation(spec: Any) -> ElementwiseActivation:
+def _activation(spec: object) -> ElementwiseActivation:
     """Read a specification; an object that evaluates itself needs no symbolic library."""
     if hasattr(spec, "value_and_slope"):
         evaluated: ElementwiseActivation = spec

@@ -37,7 +37,7 @@ HOPELESS = 1000.0
 
 
 def train(
-    spec: Any = "tanh",
+    spec: object = "tanh",
     inputs: str | Path | Dataset = "digits",
     *,
     depth: int = 50,
@@ -116,7 +116,7 @@ def train(
 
 @one_blas_thread
 def run_training(
-    spec: Any,
+    spec: object,
     inputs: str | Path | Dataset,
     settings: TrainingSettings,
     saving: Saving | None = None,
@@ -345,7 +345,7 @@ def _divergence(
     return None
 
 
-def _activation(spec: Any, root: str | None) -> tuple[ElementwiseActivation, str | None]:
+def _activation(spec: object, root: str | None) -> tuple[ElementwiseActivation, str | None]:
     """phi itself, or normalized with the root that was chosen.
 
     Loads SymPy unless an object that evaluates itself is taken as it is.

@@ -1,7 +1,6 @@
 """How wide a network must be, and the inverses: how deep a width carries, which tolerance it keeps."""
 
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ _FINE = 1e-3
 
 
 def required_width(
-    activation: Any,
+    activation: object,
     depth: int,
     epsilon: float,
     probability: float = 0.05,
@@ -67,7 +66,7 @@ def required_width(
 
 
 def carried_depth(
-    activation: Any,
+    activation: object,
     width: int,
     epsilon: float,
     probability: float = 0.05,
@@ -94,7 +93,7 @@ def carried_depth(
 
 
 def guaranteed_epsilon(
-    activation: Any,
+    activation: object,
     width: int,
     depth: int,
     probability: float = 0.05,
@@ -119,7 +118,7 @@ def guaranteed_epsilon(
 
 @one_blas_thread
 def solve(
-    activation: Any,
+    activation: object,
     width: int | None = None,
     depth: int | None = None,
     epsilon: float | None = None,

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text as MatplotlibText
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from gpn.report.explorer.model import STARTS, WIDTHS, Root, View
@@ -246,7 +247,7 @@ def _set_title(axes: Axes, words: str) -> None:
     axes.set_title(words.replace("$", r"\$"), fontsize=9.5, fontweight="bold", loc="left", y=height)
 
 
-def _message(axes: Axes) -> Any:
+def _message(axes: Axes) -> MatplotlibText:
     box = {"facecolor": "white", "edgecolor": "none", "pad": 4}
     look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9.5, "color": "0.3", "bbox": box}
     return axes.text(0.5, 0.6, "", transform=axes.transAxes, **look)

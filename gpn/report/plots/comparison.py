@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -168,7 +169,7 @@ def _look(recipe: str) -> dict[str, Any]:
     return {"color": PALETTE[colour], "marker": marker, "markersize": 4.5, "linestyle": line}
 
 
-def _heat(axes: Axes, report: "ComparisonReport", measured: "Measured | None") -> Any:
+def _heat(axes: Axes, report: "ComparisonReport", measured: "Measured | None") -> QuadMesh | None:
     """One heat map; what vanished to 0 has the colour of the lower end, what was not recorded is white."""
     axes.tick_params(labelsize=7.5)
     if measured is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -187,9 +188,9 @@ def _width_axis(axes: Axes, widths: list[int]) -> None:
     axes.set_xlabel("width n (neurons)")
 
 
-def _legend(report: "VerificationReport", looks: _Looks) -> list[Any]:
+def _legend(report: "VerificationReport", looks: _Looks) -> list[Artist]:
     rows, present = report.rows, {row.side for row in report.rows}
-    handles: list[Any] = [Line2D([], [], color=c, linewidth=5, label=f"ε = {e:g}") for e, c in looks.colours.items()]
+    handles: list[Artist] = [Line2D([], [], color=c, linewidth=5, label=f"ε = {e:g}") for e, c in looks.colours.items()]
     for side, (marker, words) in SIDES.items():
         if side in present:
             handles.append(_sign(f"observed {words}", marker=marker))

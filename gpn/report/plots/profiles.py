@@ -5,6 +5,8 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -143,11 +145,11 @@ def _enlarged_span(report: "GradientReport") -> float:
     return min(_NARROW, max([0.1, *reaches]) * 1.1)
 
 
-def _layers(profile: "NetworkGradients") -> Any:
+def _layers(profile: "NetworkGradients") -> npt.NDArray[np.int64]:
     return np.arange(1, len(profile.log_quantiles) + 1)
 
 
-def _shown(logs: FloatArray) -> Any:
+def _shown(logs: FloatArray) -> FloatArray:
     """Decimal logarithms; what vanished or overflowed is left out of the line (the title tells of it)."""
     return np.where(np.isfinite(logs), logs / _LOG10, np.nan)
 
@@ -177,9 +179,9 @@ def _decades(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _legend(report: "GradientReport") -> list[Any]:
+def _legend(report: "GradientReport") -> list[Artist]:
     settings = report.settings
-    handles: list[Any] = [
+    handles: list[Artist] = [
         Line2D([], [], linewidth=2.2, label="as it is, Haar weights", **_PLAIN_LOOK),
         Line2D([], [], label="as it is, Gaussian weights", **_PLAIN_GAUSSIAN_LOOK),
         Line2D([], [], label="mean field (predicted)", **_MEAN_FIELD_LOOK),

@@ -19,6 +19,8 @@ from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import STABILITY, Cell, plain, short_number, supremum_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gpn.checking.audit_results import AuditReport, AuditRow, Comparison
     from gpn.checking.check import Details
     from gpn.checking.depth import DepthProfile
@@ -295,7 +297,7 @@ def _layers(depth: float) -> Cell:
     return Cell("never" if depth == float("inf") else f"{depth:.0f}", depth)
 
 
-def family(frame: Any) -> RenderableType:
+def family(frame: "pd.DataFrame") -> RenderableType:
     """The members of a family: one row for each value of its parameter; those without numbers are marked."""
     words = [name for name in frame.columns if name in ("kind", "reason")]
     numbers = [name for name in frame.columns if name not in words]

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from rich import box
 from rich.cells import cell_len
@@ -115,7 +115,7 @@ def show_next(step: str | None) -> None:
         emit(f"\n{step}")
 
 
-def emit_json(data: Any) -> None:
+def emit_json(data: object) -> None:
     """Write JSON; a NaN or an infinity in the data would be a bug and raises ValueError."""
     emit(json.dumps(data, indent=2, allow_nan=False))
 
