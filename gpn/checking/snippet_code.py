@@ -54,16 +54,16 @@ class Library:
     rewritten: Mapping[Any, Callable[[Any], Any]]
 
 
-def _density(u: Any) -> Any:
+def _density(u: sympy.Expr) -> sympy.Expr:
     return sympy.exp(-(u**2) / 2) / sympy.sqrt(2 * sympy.pi)
 
 
-def _tail_form(u: Any) -> Any:
+def _tail_form(u: sympy.Expr) -> sympy.Expr:
     """Phi(u) = erfc(-u/sqrt 2)/2 keeps its relative precision for negative u."""
     return _ERFC(-u / sympy.sqrt(2)) / 2
 
 
-def _stable_softplus(u: Any) -> Any:
+def _stable_softplus(u: sympy.Expr) -> sympy.Expr:
     """-log sigma(-u): PyTorch's own softplus is linear above a threshold, 2e-9 off."""
     return -_LOG_SIGMOID(-u)
 
@@ -236,7 +236,7 @@ class _Writer:
         return _print(expression, self._library)[0]
 
 
-def _print(expression: Any, library: Library) -> tuple[str, int]:
+def _print(expression: sympy.Expr, library: Library) -> tuple[str, int]:
     """The code of an expression and how tightly it binds."""
     if expression.is_Symbol:
         return expression.name, _ATOM
@@ -251,13 +251,13 @@ def _print(expression: Any, library: Library) -> tuple[str, int]:
     return _call(expression, library), _ATOM
 
 
-def _bound(expression: Any, library: Library, least: int) -> str:
+def _bound(expression: sympy.Expr, library: Library, least: int) -> str:
     """Code in brackets unless it binds at least so tightly."""
     text, binding = _print(expression, library)
     return text if binding >= least else f"({text})"
 
 
-def _sum(expression: Any, library: Library) -> str:
+def _sum(expression: sympy.Expr, library: Library) -> str:
     terms = sorted(expression.args, key=lambda term: (term.could_extract_minus_sign(), term.is_number))
     text = _bound(terms[0], library, _PRODUCT)
     for term in terms[1:]:
@@ -266,7 +266,7 @@ def _sum(expression: Any, library: Library) -> str:
     return text
 
 
-def _product(expression: Any, library: Library) -> tuple[str, int]:
+def _product(expression: sympy.Expr, library: Library) -> tuple[str, int]:
     coefficient, factors = expression.as_coeff_mul(rational=False)
     if coefficient == -1:
         return f"-{_bound(expression.func(*factors), library, _ATOM)}", _SIGN
@@ -280,7 +280,7 @@ def _product(expression: Any, library: Library) -> tuple[str, int]:
     return text, _PRODUCT
 
 
-def _power(expression: Any, library: Library) -> tuple[str, int]:
+def _power(expression: sympy.Expr, library: Library) -> tuple[str, int]:
     base, exponent = expression.base, expression.exp
     if exponent == sympy.Rational(1, 2):
         return f"{library.functions['sqrt']}({_print(base, library)[0]})", _ATOM
@@ -291,7 +291,7 @@ def _power(expression: Any, library: Library) -> tuple[str, int]:
     return f"{_bound(base, library, _ATOM)}{'**' if hugs else ' ** '}{text}", _POWER
 
 
-def _call(expression: Any, library: Library) -> str:
+def _call(expression: sympy.Expr, library: Library) -> str:
     name = type(expression).__name__
     if name == "hermite_normalized":
         degree, argument = expression.args

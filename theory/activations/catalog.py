@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any
 
 import sympy
 from sympy import Abs, Max, Min, Piecewise, Rational
@@ -26,25 +25,25 @@ def _normalize(name: str) -> str:
     return name.casefold().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def _leaky(x: Any, slope: Any) -> Any:
+def _leaky(x: sympy.Expr, slope: sympy.Expr) -> sympy.Expr:
     return Piecewise((x, x > 0), (slope * x, True))
 
 
-def _hard_tanh(x: Any, min_val: Any, max_val: Any) -> Any:
+def _hard_tanh(x: sympy.Expr, min_val: sympy.Expr, max_val: sympy.Expr) -> sympy.Expr:
     if not min_val < max_val:
         seen = f"{decimal_text(min_val)} and {decimal_text(max_val)}"
         raise SpecificationError(f"hard_tanh: min_val must be below max_val, but they are {seen}")
     return Min(Max(x, min_val), max_val)
 
 
-def _rrelu(x: Any, lower: Any, upper: Any) -> Any:
+def _rrelu(x: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -> sympy.Expr:
     if not lower <= upper:
         seen = f"{decimal_text(lower)} and {decimal_text(upper)}"
         raise SpecificationError(f"rrelu: lower must not exceed upper, but they are {seen}")
     return _leaky(x, (lower + upper) / 2)
 
 
-def _hard_sigmoid(x: Any) -> Any:
+def _hard_sigmoid(x: sympy.Expr) -> sympy.Expr:
     return Min(Max(x + 3, 0), 6) / 6
 
 
@@ -68,12 +67,12 @@ def selu_constants() -> tuple[sympy.Expr, sympy.Expr]:
     return alpha, (1 - c) * sympy.sqrt(2 * sympy.pi) / sympy.sqrt(radicand)
 
 
-def _selu(x: Any) -> Any:
+def _selu(x: sympy.Expr) -> sympy.Expr:
     alpha, scale = selu_constants()
     return Piecewise((scale * x, x > 0), (scale * alpha * expm1(x), True))
 
 
-def _gelu_tanh(x: Any) -> Any:
+def _gelu_tanh(x: sympy.Expr) -> sympy.Expr:
     """x (1 + tanh u)/2 = x sigma(2u), which does not cancel for negative x."""
     return x * sigmoid(2 * sympy.sqrt(2 / sympy.pi) * (x + Rational("0.044715") * x**3))
 

@@ -19,7 +19,7 @@ from sympy.core.function import ArgumentIndexError
 class _TabulatedFunction(sympy.Function):
     """A function whose decimal value comes from the table `MPMATH`."""
 
-    def _eval_evalf(self, prec: int) -> Any:
+    def _eval_evalf(self, prec: int) -> sympy.Expr | None:
         try:
             arguments = [argument._to_mpmath(prec + 10) for argument in _arguments(self)]
         except ValueError:  # an argument still holds a symbol
@@ -38,21 +38,21 @@ class _PositiveFunction(_TabulatedFunction):
     at_infinity: sympy.Expr
 
     @classmethod
-    def eval(cls, x: Any) -> Any:
+    def eval(cls, x: sympy.Expr) -> sympy.Expr | None:
         return {sympy.S.Zero: cls.at_zero, sympy.oo: cls.at_infinity, -sympy.oo: sympy.S.Zero}.get(x)
 
     def _eval_is_positive(self) -> bool | None:
         return True if self.args[0].is_real else None
 
-    def _eval_expand_func(self, **_hints: Any) -> Any:
+    def _eval_expand_func(self, **_hints: Any) -> sympy.Expr:
         return self.elementary(self.args[0])
 
-    def _eval_rewrite_as_tractable(self, arg: Any, **_hints: Any) -> Any:
+    def _eval_rewrite_as_tractable(self, arg: sympy.Expr, **_hints: Any) -> sympy.Expr:
         """The form that SymPy's limit algorithm asks for by this name."""
         return self.elementary(arg)
 
     @staticmethod
-    def elementary(x: Any) -> Any:
+    def elementary(x: sympy.Expr) -> sympy.Expr:
         """The definition in SymPy's own functions."""
         raise NotImplementedError
 
@@ -71,12 +71,12 @@ class sigmoid(_PositiveFunction):
 
     latex_name, at_zero, at_infinity = r"\sigma", sympy.S.Half, sympy.S.One
 
-    def fdiff(self, _argindex: int = 1) -> Any:
+    def fdiff(self, _argindex: int = 1) -> sympy.Expr:
         (x,) = _arguments(self)
         return sigmoid(x) * sigmoid(-x)
 
     @staticmethod
-    def elementary(x: Any) -> Any:
+    def elementary(x: sympy.Expr) -> sympy.Expr:
         return 1 / (1 + sympy.exp(-x))
 
 
@@ -90,11 +90,11 @@ class softplus(_PositiveFunction):
 
     latex_name, at_zero, at_infinity = r"\operatorname{softplus}", sympy.log(2), sympy.oo
 
-    def fdiff(self, _argindex: int = 1) -> Any:
+    def fdiff(self, _argindex: int = 1) -> sympy.Expr:
         return sigmoid(self.args[0])
 
     @staticmethod
-    def elementary(x: Any) -> Any:
+    def elementary(x: sympy.Expr) -> sympy.Expr:
         return sympy.log(1 + sympy.exp(x))
 
 
@@ -108,11 +108,11 @@ class normal_cdf(_PositiveFunction):
 
     latex_name, at_zero, at_infinity = r"\Phi", sympy.S.Half, sympy.S.One
 
-    def fdiff(self, _argindex: int = 1) -> Any:
+    def fdiff(self, _argindex: int = 1) -> sympy.Expr:
         return normal_pdf(self.args[0])
 
     @staticmethod
-    def elementary(x: Any) -> Any:
+    def elementary(x: sympy.Expr) -> sympy.Expr:
         return sympy.erfc(-x / sympy.sqrt(2)) / 2
 
 
@@ -126,12 +126,12 @@ class normal_pdf(_PositiveFunction):
 
     latex_name, at_zero, at_infinity = r"\varphi", 1 / sympy.sqrt(2 * sympy.pi), sympy.S.Zero
 
-    def fdiff(self, _argindex: int = 1) -> Any:
+    def fdiff(self, _argindex: int = 1) -> sympy.Expr:
         (x,) = _arguments(self)
         return -x * normal_pdf(x)
 
     @staticmethod
-    def elementary(x: Any) -> Any:
+    def elementary(x: sympy.Expr) -> sympy.Expr:
         return sympy.exp(-(x**2) / 2) / sympy.sqrt(2 * sympy.pi)
 
 
@@ -151,10 +151,10 @@ class hermite_normalized(_TabulatedFunction):
     nargs = 2
 
     @classmethod
-    def eval(cls, k: Any, x: Any) -> Any:
+    def eval(cls, k: sympy.Expr, x: sympy.Expr) -> sympy.Expr:
         return {0: sympy.S.One, 1: x}.get(k)
 
-    def fdiff(self, argindex: int = 2) -> Any:
+    def fdiff(self, argindex: int = 2) -> sympy.Expr:
         if argindex != 2:
             raise ArgumentIndexError(self, argindex)
         k, x = _arguments(self)
@@ -168,11 +168,11 @@ class hermite_normalized(_TabulatedFunction):
         finite: bool | None = self.args[1].is_finite
         return finite
 
-    def _eval_expand_func(self, **_hints: Any) -> Any:
+    def _eval_expand_func(self, **_hints: Any) -> sympy.Expr:
         k, x = _arguments(self)
         return sympy.hermite_prob(k, x) / sympy.sqrt(sympy.factorial(k))
 
-    def _eval_rewrite_as_tractable(self, k: Any, x: Any, **_hints: Any) -> Any:
+    def _eval_rewrite_as_tractable(self, k: sympy.Expr, x: Any, **_hints: Any) -> sympy.Expr:
         return hermite_normalized(k, x).expand(func=True)
 
     def _sympystr(self, printer: Any) -> str:
