@@ -8,7 +8,7 @@ import pytest
 
 import gpn
 from gpn.verification import width, width_search
-from gpn.verification.kinds import NETWORK_KINDS, NetworkKind
+from gpn.verification.kinds import PREDICTION, NetworkKind
 from gpn.verification.width_results import NETWORK
 from theory.bounds import homogeneous
 from theory.bounds import network as network_law
@@ -42,7 +42,8 @@ def test_a_bound_that_is_registered_is_asked_without_more(monkeypatch):
         "made-up bound",
         compute=lambda _phi, n, depth, epsilon, _: Bound("made-up", math.log(depth / (n * epsilon))),
     )
-    monkeypatch.setattr(width, "NETWORK_KINDS", (*NETWORK_KINDS, made_up))
+    monkeypatch.setattr(width, "NETWORK_KINDS", (PREDICTION, made_up))
+    monkeypatch.setattr(width, "LAYER_KINDS", ())
     assert gpn.required_width("relu", 10, 1.0, 0.05).value("made-up") == pytest.approx(200, rel=0.02)
     assert gpn.carried_depth("relu", 1000, 1.0, 0.05).value("made-up") == pytest.approx(50, rel=0.03)
     assert gpn.guaranteed_epsilon("relu", 400, 10, 0.05).value("made-up") == pytest.approx(0.5, rel=0.02)
