@@ -108,6 +108,7 @@ class BatchNormalization:
         if batch < 2:
             raise UsageError("batch normalization needs a batch of at least 2 samples: one alone has no variance")
         with quiet():
+            # The variance from the centred values: E h^2 - (E h)^2 would cancel for a large mean.
             means = np.add.reduce(h, axis=0)
             means /= batch
             h -= means
@@ -156,6 +157,7 @@ class BatchNormalization:
             momentum: \mu, the share of this batch.
         """
         batch = len(statistics.standardized)
+        # The deviations contain epsilon, the running variances do not.
         variances = (np.square(statistics.deviations) - self.epsilon) * (batch / (batch - 1))
         for kept, newest in ((self.means, statistics.means), (self.variances, variances)):
             kept *= 1.0 - momentum

@@ -125,6 +125,7 @@ class Network:
         first, signal = None, x
         with quiet():
             for index, matrix in enumerate(self.weights):
+                # Samples are rows, so W_l acts from the right as its transpose.
                 h = np.matmul(signal, matrix.T, out=kept[index])
                 if self.biases:
                     h += self.biases[index]
@@ -134,6 +135,7 @@ class Network:
                     statistics.append(moments)
                 signal = self._value(index, kept[index], evaluated)
                 norms[:, index] = row_norms_unguarded(signal)
+                # Both: phi may map an infinite preactivation to a finite value, as tanh does.
                 if first is None and not (np.isfinite(norms[:, index]).all() and _is_finite(kept[index])):
                     first = index + 1
         return Forward(x, tuple(kept), signal, norms, input_norms, first, tuple(statistics), evaluated)
@@ -202,6 +204,7 @@ class Network:
             if index == 0:
                 yield LayerGradient(index, d, forward.inputs, trained)
                 return
+            # W_l is read before the layer is given away: the caller may change it in place.
             x, slope = self._evaluated(forward, index - 1)
             e = d @ self.weights[index]
             yield LayerGradient(index, d, x, trained)
@@ -319,6 +322,7 @@ def _per_layer(
     activations = tuple(activation) if isinstance(activation, Sequence) else (activation,) * depth
     if len(activations) != depth:
         raise UsageError(f"{len(activations)} activations for {depth} layers; give one for all, or one for each")
+    # Most networks have one activation in all layers: it is checked once.
     for distinct in {id(phi): phi for phi in activations}.values():
         check_activation(distinct)
     return activations

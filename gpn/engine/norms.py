@@ -31,6 +31,7 @@ def row_norms(rows: FloatArray) -> FloatArray:
 
 def row_norms_unguarded(rows: FloatArray) -> FloatArray:
     """Compute `row_norms` where floating-point errors are silenced already; twice as fast for short arrays."""
+    # The plain sum of squares is right for almost every row; only the others are scaled first.
     squares = row_dots(rows, rows)
     norms: FloatArray = np.sqrt(squares)
     if not (np.minimum.reduce(squares, initial=1.0) > _TINY and np.maximum.reduce(squares, initial=1.0) < _HUGE):
@@ -90,6 +91,7 @@ def product_norm(left: FloatArray, right: FloatArray) -> float:
     if batch == 1:
         return float(row_norms(left)[0] * row_norms(right)[0])
     if batch * (m + n) < m * n:
+        # k (m + n) < m n: the Gram matrices of the batch are smaller than the gradient.
         terms = (left @ left.T) * (right @ right.T)
         square, size = float(terms.sum()), float(np.abs(terms).sum())
         if _TINY < size < _HUGE and square > 1e-8 * size:

@@ -156,6 +156,7 @@ def form_above_exp(upper: Form | None, start: arb) -> Form | None:
     if upper.is_nonincreasing(start):
         return Form.of(upper.at(start).exp())
     factor = (upper.constant + upper.linear * start + upper.square * start * start).exp()
+    # x^p <= R^(p-1) x for p <= 1, and R^(p-2) x^2 for p <= 2: a form has no other powers.
     if upper.log <= 1:
         return Form.of(linear=factor * start ** (upper.log - 1))
     return Form.of(square=factor * start ** (upper.log - 2)) if upper.log <= 2 else None
@@ -193,6 +194,7 @@ def from_modulus(start: arb, sign: int, upper: Form | None, lower: Form | None) 
 
 def log_of_modulus(form: Form, start: arb) -> Form:
     """log of C x^q, where |form| <= C x^q with the smallest fitting q among 0, 1/16, 1, 2."""
+    # Every term is at most a multiple of x^q from R on, since x^p <= R^(p-q) x^q for p <= q.
     powers = (fmpq(2), form.square), (fmpq(1), form.linear), (_LOG_POWER, form.log)
     q = next((arb(power) for power, coefficient in powers if not coefficient.is_zero()), arb(0))
     size = form.constant.abs_upper() * start ** (-q)
@@ -235,10 +237,12 @@ def log_sum(a: Form | None, b: Form | None, start: arb) -> Form | None:
         return None
     if a.vanishes() or b.vanishes():
         return b if a.vanishes() else a
+    # exp(a) + exp(b) = exp(a) (1 + exp(b - a)), and the bracket is largest at R where b - a falls.
     for main, other in ((a, b), (b, a)):
         difference = other - main
         if difference.is_nonincreasing(start):
             return main.raised(difference.at(start).exp().log1p())
+    # Neither dominates: x >= 1, so the larger coefficients bound both exponentials.
     sizes = a.constant.exp() + b.constant.exp()
     return Form(sizes.log(), a.log.max(b.log), a.linear.max(b.linear), a.square.max(b.square))
 
@@ -275,6 +279,7 @@ def _sum(f: Growth, g: Growth) -> Growth:
                 break
     above, below = _plus(f.above, g.above), _plus(f.below, g.below)
     if f.above is f.below and g.above is g.below:
+        # `is`, not ==: the same object stands for the function itself, equal forms would only bound it.
         below = above  # the sum of two known functions is known
     if not sign:
         by_value = from_values(start, above, below)
@@ -310,6 +315,7 @@ def power(f: Growth, exponent: fmpq) -> Growth:
         None if upper is None else upper.scaled(factor),
         None if lower is None else lower.scaled(factor),
     )
+    # The square of a line is known exactly, which the bounds by modulus would lose.
     line = f.above if f.above is f.below else None
     if exponent == 2 and line is not None and line.log.is_zero() and line.square.is_zero():
         a, b = line.constant, line.linear
@@ -334,6 +340,7 @@ def gaussian_tail(growth: Growth) -> arb | None:
     if growth.is_zero():
         return arb(0)
     exponent = growth.upper + Form.of(square=fmpq(-1, 2))
+    # log x has the slope 1/x, largest at R; so this rate holds on the whole tail.
     rise = arb(0) if exponent.log <= 0 else exponent.log / growth.start
     rate = -(rise + exponent.linear + 2 * exponent.square * growth.start)
     if not (exponent.square <= 0 and rate > 0):

@@ -55,6 +55,7 @@ def odd_bounded(function: Callable[[arb], arb], limit: Callable[[], arb]) -> Cal
 
     def rule(f: Growth) -> Growth:
         small = _decaying(f.upper, f.start)
+        # The slope at 0 is largest for erf: 2/sqrt(pi) < 1.2.
         upper = Form.of(limit().log()) if small is None else small.raised(arb(fmpq(6, 5)).log())
         return from_modulus(f.start, f.sign, upper, _lower_by_monotonicity(f, function))
 
@@ -95,6 +96,8 @@ def sigmoid(f: Growth) -> Growth:
 
 def _half_exponential(f: Growth) -> Form | None:
     """A lower bound of log(min(1, exp u)/2)."""
+    # Both 1/(1 + exp(-u)) and log(1 + exp u) lie above exp(u)/2 for u <= 0 and above 1/2 for u >= 0.
+    # Where u falls the exponential counts; else u is at least its infimum from R on.
     half = -arb(2).log()
     small = _decaying(f.below, f.start)
     if small is not None:
@@ -108,6 +111,7 @@ def softplus(f: Growth) -> Growth:
     log2 = arb(2).log()
     upper = _decaying(f.above, f.start) or log_sum(f.upper, Form.of(log2.log()), f.start)
     lower = f.lower if f.sign > 0 and f.lower is not None else _half_exponential(f)
+    # u <= softplus(u) <= u + log 2 for u > 0 is sharper than what the logarithms give.
     result = from_modulus(f.start, 1, upper, lower)
     if f.sign > 0 and f.above is not None:
         return replace(result, above=f.above.raised(log2), below=f.below or result.below)
@@ -140,6 +144,7 @@ def normal_pdf(f: Growth) -> Growth:
 
 def sech_squared(_tanh: Growth, f: Growth) -> Growth:
     """exp(-2|u|) <= sech(u)^2 <= min(1, 4 exp(-2|u|))."""
+    # sech is even: u may be taken positive.
     size = f if f.sign >= 0 else -f
     upper = lower = None
     if f.sign and size.below is not None:
@@ -151,6 +156,7 @@ def sech_squared(_tanh: Growth, f: Growth) -> Growth:
 
 def expm1(f: Growth) -> Growth:
     if f.sign < 0:
+        # |exp(u) - 1| <= min(|u|, 1) for u < 0.
         small = _decaying(f.upper, f.start) or ZERO
         return from_modulus(f.start, -1, small, _lower_by_monotonicity(f, lambda u: -(-u).expm1()))
     whole = exp(f) + -1

@@ -144,6 +144,7 @@ def _polynomial_moment(polynomial: arb_poly | int, lower: arb, upper: arb) -> ar
         M_n = a^{n-1} p(a) - b^{n-1} p(b) + (n-1) M_{n-2}
     """
     coefficients = arb_poly(polynomial).coeffs()
+    # An infinite end has density 0, and 0 times any finite number is what the recursion needs there.
     low, high = (end if end.is_finite() else arb(0) for end in (lower, upper))
     powers = [_density(end) for end in (lower, upper)]  # a^(n-1) p(a) and b^(n-1) p(b) for n = 1
     moments = [_upper_probability(lower) - _upper_probability(upper), powers[0] - powers[1]]
@@ -192,6 +193,7 @@ class Section:
         real = t.real
         if not (t.is_finite() and (analytic or t.imag.is_zero())):
             return _NOWHERE  # the path is real and finite, so this does not happen
+        # Mantissa and exponent are exact and hashable; a ball compares by what is proved, not by what it is.
         key: Any = real.mid().man_exp(), real.rad().man_exp()
         if analytic:
             imag = t.imag
@@ -205,6 +207,7 @@ class Section:
     def _at(self, real: arb, rectangle: acb | None) -> tuple[Any, ...]:
         if rectangle is not None:
             return self._complex(rectangle)
+        # On a wide ball plain evaluation overestimates: there monotone functions are taken at the two ends.
         return (self._real if real.rad() < _NARROW else self._interval)(real)
 
 
@@ -214,6 +217,7 @@ def _add_section(section: Section, moment: Moment, enclosures: Enclosures, accur
     function = _Counted(section.integrand(moment))
     effort = _EFFORT[0] + _EFFORT[1] * accuracy.bits + _EFFORT[2] * len(section.panels)
     for left, right in zip(section.panels, section.panels[1:], strict=False):
+        # All panels share one budget of evaluations: a single bad one cannot take many times the usual time.
         limit = max(effort - function.calls, 1)
         integral = acb.integral(function, left, right, rel_tol=relative, abs_tol=tolerance, eval_limit=limit)
         if not (integral.is_finite() and integral.imag.contains(0)):
@@ -253,8 +257,10 @@ def _far_end(piece: Piece, side: int, enclosures: Enclosures, accuracy: Accuracy
     if not is_infinite(end):
         return None
     program = Program(mirrored([X, piece.value, piece.slope], side), T)
+    # exp(-R^2/2) = 2^-bits at R^2 = 2 log(2) bits, hence 1.4 times bits.
     radius = arb(math.isqrt(accuracy.bits * 14 // 10) + 3)
     if not is_infinite(other):
+        # The section that is left must not be empty.
         radius = radius.max((abs(constant_ball(other)) + 2).upper()).upper()
     trials = []
     for _ in range(_RADII):
@@ -314,6 +320,7 @@ def _near_end(
 
 def _rounded_end(program: Program, ball: arb, side: int, enclosures: Enclosures) -> arb:
     """The exact midpoint of a ball that contains the end, with the integral between the two added."""
+    # Quadrature wants exact ends; what lies between the midpoint and the true end is bounded by its length.
     end = ball.mid()
     gap = (ball - end) * side
     if not gap.is_zero():
@@ -340,6 +347,7 @@ def _singular_panels(
             enclosures.fail_at(moment, point, gap_diverges(moment.of(*growths)))
         else:
             enclosures.add(moment, arb(0, gap))
+    # Towards a singular end an integrand changes by a factor over a factor of t, not over a step.
     panels = [1 / start]
     while panels[-1] * 4 < width:
         panels.append(panels[-1] * 4)

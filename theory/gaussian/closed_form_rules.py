@@ -24,8 +24,10 @@ class _NoClosedForm(Exception):
 def _tidy(expression: sympy.Expr) -> sympy.Expr:
     """Expand; one of erf(u), erfc(u) where both occur; one fraction where SELU's constants leave many."""
     expanded = sympy.expand(expression)
+    # Sines were expanded into complex exponentials; the total is real.
     if expanded.has(sympy.I):
         expanded = sympy.expand(sympy.expand_complex(expanded))
+    # Otherwise erf(u) + erfc(u) would stand where 1 is meant, and nothing would cancel.
     both = [node for node in expanded.atoms(sympy.erfc) if expanded.has(sympy.erf(node.args[0]))]
     expanded = sympy.expand(expanded.xreplace({node: 1 - sympy.erf(node.args[0]) for node in both}))
     if any(power.exp.is_negative and isinstance(power.base, sympy.Add) for power in expanded.atoms(sympy.Pow)):
@@ -89,6 +91,7 @@ def _scaled(form: _Form, factor: sympy.Expr) -> _Form:
 
 def _times(first: _Form, second: _Form) -> _Form:
     product: _Form = {}
+    # Before the work, not after: products of sums grow geometrically.
     if len(first) * len(second) > _MOST_TERMS:
         raise _NoClosedForm("the expansion has too many terms")
     for left, left_coefficient in first.items():
@@ -247,6 +250,7 @@ def _probability(lower: sympy.Expr, upper: sympy.Expr) -> sympy.Expr:
         return _ONE
     if lower.is_infinite or upper.is_infinite:
         return _tail(-upper if lower.is_infinite else lower)
+    # Each difference is taken on the side where both tails are small, or it would lose its digits.
     if lower.is_negative and upper.is_positive:
         return (sympy.erf(upper / sqrt(2)) + sympy.erf(-lower / sqrt(2))) / 2
     if upper.is_nonpositive:
@@ -310,6 +314,7 @@ def _radical_moment(b: sympy.Expr, k: int) -> sympy.Expr:
 
     J_{-2} is an error function (DLMF 7.7.1), J_{-1} and J_{-3} are Bessel functions K_0, K_1 (DLMF 10.32.8).
     """
+    # The recursion has step 2: even and odd exponents start from different known moments.
     if k % 2 == 0:
         known = {0: _ONE, -2: sqrt(pi / (2 * b)) * sympy.exp(b / 2) * sympy.erfc(sqrt(b / 2))}
     else:

@@ -44,6 +44,7 @@ def expectations_high_precision(
     """
     if digits < 1:
         raise UsageError(f"digits must be at least 1, not {digits}")
+    # An independent rule: where both claim to be right and disagree, a feature was missed.
     rough = expectations(activation, functionals)
     with mpmath.workdps(digits + 15):
         for halvings in (1, 5, 8):  # steps this fine are tried before an agreement of sums counts
@@ -117,6 +118,7 @@ def trapezoidal_sums(
         for halving in range(1, 16):
             if gaps > _most_points(digits) or (halving > patience and not _all_below(error, modulus, 1)):
                 break  # too long, or a fine step has not even found one digit
+            # Only the new nodes, halfway between the old ones, have to be computed.
             terms = [integrand(first + (k + mpmath.mpf(0.5)) * step) for k in range(gaps)]
             middle = _sums(terms, step)
             error = [abs(m - t) / 2 for m, t in zip(middle, total, strict=True)]
@@ -155,6 +157,7 @@ def _walk(
         term = integrand(k * step)
         yield term
         modulus = [m + abs(s) for m, s in zip(modulus or [mpmath.mpf(0)] * len(term), term, strict=True)]
+        # One negligible term may be a zero of the integrand; three in a row are its end.
         quiet = quiet + 1 if _all_below(term, modulus, digits + 10) else 0
         if quiet >= 3 and k * step >= least:
             return
@@ -178,6 +181,7 @@ def _chart(piece: Piece, digits: int) -> _Chart:
     reach = mpmath.sqrt(2 * mpmath.log(10) * (digits + 15))  # the density alone is negligible beyond
     if piece.lower == -sympy.oo and piece.upper == sympy.oo:
         return _Chart(lambda t: (t, mpmath.mpf(1), 0), (reach, reach))
+    # Nodes come doubly exponentially close to an end: their distance needs many more digits than their place.
     ends = [constant_value(end, 16 * digits + 40) for end in (piece.lower, piece.upper) if not is_infinite(end)]
     if len(ends) == 2:
         return _Chart(lambda t: tanh_sinh(t, ends[0], ends[1]), (mpmath.mpf(3), mpmath.mpf(3)))
@@ -214,6 +218,7 @@ def _integrand(piece: Piece, functionals: list[Functional], chart: _Chart) -> Ca
 
     def integrand(t: mpmath.mpf) -> _Terms:
         point, derivative, lost = chart.point(t)
+        # The weight should have made the terms negligible long before.
         if lost > 60 * mpmath.mp.dps:
             raise ArithmeticError("the integral does not settle at an end of a piece")
         with mpmath.extradps(lost):

@@ -102,6 +102,7 @@ class HermiteSpectrum:
         """
         points = _correlations(rho)
         value = np.polynomial.polynomial.polyval(points, self.powers)
+        # All c_k^2 are >= 0, so the degrees left out add at most their sum times |rho|^(K+1).
         rest = max(self.value_tail.value, 0.0) + self.value_tail.error
         powers = np.abs(points) ** (self.order + 1) if np.isfinite(rest) else np.ones_like(points)
         error = self._power_errors().sum() + powers * rest
@@ -218,6 +219,7 @@ def correlation_slopes(activation: NumericActivation) -> tuple[Estimate, Estimat
     if _jumps(activation):
         return infinite, infinite
     first = _slope_second_moment(activation)
+    # At a kink phi'' is a point mass, whose square has no finite mean.
     if getattr(activation, "kinks", ()):
         return first, infinite
     derivative = CallableActivation(
@@ -241,6 +243,7 @@ class _Table:
         """The functional z -> phi(z) h_degree(z)."""
 
         def product(z: Any, value: Any, _slope: Any) -> Any:
+            # The quadrature passes the same array to every functional in turn.
             if self._points is not z:
                 self._points, self._rows = z, normalized_hermite(self._order, z)
             return value * self._rows[degree]
