@@ -14,6 +14,7 @@ from theory.claims import depth as claims_depth
 from theory.claims import laws as claims_laws
 from theory.claims import normalization as claims_gpn
 from theory.claims import tails as claims_one_step
+from theory.claims import trainability as claims_trainability
 from theory.claims import trials as claims_statistics
 from theory.claims.claim import Claim
 from theory.errors import UsageError
@@ -23,6 +24,7 @@ _CHAPTERS = {
     "One layer of finite width: exact laws": claims_laws.ENTRIES,
     "One layer of finite width: tails": claims_one_step.ENTRIES,
     "The whole depth": claims_depth.ENTRIES,
+    "Does it train: separation and isometry": claims_trainability.ENTRIES,
     "What trials can say": claims_statistics.ENTRIES,
 }
 
