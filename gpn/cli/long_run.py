@@ -13,7 +13,7 @@ import typer
 from theory.errors import UsageError
 
 LOST, INTERRUPTED, TERMINATED = 75, 130, 143  # 75 is EX_TEMPFAIL of sysexits.h: try again later
-_BESIDE_RESUME = ("resume", "workers", "executor", "scheduler", "memory", "as_json")
+_BESIDE_RESUME = ("spec", "derivative", "resume", "trust", "workers", "executor", "scheduler", "memory", "as_json")
 
 
 class Ended(Exception):
@@ -89,10 +89,10 @@ def after_the_run(folder: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        from gpn.experiment import store as run_store
+        from gpn.experiment.identity import resuming_command
 
         if folder is not None:
-            error.add_note(f"the run itself is finished; to resume: {run_store.resuming_command(folder)}")
+            error.add_note(f"the run itself is finished; to resume: {resuming_command(folder)}")
         raise
 
 
@@ -113,8 +113,8 @@ def report_unfinished(folder: Path) -> None:
         print(f"gpn: {chunks}; the same run resumes with them", file=sys.stderr, flush=True)
 
 
-def check_resume(context: "typer.Context") -> None:
-    """Refuse options that --resume takes from the run store.
+def check_resume(context: "typer.Context") -> list[str]:
+    """Refuse options that --resume takes from the run store; return the functions that the user has named again.
 
     Args:
         context: the context of the command, which knows what was typed.
@@ -122,17 +122,18 @@ def check_resume(context: "typer.Context") -> None:
     Raises:
         UsageError: such an option was given.
     """
-    given = [
-        parameter.opts[-1] if parameter.param_type_name == "option" else str(parameter.metavar or parameter.name)
+    typed = [
+        parameter
         for parameter in context.command.params
-        if parameter.name not in _BESIDE_RESUME
-        and getattr(context.get_parameter_source(parameter.name or ""), "name", "") == "COMMANDLINE"
+        if getattr(context.get_parameter_source(parameter.name or ""), "name", "") == "COMMANDLINE"
     ]
+    given = [parameter.opts[-1] for parameter in typed if parameter.name not in _BESIDE_RESUME]
     if given:
         raise UsageError(
             f"--resume continues the run as it was begun; leave out {', '.join(given)} (--workers, --executor, "
             "--scheduler, --memory and --json may differ)"
         )
+    return [context.params[parameter.name] for parameter in typed if parameter.name in ("spec", "derivative")]
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

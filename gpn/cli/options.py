@@ -1,5 +1,6 @@
 """What the commands share: their options, the reading of numbers, folders to write to, progress on the terminal."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ import typer
 from theory.errors import UsageError
 
 DEFAULT_FOLDER = Path("gpn-output")
+_MOST_LEVELS = 200  # of a path; folders are made one in another
 
 
 def completion(source: str) -> Callable[[str], list[str]]:
@@ -179,15 +181,37 @@ def results_folder(out: Path | None, as_json: bool) -> Path | None:
 def check_writable(folder: Path) -> Path:
     """Refuse a folder that cannot be written before the work begins, and leave no trace of the attempt.
 
+    Drafts of files that a killed process has left in it are removed.
+
     Raises:
-        UsageError: nothing can be created in the folder, or in the nearest parent that exists.
+        UsageError: nothing can be created in the folder, or in the nearest parent that exists; or figures cannot be
+            drawn.
     """
+    from gpn.experiment.files import remove_drafts
+
+    _check_backend()
+    if len(folder.parts) > _MOST_LEVELS:
+        raise unwritable(Path(*folder.parts[:2], "..."), f"a path of {len(folder.parts)} levels")
     try:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=nearest):
+            remove_drafts(folder)
             return folder
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise unwritable(folder, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _check_backend() -> None:
+    """Refuse a name in MPLBACKEND that Matplotlib does not know; figures go to files, so that any other will do."""
+    if "MPLBACKEND" in os.environ:
+        try:
+            import matplotlib as mpl  # noqa: F401
+        except ValueError:
+            name = os.environ["MPLBACKEND"]
+            message = (
+                f"Matplotlib knows no backend {name[:40]!r}, which MPLBACKEND asks for; unset it, or MPLBACKEND=Agg"
+            )
+            raise UsageError(message) from None
 
 
 def unwritable(folder: Path, reason: str) -> UsageError:

@@ -54,6 +54,9 @@ def verify(
         str | None, option("SIZE", "What the run may take, as 4GiB.  [default: half of what is free]")
     ] = None,
     resume: Annotated[Path | None, option("FOLDER", "Resume the run that was stopped there.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="With --resume: import the module that the folder names.")
+    ] = False,
     out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
     as_json: Json = False,
 ) -> None:
@@ -77,25 +80,27 @@ def verify(
       gpn verify --resume big
       gpn verify mymodule:phi
     """
+    if trust and resume is None:
+        raise UsageError("--trust goes with --resume; it lets the folder name a module to import")
     if labels is not None and inputs is None:
         raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
     names = ("depth", "trials", "seed", "level", "weights", "derivative", "inputs", "labels", "until", "cap")
     given = only_given(locals() | {"widths": width, "epsilons": epsilon}, "widths", "epsilons", *names)
     folder = results_folder(resume or out, as_json)
     if resume is not None:
-        long_run.check_resume(context)
+        agreed = long_run.check_resume(context)
     elif folder is not None:
         long_run.report_unfinished(folder)
     from gpn.report.tables import verification as verification_tables
     from gpn.report.words import commands
     from gpn.verification.resources import Resources
-    from gpn.verification.settings import Settings, recall
+    from gpn.verification.settings import Settings, remembered
     from gpn.verification.verify import run_verification
 
     with long_run.endings():
         with long_run.place(executor, workers, scheduler, memory) as place, progress_bar() as progress:
             call = {"activation": spec, "root": chosen_root(root, raw), **given}
-            settings = Settings.read(**(call if resume is None else recall(resume)))
+            settings = Settings.read(**call) if resume is None else remembered(resume, None if trust else agreed)
             resources = Resources.read(**place, progress=progress, store=folder, replace_finished=resume is None)
             report = run_verification(settings, resources)
         with long_run.after_the_run(folder):

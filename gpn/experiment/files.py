@@ -1,16 +1,18 @@
 """Files that appear whole or not at all."""
 
+import errno
 import math
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import pandas as pd
-
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -30,11 +32,40 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """
     draft = path.with_name(f".{path.name}.{uuid4().hex}.partial")  # no other run writes to the same draft
     try:
-        write(draft)
-        os.replace(draft, path)
+        with _open_and_locked(draft, "xb"):
+            write(draft)
+            os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the drafts that a process has left in a folder because it was killed; those that are being written stay.
+
+    Args:
+        folder: where `write_whole` may have written.
+    """
+    for draft in folder.glob(f".*.{'[0-9a-f]' * 32}.partial"):
+        with suppress(OSError), _open_and_locked(draft, "rb"):
+            draft.unlink()
+
+
+@contextmanager
+def _open_and_locked(path: Path, mode: str) -> Iterator[None]:
+    """Hold the lock of a file, which ends with the process however that ends; OSError if another process holds it."""
+    if sys.platform == "win32":  # where an open file can be neither renamed nor removed
+        yield
+        return
+    import fcntl
+
+    with path.open(mode) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise  # other errors: a file system without locks
+        yield
 
 
 def write_text(path: Path, text: str) -> Path:

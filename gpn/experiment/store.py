@@ -11,26 +11,28 @@ and which spares the log its shared memory, so that the folder may be on a netwo
 
 import json
 import os
-import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpn.experiment.files import remove_drafts
 from gpn.experiment.fingerprint import fingerprint
+from gpn.experiment.identity import Identity, parse_identity, resuming_command
 from gpn.experiment.runs import Arrays, Cell
 from gpn.experiment.versions import differences
 from theory.errors import UsageError
 
-Facts: TypeAlias = dict[str, Any]
 FILE = "run.sqlite"
 _APPLICATION, _FORMAT = 0x67706E31, 1  # "gpn1"
+
+_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_MISMATCH")
 
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION};
@@ -53,20 +55,11 @@ class StoreError(OSError):
     """A run store that cannot be read or written any more: a full disk, say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a run is: two runs may share chunks if their settings and versions are equal.
+class DamagedStore(UsageError):
+    """A file that was a run store and cannot be read as one."""
 
-    Args:
-        settings: what is computed, by name, ready for JSON.
-        versions: of all that the numbers depend on, by name.
-        call: the arguments with which a later process starts the same run, ready for JSON; None if they cannot be
-            written down, as a Python function cannot.
-    """
-
-    settings: Facts
-    versions: dict[str, str]
-    call: Facts | None = None
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(f"{path} is damaged ({str(reason)[:100]}); delete it and run again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +76,12 @@ class RunStore:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        self._connection = connection
+        self.connection = connection
         self._cells: dict[tuple[int, int, int], int] = {}
 
     def __len__(self) -> int:
         """How many finished chunks are kept."""
-        return int(self._connection.execute("SELECT count(*) FROM chunks").fetchone()[0])
+        return int(self.connection.execute("SELECT count(*) FROM chunks").fetchone()[0])
 
     def finished(self, cell: Cell) -> Iterator[tuple[int, Arrays]]:
         """The chunks of a cell, or of a later part of one, that are kept, each with its number in that part.
@@ -97,17 +90,17 @@ class RunStore:
             cell: as it will be run; the chunks are given only if they were computed by just this cell.
 
         Raises:
-            UsageError: the chunks are those of other work.
-            StoreError: the file is damaged.
+            UsageError: the chunks are those of other work, or damaged.
+            StoreError: the file cannot be read.
         """
         if (known := self._find(cell)) is None:
             return
         select = "SELECT id, chunk, digest FROM chunks WHERE cell = ? ORDER BY chunk"
         with _failures(self.path):
-            for row, number, digest in self._connection.execute(select, (known,)).fetchall():
+            for row, number, digest in self.connection.execute(select, (known,)).fetchall():
                 arrays = dict(self._arrays(row))
                 if _digest(arrays) != digest:
-                    raise StoreError(f"{self.path} is damaged; delete it and run again")
+                    raise DamagedStore(self.path, f"chunk {number} is not what was written")
                 yield number, arrays
 
     def save_chunk(self, cell: Cell, number: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -127,28 +120,31 @@ class RunStore:
                 raise UsageError(f"{name!r} is an array of {array.dtype}, which a run store cannot keep; use numbers")
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         insert = "INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?)"
-        with _failures(self.path), self._connection:
+        with _failures(self.path), self.connection:
             key = (self._begin(cell), number, _digest(whole))
-            chunk = self._connection.execute("INSERT INTO chunks (cell, chunk, digest) VALUES (?, ?, ?)", key).lastrowid
+            chunk = self.connection.execute("INSERT INTO chunks (cell, chunk, digest) VALUES (?, ?, ?)", key).lastrowid
             for position, (name, array) in enumerate(whole.items()):
                 shape = json.dumps(arrays[name].shape)
                 row = (chunk, position, name, array.dtype.str, shape, array.tobytes())
-                self._connection.execute(insert, row)
+                self.connection.execute(insert, row)
 
     def finish(self) -> None:
         """Note that the run has come to its end."""
-        with _failures(self.path), self._connection:
-            self._connection.execute("INSERT OR REPLACE INTO facts VALUES ('finished', 'true')")
+        with _failures(self.path), self.connection:
+            self.connection.execute("INSERT OR REPLACE INTO facts VALUES ('finished', 'true')")
 
     def _arrays(self, chunk: int) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         select = "SELECT name, dtype, shape, data FROM arrays WHERE chunk = ? ORDER BY position"
-        for name, dtype, shape, data in self._connection.execute(select, (chunk,)):
-            yield name, np.frombuffer(data, dtype).reshape(json.loads(shape))
+        for name, dtype, shape, data in self.connection.execute(select, (chunk,)):
+            try:
+                yield name, np.frombuffer(data, dtype).reshape(json.loads(shape))
+            except (TypeError, ValueError) as error:
+                raise DamagedStore(self.path, error) from error
 
     def _find(self, cell: Cell) -> int | None:
         select = "SELECT id, fingerprint FROM cells WHERE experiment = ? AND cell = ? AND first = ?"
         with _failures(self.path):
-            row = self._connection.execute(select, (cell.experiment, str(cell.cell), cell.first)).fetchone()
+            row = self.connection.execute(select, (cell.experiment, str(cell.cell), cell.first)).fetchone()
         if row is None:
             return None
         if row[1] != fingerprint(cell):
@@ -167,7 +163,7 @@ class RunStore:
             if known is None:
                 numbers = (cell.experiment, str(cell.cell), cell.first, cell.label, cell.trials, cell.chunk)
                 insert = "INSERT INTO cells VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)"
-                row = self._connection.execute(insert, (*numbers, fingerprint(cell))).lastrowid
+                row = self.connection.execute(insert, (*numbers, fingerprint(cell))).lastrowid
                 return int(row or 0)  # known once it is committed
             self._cells[key] = known
         return self._cells[key]
@@ -196,15 +192,37 @@ def open_store(
     known = read_summary(folder) if replace_finished else None
     if known is not None and known.finished and _unlike(known.identity, identity):
         delete_store(folder)
-    with closing(_connect(path)) as connection:
-        store = RunStore(path, connection)
-        _claim(path, connection, identity)
+    with ExitStack() as held:
+        with _whole_or_not_at_all(path):
+            store = RunStore(path, held.enter_context(closing(_connect(path))))
+            _claim(store, identity)
+        remove_drafts(path.parent)  # of a process that was killed: nobody else writes here
         try:
             yield store
             store.finish()
+        except DamagedStore:
+            raise
         except BaseException as error:
             error.add_note(_how_to_resume(store, identity))
             raise
+
+
+@contextmanager
+def _whole_or_not_at_all(path: Path) -> Iterator[None]:
+    """Begin a store; one that was not there before and cannot be written, as on a full disk, leaves no file."""
+    fresh, new_folder = not path.exists(), not path.parent.exists()
+    try:
+        yield
+    except BaseException as error:
+        if fresh:
+            with suppress(OSError):
+                for rest in ("", "-journal", "-wal", "-shm"):
+                    path.with_name(FILE + rest).unlink(missing_ok=True)
+                if new_folder:
+                    path.parent.rmdir()
+        if fresh and isinstance(error, StoreError):
+            error.add_note("there is nothing to resume; make room and run the same again")
+        raise
 
 
 def read_summary(folder: str | os.PathLike[str]) -> Summary | None:
@@ -221,7 +239,7 @@ def read_summary(folder: str | os.PathLike[str]) -> Summary | None:
     if not path.is_file():
         return None
     with closing(_connect(path)) as connection:
-        return _summary(path, connection)
+        return _summary(RunStore(path, connection))
 
 
 def delete_store(folder: str | os.PathLike[str]) -> None:
@@ -245,7 +263,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=1.0, isolation_level="IMMEDIATE")
-    except (OSError, sqlite3.Error, ValueError) as error:
+    except (OSError, sqlite3.Error, ValueError, RecursionError) as error:  # too deep a path, or a null character
         raise _unwritable(path, error) from error
     try:
         with _failures(path):
@@ -275,18 +293,22 @@ def _check_format(path: Path, connection: sqlite3.Connection) -> None:
         raise UsageError(f"{path} is {what}; name another folder, or move that file away")
 
 
-def _summary(path: Path, connection: sqlite3.Connection) -> Summary | None:
+def _summary(store: RunStore) -> Summary | None:
     """What is written; None if the process that made the file was killed before it wrote anything."""
-    with _failures(path):
-        facts = {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM facts")}
+    with _failures(store.path):
+        facts = dict(store.connection.execute("SELECT name, value FROM facts"))
         if "identity" not in facts:
             return None
-        return Summary(Identity(**facts["identity"]), len(RunStore(path, connection)), "finished" in facts)
+        try:
+            identity = parse_identity(facts["identity"])
+        except ValueError as error:
+            raise DamagedStore(store.path, error) from error
+        return Summary(identity, len(store), "finished" in facts)
 
 
-def _claim(path: Path, connection: sqlite3.Connection, identity: Identity) -> None:
+def _claim(store: RunStore, identity: Identity) -> None:
     """Write down what the run is, or compare it with what is written."""
-    known = _summary(path, connection)
+    path, connection, known = store.path, store.connection, _summary(store)
     unlike = [] if known is None else _unlike(known.identity, identity)
     if known is None or (unlike and not known.chunks):  # nothing is lost
         with _failures(path), connection:
@@ -314,16 +336,7 @@ def _how_to_resume(store: RunStore, identity: Identity) -> str:
         kept = f"what was finished is kept in {store.path}"
     if identity.call is None:
         return f"{kept}; to resume, run the same again with the same store"
-    return f"{kept}; to resume: {resuming_command(store.path.parent)}"
-
-
-def resuming_command(folder: Path) -> str:
-    """Return what a user types to resume the run in a folder.
-
-    >>> resuming_command(Path("my results"))
-    "gpn verify --resume 'my results'"
-    """
-    return f"gpn verify --resume {shlex.quote(str(folder))}"
+    return f"{kept}; to resume: {resuming_command(store.path.parent, identity.call)}"
 
 
 def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -336,10 +349,12 @@ def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
 
 @contextmanager
 def _failures(path: Path) -> Iterator[None]:
-    """Errors of SQLite as one of our own."""
+    """Errors of SQLite as one of our own: of what the file holds, or of the system."""
     try:
         yield
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "SQLITE_ERROR").startswith(_DAMAGE):
+            raise DamagedStore(path, error) from error
         raise StoreError(f"cannot write {path}: {error}") from error
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from gpn.engine.arguments import count
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
+from gpn.experiment.identity import Identity
 from gpn.experiment.versions import computing_versions
 from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Candidate, candidates, limited, pick
 from gpn.reproduction.comparison_results import ComparisonReport, Measured, Outcome, Settings
@@ -122,7 +123,7 @@ def training_comparison(
     place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
     # A store may be extended by activations, depths and seeds: every run in it has an identity of its own.
     common = {"experiment": "training comparison", "seed": seed, "data": used.digest, **asdict(budget)}
-    identity = run_store.Identity(common, dict(computing_versions()))
+    identity = Identity(common, dict(computing_versions()))
     with (
         nullcontext() if store is None else run_store.open_store(store, identity, replace_finished=replace_finished)
     ) as finished:

@@ -11,14 +11,14 @@ import numpy as np
 
 from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import array_description
+from gpn.experiment.identity import Facts, Identity, resuming_command
 from gpn.experiment.runs import checked_run
-from gpn.experiment.store import Facts, Identity
-from gpn.experiment.versions import computing_versions
+from gpn.experiment.versions import computing_versions, differences
 from gpn.sampling.inputs import Inputs, load_inputs
 from gpn.statistics.limits import row_alpha
 from gpn.verification.results import Configuration
 from theory.activations.activation import Activation
-from theory.activations.specification import Phi
+from theory.activations.specification import Phi, is_reference
 from theory.errors import UsageError, unknown
 
 DEFAULT_WIDTHS = (64, 256, 1024)
@@ -167,6 +167,36 @@ def identity(settings: Settings, config: Configuration) -> Identity:
     return Identity(_plain(facts), dict(computing_versions()), _writable_call(settings))
 
 
+def remembered(folder: str | os.PathLike[str], trusted: Sequence[str] | None = ()) -> Settings:
+    """Return the settings with which the run in a folder was begun; nothing that they name is imported.
+
+    Args:
+        folder: where its run store is.
+        trusted: the activation and derivative that the user has named again, which may be imported; None for any.
+
+    Raises:
+        UsageError: there is no run in the folder, one of other versions, one that was begun with what cannot be
+            written down or with a function that is not trusted, or what the file holds is damaged.
+    """
+    call = recall(folder)
+    try:
+        functions = (call["activation"], call["derivative"])
+        other = [text for text in trusted or () if text not in functions]
+        if other:
+            raise UsageError(f"the run in {folder} is about {functions[0]:.100}, not {other[0]:.100}; leave that out")
+        strange = [] if trusted is None else [text for text in functions if is_reference(text) and text not in trusted]
+        if strange:
+            raise UsageError(
+                f"the run in {folder} imports {' and '.join(strange):.200}, which runs that code; if you trust the "
+                f"folder, resume with --trust (trust=True), or name it again: {resuming_command(Path(folder), call)}"
+            )
+        return Settings.read(**call)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever somebody has written there
+        raise run_store.DamagedStore(Path(folder) / run_store.FILE, f"its call cannot be read: {error}") from error
+
+
 def recall(folder: str | os.PathLike[str]) -> Facts:
     """Return the arguments of `gpn.verify` with which the run in a folder was begun.
 
@@ -174,7 +204,8 @@ def recall(folder: str | os.PathLike[str]) -> Facts:
         folder: where its run store is.
 
     Raises:
-        UsageError: there is no run in the folder, or one that was begun with what cannot be written down.
+        UsageError: there is no run in the folder, one of other versions, or one that was begun with what cannot be
+            written down.
     """
     status = run_store.read_summary(folder)
     if status is None:
@@ -185,7 +216,13 @@ def recall(folder: str | os.PathLike[str]) -> Facts:
             f"the run in {folder} was begun from Python with a function, an expression or arrays, which its store does "
             f"not hold; resume by the same call of gpn.verify with store={str(folder)!r}"
         )
-    return call | {name: _existing_path(call[name]) for name in _FILES}
+    unlike = differences(status.identity.versions, dict(computing_versions()))
+    if unlike:
+        raise UsageError(
+            f"the run in {folder} was begun by other versions ({'; '.join(unlike)}), which would go on with other "
+            "numbers; resume with those, or name another folder to begin again"
+        )
+    return call | {name: _existing_path(call.get(name)) for name in _FILES}
 
 
 def _trials(name: str, number: int | None) -> int | None:

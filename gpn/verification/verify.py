@@ -19,7 +19,7 @@ from gpn.verification.questions import Question
 from gpn.verification.resources import Resources
 from gpn.verification.results import VerificationReport
 from gpn.verification.rounds import Runner, run_plan
-from gpn.verification.settings import DEFAULT_DEPTHS, Settings, identity, recall
+from gpn.verification.settings import DEFAULT_DEPTHS, Settings, identity, remembered
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
 from theory.normalization.normalize import normalization
@@ -118,6 +118,7 @@ def verify(
 def resume(
     folder: str | os.PathLike[str],
     *,
+    trust: bool = False,
     executor: Executor | str | None = None,
     workers: int | None = None,
     memory: int | str | None = None,
@@ -127,12 +128,13 @@ def resume(
 
     Args:
         folder: the `store` of that run, or the folder --out of the command.
+        trust: whether the module of a function that the run is about may be imported: the folder names it.
         executor, workers, memory, progress: as for `verify`; they may differ from those of the first run.
 
     Raises:
         UsageError: no run in the folder, one of other versions or inputs, or one that only Python can resume.
     """
-    settings = Settings.read(**recall(folder))
+    settings = remembered(folder, None if trust else ())
     return run_verification(settings, Resources.read(executor, workers, memory, progress, folder))
 
 

@@ -22,8 +22,9 @@ from gpn.experiment import store as run_store
 from gpn.experiment import versions
 from gpn.experiment.cells import OneStep, RealInputs
 from gpn.experiment.fingerprint import description, fingerprint
+from gpn.experiment.identity import Identity
 from gpn.experiment.runs import Cell, run
-from gpn.experiment.store import Identity, StoreError
+from gpn.experiment.store import DamagedStore
 from gpn.verification.settings import recall
 from tests.root import ROOT
 from theory.activations.activation import Activation
@@ -182,7 +183,7 @@ with run_store.open_store(sys.argv[1], IDENTITY) as store:
 WORK = """
 import os, time
 from gpn.experiment import Cell
-from gpn.experiment.store import Identity
+from gpn.experiment.identity import Identity
 
 def work(rng, trials):
     time.sleep(float(os.environ.get("NAP", "0.01")))
@@ -296,8 +297,55 @@ def test_a_damaged_chunk_is_refused(tmp_path):
         [data] = connection.execute("SELECT data FROM arrays WHERE chunk = 2 AND name = 'integers'").fetchone()
         damaged = bytes([data[0] ^ 1]) + data[1:]
         connection.execute("UPDATE arrays SET data = ? WHERE chunk = 2 AND name = 'integers'", (damaged,))
-    with run_store.open_store(tmp_path, IDENTITY) as store, pytest.raises(StoreError, match="damaged"):
+    with run_store.open_store(tmp_path, IDENTITY) as store, pytest.raises(UsageError, match="damaged"):
         run(CELLS, 0, store=store)
+
+
+@pytest.mark.parametrize("change", [
+    "UPDATE facts SET value = 'no JSON' WHERE name = 'identity'",
+    "UPDATE facts SET value = '[1, 2]' WHERE name = 'identity'",
+    """UPDATE facts SET value = '{"settings": {}}' WHERE name = 'identity'""",
+    """UPDATE facts SET value = '{"settings": 5, "versions": {}}' WHERE name = 'identity'""",
+    "UPDATE facts SET value = x'00ff' WHERE name = 'identity'",
+    f"UPDATE facts SET value = '{'[' * 20_000}' WHERE name = 'identity'",
+    "UPDATE arrays SET dtype = 'nonsense'",
+    "UPDATE arrays SET shape = '[7, 9]'",
+    "UPDATE arrays SET shape = 'x'",
+    "DROP TABLE facts",
+    "DROP TABLE chunks",
+    "DROP TABLE arrays",
+])  # fmt: skip
+def test_a_damaged_store_has_one_advice(tmp_path, change):
+    begun(tmp_path, chunks=3)
+    with contextlib.closing(sqlite3.connect(tmp_path / run_store.FILE)) as connection, connection:
+        connection.execute(change)
+    words = r"run\.sqlite is damaged \(.*\); delete it and run again$"
+    with pytest.raises(DamagedStore, match=words) as caught, run_store.open_store(tmp_path, IDENTITY) as store:
+        run(CELLS, 0, store=store)
+    assert not [note for note in getattr(caught.value, "__notes__", []) if "resume" in note]
+
+
+def test_a_store_cut_in_the_middle_has_one_advice(tmp_path):
+    begun(tmp_path, chunks=3)
+    path = tmp_path / run_store.FILE
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + bytes(len(content) // 2))
+    words = r"delete it and run again$"
+    with pytest.raises(UsageError, match=words), run_store.open_store(tmp_path, IDENTITY) as store:
+        run(CELLS, 0, store=store)
+
+
+@pytest.mark.parametrize("limit", [0, 3_000, 12_000])
+def test_a_disk_that_is_full_at_the_first_write_leaves_no_run(child, tmp_path, limit):
+    start, _ = child
+    with start(
+        tmp_path / "run", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    ) as process:
+        _, err = process.communicate()
+    assert process.returncode == 1
+    assert "StoreError" in err
+    assert "there is nothing to resume; make room and run the same again" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_files_of_something_else_are_refused_and_left_alone(tmp_path):

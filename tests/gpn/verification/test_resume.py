@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from gpn.cli import program as cli
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
 from gpn.experiment import streams, versions
+from gpn.experiment.identity import Identity
 from gpn.verification import questions, settings
 from gpn.verification.results import VerificationReport
 from tests.root import ROOT
@@ -189,7 +191,7 @@ def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path)
     with start(tmp_path, *LONG, "--json") as process:
         whole = process.stdout.read()
     ends = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, None)]
-    with run_store.open_store(tmp_path / "empty", run_store.Identity({}, {})):
+    with run_store.open_store(tmp_path / "empty", Identity({}, {})):
         empty = (tmp_path / "empty" / "run.sqlite-wal").stat().st_size + 10_000
     kept, arguments = 0, [*LONG, "--out", "o", "--workers", "1"]
     for number, code, word in ends:
@@ -212,10 +214,11 @@ def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path)
     assert json.loads((tmp_path / "o" / "results.json").read_text()) == json.loads(whole)
 
 
-def test_ctrl_c_while_the_report_is_written_costs_nothing(command, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
+def interrupted(*_):
+    raise KeyboardInterrupt
 
+
+def test_ctrl_c_while_the_report_is_written_costs_nothing(command, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(VerificationReport, "save", interrupted)
         code, out, err = command(*TINY, "--out", "a b")
@@ -228,10 +231,6 @@ def test_ctrl_c_while_the_report_is_written_costs_nothing(command, monkeypatch):
 
 def test_ctrl_c_in_any_command_is_reported(monkeypatch, capsys):
     """Versions of typer differ in what becomes of the interrupt."""
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("gpn.report.words.terminal.emit_json", interrupted)
     with pytest.raises(SystemExit) as ended:
         cli.main(["activations", "--json"])
@@ -245,7 +244,6 @@ TINY = ["relu", "--width", "16", "--depth", "2", "--trials", "30", "--epsilon", 
 def test_resume_takes_its_configuration_from_the_store_alone(command, tmp_path):
     code, first, _ = command(*TINY, "--json", "--out", "o")
     for given, name in [
-        (["gelu"], "SPEC"),
         (["--width", "64"], "--width"),
         (["--out", "p"], "--out"),
         (["--raw"], "--raw"),
@@ -253,11 +251,53 @@ def test_resume_takes_its_configuration_from_the_store_alone(command, tmp_path):
         ended, out, err = command("--resume", "o", *given)
         assert (ended, out) == (cli.MISUSE, "")
         assert err.startswith(f"gpn: --resume continues the run as it was begun; leave out {name} (")
-    assert command("--resume", "o", "--json", "--workers", "2")[:2] == (code, first)
+    assert command("--resume", "o", "gelu")[2] == "gpn: the run in o is about relu, not gelu; leave that out\n"
+    for same in ([], ["relu"]):
+        assert command(*same, "--resume", "o", "--json", "--workers", "2")[:2] == (code, first)
     ended, out, err = command("--resume", "p")
     assert (ended, out) == (cli.MISUSE, "")
     assert "no run to" in err
     assert not (tmp_path / "p").exists()
+
+
+def test_resume_imports_a_module_only_if_the_user_agrees(command, monkeypatch, tmp_path):
+    """The file of a folder may come from somebody else: naming a module must not be enough to run it."""
+    (tmp_path / "named.py").write_text("import numpy as np\n\ndef phi(x):\n    return np.tanh(x)\n")
+    monkeypatch.setattr(streams, "CHUNK_NEURONS", 600)
+    code, whole, _ = command("named:phi", *TINY[1:], "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "_compute", interrupted)
+        ended, _, err = command("named:phi", *TINY[1:], "--out", "o", "--workers", "1")
+    assert ended == cli.INTERRUPTED
+    assert err.endswith("to resume: gpn verify named:phi --resume o\n")
+    monkeypatch.delitem(sys.modules, "named")
+    with monkeypatch.context() as patch:
+        patch.setattr(settings, "computing_versions", lambda: (("gpn", "0"),))
+        assert "other versions" in command("--resume", "o", "--trust")[2]
+    for asked in (["--resume", "o"], ["--resume", "o", "other:phi"]):
+        ended, out, err = command(*asked)
+        assert (ended, out) == (cli.MISUSE, "")
+        assert "named:phi" in err
+    with pytest.raises(UsageError, match="--trust"):
+        gpn.resume("o")
+    assert "named" not in sys.modules
+    assert command("--resume", "o", "--trust", "--json")[:2] == (code, whole)
+    assert command("named:phi", "--resume", "o", "--json")[:2] == (code, whole)
+    assert command("--trust")[0] == cli.MISUSE
+
+
+@pytest.mark.parametrize("change", [{"widths": "x"}, {"level": [1]}, {"epsilons": {}}, {"unknown": 1}, {"inputs": 7}])
+def test_what_a_folder_asks_for_is_read_with_distrust(command, change):
+    command(*TINY, "--out", "o")
+    with sqlite3.connect("o/run.sqlite") as connection:
+        [text] = connection.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
+        identity = json.loads(text)
+        identity["call"] |= change
+        connection.execute("UPDATE facts SET value = ? WHERE name = 'identity'", (json.dumps(identity),))
+    connection.close()
+    code, out, err = command("--resume", "o")
+    assert (code, out) == (cli.MISUSE, "")
+    assert err.count("\n") == 1
 
 
 def test_a_new_run_replaces_a_finished_one_but_not_an_unfinished_one(command, monkeypatch):
