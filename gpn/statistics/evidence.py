@@ -17,7 +17,7 @@ LEAST_EFFECTIVE = 100.0
 
 
 class Evidence(Protocol):
-    """Trials of one event, and the limits that they put on its probability."""
+    """Trials of one event that are counted, and the limits that they put on its probability."""
 
     @property
     def method(self) -> str: ...
@@ -77,14 +77,9 @@ class Weighted:
             raise UsageError("importance sampling gave no draws, or an estimate that is not a number")
 
     @property
-    def trials(self) -> int:
-        """Number of draws."""
+    def draws(self) -> int:
+        """Their number."""
         return self.log_estimates.size
-
-    @property
-    def exceedances(self) -> int:
-        """How many of the draws, which are made to show the event, did."""
-        return int(np.isfinite(self.log_estimates).sum())
 
     @property
     def estimate(self) -> float:

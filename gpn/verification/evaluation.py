@@ -1,14 +1,16 @@
 """How the outcome of a run becomes a report: its rows, quantiles and notes."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from gpn.experiment.versions import versions
 from gpn.sampling.inputs import to_thin_shell
+from gpn.statistics.evidence import Weighted
 from gpn.statistics.limits import MAX_TRIALS, Verdict
 from gpn.verification.plan import Outcomes, Plan
-from gpn.verification.questions import Question
+from gpn.verification.questions import Question, share
 from gpn.verification.results import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.verification.rounds import RunOutcome, waits
 from gpn.verification.settings import MOST_TRIALS, Settings
@@ -42,13 +44,14 @@ def evaluate(
     stopping = _stopping(plan, asked, outcome) if settings.until else _undecided(asked, rows, plan.alpha)
     notes = (*_hypotheses(tested), *_notes(settings), *_left_out(skipped), *stopping)
     profiles = tuple(_profiles(settings, tested, config, outcome.outcomes))
-    return VerificationReport(config, rows, profiles, tuple(_spreads(settings, outcome.outcomes)), notes, versions())
+    spreads = tuple(_spreads(settings, outcome.outcomes))
+    return VerificationReport(config, rows, profiles, spreads, notes, versions(), plan.alpha)
 
 
 def _row(question: Question, outcome: RunOutcome, activation: str, alpha: float) -> Row:
     """The row of a question: its evidence, with limits of error alpha each and the verdict."""
-    evidence, counted = outcome.evidence_of(question)
-    lower, upper, verdict = question.decide(evidence, counted, alpha)
+    counted, weighted = outcome.evidence_of(question)
+    lower, upper = counted.limits(share(alpha, weighted))
     name = question.kind.name
     return Row(
         claim=question.event.claim.value,
@@ -57,17 +60,30 @@ def _row(question: Question, outcome: RunOutcome, activation: str, alpha: float)
         depth=question.event.depth,
         epsilon=question.event.epsilon,
         side=question.event.side,
-        trials=evidence.trials,
-        exceedances=evidence.exceedances,
-        estimate=evidence.estimate,
+        trials=counted.trials,
+        exceedances=counted.exceedances,
+        estimate=counted.estimate,
         lower=lower,
         upper=upper,
         bound_kind=name if question.value is not None else f"none ({name}: {question.bound.reason})",
         bound=question.value,
         prediction=question.prediction,
-        verdict=verdict,
-        method=evidence.method,
+        verdict=question.decide(counted, weighted, alpha).verdict,
+        method=counted.method if weighted is None else weighted.method,
+        equal=question.equal,
+        **({} if weighted is None else _weighted_columns(weighted, alpha)),
     )
+
+
+def _weighted_columns(weighted: Weighted, alpha: float) -> dict[str, Any]:
+    lower, upper = weighted.limits(share(alpha, weighted))
+    return {
+        "draws": weighted.draws,
+        "effective_draws": weighted.effective_draws,
+        "weighted_estimate": weighted.estimate,
+        "weighted_lower": lower,
+        "weighted_upper": upper,
+    }
 
 
 def _spreads(settings: Settings, outcomes: Outcomes) -> Iterator[DepthSpread]:
@@ -174,7 +190,7 @@ def _stopping(plan: Plan, asked: Sequence[Question], outcome: RunOutcome) -> Ite
         yield f"Undecided at the cap of {_trials(capped, outcome)}: {_rows(capped)}. A larger cap may decide."
     if hopeless := [q for q in waited if q in undecided and q in outcome.given_up]:
         yield f"Undecided and not waited for: {_rows(hopeless)}, which no outcome within the cap could confirm."
-    if unclear := [q for q in undecided if q in plan.rare]:
+    if unclear := [q for q in undecided if q.event in plan.tilts]:
         yield f"Undecided by importance sampling too: {_rows(unclear)}, of which too few draws count."
 
 

@@ -12,7 +12,7 @@ from gpn.experiment import cells, runs, streams
 from gpn.sampling import inputs as data
 from gpn.sampling import rare_events
 from gpn.statistics import limits as statistics
-from gpn.statistics.evidence import Counted, Evidence, Weighted
+from gpn.statistics.evidence import Counted, Weighted
 from gpn.verification import kinds
 from gpn.verification.questions import Event, Question, rare_tilt
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Settings
@@ -50,8 +50,8 @@ class Plan:
         asked: the questions of the run.
         alpha: one-sided error probability of each of the two limits of a row.
         trials: key of a job -> counted trials, or the cap where a run stops once its rows are decided.
-        tilts: the events of one layer that are too rare to be counted, each with the tilt of its importance sampling.
-        rare: the questions that importance sampling answers.
+        tilts: the events of one layer that are too rare to be counted, each with the tilt of its importance sampling,
+            which answers all questions about the event.
     """
 
     settings: Settings
@@ -59,15 +59,15 @@ class Plan:
     alpha: float
     trials: dict[Key, int]
     tilts: dict[Event, rare_events.Tilt]
-    rare: frozenset[Question]
 
     @classmethod
     def make(cls, settings: Settings, asked: Sequence[Question], activation: Phi, alpha: float) -> "Plan":
         """Plan from the exact and the predicted probabilities, before anything is drawn.
 
         If no number of trials was asked for, a cell gets as many as its questions want, within a limit. A question
-        about one layer that wants more than the limit goes to importance sampling. A run until its rows are decided
-        divides the questions in the same way, but has a cap in the place of a number.
+        about one layer that wants more than the limit sends its event, with all other questions about it, to
+        importance sampling. A run until its rows are decided divides the events in the same way, but has a cap in the
+        place of a number.
 
         Args:
             settings: what is verified.
@@ -95,7 +95,6 @@ class Plan:
             alpha=alpha,
             trials={key: _cap(settings, key) if settings.until else _planned(settings, wanted, key) for key in keys},
             tilts=known,
-            rare=frozenset(question for question in rare if question.event in known),
         )
 
     def jobs(self, tested: Phi, control: Phi | None) -> list[Job]:
@@ -122,16 +121,13 @@ class Plan:
                 network = cells.Deep(tested, width, depth, self.settings.weights, inputs, keep_layers=drawn)
                 yield _job(key, streams.DEEP, network, trials)
 
-    def evidence(self, question: Question, outcomes: Outcomes) -> Evidence:
-        """Return what the outcomes say of the event of a question.
+    def weighted(self, outcomes: Outcomes) -> dict[Event, Weighted]:
+        """Return the weighted draws of each rare event.
 
         Args:
-            question: a question of the plan.
             outcomes: the results of all jobs, by key.
         """
-        if question in self.rare:
-            return Weighted(outcomes["rare", question.event]["log_estimates"])
-        return count(question.event, outcomes[key_of(question.event)])
+        return {event: Weighted(outcomes["rare", event]["log_estimates"]) for event in self.tilts}
 
 
 def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:

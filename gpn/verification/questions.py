@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gpn.sampling.rare_events import Tilt
-from gpn.statistics.evidence import Evidence
-from gpn.statistics.limits import Decision, Verdict
+from gpn.statistics.evidence import Evidence, Weighted
+from gpn.statistics.limits import Decision, Verdict, equals
 from gpn.verification.kinds import EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
 from gpn.verification.settings import Settings
 from theory.activations.specification import Phi
@@ -26,6 +26,7 @@ from theory.layer.saddle import find_saddle
 from theory.layer.tails import one_step
 
 _LEAST_LOG = -660.0  # e^-660 is 1e-287
+_SAME = 1e-3  # relative distance of a bound to the probability below which no trials tell them apart
 _NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights and a random readout")
 
 
@@ -48,7 +49,7 @@ class Question:
         kind: whether it is an upper bound, the exact probability or a prediction, and by which theorem.
         bound: the bound or the value; its kind is "none", with a reason, where there is none.
         prediction: the exact or the predicted probability, None where none is known.
-        error: the absolute error of an exact probability.
+        error: the absolute error of the exact probability.
     """
 
     event: Event
@@ -72,36 +73,53 @@ class Question:
         """Whether trials could say anything: not of a missing or a vacuous bound, nor of an impossible event."""
         return self.value is not None and 0 < self.value < 1 and not self.impossible
 
-    def decide(self, evidence: Evidence, counted: Evidence, alpha: float) -> Decision:
-        """Return limits of error alpha each, and the verdict by the rule of the question's kind.
+    @property
+    def equal(self) -> bool:
+        """Whether a bound coincides with the exact probability of one layer, so that no trials can tell them apart."""
+        if not (self.open and self.kind.is_bound and self.event.claim.is_one_layer and self.prediction):
+            return False
+        return abs((self.value or 0.0) - self.prediction) <= _SAME * self.prediction
 
-        Importance sampling estimates an integral over the sphere and simulates no network. So a bound is violated as
-        well if plain trials of the same event contradict it.
+    def decide(self, counted: Evidence, weighted: Weighted | None, alpha: float) -> Decision:
+        """Return the sharpest limits, together of error alpha each, and the verdict by the rule of the question's kind.
+
+        Weighted draws estimate an integral over the sphere and simulate no network. Where an event has both kinds of
+        evidence, each gets half of the error, so that either may contradict theory.
 
         Args:
-            evidence: the trials of the event, or weighted draws.
-            counted: the plain trials, the same as `evidence` where that is a count.
+            counted: the trials of networks.
+            weighted: the weighted draws of the same event, None where it was only counted.
             alpha: one-sided error probability, half of that of the row.
         """
-        lower, upper = evidence.limits(alpha)
-        verdict = self._verdict(evidence, lower, upper)
-        if self.kind.is_bound and self.value is not None:
-            plain = self.kind.verdict(*counted.limits(alpha), self.value)
-            verdict = Verdict.VIOLATED if plain is Verdict.VIOLATED else verdict
-        return Decision(lower, upper, verdict)
+        lower, upper = counted.limits(share(alpha, weighted))
+        if weighted is not None:
+            low, high = weighted.limits(share(alpha, weighted))
+            lower, upper = max(lower, low), min(upper, high)
+        return Decision(lower, upper, self._verdict(counted, lower, upper))
 
-    def _verdict(self, evidence: Evidence, lower: float, upper: float) -> Verdict:
+    def _verdict(self, counted: Evidence, lower: float, upper: float) -> Verdict:
         if self.value is None:
             return Verdict.VACUOUS
-        if self.impossible and not evidence.exceedances:
+        if self.impossible and not counted.exceedances:
             return Verdict.VACUOUS  # proved impossible: counting can add nothing
-        if self.kind is EXACT and self.value == 1 and evidence.exceedances == evidence.trials:
+        if self.kind is EXACT and self.value == 1 and counted.exceedances == counted.trials:
             return Verdict.VACUOUS  # certain, and always seen
+        if self.equal:
+            return equals(lower, upper, self.value, self.error + _SAME * self.value)
         return self.kind.verdict(lower, upper, self.value, self.error)
 
     def trials_wanted(self, alpha: float) -> int | None:
         """Number of counted trials that decide the question, see `Kind.trials_wanted`."""
         return self.kind.trials_wanted(self.value, self.prediction, alpha)
+
+
+def share(alpha: float, weighted: Weighted | None) -> float:
+    """The error of each limit: all of alpha for a count alone, half where weighted draws of the event stand beside it.
+
+    >>> share(0.01, None)
+    0.01
+    """
+    return alpha if weighted is None else alpha / 2
 
 
 def one_step_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
@@ -117,7 +135,7 @@ def one_step_questions(settings: Settings, activation: Phi) -> Iterator[Question
         event = Event(claim, width, 1, epsilon, side)
         exact = _probability(_held(EXACT.compute(tail)))
         for kind in LAYER_KINDS:
-            error = tail.exact.error * exact if kind is EXACT and exact is not None else 0.0
+            error = 0.0 if exact is None else tail.exact.error * exact
             yield Question(event, kind, _held(kind.compute(tail)), exact, error)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gpn.experiment.result import Result
 from gpn.statistics.evidence import IMPORTANCE_SAMPLING
-from gpn.statistics.limits import Verdict, combine, row_alpha
+from gpn.statistics.limits import Verdict, combine
 from gpn.verification.kinds import Kind, kind_of
 from theory.claims.claim import Claim
 from theory.claims.counted import CountedClaim
@@ -54,14 +54,19 @@ class Row:
     Args:
         claim: the id of the claim whose event was counted, one of `CountedClaim`.
         side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
-        estimate: exceedances/trials; lower and upper are limits that hold for all rows together, exact for counts.
+        trials, exceedances, estimate: networks, those that showed the event, and the frequency.
+        lower, upper: exact limits of its probability from these networks, that hold for all rows together.
         bound_kind: the name of a `Kind`: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact
             probability, "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
         bound: the bound, or the exact or predicted probability; None where none is known.
         prediction: the exact probability for one layer, the predicted one for a network; None where unknown.
-        method: "counting", or "importance sampling" for events too rare to be counted; then `trials` are weighted
-            draws, `exceedances` those that showed the event, and the limits are asymptotic. "counting, anytime": the
-            row stopped once it was decided, after `trials`; the limits hold whenever that was.
+        method: "counting", or "importance sampling" for events too rare to be counted: then the verdict follows from
+            weighted draws as well, which test an integral over the sphere and no network. "counting, anytime": the row
+            stopped once it was decided, after `trials`; the limits hold whenever that was.
+        equal: whether the bound coincides with the exact probability, so that no trials can tell them apart; the
+            verdict is then that on an exact probability.
+        draws, effective_draws: weighted draws, and how many draws of equal weight they are worth.
+        weighted_estimate, weighted_lower, weighted_upper: their mean, and limits of the probability from them.
     """
 
     claim: str
@@ -80,6 +85,12 @@ class Row:
     prediction: float | None
     verdict: Verdict
     method: str = "counting"
+    equal: bool = False
+    draws: int = 0
+    effective_draws: float | None = None
+    weighted_estimate: float | None = None
+    weighted_lower: float | None = None
+    weighted_upper: float | None = None
 
     @property
     def event(self) -> tuple[str, int, int, float, str]:
@@ -93,8 +104,22 @@ class Row:
 
     @property
     def is_weighted(self) -> bool:
-        """Whether the probability was estimated by importance sampling, not by counting."""
+        """Whether the event is judged by importance sampling, beside the count of networks."""
         return self.method == IMPORTANCE_SAMPLING
+
+    @property
+    def best_estimate(self) -> float:
+        """The mean of the weighted draws where there are any, else the frequency among networks."""
+        return self.estimate if self.weighted_estimate is None else self.weighted_estimate
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The sharpest limits of the probability, from networks and weighted draws together."""
+        low, high = self.weighted_lower, self.weighted_upper
+        return (
+            self.lower if low is None else max(self.lower, low),
+            self.upper if high is None else min(self.upper, high),
+        )
 
     @property
     def times_truth(self) -> float | None:
@@ -144,7 +169,10 @@ class DepthSpread:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VerificationReport(Result):
-    """What `gpn.verify` returns: configuration, rows of evidence, quantile profiles, notes and versions."""
+    """What `gpn.verify` returns: configuration, rows of evidence, quantile profiles, notes and versions.
+
+    Alpha is the one-sided error probability of each limit, with which the run was planned and judged.
+    """
 
     config: Configuration
     rows: tuple[Row, ...]
@@ -152,6 +180,7 @@ class VerificationReport(Result):
     spreads: tuple[DepthSpread, ...]
     notes: tuple[str, ...]
     versions: dict[str, str]
+    alpha: float = 0.005
 
     @property
     def verdict(self) -> Verdict:
@@ -168,6 +197,19 @@ class VerificationReport(Result):
         """The claims behind the rows, each once: statement, assumptions, proof, function and test."""
         return tuple(dict.fromkeys(behind for row in self.rows for behind in row.claims))
 
+    @property
+    def rows_by_integration(self) -> int:
+        """How many rows about theory are judged by weighted draws, which test an integral and no network."""
+        return sum(row.is_weighted for row in self._tested())
+
+    @property
+    def rows_by_networks(self) -> int:
+        """How many rows about theory are judged by networks alone."""
+        return len(self._tested()) - self.rows_by_integration
+
+    def _tested(self) -> list[Row]:
+        return [row for row in self.rows if not row.kind.is_prediction and row.verdict is not Verdict.VACUOUS]
+
     def _records(self) -> list[dict[str, Any]]:
         return [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
 
@@ -178,13 +220,13 @@ class VerificationReport(Result):
     def to_frame(self) -> pd.DataFrame:
         """The rows as a pandas frame, one column for each field of `Row`."""
         frame = pd.DataFrame(self._records(), columns=[field.name for field in fields(Row)])
-        return frame.astype({"bound": float, "prediction": float})
+        floats = ("bound", "prediction", "effective_draws", "weighted_estimate", "weighted_lower", "weighted_upper")
+        return frame.astype(dict.fromkeys(floats, float))
 
     def plan(self) -> pd.DataFrame:
         """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
-        alpha = row_alpha(self.config.level, len(self.rows)) / 2
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
-        needed = [row.kind.trials_wanted(row.bound, row.prediction, alpha) for row in self.rows]
+        needed = [row.kind.trials_wanted(row.bound, row.prediction, self.alpha) for row in self.rows]
         return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,7 +246,8 @@ class VerificationReport(Result):
         sentences = [
             f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
             f"Rows with an exact law or a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
-            f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided. "
+            f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided "
+            f"({self.rows_by_integration} rows by integration, {self.rows_by_networks} by networks). "
             f"Rows without one, or about an event that theory excludes: {counts[Verdict.VACUOUS]}, no evidence.",
         ]
         predictions = [row.verdict for row in self.rows if row.kind.is_prediction]

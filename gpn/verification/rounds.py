@@ -7,10 +7,10 @@ the same for any number of workers, and after a resume. A run with a fixed numbe
 from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gpn.experiment import cells, runs
-from gpn.statistics.evidence import IMPORTANCE_SAMPLING, Evidence
+from gpn.statistics.evidence import Evidence, Weighted
 from gpn.statistics.limits import Verdict, equivalent
 from gpn.statistics.sequential import Watched, lower_limit, upper_limit
 from gpn.verification.plan import LEAST_TRIALS, Job, Outcomes, Plan, count, key_of
@@ -28,24 +28,24 @@ class RunOutcome:
         outcomes: the results of all jobs, by key. A cell that was run in rounds has those of its first round: the size
             of that round is fixed, so its quantiles are not biased by the decision to stop.
         counts: the trials of each event, over all trials of its cell.
-        evidence: the evidence for questions that were answered by importance sampling or in an earlier round.
+        weighted: the weighted draws of each event that is too rare to be counted.
+        decided: the trials of questions that were answered in an earlier round.
         given_up: questions that no outcome within the cap could confirm, so that the run did not wait for them.
     """
 
     outcomes: Outcomes
     counts: dict[Event, Evidence]
-    evidence: dict[Question, Evidence]
+    weighted: dict[Event, Weighted]
+    decided: dict[Question, Evidence] = field(default_factory=dict)
     given_up: frozenset[Question] = frozenset()
 
-    def evidence_of(self, question: Question) -> tuple[Evidence, Evidence]:
-        """Return the evidence for a question, and the plain counts of its event; they are the same without weights.
+    def evidence_of(self, question: Question) -> tuple[Evidence, Weighted | None]:
+        """Return the trials of networks that answer a question, and the weighted draws of its event if there are any.
 
         Args:
             question: a question about an event that was counted.
         """
-        counted = self.counts[question.event]
-        evidence = self.evidence.get(question, counted)
-        return evidence, counted if evidence.method == IMPORTANCE_SAMPLING else evidence
+        return self.decided.get(question, self.counts[question.event]), self.weighted.get(question.event)
 
 
 class _WatchedCell:
@@ -93,7 +93,7 @@ class _WatchedCell:
         for event, hits in self.hits.items():
             self.looks[event] += ((hits, self.done),)
         evidence = {question: Watched(self.looks[question.event]) for question in self.open}
-        decided = {q: e for q, e in evidence.items() if q.decide(e, e, alpha).verdict is not Verdict.UNDECIDED}
+        decided = {q: e for q, e in evidence.items() if q.decide(e, None, alpha).verdict is not Verdict.UNDECIDED}
         self.open = [question for question in self.open if question not in decided]
         return decided
 
@@ -157,7 +157,7 @@ def run_plan(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOutcome:
     outcomes: Outcomes = dict(zip([job.key for job in jobs], results, strict=True))
     events = dict.fromkeys(question.event for question in plan.asked)
     counts: dict[Event, Evidence] = {event: count(event, outcomes[key_of(event)]) for event in events}
-    return RunOutcome(outcomes, counts, {question: plan.evidence(question, outcomes) for question in plan.rare})
+    return RunOutcome(outcomes, counts, plan.weighted(outcomes))
 
 
 def _run_until_decided(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOutcome:
@@ -181,11 +181,10 @@ def _run_until_decided(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOu
         for cell in unfinished:
             decided |= cell.decide_open_questions(alpha)
 
-    evidence = decided | {question: plan.evidence(question, outcomes) for question in plan.rare}
     counts: dict[Event, Evidence] = {
         event: Watched(looks) for cell in watched.values() for event, looks in cell.looks.items()
     }
-    return RunOutcome(outcomes, counts, evidence, given_up)
+    return RunOutcome(outcomes, counts, plan.weighted(outcomes), decided, given_up)
 
 
 def _one_round(unfinished: Sequence[_WatchedCell], runner: Runner) -> None:
@@ -210,8 +209,8 @@ def _watch(plan: Plan, job: Job, given_up: frozenset[Question]) -> _WatchedCell:
 
 
 def waits(plan: Plan, question: Question) -> bool:
-    """Whether trials may decide the question: it is open, and not left to importance sampling."""
-    return question.open and question not in plan.rare
+    """Whether trials may decide the question: it is open, and its event not left to importance sampling."""
+    return question.open and question.event not in plan.tilts
 
 
 def _confirmable(question: Question, cap: int, alpha: float) -> bool:

@@ -231,7 +231,7 @@ class _Certificate:
         shares_of_epsilon = (1.0,) if self.low == 0.0 else _LEVELS
         for down, up in product(self.epsilon * np.array(shares_of_epsilon), repeat=2):
             tails = _best(self._upper(upper, below, above, threshold, down, up))
-            drops = _best(self._lower(lower, above, threshold, down, up))
+            drops = _best(self._lower(lower, above, threshold, down))
             exits = np.minimum(exits, np.exp(tails) + np.exp(drops))
         return float((self.depth - 1) * (counts.outside + bad) + rest + shares @ exits)
 
@@ -277,9 +277,12 @@ class _Certificate:
             log = size * (np.log(reach) - np.log(np.exp(up) - r))
         return np.where(allowed, log, np.nan)
 
-    def _lower(self, moments: LayerMoments, above: FloatArray, threshold: float, down: float, up: float) -> FloatArray:
-        """Logarithm of the bound on log G passing -`down` before `up`, (exponents, intervals)."""
-        size, r = moments.exponents[:, None], above[None, :] * np.exp(up)
+    def _lower(self, moments: LayerMoments, above: FloatArray, threshold: float, down: float) -> FloatArray:
+        """Logarithm of the bound on log G passing -`down`, (exponents, intervals).
+
+        Until then G_{l+1} > e^-down, so that rho_{l+1}^2 = rho_L^2/G_{l+1} is below rho_L^2 e^down.
+        """
+        size, r = moments.exponents[:, None], above[None, :] * np.exp(down)
         with np.errstate(all="ignore"):
             growth, allowed = moments.base[:, None] + 0.0 * r, np.ones((len(size), len(above)), dtype=bool)
             if self.low > 0.0:

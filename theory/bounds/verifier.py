@@ -28,12 +28,15 @@ from theory.normalization.lipschitz import lipschitz_constants
 from theory.numerics.arithmetic import FloatArray
 
 Sign = Literal[1, -1]
-RIGOR = "suprema proved, integrals in float64"
-"""Every inequality and every supremum over q is proved; Gauss rules and sums are float64, not ball arithmetic."""
+RIGOR = (
+    "inequalities and suprema over q proved; numerical: Gauss rules over z, what lies at |z| > 14, frequencies beyond "
+    "nine standard deviations, rounding in float64"
+)
+"""What is not proved is estimated, and makes its term 1 where the estimate is not small (docs/deep-bound.md)."""
 
 
-SEARCHED = "numerical"
-"""As above, but sup |phi'| comes from a search, not from a proof."""
+SEARCHED = RIGOR + ", sup |phi'| by a search"
+"""As above, where sup |phi'| has no proof."""
 
 
 _GRID = 4001

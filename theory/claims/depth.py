@@ -187,7 +187,7 @@ _BOUNDS = (
             r"\sum_{j=1}^J P(r_{j-1} < \rho_L^2 \leq r_j) \min(1, U_j + V_j)",
             r"U_j = \min_{\lambda \geq 1} \left(\frac{x^{L-1} (1 - r_{j-1}) + r_j c \sum_{i=0}^{L-2} x^i}"
             r"{e^{\epsilon} - r_j}\right)^{\lambda}, \qquad x = \max(1, E X^{\lambda})^{1/\lambda}, \qquad c = "
-            r"(E C^{\lambda})^{1/\lambda}",
+            r"\left(E \left(\frac{1-B}{B}\right)^{\lambda}\right)^{1/\lambda}",
             r"V_j = \min_{\lambda \geq 1} e^{-\lambda \epsilon} \max(1, E X^{-\lambda})^{L-1}",
         ),
         symbols=letters(
@@ -197,7 +197,7 @@ _BOUNDS = (
             "G_l",
             r"\epsilon",
             r"\rho_l",
-            **{"X, C, k": "as in the exact law; means on k_0 <= k <= n - k_0", "r_j": "any 0 = r_0 < ... < r_J <= 1"},
+            **{"X, B, k": "as in the exact law; means on k_0 <= k <= n - k_0", "r_j": "any 0 = r_0 < ... < r_J <= 1"},
         ),
         assumptions=(
             HAAR,

@@ -102,12 +102,12 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
     for order, ((epsilon, side), series) in enumerate(all_series.items()):
         shift = 1.0 + 0.07 * (order - (len(all_series) - 1) / 2)  # bars at one width side by side
         colour, filled = looks.colours[epsilon], list(looks.colours).index(epsilon) % 2 == 0
-        _observed(axes, _sharpest(series), shift, floor, colour, SIDES[side][0], filled)
+        _observed(axes, _one_for_each_event(series), shift, floor, colour, SIDES[side][0], filled)
         for kind, style in looks.styles.items():
             bounds = [row for row in series if row.bound_kind == kind]
             look = {"color": colour, "linestyle": style, "linewidth": 1.3, "marker": _BOUND_MARKERS[side]}
             _line(axes, bounds, "bound", look)
-        _line(axes, _sharpest(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
+        _line(axes, _one_for_each_event(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
         if low := sorted({width for _, width in below_floor(series, floor)}):
             mark: dict[str, Any] = {"marker": CARETDOWN, "linestyle": "none", "markersize": 6, "color": colour}
             edge = axes.get_xaxis_transform()  # the lower edge: something of this colour lies further down
@@ -120,19 +120,17 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
     style_axes(axes)
 
 
-def _sharpest(series: "list[Row]") -> "list[Row]":
-    """One row for each event: by importance sampling where counting was too blunt."""
-    events = {row.event: row for row in sorted(series, key=lambda row: row.is_weighted)}
-    return list(events.values())
+def _one_for_each_event(series: "list[Row]") -> "list[Row]":
+    return list({row.event: row for row in series}.values())
 
 
 def _observed(
     axes: Axes, series: "list[Row]", shift: float, floor: float, colour: str, marker: str, filled: bool
 ) -> None:
-    seen = [row for row in series if row.exceedances > 0]
-    centre = np.array([row.estimate for row in seen])
-    lower = np.array([max(row.lower, floor / 10) for row in seen])
-    upper = np.array([row.upper for row in seen])
+    seen = [row for row in series if row.best_estimate > 0]
+    centre = np.array([row.best_estimate for row in seen])
+    lower = np.array([max(row.limits[0], floor / 10) for row in seen])
+    upper = np.array([row.limits[1] for row in seen])
     axes.errorbar(
         shift * np.array([row.width for row in seen], dtype=float),
         centre,
@@ -146,14 +144,15 @@ def _observed(
         capsize=2.5,
         zorder=3,
     )
-    for row in (row for row in series if row.exceedances == 0):
+    for row in (row for row in series if row.best_estimate == 0):
+        limit = row.limits[1]
         axes.annotate(
             "",
-            xy=(shift * row.width, max(row.upper * 0.45, floor)),
-            xytext=(shift * row.width, row.upper),
+            xy=(shift * row.width, max(limit * 0.45, floor)),
+            xytext=(shift * row.width, limit),
             arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0},
         )
-        axes.plot(shift * row.width, row.upper, marker="_", markersize=8, color=colour, markeredgewidth=1.6)
+        axes.plot(shift * row.width, limit, marker="_", markersize=8, color=colour, markeredgewidth=1.6)
 
 
 def _line(axes: Axes, series: "list[Row]", column: str, look: dict[str, Any]) -> None:
@@ -195,7 +194,7 @@ def _legend(report: "VerificationReport", looks: _Looks) -> list[Artist]:
         if side in present:
             handles.append(_sign(f"observed {words}", marker=marker))
     handles.append(_sign(f"simultaneous {100 * report.config.level:g} % limits", marker="|", markersize=11))
-    if any(row.exceedances == 0 for row in rows):
+    if any(row.best_estimate == 0 for row in rows):
         handles.append(_sign("nothing seen: upper limit", marker=r"$\downarrow$", markersize=9))
     handles += [Line2D([], [], color=GREY, linestyle=style, label=kind_name(k)) for k, style in looks.styles.items()]
     if looks.styles:

@@ -74,7 +74,9 @@ def legend(rows: "Iterable[Row]") -> str:
     if any(row.kind.is_prediction for row in rows):
         parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
     if any(row.is_weighted for row in rows):
-        parts.append("*: too rare to be counted, estimated by importance sampling of the layer's law")
+        parts.append("*: too rare to be counted, by importance sampling: an integral over the sphere, no network")
+    if any(row.equal for row in rows):
+        parts.append("=: bound and probability coincide, so that no trials can tell them apart")
     return ". ".join(parts) + "."
 
 
@@ -128,10 +130,7 @@ def event_verdict(rows: "Sequence[Row]") -> str:
 
 
 def _seen(event: "list[Row]") -> Cell:
-    counted = [row for row in event if not row.is_weighted]
-    if not counted:
-        return Cell("-", None)
-    last = max(counted, key=lambda row: row.trials)  # a row that stopped earlier has seen less
+    last = max(event, key=lambda row: row.trials)  # a row that stopped earlier has seen less
     return Cell(f"{last.exceedances:,} of {last.trials:,}", last.estimate)
 
 
@@ -141,19 +140,19 @@ def _value(kind: str, event: "list[Row]") -> Cell:
         return Cell("-", None)
     if row.bound is None:
         return Cell("none", None)
-    mark = _MARKS.get(str(row.verdict.value), "") if row.kind.is_prediction else ""
+    mark = _MARKS.get(str(row.verdict.value), "") if row.kind.is_prediction else " =" * row.equal
     return Cell(f"{short_number(row.bound)}{mark}", row.bound)
 
 
 def _limits(event: "list[Row]") -> Cell:
-    # importance sampling is sharper wherever it was needed
-    row = max(event, key=lambda row: (row.is_weighted, row.trials, row.kind.is_bound))
-    lower, upper, mark = _probability(row.lower), _probability(row.upper), "*" * row.is_weighted
-    if row.exceedances == 0:
-        return Cell(f"at most {upper}{mark}", row.upper)
+    row = max(event, key=lambda row: (row.trials, row.kind.is_bound))
+    low, high = row.limits
+    lower, upper, mark = _probability(low), _probability(high), "*" * row.is_weighted
+    if low == 0:
+        return Cell(f"at most {upper}{mark}", high)
     if row.exceedances == row.trials and not mark:
-        return Cell(f"at least {lower}", row.upper)
-    return Cell(f"{lower} to {upper}{mark}", row.upper)
+        return Cell(f"at least {lower}", high)
+    return Cell(f"{lower} to {upper}{mark}", high)
 
 
 def _probability(value: float) -> str:

@@ -175,10 +175,8 @@ def _below(rows: "Sequence[Row]") -> str:
 
 
 def _trials(rows: "Sequence[Row]") -> str:
-    counts = sorted({row.trials for row in rows if not row.is_weighted})
+    counts = sorted({row.trials for row in rows})
     sampled = len({row.event for row in rows if row.is_weighted})
-    if not counts:
-        return f"{sampled} events by importance sampling"
     numbers = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     words = f"frequencies among {numbers} random networks"
     return f"{words}; {sampled} rare events by importance sampling" if sampled else words

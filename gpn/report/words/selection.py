@@ -33,7 +33,7 @@ def below_floor(rows: "Sequence[Row]", floor: float) -> list[tuple[float, int]]:
 
 def panel_floor(rows: "Sequence[Row]") -> float:
     """Return the lower end of the probability axis of a panel, 0.3 to 1.3 decades below everything observed."""
-    seen = [value for row in rows for value in (row.estimate, row.upper) if value > 0]
+    seen = [value for row in rows for value in (row.best_estimate, row.limits[1]) if value > 0]
     return float(10.0 ** np.floor(np.log10(min(seen, default=1e-3)) - 0.3))
 
 

@@ -32,6 +32,12 @@ ROW_COLUMNS = [
     "prediction",
     "verdict",
     "method",
+    "equal",
+    "draws",
+    "effective_draws",
+    "weighted_estimate",
+    "weighted_lower",
+    "weighted_upper",
 ]
 CHECK_KEYS = {
     "name",

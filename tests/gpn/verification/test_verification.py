@@ -25,7 +25,8 @@ from theory.layer.levy import Bound
 
 SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 0.6), "trials": 400}
 CONTRACT = ["claim", "activation", "width", "depth", "epsilon", "side", "trials", "exceedances", "estimate"]
-CONTRACT += ["lower", "upper", "bound_kind", "bound", "prediction", "verdict", "method"]
+CONTRACT += ["lower", "upper", "bound_kind", "bound", "prediction", "verdict", "method", "equal"]
+CONTRACT += ["draws", "effective_draws", "weighted_estimate", "weighted_lower", "weighted_upper"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def test_rows_have_the_contracted_columns_in_order(report):
 def test_the_plan_has_the_trials_that_decide_each_row(report):
     plan = report.plan()
     assert len(plan) == len(report.rows)
-    alpha = 0.01 / len(report.rows) / 2
+    alpha = report.alpha
+    assert alpha == pytest.approx(0.01 / len(report.rows) / 2)
     bounds = 0
     for row, wanted in zip(report.rows, plan["trials_wanted"], strict=True):
         if row.bound is None or not 0 < row.bound < 1:
@@ -70,14 +72,19 @@ def test_without_a_number_the_trials_are_those_that_decide():
 
 
 def test_rare_events_confirm_bounds_that_counting_cannot_reach():
-    """A bound of 1e-12 and less from 10,000 draws."""
+    """A bound of 1e-12 and less; trials and exceedances are those of networks all the same."""
     report = gpn.verify("tanh", widths=512, depth=1, epsilons=0.4)
     rare = [row for row in report.rows if row.method == "importance sampling"]
     assert min(row.bound for row in rare if row.bound_kind == "cramer") < 1e-12
     assert {row.verdict for row in rare} == {Verdict.HOLDS}
-    assert {row.trials for row in rare} == {10_000}
     for row in rare:
-        assert row.lower <= row.prediction <= row.upper < 2 * row.prediction
+        assert row.weighted_lower <= row.prediction <= row.weighted_upper < 2 * row.prediction
+        assert (row.exceedances, row.estimate, row.lower) == (0, 0.0, 0.0)
+        assert row.upper > 1e-5
+    assert {row.method for row in report.rows if row.event in {rare_row.event for rare_row in rare}} == {rare[0].method}
+    assert report.rows_by_integration + report.rows_by_networks == sum(
+        row.verdict is not Verdict.VACUOUS and not row.kind.is_prediction for row in report.rows
+    )
 
 
 @pytest.mark.parametrize("epsilon", [0.25, 0.5])
@@ -129,8 +136,9 @@ def test_json_holds_no_nan_and_reads_back(report):
 def test_limits_enclose_the_estimate(report):
     for row in report.rows:
         assert row.lower <= row.estimate <= row.upper
-        if row.method == "counting":
-            assert row.estimate == row.exceedances / row.trials
+        assert row.estimate == row.exceedances / row.trials
+        if row.is_weighted:
+            assert row.weighted_lower <= row.weighted_estimate <= row.weighted_upper
 
 
 def test_deep_rows_carry_the_deep_bound_and_the_prediction():

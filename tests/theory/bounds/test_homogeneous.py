@@ -269,6 +269,26 @@ def test_leaky_widths_and_their_truth(depth, epsilon, expected):
     assert exceedances(0.5, round(0.5 * width), depth, [epsilon], 4000, rng)[0] > 200
 
 
+def test_before_g_passes_the_level_down_the_alignment_lies_below_that_level():
+    """Inequality (13) literally: rho^2 = rho_L^2/G is below r = rho_L^2 e^alpha as long as G > e^-alpha.
+
+    With the level up in the place of the level down the bound at width 345 would be 0.0035.
+    """
+    certificate = homogeneous._Certificate(*HALF.squares, 400, 3, 1.0)
+    counts = sign_counts(400, 4.0, 2)
+    moments = layer_moments(counts, *HALF.squares, np.array([3.0, 20.0]), -1)
+    low, high = HALF.squares
+    for alpha in (0.2, 1.0):
+        r = 0.01 * np.exp(alpha)
+        for row, size in enumerate(moments.exponents):
+            cost = 2 * (size + 1) * r / (1 - r) * (high - low) / (low + (high - low) * 0.3)
+            growth = max(np.exp(moments.base[row]) + cost * np.exp(moments.cross[row]), 1.0)
+            expected = -size * alpha + 2 * np.log(growth) if cost <= 1 else np.nan
+            found = certificate._lower(moments, np.array([0.01]), 0.3, alpha)[row, 0]
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert leaky_relu_deep_bound("1/10", 345, 3, 1.0).probability == pytest.approx(0.00997, rel=1e-3)
+
+
 def test_a_lower_slope_that_vanishes_gives_relu():
     relu = relu_deep_bound(5000, 50, 0.5).log
     assert leaky_relu_deep_bound(1e-3, 5000, 50, 0.5).log == pytest.approx(relu, rel=0.01)
