@@ -23,7 +23,7 @@ from gpn.cli.options import (
 )
 from theory.errors import UsageError
 
-CODES = {"holds": 0, "violated": 1, "undecided": 3, "vacuous": 3}
+CODES = {"holds": 0, "violated": 1, "undecided": 3}
 
 
 def verify(
@@ -39,6 +39,9 @@ def verify(
     trials: Annotated[int | None, number("N", "Networks for each row.  [default: as many as decide it]", 1000)] = None,
     seed: Annotated[int, number("N", "The same seed gives the same bits with any --workers.", 7)] = 0,
     level: Annotated[float, number("P", "Confidence level of all rows together.", 0.99)] = 0.99,
+    claims: Annotated[
+        str | None, option("NAME,NAME", "What to ask: network, one-layer, engine, or claims by id.  [default: all]")
+    ] = None,
     weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.", options.weights)] = "haar",
     root: Root = "auto",
     derivative: Derivative = None,
@@ -58,15 +61,18 @@ def verify(
         bool, typer.Option("--trust", help="With --resume: import the module that the folder names.")
     ] = False,
     out: Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")] = None,
+    details: Annotated[bool, typer.Option("--details", help="Print every event of single layers.")] = False,
     as_json: Json = False,
 ) -> None:
     """Verify by Monte Carlo that signals and gradients concentrate as the theorem says: the main job.
 
-    SPEC is normalized first. Prints a table for each claim and the verdict in words, and writes results.csv,
-    results.json, figures and the page report.html into the folder --out; with --json only if --out is given. Finished
-    chunks are kept there in run.sqlite: --resume continues a run that was stopped, and gives the same bits.
+    SPEC is normalized first. Prints the findings in a few lines, then tables (--details: every one-layer event), and
+    writes results.csv, results.json, figures and the page report.html into the folder --out; with --json only if --out
+    is given. Finished chunks are kept there in run.sqlite: --resume continues a run that was stopped, and gives the
+    same bits. Unless --width is given, widths are added at which the theorem on the whole network says something.
 
-    Exit code: 0 all hold, 1 violated, 3 undecided, 2 wrong use, 75 workers lost or store not writable.
+    Exit code: 0 each question was tested and holds, 1 violated, 3 undecided or not tested, 2 wrong use, 75 workers lost
+    or store not writable.
 
     \b
     Examples:
@@ -74,6 +80,7 @@ def verify(
       gpn verify gelu --width 64,256 --depth 50 --epsilon 0.2,0.5 --out gelu
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
+      gpn verify gelu --width 256 --depth 10 --claims one-layer,engine
       gpn verify tanh --until decided --cap 1000000
       gpn verify --width 1000000 --depth 200 --trials 3 --memory 4GiB
       gpn verify --width 4096 --depth 1000 --scheduler tcp://host:8786 --out big
@@ -84,7 +91,7 @@ def verify(
         raise UsageError("--trust goes with --resume; it lets the folder name a module to import")
     if labels is not None and inputs is None:
         raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
-    names = ("depth", "trials", "seed", "level", "weights", "derivative", "inputs", "labels", "until", "cap")
+    names = ("depth", "trials", "seed", "level", "weights", "derivative", "inputs", "labels", "until", "cap", "claims")
     given = only_given(locals() | {"widths": width, "epsilons": epsilon}, "widths", "epsilons", *names)
     folder = results_folder(resume or out, as_json)
     if resume is not None:
@@ -104,6 +111,6 @@ def verify(
             resources = Resources.read(**place, progress=progress, store=folder, replace_finished=resume is None)
             report = run_verification(settings, resources)
         with long_run.after_the_run(folder):
-            table, next_step = verification_tables.verification(report), commands.after_verify(report)
+            table, next_step = verification_tables.verification(report, details), commands.after_verify(report)
             answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
     raise typer.Exit(CODES[str(report.verdict.value)])

@@ -59,5 +59,11 @@ class Result(ABC):
         return summary
 
 
+def headline(result: Result) -> str:
+    """Return the finding of a result in words."""
+    words: str = _views().headline(result)
+    return words
+
+
 def _views() -> ModuleType:
     return import_module("gpn.report.views")

@@ -16,10 +16,10 @@ from gpn.experiment.result import Result
 from gpn.report.pages import pictures
 from gpn.report.pages.check import check_page
 from gpn.report.pages.numbers import numbers_page
-from gpn.report.pages.page import element
+from gpn.report.pages.page import element, join
 from gpn.report.pages.pictures import Picture
 from gpn.report.pages.verification import verification_page
-from gpn.report.words import findings, paper_findings
+from gpn.report.words import findings, paper_findings, verdicts
 from gpn.reproduction.comparison_results import ComparisonReport
 from gpn.reproduction.gradient_results import GradientReport
 from gpn.training.results import TrainingReport
@@ -101,7 +101,7 @@ _VIEWS: dict[type, View[Any]] = {
     ),
     VerificationReport: View[VerificationReport](
         "results",
-        VerificationReport.summary,
+        verdicts.summary,
         lambda report: {"results": report.to_frame()},
         pictures.of_verification,
         verification_page,
@@ -129,6 +129,11 @@ def plot(result: Result, name: str | None) -> Figure:
         names.append(picture.name)
     known = f"the figures are {', '.join(names)}" if names else "it has tables only"
     raise UsageError(f"{type(result).__name__} has no figure {name or ''}".rstrip() + f"; {known}")
+
+
+def headline(result: Result) -> str:
+    """Return the finding of a result in words, in one line or a few."""
+    return _view(result).headline(result)
 
 
 def page(result: Result) -> str:
@@ -159,8 +164,8 @@ def save(result: Result, folder: Path) -> list[Path]:
 def summary(result: Result) -> str:
     """Return the headline and the frame as a fragment of HTML, for a notebook."""
     frame = result.to_frame()
-    headline = element("p", _view(result).headline(result))
-    return headline if frame.empty else headline + str(frame.to_html(index=False))
+    lines = join(element("p", line) for line in headline(result).splitlines())
+    return lines if frame.empty else lines + str(frame.to_html(index=False))
 
 
 def _view(result: Result) -> View[Any]:

@@ -1,6 +1,7 @@
 """How the outcome of a run becomes a report: its rows, quantiles and notes."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -87,11 +88,10 @@ def _weighted_columns(weighted: Weighted, alpha: float) -> dict[str, Any]:
 
 
 def _spreads(settings: Settings, outcomes: Outcomes) -> Iterator[DepthSpread]:
-    for width in settings.widths:
-        for depth in settings.depths:
-            values = outcomes["deep", width, depth]["spread"]
-            median, high = np.quantile(values, [0.5, 0.95], method="higher")
-            yield DepthSpread(width, depth, len(values), float(median), float(high))
+    for width, depth in product(settings.widths, settings.depths) if settings.asks_network else ():
+        values = outcomes["deep", width, depth]["spread"]
+        median, high = np.quantile(values, [0.5, 0.95], method="higher")
+        yield DepthSpread(width, depth, len(values), float(median), float(high))
 
 
 def _profiles(settings: Settings, activation: Phi, config: Configuration, outcomes: Outcomes) -> Iterator[Profile]:

@@ -14,7 +14,7 @@ from gpn.sampling import rare_events
 from gpn.statistics import limits as statistics
 from gpn.statistics.evidence import Counted, Weighted
 from gpn.verification import kinds
-from gpn.verification.questions import Event, Question, rare_tilt
+from gpn.verification.questions import THEOREM_TRIALS, Event, Question, rare_tilt
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Settings
 from theory.activations.specification import Phi
 from theory.layer.law import layer_law
@@ -110,7 +110,8 @@ class Plan:
             if key[0] == "one-step"
         ]
         rare = [_rare_job(tested, event, tilt) for event, tilt in self.tilts.items()]
-        return [*layers, *self._networks(tested), *_controls(self.settings, tested, control), *rare]
+        controls = _controls(self.settings, tested, control) if self.settings.asks_network else ()
+        return [*layers, *self._networks(tested), *controls, *rare]
 
     def _networks(self, tested: Phi) -> Iterator[Job]:
         for key, trials in self.trials.items():
@@ -202,7 +203,10 @@ def _planned(settings: Settings, wanted: dict[Question, int], key: Key) -> int:
     """The trials asked for, or as many as the questions of a cell want, of those that counting can answer."""
     if settings.trials is not None:
         return settings.trials
-    counted = [n for q, n in wanted.items() if key_of(q.event) == key and n <= _limit(settings, q)]
+    here = {q: n for q, n in wanted.items() if key_of(q.event) == key}
+    if key[1:] in settings.theorem:  # wide networks, for the bound alone
+        return max([THEOREM_TRIALS, *(n for q, n in here.items() if q.kind.is_bound and n <= DEFAULT_DEEP_TRIALS)])
+    counted = [n for q, n in here.items() if n <= _limit(settings, q)]
     return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
 
 

@@ -1,19 +1,24 @@
 """The evidence of a verification, and its views: frame, JSON, words, figures, files."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gpn.experiment.result import Result
+from gpn.experiment.result import Result, headline
 from gpn.statistics.evidence import IMPORTANCE_SAMPLING
 from gpn.statistics.limits import Verdict, combine
 from gpn.verification.kinds import Kind, kind_of
 from theory.claims.claim import Claim
-from theory.claims.counted import CountedClaim
+from theory.claims.counted import GROUPS, CountedClaim, chosen
 from theory.claims.registry import claim, claims_of_bound
 from theory.numerics.arithmetic import FloatArray
+
+DEFAULT_EPSILONS = (0.1, 0.2)
+DEFAULT_DEEP_EPSILONS = (0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,8 @@ class Configuration:
 
     Trials None means planned, or with until = "decided" as many as decide each row, up to the cap (None: planned).
     Spec and derivative are what was typed for them, None where it was no text (or nothing); labels are a path, "array",
-    or None where none were given beside the inputs.
+    or None where none were given beside the inputs. Claims are as in `theory.claims.counted.chosen`; theorem are pairs
+    (width, depth) that were added because the deep bound says something there.
     """
 
     activation: str
@@ -45,6 +51,14 @@ class Configuration:
     spec: str | None = None
     derivative: str | None = None
     labels: str | None = None
+    claims: tuple[str, ...] = chosen(None)
+    default_widths: bool = False
+    theorem: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def has_default_epsilons(self) -> bool:
+        """Whether the tolerances are those of a run that was not asked for others."""
+        return (self.epsilons, self.deep_epsilons) == (DEFAULT_EPSILONS, DEFAULT_DEEP_EPSILONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +136,28 @@ class Row:
         )
 
     @property
+    def group(self) -> str:
+        """Which of `theory.claims.counted.GROUPS` the row belongs to."""
+        return next((group for group, claims in GROUPS.items() if self.claim in claims), "engine")
+
+    @property
+    def is_theory(self) -> bool:
+        """Whether the row is about a theorem or a law, not about a prediction."""
+        return not self.kind.is_prediction
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether theory says something that the trials could have contradicted."""
+        return self.verdict is not Verdict.VACUOUS
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether theory leaves nothing to chance, and the trials agree: an event that never, or always, happens."""
+        certain = self.kind.role == "exact" and self.bound == 1
+        impossible = self.bound == 0 or (self.group == "one-layer" and self.prediction == 0)
+        return self.verdict is Verdict.VACUOUS and (certain or impossible)
+
+    @property
     def times_truth(self) -> float | None:
         """How many times the bound lies above the exact (or predicted) probability; None where that is unknown."""
         if self.bound is None or not self.prediction or not self.kind.is_bound:
@@ -183,14 +219,55 @@ class VerificationReport(Result):
     alpha: float = 0.005
 
     @property
-    def verdict(self) -> Verdict:
-        """The verdict of all rows together, but for predictions, which are no theorems.
+    def verdicts(self) -> dict[str, Verdict]:
+        """The verdict on each question that was asked, by group of claims; vacuous: it was not tested.
 
-        `holds` needs one thing more than that no row contradicts it: that no event of a single layer for which there is
-        no bound below 1 is the rule rather than the exception.
+        A prediction is no theorem and counts nowhere. The theorem on the whole network is tested when at each depth,
+        and each tolerance that was chosen, some width has a bound below 1. Single layers hold only if no event without
+        a bound below 1 is the rule rather than the exception.
         """
-        verdict = combine([row.verdict for row in self.rows if not row.kind.is_prediction])
-        return Verdict.UNDECIDED if verdict is Verdict.HOLDS and self._usual_events() else verdict
+        asked = {group: [row for row in self.theory_rows if row.group == group] for group in GROUPS}
+        return {group: self._verdict_on(group, rows) for group, rows in asked.items() if rows or self._asks(group)}
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on all that was asked: `holds` only if each question was tested and holds."""
+        parts = self.verdicts.values()
+        return combine([Verdict.UNDECIDED if part is Verdict.VACUOUS else part for part in parts])
+
+    @property
+    def theory_rows(self) -> list[Row]:
+        """All rows but predictions."""
+        return [row for row in self.rows if row.is_theory]
+
+    def _asks(self, group: str) -> bool:  # the engine has rows or is no question
+        return group != "engine" and any(claim in GROUPS[group] for claim in self.config.claims)
+
+    def _verdict_on(self, group: str, rows: list[Row]) -> Verdict:
+        tested = [row for row in rows if row.is_tested]
+        settled = [row for row in rows if row.is_settled]
+        if not tested:
+            return Verdict.HOLDS if settled and len(settled) == len(rows) else Verdict.VACUOUS
+        verdict = combine([row.verdict for row in tested])
+        missing = self.untested(rows) if group == "network" else self.usual_events
+        return Verdict.UNDECIDED if verdict is Verdict.HOLDS and missing else verdict
+
+    def untested(self, rows: Iterable[Row]) -> list[tuple[int, float | None]]:
+        """Return pairs (depth, tolerance) at which no width has a bound below 1; tolerance None: at none of them.
+
+        Args:
+            rows: about whole networks.
+        """
+        config = self.config
+        chosen_ones: tuple[float | None, ...] = (None,) if config.has_default_epsilons else config.deep_epsilons
+        seen = {
+            (row.depth, at)
+            for row in rows
+            if row.is_theory
+            for at in (row.epsilon, None)
+            if row.is_settled or row.is_tested
+        }
+        return [pair for pair in product(config.depths, chosen_ones) if pair not in seen]
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -213,7 +290,9 @@ class VerificationReport(Result):
     def _records(self) -> list[dict[str, Any]]:
         return [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
 
-    def _usual_events(self) -> int:
+    @property
+    def usual_events(self) -> int:
+        """How many events of single layers without a bound below 1 are seen in most trials."""
         one_layer = [row for row in self.rows if row.claim != CountedClaim.NETWORK]
         return sum(row.verdict is Verdict.VACUOUS and row.lower > 0.5 for row in one_layer)
 
@@ -230,52 +309,18 @@ class VerificationReport(Result):
         return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:
-        """{verdict, rows, config, versions}, ready for JSON: None where a number is missing."""
+        """{verdict, verdicts, rows, config, versions}, ready for JSON: None where a number is missing."""
         return {
             "verdict": str(self.verdict),
+            "verdicts": {group: verdict.value for group, verdict in self.verdicts.items()},
             "rows": self._records(),
             "config": asdict(self.config) | {"notes": list(self.notes)},
             "versions": self.versions,
         }
 
     def summary(self) -> str:
-        """The verdict in one paragraph of words."""
-        theory = [row for row in self.rows if not row.kind.is_prediction]
-        counts = {verdict: sum(row.verdict is verdict for row in theory) for verdict in Verdict}
-        testable = len(theory) - counts[Verdict.VACUOUS]
-        sentences = [
-            f"Verdict: {self.verdict} (all rows together at level {self.config.level:g}).",
-            f"Rows with an exact law or a bound below 1: {testable}, of which {counts[Verdict.HOLDS]} hold, "
-            f"{counts[Verdict.VIOLATED]} are violated and {counts[Verdict.UNDECIDED]} are undecided "
-            f"({self.rows_by_integration} rows by integration, {self.rows_by_networks} by networks). "
-            f"Rows without one, or about an event that theory excludes: {counts[Verdict.VACUOUS]}, no evidence.",
-        ]
-        predictions = [row.verdict for row in self.rows if row.kind.is_prediction]
-        if predictions:
-            sentences.append(
-                f"Predictions, which are no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} "
-                f"confirmed within a factor 2, {predictions.count(Verdict.VIOLATED)} missed by more."
-            )
-        if usual := self._usual_events():
-            sentences.append(
-                f"In {usual} rows of a single layer the event is seen in most trials: norms do not concentrate."
-            )
-        deep = [row for row in theory if row.claim == CountedClaim.NETWORK and row.verdict is not Verdict.VACUOUS]
-        if not deep:
-            sentences.append("The verdict is on single layers: no bound below 1 for the whole network was tested.")
-        if self.spreads and self.spreads[-1].depth > 1:
-            sentences.append(_spread_in_words(self.spreads[-1]))
-        return " ".join(sentences)
+        """The findings in a few lines: the practitioner's number, then the verdict on each question."""
+        return headline(self)
 
     def __repr__(self) -> str:
         return f"<VerificationReport {self.config.activation}: {self.verdict}, {len(self.rows)} rows>"
-
-
-def _spread_in_words(spread: DepthSpread) -> str:
-    where = f"At width {spread.width} and depth {spread.depth}"
-    if not np.isfinite(spread.quantile_95):
-        return f"{where}, gradients vanish or overflow in more than 5 % of {spread.trials} networks."
-    return (
-        f"{where}, the squared gradient norm of every layer stays within a factor {np.exp(spread.median):.3g} of the "
-        f"top layer's in half of {spread.trials} networks, and within {np.exp(spread.quantile_95):.3g} in 95 % of them."
-    )

@@ -16,15 +16,14 @@ from gpn.experiment.runs import checked_run
 from gpn.experiment.versions import computing_versions, differences
 from gpn.sampling.inputs import Inputs, load_inputs
 from gpn.statistics.limits import row_alpha
-from gpn.verification.results import Configuration
+from gpn.verification.results import DEFAULT_DEEP_EPSILONS, DEFAULT_EPSILONS, Configuration
 from theory.activations.activation import Activation
 from theory.activations.specification import Phi, is_reference
+from theory.claims.counted import CountedClaim, chosen
 from theory.errors import UsageError, unknown
 
 DEFAULT_WIDTHS = (64, 256, 1024)
 DEFAULT_DEPTHS = (10, 50, 200)
-DEFAULT_EPSILONS = (0.1, 0.2)
-DEFAULT_DEEP_EPSILONS = (0.5, 1.0)
 DEFAULT_ONE_STEP_TRIALS = 100_000
 DEFAULT_DEEP_TRIALS = 1_000
 WEIGHTS = ("haar", "gaussian", "he", "glorot")
@@ -34,7 +33,8 @@ MOST_TRIALS = 10**12  # of one row; more cannot be run
 MAX_EPSILON = 1e6
 _MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
 _FILES = ("inputs", "labels")  # the arguments that may be paths
-_SHOWN = ("root", "widths", "depths", "trials", "seed", "level", "weights", "until", "cap")  # as they were understood
+_SHOWN = ("root", "widths", "depths", "trials", "seed", "level", "weights", "until", "cap", "claims")
+"""What is shown as it was understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,9 @@ class Settings:
         trials: of each row; None to plan them.
         until: "decided" to stop each row once it is decided, None for a number of trials that is fixed beforehand.
         cap: the most trials of a row that is not decided; None for a sensible number.
+        claims: what is asked, as `theory.claims.counted.chosen` gives it.
+        default_widths: whether the widths are the default ones, so that wider networks may be added for the theorem.
+        theorem: pairs (width, depth) of networks that are added because the deep bound says something there.
     """
 
     activation: Any = field(compare=False)
@@ -71,6 +74,9 @@ class Settings:
     weights: str
     until: str | None
     cap: int | None
+    claims: tuple[str, ...]
+    default_widths: bool
+    theorem: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def read(
@@ -90,12 +96,13 @@ class Settings:
         labels: Any = None,
         until: str | None = None,
         cap: int | None = None,
+        claims: Sequence[str] | str | None = None,
     ) -> "Settings":
         """Check the arguments of `gpn.verify` and load the inputs.
 
         Args:
             activation, widths, depth, epsilons, trials, derivative, level, seed, weights, root, inputs, labels, until,
-                cap: as for `gpn.verify`.
+                cap, claims: as for `gpn.verify`.
 
         Raises:
             UsageError: an argument outside its range, or inputs that cannot be read.
@@ -127,7 +134,14 @@ class Settings:
             weights=weights,
             until=until,
             cap=cap,
+            claims=chosen(claims),
+            default_widths=widths is None,
         )
+
+    @property
+    def asks_network(self) -> bool:
+        """Whether anything is asked of whole networks."""
+        return CountedClaim.NETWORK in self.claims
 
     def configuration(self, raw: Phi, scale: float, shift: float) -> Configuration:
         """Return these settings as a report shows them.
@@ -149,6 +163,8 @@ class Settings:
             labels=None if self.labels is None else _typed(self.labels) or "array",
             epsilons=self.epsilons,
             deep_epsilons=self.deep_epsilons,
+            theorem=self.theorem,
+            default_widths=self.default_widths,
             **{name: getattr(self, name) for name in _SHOWN},
         )
 
@@ -278,6 +294,8 @@ def _writable_call(settings: Settings) -> Facts | None:
     call["depth"] = call.pop("depths")
     if settings.default_epsilons:
         call["epsilons"] = None
+    if settings.default_widths:
+        call["widths"] = None
     call |= {name: _path(call[name]) for name in _FILES}
     given = [call[name] for name in ("activation", "derivative", *_FILES)]
     return _plain(call) if all(value is None or isinstance(value, str | dict) for value in given) else None

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from gpn.experiment import store as run_store
@@ -42,6 +43,7 @@ def verify(
     labels: Any = None,
     until: str | None = None,
     cap: int | None = None,
+    claims: Sequence[str] | str | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
     memory: int | str | None = None,
@@ -63,7 +65,7 @@ def verify(
         activation: a name, formula, SymPy expression, callable or "module:function", as for `gpn.activation`; it is
             normalized first, see `root`.
         widths: n, one or several, each at least 2; by default 64, 256 and 1024, or as many from the number of
-            features of the inputs upwards.
+            features of the inputs upwards, and for each depth a width at which the deep bound says something.
         depth: L, one or several, each at least 1.
         epsilons: tolerances, positive; by default 0.1 and 0.2 for one layer, 0.5 and 1 for the whole network (a
             factor 1.65 and 2.72 either way).
@@ -79,6 +81,7 @@ def verify(
         until: "decided" to run in rounds and stop each row once it is decided; its limits hold at every number of
             trials at once, see `gpn.statistics.sequential`. None for numbers that are fixed beforehand.
         cap: with until="decided" the most trials of each row; by default four times as many as could be planned.
+        claims: what to ask: "network", "one-layer", "engine", ids of counted claims, or several; by default everything.
         executor: "threads" or "processes", a pool of `workers` (by default threads, one for each core), or any
             `concurrent.futures.Executor`.
         memory: the memory that the program may take, all workers together: bytes, or a text such as "4GiB"; None for
@@ -111,6 +114,7 @@ def verify(
         labels=labels,
         until=until,
         cap=cap,
+        claims=claims,
     )
     return run_verification(settings, Resources.read(executor, workers, memory, progress, store, replace_finished))
 
@@ -153,6 +157,7 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
     resources.budget.check(settings)  # refuses what is impossible before any theory is computed
     raw = read_activation(settings.activation, derivative=settings.derivative)
     tested, scale, shift = _prepare(raw, settings.root)
+    settings = replace(settings, theorem=tuple(questions.theorem_cells(settings, tested)))
     asked = [*questions.one_step_questions(settings, tested), *questions.deep_questions(settings, tested)]
     alpha = row_alpha(settings.level, len(asked)) / 2  # of each of the two limits of a row
     left_out: list[Question] = []

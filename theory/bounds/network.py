@@ -3,14 +3,15 @@
 This is the one place that chooses between the two deep theorems, for smooth and for homogeneous activations.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import special
 
 from theory.activations.specification import Phi
 from theory.bounds import deep, homogeneous
-from theory.depth.coefficients import DepthCoefficients, NoPrediction
+from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients
 from theory.depth.fluctuation import log_ratio_law, spread_probability
 from theory.depth.law import LogRatioLaw
 from theory.depth.stable import StableLaw
@@ -83,6 +84,42 @@ def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) 
     if width is None:
         return None, Bound("deep", 0.0, "no width up to 10^7 will do")
     return width, homogeneous.slopes_deep_bound(slopes, width, depth, epsilon)
+
+
+def width_that_tests(
+    activation: Phi, depth: int, epsilon: float, most: int, readout: homogeneous.Readout
+) -> int | None:
+    """Return a width at which some hundred networks can confirm the deep bound: it is below 0.3, and not by much.
+
+    The search widens by steps of 1.3 from the width at which the fluctuation law predicts 0.01 for some layer. So the
+    bound of a smooth activation ends between about 0.02 and 0.3.
+
+    Args:
+        activation: phi, normalized.
+        depth, epsilon, readout: as for `deep_bound`.
+        most: the largest width that is tried.
+
+    Returns:
+        None where no such width was found, or no law says where to begin.
+
+    >>> from theory.normalization.normalize import normalize
+    >>> from theory.activations.specification import activation
+    >>> testable_width(normalize(activation("relu")), 10, 1.0, 10_000, "random")
+    242
+    """
+    coefficients = depth_coefficients(activation)
+
+    def first(start: int, good: Callable[[int], bool]) -> int | None:
+        while start <= most:
+            if good(start):
+                return start
+            start = math.ceil(1.3 * start)
+        return None
+
+    start = first(16, lambda width: predicted_range(coefficients, width, depth, epsilon)[0] <= 0.01)
+    if start is None:
+        return None
+    return first(start, lambda width: deep_bound(activation, width, depth, epsilon, readout).log <= math.log(0.3))
 
 
 def predicted_range(

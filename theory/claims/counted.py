@@ -1,7 +1,10 @@
 """The claims whose events `gpn.verify` counts in trials. All other code names such an event by a member of the enum."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal
+
+from theory.errors import UsageError, unknown
 
 Side = Literal["upper", "lower"]
 SIDES: tuple[Side, ...] = ("upper", "lower")
@@ -29,6 +32,38 @@ class CountedClaim(StrEnum):
     def sides(self) -> tuple[str, ...]:
         """The sides on which the event is counted; a whole network leaves the tolerance either way."""
         return SIDES if self.is_one_layer else ("either",)
+
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "network": (CountedClaim.NETWORK,),
+    "one-layer": tuple(claim for claim in CountedClaim if claim.is_one_layer),
+    "engine": ("engine",),
+}
+"""What may be asked by one name: the whole network, single layers, the laws that the engine must obey."""
+
+
+def chosen(names: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Return the claims of the given names, in the order of the register.
+
+    Args:
+        names: names of `GROUPS` and ids of counted claims, as a sequence or separated by commas; None for all.
+
+    Raises:
+        UsageError: a name that is neither.
+
+    >>> chosen("network"), len(chosen(None)) == sum(map(len, GROUPS.values()))
+    (('deep-gradient-ratio',), True)
+    """
+    known = [str(claim) for claims in GROUPS.values() for claim in claims]
+    asked = list(GROUPS) if names is None else names.split(",") if isinstance(names, str) else list(names)
+    wanted: set[str] = set()
+    for name in asked:
+        if name not in GROUPS and name not in known:
+            raise unknown("claims", name, [*GROUPS, *(claim for claim in known if claim not in GROUPS)])
+        wanted |= set(map(str, GROUPS.get(name, (name,))))
+    if not wanted:
+        raise UsageError(f"no claims to verify; choose from {', '.join(GROUPS)}, or leave claims out for all")
+    return tuple(claim for claim in known if claim in wanted)
 
 
 ONE_LAYER = tuple(claim for claim in CountedClaim if claim.is_one_layer)

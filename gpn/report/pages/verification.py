@@ -12,20 +12,21 @@ from gpn.report.words.commands import verify_command
 from gpn.report.words.findings import claim_title, report_finding, sharpness
 from gpn.report.words.selection import panel_rows
 from gpn.report.words.text import plain
+from gpn.report.words.verdicts import short_verdict
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
     from gpn.verification.results import Configuration, Row, VerificationReport
 
-_MARKS = {"holds": "good", "violated": "bad", "undecided": "open", "vacuous": "open"}
+_MARKS = {"holds": "good", "violated": "bad", "undecided": "open"}
 
 
 def verification_page(report: "VerificationReport") -> str:
     """The page that `VerificationReport.to_html` gives."""
-    verdict, notes = str(report.verdict), [element("li", note) for note in report.notes]
+    notes = [element("li", note) for note in report.notes]
     lead = [
         element("p", element("strong", header(report))),
-        element("p", report.summary()),
+        element("ul", *(element("li", line) for line in report.summary().splitlines())),
         *([element("ul", *notes, class_="soft")] if notes else []),
     ]
     others = [pictures.gradient_picture(report), *pictures.tightness_picture(report)]
@@ -40,7 +41,7 @@ def verification_page(report: "VerificationReport") -> str:
         Section("What theory says", tuple(part for entry in report.claims for part in claim_parts(entry))),
         Section("The same numbers again", tuple(_again(report))),
     ]
-    return document(report_finding(report), (f"Verdict: {verdict}", _MARKS.get(verdict, "open")), lead, sections)
+    return document(report_finding(report), (short_verdict(report), _MARKS[str(report.verdict)]), lead, sections)
 
 
 def _results(report: "VerificationReport") -> Iterator[Html]:
@@ -87,6 +88,10 @@ def _asked(config: "Configuration") -> Iterator[tuple[str, str]]:
     yield "depths", _list(config.depths)
     yield "ε, one layer", _list(config.epsilons)
     yield "ε, whole network", _list(config.deep_epsilons)
+    if config.theorem:
+        added = ", ".join(f"{width:,} (depth {depth})" for width, depth in config.theorem)
+        yield "widths for the theorem", added
+    yield "asked", ", ".join(config.claims)
     yield "networks for each row", "as many as decide it" if config.trials is None else f"{config.trials:,}"
     yield "seed", str(config.seed)
     yield "level", f"{config.level:g}, all rows together"

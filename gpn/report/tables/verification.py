@@ -1,6 +1,6 @@
 """What a person reads of a verification: one table for each claim."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -8,14 +8,15 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
-from gpn.report.words.findings import claim_title, sharpness
-from gpn.report.words.selection import panel_rows
+from gpn.report.words.findings import claim_title, sharpness, times
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import Cell, plain, short_number
-from gpn.verification.kinds import kind_of
+from gpn.verification.kinds import LAYER_KINDS, kind_of
+from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
+    from gpn.verification.kinds import Kind
     from gpn.verification.results import Row, VerificationReport
 
 _MARKS = {"holds": " ✓", "violated": " ✗"}
@@ -29,16 +30,66 @@ _VERDICT_MEANINGS = {
 }
 
 
-def verification(report: "VerificationReport") -> RenderableType:
-    """The report of `gpn verify`: header line, one table for each claim, notes, the verdict in words."""
+def verification(report: "VerificationReport", details: bool = False) -> RenderableType:
+    """The report of `gpn verify`: header line, findings, whole network, a line for each other claim, notes.
+
+    Args:
+        report: what `gpn.verify` returns.
+        details: whether all events of single layers have a row in a table; else those that do not hold.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in report.rows:
+        groups.setdefault(row.claim, []).append(row)
+    network = groups.pop(CountedClaim.NETWORK, [])
+    shown = [rows for rows in (network, *(groups.values() if details else map(_open, groups.values()))) if rows]
     claims: list[list[RenderableType]] = [
         [*_claim_heading(rows), terminal_table(claim_columns(rows, report.config.level), claim_events(rows))]
-        for rows in panel_rows(report.rows)
+        for rows in shown
     ]
+    overview = [terminal_table(_OVERVIEW, groups.values())] if groups else []
+    summary = [Text(plain(line, 2000), style="bold") for line in report.summary().splitlines()]
     notes = [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
-    summary = Text(plain(report.summary(), 5000), style="bold")
     meanings = Text(legend(report.rows), style="dim")
-    return paragraphs([Text(header(report), style="bold")], *claims, [meanings, *notes], [summary])
+    first = [Text(header(report), style="bold")]
+    return paragraphs(first, summary, *claims[: bool(network)], overview, *claims[bool(network) :], [meanings, *notes])
+
+
+def _open(rows: "Sequence[Row]") -> "list[Row]":
+    """The rows of those events that do not hold."""
+    events = {row.event for row in rows if row.is_theory and str(row.verdict) in ("violated", "undecided")}
+    return [row for row in rows if row.event in events]
+
+
+def _times(kind: "Kind", rows: "Sequence[Row]") -> Cell:
+    """How many times the probability the bounds of one kind are, from the least to the most."""
+    ratios = [row.times_truth for row in rows if row.bound_kind == kind.name and row.is_tested and row.times_truth]
+    if not ratios:
+        return Cell("-", None)
+    low, high = times(min(ratios)), times(max(ratios))
+    return Cell(low if low == high else f"{low} to {high}", max(ratios))
+
+
+def _count(*verdicts: str) -> "Callable[[Sequence[Row]], Cell]":
+    def cell(rows: "Sequence[Row]") -> Cell:
+        number = sum(str(row.verdict) in verdicts for row in rows)
+        return Cell(f"{number:,}", number)
+
+    return cell
+
+
+def _integrated(rows: "Sequence[Row]") -> Cell:
+    number = sum(row.is_weighted for row in rows)
+    return Cell(f"{number:,}", number)
+
+
+_OVERVIEW: "list[Column[list[Row]]]" = [
+    Column("claim", lambda rows: claim_title(rows[0].claim, rows[0].depth), wraps=True),
+    Column("tested", _count("holds", "violated", "undecided"), right=True),
+    Column("hold", _count("holds"), right=True),
+    Column("by integration", _integrated, right=True),
+    *(Column(f"{kind.column} / exact", partial(_times, kind)) for kind in LAYER_KINDS if kind.is_bound),
+]
+"""One line for each claim: its rows, those that hold, and how far its bounds lie above the exact probability."""
 
 
 def header(report: "VerificationReport") -> str:
@@ -56,7 +107,8 @@ def header(report: "VerificationReport") -> str:
 
 def _claim_heading(rows: "Sequence[Row]") -> list[Text]:
     claim = rows[0].claim
-    lines = [Text(claim_title(claim, rows[0].depth), style="bold")]
+    depths = {row.depth for row in rows}
+    lines = [Text(claim_title(claim, *depths) if len(depths) == 1 else CLAIMS[claim].title, style="bold")]
     if claim in CLAIMS:
         lines.append(Text(f"P({CLAIMS[claim].words})"))
     missing: dict[str, dict[str, None]] = {}  # reasons why there is no bound, by kind
@@ -92,12 +144,16 @@ def claim_columns(rows: "Sequence[Row]", level: float) -> "list[Column[list[Row]
     """Return the columns of the table of one claim, whose items are events; the last one is the verdict.
 
     Args:
-        rows: all rows of the claim, at one depth.
+        rows: all rows of the claim.
         level: confidence level of the report.
     """
     kinds = dict.fromkeys(row.bound_kind for row in rows if row.bound is not None)
     sides: list[Column[list[Row]]] = [Column("side", lambda event: _SIDES.get(event[0].side, event[0].side))]
+    depths: list[Column[list[Row]]] = [
+        Column("depth", lambda event: Cell(str(event[0].depth), event[0].depth), right=True)
+    ]
     return [
+        *(depths if len({row.depth for row in rows}) > 1 else []),
         Column("width", lambda event: Cell(str(event[0].width), event[0].width), right=True),
         Column("ε", lambda event: Cell(f"{event[0].epsilon:g}", event[0].epsilon), right=True),
         *(sides if {row.side for row in rows} != {"either"} else []),

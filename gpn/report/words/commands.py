@@ -5,7 +5,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from gpn.report.words.text import plain
-from gpn.verification.settings import DEFAULT_DEEP_EPSILONS, DEFAULT_EPSILONS
+from theory.claims.counted import chosen
 
 if TYPE_CHECKING:
     from gpn.checking.audit_results import AuditReport
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from theory.normalization.conditions import Conditions
     from theory.normalization.family_solutions import Solutions
 
-Option = str | float | tuple[float, ...] | None
+Option = str | float | tuple[float | str, ...] | None
 """The value of an option: a tuple is a list, True a flag; None and False leave the option out."""
 WIDEST = 4096
 """Width up to which a simulation is offered as the next step: it takes minutes."""
@@ -31,12 +31,11 @@ def verify_command(config: "Configuration") -> str:
     >>> print(verify_command(verify("relu", 16, 3, 0.5, 50, seed=7).config))
     gpn verify relu --width 16 --depth 3 --epsilon 0.5 --trials 50 --seed 7 --level 0.99 --weights haar --root auto
     """
-    planned = (config.epsilons, config.deep_epsilons) == (DEFAULT_EPSILONS, DEFAULT_DEEP_EPSILONS)
     options = {
         "derivative": config.derivative,
-        "width": config.widths,
+        "width": None if config.default_widths else config.widths,
         "depth": config.depths,
-        "epsilon": None if planned else config.epsilons,
+        "epsilon": None if config.has_default_epsilons else config.epsilons,
         "trials": config.trials,
         "until": config.until,
         "cap": config.cap,
@@ -46,6 +45,7 @@ def verify_command(config: "Configuration") -> str:
         "root": config.root,
         "inputs": config.inputs,
         "labels": config.labels,
+        "claims": None if config.claims == chosen(None) else config.claims,
     }
     if config.spec is not None and "array" not in (config.inputs, config.labels):
         return _command_line("verify", config.spec, **options, raw=config.root is None)
@@ -75,7 +75,8 @@ def _words(options: dict[str, Option]) -> list[str]:
     words = []
     for name, value in options.items():
         if value is not None and value is not False:
-            text = ",".join(map(repr, value)) if isinstance(value, tuple) else str(value)
+            parts = value if isinstance(value, tuple) else (value,)
+            text = ",".join(part if isinstance(part, str) else repr(part) for part in parts)
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
     return words
 

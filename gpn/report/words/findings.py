@@ -9,6 +9,7 @@ from rich.text import Text
 
 from gpn.report.words.selection import median_column, positive_or_nan, tight_rows
 from gpn.report.words.text import plain, short_number
+from gpn.report.words.verdicts import theorem_words
 from gpn.verification.kinds import EXACT, kind_of
 from theory.claims.counted import ONE_LAYER
 from theory.claims.registry import CLAIMS
@@ -98,15 +99,22 @@ def claim_finding(rows: "Sequence[Row]") -> str:
 def report_finding(report: "VerificationReport") -> str:
     """The finding of a verification in one line, for a title."""
     config = report.config
-    rows = [row for row in report.rows if not row.kind.is_prediction]
-    counts = Counter(str(row.verdict.value) for row in rows)
     subject = plain(config.activation, 40) if config.root is None else f"GPN {plain(config.activation, 40)}"
+    rows = report.theory_rows
+    counts = Counter(str(row.verdict.value) for row in rows)
     if counts["violated"]:
         return f"{subject}: theory is contradicted in {counts['violated']} of {len(rows)} rows"
-    tested = counts["holds"] + counts["undecided"]
-    if not tested:
-        return f"{subject}: no bound below 1 here, nothing is tested"
-    return f"{subject}: nothing contradicts theory, {counts['holds']} of {tested} confirmed at {100 * config.level:g} %"
+    theorem = theorem_words(report)
+    others = [row for row in rows if row.group != "network" and row.is_tested]
+    held = sum(str(row.verdict) == "holds" for row in others)
+    words = [theorem] if theorem else []
+    if others:
+        words.append(f"{held} of {len(others)} rows about one layer{' and the engine' * _has_engine(rows)} hold")
+    return f"{subject}: {'; '.join(words) or 'nothing is tested'}"
+
+
+def _has_engine(rows: "Sequence[Row]") -> bool:
+    return any(row.group == "engine" for row in rows)
 
 
 def sharpness(rows: "Sequence[Row]") -> list[str]:

@@ -188,7 +188,7 @@ def test_the_tables_hold_every_event_with_its_numbers(report, pages):
     for row in report.rows:
         if row.method == "counting":
             assert f"{row.exceedances:,} of {row.trials:,}" in words
-    assert report.summary() in words
+    assert all(line in words for line in report.summary().splitlines())
     for claim in report.claims:
         assert claim.title in words
     for name, number in report.versions.items():

@@ -1,0 +1,158 @@
+"""What a verification says first: the practitioner's number, then one line for each question that was asked."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpn.report.words.text import plain, short_number
+from gpn.statistics.limits import Verdict
+from theory.claims.counted import GROUPS
+
+if TYPE_CHECKING:
+    from gpn.verification.results import DepthSpread, Row, VerificationReport
+
+_NAMES = {"network": "Whole network", "one-layer": "One layer", "engine": "Engine"}
+_NOUNS = {"network": "rows", "one-layer": "rows", "engine": "exact laws"}
+
+
+def summary(report: "VerificationReport") -> str:
+    """The findings of a verification, a line for each; the last one is the verdict on all that was asked."""
+    return "\n".join(_lines(report))
+
+
+def short_verdict(report: "VerificationReport") -> str:
+    """The verdict on each question, as a badge shows it.
+
+    >>> from gpn.verification.verify import verify
+    >>> short_verdict(verify("relu", 16, 3, 1.5, 50, claims="network"))
+    'Whole network: not tested'
+    """
+    return " · ".join(f"{_NAMES[group]}: {verdict_word(verdict)}" for group, verdict in report.verdicts.items())
+
+
+def verdict_word(verdict: Verdict) -> str:
+    """A verdict on a question; of one that nothing could contradict "not tested"."""
+    return "not tested" if verdict is Verdict.VACUOUS else str(verdict)
+
+
+def theorem_words(report: "VerificationReport") -> str:
+    """What was found of the theorem on the whole network, in a few words for a title; empty where it was not asked."""
+    rows = _of(report, "network")
+    found = _tested(rows)
+    if "network" not in report.verdicts:
+        return ""
+    if not found:
+        return "the theorem on the whole network is not tested"
+    row = headline_row(found)
+    return f"the theorem at depth {row.depth} {_says(row)} (n = {row.width:,}, ε = {row.epsilon:g})"
+
+
+def headline_row(rows: "Sequence[Row]") -> "Row":
+    """The row that is told first: a contradiction if there is one, else that of the deepest and then widest network."""
+    rank = {Verdict.VIOLATED: 2, Verdict.HOLDS: 1}
+    wrong = any(row.verdict is Verdict.VIOLATED for row in rows)
+    return max(rows, key=lambda row: (wrong and rank.get(row.verdict, 0) == 2, row.depth, row.width, row.epsilon))
+
+
+def _lines(report: "VerificationReport") -> Iterator[str]:
+    if report.spreads and report.spreads[-1].depth > 1:
+        yield _practice(report.spreads[-1])
+    verdicts = report.verdicts
+    if "network" in verdicts:
+        yield " ".join(_network(report, verdicts["network"]))
+    if "one-layer" in verdicts:
+        yield " ".join(_one_layer(report, verdicts["one-layer"]))
+    if "engine" in verdicts:
+        yield f"Engine: {_counted(_of(report, 'engine'), 'engine', verdicts['engine'])}."
+    yield f"Together: {report.verdict}, at level {report.config.level:g} for all rows at once."
+
+
+def _practice(spread: "DepthSpread") -> str:
+    where, networks = f"At width {spread.width} and depth {spread.depth}", f"{spread.trials:,} networks"
+    if not np.isfinite(spread.quantile_95):
+        return f"{where}, gradients vanish or overflow in more than 5 % of {networks}."
+    return (
+        f"{where}, in half of {networks} every layer's squared gradient stays within a factor "
+        f"{np.exp(spread.median):.3g} of the top layer's, in 95 % within {np.exp(spread.quantile_95):.3g}."
+    )
+
+
+def _network(report: "VerificationReport", verdict: Verdict) -> Iterator[str]:
+    rows = _of(report, "network")
+    tested, name = _tested(rows), _NAMES["network"]
+    if tested:
+        row = headline_row(tested)
+        seen = f"seen in {row.exceedances:,} of {row.trials:,} networks, bound {short_number(row.bound or 0.0)}"
+        others = f"; {_counted(rows, 'network', verdict)}" if len(tested) > 1 else ""
+        yield f"{name}: {theorem_words(report)}: {seen}{others}."
+    elif verdict is Verdict.HOLDS:
+        yield f"{name}: holds, the event is impossible and was not seen."
+    else:
+        yield f"{name}: the theorem is not tested."
+    yield from _not_covered(report, rows)
+    predictions = [row.verdict for row in report.rows if row.kind.is_prediction]
+    if predictions:
+        missed = predictions.count(Verdict.VIOLATED)
+        yield (
+            f"Predictions, no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} confirmed, "
+            f"{f'{missed} MISSED' if missed else 'none missed'}."
+        )
+
+
+def _not_covered(report: "VerificationReport", rows: "Sequence[Row]") -> Iterator[str]:
+    """Depths, and widths at the greatest depth, at which no bound is below 1, and what to do about it."""
+    config = report.config
+    if missing := report.untested(rows):
+        depth, epsilon = missing[-1]
+        at = "" if epsilon is None else f", ε = {epsilon:g}"
+        reasons = [row.bound_kind for row in rows if row.depth == depth and row.bound is None]
+        if reasons:
+            yield f"At depth {depth}{at} there is none to test: {plain(reasons[0], 200)}."
+            return
+        widths = _widths(config.widths)
+        yield f"At depth {depth}{at} it says nothing at width {widths} (`gpn width` gives one that will do)."
+        return
+    depth = config.depths[-1]
+    useful = {row.width for row in rows if row.depth == depth and (row.is_tested or row.is_settled)}
+    if silent := [width for width in config.widths if width not in useful and depth > 1]:
+        yield f"At depth {depth} and width {_widths(silent)} no theorem applies."
+
+
+def _widths(widths: Sequence[int]) -> str:
+    return f"{widths[0]:,}" if len(widths) == 1 else f"{widths[0]:,} to {widths[-1]:,}"
+
+
+def _one_layer(report: "VerificationReport", verdict: Verdict) -> Iterator[str]:
+    rows = _of(report, "one-layer")
+    tested = _tested(rows)
+    integrated = sum(row.is_weighted for row in tested)
+    how = f" ({integrated} by integration, {len(tested) - integrated} by networks)" if integrated else ""
+    yield f"{_NAMES['one-layer']}: {_counted(rows, 'one-layer', verdict)}{how}."
+    if usual := report.usual_events:
+        yield f"In {usual} rows without a bound the event is seen in most trials: norms do not concentrate."
+
+
+def _counted(rows: "Sequence[Row]", group: str, verdict: Verdict) -> str:
+    """How many rows that could have come out otherwise hold, and how many do not."""
+    tested = [row.verdict for row in _tested(rows)]
+    if not tested:
+        return "holds, every event is certain or impossible" if verdict is Verdict.HOLDS else "not tested"
+    words = f"{tested.count(Verdict.HOLDS)} of {len(tested)} {_NOUNS[group]} hold"
+    for other in (Verdict.VIOLATED, Verdict.UNDECIDED):
+        if other in tested:
+            words += f", {tested.count(other)} {other}"
+    return words
+
+
+def _says(row: "Row") -> str:
+    return {Verdict.HOLDS: "holds", Verdict.VIOLATED: "is VIOLATED"}.get(row.verdict, "is undecided")
+
+
+def _of(report: "VerificationReport", group: str) -> "list[Row]":
+    assert group in GROUPS
+    return [row for row in report.theory_rows if row.group == group]
+
+
+def _tested(rows: "Sequence[Row]") -> "list[Row]":
+    return [row for row in rows if row.is_tested]
