@@ -309,12 +309,12 @@ class VerificationReport(Result):
         return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:
-        """{verdict, verdicts, rows, config, versions}, ready for JSON: None where a number is missing."""
+        """{verdict, rows, config, versions}, ready for JSON: None where a number is missing."""
+        verdicts = {group: str(verdict) for group, verdict in self.verdicts.items()}
         return {
             "verdict": str(self.verdict),
-            "verdicts": {group: verdict.value for group, verdict in self.verdicts.items()},
             "rows": self._records(),
-            "config": asdict(self.config) | {"notes": list(self.notes)},
+            "config": asdict(self.config) | {"notes": list(self.notes), "verdicts": verdicts},
             "versions": self.versions,
         }
 

@@ -43,7 +43,7 @@ def verification(report: "VerificationReport", details: bool = False) -> Rendera
     network = groups.pop(CountedClaim.NETWORK, [])
     shown = [rows for rows in (network, *(groups.values() if details else map(_open, groups.values()))) if rows]
     claims: list[list[RenderableType]] = [
-        [*_claim_heading(rows), terminal_table(claim_columns(rows, report.config.level), claim_events(rows))]
+        [*_claim_heading(rows), terminal_table(claim_columns(rows, report.config.level), _in_order(rows))]
         for rows in shown
     ]
     overview = [terminal_table(_OVERVIEW, groups.values())] if groups else []
@@ -52,6 +52,14 @@ def verification(report: "VerificationReport", details: bool = False) -> Rendera
     meanings = Text(legend(report.rows), style="dim")
     first = [Text(header(report), style="bold")]
     return paragraphs(first, summary, *claims[: bool(network)], overview, *claims[bool(network) :], [meanings, *notes])
+
+
+def _in_order(rows: "Sequence[Row]") -> "list[list[Row]]":
+    """The events of one claim; of whole networks those first about which a theorem speaks, from the deepest on."""
+    events = claim_events(rows)
+    if rows[0].claim != CountedClaim.NETWORK:
+        return events
+    return sorted(events, key=lambda event: (event_verdict(event) == "vacuous", -event[0].depth, -event[0].width))
 
 
 def _open(rows: "Sequence[Row]") -> "list[Row]":

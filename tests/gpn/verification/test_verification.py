@@ -409,5 +409,5 @@ def test_saved_files_are_whole(report, tmp_path):
 
 def test_the_summary_is_true_to_the_rows(report):
     assert str(report.verdict) in report.summary()
-    assert "no evidence" in report.summary()
+    assert "not tested" in report.summary()
     assert repr(report).startswith("<VerificationReport tanh")
