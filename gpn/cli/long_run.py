@@ -13,7 +13,18 @@ import typer
 from theory.errors import UsageError
 
 LOST, INTERRUPTED, TERMINATED = 75, 130, 143  # 75 is EX_TEMPFAIL of sysexits.h: try again later
-_BESIDE_RESUME = ("spec", "derivative", "resume", "trust", "workers", "executor", "scheduler", "memory", "details", "as_json")
+_BESIDE_RESUME = (
+    "spec",
+    "derivative",
+    "resume",
+    "trust",
+    "workers",
+    "executor",
+    "scheduler",
+    "memory",
+    "details",
+    "as_json",
+)
 
 
 class Ended(Exception):
