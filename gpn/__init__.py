@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpn.checking.snippets import export
     from gpn.engine.network import Network
     from gpn.report.explorer.widget import explore
+    from gpn.report.pages.claims import claim
     from gpn.reproduction.reproduce import reproduce
     from gpn.sampling.simulation import simulate
     from gpn.statistics.limits import Verdict
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from gpn.verification.verify import resume, verify
     from gpn.verification.width import carried_depth, guaranteed_epsilon, required_width
     from theory.activations.specification import activation
-    from theory.claims.registry import claim
 
 _HOMES = {
     "Network": "gpn.engine.network",
@@ -35,7 +35,7 @@ _HOMES = {
     "carried_depth": "gpn.verification.width",
     "check": "gpn.checking.check",
     "check_report": "gpn.checking.results",
-    "claim": "theory.claims.registry",
+    "claim": "gpn.report.pages.claims",
     "depth_profiles": "gpn.checking.depth",
     "explore": "gpn.report.explorer.widget",
     "export": "gpn.checking.snippets",

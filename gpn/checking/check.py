@@ -1,17 +1,18 @@
 """Is an activation Gaussian-Poincaré normalized, and if not, which a and b make it so?"""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 
 from gpn.checking.depth import DepthProfile, depth_profiles
 from gpn.experiment.files import finite
+from gpn.experiment.result import Shown
 from theory.activations.activation import Activation
 from theory.activations.catalog import CATALOG
 from theory.activations.entry import Entry
 from theory.activations.specification import Phi, activation, read_activation
 from theory.balls.core import NotCertified
-from theory.balls.decimal import digits_of
+from theory.balls.decimal import DecimalNumber, digits_of
 from theory.depth.coefficients import certified_coefficients
 from theory.depth.length_map import DepthFactor, depth_factors
 from theory.errors import UsageError
@@ -34,7 +35,15 @@ TIME_LIMIT = 20.0
 """Seconds of processor time for one activation."""
 
 
-def check(spec: object, digits: int = 30, *, derivative: object = None, time_limit: float = TIME_LIMIT) -> Conditions:
+class CheckedConditions(Conditions, Shown):
+    """The conditions of one activation, as `check` returns them: a notebook shows them as tables."""
+
+    __slots__ = ()
+
+
+def check(
+    spec: object, digits: int = 30, *, derivative: object = None, time_limit: float = TIME_LIMIT
+) -> CheckedConditions:
     r"""Check the Gaussian-Poincaré conditions of an activation.
 
     $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
@@ -59,18 +68,19 @@ def check(spec: object, digits: int = 30, *, derivative: object = None, time_lim
         UsageError: a specification that cannot be read, a derivative that does not match, or digits out of range.
 
     >>> conditions = check("gelu")
-    >>> conditions.is_gpn, [(root.root, root.b[:7], root.stability) for root in conditions.normalizations]
-    ('fails', [('plus', '0.07387', 'unstable'), ('minus', '-0.9095', 'stable')])
+    >>> conditions.is_gpn, [(root.root, root.b, root.stability) for root in conditions.normalizations]
+    ('fails', [('plus', 0.07387..., 'unstable'), ('minus', -0.909506..., 'stable')])
     """
     return check_within(Budget(time_limit), spec, digits, derivative)[1]
 
 
-def check_within(budget: Budget, spec: object, digits: int, derivative: object) -> tuple[Phi, Conditions]:
+def check_within(budget: Budget, spec: object, digits: int, derivative: object) -> tuple[Phi, CheckedConditions]:
     """The activation and its conditions, within a budget; arguments and errors as for `check`."""
     if not 1 <= digits <= MAX_DIGITS:
         raise UsageError(f"digits must be between 1 and {MAX_DIGITS}, not {digits}; 30 are plenty")
     phi = read_activation(budget, spec, derivative=derivative)
-    return phi, gaussian_poincare(phi, digits, budget=budget)
+    found = gaussian_poincare(phi, digits, budget=budget)
+    return phi, CheckedConditions(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 
 def normalize(
@@ -115,7 +125,7 @@ def near_miss(spec: object, conditions: Conditions) -> tuple[DepthFactor, ...]:
     moments = (conditions.second_moment, conditions.slope_second_moment)
     if conditions.is_gpn != "fails" or conditions.normalizable != "yes":
         return ()
-    if any(moment is None or abs(float(moment) - 1) > NEAR for moment in moments):
+    if any(moment is None or abs(moment - 1) > NEAR for moment in moments):
         return ()
     return depth_factors(activation(spec))
 
@@ -198,7 +208,7 @@ def _depth_coefficients(phi: Phi) -> dict[str, dict[str, str] | str]:
     return coefficients
 
 
-def normalization_facts(conditions: Conditions, normalization: Normalization[float]) -> dict[str, Any]:
+def normalization_facts(conditions: Conditions, normalization: Normalization[DecimalNumber]) -> dict[str, Any]:
     """Return what `gpn normalize --json` prints: a and b as float64 numbers that read back exactly."""
     return {
         "name": conditions.name,
@@ -230,8 +240,8 @@ def _catalog_row(name: str, entry: Entry) -> dict[str, Any]:
         "normalizable": conditions.normalizable,
         "reason": conditions.reason,
         "root": None if root is None else root.root,
-        "a": None if root is None else float(root.a),
-        "b": None if root is None else float(root.b),
-        "chi": None if root is None else float(root.chi),
+        "a": None if root is None else root.a,
+        "b": None if root is None else root.b,
+        "chi": None if root is None else root.chi,
         "stability": None if root is None else root.stability,
     }

@@ -32,7 +32,7 @@ class DepthProfile:
     horizon: DepthHorizon
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; an infinite or undefined number is null."""
+        """Plain data for JSON; a number that is infinite or not known is null."""
         horizon = finite_record(asdict(self.horizon))
         return {
             "network": self.label,

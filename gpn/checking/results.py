@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from gpn.checking import check as checking
+from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
 from theory.activations.specification import Phi
 from theory.depth.length_map import DepthFactor
-from theory.normalization.conditions import Conditions
 from theory.numerics.budget import Budget
 from theory.numerics.threads import one_blas_thread
 
@@ -32,7 +32,7 @@ class CheckReport(Result):
     spec: str | None
     derivative: str | None
     phi: Phi
-    conditions: Conditions
+    conditions: checking.CheckedConditions
     drift: tuple[DepthFactor, ...]
     details: checking.Details | None
 
@@ -41,14 +41,14 @@ class CheckReport(Result):
         labelled: list[tuple[str, Phi]] = [("as given", self.phi)]
         if self.conditions.is_gpn != "holds":
             for root in self.conditions.normalizations:
-                labelled.append((f"b_{root.root}", self.phi.affine(float(root.a), float(root.b))))
+                labelled.append((f"b_{root.root}", self.phi.affine(root.a, root.b)))
         return labelled
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `gpn check --json` prints, with details as far as the report has them."""
         facts = self.conditions.to_dict()
         if self.drift:
-            facts["depth_factors"] = [asdict(factor) for factor in self.drift]
+            facts["depth_factors"] = [finite_record(asdict(factor)) for factor in self.drift]
         return facts if self.details is None else facts | {"details": self.details.to_dict()}
 
     def to_frame(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from gpn.checking.snippet_code import HERMITE, JAX, KERAS, NUMPY, TORCH, Library
 from theory.activations.activation import Activation
 from theory.activations.specification import activation
 from theory.balls.core import NotCertified
-from theory.balls.decimal import digits_of
+from theory.balls.decimal import DecimalNumber, digits_of
 from theory.errors import UsageError, unknown
 from theory.gaussian.certified import certified_moments
 from theory.gaussian.moments import CONDITIONS, Normalization
@@ -80,7 +80,7 @@ def export(spec: object, target: str, root: str = "auto") -> str:
 class _Constants:
     """The normalization, a and b as decimal literals, and how far they are proved."""
 
-    normalization: Normalization[float]
+    normalization: Normalization[DecimalNumber]
     a: str
     b: str
     evidence: str
@@ -103,7 +103,7 @@ def _constants(phi: Activation, root: str) -> _Constants:
     return _Constants(chosen, str(literals[0]), str(literals[1]), f"certified to {digits} digits by ball arithmetic")
 
 
-def _estimated(chosen: Normalization[float], reason: str) -> _Constants:
+def _estimated(chosen: Normalization[DecimalNumber], reason: str) -> _Constants:
     a, b = (_float_text(f"{value:.{_SIGNIFICANT}g}") for value in (chosen.a, chosen.b))
     return _Constants(chosen, a, b, f"computed, not certified: {reason}")
 

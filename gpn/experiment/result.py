@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Result(ABC):
+class Shown:
+    """Something that a notebook shows as `gpn.report.views` says."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        summary: str = _views().summary(self)
+        return summary
+
+
+class Result(Shown, ABC):
     """A result that can be shown in a notebook, as a figure, as a page, and written to files."""
 
     __slots__ = ()
@@ -53,10 +63,6 @@ class Result(ABC):
         """
         paths: list[Path] = _views().save(self, Path(directory))
         return paths
-
-    def _repr_html_(self) -> str:
-        summary: str = _views().summary(self)
-        return summary
 
 
 def headline(result: Result) -> str:

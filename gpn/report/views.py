@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gpn.checking.audit_results import AuditReport
+from gpn.checking.check import CheckedConditions
 from gpn.checking.results import CheckReport
 from gpn.experiment.files import save_figure, write_table, write_text
-from gpn.experiment.result import Result
+from gpn.experiment.result import Result, Shown
 from gpn.report.pages import pictures
-from gpn.report.pages.check import check_page
+from gpn.report.pages.check import check_page, conditions_summary
 from gpn.report.pages.numbers import numbers_page
 from gpn.report.pages.page import element, join
 from gpn.report.pages.pictures import Picture
@@ -161,8 +162,11 @@ def save(result: Result, folder: Path) -> list[Path]:
     return written
 
 
-def summary(result: Result) -> str:
+def summary(result: Shown) -> str:
     """Return the headline and the frame as a fragment of HTML, for a notebook."""
+    if isinstance(result, CheckedConditions):
+        return conditions_summary(result)
+    assert isinstance(result, Result)
     frame = result.to_frame()
     lines = join(element("p", line) for line in headline(result).splitlines())
     return lines if frame.empty else lines + str(frame.to_html(index=False))

@@ -6,6 +6,7 @@ from typing import Any
 
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
+from theory.balls.decimal import DecimalNumber
 from theory.depth.batch_normalization import length_slope
 from theory.errors import UsageError
 from theory.gaussian.moments import Normalization
@@ -108,7 +109,7 @@ def variants(spec: object) -> Iterator[Variant]:
         yield Variant(phi.name, phi, BATCH_NORMALIZED, weights, chi=length_slope(phi))
 
 
-def roots(phi: Phi) -> tuple[Normalization[float], Normalization[float] | None]:
+def roots(phi: Phi) -> tuple[Normalization[DecimalNumber], Normalization[DecimalNumber] | None]:
     """Return the recommended normalization of phi, and the other one if it behaves differently in depth.
 
     Raises:
@@ -120,6 +121,6 @@ def roots(phi: Phi) -> tuple[Normalization[float], Normalization[float] | None]:
     return chosen, None if alike else other
 
 
-def normalized(phi: Phi, normalization: Normalization[float]) -> Phi:
+def normalized(phi: Phi, normalization: Normalization[DecimalNumber]) -> Phi:
     """Return a phi + b under the name that reports use."""
     return phi.affine(normalization.a, normalization.b, f"GPN {phi.name}")

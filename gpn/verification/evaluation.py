@@ -119,7 +119,7 @@ def _hypotheses(tested: Phi) -> Iterator[str]:
     conditions = gaussian_poincare(tested, 15)
     if conditions.is_gpn == "fails":
         square, slope = (
-            "infinite or undefined" if moment is None else f"{float(moment):.6g}"
+            "no known value" if moment is None else f"{moment:.6g}"
             for moment in (conditions.second_moment, conditions.slope_second_moment)
         )
         yield (

@@ -1,10 +1,53 @@
-"""Write a ball as a decimal number of which every digit is certain."""
+"""Write a ball as a decimal number of which every digit is certain, and the float that carries such digits."""
 
 from fractions import Fraction
+from typing import Any
 
 from flint import arb, fmpq, fmpz
 
 _MOST_EXPONENT = 100_000  # binary
+_FLOAT = 2.0**-54  # relative, of a ball that is known as well as float64 can say
+
+
+class DecimalNumber(float):
+    """A float64 number that knows more of its digits.
+
+    Args:
+        digits: the number as decimal text; `mpmath.mpf(number.digits)` has them all.
+        value: the float64 number, where it is known better than by the text.
+
+    >>> root = DecimalNumber("1.41421356237309504880")
+    >>> root * root, root.digits
+    (2.0000000000000004, '1.41421356237309504880')
+    """
+
+    __slots__ = ("digits",)
+    digits: str
+
+    def __new__(cls, digits: str, value: float | None = None) -> "DecimalNumber":
+        number = super().__new__(cls, digits if value is None else value)
+        number.digits = digits
+        return number
+
+    @classmethod
+    def of(cls, ball: arb, digits: int) -> "DecimalNumber | None":
+        """The middle of a ball with its leading digits, as far as known; 0 where zero is possible, None for no number.
+
+        >>> [DecimalNumber.of(ball, 8).digits for ball in (arb(2).sqrt(), arb(1, 1e-5), arb(0, 1e-5))]
+        ['1.4142136', '1.000', '0']
+        """
+        if not ball.is_finite():
+            return None
+        if ball.contains(0):
+            return cls("0")
+        text = digits_of(ball, digits)
+        if text in ("?", "0"):  # no digit is certain of a ball such as 1.50 +- 0.02: then two digits of its middle
+            text = digits_of(ball.mid(), 2)
+        is_float = ball.rad() < _FLOAT * abs(ball)  # else more digits of the middle would say what is not known
+        return None if text == "?" else cls(text, float(ball.mid()) if is_float else None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.digits, float(self))
 
 
 def digits_of(ball: arb, digits: int) -> str:

@@ -381,4 +381,8 @@ def tail_diverges(growth: Growth) -> bool:
 def gap_diverges(growth: Growth) -> bool:
     """Whether the integral of f(1/t) is proved to diverge at t = 0, as that of t^-p does for p >= 1."""
     form = growth.lower
-    return bool(growth.sign and form is not None and form.log >= 1 and form.linear >= 0 and form.square >= 0)
+    if not growth.sign or form is None:
+        return False
+    if form.square.is_zero() and form.linear.is_zero():
+        return bool(form.log >= 1)
+    return form.tends_to_infinity()

@@ -6,7 +6,6 @@ F. Johansson's Fungrim (2019), where a theorem is data with explicit assumptions
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 Kind = Literal["theorem", "law", "bound", "prediction", "definition", "estimate"]
@@ -114,17 +113,6 @@ class Claim:
 
     def _repr_latex_(self) -> str:
         return "\n".join(f"$${formula}$$" for formula in self.statement)
-
-    def _repr_html_(self) -> str:
-        """The whole record; a notebook typesets the formulas between dollar signs."""
-        formulas = "".join(f"<p>$${escape(formula)}$$</p>" for formula in self.statement)
-        symbols = "".join(f"<li>${escape(letter)}$: {escape(meaning)}</li>" for letter, meaning in self.symbols)
-        assumptions = "".join(f"<li>{escape(assumption)}</li>" for assumption in self.assumptions)
-        facts = "".join(f"<li>{name}: {escape(text)}</li>" for name, text in self.facts())
-        return (
-            f"<p><b>{escape(self.title)}</b> ({self.kind}, <code>{escape(self.id)}</code>). {escape(self.words)}</p>"
-            f"{formulas}<p>where</p><ul>{symbols}</ul><p>Assumes</p><ul>{assumptions}</ul><ul>{facts}</ul>"
-        )
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """Rigor, reference, proof, function and test, those that there are, each with its name."""

@@ -89,7 +89,9 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Moments:
     goal = wanted + _MARGIN
     for _ in range(_ROUNDS):
         accuracy = Accuracy(goal, value_size, slope_size)
-        enclosures = _enclosures(activation, [name for name in names if name not in excluded], accuracy)
+        # Without continuity phi'^2 is integrated too: it may be proved to diverge.
+        named = [name for name in names if name not in excluded or name == "slope_second"]
+        enclosures = _enclosures(activation, named, accuracy)
         moments = _collected(activation, enclosures, accuracy, excluded)
         shortfall = _shortfall(moments, accuracy, wanted)
         if shortfall <= 0 or not moments.balls or enclosures.exhausted:
@@ -112,6 +114,7 @@ def _collected(
     """The balls that are of use, and the reasons why the others are missing."""
     names = {name: moment for name, moment in MOMENTS.items() if moment in enclosures.sums}
     reasons = {name: enclosures.reasons[moment] for name, moment in names.items() if moment in enclosures.reasons}
+    reasons = {**excluded, **reasons}
     balls = {name: enclosures.sums[moment] for name, moment in names.items() if name not in reasons}
     lost = {name: "the enclosure is not finite" for name, ball in balls.items() if not ball.is_finite()}
     lost |= {
@@ -123,7 +126,7 @@ def _collected(
         MappingProxyType({name: ball for name, ball in balls.items() if name not in lost}),
         bits=accuracy.bits + _GUARD,
         certified=True,
-        reasons=MappingProxyType({**excluded, **reasons, **lost}),
+        reasons=MappingProxyType({**reasons, **lost}),
         divergent=frozenset(name for name, moment in names.items() if moment in enclosures.divergent),
         homogeneous=activation.is_positively_homogeneous,
         affine=activation.is_affine,

@@ -29,6 +29,7 @@ _MINUS_HALF = arb(-0.5)
 _NOWHERE = (acb(arb.nan(), arb.nan()),) * 4
 _EFFORT = 40_000, 100, 200  # evaluations of an integrand on a section: at least, for each bit, for each panel
 TOO_FAST = "phi varies too fast for the quadrature"
+_LARGEST_POLE = 4
 _RADII = 24  # cutoffs that are tried, each a quarter farther out
 
 
@@ -344,7 +345,8 @@ def _singular_panels(
             break
     for moment, gap in gaps.items():
         if gap is None:
-            enclosures.fail_at(moment, point, gap_diverges(moment.of(*growths)))
+            diverges = gap_diverges(moment.of(*growths)) or _meets_pole(local, moment)
+            enclosures.fail_at(moment, point, diverges)
         else:
             enclosures.add(moment, arb(0, gap))
     # Towards a singular end an integrand changes by a factor over a factor of t, not over a step.
@@ -354,6 +356,16 @@ def _singular_panels(
     if len(panels) > _MOST_PANELS:
         raise NotCertifiable(f"so many digits need too many panels at the singular point x = {point}")
     return [*panels, width]
+
+
+def _meets_pole(local: list[sympy.Expr], moment: Moment) -> bool:
+    """Whether E phi^2 or E phi'^2 diverges at a pole: t^m f is proved analytic and not zero at t = 0."""
+    function = {Moment(2, 0): local[1], Moment(0, 2): local[2]}.get(moment)
+    for order in range(1, _LARGEST_POLE + 1) if function is not None else ():
+        lifted = regularize(sympy.powsimp(T**order * function), T)
+        if is_analytic_at_zero([lifted], T):
+            return not Program([lifted], T).bind(REAL)(arb(0))[0].contains(0)
+    return False
 
 
 def _gap(moment: Moment, growths: tuple[Growth, ...]) -> arb | None:

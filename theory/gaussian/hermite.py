@@ -109,7 +109,7 @@ class HermiteSpectrum:
         return np.asarray(value), np.asarray(error + 4 * _EPS * self.powers.sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; an infinite or undefined number is null."""
+        """Plain data for JSON; a number that is infinite or not known is null."""
         return {
             "activation": self.activation,
             "coefficients": self.coefficients.tolist(),

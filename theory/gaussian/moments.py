@@ -12,11 +12,12 @@ from typing import Generic, Literal, TypeVar
 from flint import arb
 
 from theory.balls.core import NotCertified, precision
+from theory.balls.decimal import DecimalNumber
 from theory.gaussian.certified_integrals import Moment
 from theory.gaussian.expectations import Functional
 
-Number = TypeVar("Number", arb, float, str)
-Other = TypeVar("Other", arb, float, str)
+Number = TypeVar("Number", arb, float, DecimalNumber)
+Other = TypeVar("Other", arb, float, DecimalNumber)
 Stability = Literal["stable", "marginal", "unstable"]
 CHI_TOLERANCE = 1e-12
 """How close |chi| must be to 1 to count as marginal."""
@@ -58,7 +59,7 @@ CONDITIONS = tuple(FUNCTIONALS)
 
 @dataclass(frozen=True, slots=True)
 class Normalization(Generic[Number]):
-    """One normalization a phi + b: in balls (`arb`), in float64, or as decimal strings.
+    """One normalization a phi + b: in balls (`arb`), in float64, or in float64 with `digits`.
 
     Args:
         root: "plus" or "minus", the sign of the square root in b.
@@ -79,8 +80,13 @@ class Normalization(Generic[Number]):
 
     def converted(self, convert: Callable[[Number], Other]) -> "Normalization[Other]":
         """The same normalization with its four numbers in another form."""
-        numbers = (convert(self.a), convert(self.b), convert(self.mean), convert(self.chi))
-        return Normalization(self.root, *numbers, self.stability, self.recommended)
+        a, b, mean, chi = map(convert, self.numbers)
+        return Normalization(self.root, a, b, mean, chi, self.stability, self.recommended)
+
+    @property
+    def numbers(self) -> tuple[Number, Number, Number, Number]:
+        """a, b, mean and chi."""
+        return self.a, self.b, self.mean, self.chi
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ through the square roots and the cancellations, whether the moments came from fl
 certified enclosure.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import READING, look_alike
 from theory.balls.core import precision
-from theory.balls.decimal import digits_of
+from theory.balls.decimal import DecimalNumber
 from theory.errors import UsageError
 from theory.gaussian.moments import Normalization
 from theory.normalization.evidence import (
@@ -30,12 +28,13 @@ from theory.normalization.evidence import (
     default_tolerance,
     gather_evidence,
     known_normalizations,
+    known_number,
     shown_moments,
     upper_text,
     working_bits,
 )
 from theory.normalization.invariants import check_invariants
-from theory.normalization.lipschitz import LipschitzConstants, lipschitz_constants
+from theory.normalization.lipschitz import Kind, Supremum, lipschitz_constants
 from theory.normalization.obstacles import matters, place_text
 from theory.numerics.budget import UNLIMITED, Budget
 from theory.numerics.survey import LIMITS
@@ -45,33 +44,17 @@ SUPREMA = "suprema of |phi'| and |phi''|"
 INVARIANTS = "the check of the report in float64"
 
 
-def paragraph(text: str) -> str:
-    """A paragraph of plain text.
-
-    >>> paragraph("1 < 2")
-    '<p>1 &lt; 2</p>'
-    """
-    return f"<p>{escape(text)}</p>"
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of plain text.
-
-    >>> table(["n"], [["<b>"]])
-    '<table><thead><tr><th>n</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
-    """
-    head = "".join(f"<th>{escape(header)}</th>" for header in headers)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+_REMARKS = ("uncertified", "located", "looks_like", "given_up", "missing")
+_NOT_FINITE, _UNKNOWN = "no finite value", "not known"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Conditions:
     """Everything about the Gaussian-Poincaré conditions of one activation.
 
-    Numbers are decimal strings whose digits are all correct (a number that is known is shown correctly rounded); "0"
-    stands for a number that the error does not tell from zero; None for one that is infinite or must not be
-    used.
+    Numbers are floats with more `digits` as decimal text, which are all correct (a number that is known is shown
+    correctly rounded). 0 stands for a number that the error does not tell from zero, None for one that has no finite
+    value or is not known; `missing` says which of the two.
 
     Args:
         name, expression: the activation; expression is None for a Python function.
@@ -87,13 +70,15 @@ class Conditions:
         reason: the outcome in words.
         normalizations: a phi + b with a > 0: two roots, one for affine phi, none where there is no
             normalization.
-        lipschitz, slope_lipschitz: sup |phi'| and sup |phi''| on the line, None where infinite.
-        lipschitz_is_bound, slope_lipschitz_is_bound: whether that is only an upper bound, which may be far above.
+        lipschitz, slope_lipschitz: sup |phi'| and sup |phi''| on the line, None where infinite or not known.
+        lipschitz_kind, slope_lipschitz_kind: how it is known. "exact": to the digits shown; "upper bound", which may be
+            far above; "estimate", by a search; "infinite"; "looks infinite", by a search; "not known".
         kinks, jumps: where phi' and where phi jumps, exact expressions as text; numbers for a Python function.
         located: how they were found if not exactly ("detected numerically ..."), else None.
         looks_like: the named activation that a Python function agrees with to rounding, else None.
-        given_up: the parts of the report that were not finished within the time limit. Suprema, kinks and jumps
-            that are listed here are not known.
+        given_up: the parts of the report that were not finished within the time limit. Kinks and jumps that are listed
+            here are not known.
+        infinite: names of the moments that are proved to have no finite value.
     """
 
     name: str
@@ -101,63 +86,52 @@ class Conditions:
     digits: int
     certified: bool
     uncertified: str | None
-    mean: str | None
-    variance: str | None
-    second_moment: str | None
-    slope_second_moment: str | None
-    error: str | None
+    mean: DecimalNumber | None
+    variance: DecimalNumber | None
+    second_moment: DecimalNumber | None
+    slope_second_moment: DecimalNumber | None
+    error: DecimalNumber | None
     is_gpn: Gpn
     normalizable: Normalizable
     reason: str
-    normalizations: tuple[Normalization[str], ...]
+    normalizations: tuple[Normalization[DecimalNumber], ...]
     lipschitz: float | None
     slope_lipschitz: float | None
-    lipschitz_is_bound: bool
-    slope_lipschitz_is_bound: bool
+    lipschitz_kind: Kind
+    slope_lipschitz_kind: Kind
     kinks: tuple[str, ...]
     jumps: tuple[str, ...]
     located: str | None = None
     looks_like: str | None = None
     given_up: tuple[str, ...] = ()
+    infinite: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `uncertified`, `located`, `looks_like` and `given_up` only where they say something."""
-        facts = asdict(self)
-        for key in ("uncertified", "located", "looks_like", "given_up"):
-            if not facts[key]:
-                del facts[key]
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
+        """Plain data for JSON, numbers as decimal text; remarks and what is `missing` only where there are such."""
+        facts = asdict(self, dict_factory=_plain) | {"missing": self.missing}
+        del facts["infinite"]
+        return {key: value for key, value in facts.items() if key not in _REMARKS or value}
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why moments are None: "no finite value" where that is proved, else "not known", with the reason.
+
+        >>> import sympy
+        >>> from theory.numerics.arithmetic import X
+        >>> gaussian_poincare(Activation("log", sympy.log(sympy.Abs(X)))).missing
+        {'slope_second_moment': "no finite value: E phi'^2 diverges at x = 0"}
+        """
+        missing = [name for name in SHOWN if getattr(self, name) is None]
+        return {name: f"{_NOT_FINITE if name in self.infinite else _UNKNOWN}: {self.reason}" for name in missing}
 
     @property
     def breaks_known(self) -> bool:
         """Whether kinks and jumps were listed within the time limit."""
         return not {READING, BREAKS} & set(self.given_up)
 
-    @property
-    def suprema_known(self) -> bool:
-        """Whether sup |phi'| and sup |phi''| were found within the time limit; if so, None means infinite."""
-        return not {READING, SUPREMA} & set(self.given_up)
-
     def __repr__(self) -> str:
-        best = next((f", a = {root.a}, b = {root.b}" for root in self.normalizations if root.recommended), "")
-        return f"<Conditions {self.name}: GPN {self.is_gpn}, normalizable {self.normalizable}{best}>"
-
-    def _repr_html_(self) -> str:
-        """The moments and the normalizations, as a notebook shows them."""
-        formula = "" if self.expression in (None, self.name) else f", phi(x) = {self.expression}"
-        moments = [("E phi", self.mean), ("Var phi", self.variance), ("E phi²", self.second_moment)]
-        moments += [("E phi'²", self.slope_second_moment)]
-        proof = "certified" if self.certified else f"not certified: {self.uncertified or 'no moments'}"
-        roots = [
-            (f"{root.root}{' (recommended)' if root.recommended else ''}", root.a, root.b, root.chi, root.stability)
-            for root in self.normalizations
-        ]
-        return (
-            paragraph(f"{self.name}{formula}: GPN {self.is_gpn}; normalizable: {self.normalizable}.")
-            + paragraph(self.reason)
-            + table(("moment", proof), [(name, "unknown" if text is None else text) for name, text in moments])
-            + (table(("root", "a", "b", "chi", "in depth"), roots) if roots else "")
-        )
+        best = [f", a = {root.a.digits}, b = {root.b.digits}" for root in self.normalizations if root.recommended]
+        return f"<Conditions {self.name}: GPN {self.is_gpn}, normalizable {self.normalizable}{''.join(best[:1])}>"
 
 
 def gaussian_poincare(
@@ -195,8 +169,8 @@ def gaussian_poincare(
     >>> import sympy
     >>> from theory.numerics.arithmetic import X
     >>> relu = gaussian_poincare(Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0)), digits=30)
-    >>> relu.is_gpn, relu.slope_second_moment[:8], [root.stability for root in relu.normalizations]
-    ('holds', '1.000000', ['marginal', 'stable'])
+    >>> relu.is_gpn, relu.slope_second_moment, [root.stability for root in relu.normalizations]
+    ('holds', 1.0, ['marginal', 'stable'])
     """
     if digits < 1 or digits != int(digits):
         raise UsageError(f"digits must be a positive whole number, not {digits}")
@@ -216,44 +190,50 @@ def _conditions(
     looked_at = activation.unlisted if evidence.is_seen and isinstance(activation, Activation) else None
     shape = looked_at or activation
     kinks, jumps = _breaks(shape, budget)
-    unknown = LipschitzConstants(np.inf, np.inf, np.inf)
+    unknown = Supremum(np.inf, "not known")
     is_split = READING not in budget.given_up
-    constants = unknown
+    slope, curvature = unknown, unknown
     if is_split:
-        constants = budget.attempt(SUPREMA, 0.95, lambda: lipschitz_constants(shape), unknown)
+        slope, curvature = budget.attempt(SUPREMA, 0.95, lambda: lipschitz_constants(shape).suprema, (unknown, unknown))
     obstacle, moments = evidence.obstacle, evidence.moments
     is_gpn, normalizable, reason = decide(obstacle, moments, tolerance)
     roots = known_normalizations(moments) if moments is not None and normalizable == "yes" else []
     shown = shown_moments(moments)
     certified = moments is not None and moments.certified
-    texts = {key: decimal_text(ball, digits) for key, ball in shown.items()}
-    errors = [_error(ball, texts[key], certified) for key, ball in shown.items()]
-    slope, curvature = constants.suprema
+    numbers = {key: known for key, ball in shown.items() if (known := DecimalNumber.of(ball, digits)) is not None}
+    errors = [_error(shown[key], number.digits, certified) for key, number in numbers.items()]
     report = Conditions(
         name=activation.name,
         expression=str(activation.expression) if isinstance(activation, Activation) else None,
         digits=digits,
         certified=certified,
         uncertified=evidence.uncertified,
-        **{key: texts.get(key) for key in SHOWN},
-        error=upper_text(max(errors)) if errors else None,
+        **{key: numbers.get(key) for key in SHOWN},
+        error=DecimalNumber(upper_text(max(errors))) if errors else None,
         is_gpn=Gpn(is_gpn),
         normalizable=Normalizable(normalizable),
         reason=reason,
-        normalizations=tuple(root.converted(lambda ball: decimal_text(ball, digits)) for root in roots),
+        normalizations=tuple(root.converted(lambda ball: known_number(ball, digits)) for root in roots),
         lipschitz=_finite(slope.value),
         slope_lipschitz=_finite(curvature.value),
-        lipschitz_is_bound=slope.is_bound,
-        slope_lipschitz_is_bound=curvature.is_bound,
+        lipschitz_kind=slope.kind,
+        slope_lipschitz_kind=curvature.kind,
         kinks=kinks,
         jumps=jumps,
         located=_located(shape),
         looks_like=look_alike(activation) if isinstance(activation, CallableActivation) else None,
         given_up=(),
+        infinite=tuple(name for name in obstacle.infinite if name not in numbers) if obstacle else (),
     )
     if is_split:
         budget.attempt(INVARIANTS, 1.0, lambda: check_invariants(report, activation), None)
     return replace(report, given_up=budget.given_up)
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A record for JSON."""
+    convert = {DecimalNumber: lambda number: number.digits, tuple: list}
+    return {key: convert.get(type(value), lambda same: same)(value) for key, value in pairs}
 
 
 def _breaks(activation: Activation | CallableActivation, budget: Budget) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -280,22 +260,6 @@ def _located(activation: Activation | CallableActivation) -> str | None:
     faint = [place_text(jump.position) for jump in activation.survey.jumps if not matters(jump)]
     notes += [f"jumps where the normal density is negligible, not counted: {', '.join(faint[:10])}"] * bool(faint)
     return "; ".join([f"detected numerically, {LIMITS}", *notes])
-
-
-def decimal_text(ball: arb, digits: int) -> str:
-    """The leading decimal digits of a ball, as far as known, at most `digits`; "0" where zero is possible.
-
-    >>> decimal_text(arb(2).sqrt(), 8), decimal_text(arb(1, 1e-5), 8), decimal_text(arb(0, 1e-5), 8)
-    ('1.4142136', '1.000', '0')
-    """
-    if not ball.is_finite():
-        return "nan"
-    if ball.contains(0):
-        return "0"
-    text = digits_of(ball, digits)
-    if text in ("?", "0"):  # no digit is certain of a ball such as 1.50 +- 0.02: then two digits of its middle
-        text = digits_of(ball.mid(), 2)
-    return "nan" if text == "?" else text
 
 
 def _error(ball: arb, text: str, certified: bool) -> arb:

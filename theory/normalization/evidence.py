@@ -13,6 +13,7 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import READING
 from theory.balls.core import NotCertified, precision
+from theory.balls.decimal import DecimalNumber
 from theory.gaussian.certified import certified_moments
 from theory.gaussian.digits import expectations_high_precision
 from theory.gaussian.float_moments import moment_estimates
@@ -103,13 +104,13 @@ def gather_evidence(activation: Activation | CallableActivation, digits: int, bu
         return Evidence(Obstacle("undecided", f"splitting the formula into smooth pieces is {late}"), None)
     certified = _proved_moments(activation, digits, budget)
     missing = certified if isinstance(certified, NotCertified) else certified.first_missing(CONDITIONS)
-    proved = None
-    if isinstance(certified, Moments) and certified.first_missing(CONDITIONS[:-1]) is None:
-        proved = replace(certified, bits=working_bits(digits))
+    known, proved = certified if isinstance(certified, Moments) else None, None
+    if known is not None and known.first_missing(CONDITIONS[:-1]) is None:
+        proved = replace(known, bits=working_bits(digits))
         if missing is None:
             return Evidence(None, proved)
     unknown = Obstacle("undecided", f"whether the moments are finite and phi jumps: {late}")
-    hindrance = budget.attempt(FINITE, 0.7, lambda: obstacle(activation), unknown)
+    hindrance = budget.attempt(FINITE, 0.7, lambda: obstacle(activation, known), unknown)
     seen = None
     if hindrance is None and isinstance(activation, Activation):
         hindrance = seen = budget.attempt(LOOK, 0.75, lambda: seen_obstacle(activation), None)
@@ -190,7 +191,7 @@ def _are_precise(moments: Moments, digits: int) -> bool:
             return False
         roots = replace(moments, bits=working_bits(digits)).normalizations()
         for root in [] if isinstance(roots, NotCertified) else roots:
-            numbers += [root.a, root.b, root.mean, root.chi]
+            numbers += root.numbers
         return all(number.rad() < arb(10) ** -digits * (1 + abs(number)) for number in numbers)
 
 
@@ -230,6 +231,8 @@ def decide(
         return "undecided", "undecided", "phi looks constant: E phi'^2 is 0 to rounding"
     if not slope > 0:
         return "undecided", "undecided", "whether phi is constant cannot be decided at this precision"
+    if not known_normalizations(moments):
+        return "undecided", "undecided", "a and b do not settle numerically"
     misses = [abs(square - 1), abs(slope - 1)]
     text = f"E phi^2 - 1 = {_short(square - 1)}, E phi'^2 - 1 = {_short(slope - 1)}, tolerance {tolerance:g}"
     if all(miss <= tolerance for miss in misses):
@@ -238,8 +241,17 @@ def decide(
 
 
 def known_normalizations(moments: Moments) -> list[Normalization[arb]]:
+    """Both normalizations, or none if one of their numbers is not known at all."""
     roots = moments.normalizations()
-    return [] if isinstance(roots, NotCertified) else roots
+    known = [] if isinstance(roots, NotCertified) else roots
+    return known if all(DecimalNumber.of(ball, 2) is not None for root in known for ball in root.numbers) else []
+
+
+def known_number(ball: arb, digits: int) -> DecimalNumber:
+    """A number of one of the `known_normalizations`."""
+    number = DecimalNumber.of(ball, digits)
+    assert number is not None
+    return number
 
 
 def upper_text(ball: arb) -> str:

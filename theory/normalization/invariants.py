@@ -15,6 +15,7 @@ from typing import Protocol
 
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
+from theory.balls.decimal import DecimalNumber
 from theory.errors import ContradictionError
 from theory.gaussian.expectations import expectations
 from theory.numerics.arithmetic import X
@@ -30,9 +31,9 @@ class Root(Protocol):
     @property
     def root(self) -> str: ...
     @property
-    def a(self) -> str: ...
+    def a(self) -> DecimalNumber: ...
     @property
-    def b(self) -> str: ...
+    def b(self) -> DecimalNumber: ...
 
 
 class Report(Protocol):
@@ -43,11 +44,11 @@ class Report(Protocol):
     @property
     def certified(self) -> bool: ...
     @property
-    def variance(self) -> str | None: ...
+    def variance(self) -> float | None: ...
     @property
-    def slope_second_moment(self) -> str | None: ...
+    def slope_second_moment(self) -> float | None: ...
     @property
-    def error(self) -> str | None: ...
+    def error(self) -> float | None: ...
     @property
     def normalizable(self) -> str: ...
     @property
@@ -77,7 +78,7 @@ def contradictions(report: Report, activation: Activation | CallableActivation) 
     if slope is not None:
         if report.certified and report.jumps:
             yield f"E phi'^2 = {slope} is certified although phi jumps at {', '.join(report.jumps)}"
-        yield from _inequalities(report, float(slope))
+        yield from _inequalities(report, slope)
     is_affine = isinstance(activation, Activation) and not activation.expression.diff(X).has(X)
     if report.normalizable == "yes" and len(report.normalizations) < 2 and not is_affine and not _is_tight(report):
         yield f"phi is not affine, and {len(report.normalizations)} of two normalizations are known"
@@ -86,8 +87,8 @@ def contradictions(report: Report, activation: Activation | CallableActivation) 
 
 
 def _inequalities(report: Report, slope: float) -> Iterator[str]:
-    slack = float(report.error or 0) * 4 + _ROUNDING * slope
-    if report.variance is not None and float(report.variance) > slope + slack:
+    slack = (report.error or 0.0) * 4 + _ROUNDING * slope
+    if report.variance is not None and report.variance > slope + slack:
         yield f"Var phi = {report.variance} is above E phi'^2 = {slope:.9g}"
     # A supremum is shown rounded, to six digits at least.
     if report.lipschitz is not None and report.lipschitz**2 * (1 + 1e-5) < slope - slack:
@@ -98,12 +99,12 @@ def _is_tight(report: Report) -> bool:
     """Whether Var phi and E phi'^2 agree to the digits known, so that phi may be affine."""
     if report.variance is None or report.slope_second_moment is None:
         return True
-    variance, slope = float(report.variance), float(report.slope_second_moment)
-    return abs(slope - variance) <= 4 * float(report.error or 0) + _ROUNDING * slope
+    slope = report.slope_second_moment
+    return abs(slope - report.variance) <= 4 * (report.error or 0.0) + _ROUNDING * slope
 
 
 def _float_check(root: Root, activation: Activation | CallableActivation) -> Iterator[str]:
-    a, b = float(root.a), float(root.b)
+    a, b = root.a, root.b
     if a < _LEAST_SCALE or max(a, abs(b)) > 1 / _LEAST_SCALE:
         return  # float64 overflows
     moments = expectations(
@@ -114,10 +115,10 @@ def _float_check(root: Root, activation: Activation | CallableActivation) -> Ite
         },
     )
     # A unit in the last printed place of a or b changes (a phi + b)^2 by at most 2 (|a phi + b|) (|phi| da + db).
-    rounding = 2 * (_last_place(root.a) / a * (1 + abs(b)) + _last_place(root.b))
+    rounding = 2 * (_last_place(root.a.digits) / a * (1 + abs(b)) + _last_place(root.b.digits))
     for name, moment in moments.items():
         if abs(moment.value - 1) > 10 * moment.error + rounding + _FLOAT_TOLERANCE:
-            yield f"{name} = {moment.value:.9g} for the root {root.root}, a = {root.a}, b = {root.b}"
+            yield f"{name} = {moment.value:.9g} for the root {root.root}, a = {a.digits}, b = {b.digits}"
 
 
 def _last_place(text: str) -> float:

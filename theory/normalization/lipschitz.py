@@ -29,6 +29,7 @@ _FAR = 1e12  # end of the grid on an infinite piece
 _TOLERANCE = 1e-13  # relative, of the certified enclosures
 _SHARED = 6  # digits that both ends of an enclosure must share to be shown as the supremum
 Order = Literal["slope", "curvature"]
+Kind = Literal["exact", "upper bound", "estimate", "infinite", "looks infinite", "not known"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +37,33 @@ class Supremum:
     """A supremum as it is shown.
 
     Args:
-        value: the digits that both ends of its enclosure share, at most 15; infinite where it is.
-        is_bound: whether they share fewer than six; the value then is an upper bound, which may be far above.
+        value: the digits that both ends of its enclosure share, at most 15; infinite if it is or is not known.
+        kind: "exact" where there are six of them at least, else "upper bound", which may be far above; "estimate" where
+            it comes from a search; "infinite" and "looks infinite" (by a search); "not known".
     """
 
     value: float
-    is_bound: bool = False
+    kind: Kind
 
     @classmethod
     def of(cls, ball: arb) -> "Supremum":
         """Return what a proved enclosure shows.
 
         >>> Supremum.of(arb(1, 1e-13)), Supremum.of(arb(1.5, 1.5))
-        (Supremum(value=1.0, is_bound=False), Supremum(value=3.0..., is_bound=True))
+        (Supremum(value=1.0, kind='exact'), Supremum(value=3.0..., kind='upper bound'))
         """
         if not ball.is_finite():
-            return cls(np.inf)
+            return cls(np.inf, "infinite")
         text = digits_of(ball, 15)
         digits = "" if text == "?" else text.partition("e")[0].replace(".", "").lstrip("0")
         if ball.is_zero() or len(digits) >= _SHARED:
-            return cls(float(text))
-        return cls(_upper(ball), is_bound=True)
+            return cls(float(text), "exact")
+        return cls(_upper(ball), "upper bound")
+
+    @classmethod
+    def seen(cls, value: float) -> "Supremum":
+        """Return what a search shows."""
+        return cls(value, "estimate" if np.isfinite(value) else "looks infinite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class LipschitzConstants:
     @property
     def suprema(self) -> tuple[Supremum, Supremum]:
         """sup |phi'| and sup |phi''| as they are shown."""
-        return self.shown or (Supremum(self.slope), Supremum(self.curvature))
+        return self.shown or (Supremum.seen(self.slope), Supremum.seen(self.curvature))
 
 
 def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -> LipschitzConstants:
@@ -119,7 +126,7 @@ def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -
         searched = numerical.slope, numerical.curvature
     pairs = list(zip(balls, searched, strict=True))
     slope, curvature = (_upper(ball) if isinstance(ball, arb) else number for ball, number in pairs)
-    shown = [Supremum.of(ball) if isinstance(ball, arb) else Supremum(number) for ball, number in pairs]
+    shown = [Supremum.of(ball) if isinstance(ball, arb) else Supremum.seen(number) for ball, number in pairs]
     return LipschitzConstants(
         slope, curvature, radius, all(isinstance(ball, arb) for ball in balls), (shown[0], shown[1])
     )

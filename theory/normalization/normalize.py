@@ -8,17 +8,24 @@ from flint import arb
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.balls.core import precision
+from theory.balls.decimal import DecimalNumber
 from theory.errors import UsageError, unknown
 from theory.gaussian.moments import Normalization, recommend
-from theory.normalization.conditions import decimal_text
-from theory.normalization.evidence import decide, default_tolerance, gather_evidence, known_normalizations, working_bits
+from theory.normalization.evidence import (
+    decide,
+    default_tolerance,
+    gather_evidence,
+    known_normalizations,
+    known_number,
+    working_bits,
+)
 
 Root = Literal["auto", "plus", "minus", "stable"]
 POLICIES = ("auto", "plus", "minus", "stable")
 
 
-def normalization(activation: Activation | CallableActivation, root: str = "auto") -> Normalization[float]:
-    r"""The scale and shift that make an activation Gaussian-Poincaré normalized, in float64.
+def normalization(activation: Activation | CallableActivation, root: str = "auto") -> Normalization[DecimalNumber]:
+    r"""The scale and shift that make an activation Gaussian-Poincaré normalized, in float64 with more `digits`.
 
     .. math:: a = (E\phi'^2)^{-1/2}, \qquad b_\pm = -a E\phi \pm \sqrt{1 - a^2 Var\phi}
 
@@ -39,11 +46,6 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
     >>> f"{tanh.root} {tanh.a:.10f} {tanh.b:.10f} {tanh.chi:.6f} {tanh.stability}"
     'plus 1.4674135916 0.3885416701 0.391465 stable'
     """
-    return _chosen(activation, root)[0]
-
-
-def _chosen(activation: Activation | CallableActivation, root: str) -> tuple[Normalization[float], Normalization[str]]:
-    """The normalization in float64, and with the digits that it was found with."""
     if root not in POLICIES:
         raise unknown("root", root, POLICIES)
     for digits in (20, 40, 80):
@@ -62,38 +64,38 @@ def _chosen(activation: Activation | CallableActivation, root: str) -> tuple[Nor
             if isinstance(activation, CallableActivation) or all(map(_rounds_uniquely, (chosen.a, chosen.b))):
                 break
     with precision(working_bits(digits)):
-        texts = chosen.converted(lambda ball: decimal_text(ball, digits))
-    return chosen.converted(_nearest), texts
+        return chosen.converted(lambda ball: _nearest(ball, digits))
 
 
 def _rounds_uniquely(ball: arb) -> bool:
     return ball.contains(0) or float(ball.lower()) == float(ball.upper())
 
 
-def _nearest(ball: arb) -> float:
-    return 0.0 if ball.contains(0) else float(ball.mid())
+def _nearest(ball: arb, digits: int) -> DecimalNumber:
+    """The float64 number next to the middle of a ball, and the digits that are known."""
+    known = known_number(ball, digits)
+    return known if ball.contains(0) else DecimalNumber(known.digits, float(ball.mid()))
 
 
 class _Normalized:
     """What a normalized activation knows of its normalization."""
 
     name: str
-    constants: Normalization[float]
-    digits: Normalization[str]
+    constants: Normalization[DecimalNumber]
 
     @property
-    def a(self) -> float:
-        """The scale; `digits.a` has more digits."""
+    def a(self) -> DecimalNumber:
+        """The scale; `a.digits` has more digits."""
         return self.constants.a
 
     @property
-    def b(self) -> float:
-        """The shift; `digits.b` has more digits."""
+    def b(self) -> DecimalNumber:
+        """The shift; `b.digits` has more digits."""
         return self.constants.b
 
     @property
-    def chi(self) -> float:
-        """The slope of the length map at 1; `digits.chi` has more digits."""
+    def chi(self) -> DecimalNumber:
+        """The slope of the length map at 1; `chi.digits` has more digits."""
         return self.constants.chi
 
     @property
@@ -107,7 +109,7 @@ class _Normalized:
 
     def _latex_of(self, base: str) -> str:
         a, b = number_latex(self.a), number_latex(abs(self.b))
-        shift = "" if self.b == 0 else f" {'-' if self.b < 0 else '+'} {b}"
+        shift = "" if self.b == 0.0 else f" {'-' if self.b < 0 else '+'} {b}"
         return rf"{a}\,{base}{shift}"
 
 
@@ -127,16 +129,14 @@ class NormalizedActivation(_Normalized, Activation):
 
     Args:
         base: phi.
-        constants: a, b, mean, chi and root in float64.
-        digits: the same numbers as decimal strings, all digits correct.
+        constants: a, b, mean, chi and root; the `digits` of each number are all correct.
     """
 
     base: Activation = field(kw_only=True)
-    constants: Normalization[float] = field(kw_only=True)
-    digits: Normalization[str] = field(kw_only=True)
+    constants: Normalization[DecimalNumber] = field(kw_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.name, self.expression, self.base, self.constants, self.digits)
+        return _restored, (self.name, self.expression, self.base, self.constants)
 
     @property
     def latex(self) -> str:
@@ -145,9 +145,9 @@ class NormalizedActivation(_Normalized, Activation):
 
 
 def _restored(
-    name: str, expression: Any, base: Activation, constants: Normalization[float], digits: Normalization[str]
+    name: str, expression: Any, base: Activation, constants: Normalization[DecimalNumber]
 ) -> NormalizedActivation:
-    return NormalizedActivation(name, expression, base=base, constants=constants, digits=digits)
+    return NormalizedActivation(name, expression, base=base, constants=constants)
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,8 +155,7 @@ class NormalizedCallable(_Normalized, CallableActivation):
     """A normalized activation a phi + b of a Python function phi; arguments as for `NormalizedActivation`."""
 
     base: CallableActivation = field(kw_only=True)
-    constants: Normalization[float] = field(kw_only=True)
-    digits: Normalization[str] = field(kw_only=True)
+    constants: Normalization[DecimalNumber] = field(kw_only=True)
 
     @property
     def latex(self) -> str:
@@ -181,11 +180,11 @@ def normalize(
     >>> normalize(Activation("relu", sympy.Max(X, 0)))
     <GPN relu = a phi + b: a = 1.414214, b = 0, chi = 1, root plus, marginal>
     """
-    constants, digits = _chosen(activation, root)
+    constants = normalization(activation, root)
     name = f"GPN {activation.name}"
     if isinstance(activation, Activation):
         made = activation.affine(constants.a, constants.b)
-        return NormalizedActivation(name, made.expression, base=activation, constants=constants, digits=digits)
+        return NormalizedActivation(name, made.expression, base=activation, constants=constants)
     moved = activation.affine(constants.a, constants.b)
     return NormalizedCallable(
         name,
@@ -196,5 +195,4 @@ def normalize(
         moved.mismatch,
         base=activation,
         constants=constants,
-        digits=digits,
     )

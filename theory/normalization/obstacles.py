@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+import sympy
 from scipy import special
 
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
-from theory.gaussian.convergence import convergence
+from theory.activations.proofs import discontinuity
+from theory.gaussian.convergence import Convergence, convergence
 from theory.gaussian.expectations import Functional, keeps_growing
+from theory.gaussian.moments import Moments
 from theory.numerics.panels import REACH
 from theory.numerics.survey import Break
 
@@ -20,6 +24,13 @@ _NEGLIGIBLE = 1e-15  # of E phi'^2, and for the steepest ramp that still counts:
 _STEEPEST = 1e-9
 
 
+_REPORTED: Mapping[str, str] = {
+    "mean": "mean",
+    "variance": "variance",
+    "second": "second_moment",
+    "slope_second": "slope_second_moment",
+}
+"""Names of the moments in a report."""
 _SQUARES: Mapping[str, Functional] = {
     "phi^2": lambda _z, value, _slope: value * value,
     "phi'^2": lambda _z, _value, slope: slope * slope,
@@ -33,27 +44,55 @@ class Obstacle:
     normalizable: Literal["no", "undecided"]
     reason: str
     hides_value: bool = True  # not even E phi and E phi^2 can be given
+    infinite: tuple[str, ...] = ()  # names of moments in a report that are proved to have no finite value
 
 
-def obstacle(activation: Activation | CallableActivation) -> Obstacle | None:
-    """Return what forbids integrating phi^2 or phi'^2, before any number is computed; None if nothing does."""
+def obstacle(activation: Activation | CallableActivation, proof: Moments | None = None) -> Obstacle | None:
+    """Return what forbids integrating phi^2 or phi'^2, before any number is computed; None if nothing does.
+
+    Args:
+        activation: phi.
+        proof: what is proved about its moments. "No" needs a proof that one of them diverges or that phi jumps.
+    """
     if isinstance(activation, CallableActivation):
         return _seen_obstacle(activation)
     if activation.undefined:
         where = " and ".join(f"({piece.lower}, {piece.upper})" for piece in activation.undefined)
-        return Obstacle("no", f"phi has no real value on {where}")
+        return Obstacle("no", f"phi has no real value on {where}", infinite=tuple(_REPORTED.values()))
+    divergent = {name: proof.reasons[name] for name in ("second", "slope_second") if proof and name in proof.divergent}
+    infinite = [_REPORTED[name] for name in _REPORTED if proof and name in proof.divergent]
+    if "second" in divergent:  # then phi'^2 has no finite mean either, by the Poincaré inequality
+        infinite += ["variance", "second_moment", "slope_second_moment"]
+        return Obstacle("no", _far(divergent["second"]), infinite=tuple(dict.fromkeys(infinite)))
     square = convergence(activation, "value")
-    if square.verdict != "converges":
-        return _divergence("E phi^2", square.verdict, square.place, hides_value=True)
-    slope = convergence(activation, "slope")
-    if slope.verdict != "converges":
-        return _divergence("E phi'^2", slope.verdict, slope.place, hides_value=False)
-    jumps = steps(activation, "value")
+    hides_value = square.verdict != "converges"
+    if "slope_second" in divergent:
+        return Obstacle("no", _far(divergent["slope_second"]), hides_value, tuple(infinite))
+    jumps = _proved_jumps(activation)
     if jumps:
         where = _listed(list(map(place_text, jumps)))
         text = f"phi jumps at {where}, so it is not weakly differentiable and E phi'^2 has no finite value"
-        return Obstacle("no", text, hides_value=False)
-    return None
+        return Obstacle("no", text, hides_value, (*infinite, "slope_second_moment"))
+    return _doubt(activation, square)
+
+
+def _doubt(activation: Activation, square: Convergence) -> Obstacle | None:
+    """What is not proved, but measured at the ends of the pieces."""
+    for moment, measured in (("E phi^2", square), ("E phi'^2", convergence(activation, "slope"))):
+        if measured.verdict != "converges":
+            place = _far(f"x = {measured.place}")
+            appears = f"it appears to diverge at {place}, but this is not proved"
+            text = appears if measured.verdict == "diverges" else f"that cannot be decided at {place}"
+            return Obstacle("undecided", f"whether {moment} is finite: {text}", moment == "E phi^2")
+    jumps = _listed(list(map(place_text, steps(activation, "value"))))
+    unproved = f"phi looks as if it jumps at {jumps}, but this is not proved; if it does, E phi'^2 is infinite"
+    return Obstacle("undecided", unproved, hides_value=False) if jumps else None
+
+
+def _proved_jumps(activation: Activation) -> list[sympy.Expr]:
+    """The breakpoints at which unequal one-sided limits are proved."""
+    found = [(left.upper, discontinuity(left, right, "value")) for left, right in pairwise(activation.pieces)]
+    return [point for point, doubt in found if doubt is not None and doubt.proved]
 
 
 def seen_obstacle(activation: Activation) -> Obstacle | None:
@@ -151,8 +190,6 @@ def _listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:10]) + (f" and {len(texts) - 10} more" if len(texts) > 10 else "")
 
 
-def _divergence(what: str, verdict: str, place: str, *, hides_value: bool) -> Obstacle:
-    where = "infinity" if place in ("oo", "-oo") else f"x = {place}"
-    if verdict == "diverges":
-        return Obstacle("no", f"{what} diverges at {where}", hides_value)
-    return Obstacle("undecided", f"whether {what} is finite cannot be decided at {where}", hides_value)
+def _far(reason: str) -> str:
+    """A reason that says infinity for either end of the line."""
+    return reason.replace("x = -oo", "infinity").replace("x = oo", "infinity")

@@ -5,6 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from gpn.report.explorer.model import Root, View
+from gpn.report.words.findings import MOMENT_LABELS, number_text
 from gpn.report.words.text import ROOT_SIGNS, STABILITY, plain, short_number
 from theory.activations.activation import Activation
 from theory.layer.levy import Bound
@@ -43,11 +44,10 @@ def certified(certificate: "Certificate", view: View) -> str:
     """
     conditions = certificate.conditions
     how = "certified" if conditions.certified else f"not certified: {conditions.uncertified}"
-    moments = {"E φ": conditions.mean, "E φ²": conditions.second_moment, "E φ'²": conditions.slope_second_moment}
+    rows = [(label, number_text(conditions, name)) for name, label in MOMENT_LABELS.items()]
     for root in conditions.normalizations:
         sign = ROOT_SIGNS[root.root]
-        moments |= {"a": root.a, f"b{sign}": root.b, f"χ{sign}": root.chi}
-    rows = [(name, value or "infinite or undefined") for name, value in moments.items()]
+        rows += [("a", root.a.digits), (f"b{sign}", root.b.digits), (f"χ{sign}", root.chi.digits)]
     parts = [f"<div><b>Digits, {_said(how)}</b></div>", _table(("", "value"), rows)]
     state = view.state
     if certificate.tails:

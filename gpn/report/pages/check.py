@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from gpn.experiment.versions import versions
 from gpn.report.pages import pictures
 from gpn.report.pages.claims import claim_parts, readable
-from gpn.report.pages.page import Html, Section, command, document, element, facts, figures, formula, table
+from gpn.report.pages.page import Html, Section, command, document, element, facts, figures, formula, join, table
 from gpn.report.tables.check import (
     DEPTH_COLUMNS,
     DRIFT_COLUMNS,
@@ -18,13 +20,14 @@ from gpn.report.tables.check import (
 from gpn.report.tables.columns import Column, significant
 from gpn.report.words.captions import tail_words
 from gpn.report.words.commands import after_check, check_command
-from gpn.report.words.findings import check_verdict
-from gpn.report.words.text import plain, short_number, supremum_text
+from gpn.report.words.findings import MOMENT_LABELS, check_verdict, error_text, number_text
+from gpn.report.words.text import plain, supremum_text
 from theory.activations.activation import Activation
 from theory.claims.registry import claim
 
 if TYPE_CHECKING:
     from gpn.checking.results import CheckReport
+    from theory.balls.decimal import DecimalNumber
     from theory.gaussian.closed_form import ClosedForm
     from theory.gaussian.hermite import HermiteSpectrum
     from theory.gaussian.moments import Normalization
@@ -68,6 +71,27 @@ def check_page(report: "CheckReport") -> str:
     return document(title, _mark(conditions), list(_lead(report)), sections)
 
 
+def conditions_summary(conditions: "Conditions") -> Html:
+    """The moments and the normalizations, as a notebook shows them."""
+    formula = "" if conditions.expression in (None, conditions.name) else f", φ(x) = {conditions.expression}"
+    proof = "certified" if conditions.certified else f"not certified: {conditions.uncertified or 'no moments'}"
+    moments = [(label, number_text(conditions, name)) for name, label in MOMENT_LABELS.items()]
+    roots = [
+        (
+            f"{root.root}{' (recommended)' if root.recommended else ''}",
+            *(number.digits for number in (root.a, root.b, root.chi)),
+            root.stability,
+        )
+        for root in conditions.normalizations
+    ]
+    frames = [pd.DataFrame(moments, columns=["moment", proof])]
+    frames += [pd.DataFrame(roots, columns=["root", "a", "b", "chi", "in depth"])] * bool(roots)
+    with pd.option_context("display.max_colwidth", None):
+        tables = [Html(frame.to_html(index=False)) for frame in frames]
+    head = f"{conditions.name}{formula}: GPN {conditions.is_gpn}; normalizable: {conditions.normalizable}."
+    return join([element("p", plain(head, 1000)), element("p", plain(conditions.reason, 1000)), *tables])
+
+
 def _mark(conditions: "Conditions") -> tuple[str, str]:
     """The verdict in a word or two, and its class."""
     if conditions.is_gpn == "holds":
@@ -92,27 +116,18 @@ def _lead(report: "CheckReport") -> Iterator[Html]:
 
 
 def _moments(conditions: "Conditions") -> Iterator[Html]:
-    moments = {
-        "E φ(z)": conditions.mean,
-        "Var φ(z)": conditions.variance,
-        "E φ(z)²": conditions.second_moment,
-        "E φ′(z)²": conditions.slope_second_moment,
-    }
-    yield facts((name, value or "infinite or undefined") for name, value in moments.items())
-    error = "the error is unknown"
+    yield facts((label.replace("'", "′"), number_text(conditions, name)) for name, label in MOMENT_LABELS.items())
+    error = "the error is not known"
     if conditions.error is not None:
-        size = "below " * (float(conditions.error) != 0) + short_number(float(conditions.error), 2)
-        error = f"absolute error {size}, {'certified by ball arithmetic' if conditions.certified else 'estimated'}"
+        how = "certified by ball arithmetic" if conditions.certified else "estimated"
+        error = f"absolute error {error_text(conditions.error)}, {how}"
     yield element("p", f"z ~ N(0, 1); {error}.", class_="soft")
     if conditions.uncertified:
         yield element("p", f"Not certified: {plain(conditions.uncertified, 1000)}.", class_="soft")
-    regularity = {}
-    for name, value, is_bound in (
-        ("sup |φ′|", conditions.lipschitz, conditions.lipschitz_is_bound),
-        ("sup |φ″|", conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound),
-    ):
-        known = conditions.suprema_known or value is not None
-        regularity[name] = supremum_text(value, is_bound).removeprefix("= ") if known else "not known"
+    regularity = {
+        "sup |φ′|": supremum_text(conditions.lipschitz, conditions.lipschitz_kind).removeprefix("= "),
+        "sup |φ″|": supremum_text(conditions.slope_lipschitz, conditions.slope_lipschitz_kind).removeprefix("= "),
+    }
     none = "none" if conditions.breaks_known else "not known"
     for name, places in (("kinks", conditions.kinks), ("jumps", conditions.jumps)):
         regularity[name] = ", ".join(plain(place, 60) for place in places) or none
@@ -126,13 +141,13 @@ def _moments(conditions: "Conditions") -> Iterator[Html]:
 def _roots(report: "CheckReport") -> Iterator[Html]:
     roots = report.conditions.normalizations
     yield element("p", "a φ + b is Gaussian-Poincaré normalized with a > 0 and")
-    accurate: list[Column[Normalization[str]]] = [
+    accurate: list[Column[Normalization[DecimalNumber]]] = [
         Column("mean", lambda root: significant(root.mean, 10)),
         Column("χ = Q′(1)", lambda root: significant(root.chi, 10)),
     ]
     yield table((*ROOT_COLUMNS[:3], *accurate, *ROOT_COLUMNS[4:]), roots, "Normalizations of the activation")
     yield element("p", "To all digits that were asked for:")
-    yield facts((f"{name}, {root.root}", getattr(root, name)) for root in roots for name in "ab")
+    yield facts((f"{name}, {root.root}", getattr(root, name).digits) for root in roots for name in "ab")
     if any(root.stability == "unstable" for root in roots):
         words = "layer by layer the squared length moves away from 1, whatever the width."
         yield element("p", f"Unstable in depth means |χ| > 1: {words}")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, significant, terminal_table
-from gpn.report.words.findings import check_verdict
+from gpn.report.words.findings import MOMENT_LABELS, check_verdict, error_text, number_text
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import STABILITY, Cell, plain, short_number, supremum_text
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gpn.checking.check import Details
     from gpn.checking.depth import DepthProfile
     from gpn.checking.results import CheckReport
+    from theory.balls.decimal import DecimalNumber
     from theory.depth.length_map import DepthFactor
     from theory.gaussian.hermite import HermiteSpectrum
     from theory.gaussian.moments import Normalization
@@ -36,7 +37,7 @@ _LOWEST, _HIGHEST = 1.001e-6, 0.999e6
 """Ends of the range of q that is searched: a basin that reaches them has no end that was seen."""
 _MARKS = {"attracting": "s", "marginal": "m", "repelling": "u"}
 _STABILITY_STYLES = {"stable": "green", "marginal": "yellow", "unstable": "red"}
-ROOT_COLUMNS: "tuple[Column[Normalization[str]], ...]" = (
+ROOT_COLUMNS: "tuple[Column[Normalization[DecimalNumber]], ...]" = (
     Column("root", lambda root: f"{root.root}, recommended" if root.recommended else root.root, wraps=True),
     Column("a", lambda root: significant(root.a, 10)),
     Column("b", lambda root: significant(root.b, 10)),
@@ -115,13 +116,8 @@ def conditions_report(conditions: "Conditions") -> RenderableType:
 
 def _moments(conditions: "Conditions") -> list[RenderableType]:
     grid = Table.grid(padding=(0, 2))
-    for label, value in (
-        ("E φ(z)", conditions.mean),
-        ("Var φ(z)", conditions.variance),
-        ("E φ(z)²", conditions.second_moment),
-        ("E φ'(z)²", conditions.slope_second_moment),
-    ):
-        grid.add_row(f"  {label}", "infinite or undefined" if value is None else plain(value, 2000))
+    for name, label in MOMENT_LABELS.items():
+        grid.add_row(f"  {label}", number_text(conditions, name))
     how = ", certified" if conditions.certified else ", estimated"
     lines: list[RenderableType] = [grid, Text(f"  z ~ N(0, 1); error {_error(conditions, how)}", style="dim")]
     if conditions.uncertified:
@@ -130,13 +126,13 @@ def _moments(conditions: "Conditions") -> list[RenderableType]:
 
 
 def _error(conditions: "Conditions", how: str = "") -> str:
-    return "unknown" if conditions.error is None else f"below {short_number(float(conditions.error), 2)}{how}"
+    return "not known" if conditions.error is None else f"{error_text(conditions.error)}{how}"
 
 
 def _regularity(conditions: "Conditions") -> Text:
     parts = [
-        f"sup |φ'| {_supremum(conditions.lipschitz, conditions.lipschitz_is_bound, conditions)}",
-        f"sup |φ''| {_supremum(conditions.slope_lipschitz, conditions.slope_lipschitz_is_bound, conditions)}",
+        f"sup |φ'| {supremum_text(conditions.lipschitz, conditions.lipschitz_kind)}",
+        f"sup |φ''| {supremum_text(conditions.slope_lipschitz, conditions.slope_lipschitz_kind)}",
     ]
     if conditions.breaks_known:
         parts += [_points("kink", conditions.kinks), _points("jump", conditions.jumps)]
@@ -150,10 +146,6 @@ def _regularity(conditions: "Conditions") -> Text:
     return Text("\n".join(lines), style="dim")
 
 
-def _supremum(value: float | None, is_bound: bool, conditions: "Conditions") -> str:
-    return "not known" if value is None and not conditions.suprema_known else supremum_text(value, is_bound)
-
-
 def _points(noun: str, points: Sequence[str]) -> str:
     if not points:
         return f"no {noun}s"
@@ -161,7 +153,7 @@ def _points(noun: str, points: Sequence[str]) -> str:
     return f"{noun}{'s' if len(points) > 1 else ''} at {', '.join(plain(point, 30) for point in shown)}{more}"
 
 
-def normalization_report(conditions: "Conditions", chosen: "Normalization[float]") -> RenderableType:
+def normalization_report(conditions: "Conditions", chosen: "Normalization[DecimalNumber]") -> RenderableType:
     """The report of `gpn normalize`: a and b to double precision, what depth does."""
     constants = [
         Text(f"GPN {plain(conditions.name)} = a φ + b, root {chosen.root}", style="bold"),

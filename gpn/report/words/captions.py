@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from gpn.report.words.findings import number_text
 from gpn.report.words.selection import below_panel, panel_rows, tight_rows
 from gpn.report.words.text import STABILITY, plain, short_number
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
     from gpn.verification.results import Profile, Row, VerificationReport
+    from theory.balls.decimal import DecimalNumber
     from theory.gaussian.hermite import HermiteSpectrum
     from theory.gaussian.moments import Normalization
     from theory.normalization.conditions import Conditions
@@ -86,16 +88,16 @@ def activation_finding(conditions: "Conditions") -> str:
     if root is None:
         outcome = "cannot be normalized" if conditions.normalizable == "no" else "is undecided"
         return f"{name} {outcome}"
-    moments = f"E φ² = {_moment(conditions.second_moment)}, E φ'² = {_moment(conditions.slope_second_moment)}"
+    moments = f"E φ² = {_moment(conditions, 'second_moment')}, E φ'² = {_moment(conditions, 'slope_second_moment')}"
     outcome = "is not GPN" if conditions.is_gpn == "fails" else "is GPN or nearly so"
-    shift = f"{'-' if float(root.b) < 0 else '+'} {abs(float(root.b)):.3g}"
-    return f"{name} {outcome}: {moments};\n{float(root.a):.3g} φ {shift} is (b_{root.root})"
+    shift = f"{'-' if root.b < 0 else '+'} {abs(root.b):.3g}"
+    return f"{name} {outcome}: {moments};\n{root.a:.3g} φ {shift} is (b_{root.root})"
 
 
 def activation(conditions: "Conditions") -> str:
     """What `activation_and_slope` shows."""
     roots = "; ".join(
-        f"b_{root.root}: a = {float(root.a):.6g}, b = {float(root.b):.6g}, χ = {float(root.chi):.4g}, {root.stability}"
+        f"b_{root.root}: a = {root.a:.6g}, b = {root.b:.6g}, χ = {root.chi:.4g}, {root.stability}"
         for root in conditions.normalizations
     )
     drawn = f" Normalizations a φ + b: {roots}." if roots and conditions.is_gpn != "holds" else ""
@@ -112,7 +114,7 @@ def length_map(conditions: "Conditions", label: str) -> tuple[str, str]:
     root = _root_of(conditions, label)
     name = plain(conditions.name, 40)
     subject = name if label == "as given" else f"{name} with {label}"
-    finding = f"{subject}: χ = {float(root.chi):.4g},\n{STABILITY[root.stability].partition(': ')[2]}"
+    finding = f"{subject}: χ = {root.chi:.4g},\n{STABILITY[root.stability].partition(': ')[2]}"
     caption = (
         f"Length map Q(q) = E φ(√q z)² of {subject}, infinite width, logarithmic axes. Stairs follow the squared "
         "length through up to 40 layers. A fixed point is filled if it attracts, half filled if marginal, else empty."
@@ -120,10 +122,10 @@ def length_map(conditions: "Conditions", label: str) -> tuple[str, str]:
     return finding, caption
 
 
-def _root_of(conditions: "Conditions", label: str) -> "Normalization[str]":
+def _root_of(conditions: "Conditions", label: str) -> "Normalization[DecimalNumber]":
     """The normalization of a label; that of an activation which is GPN as given has a = 1 and b = 0."""
     named = [root for root in conditions.normalizations if f"b_{root.root}" == label]
-    return min(named or conditions.normalizations, key=lambda root: abs(float(root.a) - 1) + abs(float(root.b)))
+    return min(named or conditions.normalizations, key=lambda root: abs(root.a - 1) + abs(root.b))
 
 
 def spectrum_finding(name: str, label: str, spectrum: "HermiteSpectrum") -> str:
@@ -150,11 +152,12 @@ def tail_words(tail: "Estimate") -> str:
     return f"less than {short_number(max(tail.value, 0.0) + tail.error, 2)}"
 
 
-def _moment(number: str | None) -> str:
+def _moment(conditions: "Conditions", name: str) -> str:
     """Three digits; by how much it misses 1 where these would hide it."""
+    number = getattr(conditions, name)
     if number is None:
-        return "infinite or undefined"
-    short, miss = f"{float(number):.3g}", float(Fraction(number) - 1)
+        return number_text(conditions, name)
+    short, miss = f"{number:.3g}", float(Fraction(number.digits) - 1)
     return short if short != "1" or miss == 0 else f"1 {'-' if miss < 0 else '+'} {abs(miss):.1g}"
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpn.training.results import TrainingReport
     from gpn.verification.results import Configuration, VerificationReport
     from gpn.verification.width_results import WidthReport
+    from theory.balls.decimal import DecimalNumber
     from theory.gaussian.moments import Normalization
     from theory.normalization.conditions import Conditions
     from theory.normalization.family_solutions import Solutions
@@ -95,7 +96,7 @@ def after_check(conditions: "Conditions", spec: str, derivative: str | None = No
 
 
 def after_normalize(
-    conditions: "Conditions", chosen: "Normalization[float]", spec: str, derivative: str | None = None
+    conditions: "Conditions", chosen: "Normalization[DecimalNumber]", spec: str, derivative: str | None = None
 ) -> str | None:
     """Code to paste, or for a Python function, which has no formula to export, the verification."""
     if conditions.expression is None:

@@ -17,6 +17,7 @@ from theory.claims.registry import CLAIMS
 if TYPE_CHECKING:
     from gpn.verification.results import Profile, Row, VerificationReport
     from gpn.verification.width_results import WidthReport
+    from theory.balls.decimal import DecimalNumber
     from theory.normalization.conditions import Conditions
 
 
@@ -32,6 +33,31 @@ def check_verdict(conditions: "Conditions") -> Text:
         words = "does not look GPN, but a φ + b looks so" if looks else "is not GPN, but a φ + b is"
         return Text(f"{name} {words}:", style="bold yellow")
     return Text(f"{name} is undecided: {reason}.", style="bold yellow")
+
+
+MOMENT_LABELS = {
+    "mean": "E φ(z)",
+    "variance": "Var φ(z)",
+    "second_moment": "E φ(z)²",
+    "slope_second_moment": "E φ'(z)²",
+}
+"""The moments of a check, as they are called in tables and pages."""
+
+
+def number_text(conditions: "Conditions", name: str) -> str:
+    """The digits of a moment; where there are none, whether it has no finite value or is not known."""
+    number = getattr(conditions, name)
+    return conditions.missing[name].partition(":")[0] if number is None else plain(number.digits, 2000)
+
+
+def error_text(error: "DecimalNumber") -> str:
+    """An error bound in words.
+
+    >>> from theory.balls.decimal import DecimalNumber
+    >>> error_text(DecimalNumber("5.20e-400")), error_text(DecimalNumber("0"))
+    ('below 5.20e-400', '0')
+    """
+    return error.digits if error.digits == "0" else f"below {error.digits}"
 
 
 def gradient_finding(profiles: "list[Profile]") -> str:

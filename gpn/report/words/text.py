@@ -29,16 +29,20 @@ class Cell:
     style: str = ""
 
 
-def supremum_text(value: float | None, is_bound: bool) -> str:
-    """A supremum in words; of an upper bound two digits, rounded up.
+def supremum_text(value: float | None, kind: str) -> str:
+    """A supremum in words; of an upper bound two digits, rounded up, of an estimate four.
 
-    >>> supremum_text(0.75147562, False), supremum_text(2979.96, True), supremum_text(None, False)
+    Args:
+        value: None where it is infinite or not known.
+        kind: see `theory.normalization.lipschitz.Supremum`.
+
+    >>> supremum_text(0.75147562, "exact"), supremum_text(2979.96, "upper bound"), supremum_text(None, "infinite")
     ('= 0.75147562', '<= 3.0e3', 'infinite')
     """
     if value is None:
-        return "infinite"
-    if not is_bound:
-        return f"= {value:.8g}"
+        return kind
+    if kind != "upper bound":
+        return f"= {value:.8g}" if kind == "exact" else f"about {value:.4g}"
     rounded = Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)
     return f"<= {float(rounded):.2g}" if 0.01 <= rounded < 100 else f"<= {rounded:.1e}".replace("e+", "e")
 

@@ -55,8 +55,8 @@ CHECK_KEYS = {
     "normalizations",
     "lipschitz",
     "slope_lipschitz",
-    "lipschitz_is_bound",
-    "slope_lipschitz_is_bound",
+    "lipschitz_kind",
+    "slope_lipschitz_kind",
     "kinks",
     "jumps",
 }

@@ -65,7 +65,7 @@ def assert_covered(facts, exact, names):
     assert not facts.certified
     assert exact.certified
     for name in names:
-        text, value = getattr(facts, name), float(getattr(exact, name))
+        text, value = getattr(facts, name).digits, getattr(exact, name)
         mantissa, _, exponent = text.partition("e")
         last_digit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
         assert abs(float(text) - value) <= float(facts.error) + last_digit / 2 + 1e-15 * abs(value), name

@@ -8,6 +8,7 @@ import sympy
 from gpn.cli import main
 from tests.oracles.second_reader import jumps, reference
 from theory.activations.specification import activation
+from theory.balls.decimal import DecimalNumber
 from theory.errors import ContradictionError
 from theory.normalization import conditions
 from theory.normalization.conditions import gaussian_poincare
@@ -76,7 +77,7 @@ def test_reports_of_the_catalog_keep_the_invariants():
     ("changes", "word"),
     [
         ({"jumps": ("0",)}, "jumps"),
-        ({"variance": "0.9"}, "Var phi"),
+        ({"variance": 0.9}, "Var phi"),
         ({"lipschitz": 0.1}, "sup"),
         ({"normalizations": ()}, "two normalizations"),
     ],
@@ -93,7 +94,7 @@ def test_a_wrong_report_is_seen(changes, word):
 def test_a_wrong_constant_is_seen_by_the_float_path(name, value):
     phi = activation("gelu")
     report = gaussian_poincare(phi, 15)
-    wrong = replace(report.normalizations[0], **{name: value})
+    wrong = replace(report.normalizations[0], **{name: DecimalNumber(value)})
     found = list(contradictions(replace(report, normalizations=(wrong, report.normalizations[1])), phi))
     assert any(value in contradiction for contradiction in found)
 
