@@ -37,6 +37,8 @@ from theory.errors import SpecificationError, UsageError
 from theory.gaussian.certified import certified_moments
 from theory.gaussian.convergence import convergence
 from theory.gaussian.digits import expectations_high_precision
+from theory.gaussian.expectations import Functional
+from theory.normalization.invariants import Facts, check_invariants, must_be_one, refuse
 from theory.normalization.published import CONVENTIONS, PUBLISHED, PublishedConstant, number, read_table
 from theory.numerics.arithmetic import constant_value
 
@@ -114,6 +116,7 @@ class _Auditor:
             published = [_Printed.read(text) for text in entry.values]
             phi, moments = self._look_up(entry, entry.activation)
             exact = _exact_values(entry, moments, published)
+            self._check(entry, phi, moments, [float(value) for value in exact])
             names = CONVENTIONS[entry.convention].quantities
             comparisons = tuple(
                 Comparison(name, printed.text, "", 0.0, rounds=True, claimed=False)
@@ -125,6 +128,23 @@ class _Auditor:
             cost = depth_cost(layer, both=entry.convention in _BOTH_NORMS)
             remarks = (*self._remarks(entry, comparisons, cost, published), *_gain_remarks(entry, layer, cost))
         return AuditRow(entry, comparisons, cost, moments.certified, remarks)
+
+    def _check(self, entry: PublishedConstant, phi: Activation, moments: ExactMoments, exact: Sequence[float]) -> None:
+        """Refuse moments and constants that contradict a theorem or the quadrature in float64."""
+        slope = None if moments.slope is None else float(moments.slope)
+        check_invariants(Facts(moments.certified, float(moments.variance), slope, None, (), normalizable=""), phi)
+        scale, shift, mean = exact[0], exact[-1], float(moments.mean)
+        promised: dict[str, Functional] = {"E (g phi)^2": lambda _z, value, _slope: (scale * value) ** 2}
+        if entry.convention == "gpn":
+            promised = {
+                "E (a phi + b)^2": lambda _z, value, _slope: (scale * value + shift) ** 2,
+                "E (a phi')^2": lambda _z, _value, slope: (scale * slope) ** 2,
+            }
+        elif entry.convention == "unit-variance":
+            promised = {"Var g phi": lambda _z, value, _slope: (scale * (value - mean)) ** 2}
+        elif entry.convention == "self-normalizing":
+            promised = {"E phi^2": lambda _z, value, _slope: value**2}
+        refuse(must_be_one(phi, promised, f"{entry.id}, {entry.convention} = {', '.join(map(repr, exact))}"), phi)
 
     def _look_up(self, entry: PublishedConstant, spec: str) -> tuple[Activation, ExactMoments]:
         key = spec, mpmath.mp.dps

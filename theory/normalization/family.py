@@ -25,6 +25,7 @@ from theory.gaussian.expectations import expectations
 from theory.gaussian.float_moments import moment_estimates
 from theory.gaussian.hermite import correlation_slopes
 from theory.gaussian.moments import CONDITIONS, Moments, Normalization
+from theory.normalization.invariants import Facts, check_invariants
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
 _NAN = float("nan")
@@ -157,13 +158,17 @@ def member(spec: object, parameter: str | None, value: float) -> Member:
     balls = {name: arb(estimate.value, estimate.error) for name, estimate in estimates.items()}
     roots = Moments(balls, _BITS, homogeneous=homogeneous).normalizations()
     assert not isinstance(roots, NotCertified)  # E phi'^2 > 0
+    found = tuple(root.converted(lambda ball: float(ball.mid())) for root in roots)
+    doubt = max(estimate.error for estimate in estimates.values())
+    mean, second, slope = (estimates[name].value for name in ("mean", "second", "slope_second"))
+    check_invariants(Facts(False, second - mean * mean, slope, doubt * (1 + abs(mean)), found), phi)
     return Member(
         value,
-        mean=estimates["mean"].value,
-        second_moment=estimates["second"].value,
-        slope_second_moment=estimates["slope_second"].value,
-        normalizations=tuple(root.converted(lambda ball: float(ball.mid())) for root in roots),
-        error=max(estimate.error for estimate in estimates.values()),
+        mean=mean,
+        second_moment=second,
+        slope_second_moment=slope,
+        normalizations=found,
+        error=doubt,
         phi=phi,
     )
 

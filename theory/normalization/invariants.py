@@ -1,4 +1,4 @@
-r"""What every report on one activation must satisfy, checked before it leaves.
+r"""What every answer about one activation must satisfy, checked before it leaves: report, a and b, family, audit.
 
 Each invariant is a theorem or a definition, so a report that breaks one is wrong, whatever path led to it:
 
@@ -10,14 +10,14 @@ Each invariant is a theorem or a definition, so a report that breaks one is wron
   the balls.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
-from theory.balls.decimal import DecimalNumber
 from theory.errors import ContradictionError
-from theory.gaussian.expectations import expectations
+from theory.gaussian.expectations import Functional, expectations
 from theory.numerics.arithmetic import X
 
 _ROUNDING = 1e-9  # of float64 and of printed digits, relative
@@ -26,21 +26,19 @@ _FLOAT_TOLERANCE = 1e-6  # of the float64 check, beside its own error estimate
 
 
 class Root(Protocol):
-    """A printed normalization."""
+    """A normalization that is about to leave."""
 
     @property
     def root(self) -> str: ...
     @property
-    def a(self) -> DecimalNumber: ...
+    def a(self) -> float: ...
     @property
-    def b(self) -> DecimalNumber: ...
+    def b(self) -> float: ...
 
 
 class Report(Protocol):
-    """What the invariants read of a report (`theory.normalization.conditions.Conditions`)."""
+    """What the invariants read of a report (`theory.normalization.conditions.Conditions`, or `Facts`)."""
 
-    @property
-    def name(self) -> str: ...
     @property
     def certified(self) -> bool: ...
     @property
@@ -56,7 +54,21 @@ class Report(Protocol):
     @property
     def jumps(self) -> tuple[str, ...]: ...
     @property
-    def normalizations(self) -> "tuple[Root, ...]": ...
+    def normalizations(self) -> "Sequence[Root]": ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The same of an answer that is no report: a normalization, a member of a family, a row of an audit."""
+
+    certified: bool
+    variance: float | None
+    slope_second_moment: float | None
+    error: float | None
+    normalizations: Sequence[Root]
+    jumps: tuple[str, ...] = ()
+    normalizable: str = "yes"
+    lipschitz: float | None = None
 
 
 def check_invariants(report: Report, activation: Activation | CallableActivation) -> None:
@@ -65,7 +77,16 @@ def check_invariants(report: Report, activation: Activation | CallableActivation
     Raises:
         ContradictionError: with the contradiction, and the formula to send with the report of the defect.
     """
-    for contradiction in contradictions(report, activation):
+    refuse(contradictions(report, activation), activation)
+
+
+def refuse(found: Iterable[str], activation: Activation | CallableActivation) -> None:
+    """Raise the error for the first of some contradictions, if there is one.
+
+    Raises:
+        ContradictionError: as for `check_invariants`.
+    """
+    for contradiction in found:
         formula = activation.expression if isinstance(activation, Activation) else activation.name
         raise ContradictionError(
             f"internal contradiction: {contradiction}. No answer is given. Please report it with the formula {formula}"
@@ -105,23 +126,44 @@ def _is_tight(report: Report) -> bool:
 
 def _float_check(root: Root, activation: Activation | CallableActivation) -> Iterator[str]:
     a, b = root.a, root.b
-    if a < _LEAST_SCALE or max(a, abs(b)) > 1 / _LEAST_SCALE:
+    if abs(a) < _LEAST_SCALE or max(abs(a), abs(b)) > 1 / _LEAST_SCALE:
         return  # float64 overflows
-    moments = expectations(
-        activation,
-        {
-            "E (a phi + b)^2": lambda z, value, slope: (a * value + b) ** 2,  # noqa: ARG005
-            "E (a phi')^2": lambda z, value, slope: (a * slope) ** 2,  # noqa: ARG005
-        },
-    )
     # A unit in the last printed place of a or b changes (a phi + b)^2 by at most 2 (|a phi + b|) (|phi| da + db).
-    rounding = 2 * (_last_place(root.a.digits) / a * (1 + abs(b)) + _last_place(root.b.digits))
-    for name, moment in moments.items():
+    rounding = 2 * (_last_place(a) / abs(a) * (1 + abs(b)) + _last_place(b))
+    functionals: dict[str, Functional] = {
+        "E (a phi + b)^2": lambda _z, value, _slope: (a * value + b) ** 2,
+        "E (a phi')^2": lambda _z, _value, slope: (a * slope) ** 2,
+    }
+    yield from must_be_one(
+        activation, functionals, f"the root {root.root}, {_printed('a', a)}, {_printed('b', b)}", rounding
+    )
+
+
+def must_be_one(
+    activation: Activation | CallableActivation,
+    functionals: Mapping[str, Functional],
+    owner: str,
+    rounding: float = 0.0,
+) -> Iterator[str]:
+    """Those of some expectations that are not 1, by quadrature in float64 that shares no step with the balls.
+
+    Args:
+        activation: phi.
+        functionals: of z, phi and phi', by name.
+        owner: what has these expectations, for the message.
+        rounding: what the digits that were left out may change.
+    """
+    for name, moment in expectations(activation, functionals).items():
         if abs(moment.value - 1) > 10 * moment.error + rounding + _FLOAT_TOLERANCE:
-            yield f"{name} = {moment.value:.9g} for the root {root.root}, a = {a.digits}, b = {b.digits}"
+            yield f"{name} = {moment.value:.9g} for {owner}"
 
 
-def _last_place(text: str) -> float:
-    """The unit in the last printed place of a decimal number; 0 for a number that is printed as 0."""
+def _printed(name: str, number: float) -> str:
+    return f"{name} = {getattr(number, 'digits', number)}"
+
+
+def _last_place(number: float) -> float:
+    """The unit in the last printed place of a number with digits; 0 for one that is printed as 0, and for a float."""
+    text = getattr(number, "digits", "0")
     digits, _, exponent = text.lower().partition("e")
     return 0.0 if float(text) == 0 else 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))

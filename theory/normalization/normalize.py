@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from flint import arb
 
-from theory.activations.activation import Activation
+from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
 from theory.balls.core import precision
 from theory.balls.decimal import DecimalNumber
@@ -19,6 +19,7 @@ from theory.normalization.evidence import (
     known_number,
     working_bits,
 )
+from theory.normalization.invariants import Facts, check_invariants
 
 Root = Literal["auto", "plus", "minus", "stable"]
 POLICIES = ("auto", "plus", "minus", "stable")
@@ -63,8 +64,14 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
             chosen = recommend(roots, root)
             if isinstance(activation, CallableActivation) or all(map(_rounds_uniquely, (chosen.a, chosen.b))):
                 break
+    assert moments is not None  # the loop has run
     with precision(working_bits(digits)):
-        return chosen.converted(lambda ball: _nearest(ball, digits))
+        found = [root.converted(lambda ball: _nearest(ball, digits)) for root in roots]
+        balls = moments.variance, moments.balls["slope_second"]
+        spread, slope, error = *map(float, balls), float(max(ball.rad() for ball in balls))
+    jumps = tuple(map(str, steps(activation, "value")))
+    check_invariants(Facts(moments.certified, spread, slope, error, found, jumps), activation)
+    return found[roots.index(chosen)]
 
 
 def _rounds_uniquely(ball: arb) -> bool:
