@@ -109,7 +109,7 @@ class _Crossings:
         self.depths = dict.fromkeys(_LEVELS, NEVER)
 
     def advance(self, depth: float, rate: float, layers: float) -> None:
-        """From a depth the logarithm changes by `rate` in each of some layers (maybe infinitely many)."""
+        """Change the logarithm by `rate` in each of some layers from a depth on (maybe infinitely many)."""
         for level in _LEVELS:
             remaining = math.log(level) - math.copysign(1, rate) * self.logarithm
             if self.depths[level] == NEVER and rate != 0 and abs(rate) * layers >= remaining:

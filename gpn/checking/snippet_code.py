@@ -41,7 +41,7 @@ HERMITE = '''def _hermite(k, x):
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """How an array library is called.
+    """Spelling of functions in an array library.
 
     Args:
         where: the name of its elementwise choice.

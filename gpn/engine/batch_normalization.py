@@ -23,7 +23,7 @@ MOMENTUM = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BatchStatistics:
-    """What a forward pass keeps of a normalized layer.
+    """Record of a normalized layer that a forward pass keeps.
 
     Attributes:
         standardized: the standardized preactivations, array (batch, n).

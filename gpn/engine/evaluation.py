@@ -10,7 +10,7 @@ from theory.errors import UsageError
 
 
 class ElementwiseActivation(Protocol):
-    """What the numerics ask of an activation: phi(x) and phi'(x) as two fresh float64 arrays of x's shape."""
+    """The protocol of an activation: phi(x) and phi'(x) as two fresh float64 arrays of x's shape."""
 
     def value_and_slope(self, x: FloatArray, /) -> tuple[FloatArray, FloatArray]: ...
 

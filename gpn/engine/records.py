@@ -8,7 +8,7 @@ from gpn.engine.norms import FloatArray
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Forward:
-    """What a forward pass keeps.
+    """Record of a forward pass.
 
     Attributes:
         inputs: x_0, array (batch, n_0); the caller's array, not a copy.
@@ -88,7 +88,7 @@ class Gradients:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerGradient:
-    """What the backward pass knows in one layer: dE/dW_l = d^T x.
+    """Factors of the gradient of one layer: dE/dW_l = d^T x.
 
     Attributes:
         index: l - 1, counted from 0.

@@ -33,7 +33,7 @@ R = TypeVar("R", bound=Result)
 
 @dataclass(frozen=True)
 class View(Generic[R]):
-    """How one kind of result is shown.
+    """Presentation of one kind of result.
 
     Args:
         name: of the JSON file, and of the page where `page_name` does not say otherwise.

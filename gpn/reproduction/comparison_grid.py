@@ -23,7 +23,7 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an activation becomes a network.
+    """Recipe that makes a network of an activation.
 
     Args:
         words: what a figure calls it.
@@ -79,7 +79,7 @@ class Candidate:
 
     @property
     def words(self) -> str:
-        """What the terminal and errors call it.
+        """The name in the terminal and in errors.
 
         >>> next(candidates(["relu"], [10], ["gpn"])).words
         'relu, GPN (b_plus), orthogonal, depth 10'

@@ -27,7 +27,7 @@ _TEST_ACCURACY, _TRAIN_LOSS = CURVES.index("test_accuracy"), CURVES.index("train
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was run.
+    """Settings of the comparison.
 
     Args:
         budget: of every run.
@@ -190,7 +190,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ComparisonReport(Result):
-    """What `gpn.reproduce("training")` returns.
+    """Result of `gpn.reproduce("training")`.
 
     Args:
         settings: what was run.

@@ -34,7 +34,7 @@ _DEGREE = 16  # of the polynomial that stands for the map of angles
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What every run may use.
+    """Resources of every run.
 
     Args:
         width: n.
@@ -195,7 +195,7 @@ def log10_gradient(candidate: Candidate) -> float:
 
 
 def separations(phi: NumericActivation, depths: Sequence[int]) -> list[float]:
-    r"""How far apart two inputs that began orthogonal still are after some layers of an infinitely wide GPN network.
+    r"""Distance of two inputs that began orthogonal after some layers of an infinitely wide GPN network.
 
     .. math:: 1 - \rho_l = 1 - C(\rho_{l-1}), \qquad C(\rho) = E\, \phi(u) \phi(v), \qquad \rho_0 = 0
 

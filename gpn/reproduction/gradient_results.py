@@ -170,7 +170,7 @@ class NetworkGradients(Rate):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class GradientReport(Result):
-    """What `gpn.reproduce("gradients")` returns.
+    """Result of `gpn.reproduce("gradients")`.
 
     Args:
         settings: what was run.

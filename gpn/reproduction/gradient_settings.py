@@ -19,7 +19,7 @@ SAME_CHI = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment on gradients.
 
     Args:
         width, depth: n and L.

@@ -51,7 +51,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class ShellReport:
-    """Where the vectors lay before they were scaled: extremes and median of |x|^2 / width."""
+    """Extremes and median of |x|^2 / width before the vectors were scaled."""
 
     width: int
     samples: int

@@ -143,7 +143,7 @@ class StoredLayers:
         self._states: list[Any] = []
 
     def array(self, layer: int, trials: int) -> FloatArray:
-        """Where h_{layer + 1} lives, (trials, n)."""
+        """Return the array of h_{layer + 1}, (trials, n)."""
         kept = layer >= self._missing
         arrays: FloatArray = self._kept[layer - self._missing] if kept else self._spare[0]
         return arrays[:trials]

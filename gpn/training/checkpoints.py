@@ -21,7 +21,7 @@ _HEADER = "header"
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """When and where a run is saved.
+    """Place and frequency of the checkpoints of a run.
 
     Args:
         path: of the checkpoint.

@@ -87,7 +87,7 @@ def load_dataset(source: str | Path) -> Dataset:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ThinShell:
-    r"""How samples become inputs: each scaled to the thin shell, if wanted about the mean of the training samples.
+    r"""Map from samples to inputs: each is scaled to the thin shell, if wanted about the mean of the training samples.
 
     $$x_0 = \sqrt{m}\, \frac{x - c}{|x - c|}, \qquad m = \max(n_0, n)$$
 

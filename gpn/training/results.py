@@ -94,7 +94,7 @@ class TrainingReport(Result):
         return ratio if np.isfinite(ratio) and ratio > 0 else None
 
     def summary(self) -> str:
-        """What came of the run, in a few sentences."""
+        """Outcome of the run, in a few sentences."""
         config = self.config
         chance = 1.0 / config.classes
         if self.outcome == DIVERGED:

@@ -30,7 +30,7 @@ _FARTHEST = 1e150  # entries whose squares can still be summed
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step saw before it changed the weights.
+    """Loss and accuracy of a batch before the step changed the weights.
 
     Attributes:
         loss: mean cross-entropy of the batch.

@@ -24,7 +24,7 @@ _DIGITS = 50  # one-sided limits that agree to this many digits are taken as equ
 
 
 class NumericActivation(Protocol):
-    """What numerical code needs of an activation: its name, its breakpoints and vectorized evaluation."""
+    """The protocol of an activation in numerical code: its name, its breakpoints and vectorized evaluation."""
 
     @property
     def name(self) -> str: ...

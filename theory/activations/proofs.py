@@ -32,7 +32,7 @@ _WIDTHS = tuple(arb(2) ** -k for k in (2, 4, 8, 12, 20, 40))
 
 
 def unproved_switch(expression: sympy.Expr) -> str | None:
-    """Why the pieces of an expression are not proved to be right; None if they are.
+    """Reason why the pieces of an expression are not proved to be right; None if they are.
 
     >>> unproved_switch(sympy.Max(sympy.exp(X) - 2, 0)) is None
     True
@@ -45,7 +45,7 @@ def unproved_switch(expression: sympy.Expr) -> str | None:
 
 
 def unproved_singularities(piece: Piece) -> str | None:
-    """Why a piece is not proved to be without singular points inside; None if it is."""
+    """Reason why a piece is not proved to be without singular points inside; None if it is."""
     if has_listed_singularities(piece.value):
         return None
     return f"the singular points of {piece.value} cannot be listed"

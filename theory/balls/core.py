@@ -60,7 +60,7 @@ class Evaluable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """What a `theory.balls.program.Program` needs of a kind of number beside + and *.
+    """Operations on a kind of number that a `theory.balls.program.Program` needs beside + and *.
 
     Args:
         lift: turns a real ball into such a number.

@@ -31,7 +31,7 @@ _LIMITS: dict[str, tuple[arb, arb]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What is proved about a function on [R, oo): low <= f <= high, ends may be infinite, and a growth envelope."""
+    """Proved bounds of a function on [R, oo): low <= f <= high, ends may be infinite, and a growth envelope."""
 
     low: arb
     high: arb

@@ -243,7 +243,7 @@ class CorrelationPoint:
 
 @dataclass(frozen=True, slots=True)
 class CorrelationDynamics:
-    r"""Where the correlation of two inputs goes in depth.
+    r"""Limits of the correlation of two inputs in depth.
 
     Args:
         q: squared length per neuron at which the map is taken.

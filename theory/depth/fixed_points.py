@@ -33,7 +33,7 @@ class FixedPoint:
 
 @dataclass(frozen=True, slots=True)
 class LengthDynamics:
-    """Where the squared length goes in depth.
+    """Fixed points and basin of the squared length in depth.
 
     Args:
         fixed_points: those with q in the range that was searched, ascending.
@@ -161,7 +161,7 @@ def _end(grid: FloatArray, inside: int, outside: int, points: tuple[FixedPoint, 
 
 @dataclass(frozen=True, slots=True)
 class GradientRate:
-    """Where the squared length ends up in depth, and what a layer there does to gradients.
+    """Limit of the squared length in depth, and the effect of a layer there on gradients.
 
     Args:
         q: limit of the squared length, 0 and infinity included.

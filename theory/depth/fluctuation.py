@@ -188,7 +188,7 @@ class AlignedProfile:
 
 
 def aligned_profile(source: Source, depth: int) -> AlignedProfile | NoPrediction:
-    r"""What an aligned readout does to the backward signal, in the limit of infinite width.
+    r"""Effect of an aligned readout on the backward signal, in the limit of infinite width.
 
     .. math:: \frac{|e_{l-1}|^2}{|e_l|^2} = B_l = E s + c\, \alpha_l^2, \qquad
               \alpha_{l-1}^2 = \chi^2 \alpha_l^2 / B_l, \qquad \alpha_L = 1

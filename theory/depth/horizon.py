@@ -46,7 +46,7 @@ class DepthHorizon:
 
 
 def depth_horizon(activation: NumericActivation, width: int = 1024) -> DepthHorizon:
-    r"""How deep a network can be, in mean field with the fluctuation of one width.
+    r"""Compute how deep a network can be, in mean field with the fluctuation of one width.
 
     .. math:: \log E\,\phi'(\sqrt{q_*}\,z)^2, \qquad \xi_q = -1/\log|Q'(q_*)|, \qquad
         \sigma_l^2 = \frac{\chi^{2l} - 1}{\chi^2 - 1} Var\, q_1

@@ -122,7 +122,7 @@ class Moments:
         return self.balls[name] if name in self.balls else self._missing(name)
 
     def first_missing(self, names: Sequence[str] = tuple(MOMENTS)) -> NotCertified | None:
-        """Why not all of some moments are known; None if they are."""
+        """Reason why not all of some moments are known; None if they are."""
         return next((self._missing(name) for name in names if name not in self.balls), None)
 
     def _missing(self, name: str) -> NotCertified:

@@ -115,7 +115,7 @@ class Event:
 
     @property
     def tolerance(self) -> float:
-        """What counts as rounding in a sum of gains, per term."""
+        """Rounding that is allowed in a sum of gains, per term."""
         reach = max(abs(self.lowest), abs(self.highest)) if np.isfinite(self.highest - self.lowest) else 1.0
         return MARGIN * max(abs(self.target), min(reach, 1 + abs(self.target)))
 
@@ -176,7 +176,7 @@ def event(claim: str, law: LayerLaw, epsilon: float, side: Side) -> Event:
 
 
 def unusable(event: Event) -> str:
-    """Why an event cannot be treated at all, empty if it can."""
+    """Reason why an event cannot be treated at all, empty if it can."""
     if not np.isfinite(event.profile.values).all():
         return "the function is not finite on the sphere of this layer"
     return ""

@@ -56,7 +56,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class LayerConstants:
-    """What the bounds need of an activation at one width, computed once for any number of tolerances.
+    """Constants of an activation at one width, computed once for any number of tolerances.
 
     Args:
         width: n.

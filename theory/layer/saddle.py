@@ -21,7 +21,7 @@ _FARTHEST = 1e25  # exponents lambda g beyond it serve nothing and overflow
 
 @dataclass(frozen=True, slots=True)
 class Saddle:
-    """Where lambda and mu tilt one coordinate, and the curvature there.
+    """The saddle point (lambda, mu) of one tilted coordinate, and the curvature there.
 
     Args:
         tilt: lambda >= 0.

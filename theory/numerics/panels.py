@@ -257,7 +257,7 @@ def chebyshev_residual(values: FloatArray) -> FloatArray:
 
 
 def noise_floor(values: FloatArray, left: FloatArray, right: FloatArray, scale: FloatArray) -> FloatArray:
-    """What counts as rounding: of the values, and of x in a steep function."""
+    """Rounding error: of the values, and of x in a steep function."""
     with np.errstate(all="ignore"):
         steepness = (values.max(axis=-1) - values.min(axis=-1)) / (right - left)
         rounding = 4 * _EPS * np.maximum(np.abs(left), np.abs(right)) * steepness

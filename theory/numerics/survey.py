@@ -72,7 +72,7 @@ class Break:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of the shape of a function.
+    """Shape of a function, as far as it is known.
 
     Args:
         breakpoints: points at which the function is or may be singular, ascending.

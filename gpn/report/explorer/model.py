@@ -44,7 +44,7 @@ _KEPT = 128  # answers that are remembered, of each kind
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where the controls of the explorer stand.
+    """The positions of the controls of the explorer.
 
     Args:
         formula: a name or a formula in x, with at most one free parameter, such as "elu(alpha)".
@@ -110,7 +110,7 @@ class Root:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """What depends on the formula and its parameter alone.
+    """The part of a view that depends on the formula and its parameter alone.
 
     Args:
         phi: the activation as given.
@@ -303,7 +303,7 @@ def one_layer(constants: LayerConstants, epsilon: float) -> Bound:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What takes seconds and is asked for by a button.
+    """The numbers that take seconds, computed on request.
 
     Args:
         conditions: certified moments, a, b and chi of the activation as given.

@@ -82,7 +82,7 @@ class Explorer:
 
     @property
     def state(self) -> State:
-        """Where the controls stand."""
+        """The state that the controls show."""
         value = round(float(self.value.value), 10)
         return State(self.formula.value, value, self.width.value, self.depth.value, self.epsilon.value, self.root.value)
 

@@ -199,14 +199,14 @@ def details(details: "Details") -> RenderableType:
 
 
 def depth(profiles: "Sequence[DepthProfile]") -> RenderableType:
-    """What depth does to lengths, gradients and correlations: one row for each network."""
+    """Effect of depth on lengths, gradients and correlations: one row for each network."""
     table = terminal_table(DEPTH_COLUMNS, profiles)
     rates = "; ".join(_rate(profile) for profile in profiles)
     return Group(table, Text(depth_notes(profiles), style="dim"), Text(rates, style="dim"))
 
 
 def depth_notes(profiles: "Sequence[DepthProfile]") -> str:
-    """What the columns of the table of depth mean."""
+    """Meaning of the columns of the table of depth."""
     width = profiles[0].horizon.width if profiles else 0
     return (
         "Fixed points: s attracts, m is marginal, u repels. Slope of C: of the correlation map at correlation 1, "

@@ -33,7 +33,7 @@ def width(report: "WidthReport") -> RenderableType:
 
 
 def question(report: "WidthReport") -> str:
-    """What was asked, in words."""
+    """The question, in words."""
     given = {"width": report.width, "depth": report.depth, "epsilon": report.epsilon}
     words = {"width": "width n = ", "depth": "depth L = ", "epsilon": "ε = "}
     known = ", ".join(f"{words[name]}{value:g}" for name, value in given.items() if value is not None)

@@ -129,7 +129,7 @@ def _root_of(conditions: "Conditions", label: str) -> "Normalization[DecimalNumb
 
 
 def spectrum_finding(name: str, label: str, spectrum: "HermiteSpectrum") -> str:
-    """How the squared mean balances the degrees above 1, in two lines."""
+    """The balance of the squared mean and the degrees above 1, in two lines."""
     subject = plain(name, 40) if label == "as given" else f"{plain(name, 40)} with {label}"
     mean, above = spectrum.powers[0], spectrum.gpn_balance.value + spectrum.powers[0]
     return f"{subject}: the mean's c₀² = {mean:.4g} pays\nfor the degrees above 1, Σ (k - 1) c_k² = {above:.4g}"
@@ -146,7 +146,7 @@ def spectrum(spectrum: "HermiteSpectrum") -> str:
 
 
 def tail_words(tail: "Estimate") -> str:
-    """What the degrees left out hold; an upper end where that is not told from nothing."""
+    """Share of the degrees left out; its upper end where it cannot be distinguished from 0."""
     if tail.value > tail.error:
         return short_number(tail.value)
     return f"less than {short_number(max(tail.value, 0.0) + tail.error, 2)}"

@@ -18,7 +18,7 @@ _LOG10 = math.log(10.0)
 
 
 def findings(report: "GradientReport") -> list[str]:
-    """What the profiles show, a sentence for each treatment, at least one."""
+    """Findings of the profiles, a sentence for each treatment, at least one."""
     sentences = []
     bands = [network.log_quantiles[:, [0, -1]] / _LOG10 for network in _networks(report, GPN)]
     reaches = [float(abs(band).max()) for band in bands if np.isfinite(band).all()]
@@ -81,7 +81,7 @@ def factor(value: float) -> str:
 
 
 def comparison_findings(report: "ComparisonReport") -> list[str]:
-    """What the comparison shows at its greatest depth, a sentence for each activation."""
+    """Findings of the comparison at its greatest depth, a sentence for each activation."""
     return [sentence for name in report.activations if (sentence := finding(report, name))]
 
 
