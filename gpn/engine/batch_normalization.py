@@ -153,7 +153,7 @@ class BatchNormalization:
         (the unbiased variance, as in PyTorch.)
 
         Args:
-            statistics: of the batch.
+            statistics: the statistics of the batch.
             momentum: \mu, the share of this batch.
         """
         batch = len(statistics.standardized)

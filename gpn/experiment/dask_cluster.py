@@ -47,7 +47,7 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
     bits wherever it is computed. Workers whose versions differ from ours refuse to compute.
 
     Args:
-        address: of the scheduler, such as "tcp://host:8786".
+        address: the address of the scheduler, such as "tcp://host:8786".
 
     Raises:
         UsageError: Dask is not installed, nobody answers, or there are no workers.

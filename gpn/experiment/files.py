@@ -90,7 +90,7 @@ def save_figure(figure: "Figure", folder: Path, name: str, caption: str = "") ->
     Args:
         figure: what to draw.
         folder: where.
-        name: of the files, without suffix.
+        name: the name of the files, without suffix.
         caption: kept in the files as their description (PNG) or subject (PDF).
     """
     return [

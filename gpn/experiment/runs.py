@@ -107,7 +107,7 @@ def generator(seed: int, experiment: int, cell: int, chunk: int) -> np.random.Ge
     of the key the cell alone may take two.
 
     Args:
-        seed: of the run, an integer in 0..2^128 - 1.
+        seed: the seed of the run, an integer in 0..2^128 - 1.
         experiment, chunk: identity of the experiment, and of the chunk in its cell, integers in 0..2^32 - 1.
         cell: identity of the cell in the experiment, an integer in 0..2^64 - 1.
 

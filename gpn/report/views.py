@@ -36,14 +36,14 @@ class View(Generic[R]):
     """Presentation of one kind of result.
 
     Args:
-        name: of the JSON file, and of the page where `page_name` does not say otherwise.
+        name: the name of the JSON file, and of the page where `page_name` does not say otherwise.
         headline: the finding in words, which stands above the frame in a notebook.
         tables: frames by the name of their CSV file, without suffix.
         pictures: figures with captions, the main one first.
         page: the HTML page; None for the page that `numbers_page` makes of headline, figures and frame.
-        page_name: of the saved page, without suffix; None if `save` writes no page.
-        float_format: of the numbers in CSV files.
-        indent: of the JSON file.
+        page_name: the name of the saved page, without suffix; None if `save` writes no page.
+        float_format: the format of the numbers in CSV files.
+        indent: the indentation of the JSON file.
     """
 
     name: str

@@ -82,7 +82,7 @@ def training_comparison(
         recipes: keys of `gpn.reproduction.comparison_grid.RECIPES`.
         width: n.
         seeds: measured networks of each kind, at least 2.
-        epochs, batch: of each of them.
+        epochs, batch: the passes through the data of each of them, and the samples of a step.
         samples: the most to train on, and the most to test, drawn once; the digits are fewer.
         factors: learning rates to try, as multiples of `gpn.training.optimizers.default_rate`.
         level: confidence level of each interval.

@@ -62,7 +62,7 @@ class Candidate:
         recipe: a key of `RECIPES`.
         depth: L, hidden layers.
         phi: what the network applies.
-        root, chi: of the normalization; None for an activation as it is.
+        root, chi: those of the normalization; None for an activation as it is.
     """
 
     activation: str

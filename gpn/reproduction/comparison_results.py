@@ -30,13 +30,13 @@ class Settings:
     """Settings of the comparison.
 
     Args:
-        budget: of every run.
+        budget: what every run may use.
         seeds: measured networks of each kind.
         factors: learning rates that were tried, as multiples of `gpn.training.optimizers.default_rate`.
         level: confidence level of each interval.
         seed: seed of the runs that try learning rates.
         data: name of the data set.
-        classes: of its labels.
+        classes: the number of classes of its labels.
         train_samples, test_samples: that were used.
         commonest: share of the commonest class in the test samples: the accuracy of the best guess.
     """
@@ -58,7 +58,7 @@ class Outcome:
     """One measured network.
 
     Args:
-        seed: of its weights and samples.
+        seed: the seed of its weights and of the order of its samples.
         outcome: "trained", "at chance" (its accuracy is not significantly above that of
             the best guess) or "diverged".
         reason: why it diverged, else empty.
@@ -86,9 +86,9 @@ class Outcome:
         """Return the outcome of the run that left these arrays.
 
         Args:
-            arrays: of `gpn.reproduction.comparison_runs.Run`, without their first axis.
-            seed: of the run.
-            settings: of the comparison.
+            arrays: the arrays that `gpn.reproduction.comparison_runs.Run` returns, without their first axis.
+            seed: the seed of the run.
+            settings: the settings of the comparison.
         """
         curves = arrays["curves"]
         correct = lower = upper = None

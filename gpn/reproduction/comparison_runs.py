@@ -39,7 +39,7 @@ class Budget:
     Args:
         width: n.
         epochs: passes through the training samples of a measured run.
-        trial_epochs: of a run that tries a learning rate.
+        trial_epochs: the same of a run that tries a learning rate.
         batch: samples of a step.
         samples: the most to train on, and the most to test.
     """
@@ -60,11 +60,11 @@ class Run:
     Args:
         candidate: the kind of network.
         rate: the learning rate.
-        seed: of weights and order of the samples.
+        seed: the seed of the weights and of the order of the samples.
         validate: whether it is trained on a part of the training samples and tested on the others.
         budget: common to all.
         data: what `gpn.training.datasets.load_dataset` reads, or a data set.
-        digest: of its samples and labels (`Dataset.digest`), wherever they are read from.
+        digest: the digest of its samples and labels (`Dataset.digest`), wherever they are read from.
     """
 
     candidate: Candidate

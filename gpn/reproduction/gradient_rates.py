@@ -43,7 +43,7 @@ def rate(variant: Variant, arrays: Mapping[str, FloatArray], settings: Settings,
     Args:
         variant: the kind of network.
         arrays: "log_gradients" and, for one input, "log_backward", arrays (trials, L).
-        settings: of the run.
+        settings: the settings of the run.
         lost: whether gradients of some network are unknown.
     """
     first, last = window(settings.depth)

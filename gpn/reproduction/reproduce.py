@@ -19,7 +19,7 @@ def reproduce(name: str, **options: Any) -> Any:
         name: a key of `EXPERIMENTS`: "gradients", gradient norms by layer at initialization
             (`gpn.reproduction.gradients.gradient_profiles`); "training", very deep networks trained on real data beside
             their baselines (`gpn.reproduction.comparison.training_comparison`).
-        options: of that function.
+        options: the keywords of that function.
 
     Returns:
         A report with to_frame(), to_dict(), plot() and save(folder).

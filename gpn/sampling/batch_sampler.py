@@ -203,7 +203,7 @@ class _ForwardLayer:
         coordinates, frame: the factors of the directions of x_{l-1}.
         image: what the law of W_l keeps of the image of the frame.
         slope: phi'(h_l).
-        statistics: of batch normalization, one for each trial; empty without.
+        statistics: the statistics of batch normalization, one for each trial; empty without.
     """
 
     coordinates: FloatArray

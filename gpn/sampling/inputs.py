@@ -210,7 +210,7 @@ def read_arrays(
     """Read the array of a .npy file, or the wanted arrays of a .npz file, told apart by their first bytes.
 
     Args:
-        path: of the file; pickles are not read.
+        path: the path of the file; pickles are not read.
         what: what it is for, as errors call it.
         wanted: names in a .npz file; those that it does not hold are left out. None for all that it holds.
 

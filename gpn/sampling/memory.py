@@ -94,7 +94,7 @@ def layers_that_fit(width: int, depth: int, trials: int, rows: int, memory: int)
     a tile. A layer that is not kept costs the state of the generator.
 
     Args:
-        width, depth, trials: of the simulation.
+        width, depth, trials: the sizes of the simulation.
         rows: trials that are worked on together.
         memory: bytes.
 

@@ -60,7 +60,7 @@ class Transposed(NamedTuple):
     """W^T d for the matrix W of the layer above, up to the factor |d|.
 
     Attributes:
-        law: of W.
+        law: the law of W.
         along: <d, W x> / (|d| |x|), (trials,).
         inverse: 1 / |x|, (trials,).
     """
@@ -107,7 +107,7 @@ class NetworkLaw:
 
     Attributes:
         activation: phi.
-        first_law, upper_law: of W_1 and of the other matrices.
+        first_law, upper_law: the laws of W_1 and of the other matrices.
         readout: how e_L arises.
     """
 

@@ -310,7 +310,7 @@ def mean_interval(values: FloatArray, level: float) -> tuple[float, float, float
 
     Args:
         values: array (N,), N >= 2, finite.
-        level: of confidence.
+        level: the confidence level.
 
     >>> [round(number, 3) for number in mean_interval(np.array([1.0, 2.0, 3.0]), 0.95)]
     [2.0, -0.484, 4.484]

@@ -24,7 +24,7 @@ class Saving:
     """Place and frequency of the checkpoints of a run.
 
     Args:
-        path: of the checkpoint.
+        path: the path of the checkpoint.
         resume: whether the run resumes from the checkpoint.
         seconds: least time between two checkpoints.
     """
@@ -57,7 +57,7 @@ def write_checkpoint(path: Path, header: Mapping[str, Any], arrays: Mapping[str,
     """Write arrays and a header; a run that is killed while it writes keeps the previous checkpoint.
 
     Args:
-        path: of the file, by convention *.npz.
+        path: the path of the file, by convention *.npz.
         header: what JSON can hold.
         arrays: named arrays of numbers; bits are kept.
     """

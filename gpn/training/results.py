@@ -27,7 +27,7 @@ class EpochRow:
 
     Attributes:
         epoch: 1, 2, ...
-        learning_rate: of its last step.
+        learning_rate: that of its last step.
         train_loss, train_accuracy: means over its batches, each before its step.
         test_loss, test_accuracy: after its last step.
         seconds: since the beginning of the run.

@@ -103,7 +103,7 @@ class TrainingConfig(TrainingSettings):
 
         Args:
             other: the configuration in the checkpoint.
-            path: of the checkpoint, for the message.
+            path: the path of the checkpoint, for the message.
 
         Raises:
             UsageError: a field that differs.

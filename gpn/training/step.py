@@ -54,7 +54,7 @@ class Stepper:
         network: its arrays are changed.
         rule: the optimizer.
         constraint: a key of `CONSTRAINTS`, for all layers but the readout.
-        strength: of the penalty.
+        strength: the strength of the penalty.
     """
 
     def __init__(self, network: Network, rule: Optimizer, constraint: str = "none", strength: float = 1.0) -> None:

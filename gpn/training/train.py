@@ -88,10 +88,10 @@ def train(
         batch: samples of a step. What does not fill the last batch of an epoch is left out of that epoch.
         constraint: "none", "penalty", "polar" or "qr", a key of `gpn.training.step.CONSTRAINTS`.
         penalty: strength of the soft penalty.
-        readout_scale: of R at the start, above 0.
+        readout_scale: the scale of R at the start, above 0.
         centred: whether the mean of the training samples is subtracted first. In very deep networks that costs
             accuracy: see docs/training.md.
-        seed: of the weights and of the order of the samples; the split of the digits does not depend on it.
+        seed: the seed of the weights and of the order of the samples; the split of the digits does not depend on it.
         records: how often gradient norms and orthogonality are recorded, evenly over the run.
         checkpoint: file that is written after an epoch, as often as `checkpoint_seconds` allows, and at the end.
         resume: continue from the checkpoint. On the same machine, with the same libraries, the run ends with the same
@@ -282,7 +282,7 @@ def build(config: TrainingConfig, phi: ElementwiseActivation) -> Network:
     """Draw the network of a run: the hidden layers from its ensemble, the readout with orthonormal rows.
 
     Args:
-        config: of the run; its seed alone decides the weights.
+        config: the configuration of the run; its seed alone decides the weights.
         phi: the activation of the hidden layers.
     """
     rng = _stream(config.seed, streams.TRAINING_WEIGHTS)

@@ -90,8 +90,8 @@ class Growth:
     Args:
         start: R >= 1.
         sign: +1 if f >= 0, -1 if f <= 0, 0 if not known.
-        upper, lower: of log |f|.
-        above, below: of f itself; the same object if it is f.
+        upper, lower: the bounds of log |f|.
+        above, below: the bounds of f itself; the same object if it is f.
     """
 
     start: arb

@@ -68,7 +68,7 @@ def claims_of_bound(identity: str, kind: str) -> tuple[Claim, ...]:
 
     Args:
         identity: the id of a claim that `gpn.verify` counts.
-        kind: of the bound, such as "levy".
+        kind: the kind of the bound, such as "levy".
 
     Raises:
         UsageError: an unknown id.

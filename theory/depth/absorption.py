@@ -76,9 +76,9 @@ class _Grid:
     Args:
         epsilon: half the length of the interval.
         hidden: points of x.
-        points: of Y, equidistant around 0, a good number for a Fourier transform.
-        spacing: of the points.
-        frequencies: of their Fourier transform.
+        points: the points of Y, equidistant around 0, a good number for a Fourier transform.
+        spacing: the spacing of the points.
+        frequencies: the frequencies of their Fourier transform.
         noise: transform of the density of w.
     """
 

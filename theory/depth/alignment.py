@@ -25,7 +25,7 @@ def alignments(coefficients: DepthCoefficients[float], layers: int) -> FloatArra
     for a readout of random direction, up to O(1/n) (derived for this project, docs/finite-width.md).
 
     Args:
-        coefficients: of a normalized phi.
+        coefficients: the coefficients of a normalized phi.
         layers: L >= 1.
 
     Returns:

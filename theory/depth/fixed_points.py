@@ -60,7 +60,7 @@ def length_dynamics(
     Args:
         activation: phi without jumps.
         lowest, highest: range of q, with lowest < 1 < highest.
-        points: of the grid, at least 3.
+        points: the points of the grid, at least 3.
 
     Raises:
         UsageError: a range that does not contain 1, or a grid of fewer points.

@@ -178,7 +178,7 @@ class AlignedProfile:
 
     Args:
         squared_signals: |e_l|^2 / |e_L|^2 for l = 0..L, array (L + 1,).
-        squared_cosines: of the angle between e_l and x_l, for l = 0..L, array (L + 1,).
+        squared_cosines: the squared cosine of the angle between e_l and x_l, for l = 0..L, array (L + 1,).
         gradients: |dE/dW_l|_F / |dE/dW_L|_F for l = 1..L, array (L,).
     """
 

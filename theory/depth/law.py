@@ -22,12 +22,12 @@ class LogRatioLaw(ABC):
     Derived for this project, docs/fluctuation-law.md.
 
     Args:
-        coefficients: of the activation.
+        coefficients: the coefficients of the activation.
         width: n.
         depth: L.
         q0: squared length per neuron of the input.
-        mean, variance: of Y_l, arrays (L,); both 0 at l = L.
-        gradient_mean, gradient_variance: of H_l, arrays (L,). H_l is asymptotically normal.
+        mean, variance: mean and variance of Y_l, arrays (L,); both 0 at l = L.
+        gradient_mean, gradient_variance: mean and variance of H_l, arrays (L,). H_l is asymptotically normal.
     """
 
     coefficients: DepthCoefficients[float]
@@ -56,7 +56,7 @@ class LogRatioLaw(ABC):
         .. math:: \log(|\partial E/\partial W_l|_F / \sqrt n) = H_l / 2
 
         Args:
-            probabilities: of the quantiles, in (0, 1).
+            probabilities: the probabilities of the quantiles, in (0, 1).
 
         Returns:
             Array (L, number of probabilities); divide by log 10 for decimal logarithms.

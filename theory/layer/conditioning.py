@@ -62,8 +62,8 @@ class TiltedLaw:
     Args:
         mu: the tilt.
         log_normalizer: Lambda(mu) = log E exp(psi + mu (z^2 - q)).
-        probabilities: of the nodes.
-        variance: of z^2.
+        probabilities: the probabilities of the nodes.
+        variance: the variance of z^2.
     """
 
     mu: float
@@ -149,7 +149,7 @@ def tilt(nodes: NormalNodes, psi: FloatArray, q: float = 1.0, start: float = 0.0
     Newton's method on a convex function, kept inside a bracket.
 
     Args:
-        nodes: of the normal law.
+        nodes: the nodes of the normal law.
         psi: at the nodes, -inf where a coordinate must not lie.
         q: mean square.
         start: first guess of mu.
@@ -192,7 +192,7 @@ def safeguarded_step(x: float, slope: float, curvature: float, lower: float, upp
 
     Args:
         x: the point.
-        slope, curvature: of the function there.
+        slope, curvature: the slope and the curvature of the function there.
         lower, upper: the bracket, with one end at x.
         scale: a natural length; no step is longer than twice scale + |x|.
     """
@@ -220,7 +220,7 @@ def log_sphere_mean(
     summation formula, which errs upward only. Rigour ends at quadrature over z and at rounding.
 
     Args:
-        nodes: of the normal law, reaching sqrt(nq) at least, or as far as exp(psi) leaves any probability.
+        nodes: the nodes of the normal law, reaching sqrt(nq) at least, or as far as exp(psi) leaves any probability.
         psi: at the nodes, shape of `nodes.points`; -inf where no coordinate may lie.
         width: n, at least `SMALLEST_WIDTH`.
         q: |h|^2/n.

@@ -42,7 +42,7 @@ def cramer(event: Event, saddle: Saddle | None = None) -> Bound:
 
     Args:
         event: as `theory.layer.law.event` makes it.
-        saddle: of the event, if it is known already.
+        saddle: the saddle point of the event, if it is known already.
 
     >>> from theory.activations.specification import activation
     >>> from theory.layer.law import event, layer_law

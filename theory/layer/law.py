@@ -82,7 +82,7 @@ class Event:
     """The event {sum_i g(x_i) >= 0}, or {sum_i g(x_i) w_i^2 >= 0} where `weighted`, given |x|^2 = n.
 
     Args:
-        profile: of psi, with g = sign (psi - target).
+        profile: the profile of psi, with g = sign (psi - target).
         target: t.
         sign: 1 for an upper tail, -1 for a lower one.
         width: n.
@@ -160,7 +160,7 @@ def event(claim: str, law: LayerLaw, epsilon: float, side: Side) -> Event:
 
     Args:
         claim: one of `theory.claims.counted.ONE_LAYER`.
-        law: of the layer.
+        law: the law of the layer.
         epsilon: > 0.
         side: "upper" or "lower".
 

@@ -118,7 +118,7 @@ def levy(claim: str, constants: LayerConstants, epsilon: float, side: Side, flat
 
     Args:
         claim: one of `ONE_LAYER`.
-        constants: of the layer, from `layer_constants`.
+        constants: the constants of the layer, from `layer_constants`.
         epsilon: > 0.
         side: "upper" or "lower".
         flatness: mu of a fixed direction, 1 for entries of equal modulus, n for a single nonzero entry.

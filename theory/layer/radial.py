@@ -34,8 +34,8 @@ def log_radial_mean(
         psi: on arrays.
         breakpoints: its kinks and jumps.
         width: n >= 2.
-        radius: of the sphere, sqrt(n) if left out.
-        points: of the grid of radii.
+        radius: the radius of the sphere, sqrt(n) if left out.
+        points: the points of the grid of radii.
 
     >>> value = log_radial_mean(lambda x: 0.2 * x * x, np.array([]), 5)  # |x|^2 = 5
     >>> bool(abs(value - 1) < 1e-12)

@@ -130,7 +130,7 @@ def saddlepoint(event: Event, saddle: Saddle | None = None) -> Prediction:
 
     Args:
         event: as `theory.layer.law.event` makes it; not for sums on a lattice.
-        saddle: of the event, if it is known already.
+        saddle: the saddle point of the event, if it is known already.
     """
     known = None if unusable(event) else certainty(event)
     if known is not None:

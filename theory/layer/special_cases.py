@@ -142,7 +142,7 @@ def small_probability(event: Event) -> tuple[float, float] | None:
     same way, and given x a weighted sum of two squares has an arc sine law. Midpoint sums on two grids are compared.
 
     Args:
-        event: of `theory.layer.law`.
+        event: an event of `theory.layer.law`.
     """
     if event.width not in (2, 3):
         return None

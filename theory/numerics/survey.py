@@ -158,7 +158,7 @@ class _Side:
     Args:
         origin, length: the interval; of negative length if it lies to the left.
         coefficients: in Chebyshev polynomials, (suspects, 16).
-        error: of the values of the interpolation.
+        error: the error of the interpolated values.
         is_smooth: whether that is rounding.
     """
 

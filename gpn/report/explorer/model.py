@@ -48,7 +48,7 @@ class State:
 
     Args:
         formula: a name or a formula in x, with at most one free parameter, such as "elu(alpha)".
-        value: of the parameter, without effect where there is none.
+        value: the value of the parameter, without effect where there is none.
         width, depth: n and L.
         epsilon: the tolerance.
         root: "auto", "plus" or "minus".
@@ -68,9 +68,9 @@ class Root:
 
     Args:
         name, a, b, chi, stability: as in `theory.gaussian.moments.Normalization`.
-        value, slope: of a phi + b at the points of the shape.
+        value, slope: value and slope of a phi + b at the points of the shape.
         lengths, mapped: q and Q(q).
-        fixed_points: of the length map, in the range of `lengths`.
+        fixed_points: the fixed points of the length map, in the range of `lengths`.
         continuum: whether every q is a fixed point.
         phi: the normalized activation itself.
     """
@@ -117,7 +117,7 @@ class Shape:
         parameter: the name of its parameter, None if it has none.
         points, value, slope: phi and phi' as curves.
         numbers: moments and their error; its `reason` says why there are no roots.
-        roots: of the normalization, none where it does not exist.
+        roots: the roots of the normalization, none where it does not exist.
         recommended: the name of the root that "auto" takes.
     """
 
@@ -293,7 +293,7 @@ def one_layer(constants: LayerConstants, epsilon: float) -> Bound:
     """Levy's bound on the squared length leaving 1 +- epsilon in one layer, both tails added.
 
     Args:
-        constants: of the layer.
+        constants: the constants of the layer.
         epsilon: > 0.
     """
     tails = [levy(CountedClaim.FORWARD, constants, epsilon, side) for side in SIDES]
@@ -323,7 +323,7 @@ def certificate(view: View, digits: int = 30) -> Certificate:
 
     Args:
         view: what is shown.
-        digits: of the moments.
+        digits: the number of digits of the moments.
     """
     conditions = check(view.shape.phi, digits)
     if view.root is None:

@@ -159,7 +159,7 @@ def explore(
 
     Args:
         formula: a name or a formula in x, with at most one free parameter, such as "elu(alpha)".
-        value, limits: of the parameter.
+        value, limits: the first value and the range of the parameter.
         width, depth, epsilon: n, L and the tolerance; they and all else can be moved afterwards.
         root: "auto", "plus" or "minus".
 

@@ -27,7 +27,7 @@ class Picture:
     """A figure and what is said of it.
 
     Args:
-        name: of its files, without suffix.
+        name: the name of its files, without suffix.
         figure: the figure.
         finding: what it shows, in one line.
         caption: how it was made, from the evidence.

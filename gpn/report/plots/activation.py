@@ -83,7 +83,7 @@ def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str) -> Figure:
     """Draw the Hermite powers of an activation, plainly and weighted by the degree.
 
     Args:
-        spectrum: of the activation, as it stands in the network.
+        spectrum: its spectrum, as it stands in the network.
         finding: the title.
     """
     figure, axes = one_panel(5.6, 4.2)

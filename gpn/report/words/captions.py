@@ -108,7 +108,7 @@ def length_map(conditions: "Conditions", label: str) -> tuple[str, str]:
     """The finding and the caption of `length_map_cobweb`.
 
     Args:
-        conditions: of the activation.
+        conditions: what `gpn.check` returns of the activation.
         label: "as given" or "b_" and the root.
     """
     root = _root_of(conditions, label)

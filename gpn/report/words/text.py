@@ -21,7 +21,7 @@ class Cell:
     Args:
         text: what it shows.
         key: by what its column is sorted; None stands after all others.
-        style: of the text in the terminal, such as "bold red".
+        style: the style of the text in the terminal, such as "bold red".
     """
 
     text: str
