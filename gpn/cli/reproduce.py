@@ -24,16 +24,20 @@ from gpn.cli.options import (
     words,
 )
 
+Activations = Annotated[
+    Words | None, option("NAME,NAME", "Of the catalog.  [default: selu,relu,gelu,tanh]", read=words)
+]
+Recipes = Annotated[
+    Words | None, option("KEY,KEY", "Which networks, as gpn,plain-gaussian.  [default: all eight]", read=words)
+]
+_FACTORS = "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]"
+
 
 def training(
-    activations: Annotated[
-        Words | None, option("NAME,NAME", "Of the catalog.  [default: selu,relu,gelu,tanh]", read=words)
-    ] = None,
+    activations: Activations = None,
     inputs: Dataset = "digits",
     depth: Annotated[Integers | None, numbers("L,L", "Hidden layers.  [default: 10,50,200]", "10,200")] = None,
-    recipes: Annotated[
-        Words | None, option("KEY,KEY", "Which networks, as gpn,plain-gaussian.  [default: all eight]", read=words)
-    ] = None,
+    recipes: Recipes = None,
     width: Annotated[int | None, number("N", "Width n.  [default: 64]", 64)] = None,
     seeds: Annotated[int | None, number("N", "Measured networks of each kind.  [default: 3]", 3)] = None,
     epochs: Annotated[
@@ -41,10 +45,7 @@ def training(
     ] = None,
     batch: Annotated[int | None, number("N", "Samples of a step.  [default: 64]", 64)] = None,
     samples: Annotated[int | None, number("N", "The most to train on and to test.  [default: 2000]", 2000)] = None,
-    factors: Annotated[
-        Floats | None,
-        numbers("C,C", "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]", "0.5,2"),
-    ] = None,
+    factors: Annotated[Floats | None, numbers("C,C", _FACTORS, "0.5,2")] = None,
     level: Level = 0.95,
     seed: Annotated[int, number("N", "Learning rates are tried with N, networks measured with N+1, ...", 7)] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A small run of seconds: does everything work?")] = False,

@@ -7,6 +7,7 @@ inputs are drawn without matrices (`gpn.sampling.sampler`), batches too (`gpn.sa
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
+from functools import partial
 from zlib import crc32
 
 import numpy as np
@@ -116,11 +117,8 @@ def gradient_profiles(
     work = [_cell(variant, settings, on_shell) for variant in kinds]
     work += [_batch_cell(variant, settings.width, layers, _LEAST_BATCH_TRIALS) for variant, layers in growing]
     results = experiment.run(work, seed, executor=executor, workers=workers, progress=progress)
-    random_readout = loaded is None or loaded.labels is None
-    networks = [
-        _network(variant, arrays, settings, random_readout=random_readout)
-        for variant, arrays in zip(kinds, results, strict=False)
-    ]
+    network = partial(_network, settings=settings, random_readout=loaded is None or loaded.labels is None)
+    networks = [network(variant, arrays) for variant, arrays in zip(kinds, results, strict=False)]
     rows = [
         growth(variant, arrays["log_gradients"], settings.level)
         for (variant, _), arrays in zip(growing, results[len(kinds) :], strict=True)
