@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpn.report.pages.page import Section, document, element, figures, table
 from gpn.report.tables.columns import Column
-from gpn.report.words.text import Cell, plain, short_number
+from gpn.report.words.text import TableCell, plain, short_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,10 +40,10 @@ def _title(key: str) -> str:
     return key.replace("log10_", "log₁₀ ").replace("_", " ")
 
 
-def _cell(key: str, row: dict[str, object]) -> Cell:
+def _cell(key: str, row: dict[str, object]) -> TableCell:
     value = row[key]
     if value is None or value != value:  # nan is not equal to itself
-        return Cell("-", None)
+        return TableCell("-", None)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return Cell(plain(str(value)), plain(str(value)))
-    return Cell(str(value) if isinstance(value, int) else short_number(value, 6), value)
+        return TableCell(plain(str(value)), plain(str(value)))
+    return TableCell(str(value) if isinstance(value, int) else short_number(value, 6), value)

@@ -16,7 +16,7 @@ from rich.text import Text
 from gpn.report.tables.columns import Column, significant, terminal_table
 from gpn.report.words.findings import MOMENT_LABELS, check_verdict, error_text, number_text
 from gpn.report.words.terminal import paragraphs
-from gpn.report.words.text import STABILITY, Cell, plain, short_number, supremum_text
+from gpn.report.words.text import STABILITY, TableCell, plain, short_number, supremum_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,13 +44,13 @@ ROOT_COLUMNS: "tuple[Column[Normalization[DecimalNumber]], ...]" = (
     Column("χ = Q'(1)", lambda root: significant(root.chi, 6)),
     Column(
         "in depth",
-        lambda root: Cell(STABILITY[root.stability], root.stability, _STABILITY_STYLES[root.stability]),
+        lambda root: TableCell(STABILITY[root.stability], root.stability, _STABILITY_STYLES[root.stability]),
         wraps=True,
     ),
 )
 """Columns of the table of normalizations."""
 DRIFT_COLUMNS: "tuple[Column[DepthFactor], ...]" = (
-    Column("layers", lambda factor: Cell(str(factor.depth), factor.depth), right=True),
+    Column("layers", lambda factor: TableCell(str(factor.depth), factor.depth), right=True),
     Column("squared length", lambda factor: _short(factor.squared_length), right=True),
     Column("squared gradient", lambda factor: _short(factor.squared_gradient, "x ")),
 )
@@ -66,7 +66,7 @@ DEPTH_COLUMNS: "tuple[Column[DepthProfile], ...]" = (
 )
 """Columns of the table of what depth does to a network."""
 SPECTRUM_COLUMNS: tuple[Column[Mapping[str, float]], ...] = (
-    Column("k", lambda record: Cell(str(record["degree"]), record["degree"]), right=True),
+    Column("k", lambda record: TableCell(str(record["degree"]), record["degree"]), right=True),
     Column("c_k", lambda record: _ten_places(record["coefficient"]), right=True),
     Column("sum c_k²", lambda record: _ten_places(record["second_moment_so_far"]), right=True),
     Column("sum k c_k²", lambda record: _ten_places(record["slope_second_moment_so_far"]), right=True),
@@ -215,12 +215,12 @@ def depth_notes(profiles: "Sequence[DepthProfile]") -> str:
     )
 
 
-def _correlation_slope(profile: "DepthProfile") -> Cell:
+def _correlation_slope(profile: "DepthProfile") -> TableCell:
     if profile.correlation is None:
-        return Cell("-", None)
+        return TableCell("-", None)
     points = profile.correlation.fixed_points
     slope = points[-1].slope if points else 1.0
-    return Cell(f"{slope:.6f}", slope)
+    return TableCell(f"{slope:.6f}", slope)
 
 
 def _rate(profile: "DepthProfile") -> str:
@@ -273,20 +273,20 @@ def audit(report: "AuditReport") -> RenderableType:
     return paragraphs([terminal_table(_AUDIT_COLUMNS, pairs)], [Text(report.summary())])
 
 
-def _relative_error(number: "Comparison") -> Cell:
+def _relative_error(number: "Comparison") -> TableCell:
     if not number.claimed:
-        return Cell("", None)
+        return TableCell("", None)
     text = "to all digits" if number.rounds else short_number(number.relative_error, 2)
-    return Cell(text, number.relative_error)
+    return TableCell(text, number.relative_error)
 
 
-def _cost(number: "Comparison", depth: float) -> Cell | str:
+def _cost(number: "Comparison", depth: float) -> TableCell | str:
     """The depth at which the norm has changed by a factor; empty for a constant that is exact."""
     return "" if number.rounds else _layers(depth)
 
 
-def _layers(depth: float) -> Cell:
-    return Cell("never" if depth == float("inf") else f"{depth:.0f}", depth)
+def _layers(depth: float) -> TableCell:
+    return TableCell("never" if depth == float("inf") else f"{depth:.0f}", depth)
 
 
 def family(frame: "pd.DataFrame") -> RenderableType:
@@ -317,9 +317,9 @@ def solutions(solutions: "Solutions") -> RenderableType:
     return Group(*parts, *(Text(f"Note: {plain(note, 500)}") for note in solutions.notes))
 
 
-def _short(number: float, before: str = "") -> Cell:
-    return Cell(f"{before}{short_number(number, 6)}", number)
+def _short(number: float, before: str = "") -> TableCell:
+    return TableCell(f"{before}{short_number(number, 6)}", number)
 
 
-def _ten_places(number: float) -> Cell:
-    return Cell(f"{number:.10f}", number)
+def _ten_places(number: float) -> TableCell:
+    return TableCell(f"{number:.10f}", number)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpn.report.words.terminal import new_table
-from gpn.report.words.text import Cell
+from gpn.report.words.text import TableCell
 
 T = TypeVar("T")
 
@@ -25,19 +25,19 @@ class Column(Generic[T]):
     """
 
     header: str
-    cell: Callable[[T], Cell | str]
+    cell: Callable[[T], TableCell | str]
     right: bool = False
     wraps: bool = False
 
-    def render(self, item: T) -> Cell:
+    def render(self, item: T) -> TableCell:
         """Return the cell of one object."""
         made = self.cell(item)
-        return Cell(made, made) if isinstance(made, str) else made
+        return TableCell(made, made) if isinstance(made, str) else made
 
 
-def significant(number: float | str | None, digits: int) -> Cell:
+def significant(number: float | str | None, digits: int) -> TableCell:
     """Return the cell of a number, or of its decimal string, with that many significant digits."""
-    return Cell("-", None) if number is None else Cell(f"{float(number):.{digits}g}", float(number))
+    return TableCell("-", None) if number is None else TableCell(f"{float(number):.{digits}g}", float(number))
 
 
 def terminal_table(columns: Sequence[Column[T]], items: Iterable[T]) -> Table:

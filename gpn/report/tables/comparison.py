@@ -9,7 +9,7 @@ from rich.text import Text
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.paper_findings import comparison_findings, display, network_words
 from gpn.report.words.terminal import paragraphs
-from gpn.report.words.text import Cell, plain, short_number
+from gpn.report.words.text import TableCell, plain, short_number
 from gpn.reproduction.comparison_grid import RECIPES
 from gpn.reproduction.comparison_results import DIVERGED, TRAINED
 
@@ -77,11 +77,11 @@ def _interval(lower: float, upper: float) -> str:
     return f"{100 * lower:.0f}-{100 * upper:.0f} %"
 
 
-def _trained(measured: "Measured") -> Cell:
+def _trained(measured: "Measured") -> TableCell:
     """How many networks learned something, of how many; a star where some of them diverged."""
     trained, total = measured.count(TRAINED), len(measured.outcomes)
     style = "green" if trained == total else "bold red" if trained == 0 else "yellow"
-    return Cell(f"{trained}/{total}{'*' if measured.count(DIVERGED) else ''}", trained / total, style)
+    return TableCell(f"{trained}/{total}{'*' if measured.count(DIVERGED) else ''}", trained / total, style)
 
 
 def _decimal(exponent: float | None) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.paper_findings import display, factor, findings, power
 from gpn.report.words.terminal import paragraphs
-from gpn.report.words.text import Cell, plain
+from gpn.report.words.text import TableCell, plain
 from gpn.reproduction import gradient_rates
 from gpn.reproduction.gradient_results import PROBABILITIES
 from gpn.reproduction.gradient_settings import GPN
@@ -71,7 +71,7 @@ _RATES: "tuple[Column[Rate], ...]" = (
     Column("at q*", lambda rate: _at_fixed_point(rate), right=True),
     Column("here", lambda rate: _signed(rate.predicted), right=True),
     Column("measured rate", lambda rate: _measured(rate)),
-    Column("verdict", lambda rate: Cell(rate.verdict, rate.verdict, _STYLES.get(rate.verdict, ""))),
+    Column("verdict", lambda rate: TableCell(rate.verdict, rate.verdict, _STYLES.get(rate.verdict, ""))),
 )
 _BOTTOMS: "tuple[Column[NetworkGradients], ...]" = (
     Column("network", lambda network: _network(network), wraps=True),

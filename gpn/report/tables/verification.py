@@ -10,7 +10,7 @@ from rich.text import Text
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import claim_title, sharpness, times
 from gpn.report.words.terminal import paragraphs
-from gpn.report.words.text import Cell, plain, short_number
+from gpn.report.words.text import TableCell, plain, short_number
 from gpn.verification.kinds import LAYER_KINDS, kind_of
 from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
@@ -68,26 +68,26 @@ def _open(rows: "Sequence[Row]") -> "list[Row]":
     return [row for row in rows if row.event in events]
 
 
-def _times(kind: "Kind", rows: "Sequence[Row]") -> Cell:
+def _times(kind: "Kind", rows: "Sequence[Row]") -> TableCell:
     """How many times the probability the bounds of one kind are, from the least to the most."""
     ratios = [row.times_truth for row in rows if row.bound_kind == kind.name and row.is_tested and row.times_truth]
     if not ratios:
-        return Cell("-", None)
+        return TableCell("-", None)
     low, high = times(min(ratios)), times(max(ratios))
-    return Cell(low if low == high else f"{low} to {high}", max(ratios))
+    return TableCell(low if low == high else f"{low} to {high}", max(ratios))
 
 
-def _count(*verdicts: str) -> "Callable[[Sequence[Row]], Cell]":
-    def cell(rows: "Sequence[Row]") -> Cell:
+def _count(*verdicts: str) -> "Callable[[Sequence[Row]], TableCell]":
+    def cell(rows: "Sequence[Row]") -> TableCell:
         number = sum(str(row.verdict) in verdicts for row in rows)
-        return Cell(f"{number:,}", number)
+        return TableCell(f"{number:,}", number)
 
     return cell
 
 
-def _integrated(rows: "Sequence[Row]") -> Cell:
+def _integrated(rows: "Sequence[Row]") -> TableCell:
     number = sum(row.is_weighted for row in rows)
-    return Cell(f"{number:,}", number)
+    return TableCell(f"{number:,}", number)
 
 
 _OVERVIEW: "list[Column[list[Row]]]" = [
@@ -158,12 +158,12 @@ def claim_columns(rows: "Sequence[Row]", level: float) -> "list[Column[list[Row]
     kinds = dict.fromkeys(row.bound_kind for row in rows if row.bound is not None)
     sides: list[Column[list[Row]]] = [Column("side", lambda event: _SIDES.get(event[0].side, event[0].side))]
     depths: list[Column[list[Row]]] = [
-        Column("depth", lambda event: Cell(str(event[0].depth), event[0].depth), right=True)
+        Column("depth", lambda event: TableCell(str(event[0].depth), event[0].depth), right=True)
     ]
     return [
         *(depths if len({row.depth for row in rows}) > 1 else []),
-        Column("width", lambda event: Cell(str(event[0].width), event[0].width), right=True),
-        Column("ε", lambda event: Cell(f"{event[0].epsilon:g}", event[0].epsilon), right=True),
+        Column("width", lambda event: TableCell(str(event[0].width), event[0].width), right=True),
+        Column("ε", lambda event: TableCell(f"{event[0].epsilon:g}", event[0].epsilon), right=True),
         *(sides if {row.side for row in rows} != {"either"} else []),
         Column("seen", _seen, right=True),
         Column(f"{100 * level:g} % limits", _limits),
@@ -172,9 +172,9 @@ def claim_columns(rows: "Sequence[Row]", level: float) -> "list[Column[list[Row]
     ]
 
 
-def _verdict(event: "list[Row]") -> Cell:
+def _verdict(event: "list[Row]") -> TableCell:
     words = event_verdict(event)
-    return Cell(words, words, _VERDICT_STYLES.get(words.partition(" ")[0], ""))
+    return TableCell(words, words, _VERDICT_STYLES.get(words.partition(" ")[0], ""))
 
 
 def _column(kind: str) -> str:
@@ -193,30 +193,30 @@ def event_verdict(rows: "Sequence[Row]") -> str:
     return "vacuous"
 
 
-def _seen(event: "list[Row]") -> Cell:
+def _seen(event: "list[Row]") -> TableCell:
     last = max(event, key=lambda row: row.trials)  # a row that stopped earlier has seen less
-    return Cell(f"{last.exceedances:,} of {last.trials:,}", last.estimate)
+    return TableCell(f"{last.exceedances:,} of {last.trials:,}", last.estimate)
 
 
-def _value(kind: str, event: "list[Row]") -> Cell:
+def _value(kind: str, event: "list[Row]") -> TableCell:
     row = next((row for row in event if row.bound_kind == kind), None)
     if row is None:
-        return Cell("-", None)
+        return TableCell("-", None)
     if row.bound is None:
-        return Cell("none", None)
+        return TableCell("none", None)
     mark = _MARKS.get(str(row.verdict.value), "") if row.kind.is_prediction else " =" * row.equal
-    return Cell(f"{short_number(row.bound)}{mark}", row.bound)
+    return TableCell(f"{short_number(row.bound)}{mark}", row.bound)
 
 
-def _limits(event: "list[Row]") -> Cell:
+def _limits(event: "list[Row]") -> TableCell:
     row = max(event, key=lambda row: (row.trials, row.kind.is_bound))
     low, high = row.limits
     lower, upper, mark = _probability(low), _probability(high), "*" * row.is_weighted
     if low == 0:
-        return Cell(f"at most {upper}{mark}", high)
+        return TableCell(f"at most {upper}{mark}", high)
     if row.exceedances == row.trials and not mark:
-        return Cell(f"at least {lower}", high)
-    return Cell(f"{lower} to {upper}{mark}", high)
+        return TableCell(f"at least {lower}", high)
+    return TableCell(f"{lower} to {upper}{mark}", high)
 
 
 def _probability(value: float) -> str:

@@ -15,7 +15,7 @@ STABILITY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """One cell of a table.
 
     Args:

@@ -20,7 +20,7 @@ from gpn.report.pages.claims import claim_parts, readable
 from gpn.report.pages.page import Section, document, element, formula, join, table
 from gpn.report.tables.columns import Column
 from gpn.report.words import commands
-from gpn.report.words.text import Cell, printable
+from gpn.report.words.text import TableCell, printable
 from theory.claims.registry import CLAIMS
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\x1b[31m\ud800</style>{{x}}"
@@ -374,7 +374,7 @@ def test_a_heading_sorts_and_sorts_back(tmp_path, pages):
 @browser
 def test_missing_cells_stay_last_and_infinity_is_a_number(tmp_path):
     keys = [2.0, None, float("inf"), -1e-300, 1e300, float("nan")]
-    made = table([Column("n", lambda key: Cell("x", key))], keys, "numbers")
+    made = table([Column("n", lambda key: TableCell("x", key))], keys, "numbers")
     page = document("t", ("v", "good"), [], [Section("s", (made,))])
     _, _, up, _, down = sorted_by(tmp_path, page, 0)
     assert up == ["-1e-300", "2.0", "1e+300", "Infinity", "", ""]
