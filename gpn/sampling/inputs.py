@@ -207,7 +207,7 @@ def _as_array(values: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
 def read_arrays(
     path: Path, what: str, wanted: Sequence[str] | None = ("x_train", "y_train", "x", "y")
 ) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
-    """Read the array of a .npy file, or the wanted arrays of a .npz file, told apart by their first bytes.
+    """Read the array of a .npy file, or the wanted arrays of a .npz file, recognized by its first bytes.
 
     Args:
         path: the path of the file; pickles are not read.

@@ -111,9 +111,9 @@ def squared_distance(activation: NumericActivation, angle: float, panels: int = 
         return 0.5 * (first - second) ** 2
 
     while True:
-        found = _plane(activation, (float(np.cos(angle / 2)), apart), half_square, reach=10.0, panels=panels)
-        if panels >= 400 or found.error <= 1e-9 * abs(found.value):
-            return found
+        integral = _plane(activation, (float(np.cos(angle / 2)), apart), half_square, reach=10.0, panels=panels)
+        if panels >= 400 or integral.error <= 1e-9 * abs(integral.value):
+            return integral
         panels *= 2
 
 

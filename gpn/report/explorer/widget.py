@@ -165,7 +165,7 @@ def explore(
 
     Raises:
         UsageError: ipywidgets is missing, or a root, a number or limits that the controls cannot show. A formula that
-            cannot be read is told in the widget.
+            cannot be read is reported in the widget.
     """
     if not limits[0] <= value <= limits[1] or not limits[0] < limits[1]:
         raise UsageError(f"the value {value:g} must lie within the limits, not {limits}; try limits=(0, 2)")

@@ -1,7 +1,7 @@
 """What all figures share: colours, line styles, axes.
 
 Figures are `matplotlib.figure.Figure` objects made without pyplot: no global state, no window, any thread. Colours
-are those of Okabe and Ito (2008), told apart with every kind of colour vision; line styles, markers and lightness
+are those of Okabe and Ito (2008), distinct with every kind of colour vision; line styles, markers and lightness
 carry the same information, so a grey print loses nothing.
 """
 
