@@ -8,7 +8,6 @@ from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
-from numpy.polynomial import Chebyshev
 
 from gpn.experiment import streams
 from gpn.experiment.runs import Arrays, Cell
@@ -18,18 +17,15 @@ from gpn.training.datasets import Dataset, load_dataset
 from gpn.training.results import FINISHED
 from gpn.training.settings import TrainingSettings
 from gpn.training.train import run_training
-from theory.activations.activation import NumericActivation
 from theory.depth.batch_normalization import large_batch_growth
-from theory.depth.correlation import correlation
 from theory.depth.length_map import mean_field_path
+from theory.trainability.separation import correlation_map
 
 RECORDS = 25
 """Steps at which the gradient norms of a run are kept, evenly over it."""
 
 CURVES = ("learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """Columns of the curves of a run, a row for each epoch."""
-
-_DEGREE = 16  # of the polynomial that stands for the map of angles
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +148,9 @@ class Prediction:
     Args:
         log10_gradient: decimal logarithm of :math:`|\partial E/\partial W_1|_F / \sqrt n` for an output gradient of
             norm 1: 0 if all norms are preserved.
-        separation: 1 - rho_L, for two inputs that began with the cosine rho_0 = 0; None for a network whose lengths are
-            not kept. It is the same for both roots and for all weights of the same variance.
+        separation: 1 - rho_L, for two inputs that began with the cosine rho_0 = 0
+            (`theory.trainability.separation.CorrelationMap`); None for a network whose lengths are not kept. It is the
+            same for both roots and for all weights of the same variance.
     """
 
     log10_gradient: float
@@ -164,11 +161,12 @@ def predictions(wanted: Sequence[Candidate]) -> tuple[Prediction, ...]:
     """Return the prediction for each kind of network."""
     depths = sorted({candidate.depth for candidate in wanted})
     normalized = {candidate.activation: candidate.phi for candidate in wanted if candidate.treatment == GPN}
-    tables = {name: dict(zip(depths, separations(phi, depths), strict=True)) for name, phi in normalized.items()}
+    # C depends on the mean of phi only through its square, which is the same for b_plus and b_minus.
+    paths = {name: correlation_map(phi).path(max(depths)) for name, phi in normalized.items()}
     return tuple(
         Prediction(
             log10_gradient(candidate),
-            tables[candidate.activation][candidate.depth] if candidate.treatment == GPN else None,
+            float(paths[candidate.activation][candidate.depth]) if candidate.treatment == GPN else None,
         )
         for candidate in wanted
     )
@@ -192,33 +190,3 @@ def log10_gradient(candidate: Candidate) -> float:
     if RECIPES[candidate.recipe].batch_normalization:
         return (candidate.depth - 1) * large_batch_growth(candidate.phi) / 2 / math.log(10)  # type: ignore[arg-type]
     return float(mean_field_path(candidate.phi, candidate.depth).log_gradients[0]) / math.log(10)
-
-
-def separations(phi: NumericActivation, depths: Sequence[int]) -> list[float]:
-    r"""Distance of two inputs that began orthogonal after some layers of an infinitely wide GPN network.
-
-    .. math:: 1 - \rho_l = 1 - C(\rho_{l-1}), \qquad C(\rho) = E\, \phi(u) \phi(v), \qquad \rho_0 = 0
-
-    with (u, v) standard normal of correlation rho (Poole et al. 2016). C(1) = C'(1) = 1, so the distance falls like 1/l
-    for a smooth phi and like 1/l^2 for one with a kink. C depends on the mean of phi only through its square, which is
-    the same for b_plus and b_minus. The angles' quotient arccos C(rho) / arccos rho is interpolated by a polynomial.
-
-    Args:
-        phi: GPN.
-        depths: layers.
-
-    >>> from gpn.checking.check import normalize
-    >>> [round(far, 4) for far in separations(normalize("relu"), [1, 2])]
-    [0.6817, 0.5063]
-    """
-
-    def quotient(angle: float) -> float:
-        far = 1.0 - correlation(phi, math.cos(angle)).value
-        return 2.0 * math.asin(math.sqrt(min(1.0, max(0.0, far) / 2.0))) / angle
-
-    quotients = Chebyshev.interpolate(np.vectorize(quotient), _DEGREE, domain=[0.0, math.pi / 2])
-    angle, distances = math.pi / 2, {}
-    for layer in range(1, max(depths) + 1):
-        angle *= min(1.0, float(quotients(angle)))
-        distances[layer] = 2.0 * math.sin(angle / 2.0) ** 2
-    return [distances[depth] for depth in depths]

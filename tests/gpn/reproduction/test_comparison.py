@@ -46,15 +46,12 @@ def _quick_theory():
     """The map of correlations is computed once for all tests."""
     patch = pytest.MonkeyPatch()
     known = {}
-    slow = comparison_theory.separations
+    slow = comparison_theory.correlation_map
 
-    def once(phi, depths):
-        key = phi.name
-        if key not in known:
-            known[key] = slow(phi, list(range(1, 41)))
-        return [known[key][depth - 1] for depth in depths]
+    def once(phi):
+        return known[phi.name] if phi.name in known else known.setdefault(phi.name, slow(phi))
 
-    patch.setattr(comparison_theory, "separations", once)
+    patch.setattr(comparison_theory, "correlation_map", once)
     yield
     patch.undo()
 
@@ -185,12 +182,14 @@ def test_the_interval_over_seeds_is_students():
 
 
 def test_the_separation_is_the_iterated_correlation_map():
-    phi = normalize("tanh")
-    rho, literal = 0.0, []
-    for _ in range(6):
-        rho = correlation(phi, rho).value
-        literal.append(1 - rho)
-    assert comparison_theory.separations(phi, [1, 2, 3, 4, 5, 6]) == pytest.approx(literal, rel=2e-4)
+    networks = list(candidates(["tanh"], [1, 2, 6], ["gpn", "plain"]))
+    rho, literal = 0.0, {}
+    for layer in range(1, 7):
+        rho = correlation(normalize("tanh"), rho).value
+        literal[layer] = 1 - rho
+    predicted = [prediction.separation for prediction in comparison_theory.predictions(networks)]
+    assert predicted[:3] == pytest.approx([literal[1], literal[2], literal[6]], rel=1e-6)
+    assert predicted[3:] == [None] * 3
 
 
 def test_both_roots_bring_inputs_together_alike():
