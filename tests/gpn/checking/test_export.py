@@ -151,8 +151,9 @@ def test_every_file_is_formatted(tmp_path):
     pytest.importorskip("ruff")
     constants = _constants(activation("gelu"), "auto")
     for index, formula in enumerate([*NORMALIZABLE, *map(str, random_formulas(10))]):
+        phi = activation(formula)
         for target in ("numpy", "torch", "jax", "keras"):
-            code = TARGETS[target](activation(formula), constants)
+            code = TARGETS[target](phi, constants)
             (tmp_path / f"{target}_{index}.py").write_text(code)
             assert max(len(line) for line in code.splitlines() if not line.startswith("#")) <= 88
     command = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", str(tmp_path)]

@@ -14,13 +14,13 @@ ELU = catalog.build("elu")
 DEPTH, TRIALS = 4, 1500
 
 
-def simulated(method, weights, width, batch, seed, phi=ELU, **options):
+def simulated(method, weights, width, batch, seed, phi=ELU, trials=TRIALS):
     x0 = 2.0 * np.random.default_rng(1).standard_normal((batch, width))
     return gpn.simulate(
         phi,
         width,
         DEPTH,
-        TRIALS,
+        trials,
         seed=seed,
         weights=weights,
         method=method,
@@ -28,7 +28,6 @@ def simulated(method, weights, width, batch, seed, phi=ELU, **options):
         inputs=x0,
         grams=True,
         batch_normalization=True,
-        **options,
     )
 
 
@@ -66,10 +65,10 @@ def test_the_same_test_tells_networks_with_and_without_it_apart():
 def test_the_scale_and_the_shift_of_an_activation_drop_out(weights):
     """a phi + b in every layer: the next layer takes both away, so that all gradients are a times as large.
 
-    Up to epsilon, 1e-5 beside a variance of order 1.
+    In each network by itself, up to epsilon, 1e-5 beside a variance of order 1.
     """
-    plain = simulated("dense", weights, 32, 8, seed=5, phi=ELU)
-    moved = simulated("dense", weights, 32, 8, seed=5, phi=ELU.affine(3.0, -2.0))
+    plain = simulated("dense", weights, 32, 8, seed=5, phi=ELU, trials=50)
+    moved = simulated("dense", weights, 32, 8, seed=5, phi=ELU.affine(3.0, -2.0), trials=50)
     np.testing.assert_allclose(moved.batch_gradient_norms, 3.0 * plain.batch_gradient_norms, rtol=2e-3)
 
 
