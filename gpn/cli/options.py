@@ -230,7 +230,7 @@ def progress_bar() -> Iterator[Callable[[float, float, str], None] | None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("starting", total=None)
         yield lambda done, total, words: bar.update(task, completed=done, total=total or None, description=words)
 
 
