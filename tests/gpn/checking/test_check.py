@@ -163,7 +163,7 @@ def test_an_outcome_of_three_values_has_no_truth_value(outcome):
     value = getattr(gpn.check("gelu"), outcome)
     assert value in ("fails", "yes")
     assert json.loads(json.dumps({"outcome": value})) == {"outcome": str(value)}
-    with pytest.raises(TypeError, match="neither true nor false; compare it"):
+    with pytest.raises(TypeError, match="true nor false"):
         bool(value)
 
 

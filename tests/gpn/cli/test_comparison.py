@@ -46,7 +46,7 @@ def test_the_table_says_what_was_run(capsys):
     ("arguments", "words"),
     [
         (("--recipes", "gnp"), "'gnp'"),
-        (("--depth", "ten"), "--depth takes whole numbers"),
+        (("--depth", "ten"), "whole numbers"),
         (("--inputs", "nowhere.npz"), "nowhere.npz"),
     ],
 )

@@ -52,13 +52,13 @@ def test_json_alone_writes_nothing(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["reproduce", "gradient"], "did you mean 'gradients'"),
+        (["reproduce", "gradient"], "'gradients'"),
         ([*SMALL, "--batches", "2"], "batches"),
         ([*SMALL, "--level", "2"], "level"),
         ([*SMALL, "--activations", "nothing_known"], "nothing_known"),
         ([*SMALL, "--inputs", "nowhere.npy"], "nowhere.npy"),
         ([*SMALL, "--workers", "0"], "workers"),
-        (["reproduce", "gradients", "--depth", "many"], "--depth takes a whole number"),
+        (["reproduce", "gradients", "--depth", "many"], "whole number"),
     ],
 )
 def test_misuse_is_one_sentence_and_writes_nothing(run, tmp_path, arguments, message):

@@ -83,12 +83,12 @@ def test_a_finished_run_can_be_gone_on_with(capsys, data):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--depth", "x"], "--depth takes a whole number, such as --depth 50"),
-    (["--learning-rate", "fast"], "--learning-rate takes a number"),
-    (["--optimizer", "adm"], "did you mean 'adam'"),
+    (["--depth", "x"], "--depth 50"),
+    (["--learning-rate", "fast"], "--learning-rate"),
+    (["--optimizer", "adm"], "'adam'"),
     (["--inputs", "nowhere"], "no file"),
     (["--raw", "--root", "minus"], "has no effect"),
-    (["--resume"], "no checkpoint was named"),
+    (["--resume"], "no checkpoint"),
     (["--weights", "gaussian", "--constraint", "qr"], "orthogonal"),
 ])  # fmt: skip
 def test_misuse_is_one_sentence(capsys, data, arguments, words):

@@ -116,7 +116,7 @@ def test_a_draw_depends_on_the_generator_alone(name):
 
 def test_misuse_is_an_error():
     rng = np.random.default_rng(0)
-    with pytest.raises(UsageError, match="did you mean 'haar'"):
+    with pytest.raises(UsageError, match="'haar'"):
         draw("harr", rng, 3)
     with pytest.raises(UsageError, match=r"rows.*at least 1.*0"):
         haar(rng, 0)

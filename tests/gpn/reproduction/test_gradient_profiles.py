@@ -285,7 +285,7 @@ def test_the_registry_knows_its_experiments_and_their_options():
     found = gpn.reproduce("gradients", activations=["tanh"], width=16, depth=4, trials=4, batch=2, batches=())
     assert found.activations == ("tanh",)
     for wrong, message in [
-        (lambda: gpn.reproduce("gradient"), "did you mean 'gradients'"),
+        (lambda: gpn.reproduce("gradient"), "'gradients'"),
         (lambda: gpn.reproduce("gradients", layers=3), "layers"),
         (lambda: gradient_profiles("tanh"), "list"),
         (lambda: gradient_profiles(["tanh", "tanh"]), "once"),

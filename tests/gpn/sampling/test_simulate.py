@@ -156,7 +156,7 @@ def test_labels_of_a_batch_may_differ_by_trial(method):
         ({"method": "sparse"}, "'matrix-free' or 'dense'"),
         ({"batch": 0}, "batch must be"),
         ({"weights": "he_uniform"}, "method='dense'"),
-        ({"weights": "harr", "method": "dense"}, "did you mean 'haar'"),
+        ({"weights": "harr", "method": "dense"}, "'haar'"),
         ({"activation": "tanhh"}, "tanh"),
     ],
 )

@@ -83,7 +83,7 @@ def test_damaged_idx_files_are_errors(tmp_path):
     for content, message in [
         (good[:-1], "is truncated: 12 x 28 x 28 = 9408 bytes announced, 9407 there"),
         (good + b"x", "longer"),
-        (good[:7], "is truncated: 7 bytes, less than its header of 16"),
+        (good[:7], "7 bytes"),
         (b"", "is truncated: 0 bytes"),
         (idx(np.zeros((12, 28, 28), np.uint8), magic=0x0D03), "magic number 0x0d03, not 0x0803"),
         (idx(np.zeros(12, np.uint8)) + bytes(20), "magic number 0x0801, not 0x0803"),
@@ -119,7 +119,7 @@ def test_damaged_cifar_files_are_errors(tmp_path):
     batch = tmp_path / "data_batch_3.bin"
     good = batch.read_bytes()
     for content, message in [
-        (good[:-1], "is truncated: 12291 bytes are no multiple of 3073"),
+        (good[:-1], "multiple of 3073"),
         (b"", "is truncated: 0 bytes"),
         (b"\x0b" + good[1:], "label 11"),
     ]:
@@ -145,12 +145,12 @@ def test_npz_files_are_read(tmp_path):
 
 def test_npz_files_with_wrong_arrays_are_errors(tmp_path):
     for changes, message in [
-        ({"x_test": None}, "only x_train, y_test, y_train; a data set is a .npz file with x_train"),
-        ({"x_test": np.ones((3, 5))}, "x_train has 4 features but x_test 5"),
+        ({"x_test": None}, "only x_train, y_test, y_train"),
+        ({"x_test": np.ones((3, 5))}, "x_test 5"),
         ({"y_train": np.zeros(6, dtype=int)}, "two classes"),
-        ({"y_test": np.array([0, 1, 3])}, "y_test has the label 3, but y_train only labels from 0 to 2"),
-        ({"y_test": np.array([0.0, 1.0, 2.0])}, "y_test: the labels are of type float64"),
-        ({"y_train": np.array([0, 1])}, "y_train: the labels have shape"),
+        ({"y_test": np.array([0, 1, 3])}, "label 3"),
+        ({"y_test": np.array([0.0, 1.0, 2.0])}, "float64"),
+        ({"y_train": np.array([0, 1])}, "y_train"),
         ({"x_train": np.full((6, 2, 2), np.nan)}, "nan or infinite"),
         ({"x_train": np.array(["a"] * 6)}, "real numbers"),
         ({"x_train": np.empty((0, 4)), "y_train": np.empty(0, dtype=int)}, "no vector"),

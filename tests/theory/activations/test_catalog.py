@@ -300,8 +300,8 @@ def test_what_is_no_finite_real_number_is_refused(value):
 @pytest.mark.parametrize(
     ("name", "args", "parameters", "message"),
     [
-        ("tanhh", (), {}, "did you mean tanh"),
-        ("leakyrel", (), {}, "did you mean leaky_relu"),
+        ("tanhh", (), {}, "mean tanh"),
+        ("leakyrel", (), {}, "mean leaky_relu"),
         ("qwertyuiop", (), {}, "names()"),
         ("relu", (1,), {}, "no parameters"),
         ("elu", (1, 2), {}, "got 2"),

@@ -161,9 +161,9 @@ def test_parameters_count_as_they_are_and_the_module_is_left_alone(torch):
 def test_what_is_no_activation_is_refused_in_one_sentence(torch):
     network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.GELU())
     for spec, words in (
-        (network, "Sequential has weight matrices"),
-        (torch.nn.GELU, "GELU is a class; name a function or an instance"),
-        (torch.zeros(3, requires_grad=True), "array of values (Tensor of shape (3,))"),
+        (network, "weight matrices"),
+        (torch.nn.GELU, "a class"),
+        (torch.zeros(3, requires_grad=True), "Tensor"),
     ):
         with pytest.raises(SpecificationError, match=re.escape(words)):
             gpn.activation(spec)
