@@ -11,12 +11,14 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import gpn
 from gpn.checking.results import check_report
 from gpn.cli import program as cli
 from gpn.report.pages.claims import claim_parts, readable
+from gpn.report.pages.numbers import numbers_page
 from gpn.report.pages.page import Section, document, element, formula, join, table
 from gpn.report.tables.columns import Column
 from gpn.report.words import commands
@@ -394,3 +396,8 @@ def test_hostile_names_run_nothing(tmp_path, hostile_page):
     made, logged = chromium(tmp_path, probed(hostile_page, probe))
     assert logged == []
     assert Reader(made).named("html")[0]["data-images"] == "0"
+
+
+def test_a_table_of_numbers_is_headed_by_words():
+    page = numbers_page("Found.", (), {"runs": pd.DataFrame({"log10_gradient": [1.5], "learning_rate": [0.1]})})
+    assert re.findall(r'<button type="button">(.*?)</button>', page) == ["log₁₀ gradient", "learning rate"]
