@@ -1,6 +1,6 @@
 """Dense networks with explicit weights: forward, backward and the norms that the theory speaks of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -165,13 +165,19 @@ class Network:
             gradients = layer.d @ self.weights[0]
         return Gradients(tuple(weights), tuple(biases), gradients, recorder.norms(), tuple(normalizations))
 
-    def backward_norms(self, forward: Forward, output_gradients: npt.ArrayLike) -> BackwardNorms:
+    def backward_norms(
+        self,
+        forward: Forward,
+        output_gradients: npt.ArrayLike,
+        watch: Callable[[LayerGradient], None] | None = None,
+    ) -> BackwardNorms:
         """Compute the norms of a backward pass without keeping any gradient matrix.
 
         For a batch, |D^T X|_F^2 = sum_ij (d_i . d_j)(x_i . x_j) wherever that is cheaper than the matrix.
 
         Args:
             forward, output_gradients: as for `backward`.
+            watch: called with every layer, from the top down; None for nothing.
 
         Raises:
             UsageError: gradients of another shape.
@@ -180,6 +186,8 @@ class Network:
         with quiet():
             for layer in self.sweep(forward, output_gradients):
                 recorder.add(layer.index, layer.d, product_norm(layer.d, layer.x))
+                if watch is not None:
+                    watch(layer)
         return recorder.norms()
 
     def sweep(self, forward: Forward, output_gradients: npt.ArrayLike) -> Iterator[LayerGradient]:
@@ -202,12 +210,13 @@ class Network:
             statistics = forward.statistics[index] if normalization else None
             trained = normalization.backward(d, statistics) if normalization and statistics else None
             if index == 0:
-                yield LayerGradient(index, d, forward.inputs, trained)
+                yield LayerGradient(index, d, forward.inputs, e, trained)
                 return
             # W_l is read before the layer is given away: the caller may change it in place.
             x, slope = self._evaluated(forward, index - 1)
-            e = d @ self.weights[index]
-            yield LayerGradient(index, d, x, trained)
+            below = d @ self.weights[index]
+            yield LayerGradient(index, d, x, e, trained)
+            e = below
 
     def folded(self) -> "Network":
         """The network without batch normalization that does the same by the running statistics; see `folded` there.

@@ -94,10 +94,12 @@ class LayerGradient:
         index: l - 1, counted from 0.
         d: d_l = dE/dh_l of each sample, array (batch, n_l).
         x: x_{l-1}, array (batch, n_{l-1}).
+        e: e_l = dE/dx_l, array (batch, n_l).
         normalization: dE/d gains and dE/d shifts, each (n_l,); None without batch normalization.
     """
 
     index: int
     d: FloatArray
     x: FloatArray
+    e: FloatArray
     normalization: tuple[FloatArray, FloatArray] | None

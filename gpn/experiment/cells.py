@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpn.sampling import batch_sampler, rare_events, sampler
+from gpn.sampling import batch_ends, batch_sampler, passes, rare_events, sampler, simulation
 from theory.activations.activation import Activation, NumericActivation
 from theory.activations.callable import CallableActivation
 from theory.claims.counted import CountedClaim
 from theory.numerics.arithmetic import FloatArray
+
+_NO_ENDS: dict[str, Any] = {"inputs": None, "readout": "random", "labels": None, "classes": None}
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Deep:
 
     A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss. The logarithms of
     all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
-    `keep_backward` keeps log |d_l| too. How many bytes of memory the sampler may take changes no bit, and so is no part
-    of what the cell is.
+    `keep_backward` keeps log |d_l| too. The method is that of `gpn.simulate`. How many bytes of memory the
+    sampler may take changes no bit, and so is no part of what the cell is.
     """
 
     activation: NumericActivation
@@ -86,25 +88,38 @@ class Deep:
     inputs: RealInputs | None = None
     keep_layers: bool = False
     keep_backward: bool = False
+    method: str = "matrix-free"
     memory: int | None = field(default=None, compare=False)
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
-        sample = sampler.sample(
-            self.activation,
-            self.width,
-            self.depth,
-            trials,
-            rng,
-            weights=self.weights,
-            memory=self.memory,
-            **(self.inputs.draw(rng, (trials,), self.width) if self.inputs else {}),
-        )
-        log_gradients = sample.log_gradient_norms - np.log(self.width) / 2
+        sample = self.sample(rng, trials)
+        log_gradients = self.log_gradients(sample)
         kept = {"log_gradients": log_gradients} if self.keep_layers else {}
         if self.keep_backward:
             with np.errstate(divide="ignore"):  # a gradient that vanished
                 kept["log_backward"] = np.log(sample.backward_norms)
         return {"spread": spread(log_gradients), **kept}
+
+    def sample(self, rng: np.random.Generator, trials: int, watch: passes.Watch | None = None) -> sampler.Sample:
+        """Draw the networks.
+
+        Args:
+            rng, trials: the randomness, and how many.
+            watch: called with the vectors of every layer, see `gpn.sampling.passes.Watch`.
+        """
+        drawn = self.inputs.draw(rng, (trials,), self.width) if self.inputs else {}
+        if self.method == "dense":
+            ends = batch_ends.ends_of(self.width, trials, 1, **(_NO_ENDS | drawn))
+            return simulation.dense(
+                self.activation, ends, self.depth, trials, rng, self.weights, self.memory, watch=watch
+            )
+        options: dict[str, Any] = {"weights": self.weights, "memory": self.memory, "watch": watch, **drawn}
+        return sampler.sample(self.activation, self.width, self.depth, trials, rng, **options)
+
+    def log_gradients(self, sample: sampler.Sample) -> FloatArray:
+        """log(|dE/dW_l|_F / sqrt(width)) of networks that were drawn, array (trials, depth)."""
+        logs: FloatArray = sample.log_gradient_norms - np.log(self.width) / 2
+        return logs
 
 
 @dataclass(frozen=True)

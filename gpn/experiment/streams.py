@@ -27,6 +27,9 @@ RARE_EVENT = 5
 WIDTH_SEARCH = 6
 """`gpn.required_width`: frequencies that the simulation method searches."""
 
+ENGINE, ENGINE_DENSE, ENGINE_PAIRS = 7, 8, 9
+"""`gpn.verify`: networks whose vectors are tested, matrix-free and dense, and pairs of both kinds."""
+
 PROFILE = 20
 """`gpn.reproduce("gradients")`: networks with one input each."""
 

@@ -51,6 +51,17 @@ class Drawn(NamedTuple):
     scale: FloatArray
     along: FloatArray | None = None
 
+    def vectors(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """h, and once the slopes were applied the gradients with respect to x and to h, each (trials, n)."""
+        h, e, d = (np.concatenate([getattr(tile, name) for tile in self.tiles], axis=1) for name in ("h", "e", "slope"))
+        return h, e * self.scale[:, None], d * self.scale[:, None]
+
+
+Watch = Callable[[int, slice, FloatArray, FloatArray, FloatArray], None]
+"""Looks at a layer of the backward pass: its number from 0, which trials, h, dE/dx and dE/dh, each (trials, n).
+
+The gradients are given over |dE/dh| of the layer above, in the top layer over the factor that the readout leaves out.
+"""
 
 Source = Callable[[Iterator[Tile], np.random.Generator], Drawn]
 """Draws the gradient of a layer's values: goes through the tiles once and fills their `e`."""
@@ -182,7 +193,12 @@ def forward(network: NetworkLaw, layers: StoredLayers, norms: FloatArray, rng: n
 
 
 def backward(
-    network: NetworkLaw, layers: StoredLayers, norms: FloatArray, block: slice, rng: np.random.Generator
+    network: NetworkLaw,
+    layers: StoredLayers,
+    norms: FloatArray,
+    block: slice,
+    rng: np.random.Generator,
+    watch: Watch | None = None,
 ) -> FloatArray:
     """Draw the gradients of the preactivations and give log |d_1|, ..., log |d_L|, array (L, trials).
 
@@ -193,6 +209,7 @@ def backward(
         network, layers, norms: after the forward pass.
         block: which trials these are.
         rng: as the forward pass left it.
+        watch: called with the vectors of every layer, from the top down; None for nothing.
     """
     depth, trials = len(norms) - 1, norms.shape[1]
     inverses = reciprocals(norms)
@@ -206,6 +223,8 @@ def backward(
         drawn = source(evaluated(network.activation, h, layers.work(trials)), rng)
         sizes[layer], overlap = _through_slopes(drawn)
         scales[layer] = drawn.scale
+        if watch is not None:
+            watch(layer, block, *drawn.vectors())
         cosine = overlap * inverses[layer] * reciprocals(sizes[layer])
         source = Transposed(network.upper_law, cosine, inverses[layer]).draw
     logs: FloatArray = log_scale + np.cumsum((np.log(sizes) + np.log(scales))[::-1], axis=0)[::-1]

@@ -159,6 +159,7 @@ def sample(
     labels: npt.ArrayLike | None = None,
     classes: int | None = None,
     memory: int | str | None = None,
+    watch: passes.Watch | None = None,
 ) -> Sample:
     """Draw forward and backward norms of independent random networks with one input each, exactly in law.
 
@@ -175,6 +176,7 @@ def sample(
         rng: the source of randomness.
         weights: "haar", or i.i.d. "gaussian" (variance 1/n_in), "he" (2/n_in), "glorot" (2/(n_in + n_out)).
         memory: what the arrays may take at the worst moment, results included and inputs not, as for `gpn.simulate`.
+        watch: called with the vectors of every layer of the backward pass, see `gpn.sampling.passes.Watch`.
 
     Raises:
         UsageError: an argument outside of what is described here, or less memory than one layer and the results need.
@@ -202,7 +204,7 @@ def sample(
             block = slice(start, min(start + rows, trials))
             signals = np.ascontiguousarray(norms[block].T)
             passes.forward(network, layers, signals, rng)
-            log_backward[block] = passes.backward(network, layers, signals, block, rng).T
+            log_backward[block] = passes.backward(network, layers, signals, block, rng, watch).T
             norms[block] = signals.T
         del layers
         return Sample.of_norms(width, norms, log_backward)

@@ -1,5 +1,6 @@
 """One entry point to the simulation of random networks: matrix-free or dense, one input or a batch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy.typing as npt
 from gpn.engine.arguments import count
 from gpn.engine.evaluation import ElementwiseActivation
 from gpn.engine.network import Network
-from gpn.engine.norms import FloatArray, quiet
+from gpn.engine.norms import FloatArray, quiet, row_norms
+from gpn.engine.records import Forward, LayerGradient
 from gpn.sampling.batch_ends import Ends, ends_of
 from gpn.sampling.batch_sampler import block_trials, sample_batch
 from gpn.sampling.memory import budget, check_batch, check_dense
+from gpn.sampling.passes import Watch
 from gpn.sampling.sampler import Sample, sample
 from theory.errors import UsageError
 from theory.numerics.threads import one_blas_thread
@@ -98,9 +101,9 @@ def simulate(
     if batch_normalization and batch < 2:
         raise UsageError("batch normalization needs a batch of at least 2 inputs: give batch=32, say")
     if method == "dense":
-        check_dense(width, depth, trials, batch, budget(memory), grams=grams)
         ends = ends_of(width, trials, batch, inputs, readout, labels, classes)
-        return _Dense(ends, depth, trials, grams, batch_normalization).run(phi, weights, rng)
+        dense_options: dict[str, Any] = {"grams": grams, "batch_normalization": batch_normalization}
+        return dense(phi, ends, depth, trials, rng, weights, memory, **dense_options)
     if method != "matrix-free":
         raise UsageError(f"method must be 'matrix-free' or 'dense', not {method!r}")
     ends_given: dict[str, Any] = {"inputs": inputs, "readout": readout, "labels": labels, "classes": classes}
@@ -114,6 +117,34 @@ def simulate(
     return replace(result, grams=result.squared_lengths[..., None, None]) if grams else result
 
 
+def dense(
+    phi: ElementwiseActivation,
+    ends: Ends,
+    depth: int,
+    trials: int,
+    rng: np.random.Generator,
+    weights: str = "haar",
+    memory: int | str | None = None,
+    *,
+    grams: bool = False,
+    batch_normalization: bool = False,
+    watch: Watch | None = None,
+) -> Sample:
+    """Draw every weight matrix and run the networks that have them.
+
+    Args:
+        phi: the activation.
+        ends: the checked inputs and readout, of as many networks as are drawn.
+        depth, trials, rng, weights, memory, grams, batch_normalization: as for `simulate`.
+        watch: of one input, called with the vectors of every layer, see `gpn.sampling.passes.Watch`.
+
+    Raises:
+        UsageError: networks that need more memory, or an unknown ensemble.
+    """
+    check_dense(ends.width, depth, trials, ends.batch, budget(memory), grams=grams)
+    return _Dense(ends, depth, trials, grams, batch_normalization, watch).run(phi, weights, rng)
+
+
 @dataclass(frozen=True, slots=True)
 class _Dense:
     """A checked description of a dense simulation."""
@@ -123,6 +154,7 @@ class _Dense:
     trials: int
     grams: bool
     batch_normalization: bool
+    watch: Watch | None
 
     def run(self, phi: ElementwiseActivation, weights: str, rng: np.random.Generator) -> Sample:
         """Draw every network in turn; only norms and Gram matrices are kept."""
@@ -137,7 +169,8 @@ class _Dense:
             sizes = [x.shape[1]] + [self.ends.width] * self.depth
             network = Network.random(sizes, phi, rng, weights, batch_normalization=self.batch_normalization)
             forward = network.forward(x, out=forward)
-            down = network.backward_norms(forward, self.ends.gradients(forward.outputs, trial, rng))
+            gradients = self.ends.gradients(forward.outputs, trial, rng)
+            down = network.backward_norms(forward, gradients, self._watch(trial, forward, gradients))
             norms[trial, 0], norms[trial, 1:] = forward.input_norms, forward.signal_norms.T
             backward[trial], totals[trial] = down.backward_norms.T, down.batch_gradient_norms
             if grams is not None:
@@ -148,6 +181,21 @@ class _Dense:
                         grams[trial, layer] = signal @ signal.T / self.ends.width
             del network  # before the next one is drawn
         return self._collect(norms, backward, totals, grams)
+
+    def _watch(self, trial: int, forward: Forward, gradients: FloatArray) -> Callable[[LayerGradient], None] | None:
+        """The watch of one network, which is given gradients over |d| of the layer above."""
+        if self.watch is None:
+            return None
+        watch, unit = self.watch, row_norms(gradients)
+
+        def look(layer: LayerGradient) -> None:
+            nonlocal unit
+            scale = 1.0 / unit[:, None]
+            h = forward.preactivations[layer.index]
+            watch(layer.index, slice(trial, trial + 1), h, layer.e * scale, layer.d * scale)
+            unit = row_norms(layer.d)
+
+        return look
 
     def _collect(self, norms: FloatArray, backward: FloatArray, totals: FloatArray, grams: FloatArray | None) -> Sample:
         """The overflow of a signal makes its gradients unknown, as in the matrix-free sampler."""

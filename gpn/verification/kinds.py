@@ -28,7 +28,7 @@ class Kind:
         column: the heading of its column in a table.
         title: what remarks and legends call it.
         role: "bound" for an upper bound, "exact" for the probability itself, "prediction" for an asymptotic law, which
-            is no theorem, and "estimate" for a simulation.
+            is no theorem, "estimate" for a simulation, and "engine" for an exact law that tests the engine itself.
         method: what a table of widths calls it, the title by default.
         worth: what its number is worth.
         truth: the probability that a bound is compared with: "exact", or "predicted" where no exact law is known.
@@ -37,7 +37,7 @@ class Kind:
     name: str
     column: str
     title: str
-    role: Literal["bound", "exact", "prediction", "estimate"] = "bound"
+    role: Literal["bound", "exact", "prediction", "estimate", "engine"] = "bound"
     method: str = ""
     worth: str = ""
     truth: Literal["exact", "predicted"] = "exact"
@@ -131,12 +131,14 @@ PREDICTION = NetworkKind(
 )
 SIMULATION = Kind("simulation", "simulation", "simulation", "estimate", worth="Monte Carlo, to about 3 %")
 
+ENGINE = Kind("engine", "exact law", "exact law of the engine", "engine", worth="exact")
+
 LAYER_KINDS = (LEVY, CRAMER, EXACT)
 NETWORK_KINDS = (DEEP, PREDICTION)
 """What `gpn.verify` asks of one layer and of a whole network, in the order of its rows."""
 
 
-KINDS: tuple[Kind, ...] = (*LAYER_KINDS, *NETWORK_KINDS, SIMULATION)
+KINDS: tuple[Kind, ...] = (*LAYER_KINDS, *NETWORK_KINDS, SIMULATION, ENGINE)
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 

@@ -118,7 +118,7 @@ class Plan:
             kind, width, depth = key
             if kind == "deep":
                 drawn = (width, depth) == (self.settings.widths[-1], self.settings.depths[-1])
-                inputs = _on_shell(self.settings.loaded, width)
+                inputs = on_shell(self.settings.loaded, width)
                 network = cells.Deep(tested, width, depth, self.settings.weights, inputs, keep_layers=drawn)
                 yield _job(key, streams.DEEP, network, trials)
 
@@ -213,7 +213,7 @@ def _planned(settings: Settings, wanted: dict[Question, int], key: Key) -> int:
 def _controls(settings: Settings, tested: Phi, control: Phi | None) -> Iterator[Job]:
     width, depth = settings.widths[-1], settings.depths[-1]
     trials = min(settings.trials or settings.cap or CONTROL_TRIALS, CONTROL_TRIALS)
-    inputs = _on_shell(settings.loaded, width)
+    inputs = on_shell(settings.loaded, width)
     if control is not None:
         plain = cells.Deep(control, width, depth, settings.weights, inputs, keep_layers=True)
         yield _job(("raw", width, depth), streams.RAW_CONTROL, plain, trials)
@@ -251,7 +251,7 @@ def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
     return Job(("rare", event), cell)
 
 
-def _on_shell(loaded: data.Inputs | None, width: int) -> cells.RealInputs | None:
+def on_shell(loaded: data.Inputs | None, width: int) -> cells.RealInputs | None:
     if loaded is None:
         return None
     vectors, _ = data.to_thin_shell(loaded.vectors, width)

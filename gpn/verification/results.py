@@ -66,12 +66,13 @@ class Row:
     """What theory says of one event at one width, depth and epsilon, and what the trials say of it.
 
     Args:
-        claim: the id of the claim whose event was counted, one of `CountedClaim`.
+        claim: the id of the claim whose event was counted, one of `CountedClaim`, or of `EngineClaim`.
         side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
         trials, exceedances, estimate: networks, those that showed the event, and the frequency.
         lower, upper: exact limits of its probability from these networks, that hold for all rows together.
         bound_kind: the name of a `Kind`: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact
-            probability, "prediction" that of an asymptotic law; "none (...)" names what does not apply and why.
+            probability, "prediction" that of an asymptotic law, "engine" that of an exact law of the engine, or the
+            mean of what should have mean 0; "none (...)" names what does not apply and why.
         bound: the bound, or the exact or predicted probability; None where none is known.
         prediction: the exact probability for one layer, the predicted one for a network; None where unknown.
         method: "counting", or "importance sampling" for events too rare to be counted: then the verdict follows from
@@ -207,7 +208,9 @@ class DepthSpread:
 class VerificationReport(Result):
     """What `gpn.verify` returns: configuration, rows of evidence, quantile profiles, notes and versions.
 
-    Alpha is the one-sided error probability of each limit, with which the run was planned and judged.
+    Alpha is the one-sided error probability of each limit, with which the run was planned and judged. Rows are about
+    theory; those of `engine` test the engine by exact laws, and the frame has them after the others. Departures say of
+    each of them that is violated which law it is, and in which layer it is first missed.
     """
 
     config: Configuration
@@ -217,6 +220,8 @@ class VerificationReport(Result):
     notes: tuple[str, ...]
     versions: dict[str, str]
     alpha: float = 0.005
+    engine: tuple[Row, ...] = ()
+    departures: tuple[str, ...] = ()
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -224,7 +229,8 @@ class VerificationReport(Result):
 
         A prediction is no theorem and counts nowhere. The theorem on the whole network is tested when at each depth,
         and each tolerance that was chosen, some width has a bound below 1. Single layers hold only if no event without
-        a bound below 1 is the rule rather than the exception.
+        a bound below 1 is the rule rather than the exception. The engine is wrong if one of its exact laws is
+        violated; laws of which little was seen do not count against it.
         """
         asked = {group: [row for row in self.theory_rows if row.group == group] for group in GROUPS}
         return {group: self._verdict_on(group, rows) for group, rows in asked.items() if rows or self._asks(group)}
@@ -237,8 +243,17 @@ class VerificationReport(Result):
 
     @property
     def theory_rows(self) -> list[Row]:
-        """All rows but predictions."""
-        return [row for row in self.rows if row.is_theory]
+        """All rows but predictions, those about the engine last."""
+        return [row for row in (*self.rows, *self.engine) if row.is_theory]
+
+    @property
+    def engine_finding(self) -> str | None:
+        """Where the engine departs from an exact law, in a sentence; None where it does not."""
+        if not self.departures:
+            return None
+        first, *more = self.departures
+        others = f" {len(more)} more of its rows depart." if more else ""
+        return f"The engine departs from the exact law. {first}{others}"
 
     def _asks(self, group: str) -> bool:  # the engine has rows or is no question
         return group != "engine" and any(claim in GROUPS[group] for claim in self.config.claims)
@@ -248,6 +263,8 @@ class VerificationReport(Result):
         settled = [row for row in rows if row.is_settled]
         if not tested:
             return Verdict.HOLDS if settled and len(settled) == len(rows) else Verdict.VACUOUS
+        if group == "engine":
+            return combine([row.verdict for row in tested if row.verdict is not Verdict.UNDECIDED])
         verdict = combine([row.verdict for row in tested])
         missing = self.untested(rows) if group == "network" else self.usual_events
         return Verdict.UNDECIDED if verdict is Verdict.HOLDS and missing else verdict
@@ -272,7 +289,7 @@ class VerificationReport(Result):
     @property
     def claims(self) -> tuple[Claim, ...]:
         """The claims behind the rows, each once: statement, assumptions, proof, function and test."""
-        return tuple(dict.fromkeys(behind for row in self.rows for behind in row.claims))
+        return tuple(dict.fromkeys(behind for row in (*self.rows, *self.engine) for behind in row.claims))
 
     @property
     def rows_by_integration(self) -> int:
@@ -288,7 +305,7 @@ class VerificationReport(Result):
         return [row for row in self.rows if not row.kind.is_prediction and row.verdict is not Verdict.VACUOUS]
 
     def _records(self) -> list[dict[str, Any]]:
-        return [asdict(row) | {"verdict": str(row.verdict)} for row in self.rows]
+        return [asdict(row) | {"verdict": str(row.verdict)} for row in (*self.rows, *self.engine)]
 
     @property
     def usual_events(self) -> int:
@@ -306,7 +323,7 @@ class VerificationReport(Result):
         """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
         needed = [row.kind.trials_wanted(row.bound, row.prediction, self.alpha) for row in self.rows]
-        return self.to_frame()[columns].assign(trials_wanted=np.array(needed, dtype=np.float64))
+        return self.to_frame()[columns].iloc[: len(needed)].assign(trials_wanted=np.array(needed, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:
         """{verdict, rows, config, versions}, ready for JSON: None where a number is missing."""

@@ -14,6 +14,7 @@ from gpn.experiment import store as run_store
 from gpn.experiment.runs import Progress
 from gpn.statistics.limits import row_alpha
 from gpn.verification import questions
+from gpn.verification.engine import rows as engine
 from gpn.verification.evaluation import evaluate
 from gpn.verification.plan import Plan, in_reach
 from gpn.verification.questions import Question
@@ -159,12 +160,15 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
     tested, scale, shift = _prepare(raw, settings.root)
     settings = replace(settings, theorem=tuple(questions.theorem_cells(settings, tested)))
     asked = [*questions.one_step_questions(settings, tested), *questions.deep_questions(settings, tested)]
-    alpha = row_alpha(settings.level, len(asked)) / 2  # of each of the two limits of a row
+    engine_jobs = list(engine.jobs(settings, tested))
+    rows = len(asked) + (engine.MOST_ROWS if engine_jobs else 0)
+    alpha = row_alpha(settings.level, rows) / 2  # of each of the two limits of a row
     left_out: list[Question] = []
     if settings.default_epsilons:  # a question that the user did not ask by name is left out where it is in vain
         asked, left_out = in_reach(settings, asked, alpha)
     plan = Plan.make(settings, asked, tested, alpha)
-    jobs = resources.budget.fit(plan.jobs(tested, raw if settings.root else None), settings.until is not None)
+    planned = [*plan.jobs(tested, raw if settings.root else None), *engine_jobs]
+    jobs = resources.budget.fit(planned, settings.until is not None)
     config = settings.configuration(raw, scale, shift)
     opened = (
         nullcontext()
@@ -176,7 +180,10 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
     with opened as store:
         runner = Runner(settings.seed, resources.executor, resources.workers, store, resources.progress)
         outcome = run_plan(plan, jobs, runner)
-    return evaluate(plan, left_out, outcome, tested, config)
+    tests = engine.engine_rows(engine_jobs, outcome.outcomes, tested.name, alpha)
+    report = evaluate(plan, left_out, outcome, tested, config)
+    departures = tuple(sentence for _, sentence in tests if sentence)
+    return replace(report, engine=tuple(row for row, _ in tests), departures=departures)
 
 
 def _prepare(raw: Phi, root: str | None) -> tuple[Phi, float, float]:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from theory.claims import depth as claims_depth
+from theory.claims import engine as claims_engine
 from theory.claims import laws as claims_laws
 from theory.claims import normalization as claims_gpn
 from theory.claims import tails as claims_one_step
@@ -25,6 +26,7 @@ _CHAPTERS = {
     "One layer of finite width: tails": claims_one_step.ENTRIES,
     "The whole depth": claims_depth.ENTRIES,
     "Does it train: separation and isometry": claims_trainability.ENTRIES,
+    "The networks that a verification draws": claims_engine.ENTRIES,
     "What trials can say": claims_statistics.ENTRIES,
 }
 

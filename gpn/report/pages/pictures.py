@@ -40,7 +40,9 @@ class Picture:
 
 
 def of_verification(report: "VerificationReport") -> Iterator[Picture]:
-    """The figures that `VerificationReport.save` writes."""
+    """The figures that `VerificationReport.save` writes; none of a run about the engine alone."""
+    if not report.rows:
+        return
     exceedance = plots.exceedance_against_width(report)
     yield Picture("exceedance", exceedance, findings.report_finding(report), captions.exceedance(report))
     yield gradient_picture(report)

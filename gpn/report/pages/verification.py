@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from gpn.report.pages import pictures
 from gpn.report.pages.claims import claim_parts
 from gpn.report.pages.page import Html, Section, command, document, element, facts, figures, formula, table
-from gpn.report.tables.verification import claim_columns, claim_events, header, legend
+from gpn.report.tables.verification import claim_columns, claim_events, engine_columns, header, legend
 from gpn.report.words import captions
 from gpn.report.words.commands import verify_command
 from gpn.report.words.findings import claim_title, report_finding, sharpness
@@ -29,14 +29,8 @@ def verification_page(report: "VerificationReport") -> str:
         element("ul", *(element("li", line) for line in report.summary().splitlines())),
         *([element("ul", *notes, class_="soft")] if notes else []),
     ]
-    others = [pictures.gradient_picture(report), *pictures.tightness_picture(report)]
-    shown = (
-        figures(pictures.panel_pictures(report)),
-        element("p", captions.exceedance(report), class_="soft"),
-        figures(others, "large"),
-    )
     sections = [
-        Section("Figures", shown),
+        *([Section("Figures", tuple(_figures(report)))] if report.rows else []),
         Section("Results", tuple(_results(report))),
         Section("What theory says", tuple(part for entry in report.claims for part in claim_parts(entry))),
         Section("The same numbers again", tuple(_again(report))),
@@ -44,10 +38,23 @@ def verification_page(report: "VerificationReport") -> str:
     return document(report_finding(report), (short_verdict(report), _MARKS[str(report.verdict)]), lead, sections)
 
 
+def _figures(report: "VerificationReport") -> Iterator[Html]:
+    yield figures(pictures.panel_pictures(report))
+    yield element("p", captions.exceedance(report), class_="soft")
+    yield figures([pictures.gradient_picture(report), *pictures.tightness_picture(report)], "large")
+
+
 def _results(report: "VerificationReport") -> Iterator[Html]:
     yield element("p", legend(report.rows), class_="soft")
     for rows in panel_rows(report.rows):
         yield from _claim_results(rows, report.config.level)
+    if not report.engine:
+        return
+    yield element("h3", "The engine")
+    words = "Exact laws of any network tell whether the engine that made this evidence is right, whatever theory says."
+    yield element("p", words, class_="soft lead")
+    caption = "The engine: each law, what was seen and its exact value"
+    yield table(engine_columns(report.config.level), report.engine, caption, "verdict")
 
 
 def _claim_results(rows: "list[Row]", level: float) -> Iterator[Html]:

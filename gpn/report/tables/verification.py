@@ -35,7 +35,8 @@ def verification(report: "VerificationReport", details: bool = False) -> Rendera
 
     Args:
         report: what `gpn.verify` returns.
-        details: whether all events of single layers have a row in a table; else those that do not hold.
+        details: whether all events of single layers have a row in a table, and the laws of the engine; else those
+            events that do not hold.
     """
     groups: dict[str, list[Row]] = {}
     for row in report.rows:
@@ -46,6 +47,9 @@ def verification(report: "VerificationReport", details: bool = False) -> Rendera
         [*_claim_heading(rows), terminal_table(claim_columns(rows, report.config.level), _in_order(rows))]
         for rows in shown
     ]
+    if details and report.engine:
+        table = terminal_table(engine_columns(report.config.level), report.engine)
+        claims.append([Text("Exact laws of the engine", style="bold"), table])
     overview = [terminal_table(_OVERVIEW, groups.values())] if groups else []
     summary = [Text(plain(line, 2000), style="bold") for line in report.summary().splitlines()]
     notes = [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
@@ -130,7 +134,7 @@ def legend(rows: "Iterable[Row]") -> str:
     """What the words and marks of the tables mean."""
     present = {str(row.verdict.value) for row in rows if not row.kind.is_prediction}
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
-    parts = ["; ".join(meanings), "Limits hold for all rows together"]
+    parts = [*(["; ".join(meanings)] if meanings else []), "Limits hold for all rows together"]
     if any(row.kind.is_prediction for row in rows):
         parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
     if any(row.is_weighted for row in rows):
@@ -172,8 +176,33 @@ def claim_columns(rows: "Sequence[Row]", level: float) -> "list[Column[list[Row]
     ]
 
 
+def engine_columns(level: float) -> "list[Column[Row]]":
+    """Return the columns of the table of the exact laws that test the engine, one row of the report in each line.
+
+    Args:
+        level: confidence level of the report.
+    """
+    return [
+        Column("law", lambda row: row.claim.removeprefix("engine-") + f", {row.side}" * (row.side != "either")),
+        Column("networks", lambda row: row.method, wraps=True),
+        Column("n, L", lambda row: f"{row.width}, {row.depth}", right=True),
+        Column("seen", lambda row: TableCell(f"{row.exceedances:,} of {row.trials:,}", row.estimate), right=True),
+        Column(f"{100 * level:g} % limits", _engine_limits),
+        Column("exact", lambda row: TableCell(short_number(row.bound or 0.0), row.bound), right=True),
+        Column("verdict", lambda row: _coloured(str(row.verdict.value))),
+    ]
+
+
+def _engine_limits(row: "Row") -> TableCell:
+    words = f"at most {short_number(row.upper)}" if row.exceedances == 0 else ""
+    return TableCell(words or f"{short_number(row.lower)} to {short_number(row.upper)}", row.upper)
+
+
 def _verdict(event: "list[Row]") -> TableCell:
-    words = event_verdict(event)
+    return _coloured(event_verdict(event))
+
+
+def _coloured(words: str) -> TableCell:
     return TableCell(words, words, _VERDICT_STYLES.get(words.partition(" ")[0], ""))
 
 

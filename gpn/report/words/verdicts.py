@@ -56,6 +56,8 @@ def headline_row(rows: "Sequence[Row]") -> "Row":
 
 
 def _lines(report: "VerificationReport") -> Iterator[str]:
+    if report.engine_finding:
+        yield report.engine_finding
     if report.spreads and report.spreads[-1].depth > 1:
         yield _practice(report.spreads[-1])
     verdicts = report.verdicts

@@ -279,7 +279,14 @@ def test_whole_runs_keep_the_level_although_they_stop_when_they_like(monkeypatch
     monkeypatch.setattr(streams, "CHUNK_NEURONS", 24_000)
     monkeypatch.setattr(rounds, "LEAST_TRIALS", 100)
     claim_bounds(monkeypatch, factor)
-    options = {"widths": 24, "depth": 1, "epsilons": (0.3, 0.5), "level": 0.5, "workers": 1}
+    options = {
+        "widths": 24,
+        "depth": 1,
+        "epsilons": (0.3, 0.5),
+        "level": 0.5,
+        "workers": 1,
+        "claims": "network,one-layer",
+    }
     reports = [gpn.verify("relu", **options, until="decided", cap=20_000, seed=seed) for seed in range(400)]
     mistaken = sum(any(row.verdict is wrong for row in report.rows) for report in reports)
     assert 0 < mistaken <= 260

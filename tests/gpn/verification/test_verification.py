@@ -15,6 +15,7 @@ from gpn.experiment import cells, streams
 from gpn.statistics.limits import Verdict
 from gpn.verification import plan, questions
 from gpn.verification import verify as verification
+from gpn.verification.engine import rows as engine
 from gpn.verification.kinds import DEEP, LEVY
 from gpn.verification.results import Row
 from gpn.verification.settings import Settings
@@ -39,7 +40,7 @@ def test_rows_have_the_contracted_columns_in_order(report):
     frame = report.to_frame()
     assert list(frame.columns) == CONTRACT
     # 3 one-step claims x 2 widths x 2 epsilons x 2 sides x 3 kinds, and 2 widths x 2 depths x 2 epsilons x 2 kinds
-    assert len(frame) == 72 + 16
+    assert len(frame) == 72 + 16 + len(report.engine)
     assert set(frame["verdict"]) <= {str(verdict) for verdict in Verdict}
 
 
@@ -47,7 +48,7 @@ def test_the_plan_has_the_trials_that_decide_each_row(report):
     plan = report.plan()
     assert len(plan) == len(report.rows)
     alpha = report.alpha
-    assert alpha == pytest.approx(0.01 / len(report.rows) / 2)
+    assert alpha == pytest.approx(0.01 / (len(report.rows) + engine.MOST_ROWS) / 2)
     bounds = 0
     for row, wanted in zip(report.rows, plan["trials_wanted"], strict=True):
         if row.bound is None or not 0 < row.bound < 1:
@@ -290,10 +291,9 @@ def test_true_claims_are_not_found_violated_in_whole_repetitions(monkeypatch):
     deep = questions.Event(CountedClaim.NETWORK, 24, 1, 1.0, "either")
     unasked = questions.Question(deep, DEEP, Bound("none", 0.0, "not in this test"), None)
     monkeypatch.setattr(questions, "deep_questions", lambda *_: (unasked,))
+    options = {"epsilons": (0.3, 0.5), "trials": 400, "level": 0.5, "workers": 1, "claims": "network,one-layer"}
     violated = sum(
-        gpn.verify("relu", widths=24, depth=1, epsilons=(0.3, 0.5), trials=400, level=0.5, seed=seed, workers=1).verdict
-        is Verdict.VIOLATED
-        for seed in range(1000)
+        gpn.verify("relu", widths=24, depth=1, seed=seed, **options).verdict is Verdict.VIOLATED for seed in range(1000)
     )
     assert violated <= 580
 

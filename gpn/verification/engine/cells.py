@@ -1,0 +1,61 @@
+"""Which networks the engine is tested on: some of those of the verification, and small ones with explicit matrices."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gpn.engine.norms import FloatArray, quiet
+from gpn.experiment.cells import Deep, spread
+from gpn.verification.engine import coins, growth, identities
+from gpn.verification.engine.trace import trace
+
+_LEAST_FOR_GROWTH = 4  # a layer of fewer neurons has hardly a direction across x
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Every exact law, on the vectors of networks: arrays by "kind name", each (trials, depth).
+
+    Args:
+        networks: how they are drawn.
+    """
+
+    networks: Deep
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        seen = trace(self.networks, rng, trials)
+        found = {f"identity {name}": missed for name, missed in identities.deviations(seen).items()}
+        tossed = {
+            "preactivation": coins.forward_coins(seen, self.networks.activation, rng),
+            "direction": coins.backward_coins(seen, rng),
+        }
+        found |= {f"{law} {name}": heads for law, by_name in tossed.items() for name, heads in by_name.items()}
+        if self.networks.width >= _LEAST_FOR_GROWTH:
+            parts = zip(growth.PARTS, growth.excess(seen), strict=True)
+            found |= {f"growth {name}": part for name, part in parts}
+        return found
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of networks, one matrix-free and one with explicit matrices: which of the two has the larger number.
+
+    By exchange each coin is fair: |x_L| for the forward pass, |d_1| for the backward pass, and the largest ratio of
+    gradients for the two together.
+
+    Args:
+        networks: how one of them is drawn.
+    """
+
+    networks: Deep
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        with quiet():
+            one, other = (self._numbers(method, rng, trials) for method in ("matrix-free", "dense"))
+        return {f"pair {name}": coins.exceeds(one[name], other[name])[:, None] for name in one}
+
+    def _numbers(self, method: str, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        networks = replace(self.networks, method=method)
+        sample = networks.sample(rng, trials)
+        both = spread(networks.log_gradients(sample))
+        return {"forward": sample.signal_norms[:, -1], "backward": sample.backward_norms[:, 0], "both": both}

@@ -1,0 +1,179 @@
+"""Claims about the vectors of any network that is studied: exact laws by which `gpn verify` tests itself."""
+
+from enum import StrEnum
+
+from theory.claims.claim import HAAR, UNIFORM, Claim, letters
+
+
+class EngineClaim(StrEnum):
+    """The id of a claim by which a verification tests its own engine, as it stands in rows, frames and files.
+
+    >>> f"{EngineClaim.GROWTH}"
+    'engine-growth'
+    """
+
+    FORWARD = "engine-forward"
+    BACKWARD = "engine-backward"
+    GRADIENT = "engine-gradient"
+    PREACTIVATION = "engine-preactivation"
+    DIRECTION = "engine-direction"
+    GROWTH = "engine-growth"
+    PAIRS = "engine-pairs"
+
+
+_ANY_READOUT = "The readout is any function of the forward pass and independent noise."
+_COIN = "Differences within 1e-9 are ties, which are left out."
+
+ENTRIES = (
+    Claim(
+        id=EngineClaim.FORWARD,
+        kind="law",
+        title="The forward pass is that of the network",
+        words="A layer keeps the length of its input and applies the activation, in every network, up to rounding.",
+        statement=(r"|h_l| = |x_{l-1}|, \qquad |x_l| = |\phi(h_l)|",),
+        symbols=letters("h", "x_l", "l", r"\phi"),
+        assumptions=(
+            HAAR,
+            "For other weights the second equality alone.",
+            "phi is evaluated apart from the engine.",
+        ),
+        rigor="exact law",
+        proof="docs/engine.md#equalities",
+        function="gpn.verification.engine.identities:deviations",
+        test="tests/gpn/verification/engine/test_identities.py::test_each_equality_sees_its_error",
+    ),
+    Claim(
+        id=EngineClaim.BACKWARD,
+        kind="law",
+        title="The backward pass is the transpose of the forward pass",
+        words="The two uses of a matrix are tied by an inner product, in every network, up to rounding.",
+        statement=(
+            r"\langle e_l, x_l \rangle = \langle d_{l+1}, h_{l+1} \rangle, \qquad |e_l| = |d_{l+1}|, \qquad "
+            r"d_l = \phi'(h_l) \odot e_l",
+        ),
+        symbols=letters("h", "x_l", "l", "e_l", "d_l", r"\phi"),
+        assumptions=(HAAR, "For other weights the first and the last equality alone."),
+        rigor="exact law",
+        proof="docs/engine.md#equalities",
+        function="gpn.verification.engine.identities:deviations",
+        test="tests/gpn/verification/engine/test_identities.py::test_each_equality_sees_its_error",
+    ),
+    Claim(
+        id=EngineClaim.GRADIENT,
+        kind="law",
+        title="The norm of a gradient is a product of two norms",
+        words="The gradient of a weight matrix has rank one, so its norm is that of the backward signal above times "
+        "that of the signal below, and the backward signal's is a product over the layers above.",
+        statement=(
+            r"\left|\frac{\partial E}{\partial W_l}\right|_F = |d_l| |x_{l-1}|, \qquad "
+            r"|d_l| = |e_L| \prod_{k=l}^{L} \frac{|\phi'(h_k) \odot e_k|}{|e_k|} "
+            r"\prod_{k=l}^{L-1} \frac{|e_k|}{|d_{k+1}|}",
+        ),
+        symbols=letters("h", "x_l", "l", "L", "e_l", "d_l", r"\phi"),
+        assumptions=("One input.",),
+        rigor="exact law",
+        proof="docs/engine.md#equalities",
+        function="gpn.verification.engine.identities:deviations",
+        test="tests/gpn/verification/engine/test_identities.py::test_each_equality_sees_its_error",
+    ),
+    Claim(
+        id=EngineClaim.PREACTIVATION,
+        kind="law",
+        title="A pre-activation inside a network is uniform given the layers below",
+        words="Its product with any vector that the layers below determine is positive with probability 1/2, and any "
+        "function of it exceeds that of an independent draw with probability 1/2.",
+        statement=(
+            r"P(\langle h_l, a \rangle > 0 \mid h_1, \ldots, h_{l-1}) = \frac{1}{2}, \qquad "
+            r"P(f(h_l) > f(h') \mid h_1, \ldots, h_{l-1}) = \frac{1}{2}",
+        ),
+        symbols=letters(
+            "h",
+            "l",
+            **{"a": "a vector that depends on the layers below", "f": "a function", "h'": "an independent draw"},
+        ),
+        assumptions=(UNIFORM, _COIN),
+        rigor="exact law",
+        proof="docs/engine.md#coins",
+        function="gpn.verification.engine.coins:forward_coins",
+        test="tests/gpn/verification/engine/test_coins.py::test_coins_of_explicit_matrices_are_fair",
+    ),
+    Claim(
+        id=EngineClaim.DIRECTION,
+        kind="law",
+        title="A backward direction is uniform across the signal, given the forward pass and the layers above",
+        words="Its product with any vector that these determine is positive with probability 1/2, and any function of "
+        "it exceeds that of an independent draw with probability 1/2.",
+        statement=(
+            r"\frac{e_l}{|e_l|} = \alpha_l \frac{x_l}{|x_l|} + \sqrt{1 - \alpha_l^2} v_l, \qquad "
+            r"P(\langle v_l, a \rangle > 0 \mid \ldots) = P(f(v_l) > f(v') \mid \ldots) = \frac{1}{2}",
+        ),
+        symbols=letters(
+            "x_l",
+            "l",
+            "e_l",
+            **{
+                r"\alpha_l": "cosine between e_l and x_l",
+                "a": "a vector that depends on the forward pass and the layers above",
+                "f": "a function",
+                "v'": "an independent draw from the unit sphere across x_l",
+            },
+        ),
+        assumptions=(HAAR, _ANY_READOUT, _COIN),
+        rigor="exact law",
+        proof="docs/engine.md#coins",
+        function="gpn.verification.engine.coins:backward_coins",
+        test="tests/gpn/verification/engine/test_coins.py::test_coins_of_explicit_matrices_are_fair",
+    ),
+    Claim(
+        id=EngineClaim.GROWTH,
+        kind="theorem",
+        title="The growth of backward signals inside a network has its exact mean",
+        words="Given the forward pass and the alignment the growth of a layer misses its exact mean by a martingale "
+        "difference whose exponential moment has a bound in closed form.",
+        statement=(
+            r"E_v B_l = \bar s + \left(\alpha^2 - \frac{1}{n}\right) \frac{n}{n-1} (\tau - \bar s)",
+            r"E_v e^{\lambda (B_l - E_v B_l)} \leq \det(M)^{-1/2} e^{b^2 c^T M^{-1} c/2}, \qquad "
+            r"P\left(\lambda \sum_l (B_l - E_v B_l) \geq \sum_l \psi_l(\lambda) + \log \frac{1}{\alpha_0}\right) "
+            r"\leq \alpha_0",
+        ),
+        symbols=letters(
+            "n",
+            "l",
+            "s",
+            B_l="|d_l|^2/|e_l|^2",
+            **{
+                r"\alpha": "cosine between e_l and x_l",
+                r"\bar s": "mean of s(h_i)",
+                r"\tau": "|D x_l|^2/|x_l|^2",
+                r"\lambda": "exponent of the Markov inequality, chosen from the forward pass",
+                "M": "1 - 2 lambda (1 - alpha^2) A/(n - 1) across x_l, A = D^2 less its mean eigenvalue there",
+                "c": "the part of D^2 x_l/|x_l| across x_l",
+                "b": "2 lambda alpha (1 - alpha^2)^(1/2)/E R, R^2 chi-squared with n - 1 degrees of freedom",
+                r"\psi_l": "logarithm of the right side in layer l",
+                r"\alpha_0": "error probability",
+            },
+        ),
+        assumptions=(HAAR, _ANY_READOUT, "n >= 4.", "M is positive."),
+        rigor="proved",
+        proof="docs/engine.md#growth",
+        function="gpn.verification.engine.growth:excess",
+        test="tests/gpn/verification/engine/test_growth.py::test_the_moment_bound_holds_and_is_sharp",
+    ),
+    Claim(
+        id=EngineClaim.PAIRS,
+        kind="law",
+        title="Networks without and with explicit matrices have one law",
+        words="Of a network sampled without matrices and one with explicit matrices, either has the larger number with "
+        "probability 1/2.",
+        statement=(r"P(f > f') = \frac{1}{2}",),
+        symbols=(
+            ("f", "|x_L|, |d_1|, or the largest ratio of gradients, without matrices"),
+            ("f'", "the same of an independent network with explicit matrices"),
+        ),
+        assumptions=(HAAR, _COIN),
+        rigor="exact law",
+        proof="docs/matrix-free.md#one-input",
+        function="gpn.verification.engine.cells:Pairs",
+        test="tests/gpn/verification/engine/test_engine_rows.py::test_a_true_engine_holds",
+    ),
+)
