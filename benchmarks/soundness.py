@@ -1,34 +1,35 @@
 """A campaign of random formulas: whole reports of `gpn check` against a second reader, and the time of each.
 
-    python benchmarks/soundness.py --count 1000 --seed 5 [--workers 2] [--limit 60] [--out FILE.csv]
+    python benchmarks/soundness.py --count 1000 --seed 5 [--workers 2] [--time-limit 20] [--out FILE.csv]
 
-Each formula runs in a process of its own budget; what takes longer than the limit is ended and counted. A row says
-what was found wrong (nothing, for a sound report): a moment outside its ball, a jump that is not reported, a supremum
-below a slope that is taken, one more than 0.1 % above it, or an internal contradiction. The second reader
-(`tests/oracles/second_reader.py`) shares no code with `theory`.
+A formula has the budget of processor time that `gpn check` gives it, after which parts of the report are given up. A
+row says what was found wrong (nothing, for a sound report): a moment outside its ball, a jump that is not reported, a
+supremum below a slope that is taken, one more than 0.1 % above it that is not called a bound, or an internal
+contradiction. The second reader (`tests/oracles/second_reader.py`) shares no code with `theory`.
 """
 
 import argparse
 import csv
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from gpn.checking.check import TIME_LIMIT
 from tests.oracles.random_formulas import Formulas, Singular
 from tests.oracles.second_reader import jumps, largest_slope, reference
-from theory.activations.specification import activation
+from theory.activations.specification import read_activation
 from theory.errors import SpecificationError
 from theory.normalization.conditions import Conditions, gaussian_poincare
+from theory.numerics.budget import Budget
 
+SLOW = 5.0  # seconds that 99.9 % of the formulas are to stay within
 NAMES = ("mean", "second_moment", "slope_second_moment")
 
 
@@ -51,7 +52,7 @@ def faults(text: str, report: Conditions) -> list[str]:
         slope = largest_slope(text)
         if slope > report.lipschitz * (1 + 1e-6):
             wrong.append(f"sup |phi'| {report.lipschitz:.9g} is at least {slope:.9g}")
-        elif slope < report.lipschitz * (1 - 1e-3):
+        elif slope < report.lipschitz * (1 - 1e-3) and report.lipschitz_kind != "upper bound":
             wrong.append(f"loose: sup |phi'| {report.lipschitz:.9g} is {slope:.9g}")
     return wrong
 
@@ -62,40 +63,24 @@ def float_of(place: str) -> float:
     return float(sympy.sympify(place))
 
 
-def examine(text: str) -> tuple[str, str, float]:
-    """(outcome, faults, seconds of the report) of one formula."""
+def examine(task: tuple[str, float]) -> tuple[str, str, str, float]:
+    """(formula, outcome, faults, seconds of the report) of one formula."""
+    text, limit = task
     start = time.process_time()
+    budget = Budget(limit)
     try:
-        report = gaussian_poincare(activation(text), 30)
+        report = gaussian_poincare(read_activation(budget, text), 30, budget=budget)
     except SpecificationError as error:
-        return "refused", str(error)[:200], time.process_time() - start
-    except TimeoutError:
-        return "too slow", "", time.process_time() - start
+        return text, "refused", str(error)[:200], time.process_time() - start
     except Exception as error:
-        return "crash", f"{type(error).__name__}: {error}"[:200], time.process_time() - start
+        return text, "crash", f"{type(error).__name__}: {error}"[:200], time.process_time() - start
     seconds = time.process_time() - start
     outcome = "certified" if report.certified else "not certified"
     try:
         found = "; ".join(faults(text, report))
     except Exception as error:
         found = f"oracle: {error}"[:120]
-    return outcome, found, seconds
-
-
-def limited(task: tuple[str, float]) -> tuple[str, Any]:
-    text, limit = task
-
-    def stop(*_: Any) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, limit)
-    try:
-        return text, examine(text)
-    except TimeoutError:
-        return text, ("too slow", "", limit)
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return text, f"{outcome}, {report.normalizable}", found, seconds
 
 
 def formulas(seed: int, count: int) -> list[str]:
@@ -111,21 +96,29 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds of processor time for one formula")
+    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="processor time for one formula")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    tasks = [(text, asked.limit) for text in formulas(asked.seed, asked.count)]
+    tasks = [(text, asked.time_limit) for text in formulas(asked.seed, asked.count)]
     with multiprocessing.get_context("spawn").Pool(asked.workers, maxtasksperchild=50) as pool:
-        rows = [(text, *found) for text, found in pool.imap_unordered(limited, tasks)]
+        rows = list(pool.imap_unordered(examine, tasks))
     if asked.out:
         with asked.out.open("w", newline="") as file:
             csv.writer(file).writerows([("formula", "outcome", "faults", "seconds"), *rows])
-    seconds = np.sort([row[3] for row in rows])
-    print(dict(Counter(row[1] for row in rows)))
+    summarize(rows)
+
+
+def summarize(rows: list[tuple[str, str, str, float]]) -> None:
+    """Print the outcomes, the distribution of the times, and every row that wants a look."""
+    outcomes = Counter(row[1] for row in rows)
+    print(f"{len(rows)} formulas; refused {100 * outcomes['refused'] / len(rows):.1f} %")
+    print(*(f"{count:6} {outcome}" for outcome, count in outcomes.most_common()), sep="\n")
+    seconds = np.array([row[3] for row in rows])
     print("seconds: median, 90 %, 99 %, 99.9 %, most:", *np.round(np.quantile(seconds, [0.5, 0.9, 0.99, 0.999, 1]), 2))
+    print(f"within {SLOW:g} s: {100 * np.mean(seconds <= SLOW):.2f} %")
     for text, outcome, found, spent in sorted(rows, key=lambda row: (not row[2], -row[3])):
-        if (found and outcome != "refused") or outcome in ("crash", "too slow") or spent > 5:
-            print(f"{outcome:14} {spent:7.2f} s  {text}   {found}")
+        if found or spent > SLOW:
+            print(f"{outcome:20} {spent:7.2f} s  {text}   {found}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import sympy
 
 from theory.activations.callable import CallableActivation
-from theory.activations.critical_points import has_listed_singularities
 from theory.activations.ends import one_sided_limit
 from theory.activations.pieces import Piece, split
 from theory.activations.proofs import Order, discontinuity
@@ -45,7 +44,7 @@ class Activation:
         expression: a SymPy expression whose only free symbol is `theory.numerics.arithmetic.X`.
 
     Raises:
-        SpecificationError: another free symbol, or a switch whose roots cannot be found exactly.
+        SpecificationError: another free symbol.
 
     >>> relu = Activation("relu", sympy.Max(X, 0))
     >>> relu.kinks, relu.jumps
@@ -85,7 +84,10 @@ class Activation:
 
     @cached_property
     def jumps(self) -> tuple[sympy.Expr, ...]:
-        """Breakpoints at which the value jumps or is unbounded: phi is not weakly differentiable there."""
+        """Breakpoints at which the value jumps or is unbounded: phi is not weakly differentiable there.
+
+        Where they have no end, as those of x mod 1, those up to `reach`; so for the kinks.
+        """
         return tuple(left.upper for left, right in pairwise(self.pieces) if not _is_continuous(left, right, "value"))
 
     @cached_property
@@ -97,6 +99,16 @@ class Activation:
             if _is_continuous(left, right, "value") and not _is_continuous(left, right, "slope")
         )
 
+    @property
+    def reach(self) -> sympy.Expr | None:
+        """Up to which |x| kinks and jumps are listed; None if all are."""
+        ends = [piece.lower if piece.side > 0 else -piece.upper for piece in self._remote]
+        return min(ends, default=None)
+
+    @property
+    def _remote(self) -> list[Piece]:
+        return [piece for piece in self.pieces if piece.kind == "remote"]
+
     @cached_property
     def undefined(self) -> tuple[Piece, ...]:
         """Pieces on which the expression has no real value, as sqrt(x) has none below 0."""
@@ -104,8 +116,8 @@ class Activation:
 
     @cached_property
     def unlisted(self) -> CallableActivation | None:
-        """The formula as a function to be looked at, where the list of its singular points is not complete."""
-        if all(has_listed_singularities(piece.value) for piece in self.pieces):
+        """The formula as a function to be looked at, where its switches or singular points are not all listed."""
+        if not any(piece.kind in ("unlisted", "unresolved") for piece in self.pieces):
             return None
         return CallableActivation(self.name, self.value, self.slope, tuple(self.breakpoint_values))
 

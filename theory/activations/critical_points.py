@@ -1,168 +1,158 @@
-"""Where a function of one variable vanishes or is singular, and which sign it has between such points.
+"""Where a function of one variable vanishes or is singular.
 
-Points are exact SymPy numbers. Signs and comparisons of numbers are decided by ball arithmetic, at more and more bits
-until the ball no longer contains zero, or else by algebra; never by rounded numbers.
+Points are exact SymPy numbers where algebra finds them, else zeros that are isolated by ball arithmetic
+(`theory.balls.zeros`).
 """
 
+import math
 from collections.abc import Iterable, Iterator
-from functools import cmp_to_key
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
 
-import mpmath
 import sympy
+from flint import arb
 from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
-from theory.balls.core import NotCertifiable, precision
+from theory.balls.core import NotCertifiable
 from theory.balls.functions import FUNCTIONS, symbol
-from theory.balls.program import constant_ball
+from theory.balls.signs import between, compare, is_zero, sign_of
+from theory.balls.zeros import MultipleZero, Zeros, canonical, is_zero_at, zeros_between
 from theory.errors import SpecificationError
-from theory.numerics.arithmetic import UNDEFINED, X, constant_value, is_infinite
+from theory.numerics.arithmetic import X
+from theory.numerics.enclosed import Enclosed
 from theory.numerics.special import hermite_normalized
 
-_BITS = (64, 256, 1024, 4096)
-_LARGEST_IDENTITY = 60  # operations of a difference that is simplified to see whether it is zero
+_POSITIVE = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == ())
+_SOLVED = 8  # operations of the longest function that SymPy is asked to solve, for the names of its zeros
+_MOST_MULTIPLE = 16
+_DENOMINATORS = 60  # of the rational numbers and multiples of pi that are tried as names
+_POLES = {sympy.tan: sympy.cos, sympy.sec: sympy.cos, sympy.cot: sympy.sin, sympy.csc: sympy.sin}
 
 
-POSITIVE = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == ())
-"""Functions without a real zero."""
+class Points:
+    """Special points strictly between two bounds.
 
-
-ODD = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == (0,))
-"""Increasing functions with their only zero at 0."""
-
-
-def sign_of(number: sympy.Expr) -> int | None:
-    """The sign of a real constant, -1, 0 or 1; None if it cannot be told or there is no real value.
-
-    >>> sign_of(sympy.erf(-20) + 1), sign_of(sympy.sqrt(8) - 2 * sympy.sqrt(2)), sign_of(sympy.log(-1))
-    (1, 0, None)
+    Args:
+        lower, upper: the bounds; after the search, bounds between which the points are all there.
     """
-    if number.is_Rational:
-        return int(sympy.sign(number))
-    if number.has(*UNDEFINED):
-        return None
-    try:
-        for bits in _BITS:
-            with precision(bits):
-                ball = constant_ball(number)
-                if not ball.contains(0):
-                    return 1 if ball > 0 else -1
-    except NotCertifiable:
-        return _sign_by_mpmath(number)
-    return 0 if is_zero(number) else None
+
+    def __init__(self, lower: sympy.Expr, upper: sympy.Expr) -> None:
+        self.lower, self.upper = self._bounds = lower, upper
+        self.is_proved = True
+        self._found: set[sympy.Expr] = set()
+
+    def __iter__(self) -> Iterator[sympy.Expr]:
+        return iter(between(self._found, self.lower, self.upper))
+
+    def add_zeros(self, functions: Iterable[sympy.Expr]) -> None:
+        """Add the zeros of several functions.
+
+        Raises:
+            SpecificationError: zeros that cannot be listed.
+        """
+        for function in functions:
+            if not self.is_empty:
+                self._found.update(self._zeros(function))
+
+    def add_sign_changes(self, function: sympy.Expr) -> None:
+        """Add all points at which a function may change its sign: its zeros and its singular points."""
+        self.add_zeros([function, *_suspects(function)])
+
+    def _zeros(self, function: sympy.Expr) -> list[sympy.Expr]:
+        """The zeros, or the poles for a factor with a negative power."""
+        if not function.has(X) or function.is_positive is True or isinstance(function, _POSITIVE):
+            return []
+        if function.is_polynomial(X):
+            roots = _polynomial_zeros(sympy.Poly(function, X))
+            if roots is not None:
+                return roots
+        if isinstance(function, sympy.Mul):
+            return [zero for factor in function.args for zero in self._zeros(factor)]
+        if isinstance(function, sympy.Pow) and not function.exp.has(X):
+            return self._zeros(function.base)
+        if isinstance(function, sympy.tan | sympy.cot):
+            return self._zeros((sympy.sin if isinstance(function, sympy.tan) else sympy.cos)(function.args[0]))
+        record = FUNCTIONS.get(type(function).__name__)
+        if record is not None and record.zeros:
+            return self._zeros(function.args[0] - record.zeros[0])
+        is_singular = any(suspect.is_positive is not True for suspect in _suspects(function))
+        numerator, denominator = sympy.fraction(sympy.together(function)) if is_singular else (function, function)
+        if denominator.has(X) and numerator != function:
+            return [*self._zeros(numerator), *self._zeros(denominator)]
+        return self._isolated(function)
+
+    def _isolated(self, function: sympy.Expr) -> list[sympy.Expr]:
+        """Zeros isolated by ball arithmetic, else by SymPy's solver, whose answer is a conjecture."""
+        _, rest = canonical(function)
+        singular = Points(*self._bounds)
+        singular.add_zeros([*_suspects(rest), *(rest.args if isinstance(rest, sympy.sin) else ())])
+        if singular.is_empty:
+            self._narrow(singular.lower, singular.upper)
+            return []
+        multiple = list(singular) if isinstance(rest, sympy.sin) else []
+        try:
+            parts = self._parts(rest, singular, multiple)
+        except NotCertifiable:
+            self.is_proved = False
+            return _solved(function)
+        self._narrow(singular.lower, singular.upper)
+        self._narrow(parts[0].lower, parts[-1].upper)
+        self.is_proved &= singular.is_proved
+        return [*multiple, *(zero for part in parts for zero in part.points)]
+
+    def _parts(self, function: sympy.Expr, singular: "Points", multiple: list[sympy.Expr]) -> list[Zeros]:
+        """The zeros between singular points and multiple zeros, to which those with a simple name are added."""
+        for _ in range(_MOST_MULTIPLE):
+            inner = between([*singular, *multiple], singular.lower, singular.upper)
+            try:
+                edges = pairwise([singular.lower, *inner, singular.upper])
+                return [_zeros_between(function, left, right) for left, right in edges]
+            except MultipleZero as zero:
+                name = next((n for n in _simple_names(zero.place) if is_zero(function.xreplace({X: n}))), None)
+                if name is None or name in multiple:
+                    raise
+                multiple.append(name)
+        raise NotCertifiable(f"{function} has more than {_MOST_MULTIPLE} multiple zeros")
+
+    def _narrow(self, lower: sympy.Expr, upper: sympy.Expr) -> None:
+        self.lower = lower if compare(lower, self.lower) > 0 else self.lower
+        self.upper = upper if compare(upper, self.upper) < 0 else self.upper
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known between the bounds."""
+        return compare(self.lower, self.upper) >= 0
 
 
-def is_real(number: sympy.Expr) -> bool:
-    """Whether a constant is a finite real number, by its value to 30 digits."""
-    if number.is_Rational:
-        return True
-    try:
-        value = constant_value(number, 30)
-    except (ArithmeticError, ValueError, TypeError):
-        return False
-    return isinstance(value, mpmath.mpf) and bool(mpmath.isfinite(value))
-
-
-def _sign_by_mpmath(number: sympy.Expr) -> int | None:
-    """The sign of a constant without a rigorous rule; what rests on it is never certified."""
-    try:
-        value = constant_value(number, 50)
-    except (ArithmeticError, ValueError, TypeError):
-        return None
-    if not isinstance(value, mpmath.mpf) or not mpmath.isfinite(value):
-        return None
-    return int(mpmath.sign(value)) if abs(value) > mpmath.mpf(10) ** -40 else None
-
-
-def is_zero(expression: sympy.Expr) -> bool:
-    """Whether algebra shows that an expression, with or without the variable, is zero everywhere.
-
-    >>> is_zero((X + 1) ** 2 - X**2 - 2 * X - 1)
-    True
-    """
-    if expression == 0 or sympy.expand(expression) == 0:
-        return True
-    roots = expression.atoms(sympy.CRootOf)
-    if len(roots) == 1:
-        return _vanishes_at(expression, roots.pop())
-    if sympy.count_ops(expression) > _LARGEST_IDENTITY:
-        return False
-    return bool(sympy.simplify(sympy.expand_func(expression)) == 0)
-
-
-def _vanishes_at(expression: sympy.Expr, root: sympy.CRootOf) -> bool:
-    """Whether a polynomial in an algebraic number is a multiple of that number's polynomial."""
-    numerator = sympy.fraction(sympy.together(expression.xreplace({root: X})))[0]
-    if not numerator.is_polynomial(X):
-        return False
-    minimal = sympy.Poly(root.poly.all_coeffs(), X)
-    return bool(sympy.Poly(sympy.expand(numerator), X).rem(minimal).is_zero)
-
-
-def compare(left: sympy.Expr, right: sympy.Expr) -> int:
-    """-1, 0 or 1 as one constant (or infinity) is below, equal to or above another.
+def sign_changes(function: sympy.Expr, lower: sympy.Expr = -sympy.oo, upper: sympy.Expr = sympy.oo) -> Points:
+    """All points between two bounds at which a function may change its sign: its zeros and its singular points.
 
     Raises:
-        SpecificationError: they are too close to be told apart and not seen to be equal.
+        SpecificationError: they cannot be listed.
 
-    >>> compare(sympy.sqrt(2), sympy.Rational(17, 12)), compare(-sympy.oo, sympy.Integer(3))
-    (-1, -1)
+    >>> list(sign_changes((X - 2) / X)), list(sign_changes(sympy.exp(X) - X - 2))
+    ([0, 2], [-1.8414056604369606, 1.1461932206205826])
     """
-    if left == right:
-        return 0
-    if is_infinite(left) or is_infinite(right):
-        return -1 if left == -sympy.oo or right == sympy.oo else 1
-    sign = sign_of(left - right)
-    if sign is None:
-        raise SpecificationError(f"the breakpoints {left} and {right} cannot be told apart")
-    return sign
-
-
-def between(points: Iterable[sympy.Expr], lower: sympy.Expr, upper: sympy.Expr) -> list[sympy.Expr]:
-    """The distinct points strictly inside (lower, upper), in order."""
-    inside = [point for point in points if compare(lower, point) < 0 and compare(point, upper) < 0]
-    distinct: list[sympy.Expr] = []
-    for point in sorted(inside, key=cmp_to_key(compare)):
-        if not distinct or compare(distinct[-1], point) != 0:
-            distinct.append(point)
-    return distinct
-
-
-def sign_changes(function: sympy.Expr) -> set[sympy.Expr]:
-    """All points at which a function may change its sign: its zeros and its singular points.
-
-    Raises:
-        SpecificationError: they cannot be listed, as for sin(x) or exp(x) - x - 2.
-
-    >>> sorted(sign_changes((X - 2) / X))
-    [0, 2]
-    """
-    points = set(_zeros(function))
-    for suspect in _suspects(function):
-        points.update(_zeros(suspect))
+    points = Points(lower, upper)
+    points.add_sign_changes(function)
     return points
 
 
-def singular_points(formula: sympy.Expr) -> set[sympy.Expr]:
-    """Points at which a formula may not be analytic, as far as they can be listed."""
-    points: set[sympy.Expr] = set()
+def singular_points(formula: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -> tuple[Points, bool]:
+    """Points at which a formula may not be analytic, and whether they are all there."""
+    points, is_complete = Points(lower, upper), not _has_unknown_function(formula)
     for suspect in _suspects(formula):
         try:
-            points.update(_zeros(suspect))
+            points.add_zeros([suspect])
         except SpecificationError:
-            continue  # e.g. 1/cos(x): the integral will not be certified
-    return points
+            is_complete = False
+    return points, is_complete and points.is_proved
 
 
-def has_listed_singularities(formula: sympy.Expr) -> bool:
-    """Whether `singular_points` gives all of them."""
-    try:
-        for suspect in _suspects(formula):
-            _zeros(suspect)
-    except SpecificationError:
-        return False
+def _has_unknown_function(formula: sympy.Expr) -> bool:
     known = {*FUNCTIONS, hermite_normalized.__name__}  # the latter is a polynomial
-    unknown = any(node.has(X) and type(node).__name__ not in known for node in formula.atoms(sympy.Function))
-    return not unknown and not formula.has(sympy.tan, sympy.cot, sympy.sec, sympy.csc)
+    return any(node.has(X) and type(node).__name__ not in known for node in formula.atoms(sympy.Function))
 
 
 def _suspects(formula: sympy.Expr) -> Iterator[sympy.Expr]:
@@ -173,29 +163,41 @@ def _suspects(formula: sympy.Expr) -> Iterator[sympy.Expr]:
         if isinstance(node, sympy.Pow):
             if node.base.has(X) and not (node.exp.is_Integer and node.exp.is_nonnegative):
                 yield node.base
+        elif type(node) in _POLES:
+            yield _POLES[type(node)](node.args[0])
         elif type(node).__name__ in FUNCTIONS:
             yield from (node.args[0] - point for point in FUNCTIONS[type(node).__name__].singular)
 
 
-def _zeros(function: sympy.Expr) -> list[sympy.Expr]:
-    """All real zeros, or poles for a factor with a negative power, exactly; refuse when they cannot be listed."""
-    if not function.has(X) or function.is_positive is True or isinstance(function, POSITIVE):
+@lru_cache(maxsize=1024)
+def _zeros_between(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -> Zeros:
+    """Isolated zeros, with exact names where there are some that are proved."""
+    found = zeros_between(function, lower, upper)
+    names = _names(function) if found.points else []
+    points = (next((n for n in names if is_zero_at(zero, n)), None) or _named(zero) for zero in found.points)
+    return Zeros(tuple(points), found.lower, found.upper)
+
+
+def _names(function: sympy.Expr) -> list[sympy.Expr]:
+    if sympy.count_ops(function) > _SOLVED or any(_suspects(function)):
         return []
-    if function.is_polynomial(X):
-        roots = _polynomial_zeros(sympy.Poly(function, X))
-        if roots is not None:
-            return roots
-    if isinstance(function, sympy.Mul):
-        return [zero for factor in function.args for zero in _zeros(factor)]
-    if isinstance(function, sympy.Pow) and not function.exp.has(X):
-        return _zeros(function.base)
-    record = FUNCTIONS.get(type(function).__name__)
-    if record is not None and record.zeros:
-        return _zeros(function.args[0] - record.zeros[0])
-    numerator, denominator = sympy.fraction(sympy.together(function))
-    if denominator.has(X) and numerator != function:
-        return [*_zeros(numerator), *_zeros(denominator)]
-    return _solved(function)
+    try:
+        return _solved(function)
+    except SpecificationError:
+        return []
+
+
+def _named(zero: Enclosed) -> sympy.Expr:
+    """A simple rational number or multiple of pi, if the zero is proved to be one."""
+    return next((name for name in _simple_names(zero.enclosure(64)) if is_zero_at(zero, name)), zero)
+
+
+def _simple_names(place: arb) -> list[sympy.Expr]:
+    """The simple rational number and the simple multiple of pi that are nearest to a place."""
+    position = Fraction(float(place))
+    by_pi = position / Fraction(math.pi)
+    names = position.limit_denominator(_DENOMINATORS), by_pi.limit_denominator(_DENOMINATORS)
+    return [unit * sympy.Rational(n.numerator, n.denominator) for unit, n in zip((1, sympy.pi), names, strict=True)]
 
 
 def _polynomial_zeros(polynomial: sympy.Poly) -> list[sympy.Expr] | None:
@@ -236,3 +238,40 @@ def _solved(function: sympy.Expr) -> list[sympy.Expr]:
         f"the points where {function} changes its sign cannot be listed exactly; "
         "write the activation as a Piecewise with explicit breakpoints"
     )
+
+
+def without_common_factors(formula: sympy.Expr) -> sympy.Expr:
+    """Cancel the polynomial factors that numerator and denominator of a product share.
+
+    The two functions differ at most at the zeros of those factors, where only the new one is defined. Those points
+    would otherwise count as singular, and integrals and suprema would have to approach them.
+
+    >>> without_common_factors((X**2 - 1) / (X - 1) * sympy.exp(X))
+    (x + 1)*exp(x)
+    """
+    if not any(_is_polynomial_quotient(power) for power in formula.atoms(sympy.Pow)):
+        return formula
+    return formula.replace(lambda node: node.is_Mul, _cancelled)
+
+
+def _is_polynomial_quotient(factor: sympy.Expr) -> bool:
+    """Whether a factor is 1 over a polynomial that is not constant."""
+    return bool(
+        factor.is_Pow
+        and factor.exp.is_Integer
+        and factor.exp.is_negative
+        and factor.base.has(X)
+        and factor.base.is_polynomial(X)
+    )
+
+
+def _cancelled(product: sympy.Mul) -> sympy.Expr:
+    denominators = [factor for factor in product.args if _is_polynomial_quotient(factor)]
+    numerators = [factor for factor in product.args if factor.has(X) and factor.is_polynomial(X)]
+    if not denominators or not numerators:
+        return product
+    numerator, denominator = sympy.Mul(*numerators), 1 / sympy.Mul(*denominators)
+    if sympy.gcd(numerator, denominator).has(X):
+        others = [factor for factor in product.args if factor not in denominators and factor not in numerators]
+        return sympy.Mul(sympy.cancel(numerator / denominator), *others)
+    return product

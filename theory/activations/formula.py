@@ -49,7 +49,7 @@ _MAX_CONSTANT_EXPONENT = 1024
 def parse_formula(text: str) -> sympy.Expr:
     """Return the SymPy expression in `theory.numerics.arithmetic.X` of a formula in one variable x (or z, or t).
 
-    Allowed are decimal numbers (exact), pi and e, + - * / ** (and ^ for powers), comparisons, `and`, `or`,
+    Allowed are decimal numbers (exact), pi and e, + - * / ** % (and ^ for powers), comparisons, `and`, `or`,
     `not`, `a if condition else b`, where(condition, a, b), piecewise((value, condition), ..., default), the
     usual functions (exp, log, sqrt, sin, erf, min, max, clip, ...) and every name of `theory.activations.catalog` as a
     function, its parameters after the first argument: `elu(x, alpha=1.5)`. Names may carry the prefix of a
@@ -234,7 +234,7 @@ class _Reader:
             return self.number(node.left) / self._nonzero(node.right)
         if kind is ast.Pow:
             return self._power(node.left, node.right)
-        return self._refuse(node, "the operators are + - * / **, unlike in")
+        return self._refuse(node, "the operators are + - * / ** %, unlike in")
 
     def _boolean(self, node: ast.BoolOp) -> Any:
         return CONNECTIVES[type(node.op)](*(self.condition(value) for value in node.values))

@@ -12,6 +12,7 @@ from sympy.logic.boolalg import Boolean
 
 from theory.balls.functions import FUNCTIONS, symbol
 from theory.errors import SpecificationError
+from theory.numerics.special import frac
 
 MAX_NODES = 400
 MAX_DEPTH = 40
@@ -25,7 +26,7 @@ MODULES = frozenset(
 )
 
 
-_SWITCHES = (sympy.Piecewise, sympy.Abs, sympy.Max, sympy.Min, sympy.sign, sympy.Heaviside)
+_SWITCHES = (sympy.Piecewise, sympy.Abs, sympy.Max, sympy.Min, sympy.sign, sympy.Heaviside, frac)
 
 
 def _one(function: Callable[[Any], Any]) -> tuple[Callable[..., Any], int, int]:
@@ -34,6 +35,11 @@ def _one(function: Callable[[Any], Any]) -> tuple[Callable[..., Any], int, int]:
 
 def _heaviside(x: Any, at_zero: Any = None) -> Any:
     return sympy.Heaviside(x) if at_zero is None else sympy.Heaviside(x, at_zero)
+
+
+def mod(x: Any, y: Any) -> Any:
+    """The remainder with the sign of the divisor, as in Python and NumPy; nan for the divisor 0."""
+    return sympy.nan if y == 0 else y * frac(x / y)
 
 
 def _clip(x: Any, lower: Any, upper: Any) -> Any:
@@ -48,7 +54,11 @@ NAMED_FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = MappingProx
         "sqrt": _one(sympy.sqrt),
         "cbrt": _one(lambda x: sympy.sign(x) * sympy.Abs(x) ** sympy.Rational(1, 3)),
         "square": _one(lambda x: x**2),
+        "frac": _one(frac),
+        "floor": _one(lambda x: x - frac(x)),
+        "ceil": _one(lambda x: x + frac(-x)),
     }
+    | dict.fromkeys(("mod", "remainder"), (mod, 2, 2))
     | dict.fromkeys(("heaviside", "Heaviside"), (_heaviside, 1, 2))
     | dict.fromkeys(("min", "minimum", "Min"), (sympy.Min, 1, 20))
     | dict.fromkeys(("max", "maximum", "Max"), (sympy.Max, 1, 20))
@@ -66,7 +76,7 @@ COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = MappingProxyT
 
 
 OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = MappingProxyType(
-    {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
+    {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Mod: mod}
 )
 """Operators on numbers; division and powers are checked by the reader."""
 

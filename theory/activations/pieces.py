@@ -7,28 +7,26 @@ there is exact for polynomials; for other functions it is a `Claim`, which certi
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import combinations, pairwise
+from typing import Literal
 
 import mpmath
 import sympy
 from sympy.core.relational import Relational
 
-from theory.activations.critical_points import (
-    between,
-    is_real,
-    is_zero,
-    sign_changes,
-    sign_of,
-    singular_points,
-)
-from theory.balls.continuity import is_continuous_at
+from theory.activations.critical_points import Points, singular_points, without_common_factors
+from theory.balls.continuity import has_no_real_value, is_continuous_at
+from theory.balls.signs import is_real, is_zero, sign_of
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X, constant_value, is_infinite
+from theory.numerics.special import frac
 
+Kind = Literal["smooth", "unlisted", "unresolved", "remote"]
 _PROBES = 12  # further points at which the sign of a switching function is compared
-_SWITCHES = (sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.sign, sympy.Heaviside)
+_BRANCHING = (sympy.Abs, sympy.Max, sympy.Min, sympy.Piecewise, sympy.sign, sympy.Heaviside)
+_SWITCHES = (*_BRANCHING, frac)
 
 
 @dataclass(frozen=True)
@@ -39,22 +37,36 @@ class Piece:
         lower, upper: exact SymPy numbers or -oo, oo.
         value: the function there, an expression in `X`.
         is_joined: whether the whole expression is proved to be continuous at the lower end.
+        kind: "smooth"; "unlisted" if the formula may have singular points inside; "unresolved" if it still has
+            switches, whose changes are not known; "remote" if it has switches or singular points without end, so far
+            out that the normal density leaves next to nothing.
     """
 
     lower: sympy.Expr
     upper: sympy.Expr
     value: sympy.Expr
     is_joined: bool = False
+    kind: Kind = "smooth"
 
     @cached_property
     def slope(self) -> sympy.Expr:
-        """The first derivative."""
-        return sympy.diff(self.value, X)
+        """The first derivative, without the point masses of switches that are left."""
+        return sympy.diff(self.value, X).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
 
     @cached_property
     def curvature(self) -> sympy.Expr:
-        """The second derivative."""
-        return sympy.diff(self.slope, X)
+        """The second derivative, the same."""
+        return sympy.diff(self.slope, X).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+
+    @cached_property
+    def alternatives(self) -> tuple[sympy.Expr, ...]:
+        """Formulas without switches, one of which the function equals at each point."""
+        return tuple(_alternatives(self.value))
+
+    @property
+    def side(self) -> int:
+        """On which side of 0 a remote piece lies, 1 or -1."""
+        return 1 if is_infinite(self.upper) else -1
 
     @cached_property
     def sample(self) -> sympy.Expr:
@@ -63,8 +75,10 @@ class Piece:
 
     @cached_property
     def is_defined(self) -> bool:
-        """Whether the function takes a real, finite value at the sample point."""
-        return is_real(self.value.xreplace({X: self.sample}))
+        """Whether the function is not proved to have no real value around the sample point."""
+        return self.value is not sympy.nan and (
+            is_real(self.value.xreplace({X: self.sample})) or not has_no_real_value(self.value, self.sample)
+        )
 
 
 def split(expression: sympy.Expr) -> tuple[Piece, ...]:
@@ -76,71 +90,40 @@ def split(expression: sympy.Expr) -> tuple[Piece, ...]:
     Args:
         expression: a SymPy expression in `X`.
 
-    Raises:
-        SpecificationError: a switching function whose changes of sign cannot be listed exactly, as in |sin(x)|.
-
     >>> [(str(p.lower), str(p.upper), str(p.value)) for p in split(sympy.Abs(X - 1))]
     [('-oo', '1', '1 - x'), ('1', 'oo', 'x - 1')]
     """
-    record = _Record()
     cells: list[Piece] = []
-    for resolved in _resolve(expression, -sympy.oo, sympy.oo, record):
+    for resolved in _resolved(expression)[0]:
         cell = replace(resolved, value=without_common_factors(resolved.value))
-        if cells and cells[-1].value == cell.value:
+        if cells and (cells[-1].value, cells[-1].kind) == (cell.value, cell.kind):
             cells[-1] = replace(cells[-1], upper=cell.upper)
         else:
             cells.append(cell)
+    parts = (part for cell in cells for part in _without_singular_points(cell))
     return tuple(
-        Piece(left, right, cell.value, not is_infinite(left) and is_continuous_at(expression, left))
-        for cell in cells
-        for left, right in pairwise(
-            [cell.lower, *between(singular_points(cell.value), cell.lower, cell.upper), cell.upper]
-        )
+        replace(part, is_joined=not is_infinite(part.lower) and is_continuous_at(expression, part.lower))
+        for part in parts
     )
 
 
-def without_common_factors(formula: sympy.Expr) -> sympy.Expr:
-    """Cancel the polynomial factors that numerator and denominator of a product share.
-
-    The two functions differ at most at the zeros of those factors, where only the new one is defined. Those points
-    would otherwise count as singular, and integrals and suprema would have to approach them.
-
-    >>> without_common_factors((X**2 - 1) / (X - 1) * sympy.exp(X))
-    (x + 1)*exp(x)
-    """
-    if not any(_is_polynomial_quotient(power) for power in formula.atoms(sympy.Pow)):
-        return formula
-    return formula.replace(lambda node: node.is_Mul, _cancelled)
-
-
-def _is_polynomial_quotient(factor: sympy.Expr) -> bool:
-    """Whether a factor is 1 over a polynomial that is not constant."""
-    return bool(
-        factor.is_Pow
-        and factor.exp.is_Integer
-        and factor.exp.is_negative
-        and factor.base.has(X)
-        and factor.base.is_polynomial(X)
-    )
-
-
-def _cancelled(product: sympy.Mul) -> sympy.Expr:
-    denominators = [factor for factor in product.args if _is_polynomial_quotient(factor)]
-    numerators = [factor for factor in product.args if factor.has(X) and factor.is_polynomial(X)]
-    if not denominators or not numerators:
-        return product
-    numerator, denominator = sympy.Mul(*numerators), 1 / sympy.Mul(*denominators)
-    if sympy.gcd(numerator, denominator).has(X):
-        others = [factor for factor in product.args if factor not in denominators and factor not in numerators]
-        return sympy.Mul(sympy.cancel(numerator / denominator), *others)
-    return product
-
-
-@dataclass(slots=True)
-class _Record:
-    """What is met while switches are resolved."""
-
-    claims: list["Claim"] = field(default_factory=list)
+def _without_singular_points(cell: Piece) -> Iterator[Piece]:
+    """Cut a cell at the singular points of its formula."""
+    if cell.kind != "smooth" or cell.value is sympy.nan:
+        yield cell
+        return
+    points, is_complete = singular_points(cell.value, cell.lower, cell.upper)
+    if points.is_empty:
+        yield replace(cell, kind="remote")
+        return
+    if points.lower != cell.lower:
+        yield replace(cell, upper=points.lower, kind="remote")
+    for left, right in pairwise([points.lower, *points, points.upper]):
+        part = replace(cell, lower=left, upper=right)
+        is_smooth = is_complete and (is_real(cell.value.xreplace({X: part.sample})) or not part.is_defined)
+        yield replace(part, kind="smooth" if is_smooth else "unlisted")
+    if points.upper != cell.upper:
+        yield replace(cell, lower=points.upper, kind="remote")
 
 
 @dataclass(frozen=True)
@@ -156,35 +139,87 @@ class Claim:
 
 
 def claims(expression: sympy.Expr) -> tuple[Claim, ...]:
-    """What the pieces of an expression rest on and exact root isolation does not prove.
+    """What the pieces of an expression rest on where SymPy solved for multiple zeros, which are not isolated.
 
     >>> claims(sympy.Abs(X**3 - X - 1))
     ()
-    >>> [str(claim) for claim in claims(sympy.Abs(sympy.exp(X) - 2))]
-    ['exp(x) - 2 keeps its sign on (-oo, log(2))', 'exp(x) - 2 keeps its sign on (log(2), oo)']
+    >>> [str(claim) for claim in claims(sympy.Abs(sympy.exp(2 * X) - 4 * sympy.exp(X) + 4))][:1]
+    ['exp(2*x) - 4*exp(x) + 4 keeps its sign on (-oo, log(2))']
     """
-    record = _Record()
-    for _ in _resolve(expression, -sympy.oo, sympy.oo, record):
-        pass
-    return tuple(dict.fromkeys(record.claims))
+    return tuple(dict.fromkeys(_resolved(expression)[1]))
 
 
-def _resolve(expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, record: _Record) -> Iterator[Piece]:
+@lru_cache(maxsize=64)
+def _resolved(expression: sympy.Expr) -> tuple[tuple[Piece, ...], tuple[Claim, ...]]:
+    record: list[Claim] = []
+    return tuple(_resolve(expression, -sympy.oo, sympy.oo, record)), tuple(record)
+
+
+def _resolve(expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, record: list[Claim]) -> Iterator[Piece]:
     """Replace the innermost switch by its branch on each cell between its changes of sign, until none is left."""
     switch = _innermost_switch(expression)
     if switch is None:
         yield Piece(lower, upper, expression)
         return
-    switching = list(dict.fromkeys(_switching_functions(switch)))
-    points = {point for function in switching for point in sign_changes(function)}
-    for left, right in pairwise([lower, *between(points, lower, upper), upper]):
-        sample = _sample(left, right)
-        if not all(is_real(function.xreplace({X: sample})) for function in switching):
-            yield Piece(left, right, sympy.nan)
-            continue
-        signs = {function: _constant_sign(function, left, right) for function in switching}
-        record.claims += [Claim(f, left, right) for f, sign in signs.items() if sign and not _is_exact(f)]
-        yield from _resolve(expression.xreplace({switch: _branch(switch, signs)}), left, right, record)
+    switching, points = list(dict.fromkeys(_switching_functions(switch))), Points(lower, upper)
+    try:
+        for function in switching:
+            points.add_sign_changes(function)
+    except SpecificationError:
+        yield Piece(lower, upper, expression, kind="unresolved")
+        return
+    if points.is_empty:
+        yield Piece(lower, upper, expression, kind="remote")
+        return
+    if points.lower != lower:
+        yield Piece(lower, points.lower, expression, kind="remote")
+    for left, right in pairwise([points.lower, *points, points.upper]):
+        yield from _resolve_cell(expression, switch, switching, left, right, record, not points.is_proved)
+    if points.upper != upper:
+        yield Piece(points.upper, upper, expression, kind="remote")
+
+
+def _resolve_cell(
+    expression: sympy.Expr,
+    switch: sympy.Expr,
+    switching: list[sympy.Expr],
+    left: sympy.Expr,
+    right: sympy.Expr,
+    record: list[Claim],
+    is_conjecture: bool,
+) -> Iterator[Piece]:
+    """Continue with the branch of a switch on a cell on which its switching functions keep their signs."""
+    sample = _sample(left, right)
+    unreal = [function for function in switching if not is_real(function.xreplace({X: sample}))]
+    if unreal:
+        is_proved = any(has_no_real_value(function, sample) for function in unreal)
+        yield Piece(left, right, sympy.nan) if is_proved else Piece(left, right, expression, kind="unresolved")
+        return
+    try:
+        signs = {function: _constant_sign(function, left, right, is_conjecture) for function in switching}
+    except SpecificationError:
+        yield Piece(left, right, expression, kind="unresolved")
+        return
+    if is_conjecture:
+        record += [Claim(f, left, right) for f, sign in signs.items() if sign and not _is_exact(f)]
+    branch = _branch(switch, signs, sample)
+    yield from _resolve(expression.xreplace({switch: branch}), left, right, record)
+
+
+def _alternatives(expression: sympy.Expr) -> Iterator[sympy.Expr]:
+    """The formulas that the branches of all switches make; fractional parts, which have no end of branches, stay."""
+    switch = _innermost_switch(expression, _BRANCHING)
+    if switch is None:
+        yield expression
+        return
+    if isinstance(switch, sympy.Piecewise):
+        branches = [value for value, _ in switch.args]
+    elif isinstance(switch, sympy.Abs):
+        branches = [switch.args[0], -switch.args[0]]
+    else:
+        branches = list(switch.args) if isinstance(switch, sympy.Max | sympy.Min) else [-1, 0, 1]
+    for branch in dict.fromkeys(branches):
+        yield from _alternatives(expression.xreplace({switch: branch}))
 
 
 def _is_exact(function: sympy.Expr) -> bool:
@@ -195,10 +230,10 @@ def _is_exact(function: sympy.Expr) -> bool:
     return bool(polynomial.degree() <= 1 or all(c.is_Rational for c in polynomial.all_coeffs()))
 
 
-def _innermost_switch(expression: sympy.Expr) -> sympy.Expr | None:
+def _innermost_switch(expression: sympy.Expr, kinds: tuple[type[sympy.Basic], ...] = _SWITCHES) -> sympy.Expr | None:
     for node in sympy.postorder_traversal(expression):
-        if isinstance(node, _SWITCHES) and not any(
-            argument.has(*_SWITCHES) for argument in node.args if isinstance(argument, sympy.Basic)
+        if isinstance(node, kinds) and not any(
+            argument.has(*kinds) for argument in node.args if isinstance(argument, sympy.Basic)
         ):
             return node
     return None
@@ -210,6 +245,8 @@ def _switching_functions(switch: sympy.Expr) -> Iterable[sympy.Expr]:
         return [r.lhs - r.rhs for _, c in switch.args for r in _comparisons(c)]
     if isinstance(switch, sympy.Max | sympy.Min):
         return [a - b for a, b in combinations(switch.args, 2)]
+    if isinstance(switch, frac):
+        return [sympy.sin(sympy.pi * switch.args[0])]
     return [switch.args[0]]
 
 
@@ -217,7 +254,7 @@ def _comparisons(condition: sympy.Basic) -> list[Relational]:
     return sorted(condition.atoms(Relational), key=sympy.default_sort_key)
 
 
-def _constant_sign(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -> int:
+def _constant_sign(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, is_conjecture: bool) -> int:
     """The sign of a function on a cell between its changes of sign; 0 if it is identically zero.
 
     Raises:
@@ -229,8 +266,10 @@ def _constant_sign(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -
         raise SpecificationError(f"the sign of {function}, which has to be known, cannot be told at x = {sample}")
     if sign == 0 and not is_zero(function):
         raise SpecificationError(f"{function} vanishes at x = {sample}, where its sign has to be known")
-    if not _is_exact(function) and any(
-        sign_of(function.xreplace({X: probe})) == -sign != 0 for probe in _probes(lower, upper)
+    if (
+        is_conjecture
+        and not _is_exact(function)
+        and any(sign_of(function.xreplace({X: probe})) == -sign != 0 for probe in _probes(lower, upper))
     ):
         raise SpecificationError(
             f"not all points where {function} changes its sign are found; "
@@ -239,13 +278,15 @@ def _constant_sign(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -
     return sign
 
 
-def _branch(switch: sympy.Expr, signs: dict[sympy.Expr, int]) -> sympy.Expr:
-    """The smooth formula that a switch equals where its switching functions have these signs."""
+def _branch(switch: sympy.Expr, signs: dict[sympy.Expr, int], sample: sympy.Expr) -> sympy.Expr:
+    """The smooth formula that a switch equals where its switching functions have these signs, as at the sample."""
     if isinstance(switch, sympy.Piecewise):
         return next((value for value, condition in switch.args if _truth(condition, signs)), sympy.nan)
     if isinstance(switch, sympy.Max | sympy.Min):
         return _extreme(switch, signs)
     argument = switch.args[0]
+    if isinstance(switch, frac):
+        return argument - sympy.floor(argument.xreplace({X: sample}))
     sign = signs[argument]
     if isinstance(switch, sympy.Abs):
         return sign * argument

@@ -1,175 +1,76 @@
-r"""Proofs that an activation is split at all the points where it has to be.
+"""Proofs that an activation is split at all the points where it has to be, and that it is continuous there or jumps."""
 
-That a switching function g keeps its sign between two points a < b follows in three stretches. Next to a zero at a,
-
-.. math:: g(a + t) = g^{(m)}(\xi) t^m/m!, \qquad g(a) = ... = g^{(m-1)}(a) = 0,
-
-where the m-th derivative is enclosed away from 0 on [a, a + w]; next to a singular end and towards infinity a growth
-envelope bounds |g| from below (`theory.balls.envelope`); in between, intervals are bisected until each enclosure
-leaves out 0 (Moore, Kearfott, Cloud 2009, "Introduction to Interval Analysis", chapter 6).
-"""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import sympy
-from flint import arb, ctx
+from flint import arb
 
-from theory.activations.critical_points import ODD, POSITIVE, has_listed_singularities, is_zero
-from theory.activations.ends import T, localized, mirrored, one_sided_limit
+from theory.activations.ends import one_sided_limit
 from theory.activations.pieces import Claim, Piece, claims
-from theory.balls.arithmetics import INTERVAL, REAL, growth_arithmetic
-from theory.balls.core import NotCertifiable, hull, precision
-from theory.balls.envelope import variable
+from theory.balls.continuity import is_continuous_beyond
+from theory.balls.core import NotCertifiable, precision
+from theory.balls.functions import FUNCTIONS, symbol
+from theory.balls.local import T
 from theory.balls.program import Program, constant_ball
-from theory.numerics.arithmetic import X, is_infinite
+from theory.balls.signs import is_zero
+from theory.balls.tail import Tail, tail_arithmetic, tail_variable
+from theory.balls.zeros import keeps_sign, near
+from theory.numerics.arithmetic import UNDEFINED, X
 
-_BITS = 128
-_MOST_BOXES = 1500
-_MOST_DERIVATIVES = 4
-_CUTOFFS = (16, 64, 1024)
-_WIDTHS = tuple(arb(2) ** -k for k in (2, 4, 8, 12, 20, 40))
+_POSITIVE = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == ())
+_ODD = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == (0,))
 
 
-def unproved_switch(expression: sympy.Expr) -> str | None:
+def unproved_switch(expression: sympy.Expr, pieces: Sequence[Piece]) -> str | None:
     """Reason why the pieces of an expression are not proved to be right; None if they are.
 
-    >>> unproved_switch(sympy.Max(sympy.exp(X) - 2, 0)) is None
+    >>> from theory.activations.pieces import split
+    >>> expression = sympy.Max(sympy.exp(X) - 2, 0)
+    >>> unproved_switch(expression, split(expression)) is None
     True
     """
-    for claim in claims(expression):
-        with precision(_BITS):
-            if not holds(claim):
-                return f"that {claim} is not proved"
-    return None
+    for piece in pieces:
+        if piece.kind == "unresolved":
+            return f"where the switches of phi change on ({piece.lower}, {piece.upper}) is not known"
+    return next((f"that {claim} is not proved" for claim in claims(expression) if not holds(claim)), None)
 
 
 def unproved_singularities(piece: Piece) -> str | None:
     """Reason why a piece is not proved to be without singular points inside; None if it is."""
-    if has_listed_singularities(piece.value):
+    return None if piece.kind == "smooth" else f"the singular points of {piece.value} cannot be listed"
+
+
+def unproved_continuity(piece: Piece) -> str | None:
+    """Reason why phi is not proved to be continuous on a remote piece; None if it is."""
+    end = piece.lower if piece.side > 0 else piece.upper
+    if piece.kind != "remote" or is_continuous_beyond(piece.value, end, piece.side):
         return None
-    return f"the singular points of {piece.value} cannot be listed"
+    return f"phi is not proved to be continuous beyond x = {end}"
 
 
 def holds(claim: Claim) -> bool:
-    """Whether a claim is proved, at the present precision."""
-    try:
-        return all(
-            _keeps_sign(factor, claim.lower, claim.upper) for factor in _factors(claim.function) if factor.has(X)
-        )
-    except NotCertifiable:
-        return False
+    """Whether a claim is proved."""
+    return all(keeps_sign(factor, claim.lower, claim.upper) for factor in _factors(claim.function) if factor.has(X))
 
 
 def _factors(function: sympy.Expr) -> list[sympy.Expr]:
     """Functions whose signs decide that of a product, a quotient, a power or an increasing odd function."""
-    if isinstance(function, POSITIVE):
+    if isinstance(function, _POSITIVE):
         return []
     if isinstance(function, sympy.Mul):
         return [part for factor in function.args for part in _factors(factor)]
     if isinstance(function, sympy.Pow) and function.exp.is_Rational:
         return _factors(function.base)
-    if isinstance(function, ODD):
+    if isinstance(function, _ODD):
         return _factors(function.args[0])
     numerator, denominator = sympy.fraction(sympy.together(function))
     return [function] if not denominator.has(X) else [*_factors(numerator), *_factors(denominator)]
 
 
-def _keeps_sign(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -> bool:
-    left, right = _End.of(function, lower, upper, 1), _End.of(function, upper, lower, -1)
-    if left is None or right is None:
-        return False
-    if left.sign != right.sign:
-        return False
-    return not left.reach < right.reach or _is_nonzero(function, left.reach, right.reach)
-
-
-class _End:
-    """A stretch at one end of a cell on which the sign is proved: up to `reach`, with that sign."""
-
-    def __init__(self, reach: arb, sign: int) -> None:
-        self.reach, self.sign = reach, sign
-
-    @classmethod
-    def of(cls, function: sympy.Expr, end: sympy.Expr, other: sympy.Expr, direction: int) -> "_End | None":
-        if is_infinite(end):
-            return cls._far(function, other, -direction)
-        point = constant_ball(end)
-        room = arb(1) if is_infinite(other) else abs(constant_ball(other) - point) / 2
-        widths = [width for width in _WIDTHS if width < room] or [(room / 2).mid()]
-        return cls._regular(function, end, direction, widths) or cls._singular(function, end, direction, widths)
-
-    @classmethod
-    def _far(cls, function: sympy.Expr, other: sympy.Expr, side: int) -> "_End | None":
-        (mirror,) = mirrored([function], side)
-        program = Program([mirror], T)
-        nearest = arb(0) if is_infinite(other) else abs(constant_ball(other)).upper()
-        for cutoff in _CUTOFFS:
-            start = (arb(cutoff) + 2 * nearest).upper()
-            sign = _eventual_sign(program, start)
-            if sign:
-                return cls(side * start, sign)
-        return None
-
-    @classmethod
-    def _regular(cls, function: sympy.Expr, end: sympy.Expr, direction: int, widths: list[arb]) -> "_End | None":
-        point, derivative = constant_ball(end), function
-        for order in range(_MOST_DERIVATIVES + 1):
-            run = Program([derivative]).bind(INTERVAL)
-            for width in widths:
-                (value,) = run(hull(point, point + direction * width))
-                if value.is_finite() and not value.contains(0):
-                    sign = (1 if value > 0 else -1) * direction**order
-                    return cls((point + direction * width).mid(), sign)
-            if not is_zero(derivative.xreplace({X: end})):
-                return None
-            derivative = sympy.diff(derivative, X)
-        return None
-
-    @classmethod
-    def _singular(cls, function: sympy.Expr, end: sympy.Expr, direction: int, widths: list[arb]) -> "_End | None":
-        (local,) = localized([function], end, direction)
-        program = Program([local.xreplace({T: 1 / T})], T)
-        for width in widths:
-            sign = _eventual_sign(program, (1 / width).lower())
-            if sign:
-                return cls((constant_ball(end) + direction * width).mid(), sign)
-        return None
-
-
-def _eventual_sign(program: Program, start: arb) -> int:
-    """The sign that a growth envelope proves from `start` on, else 0."""
-    try:
-        growth = program.bind(growth_arithmetic(start))(variable(start))[0]
-    except NotCertifiable:
-        return 0
-    if growth.lower is None or growth.is_zero():
-        return 0
-    return int(growth.sign)
-
-
-def _is_nonzero(function: sympy.Expr, left: arb, right: arb) -> bool:
-    """Whether bisection proves that a function has no zero and no singular point on [left, right]."""
-    program = Program([function, sympy.diff(function, X)])
-    point, interval = program.bind(REAL), program.bind(INTERVAL)
-    boxes = [(left, right)]
-    for _ in range(_MOST_BOXES):
-        if not boxes:
-            return True
-        low, high = boxes.pop()
-        box = hull(low, high)
-        value, slope = interval(box)
-        middle = box.mid()
-        if value.is_finite() and value.contains(0) and slope.is_finite():
-            value = point(middle)[0] + slope * (box - middle)
-        if not value.is_finite() or value.contains(0):
-            if high - low < arb(2) ** (8 - ctx.prec) * (1 + abs(middle)):
-                return False
-            boxes += [(low, middle), (middle, high)]
-    return False
-
-
 _JOIN_BITS = (256, 2048)
+_DISTANCES = (12, 48)  # -log2 of the distances from a point up to which the ranges on both sides are compared
 Order = Literal["value", "slope"]
 
 
@@ -192,8 +93,9 @@ class Discontinuity:
 def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | None:
     """None if phi (or phi') is proved to be continuous between two neighbouring pieces.
 
-    Continuity of phi is proved from the whole expression where possible (`theory.balls.continuity`). Else
-    equality of the one-sided limits is decided by algebra, inequality by ball arithmetic.
+    Continuity of phi is proved from the whole expression where possible (`theory.balls.continuity`), a jump by ranges
+    on both sides that do not meet. Else equality of the one-sided limits is decided by algebra, inequality by ball
+    arithmetic.
 
     >>> from theory.numerics.arithmetic import X
     >>> zero = sympy.Integer(0)
@@ -204,6 +106,8 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     point = left.upper
     if order == "value" and right.is_joined:
         return None
+    if _is_separated(getattr(left, order), getattr(right, order), point):
+        return Discontinuity(point, order, proved=True)
     difference = one_sided_limit(getattr(right, order), point, "+") - one_sided_limit(getattr(left, order), point, "-")
     if difference == 0 or sympy.expand(difference) == 0:
         return None
@@ -215,3 +119,39 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     except NotCertifiable:
         return Discontinuity(point, order, proved=False)
     return None if is_zero(difference) else Discontinuity(point, order, proved=False)
+
+
+def _is_separated(left: sympy.Expr, right: sympy.Expr, point: sympy.Expr) -> bool:
+    """Whether a function is proved to be unbounded next to a point, or its ranges on both sides not to meet there."""
+    if not any(_is_singular(side, point) for side in (left, right)):
+        return False
+    try:
+        for exponent in _DISTANCES:
+            with precision(_JOIN_BITS[0]):
+                below, above = (_range(f, point, side, arb(2) ** exponent) for f, side in ((left, -1), (right, 1)))
+                if below.high < above.low or above.high < below.low:
+                    return True
+                if below.growth.is_unbounded() or above.growth.is_unbounded():
+                    return True
+    except NotCertifiable:
+        return False
+    return False
+
+
+def _is_singular(function: sympy.Expr, point: sympy.Expr) -> bool:
+    value = function.xreplace({X: point})
+    if value.has(*UNDEFINED):
+        return True
+    try:
+        with precision(_JOIN_BITS[0]):
+            constant_ball(value)
+    except NotCertifiable:
+        return True
+    return False
+
+
+def _range(function: sympy.Expr, point: sympy.Expr, direction: int, start: arb) -> Tail:
+    """The range of a function at the distances 0 < t <= 1/start from a point."""
+    (local,) = near([function], point, direction, 1 / start)
+    tail: Tail = Program([local.xreplace({T: 1 / T})], T).bind(tail_arithmetic(start))(tail_variable(start))[0]
+    return tail

@@ -19,10 +19,11 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation, from_function
 from theory.activations.formula import parse_formula, parse_parameters
 from theory.activations.frameworks import on_arrays
-from theory.activations.grammar import without_choices
+from theory.activations.grammar import mod, without_choices
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import FloatArray, X
 from theory.numerics.budget import UNLIMITED, Budget
+from theory.numerics.special import frac
 
 Phi: TypeAlias = Activation | CallableActivation
 """An activation of either kind, as computations take it."""
@@ -241,6 +242,8 @@ def _from_sympy(spec: Any, budget: Budget) -> Activation:
         )
     exact: Any = expression.xreplace(dict.fromkeys(symbols, X))
     exact = without_choices(exact.replace(lambda e: e.is_Float, entry.exact_number))
+    exact = exact.replace(sympy.floor, lambda u: u - frac(u)).replace(sympy.ceiling, lambda u: u + frac(-u))
+    exact = exact.replace(sympy.Mod, mod).replace(sympy.frac, frac)
     if exact.has(sympy.I, sympy.nan, sympy.zoo, sympy.oo, -sympy.oo) or exact.atoms(AppliedUndef):
         raise SpecificationError(f"{spec!s:.60} is not a real function that can be evaluated")
     return _evaluated_once(Activation(str(expression), exact), budget)

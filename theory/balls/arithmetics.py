@@ -196,6 +196,6 @@ def growth_arithmetic(start: arb) -> Arithmetic:
         lift=lambda ball: constant(ball, start),
         power=lambda exponent: lambda f: power(f, exponent),
         functions={name: record.growth for name, record in FUNCTIONS.items() if record.growth}
-        | {"sech_squared": growth.sech_squared},
+        | {"sech_squared": growth.sech_squared, "frac": growth.frac},
         deflate=lambda _numerator, order: lambda t, value: value * power(t, fmpq(-order)),
     )

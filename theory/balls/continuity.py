@@ -1,4 +1,4 @@
-"""Proof of continuity at a point, from the expression as it was written.
+"""Proofs about an expression as it was written: that it is continuous at a point, or has no real value there.
 
 A composition of continuous functions is continuous wherever each of them is defined. So the whole expression, its
 `Abs`, `Max` and `Min` included, is evaluated on a small interval around the point. A finite enclosure proves that no
@@ -6,13 +6,18 @@ part of it has a pole, a branch point or a jump there. The formulas of the two s
 simplified, and a switch may hide a pole, as in max(-1, min(1, 1/x)) or abs(x)/x.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import sympy
-from flint import arb
+from flint import acb, arb
 
-from theory.balls.arithmetics import INTERVAL
-from theory.balls.core import NotCertifiable, precision
+from theory.balls.arithmetics import COMPLEX, INTERVAL, growth_arithmetic
+from theory.balls.core import Arithmetic, NotCertifiable, precision
+from theory.balls.envelope import Growth, from_modulus, variable
+from theory.balls.functions import method
+from theory.balls.local import T, mirrored
 from theory.balls.program import Program, constant_ball
 
 _BITS = 256
@@ -43,6 +48,36 @@ _CONTINUOUS = replace(
 )
 
 
+_CUT = ("log", "log1p", "asin", "acos", "acosh", "atanh")
+_PRINCIPAL = replace(
+    COMPLEX,
+    power=lambda exponent: lambda z: z**exponent,
+    functions={**COMPLEX.functions, **{name: method(name) for name in _CUT}},
+)
+"""Complex rectangles with the principal values of powers and logarithms on their branch cuts, too."""
+
+
+def has_no_real_value(expression: sympy.Expr, point: sympy.Expr) -> bool:
+    """Whether an expression is proved to have a value that is not real everywhere around a real point.
+
+    >>> from theory.numerics.arithmetic import X
+    >>> has_no_real_value(sympy.sqrt(X), sympy.Integer(-2)), has_no_real_value(sympy.sqrt(X), sympy.Integer(2))
+    (True, False)
+    """
+    try:
+        with precision(_BITS):
+            around = constant_ball(point) + arb(0, _RADIUS)
+            (value,) = Program([expression]).bind(_PRINCIPAL)(acb(around, 0))
+    except NotCertifiable:
+        return False
+    return bool(value.is_finite() and not value.imag.contains(0))
+
+
+@lru_cache(maxsize=64)
+def _program(expression: sympy.Expr) -> Program:
+    return Program([expression.replace(sympy.Max, _largest).replace(sympy.Min, _smallest)])
+
+
 def is_continuous_at(expression: sympy.Expr, point: sympy.Expr) -> bool:
     """Whether an expression is proved to be continuous around a real point; False where no proof is found.
 
@@ -50,10 +85,62 @@ def is_continuous_at(expression: sympy.Expr, point: sympy.Expr) -> bool:
     >>> is_continuous_at(sympy.Abs(X), sympy.Integer(0)), is_continuous_at(sympy.Abs(X) / X, sympy.Integer(0))
     (True, False)
     """
-    plain = expression.replace(sympy.Max, _largest).replace(sympy.Min, _smallest)
     try:
         with precision(_BITS):
-            (value,) = Program([plain]).bind(_CONTINUOUS)(constant_ball(point) + arb(0, _RADIUS))
+            (value,) = _program(expression).bind(_CONTINUOUS)(constant_ball(point) + arb(0, _RADIUS))
     except NotCertifiable:  # a Piecewise, a sign, a Heaviside, or a function without a rule
         return False
     return bool(value.is_finite())
+
+
+def is_continuous_beyond(expression: sympy.Expr, point: sympy.Expr, side: int) -> bool:
+    """Whether an expression is proved to be continuous from a point towards side*oo.
+
+    Every part of it has a proved bound there, so that no denominator vanishes.
+
+    >>> from theory.numerics.arithmetic import X
+    >>> is_continuous_beyond(sympy.Abs(sympy.sin(X)), sympy.Integer(16), 1)
+    True
+    >>> is_continuous_beyond(1 / sympy.sin(X), sympy.Integer(16), 1)
+    False
+    """
+    (mirror,) = mirrored([expression.replace(sympy.Max, _largest).replace(sympy.Min, _smallest)], side)
+    try:
+        with precision(_BITS):
+            start = abs(constant_ball(point)).lower()
+            (value,) = Program([mirror], T).bind(_bounded_arithmetic(start))(variable(start))
+    except NotCertifiable:
+        return False
+    return value.upper is not None
+
+
+def _bounded_arithmetic(start: arb) -> Arithmetic:
+    """Growth envelopes that give up where a part of an expression has none, or has a jump."""
+    plain = growth_arithmetic(start)
+    rules = {name: rule for name, rule in plain.functions.items() if name != "frac"}
+    rules |= {"Abs": _size, "_largest": _sum_of_sizes, "_smallest": _sum_of_sizes}
+    return replace(
+        plain,
+        power=lambda exponent: _bounded(plain.power(exponent)),
+        functions={name: _bounded(rule) for name, rule in rules.items()},
+    )
+
+
+def _size(f: Growth) -> Growth:
+    return from_modulus(f.start, 1, f.upper, f.lower)
+
+
+def _sum_of_sizes(*parts: Growth) -> Growth:
+    """A bound of the largest or least of several functions."""
+    bound = sum((_size(part) for part in parts[1:]), _size(parts[0]))
+    return from_modulus(bound.start, 0, bound.upper, None)
+
+
+def _bounded(rule: Callable[..., Growth]) -> Callable[..., Growth]:
+    def bounded(*parts: Growth) -> Growth:
+        result = rule(*parts)
+        if result.upper is None:
+            raise NotCertifiable("a part of the expression is not seen to be bounded")
+        return result
+
+    return bounded

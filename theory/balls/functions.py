@@ -185,10 +185,10 @@ _ROWS = (
     ),
     FunctionRecord("sin", series=method("sin"), growth=growth.sin),
     FunctionRecord("cos", series=method("cos"), growth=growth.cos),
-    FunctionRecord("tan", written=("tan",), series=method("tan")),
-    FunctionRecord("cot"),
+    FunctionRecord("tan", written=("tan",), series=method("tan"), growth=growth.tan),
+    FunctionRecord("cot", growth=growth.cot),
     FunctionRecord("sec"),
-    FunctionRecord("csc"),
+    FunctionRecord("csc", growth=growth.csc),
     FunctionRecord(
         "asin",
         "monotone",

@@ -24,6 +24,16 @@ from theory.balls.envelope import (
 )
 
 
+def unknown(start: arb) -> Growth:
+    """A function of which nothing is known."""
+    return Growth(start, 0, None, None, None, None)
+
+
+def frac(f: Growth) -> Growth:
+    """0 <= u - floor(u) < 1."""
+    return from_modulus(f.start, 1, ZERO, None)
+
+
 def exp(f: Growth) -> Growth:
     return from_modulus(f.start, 1, f.above, f.below)
 
@@ -63,7 +73,30 @@ def odd_bounded(function: Callable[[arb], arb], limit: Callable[[], arb]) -> Cal
 
 
 def sin(f: Growth) -> Growth:
-    return from_modulus(f.start, 0, _decaying(f.upper, f.start) or ZERO, None)
+    """|sin u| <= min(1, |u|); where |u| <= 1 it has the sign of u, and |sin u| >= (4/5) |u|."""
+    small = _decaying(f.upper, f.start)
+    if small is None:
+        return from_modulus(f.start, 0, ZERO, None)
+    lower = None if f.lower is None else f.lower.raised(arb(fmpq(4, 5)).log())
+    return from_modulus(f.start, f.sign, small, lower)
+
+
+def tan(f: Growth) -> Growth:
+    """|u| <= |tan u| <= (8/5) |u| where |u| <= 1."""
+    small = _decaying(f.upper, f.start)
+    if small is None:
+        return unknown(f.start)
+    return from_modulus(f.start, f.sign, small.raised(arb(fmpq(8, 5)).log()), f.lower)
+
+
+def cot(f: Growth) -> Growth:
+    """1/tan(u)."""
+    return power(tan(f), fmpq(-1))
+
+
+def csc(f: Growth) -> Growth:
+    """1/sin(u)."""
+    return power(sin(f), fmpq(-1))
 
 
 def cos(f: Growth) -> Growth:

@@ -16,6 +16,7 @@ from flint import acb, arb, ctx, fmpq
 from theory.balls.arithmetics import COMPLEX, REAL, taylor_coefficients
 from theory.balls.core import Arithmetic, NotCertifiable, precision
 from theory.numerics.arithmetic import X
+from theory.numerics.enclosed import Enclosed
 from theory.numerics.special import hermite_normalized
 
 _Step = tuple[str, str, Any, tuple[str, ...]]  # target, kind, detail, operands
@@ -214,6 +215,9 @@ def _leaf_ball(leaf: sympy.Expr) -> arb:
         return rational_ball(leaf)
     if leaf in _CONSTANTS:
         return _CONSTANTS[leaf]()
+    if isinstance(leaf, Enclosed):
+        enclosed: arb = leaf.enclosure(ctx.prec)
+        return enclosed
     if isinstance(leaf, sympy.CRootOf) and leaf.is_real:
         error = sympy.Rational(1, 2 ** (ctx.prec + 10))
         return rational_ball(leaf.eval_rational(error)) + arb(0, rational_ball(error).upper())

@@ -6,6 +6,7 @@ reason, never a guess. The proofs rest on flint's ball arithmetic and on SymPy's
 piece begins and ends is proved too (`theory.activations.proofs`).
 """
 
+import itertools
 import math
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from flint import arb
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.pieces import Piece
-from theory.activations.proofs import discontinuity, unproved_switch
+from theory.activations.proofs import discontinuity, unproved_continuity, unproved_switch
 from theory.balls.arithmetics import REAL
 from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.program import Program, constant_ball, without_floats
@@ -74,7 +75,7 @@ def certified_moments(
         return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
     exact = Activation(activation.name, without_floats(activation.expression))
     try:
-        doubt = unproved_switch(exact.expression)
+        doubt = unproved_switch(exact.expression, exact.pieces)
         return _certify(exact, int(digits), list(names)) if doubt is None else NotCertified(doubt)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
@@ -181,27 +182,29 @@ def _largest_samples(activation: Activation) -> tuple[arb, arb]:
     largest = [arb(0), arb(0)]
     points = [arb(k) / 8 + arb(1) / 64 for k in range(-32, 32)]
     for piece in activation.pieces:
+        inside = [] if piece.kind == "remote" else _inside(points, piece)
+        if not inside:
+            continue
         run = Program([piece.value, piece.slope]).bind(REAL)
-        for point in points:
-            if _inside(point, piece):
-                sizes = [abs(ball.mid()) if ball.is_finite() else arb(0) for ball in run(point)]
-                largest = [new if new > old else old for new, old in zip(sizes, largest, strict=True)]
+        for point in inside:
+            sizes = [abs(ball.mid()) if ball.is_finite() else arb(0) for ball in run(point)]
+            largest = [new if new > old else old for new, old in zip(sizes, largest, strict=True)]
     value, slope = (size if size > 0 else arb(1) for size in largest)
     return value, slope
 
 
-def _inside(point: arb, piece: Piece) -> bool:
-    above = is_infinite(piece.lower) or point > constant_ball(piece.lower)
-    below = is_infinite(piece.upper) or point < constant_ball(piece.upper)
-    return bool(above and below)
+def _inside(points: list[arb], piece: Piece) -> list[arb]:
+    lower, upper = (float(end) if is_infinite(end) else float(constant_ball(end)) for end in (piece.lower, piece.upper))
+    return [point for point in points if lower < float(point) < upper]
 
 
 def _without_slope(activation: Activation, names: list[str]) -> dict[str, str]:
     """Moments with phi', which have no meaning unless phi is proved to be continuous, each with the reason."""
     if not any(MOMENTS[name].slope for name in names):
         return {}
-    for left, right in zip(activation.pieces, activation.pieces[1:], strict=False):
-        reason = discontinuity(left, right, "value")
-        if reason is not None:
-            return {name: str(reason) for name in names if MOMENTS[name].slope}
-    return {}
+    pairs = zip(activation.pieces, activation.pieces[1:], strict=False)
+    reasons = itertools.chain(
+        (discontinuity(left, right, "value") for left, right in pairs), map(unproved_continuity, activation.pieces)
+    )
+    reason = next((reason for reason in reasons if reason is not None), None)
+    return {} if reason is None else {name: str(reason) for name in names if MOMENTS[name].slope}

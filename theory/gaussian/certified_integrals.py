@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 import sympy
 from flint import acb, arb, arb_poly
 
-from theory.activations.ends import T, is_regular, local_width, localized, mirrored
+from theory.activations.ends import local_width
 from theory.activations.pieces import Piece
 from theory.balls.arithmetics import COMPLEX, INTERVAL, REAL, growth_arithmetic, integer_power
 from theory.balls.core import NotCertifiable, hull
 from theory.balls.envelope import Growth, gap_diverges, gaussian_tail, singular_gap, tail_diverges, variable
 from theory.balls.functions import normal_cdf, normal_pdf
+from theory.balls.local import T, is_regular, mirrored
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize
+from theory.balls.zeros import near
 from theory.numerics.arithmetic import X, is_infinite
 
 _NARROW = 2.0**-20
@@ -109,6 +111,9 @@ def add_piece(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
     Raises:
         NotCertifiable: the piece uses something without a rigorous rule.
     """
+    if piece.kind == "remote":
+        _add_remote(piece, enclosures, accuracy)
+        return
     polynomials = _polynomials(piece)
     if polynomials is not None:
         ends = _end(piece.lower), _end(piece.upper)
@@ -121,6 +126,23 @@ def add_piece(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
                 enclosures.fail(moment, TOO_FAST)
             else:
                 _add_section(section, moment, enclosures, accuracy)
+
+
+def _add_remote(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
+    """Bound the share of a piece of which only the formulas are known that it may take."""
+    end = constant_ball(piece.lower if piece.side > 0 else piece.upper)
+    radius = abs(end).lower()
+    trials = [
+        _Trial.at(radius, Program(mirrored([X, f, sympy.diff(f, X)], piece.side), T), enclosures.open, accuracy)
+        for f in piece.alternatives
+    ]
+    for moment in enclosures.open:
+        tails = [trial.tails[moment] for trial in trials]
+        known = [tail for tail in tails if tail is not None]
+        if len(known) < len(tails):
+            enclosures.fail_at(moment, piece.upper if piece.side > 0 else piece.lower, diverges=False)
+        else:
+            enclosures.add(moment, arb(0, sum(known, arb(0)).upper()))
 
 
 def _end(point: sympy.Expr) -> arb:
@@ -310,12 +332,14 @@ def _near_end(
     ball = constant_ball(point)
     if is_regular(main, ball):
         return _rounded_end(main, ball, side, enclosures)
-    local = localized([X, piece.value, piece.slope], point, -side)
+    outputs = [X, piece.value, piece.slope]
+    local = near(outputs, point, -side)
     smooth = [regularize(expression, T) for expression in local]
     if is_analytic_at_zero(smooth, T):
         yield Section(Program(smooth, T), [arb(0), width])
     else:
-        yield Section(Program(local, T), _singular_panels(local, width, point, enclosures, accuracy))
+        panels = _singular_panels(near(outputs, point, -side, width), width, point, enclosures, accuracy)
+        yield Section(Program(local, T), panels)
     return _rounded_end(main, ball - side * width, side, enclosures)
 
 

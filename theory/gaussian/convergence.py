@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import mpmath
 import sympy
+from sympy.logic.boolalg import Boolean
 
 from theory.activations.activation import Activation
 from theory.activations.pieces import Piece
@@ -31,9 +32,9 @@ def evaluator(expressions: list[sympy.Expr]) -> Callable[[mpmath.mpf], list[Any]
 
 def _constants(expression: sympy.Expr) -> set[sympy.Expr]:
     """The largest subexpressions that are irrational constants."""
-    if expression.free_symbols:
+    if expression.free_symbols or isinstance(expression, sympy.Tuple):  # a branch of a Piecewise is one
         return {constant for argument in expression.args for constant in _constants(argument)}
-    return set() if expression.is_Rational else {expression}
+    return set() if expression.is_Rational or isinstance(expression, Boolean) else {expression}
 
 
 Verdict = Literal["converges", "diverges", "undecided"]
@@ -133,7 +134,8 @@ def guarded_modulus(expression: sympy.Expr) -> Modulus:
     years for exp(-exp(1e16)), which needs the logarithm of 2 to as many bits as exp(1e16) has.
     """
     functions = expression.atoms(sympy.Function)
-    nested = [argument for node in functions for argument in node.args if argument.has(sympy.Function)]
+    arguments = [argument for node in functions for argument in node.args if isinstance(argument, sympy.Expr)]
+    nested = [argument for argument in arguments if argument.has(sympy.Function)]
     steps = [evaluator([step]) for step in sorted(nested, key=sympy.count_ops)]
     whole = evaluator([expression])
 

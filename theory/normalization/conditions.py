@@ -74,7 +74,8 @@ class Conditions:
         lipschitz_kind, slope_lipschitz_kind: how it is known. "exact": to the digits shown; "upper bound", which may be
             far above; "estimate", by a search; "infinite"; "looks infinite", by a search; "not known".
         kinks, jumps: where phi' and where phi jumps, exact expressions as text; numbers for a Python function.
-        located: how they were found if not exactly ("detected numerically ..."), else None.
+        located: how they were found if not exactly ("detected numerically ..."), up to where they are listed if they
+            have no end, else None.
         looks_like: the named activation that a Python function agrees with to rounding, else None.
         given_up: the parts of the report that were not finished within the time limit. Kinks and jumps that are listed
             here are not known.
@@ -249,9 +250,9 @@ def _breaks(activation: Activation | CallableActivation, budget: Budget) -> tupl
 
 
 def _located(activation: Activation | CallableActivation) -> str | None:
-    """How the kinks and jumps of a Python function were found."""
+    """How the kinks and jumps of a Python function were found, and up to where those of a formula are listed."""
     if not isinstance(activation, CallableActivation):
-        return None
+        return None if activation.reach is None else f"listed for |x| < {float(activation.reach):.4g}, and so on beyond"
     widths = [step.width for step in (*activation.survey.kinks, *activation.survey.jumps)]
     notes = [f"those listed happen within {upper_text(arb(max(widths)))}"] if widths and max(widths) > 0 else []
     notes += [f"steps of at most {upper_text(arb(activation.survey.steps))} were taken for rounding"] * bool(

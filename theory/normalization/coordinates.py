@@ -10,8 +10,8 @@ from functools import reduce
 import sympy
 from sympy.simplify.fu import TR8
 
-from theory.activations.ends import T
 from theory.balls.core import NotCertifiable
+from theory.balls.local import T
 from theory.balls.program import is_analytic_at_zero, regularize
 from theory.numerics.arithmetic import X
 from theory.numerics.special import sigmoid

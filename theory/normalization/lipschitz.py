@@ -118,6 +118,8 @@ def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -
         raise UsageError(f"the radius must be positive (inf for the whole line), not {radius}")
     if not isinstance(activation, Activation):
         return searched_lipschitz_constants(activation, radius)
+    if activation.undefined:
+        return LipschitzConstants(np.inf, np.inf, radius)
     proved = certified_lipschitz(activation, radius, _TOLERANCE)
     balls = (proved.slope, proved.curvature)
     searched: tuple[float, float] = (np.inf, np.inf)

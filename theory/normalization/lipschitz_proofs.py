@@ -6,7 +6,7 @@ end of a piece, ranges (`theory.balls.tail`) and growth envelopes (`theory.balls
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sympy
@@ -14,14 +14,22 @@ from flint import arb
 
 from theory.activations.activation import Activation, exact
 from theory.activations.callable import CallableActivation
-from theory.activations.ends import T, is_regular, local_width, localized, mirrored
+from theory.activations.ends import local_width
 from theory.activations.pieces import Piece
-from theory.activations.proofs import Discontinuity, discontinuity, unproved_singularities, unproved_switch
+from theory.activations.proofs import (
+    Discontinuity,
+    discontinuity,
+    unproved_continuity,
+    unproved_singularities,
+    unproved_switch,
+)
 from theory.balls.arithmetics import growth_arithmetic
 from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.envelope import Growth, variable
+from theory.balls.local import T, is_regular, mirrored
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize, without_floats
 from theory.balls.tail import tail_arithmetic, tail_variable
+from theory.balls.zeros import near
 from theory.errors import UsageError
 from theory.normalization.branch_and_bound import Patch, Search
 from theory.normalization.coordinates import at_infinity, period, periodic_part, tightened
@@ -115,7 +123,7 @@ def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
     gaps = _gaps(activation, order, end)
     if any(gap.proved for gap in gaps):
         return arb.pos_inf()
-    doubts = [doubt for doubt in (unproved_switch(activation.expression), *map(str, gaps)) if doubt]
+    doubts = [doubt for doubt in (unproved_switch(activation.expression, activation.pieces), *map(str, gaps)) if doubt]
     search = Search(tolerance)
     pieces = [part for piece in activation.pieces if (part := _restricted(piece, end)) is not None]
     tails = [tail for piece in pieces for tail in _prepare(piece, order, search, doubts)]
@@ -149,7 +157,7 @@ def _restricted(piece: Piece, end: sympy.Expr) -> Piece | None:
     limit = constant_ball(end)
     lower = -end if piece.lower == -sympy.oo or constant_ball(piece.lower) <= -limit else piece.lower
     upper = end if piece.upper == sympy.oo or constant_ball(piece.upper) >= limit else piece.upper
-    return Piece(lower, upper, piece.value) if constant_ball(lower) < constant_ball(upper) else None
+    return replace(piece, lower=lower, upper=upper) if constant_ball(lower) < constant_ball(upper) else None
 
 
 @dataclass(slots=True)
@@ -201,9 +209,14 @@ class _Tail:
 
 def _prepare(piece: Piece, order: Order, search: Search, doubts: list[str]) -> list[_Tail]:
     """Put the bounded stretches of a piece into the search; return the unbounded sides that need envelopes."""
+    if piece.kind == "remote":
+        _cover_remote(piece, order, search, doubts)
+        return []
     doubt = unproved_singularities(piece)
     if doubt is not None:
         doubts.append(doubt)
+    if piece.kind == "unresolved":
+        return []
     function = piece.slope if order == "slope" else piece.curvature
     formulas = [tightened(function), tightened(sympy.diff(function, X))]
     main = Program(formulas)
@@ -231,6 +244,23 @@ def _prepare(piece: Piece, order: Order, search: Search, doubts: list[str]) -> l
         edges.append(side * tails[-1].cutoff)
     search.add(Patch(main), edges)
     return tails
+
+
+def _cover_remote(piece: Piece, order: Order, search: Search, doubts: list[str]) -> None:
+    """Bound the function on a piece of which only the formulas are known that it may take."""
+    start = abs(constant_ball(piece.lower if piece.side > 0 else piece.upper)).lower()
+    doubt = unproved_continuity(piece)
+    for formula in piece.alternatives:
+        (mirror,) = mirrored([tightened(sympy.diff(formula, X, 1 if order == "slope" else 2))], piece.side)
+        try:
+            bound = Program([mirror], T).bind(tail_arithmetic(start))(tail_variable(start))[0].bound()
+        except NotCertifiable as reason:
+            bound, doubt = None, str(reason)
+        if bound is None:
+            doubt = doubt or f"no bound is proved beyond |x| = {start.str(4, radius=False)}"
+        else:
+            search.cover(bound)
+    doubts += [] if doubt is None else [doubt]
 
 
 def _period_edges(length: sympy.Expr) -> list[arb]:
@@ -284,22 +314,22 @@ def _near_end(
     if is_regular(main, ball):
         return ball.upper() if side > 0 else ball.lower()
     width = local_width(piece)
-    local = localized(formulas, point, -side)
+    local = near(formulas, point, -side)
     smooth = [regularize(expression, T) for expression in local]
     if is_analytic_at_zero(smooth, T):
         search.add(Patch(Program(smooth, T)), [arb(0), width])
     else:
-        _near_singularity(local, width, point, search, doubts)
+        _near_singularity(local, near(formulas, point, -side, width)[0], width, point, search, doubts)
     main_end = ball - side * width
     return main_end.upper() if side > 0 else main_end.lower()
 
 
 def _near_singularity(
-    local: list[sympy.Expr], width: arb, point: sympy.Expr, search: Search, doubts: list[str]
+    local: list[sympy.Expr], bounded: sympy.Expr, width: arb, point: sympy.Expr, search: Search, doubts: list[str]
 ) -> None:
     """Bound the function up to 2^-120 from a singular end by its local envelope, beyond by a search."""
     start = arb(_LOCAL_CUTOFF)
-    growth = _growth(Program([local[0].xreplace({T: 1 / T})], T), start)
+    growth = _growth(Program([bounded.xreplace({T: 1 / T})], T), start)
     bound = _bound(growth)
     if growth.is_unbounded():
         search.diverge()

@@ -15,9 +15,11 @@ from theory.activations.proofs import discontinuity
 from theory.gaussian.convergence import Convergence, convergence
 from theory.gaussian.expectations import Functional, keeps_growing
 from theory.gaussian.moments import Moments
+from theory.numerics.arithmetic import constant_value
 from theory.numerics.panels import REACH
 from theory.numerics.survey import Break
 
+_SHOWN = 10  # places that are listed
 _VISIBLE = 1e-6  # probability of an interval that matters
 _RAMP = 1e-3  # width over which a jump is smoothed to say what it costs
 _NEGLIGIBLE = 1e-15  # of E phi'^2, and for the steepest ramp that still counts:
@@ -71,6 +73,9 @@ def obstacle(activation: Activation | CallableActivation, proof: Moments | None 
     jumps = _proved_jumps(activation)
     if jumps:
         where = _listed(list(map(place_text, jumps)))
+        if activation.reach is not None:
+            nearest = sorted(jumps, key=lambda jump: abs(constant_value(jump, 15)))
+            where = f"{', '.join(map(place_text, nearest[:_SHOWN]))} and so on"
         text = f"phi jumps at {where}, so it is not weakly differentiable and E phi'^2 has no finite value"
         return Obstacle("no", text, hides_value, (*infinite, "slope_second_moment"))
     return _doubt(activation, square)
@@ -100,7 +105,8 @@ def seen_obstacle(activation: Activation) -> Obstacle | None:
 
     >>> import sympy
     >>> from theory.numerics.arithmetic import X
-    >>> seen_obstacle(Activation("steps", sympy.atan(sympy.tan(X)))).normalizable
+    >>> touching = sympy.cos(X - sympy.sqrt(2)) < 1  # but for double zeros
+    >>> seen_obstacle(Activation("step", sympy.Piecewise((1, touching & (X > 1)), (0, True)))).normalizable
     'undecided'
     """
     return None if activation.unlisted is None else _seen_breaks(activation.unlisted)
@@ -187,7 +193,7 @@ def place_text(point: Any) -> str:
 
 
 def _listed(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:10]) + (f" and {len(texts) - 10} more" if len(texts) > 10 else "")
+    return ", ".join(texts[:_SHOWN]) + (f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")
 
 
 def _far(reason: str) -> str:

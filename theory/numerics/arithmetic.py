@@ -11,9 +11,11 @@ import mpmath
 import numpy as np
 import numpy.typing as npt
 import sympy
+from sympy.logic.boolalg import Boolean
 
 from theory.errors import UsageError
 from theory.numerics import special as functions
+from theory.numerics.enclosed import without_enclosed
 
 FloatArray = npt.NDArray[np.float64]
 X = sympy.Symbol("x", real=True)
@@ -73,20 +75,20 @@ def constant_value(expression: sympy.Expr, digits: int) -> mpmath.mpf | mpmath.m
     """
     if expression.has(*UNDEFINED):
         return mpmath.nan
-    roots = {root: root.evalf(digits + 15) for root in expression.atoms(sympy.CRootOf)}
     with mpmath.workdps(digits + 10):
-        value = compile_expressions([expression.xreplace(roots)], "mpmath")(mpmath.mpf(0))[0]
+        value = compile_expressions([without_enclosed(expression, digits + 15)], "mpmath")(mpmath.mpf(0))[0]
         return +mpmath.mpmathify(value)  # a number, also where mpmath has a lazy constant such as pi
 
 
 def fold_constants(expression: sympy.Expr) -> sympy.Expr:
     """Replace constant subexpressions by 40-digit floats, so that no call computes them again.
 
-    Integers and rational exponents stay exact: x**2 and sqrt(x) keep their quick implementations.
+    Integers and rational exponents stay exact: x**2 and sqrt(x) keep their quick implementations. Conditions stay, too.
     """
-    if expression.is_Integer:
+    if expression.is_Integer or isinstance(expression, Boolean):
         return expression
-    if not expression.free_symbols:
+    is_branch = isinstance(expression, sympy.Tuple)  # of a Piecewise, with its condition
+    if not expression.free_symbols and not is_branch:
         value = constant_value(expression, _CONSTANT_DIGITS)
         return sympy.Float(value, _CONSTANT_DIGITS) if isinstance(value, mpmath.mpf) else expression
     if not expression.args:

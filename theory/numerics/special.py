@@ -263,12 +263,31 @@ def _numpy_polygamma(order: Any, x: Any) -> Any:
     return special.polygamma(int(order), np.where(points < -1000, np.nan, points))
 
 
+class frac(sympy.Function):
+    """The fractional part x - floor(x) in [0, 1), whose slope is 1 between its jumps.
+
+    >>> frac(sympy.Rational(-1, 4)), frac(sympy.Symbol("x", real=True)).diff()
+    (3/4, 1)
+    """
+
+    nargs = 1
+
+    @classmethod
+    def eval(cls, x: Any) -> Any:
+        whole = sympy.floor(x) if x.is_number else None
+        return x - whole if whole is not None and whole.is_Integer else None
+
+    def fdiff(self, _argindex: int = 1) -> Any:
+        return sympy.S.One
+
+
 NUMPY: dict[str, Callable[..., Any]] = {
     "sigmoid": special.expit,
     "softplus": lambda x: np.logaddexp(0.0, x),
     "normal_cdf": special.ndtr,
     "normal_pdf": _numpy_normal_pdf,
     "hermite_normalized": _numpy_hermite,
+    "frac": lambda x: x - np.floor(x),
     "expm1": np.expm1,
     "log1p": np.log1p,
     "polygamma": _numpy_polygamma,
@@ -282,6 +301,7 @@ MPMATH: dict[str, Callable[..., Any]] = {
     "normal_cdf": _mpmath_normal_cdf,
     "normal_pdf": _mpmath_normal_pdf,
     "hermite_normalized": _mpmath_hermite,
+    "frac": lambda x: x - mpmath.floor(x),
     "expm1": mpmath.expm1,
     "log1p": mpmath.log1p,
 }

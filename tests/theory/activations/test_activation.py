@@ -90,15 +90,19 @@ def test_half_line_functions_are_known_as_undefined_elsewhere():
     assert Activation("relu", sympy.Max(X, 0)).undefined == ()
 
 
-def test_a_switch_without_listable_roots_is_refused():
-    with pytest.raises(SpecificationError, match="breakpoints"):
-        _ = Activation("bad", sympy.Abs(sympy.sin(X))).pieces
+def test_breakpoints_without_end_are_evaluated_beyond_the_last_one_that_is_listed():
+    phi = Activation("wave", sympy.Abs(sympy.sin(X)))
+    points = np.array([-40.0, -17.0, 3.0, 17.0, 1e5])
+    value, slope = phi.value_and_slope(points)
+    np.testing.assert_allclose(value, np.abs(np.sin(points)), rtol=1e-15)
+    np.testing.assert_allclose(slope, np.sign(np.sin(points)) * np.cos(points), rtol=1e-15)
 
 
-def test_a_periodic_switch_is_refused_at_once():
-    switch = sympy.Max(1 / (2 + sympy.sin(X)), sympy.cos(X))
-    with pytest.raises(SpecificationError, match="listed"):
-        _ = Activation("bad", switch).pieces
+def test_a_switch_whose_changes_are_not_known_is_evaluated_all_the_same():
+    phi = Activation("touching", sympy.Max(sympy.cos(X), 1 - sympy.cos(X) + sympy.cos(X) ** 2))
+    points = np.linspace(-20, 20, 101)
+    expected = np.maximum(np.cos(points), 1 - np.cos(points) + np.cos(points) ** 2)
+    np.testing.assert_allclose(phi.value(points), expected, rtol=1e-14)
 
 
 def test_a_condition_on_a_piecewise_function():

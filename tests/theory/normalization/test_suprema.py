@@ -1,6 +1,7 @@
 """Suprema are tight, to six digits at least, or they are called upper bounds."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from theory.balls.program import Program
 from theory.balls.tail import tail_arithmetic, tail_variable
 from theory.normalization.conditions import gaussian_poincare
 from theory.normalization.coordinates import at_infinity, period
-from theory.normalization.lipschitz import lipschitz_constants
+from theory.normalization.lipschitz import Supremum, lipschitz_constants
 
 PERIODIC = [
     "gelu(cos(x))",
@@ -58,6 +59,9 @@ def test_cancellation_at_infinity_is_no_noise():
 
 def test_a_wide_enclosure_is_called_an_upper_bound():
     report = gaussian_poincare(activation("x**2*sin(1/x)"))
+    assert report.lipschitz == pytest.approx(1.3270336509949279, rel=1e-12)  # 2 sin(u)/u - cos(u) at 2.0815759778
+    wide = Supremum.of(arb(1.5, 1.5))
+    report = replace(report, lipschitz=wide.value, lipschitz_kind=wide.kind)
     assert supremum_text(report.lipschitz, report.lipschitz_kind).startswith("<= 3")
     assert report.to_dict()["lipschitz_kind"] == "upper bound"
 

@@ -1,0 +1,34 @@
+"""Expressions in the coordinate t = |x - end| next to a point, or t = |x| towards infinity."""
+
+from collections.abc import Sequence
+
+import sympy
+from flint import acb, arb
+
+from theory.balls.arithmetics import COMPLEX
+from theory.balls.program import Program
+from theory.numerics.arithmetic import X
+
+T = sympy.Symbol("t", positive=True)
+"""The distance from an end of a piece, or |x| towards infinity."""
+
+
+def is_regular(program: Program, point: arb) -> bool:
+    """Whether all outputs of a program are proved to be analytic around a real point."""
+    box = arb(0, arb(2) ** -40)
+    return all(value.is_finite() for value in program.bind(COMPLEX)(acb(point + box, box)))
+
+
+def localized(expressions: Sequence[sympy.Expr], point: sympy.Expr, direction: int) -> list[sympy.Expr]:
+    """Expressions in X at X = point + direction*T; polynomials in T are multiplied out, so that they cancel.
+
+    >>> localized([sympy.sqrt(X - 3)], sympy.Integer(3), 1)
+    [sqrt(t)]
+    """
+    moved = [expression.xreplace({X: point + direction * T}) for expression in expressions]
+    return [e.replace(lambda node: node.is_Add and node.is_polynomial(T), sympy.expand) for e in moved]
+
+
+def mirrored(expressions: Sequence[sympy.Expr], side: int) -> list[sympy.Expr]:
+    """Expressions in X at X = side*T, to look towards infinity on either side."""
+    return [expression.xreplace({X: side * T}) for expression in expressions]
