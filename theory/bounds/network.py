@@ -104,7 +104,7 @@ def width_that_tests(
 
     >>> from theory.normalization.normalize import normalize
     >>> from theory.activations.specification import activation
-    >>> testable_width(normalize(activation("relu")), 10, 1.0, 10_000, "random")
+    >>> width_that_tests(normalize(activation("relu")), 10, 1.0, 10_000, "random")
     242
     """
     coefficients = depth_coefficients(activation)
