@@ -6,7 +6,7 @@ export OPENBLAS_NUM_THREADS = 1
 
 PARALLEL = --numprocesses=auto --dist=loadfile
 
-.PHONY: quick tests docs lint slow pages
+.PHONY: quick tests docs lint slow pages minimum
 
 quick:  # every module once
 	pytest $(PARALLEL) -m "quick and not slow" tests theory gpn
@@ -23,6 +23,9 @@ pages:
 
 slow:  # long statistical studies
 	pytest $(PARALLEL) -m slow
+
+minimum:  # the declared minimum of every dependency, in a fresh environment of Python 3.11
+	.ci/minimum
 
 lint:
 	ruff check .

@@ -46,7 +46,7 @@ def endings() -> Iterator[None]:
     Ctrl-C and SIGTERM end a run with the codes that shells give them; lost workers, and a store that cannot be
     written, end it with 75.
     """
-    from gpn.experiment.dask_cluster import lost_workers
+    from gpn.experiment.dask_cluster import NoWorkers, lost_workers
     from gpn.experiment.store import StoreError
 
     previous = signal.signal(signal.SIGTERM, _terminate)
@@ -57,6 +57,8 @@ def endings() -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise Ended(_words("interrupted", error), INTERRUPTED) from None
     except StoreError as error:
+        raise Ended(_words(str(error), error), LOST) from error
+    except NoWorkers as error:
         raise Ended(_words(str(error), error), LOST) from error
     except lost_workers() as error:
         raise Ended(_words(f"the workers were lost ({str(error) or type(error).__name__})", error), LOST) from error

@@ -3,8 +3,10 @@
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Annotated, Any
@@ -14,6 +16,8 @@ import typer
 from theory.errors import UsageError
 
 DEFAULT_FOLDER = Path("gpn-output")
+_FIRST_LINE, _MOST_SILENCE = 10.0, 300.0  # seconds between two lines of progress
+_MOST_CHARACTERS = 60  # of a number; seeds have up to 39 digits
 _MOST_LEVELS = 200  # of a path; folders are made one in another
 
 
@@ -78,13 +82,20 @@ def option(
     return typer.Option(metavar=metavar, help=help_text, autocompletion=words, parser=read)
 
 
+def _number(kind: type[float], text: str) -> float:
+    """A number of a sensible length: whole ones of many digits fit into no float, and would fill a message."""
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError
+    return kind(text)
+
+
 def number(metavar: str, help_text: str, example: float) -> Any:
     """Return an option that takes one number, a whole one if `example` is; the library checks the range."""
     noun = "a whole number" if isinstance(example, int) else "a number"
 
     def read(text: Any) -> float:
         try:
-            return type(example)(text)
+            return _number(type(example), str(text))
         except ValueError:
             raise NotANumber(f"OPTION takes {noun}, such as OPTION {example}, not {text[:80]!r}") from None
 
@@ -103,7 +114,7 @@ def numbers(metavar: str, help_text: str, example: str, *, none: bool = False) -
 
     def read(text: str) -> list[float]:
         try:
-            return [] if none and text == "none" else [kind(part) for part in text.split(",")]
+            return [] if none and text == "none" else [_number(kind, part) for part in text.split(",")]
         except ValueError:
             message = f"OPTION takes {noun} separated by commas, such as OPTION {example}, not {text[:80]!r}"
             raise NotANumber(message) from None
@@ -219,11 +230,50 @@ def unwritable(folder: Path, reason: str) -> UsageError:
     return UsageError(f"cannot write results to --out {folder} ({reason}); name another folder, such as --out results")
 
 
+class Lines:
+    """Progress for a log: a line after some seconds, and then ever more seldom, with the time that is left.
+
+    Args:
+        write: prints a line.
+        clock: seconds, from any beginning.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._clock = write, clock
+        self._begin = clock()
+        self._next = self._begin + _FIRST_LINE
+        self._before: tuple[float, float] | None = None
+
+    def __call__(self, done: float, total: float, words: str) -> None:
+        """Take note of the progress, and write a line if it is time for one."""
+        now = self._clock()
+        first, since = self._before = self._before or (done, now)
+        if now < self._next:
+            return
+        self._next = now + min(max(_FIRST_LINE, (now - self._begin) / 4), _MOST_SILENCE)
+        share = f", {done / total:.0%}" if total else ""
+        left = ""
+        if total and done > first:
+            left = f", about {_duration((now - since) * (total - done) / (done - first))} left"
+        self._write(f"gpn: {words}{share} after {_duration(now - self._begin)}{left}")
+
+
+def _duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> _duration(7.4), _duration(150), _duration(9000)
+    ('7 s', '2 min 30 s', '2 h 30 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 @contextmanager
-def progress_bar() -> Iterator[Callable[[float, float, str], None] | None]:
-    """Show on standard error what is being computed, with a bar where the total is known, if that is a terminal."""
+def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
+    """Show on standard error what is being computed: with a bar on a terminal, else in a line every so often."""
     if not sys.stderr.isatty():
-        yield None
+        yield Lines(partial(print, file=sys.stderr, flush=True))
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn

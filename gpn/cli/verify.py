@@ -51,7 +51,9 @@ def verify(
     until: Annotated[str | None, option("decided", "Stop each row once it is decided, instead of --trials.")] = None,
     cap: Annotated[int | None, number("N", "With --until decided, the most trials of a row.", 100000)] = None,
     workers: Annotated[int | None, number("N", "How many threads or processes.  [default: all cores]", 2)] = None,
-    executor: Annotated[str | None, option("KIND", "threads or processes.  [default: threads]")] = None,
+    executor: Annotated[
+        str | None, option("KIND", "threads or processes.  [default: by the length of the run]")
+    ] = None,
     scheduler: Annotated[str | None, option("ADDRESS", "Run on a Dask cluster, as tcp://host:8786.")] = None,
     memory: Annotated[
         str | None, option("SIZE", "What the run may take, as 4GiB.  [default: half of what is free]")

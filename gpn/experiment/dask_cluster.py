@@ -5,17 +5,25 @@ where none answer, and workers that refuse to compute if their versions would ch
 """
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from gpn.experiment.executors import SupervisedExecutor
 from gpn.experiment.versions import computing_versions, differences
 from theory.errors import UsageError
 
 _TIMEOUT = 10  # seconds in which a scheduler must answer
+PATIENCE = 60  # seconds for which a run waits for workers, at the beginning and when all are lost
+_LOOK = 0.5  # seconds between two looks
 _UNLIMITED = 2**32  # bytes of a worker that was started without a limit
+
+
+class NoWorkers(BrokenExecutor):
+    """A cluster on which nobody has computed for `PATIENCE` seconds."""
 
 
 def lost_workers() -> tuple[type[BaseException], ...]:
@@ -50,7 +58,8 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
         address: the address of the scheduler, such as "tcp://host:8786".
 
     Raises:
-        UsageError: Dask is not installed, nobody answers, or there are no workers.
+        UsageError: Dask is not installed, or nobody answers.
+        NoWorkers: no worker has come for `PATIENCE` seconds.
     """
     try:
         import distributed
@@ -66,13 +75,18 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
             "give the address that it prints, such as tcp://host:8786"
         ) from None
     with client:
-        workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
-        threads = sum(worker["nthreads"] for worker in workers)
-        if not threads:
-            raise UsageError(f"the scheduler at {address} has no workers; start some with: dask worker {address}")
+
+        def workers() -> list[dict[str, Any]]:
+            return list(client.scheduler_info(n_workers=-1)["workers"].values())
+
         inner = client.get_executor(pure=False)
+        executor = _ClusterExecutor(inner, address, workers)
+        while not (found := workers()):
+            executor.check()
+            time.sleep(_LOOK)
+        threads = sum(worker["nthreads"] for worker in found)
         try:
-            yield Cluster(_ClusterExecutor(inner), threads, threads * min(map(_thread_memory, workers)))
+            yield Cluster(executor, threads, threads * min(map(_thread_memory, found)))
         finally:
             inner.shutdown(wait=False)
 
@@ -83,11 +97,34 @@ def _thread_memory(worker: dict[str, Any]) -> int:
     return limit // (2 * int(worker["nthreads"]))
 
 
-class _ClusterExecutor(Executor):
-    """Another executor, whose workers compare their versions with ours before they compute."""
+class _ClusterExecutor(SupervisedExecutor):
+    """Another executor, whose workers compare their versions with ours before they compute.
 
-    def __init__(self, inner: Executor) -> None:
-        self._inner = inner
+    Dask waits for workers for ever, and so does what it was given when the last of them is lost.
+
+    Args:
+        inner: the executor.
+        address: of its scheduler.
+        workers: the workers that it has now.
+    """
+
+    def __init__(self, inner: Executor, address: str, workers: Callable[[], Sequence[Any]]) -> None:
+        self._inner, self._address, self._workers = inner, address, workers
+        self._seen = time.monotonic()
+
+    def check(self) -> None:
+        """Raise an error if there has been no worker for `PATIENCE` seconds.
+
+        Raises:
+            NoWorkers: there has been none.
+        """
+        if self._workers():
+            self._seen = time.monotonic()
+        elif time.monotonic() - self._seen > PATIENCE:
+            raise NoWorkers(
+                f"the scheduler at {self._address} has had no workers for {PATIENCE} seconds; start some with: dask "
+                f"worker {self._address}"
+            )
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
         """Submit a call."""

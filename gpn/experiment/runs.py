@@ -7,17 +7,28 @@ its key, and who computes it, and when, cannot matter.
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import closing, contextmanager
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from gpn.engine.arguments import count
-from gpn.experiment.executors import available_cores, check_kind, local_pool
+from gpn.experiment.executors import (
+    LEAST_QUEUED,
+    QUEUED_PER_WORKER,
+    Processes,
+    Stopwatch,
+    available_cores,
+    can_be_sent,
+    check_kind,
+    in_own_pool,
+    naming,
+    submitted,
+)
 from theory.errors import UsageError
 from theory.numerics.threads import one_blas_thread
 
@@ -26,9 +37,8 @@ Returned = Mapping[str, npt.NDArray[Any]]
 Compute = Callable[[np.random.Generator, int], Returned]
 Progress = Callable[[float, float, str], None]
 """Called with what is done, the total (0 if it is not known) and a few words, by everything that takes long."""
-QUEUED_PER_WORKER = 4  # enough that no worker waits for the main thread, few enough that cancelling is quick
-LEAST_QUEUED = 64  # for an executor whose number of workers cannot be known
-_PATIENCE = 3  # times that workers may die before another chunk is finished
+_GLANCE = 0.4  # seconds after which a run is judged by its pace
+_LONG = 4.0  # seconds of work, from which on processes are worth their start
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +153,9 @@ def run(
         cells: what to run; no two with the same (experiment, cell).
         seed: an integer in 0..2^128 - 1.
         executor: any `concurrent.futures.Executor`; it is not shut down. Or "processes" or "threads", a pool of
-            `workers` of its own; by default threads (NumPy computes outside the interpreter's lock), or none for one
-            worker. Processes that die are replaced, unless they die again and again.
+            `workers` of its own. By default this thread begins, and after a moment what is left goes to processes if it
+            is more than a few seconds and can be sent to them, else to threads. Processes that die are replaced,
+            unless they die again and again.
         workers: how many chunks are computed at once, at least 1; None for one on each available core. With
             an executor of one's own only a hint of how many chunks to keep queued.
         progress: called from this thread with (done, total, words), in units of cost: first with what the store holds,
@@ -169,7 +180,7 @@ def run(
     done = [0] * len(cells)
 
     def collect(chunk: _Chunk, arrays: Returned) -> None:
-        with _naming(chunk):
+        with naming(chunk):
             _copy(arrays, results[chunk.position], chunk)
         done[chunk.position] += chunk.stop - chunk.start
 
@@ -184,7 +195,8 @@ def run(
             stored.add((position, number))
     report()
     left = (chunk for chunk in _chunks(cells) if (chunk.position, chunk.number) not in stored)
-    with closing(_outcomes(left, seed, executor, workers)) as outcomes:
+    share = partial(_share, cells, done)
+    with closing(_outcomes(left, cells, seed, executor, workers, share)) as outcomes:
         for chunk, arrays in outcomes:
             collect(chunk, arrays)
             if store is not None:
@@ -207,71 +219,55 @@ def checked_run(seed: int, workers: int | None) -> tuple[int, int]:
 
 
 def _outcomes(
-    chunks: Iterator[_Chunk], seed: int, executor: Executor | str | None, workers: int
+    chunks: Iterator[_Chunk],
+    cells: Sequence[Cell],
+    seed: int,
+    executor: Executor | str | None,
+    workers: int,
+    share: Callable[[], float],
 ) -> Generator[tuple[_Chunk, Returned], None, None]:
-    """Each chunk with its arrays, in whatever order they finish."""
+    """Each chunk with its arrays, in whatever order they finish; `share` is that of the work that is done."""
+    computes = [cell.compute for cell in cells]
     if isinstance(executor, Executor):
         limit = max(LEAST_QUEUED, QUEUED_PER_WORKER * workers)
-        yield from _submitted(chunks, seed, executor, limit, {})
-    elif workers > 1 or executor is not None:
-        yield from _in_own_pool(chunks, seed, executor or "threads", workers)
-    else:
+        yield from submitted(chunks, partial(_submit, seed=seed), executor, limit)
+        return
+    if executor is None:
+        watch = Stopwatch(share)
         for chunk in chunks:
-            with _naming(chunk):
+            with naming(chunk):
                 arrays = _compute(*_task(chunk, seed))
             yield chunk, arrays
+            if workers > 1 and watch.elapsed() > _GLANCE:
+                break
+        else:
+            return
+        executor = "processes" if watch.left() > _LONG and can_be_sent(computes) else "threads"
+    if executor == "threads":
+        yield from in_own_pool(chunks, partial(_submit, seed=seed), lambda: ThreadPoolExecutor(workers), workers)
+        return
+    new_pool = partial(Processes, workers, partial(_begin_worker, computes), alone=can_be_sent(computes))
+    yield from in_own_pool(chunks, partial(_submit_given, seed=seed), new_pool, workers)
 
 
-def _in_own_pool(
-    chunks: Iterator[_Chunk], seed: int, kind: str, workers: int
-) -> Generator[tuple[_Chunk, Returned], None, None]:
-    """Chunks computed by a pool of our own; where workers died, what they left is computed by a new one."""
-    deaths = 0
-    while True:
-        unfinished: dict[_Chunk, None] = {}
-        with local_pool(kind, workers) as pool:
-            submitted = _submitted(chunks, seed, pool, QUEUED_PER_WORKER * workers, unfinished)
-            try:
-                with closing(submitted):
-                    for outcome in submitted:
-                        deaths = 0
-                        yield outcome
-                return
-            except BrokenExecutor as error:
-                deaths += 1
-                if deaths == _PATIENCE:
-                    error.add_note(
-                        f"worker processes died {deaths} times in succession, perhaps for want of memory: try fewer"
-                    )
-                    raise
-        chunks = chain(list(unfinished), chunks)
+_given: list[Compute] = []
+"""In a worker process of our own: what the cells of the run compute, sent once and not with each chunk."""
 
 
-def _submitted(
-    chunks: Iterator[_Chunk], seed: int, executor: Executor, limit: int, unfinished: dict[_Chunk, None]
-) -> Generator[tuple[_Chunk, Returned], None, None]:
-    """Chunks computed by an executor, at most `limit` outstanding; closing this cancels what is left.
+def _submit(executor: Executor, chunk: _Chunk, seed: int) -> Future[Returned]:
+    return executor.submit(_compute, *_task(chunk, seed))
 
-    What was taken from `chunks` and not given back is in `unfinished`, in order.
-    """
-    outstanding: dict[Future[Returned], _Chunk] = {}
-    try:
-        while True:
-            for chunk in islice(chunks, limit - len(outstanding)):
-                unfinished[chunk] = None
-                with _naming(chunk):
-                    outstanding[executor.submit(_compute, *_task(chunk, seed))] = chunk
-            if not outstanding:
-                return
-            for future in wait(outstanding, return_when=FIRST_COMPLETED).done:
-                chunk = outstanding.pop(future)
-                with _naming(chunk):
-                    arrays = future.result()
-                del unfinished[chunk]
-                yield chunk, arrays
-    finally:
-        for future in outstanding:
-            future.cancel()
+
+def _submit_given(executor: Executor, chunk: _Chunk, seed: int) -> Future[Returned]:
+    return executor.submit(_compute_given, chunk.position, *_task(chunk, seed)[1:])
+
+
+def _begin_worker(computes: Sequence[Compute]) -> None:
+    _given[:] = computes
+
+
+def _compute_given(position: int, seed: int, key: tuple[int, int, int], trials: int) -> Returned:
+    return _compute(_given[position], seed, key, trials)
 
 
 def _compute(compute: Compute, seed: int, key: tuple[int, int, int], trials: int) -> Returned:
@@ -316,19 +312,16 @@ def _copy(arrays: Returned, result: Arrays, chunk: _Chunk) -> None:
         result[name][chunk.start : chunk.stop] = array
 
 
+def _share(cells: Sequence[Cell], done: Sequence[int]) -> float:
+    """The share of the cost that is done; of the trials where none costs anything."""
+    whole = [cell.trials for cell in cells]
+    total = _cost(cells, whole)
+    return _cost(cells, done) / total if total else sum(done) / max(1, sum(whole))
+
+
 def _cost(cells: Sequence[Cell], trials: Sequence[int]) -> float:
     """The cost of some trials of each cell, added up in one order: with all done, exactly the total."""
     return float(sum(cell.cost * number for cell, number in zip(cells, trials, strict=True)))
-
-
-@contextmanager
-def _naming(chunk: _Chunk) -> Iterator[None]:
-    """Errors keep their type, which says what to do, and get a note that says where."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"in {chunk}")
-        raise
 
 
 def _check_identities(cells: Sequence[Cell]) -> None:

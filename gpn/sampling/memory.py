@@ -40,10 +40,10 @@ def budget(memory: int | str | None) -> int:
     if memory is None:
         return int(_SHARE * free_memory())
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]i?)?b?\s*", str(memory).lower())
-    size = 0 if match is None or isinstance(memory, bool) else int(float(match[1]) * _UNITS[match[2] or ""])
-    if size < 1:
-        raise UsageError(f"memory must be a size such as '4GiB', '500MB' or a number of bytes, not {memory!r}")
-    return size
+    size = 0.0 if match is None or isinstance(memory, bool) else float(match[1]) * _UNITS[match[2] or ""]
+    if not 1 <= size < float("inf"):
+        raise UsageError(f"memory must be a size such as '4GiB', '500MB' or a number of bytes, not {memory!r:.40}")
+    return int(size)
 
 
 def free_memory() -> int:

@@ -1,7 +1,8 @@
 """The plan of a verification: which cells are run, with how many trials, and which trials answer which question."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 from zlib import crc32
 
@@ -20,6 +21,7 @@ from theory.activations.specification import Phi
 from theory.layer.law import layer_law
 
 Key = tuple[Any, ...]
+OnShell = Callable[[int], cells.RealInputs | None]
 Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
 CONTROL_TRIALS = 200
 LEAST_TRIALS = 10_000  # of one layer, where the number is planned
@@ -110,15 +112,16 @@ class Plan:
             if key[0] == "one-step"
         ]
         rare = [_rare_job(tested, event, tilt) for event, tilt in self.tilts.items()]
-        controls = _controls(self.settings, tested, control) if self.settings.asks_network else ()
-        return [*layers, *self._networks(tested), *controls, *rare]
+        shell = cache(partial(on_shell, self.settings.loaded))  # one copy of the inputs for each width
+        controls = _controls(self.settings, tested, control, shell) if self.settings.asks_network else ()
+        return [*layers, *self._networks(tested, shell), *controls, *rare]
 
-    def _networks(self, tested: Phi) -> Iterator[Job]:
+    def _networks(self, tested: Phi, shell: OnShell) -> Iterator[Job]:
         for key, trials in self.trials.items():
             kind, width, depth = key
             if kind == "deep":
                 drawn = (width, depth) == (self.settings.widths[-1], self.settings.depths[-1])
-                inputs = on_shell(self.settings.loaded, width)
+                inputs = shell(width)
                 network = cells.Deep(tested, width, depth, self.settings.weights, inputs, keep_layers=drawn)
                 yield _job(key, streams.DEEP, network, trials)
 
@@ -210,10 +213,10 @@ def _planned(settings: Settings, wanted: dict[Question, int], key: Key) -> int:
     return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
 
 
-def _controls(settings: Settings, tested: Phi, control: Phi | None) -> Iterator[Job]:
+def _controls(settings: Settings, tested: Phi, control: Phi | None, shell: OnShell) -> Iterator[Job]:
     width, depth = settings.widths[-1], settings.depths[-1]
     trials = min(settings.trials or settings.cap or CONTROL_TRIALS, CONTROL_TRIALS)
-    inputs = on_shell(settings.loaded, width)
+    inputs = shell(width)
     if control is not None:
         plain = cells.Deep(control, width, depth, settings.weights, inputs, keep_layers=True)
         yield _job(("raw", width, depth), streams.RAW_CONTROL, plain, trials)

@@ -6,7 +6,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from gpn.experiment import cells
-from gpn.experiment.runs import LEAST_QUEUED, QUEUED_PER_WORKER, Cell, Progress, checked_run
+from gpn.experiment.executors import LEAST_QUEUED, QUEUED_PER_WORKER
+from gpn.experiment.runs import Cell, Progress, checked_run
 from gpn.experiment.streams import chunk_size
 from gpn.sampling import memory, rare_events, sampler
 from gpn.verification import rounds
@@ -37,11 +38,13 @@ class Budget:
         total: the memory in bytes.
         workers: the number of chunks that are computed at once.
         processes: the number of worker processes beside this one; 0 for threads.
+        inputs: the bytes that real inputs and their copies take.
     """
 
     total: int
     workers: int
     processes: int
+    inputs: int = 0
 
     @classmethod
     def read(cls, size: int | str | None, workers: int, executor: Executor | str | None) -> "Budget":
@@ -56,7 +59,7 @@ class Budget:
             UsageError: the text is no size.
 
         >>> Budget.read("4GiB", 2, None)
-        Budget(total=4294967296, workers=2, processes=0)
+        Budget(total=4294967296, workers=2, processes=0, inputs=0)
         """
         in_threads = executor in (None, "threads") or isinstance(executor, ThreadPoolExecutor)
         total = memory.budget(size) + (PROGRAM if size is None else 0)  # which is loaded, and no longer free
@@ -68,7 +71,8 @@ class Budget:
         Args:
             results: the bytes of results that this process keeps.
         """
-        return (self.total - PROGRAM - self.processes * WORKER - results) // self.workers
+        servers = self.processes and self.processes + 1  # and the process that they are forked from
+        return (self.total - PROGRAM - servers * WORKER - self.inputs - results) // self.workers
 
     def check(self, settings: Settings) -> None:
         """Refuse networks that do not fit, however their layers are kept.
@@ -84,11 +88,12 @@ class Budget:
             least = max(_RARE, *(_least(width, depth, trials) for depth in (1, *settings.depths)))
             if least > self.share():
                 whole = memory.in_words(self.total - self.workers * (self.share() - least))
+                inputs = f"{memory.in_words(self.inputs)} for the inputs and their copies, " if self.inputs else ""
                 raise UsageError(
                     f"networks of width {width} and depth {settings.depths[-1]} need at least {whole} of memory, "
-                    f"{memory.in_words(least)} for each of {self.workers} workers and the rest for the program itself, "
-                    f"more than the {memory.in_words(self.total)} that may be taken; allow more memory, or take fewer "
-                    "workers or a smaller width"
+                    f"{inputs}{memory.in_words(least)} for each of {self.workers} workers and the rest for the program "
+                    f"itself, more than the {memory.in_words(self.total)} that may be taken; allow more "
+                    "memory, or take fewer workers or a smaller width"
                 )
 
     def fit(self, jobs: Sequence[Job], in_rounds: bool) -> list[Job]:
@@ -143,6 +148,21 @@ class Resources:
     store: str | os.PathLike[str] | None
     replace_finished: bool
 
+    def suited(self, settings: Settings) -> "Resources":
+        """The same for a run with real inputs; by default in threads where processes would take half of the memory.
+
+        Args:
+            settings: what is verified.
+        """
+        as_asked = replace(self.budget, inputs=_of_inputs(settings, self.budget.processes))
+        if self.executor is not None or self.workers == 1:
+            return replace(self, budget=as_asked)
+        inputs = _of_inputs(settings, self.workers)
+        in_processes = replace(self.budget, processes=self.workers, inputs=inputs)
+        if in_processes.share() < as_asked.share() / 2:
+            return replace(self, executor="threads", budget=as_asked)
+        return replace(self, budget=in_processes)
+
     @classmethod
     def read(
         cls,
@@ -160,6 +180,19 @@ class Resources:
         """
         _, workers = checked_run(0, workers)
         return cls(executor, workers, Budget.read(memory, workers, executor), progress, store, replace_finished)
+
+
+def _of_inputs(settings: Settings, processes: int) -> int:
+    """Bytes of real inputs: as they were read, scaled for each width, and while one of these is made.
+
+    Each worker process is sent them all, and each time there are two copies for a moment.
+    """
+    if settings.loaded is None:
+        return 0
+    arrays = (settings.loaded.vectors, settings.loaded.labels)
+    each = sum(array.nbytes for array in arrays if array is not None)
+    scaled = len(settings.widths) * each
+    return 2 * each + scaled + (2 * scaled * (1 + processes) if processes else 0)
 
 
 def _least(width: int, depth: int, trials: int) -> int:

@@ -83,8 +83,8 @@ def verify(
             trials at once, see `gpn.statistics.sequential`. None for numbers that are fixed beforehand.
         cap: with until="decided" the most trials of each row; by default four times as many as could be planned.
         claims: what to ask: "network", "one-layer", "engine", ids of counted claims, or several; by default everything.
-        executor: "threads" or "processes", a pool of `workers` (by default threads, one for each core), or any
-            `concurrent.futures.Executor`.
+        executor: "threads" or "processes", a pool of `workers` (by default one for each core, and processes
+            if the run is long), or any `concurrent.futures.Executor`.
         memory: the memory that the program may take, all workers together: bytes, or a text such as "4GiB"; None for
             half of what is free. Layers of a network that do not fit are drawn twice, which changes no bit.
         progress: called with (done, total, words) as chunks finish.
@@ -155,6 +155,7 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
         UsageError: networks that do not fit into the memory, an activation that cannot be normalized, or a run store
             that belongs to another run.
     """
+    resources = resources.suited(settings)
     resources.budget.check(settings)  # refuses what is impossible before any theory is computed
     raw = read_activation(settings.activation, derivative=settings.derivative)
     tested, scale, shift = _prepare(raw, settings.root)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from gpn.cli import program as cli
 from gpn.experiment import dask_cluster, versions
 from gpn.experiment.cells import OneStep
 from gpn.experiment.runs import Cell, run
@@ -86,12 +87,31 @@ def test_workers_with_other_versions_refuse_to_compute(cluster, monkeypatch):
         run(CELLS, 7, executor=found.executor)
 
 
-def test_a_cluster_without_workers_is_refused():
+def test_a_cluster_without_workers_ends_after_the_time_that_it_says(monkeypatch, capsys):
     distributed = pytest.importorskip("distributed")
-    words = "has no workers; start some with: dask worker tcp://"
+    monkeypatch.setattr(dask_cluster, "PATIENCE", 1)
     empty = distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=":0", silence_logs=50)
-    with empty, pytest.raises(UsageError, match=words):
-        dask_cluster.dask_cluster(empty.scheduler_address).__enter__()
+    with empty, pytest.raises(SystemExit) as ended:
+        cli.main(["verify", "relu", "--json", "--scheduler", empty.scheduler_address])
+    assert ended.value.code == 75
+    address = empty.scheduler_address
+    words = f"the scheduler at {address} has had no workers for 1 seconds; start some with: dask worker {address}"
+    assert capsys.readouterr().err == f"gpn: {words}\n"
+
+
+def test_a_run_whose_last_worker_leaves_ends_too(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(dask_cluster, "PATIENCE", 1)
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
+
+    def leave(done, *_):
+        if done:
+            small.scale(0)
+
+    with distributed.LocalCluster(**options, silence_logs=50) as small:
+        cluster = dask_cluster.dask_cluster(small.scheduler_address)
+        with cluster as found, pytest.raises(dask_cluster.NoWorkers, match="no workers for 1 seconds"):
+            run(CELLS, 7, executor=found.executor, progress=leave)
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "tcp://"])
@@ -111,7 +131,7 @@ def test_without_dask_the_message_says_what_to_install(monkeypatch):
 def test_alike_workers_compute_and_others_do_not():
     assert dask_cluster.compute_alike(versions.computing_versions(), pow, 2, 5) == 32
     with ThreadPoolExecutor(1) as pool:
-        call = dask_cluster._ClusterExecutor(pool).submit(pow, base=2, exp=5)
+        call = dask_cluster._ClusterExecutor(pool, "", list).submit(pow, base=2, exp=5)
         assert call.result() == 32
     with pytest.raises(UsageError, match="numpy"):
         dask_cluster.compute_alike((("numpy", "1"),), pow, 2, 5)

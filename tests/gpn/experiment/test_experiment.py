@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpn.experiment import executors
 from gpn.experiment import runs as experiment
 from gpn.experiment.runs import Cell, generator, run
 from tests.root import ROOT
@@ -97,13 +98,13 @@ class LazyFuture(Future):
 @pytest.fixture
 def later(monkeypatch):
     """An executor whose tasks finish one at a time, in reversed order."""
-    executor, wait = Later(), experiment.wait
+    executor, wait = Later(), executors.wait
 
     def stepping_wait(futures, **keywords):
         executor.step()
         return wait(futures, **keywords)
 
-    monkeypatch.setattr(experiment, "wait", stepping_wait)
+    monkeypatch.setattr(executors, "wait", stepping_wait)
     return executor
 
 
@@ -450,6 +451,57 @@ def test_processes_do_not_outlive_a_killed_run(tmp_path):
         process.stdout.read()  # ends when nobody is left who could write
     assert process.pid not in workers
     assert len(workers) in (1, 2)
+
+
+class Place:
+    """Picklable work that tells in which process, and beside which script, it is done."""
+
+    def __init__(self, seconds=0.0):
+        self.seconds = seconds
+
+    def __call__(self, _rng, trials):
+        time.sleep(self.seconds)
+        script = hasattr(sys.modules.get("__mp_main__"), "__file__")
+        return {"process": np.full(trials, os.getpid()), "script": np.full(trials, script)}
+
+
+@pytest.mark.parametrize(("compute", "long", "elsewhere"), [
+    (Place(0.05), 0.5, True),
+    (Place(0.05), 1e9, False),  # too short to be worth the start
+    (lambda rng, trials: Place(0.05)(rng, trials), 0.5, False),  # cannot be sent
+])  # fmt: skip
+def test_what_is_long_goes_to_processes_by_default(monkeypatch, compute, long, elsewhere):
+    """2 s of sleep in 40 chunks, a few of which this process does while it judges the pace."""
+    monkeypatch.setattr(experiment, "_GLANCE", 0.1)
+    monkeypatch.setattr(experiment, "_LONG", long)
+    [result] = run([Cell(0, 0, compute, 40, 1)], 0, workers=2)
+    assert result["process"][0] == os.getpid()
+    assert (result["process"][-1] != os.getpid()) == elsewhere
+    [alone] = run([Cell(0, 0, compute, 40, 1)], 0, workers=1)
+    assert set(alone["process"]) == {os.getpid()}
+
+
+UNGUARDED = """
+import os
+from gpn.experiment import Cell, run, runs
+from gpn.experiment.cells import OneStep
+from theory.activations.specification import activation
+
+print("begun")
+cell = Cell(0, 0, OneStep(activation("relu"), 8, "haar"), 40, 4)
+[result] = run([cell], 3, executor="processes", workers=2)
+[same] = run([cell], 3)
+print(all((result[name] == same[name]).all() for name in same))
+"""
+
+
+def test_processes_do_not_begin_the_users_script_again(tmp_path):
+    """A script without `if __name__ == "__main__"`, which a worker that imports it would run once more."""
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.stderr) == ("begun\nTrue\n", "")
 
 
 # ---------------------------------------------------------------------------------------- progress

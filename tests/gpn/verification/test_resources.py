@@ -1,6 +1,7 @@
 """The memory of a verification: within its budget, refused before the work begins, without a trace in the bits."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,8 @@ from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import fingerprint
 from gpn.sampling import memory
 from gpn.verification import plan, questions
-from gpn.verification.resources import PROGRAM, WORKER, Budget
+from gpn.verification.resources import PROGRAM, WORKER, Budget, Resources
+from gpn.verification.settings import Settings
 from tests.root import ROOT
 from theory.activations.specification import activation
 from theory.errors import UsageError
@@ -36,7 +38,7 @@ def test_threads_share_and_processes_take_something_of_their_own():
     total = 3 * 2**30
     assert Budget.read("3GiB", 2, None).share() == (total - PROGRAM) // 2
     assert Budget.read(total, 2, "threads") == Budget.read(total, 2, None)
-    assert Budget.read(total, 3, "processes").share() == (total - PROGRAM - 3 * WORKER) // 3
+    assert Budget.read(total, 3, "processes").share() == (total - PROGRAM - 4 * WORKER) // 3
     with ThreadPoolExecutor(1) as pool:
         assert Budget.read(total, 2, pool).processes == 0
     with pytest.MonkeyPatch.context() as patch:
@@ -44,6 +46,53 @@ def test_threads_share_and_processes_take_something_of_their_own():
         assert Budget.read(None, 2, None).share() == 2**28
     with pytest.raises(UsageError, match=r"memory.*'4GiB'"):
         gpn.verify("relu", **SMALL, memory="much")
+
+
+def test_real_inputs_and_their_copies_count():
+    """Read once, scaled for each of two widths, and a draft; in processes each worker has them, too."""
+    vectors = np.ones((1000, 128))
+    each, labels = vectors.nbytes, 1000 * 8
+    settings = Settings.read("relu", (128, 256), 2, inputs=vectors, labels=np.arange(1000) % 10)
+    budget = Resources.read("threads", 2, "3GiB").suited(settings).budget
+    assert budget.inputs == 4 * (each + labels)
+    assert budget.share() == (3 * 2**30 - PROGRAM - budget.inputs) // 2
+    assert Resources.read("processes", 2, "3GiB").suited(settings).budget.inputs == (4 + 4 * 3) * (each + labels)
+    assert Resources.read(None, 2, "3GiB").suited(settings).budget.processes == 2
+    small = Resources.read(None, 2, "900MiB").suited(settings)
+    assert (small.executor, small.budget.processes) == ("threads", 0)
+
+
+def test_inputs_that_cannot_fit_are_refused():
+    vectors = np.ones((2, 10**7))
+    with pytest.raises(UsageError, match=r"for the inputs and their copies.*more than the 700"):
+        gpn.verify("relu", 10**7, 1, inputs=vectors, memory="700MiB", executor="threads", trials=1)
+
+
+SHELLS = """
+import numpy as np, resource, sys
+import gpn
+rng = np.random.default_rng(0)
+np.save("x.npy", rng.standard_normal((40_000, 400)))  # 128 MB
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from gpn.verification.resources import Resources, PROGRAM
+from gpn.verification.settings import Settings
+settings = Settings.read("relu", (400, 500), 2, 0.5, 20, inputs="x.npy", weights="gaussian")
+expected = Resources.read("threads", 1, "4GiB").suited(settings).budget.inputs
+gpn.verify("relu", (400, 500), 2, 0.5, 20, inputs="x.npy", weights="gaussian", workers=1, store="o")
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(peak, expected, PROGRAM)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
+def test_the_peak_with_real_inputs_is_what_was_counted(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SHELLS]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, env=environment)
+    peak, expected, program = map(int, done.stdout.split())
+    settings_too = 128_000_000  # this script reads them twice
+    assert peak < expected + settings_too + program + 2**26
+    assert peak > expected - 2**27
 
 
 @pytest.mark.parametrize(("width", "size", "words"), [
@@ -114,7 +163,7 @@ work = cells.Deep(activation("relu"), 200_000, 100, "haar", None, True)
 jobs = [plan._job(("deep", 200_000, 100), 2, work, 3), plan._job(("deep", 200_000, 99), 2, work, 2)]
 if sys.argv[1] != "none":
     jobs = Budget.read(sys.argv[1], 2, None).fit(jobs, False)
-results = experiment.run([job.cell for job in jobs], 0, workers=2)
+results = experiment.run([job.cell for job in jobs], 0, workers=2, executor="threads")
 [peak] = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
 print(int(peak) * 1024, results[0]["spread"].tobytes().hex())
 """
