@@ -1,9 +1,11 @@
 """Long commands: on which machines they run, what their store holds already, and how they end early."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,28 +42,32 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def endings() -> Iterator[None]:
+def endings(context: "typer.Context") -> Iterator[None]:
     """Turn whatever ends a run early into `Ended`, with the note of its store on how to resume it.
 
     Ctrl-C and SIGTERM end a run with the codes that shells give them; lost workers, and a store that cannot be
     written, end it with 75.
+
+    Args:
+        context: the context of the command, which knows what was typed.
     """
     from gpn.experiment.dask_cluster import NoWorkers, lost_workers
     from gpn.experiment.store import StoreError
 
+    words = partial(_words, typed(context))
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except _Terminated as error:
-        raise Ended(_words("terminated", error), TERMINATED) from None
+        raise Ended(words("terminated", error), TERMINATED) from None
     except KeyboardInterrupt as error:
-        raise Ended(_words("interrupted", error), INTERRUPTED) from None
+        raise Ended(words("interrupted", error), INTERRUPTED) from None
     except StoreError as error:
-        raise Ended(_words(str(error), error), LOST) from error
+        raise Ended(words(str(error), error), LOST) from error
     except NoWorkers as error:
-        raise Ended(_words(str(error), error), LOST) from error
+        raise Ended(words(str(error), error), LOST) from error
     except lost_workers() as error:
-        raise Ended(_words(f"the workers were lost ({str(error) or type(error).__name__})", error), LOST) from error
+        raise Ended(words(f"the workers were lost ({str(error) or type(error).__name__})", error), LOST) from error
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -153,7 +159,17 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _words(what: str, error: BaseException) -> str:
+def _words(command: str, what: str, error: BaseException) -> str:
     """What happened, with the note of the run store, which is the last one, if there is a store."""
     notes = [note for note in getattr(error, "__notes__", []) if "to resume" in note]
-    return "; ".join([what, *notes[-1:]])
+    same = "to resume, run the same again with the same store"
+    return "; ".join([what, *(note.replace(same, f"to resume: {command}") for note in notes[-1:])])
+
+
+def typed(context: "typer.Context") -> str:
+    """Return the command as it was typed.
+
+    Args:
+        context: of the command.
+    """
+    return shlex.join(["gpn", *(context.obj or [])])

@@ -236,16 +236,22 @@ class Lines:
     Args:
         write: prints a line.
         clock: seconds, from any beginning.
+        announced: whether the first words are a line of their own.
     """
 
-    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._write, self._clock = write, clock
+    def __init__(
+        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic, *, announced: bool = False
+    ) -> None:
+        self._write, self._clock, self._announced = write, clock, announced
         self._begin = clock()
         self._next = self._begin + _FIRST_LINE
         self._before: tuple[float, float] | None = None
 
     def __call__(self, done: float, total: float, words: str) -> None:
         """Take note of the progress, and write a line if it is time for one."""
+        if self._announced:
+            self._announced = False
+            self._write(f"gpn: {words}")
         now = self._clock()
         first, since = self._before = self._before or (done, now)
         if now < self._next:
@@ -270,10 +276,14 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
-    """Show on standard error what is being computed: with a bar on a terminal, else in a line every so often."""
+def progress_bar(announced: bool = False) -> Iterator[Callable[[float, float, str], None]]:
+    """Show on standard error what is being computed: with a bar on a terminal, else in a line every so often.
+
+    Args:
+        announced: whether the first words, which say how much there is to do, stay on the terminal or in the log.
+    """
     if not sys.stderr.isatty():
-        yield Lines(partial(print, file=sys.stderr, flush=True))
+        yield Lines(partial(print, file=sys.stderr, flush=True), announced=announced)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -281,7 +291,15 @@ def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
-        yield lambda done, total, words: bar.update(task, completed=done, total=total or None, description=words)
+        said = [not announced]
+
+        def update(done: float, total: float, words: str) -> None:
+            if not said[0]:
+                said[0] = True
+                bar.console.print(f"gpn: {words}", markup=False, highlight=False)
+            bar.update(task, completed=done, total=total or None, description=words)
+
+        yield update
 
 
 def complain(sentence: str, code: int) -> int:

@@ -104,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # what the terminal cannot show appears escaped
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(args=None if arguments is None else list(arguments), prog_name="gpn", standalone_mode=False)
+        typed = list(sys.argv[1:] if arguments is None else arguments)
+        code = app(args=typed, prog_name="gpn", standalone_mode=False, obj=typed)
         if code == INTERRUPTED:  # some versions of typer turn the interrupt into this
             complain("interrupted", code)
     except (KeyboardInterrupt, typer.Abort):

@@ -34,6 +34,7 @@ _FACTORS = "Learning rates to try, times the default.  [default: 0.03125,0.125,0
 
 
 def training(
+    context: typer.Context,
     activations: Activations = None,
     inputs: Dataset = "digits",
     depth: Annotated[Integers | None, numbers("L,L", "Hidden layers.  [default: 10,50,200]", "10,200")] = None,
@@ -87,8 +88,8 @@ def training(
 
     if folder is not None:
         long_run.report_unfinished(folder)
-    with long_run.endings():
-        with progress_bar() as progress:
+    with long_run.endings(context):
+        with progress_bar(announced=True) as progress:
             report = reproduce("training", **{**(QUICK if quick else {}), **given, **fixed}, progress=progress)
         answer.deliver(report, tables.comparison(report), None, as_json=as_json, folder=folder)
 
@@ -112,6 +113,7 @@ def _experiments(context: typer.Context) -> None:
 
 @app.command(short_help="Gradient norm by layer at initialization.")
 def gradients(
+    context: typer.Context,
     activations: Annotated[
         Words | None,
         option("SPEC,SPEC", "Names or formulas.  [default: tanh,relu,leaky_relu,elu,selu,gelu]", read=words),
@@ -127,7 +129,7 @@ def gradients(
     inputs: Inputs = None,
     level: Level = 0.99,
     seed: Seed = 0,
-    workers: Annotated[int | None, number("N", "Threads.  [default: all cores]", 2)] = None,
+    workers: Annotated[int | None, number("N", "How many processes.  [default: all cores]", 2)] = None,
     out: Results = None,
     as_json: Json = False,
 ) -> None:
@@ -136,9 +138,10 @@ def gradients(
     As it is, normalized (root auto, and the other root where it behaves differently), with Haar and Gaussian weights,
     and with batch normalization; beside them the band and the rates that theory predicts. Writes gradients.csv,
     gradients-layers.csv, gradients-batch-normalization.csv, gradients.json and a figure into the folder --out; with
-    --json only if --out is given. The default takes one to three minutes.
+    --json only if --out is given. What is finished is kept there: the same command resumes where it was stopped. The
+    default takes one to three minutes.
 
-    Exit code: 0, 2 wrong use.
+    Exit code: 0, 2 wrong use, 75 lost workers or a full disk.
 
     \b
     Examples:
@@ -148,15 +151,18 @@ def gradients(
     """
     folder = results_folder(out, as_json)
     names = ("activations", "width", "depth", "trials", "batch", "batches", "inputs", "level", "seed", "workers")
-    given = only_given(locals(), *names)
+    given = only_given(locals(), *names) | {"store": folder, "replace_finished": True}
     from gpn.report.tables import gradients as tables
     from gpn.report.words import commands
     from gpn.reproduction.reproduce import reproduce
 
-    with progress_bar() as progress:
-        report = reproduce("gradients", **given, progress=progress)
-    next_step = commands.after_gradients(report)
-    answer.deliver(report, tables.gradients(report), next_step, as_json=as_json, folder=folder)
+    if folder is not None:
+        long_run.report_unfinished(folder)
+    with long_run.endings(context):
+        with progress_bar(announced=True) as progress:
+            report = reproduce("gradients", **given, progress=progress)
+        next_step = commands.after_gradients(report)
+        answer.deliver(report, tables.gradients(report), next_step, as_json=as_json, folder=folder)
 
 
 app.command("training", short_help="Very deep networks trained on real data.")(training)

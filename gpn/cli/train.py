@@ -1,12 +1,13 @@
 """The command `gpn train`."""
 
-from dataclasses import fields
+import sys
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpn.cli import answer, options
+from gpn.cli import answer, long_run, options
 from gpn.cli.options import (
     Dataset,
     DefaultSpec,
@@ -23,7 +24,12 @@ from gpn.cli.options import (
 )
 from theory.errors import UsageError
 
+if TYPE_CHECKING:
+    from gpn.training.checkpoints import Saving
+
 DIVERGED_CODE = 1
+UNFINISHED = "unfinished.npz"
+SECONDS = 30.0  # least time between two checkpoints
 
 Depth = Annotated[int | None, number("L", "Hidden layers; the readout is one more.  [default: 50]", 50)]
 Width = Annotated[int | None, number("N", "Neurons in each.  [default: 128]", 128)]
@@ -54,6 +60,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue from --checkpoi
 
 
 def train(
+    context: typer.Context,
     spec: DefaultSpec = "tanh",
     inputs: Dataset = "digits",
     depth: Depth = None,
@@ -82,7 +89,8 @@ def train(
     """Train a deep dense network as a classifier, and record loss, accuracy, gradient norms and orthogonality.
 
     SPEC is normalized first. Prints a table by epoch and writes training.csv, norms.csv (by step and layer),
-    training.json and a figure into the folder --out; with --json only if --out is given. Nothing is downloaded.
+    training.json and a figure into the folder --out; with --json only if --out is given. Nothing is downloaded. A run
+    that is stopped is kept there: the same command resumes it.
 
     Exit code: 0 finished, 1 diverged, 2 wrong use.
 
@@ -106,8 +114,26 @@ def train(
 
     choices = (field.name for field in fields(TrainingSettings) if field.name != "root")
     settings = TrainingSettings(**only_given(given, *choices), root=chosen_root(root, raw))
-    with progress_bar() as progress:
-        report = run_training(spec, inputs, settings, Saving.of(checkpoint, resume), progress)
-    table, next_step = tables.training(report), commands.after_train(report, spec, inputs)
-    answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
+    saving = Saving.of(checkpoint, resume)
+    if saving is not None:
+        saving = replace(saving, again=f"{long_run.typed(context)}{'' if resume else ' --resume'}")
+    elif folder is not None:
+        saving = _in_folder(folder, long_run.typed(context))
+    with long_run.endings(context):
+        with progress_bar(announced=True) as progress:
+            report = run_training(spec, inputs, settings, saving, progress)
+        table, next_step = tables.training(report), commands.after_train(report, spec, inputs)
+        answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
+        if saving is not None and checkpoint is None:
+            saving.path.unlink(missing_ok=True)  # the run has come to its end, and its results are written
     raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)
+
+
+def _in_folder(folder: Path, command: str) -> "Saving":
+    """Keep a run in the folder of its results while it is unfinished, and resume one that was stopped there."""
+    from gpn.training.checkpoints import Saving
+
+    path = folder / UNFINISHED
+    if path.exists():
+        print(f"gpn: an unfinished run is kept in {path}; the same run resumes with it", file=sys.stderr, flush=True)
+    return Saving(path, path.exists(), SECONDS, command)

@@ -106,7 +106,7 @@ def verify(
     from gpn.verification.settings import Settings, remembered
     from gpn.verification.verify import run_verification
 
-    with long_run.endings():
+    with long_run.endings(context):
         with long_run.place(executor, workers, scheduler, memory) as place, progress_bar() as progress:
             call = {"activation": spec, "root": chosen_root(root, raw), **given}
             settings = Settings.read(**call) if resume is None else remembered(resume, None if trust else agreed)

@@ -90,8 +90,7 @@ def training_comparison(
         store: a folder; every finished run is stored there in `run.sqlite` and reused when it is asked for
             again, with more activations, depths or seeds too. Other budgets or another version need another folder.
         replace_finished: whether a finished run of another budget or version may be deleted from `store`.
-        workers: processes, None for one on each core; 1 computes in this process. The numbers are the same bits. A
-            script that asks for more than one must keep its own work under `if __name__ == "__main__":`.
+        workers: processes, None for one on each core; 1 computes in this process. The numbers are the same bits.
         executor: "threads", "processes" or any `concurrent.futures.Executor` instead.
         progress: called with (done, total, words) as runs finish.
 
@@ -146,6 +145,10 @@ def _measure(
     ]
     cost_of_trials = float(sum(run.cell().cost for run in tried))
     cost = cost_of_trials + settings.seeds * settings.budget.epochs * sum(kind.depth for kind in kinds)
+
+    if progress is not None:
+        measured_runs = settings.seeds * len(kinds)
+        progress(0.0, cost, f"{len(tried)} short runs that try learning rates, then {measured_runs} that are measured")
 
     def compute(runs: Sequence[Run], before: float) -> list[experiment.Arrays]:
         listen = progress and (lambda done, _total, _words: progress(before + done, cost, "training"))

@@ -6,8 +6,10 @@ inputs are drawn without matrices (`gpn.sampling.sampler`), batches too (`gpn.sa
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -16,6 +18,10 @@ from gpn.engine.arguments import count
 from gpn.engine.norms import FloatArray
 from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
+from gpn.experiment import store as run_store
+from gpn.experiment.fingerprint import digest
+from gpn.experiment.identity import Identity
+from gpn.experiment.versions import computing_versions
 from gpn.reproduction.gradient_rates import growth, rate
 from gpn.reproduction.gradient_results import PROBABILITIES, GradientReport, NetworkGradients
 from gpn.reproduction.gradient_settings import (
@@ -61,8 +67,10 @@ def gradient_profiles(
     level: float = 0.99,
     seed: int = 0,
     inputs: Source | None = None,
+    store: str | Path | None = None,
+    replace_finished: bool = False,
     workers: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     progress: experiment.Progress | None = None,
 ) -> GradientReport:
     r"""Measure gradient norms by layer at initialization: :math:`|\partial E/\partial W_l|_F`, l = 1..L.
@@ -81,8 +89,10 @@ def gradient_profiles(
         seed: non-negative integer; results are the same bits for any number of workers.
         inputs: "digits", a file or an array, as for `gpn.verify`; with labels gradients are those of softmax
             cross-entropy. None for uniform directions on the thin shell and a random readout.
-        workers: threads, None for one on each core.
-        executor: any `concurrent.futures.Executor` instead.
+        store: a folder; finished chunks are kept there in `run.sqlite` and reused when the same is asked for again.
+        replace_finished: whether a finished run of something else may be deleted from `store`.
+        workers: how many chunks are computed at once, None for one on each core.
+        executor: as for `gpn.verify`.
         progress: called with (done, total, words) as chunks finish.
 
     Returns:
@@ -116,7 +126,15 @@ def gradient_profiles(
     on_shell = _on_shell(loaded, settings.width)
     work = [_cell(variant, settings, on_shell) for variant in kinds]
     work += [_batch_cell(variant, settings.width, layers, _LEAST_BATCH_TRIALS) for variant, layers in growing]
-    results = experiment.run(work, seed, executor=executor, workers=workers, progress=progress)
+    # Every cell has an identity of its own: a store may be extended by activations.
+    facts = {"experiment": "gradients", **asdict(settings), "inputs": None if on_shell is None else digest(on_shell)}
+    identity = Identity(facts, dict(computing_versions()))
+    opened = (
+        nullcontext() if store is None else run_store.open_store(store, identity, replace_finished=replace_finished)
+    )
+    with opened as kept:
+        _announce(work, settings, progress)
+        results = experiment.run(work, seed, executor=executor, workers=workers, progress=progress, store=kept)
     network = partial(_network, settings=settings, random_readout=loaded is None or loaded.labels is None)
     networks = [network(variant, arrays) for variant, arrays in zip(kinds, results, strict=False)]
     rows = [
@@ -124,6 +142,14 @@ def gradient_profiles(
         for (variant, _), arrays in zip(growing, results[len(kinds) :], strict=True)
     ]
     return GradientReport(settings, tuple(networks), tuple(rows), tuple(_notes(settings, kinds, loaded)))
+
+
+def _announce(work: Sequence[experiment.Cell], settings: Settings, progress: experiment.Progress | None) -> None:
+    """Tell how much there is to do."""
+    if progress is not None:
+        size = f"{settings.trials} of width {settings.width} and depth {settings.depth}"
+        total = sum(cell.cost * cell.trials for cell in work)
+        progress(0.0, total, f"{len(work)} kinds of networks, most of them {size}")
 
 
 def _on_shell(loaded: Inputs | None, width: int) -> cells.RealInputs | None:

@@ -1,9 +1,13 @@
 """Checkpoints of a training run: a .npz file without pickle that appears whole or not at all."""
 
 import json
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,11 +31,13 @@ class Saving:
         path: the path of the checkpoint.
         resume: whether the run resumes from the checkpoint.
         seconds: least time between two checkpoints.
+        again: what a user does to resume.
     """
 
     path: Path
     resume: bool
     seconds: float
+    again: str = "run the same again with resume"
 
     @classmethod
     def of(cls, checkpoint: str | Path | None, resume: bool = False, seconds: float = 30.0) -> "Saving | None":
@@ -53,6 +59,40 @@ class Saving:
         return cls(path, resume, seconds)
 
 
+@contextmanager
+def signals_wait() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C and SIGTERM wait for a moment at which the state of a run is whole; a second one does not wait.
+
+    Yields:
+        What to call at such a moment: it handles the signal that has come, as it would have been.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if here}
+    come: list[tuple[int, FrameType | None]] = []
+
+    def handle() -> None:
+        if come:
+            number, frame = come.pop()
+            handler = handlers[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        come.append((number, frame))
+        if len(come) > 1:
+            handle()
+
+    waiting = [number for number, handler in handlers.items() if callable(handler)]
+    for number in waiting:
+        signal.signal(number, note)
+    try:
+        yield handle
+    finally:
+        for number in waiting:
+            signal.signal(number, handlers[number])
+    handle()
+
+
 def write_checkpoint(path: Path, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
     """Write arrays and a header; a run that is killed while it writes keeps the previous checkpoint.
 
@@ -62,6 +102,7 @@ def write_checkpoint(path: Path, header: Mapping[str, Any], arrays: Mapping[str,
         arrays: named arrays of numbers; bits are kept.
     """
     text = json.dumps({"format": FORMAT, **header}, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(draft: Path) -> None:
         with draft.open("wb") as file:  # an open file keeps its name, which numpy would end in .npz

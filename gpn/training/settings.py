@@ -84,6 +84,13 @@ class TrainingConfig(TrainingSettings):
         return self.activation if self.root is None else f"{self.activation} (b_{self.root})"
 
     @property
+    def words(self) -> str:
+        """How much there is to do, in one line."""
+        return (
+            f"training {self.function}: {self.depth} layers of {self.width}, {self.steps} steps of {self.batch} samples"
+        )
+
+    @property
     def steps_per_epoch(self) -> int:
         """Number of whole batches in the training samples."""
         return self.samples // self.batch
@@ -114,4 +121,5 @@ class TrainingConfig(TrainingSettings):
             if other.get(name) != value
         ]
         if different:
-            raise UsageError(f"the checkpoint {path} belongs to a run with {'; '.join(different)}; ask for the same")
+            what = "; ".join(different)
+            raise UsageError(f"the checkpoint {path} belongs to a run with {what}; ask for the same, or move it away")

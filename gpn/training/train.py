@@ -1,8 +1,10 @@
 """Training of deep dense networks as a classifier, with the gradient norms of all layers recorded."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from gpn.engine.weights import draw
 from gpn.experiment import streams
 from gpn.experiment.fingerprint import digest
 from gpn.experiment.runs import Progress
-from gpn.training.checkpoints import Saving, read_checkpoint, write_checkpoint
+from gpn.training.checkpoints import Saving, read_checkpoint, signals_wait, write_checkpoint
 from gpn.training.datasets import Dataset, ThinShell, load_dataset
 from gpn.training.optimizers import SCHEDULES, Optimizer, default_rate
 from gpn.training.optimizers import optimizer as find_optimizer
@@ -97,7 +99,7 @@ def train(
         resume: continue from the checkpoint. On the same machine, with the same libraries, the run ends with the same
             bits as one that was never interrupted.
         checkpoint_seconds: least time between two checkpoints.
-        progress: called with (done, total, words) after every epoch.
+        progress: called with (done, total, words), in epochs, after every step.
 
     Returns:
         The report, with the trained network. A run that diverges ends early: that is an outcome with a reason.
@@ -129,7 +131,7 @@ def run_training(
         inputs: as for `train`.
         settings: everything else that decides what is computed.
         saving: when and where checkpoints are written; None for no checkpoint.
-        progress: called with (done, total, words) after every epoch.
+        progress: called with (done, total, words), in epochs, after every step.
 
     Raises:
         UsageError: an activation or data that cannot be read.
@@ -170,20 +172,38 @@ class _Run:
         self._rows: list[EpochRow] = []
         self._losses: list[float] = []
         self._records: list[tuple[int, FloatArray, FloatArray]] = []
+        self._correct = 0  # samples of this epoch that were classified rightly
         self._before = 0.0  # seconds of the runs that were interrupted
 
     def train(self, progress: Progress | None) -> TrainingReport:
         """Train to the end, from the beginning or from the checkpoint."""
-        saving = self._saving
-        if saving is not None and saving.resume:
-            self._load(saving.path)
+        if self._saving is None:
+            return self._train(progress, lambda: None)
+        if self._saving.resume:
+            self._load(self._saving.path)
+        with signals_wait() as handle:
+            return self._train(progress, partial(self._interruptible, handle))
+
+    def _interruptible(self, handle: Callable[[], None]) -> None:
+        """Between two steps: if a signal ends the run here, what was done is kept."""
+        assert self._saving is not None
+        try:
+            handle()
+        except KeyboardInterrupt as error:
+            self._save(self._saving.path)
+            done = f"{len(self._losses)} of {self._config.steps} steps are kept in {self._saving.path}"
+            error.add_note(f"{done}; to resume: {self._saving.again}")
+            raise
+
+    def _train(self, progress: Progress | None, interruptible: Callable[[], None]) -> TrainingReport:
+        saving, report = self._saving, progress or (lambda *_: None)
         start = saved = time.monotonic()
+        report(len(self._losses) / self._config.steps_per_epoch, self._config.epochs, self._config.words)
         for epoch in range(len(self._rows) + 1, self._config.epochs + 1):
-            reason = self._epoch(epoch, start)
+            reason = self._epoch(epoch, start, report, interruptible)
             if reason is not None:
                 return self._report(DIVERGED, reason)
-            if progress is not None:
-                progress(epoch, self._config.epochs, self._rows[-1].words)
+            report(epoch, self._config.epochs, self._rows[-1].words)
             if saving is not None and (time.monotonic() - saved > saving.seconds or epoch == self._config.epochs):
                 self._save(saving.path)
                 saved = time.monotonic()
@@ -193,32 +213,39 @@ class _Run:
         advice = f"try a smaller learning rate than {self._config.learning_rate:.3g}"
         return self._report(DIVERGED, f"the loss on the test samples is {loss} after the last step; {advice}")
 
-    def _epoch(self, epoch: int, start: float) -> str | None:
-        """One pass; gives the reason if the run diverges."""
-        config, first, correct = self._config, len(self._losses), 0
-        rate = config.learning_rate
-        for chosen in self._batches(epoch):
-            rate = config.learning_rate * self._course(len(self._losses) / config.steps)
+    def _epoch(self, epoch: int, start: float, report: Progress, interruptible: Callable[[], None]) -> str | None:
+        """One pass, or what is left of it; gives the reason if the run diverges."""
+        config, first = self._config, (epoch - 1) * self._config.steps_per_epoch
+        for chosen in islice(self._batches(epoch), len(self._losses) - first, None):
             step = len(self._losses) + 1
             recorded = (step - 1) % -(-config.steps // config.records) == 0 or step == config.steps
             norms = np.empty(config.depth + 1) if recorded else None
             x, labels = self._shell(self._data.x_train[chosen]), self._data.y_train[chosen]
-            result = self._stepper.step(x, labels, rate, norms)
+            result = self._stepper.step(x, labels, self._rate(step), norms)
             reason = _divergence(result.loss, norms, result.bad_layer, config, step)
             if reason is not None:
                 return reason
             self._losses.append(result.loss)
-            correct += result.correct
+            self._correct += result.correct
             if norms is not None:
                 with quiet():
                     deviations = np.array([deviation(w) for w in self._stepper.network.weights[:-1]])
                 self._records.append((step, norms, deviations))
+            interruptible()
+            if step < epoch * config.steps_per_epoch:
+                words = self._rows[-1].words if self._rows else "epoch 1"
+                report(step / config.steps_per_epoch, config.epochs, words)
         losses = self._losses[first:]
         test = evaluate(self._stepper.network, self._shell, self._data.x_test, self._data.y_test)
         seconds = self._before + time.monotonic() - start
-        accuracy = correct / (len(losses) * config.batch)
+        accuracy, self._correct = self._correct / (len(losses) * config.batch), 0
+        rate = self._rate(len(self._losses))
         self._rows.append(EpochRow(epoch, rate, float(np.mean(losses)), accuracy, *test, seconds))
         return None
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 1."""
+        return self._config.learning_rate * self._course((step - 1) / self._config.steps)
 
     def _batches(self, epoch: int) -> Iterator[npt.NDArray[np.intp]]:
         """The samples of each step; the order depends on the seed and the epoch alone."""
@@ -251,7 +278,7 @@ class _Run:
 
     def _save(self, path: Path) -> None:
         report = self._report("unfinished", None)
-        header = {"config": self._config.to_dict(), "time": self._stepper.time}
+        header = {"config": self._config.to_dict(), "time": self._stepper.time, "correct": self._correct}
         records = {
             "epochs": np.array([astuple(row) for row in self._rows], dtype=np.float64),
             "losses": report.losses,
@@ -271,6 +298,7 @@ class _Run:
         for name, array in held.items():
             array[...] = arrays[name]
         self._stepper.time = int(header["time"])
+        self._correct = int(header.get("correct", 0))  # a checkpoint between two epochs has none
         self._rows = [EpochRow(int(epoch), *numbers) for epoch, *numbers in arrays["epochs"].tolist()]
         self._losses = arrays["losses"].tolist()
         parts = (arrays["recorded_steps"], arrays["gradient_norms"], arrays["deviations"])

@@ -1,11 +1,16 @@
 """The command `gpn train`."""
 
 import json
+import os
+import shlex
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gpn.cli.program import main
+from gpn.training.step import Stepper
 
 SMALL = ["--depth", "3", "--width", "8", "--batch", "10", "--epochs", "25"]
 
@@ -80,6 +85,57 @@ def test_a_finished_run_can_be_gone_on_with(capsys, data):
     code, _, error = run(capsys, "tanh", *data, *SMALL, *checkpoint)
     assert code == 2
     assert "state.npz exists" in error
+
+
+@pytest.mark.parametrize("steps", [[5], [8], [1, 38, 99]])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_was_done_and_the_same_command_goes_on(capsys, data, monkeypatch, steps, number):
+    """Of 4 steps in each of 25 epochs; the fifth ends within an epoch, the eighth at its end."""
+    command = ["selu", *data, *SMALL, "--optimizer", "adam", "--batch-normalization", "--json", "--out", "o"]
+    whole = json.loads(run(capsys, *command)[1])
+    step = Stepper.step
+    for stop in steps:
+
+        def interrupted(stepper, *arguments, stop=stop):
+            if stepper.time == stop - 1:
+                os.kill(os.getpid(), number)
+            return step(stepper, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Stepper, "step", interrupted)
+            code, out, err = run(capsys, *command)
+        assert (code, out) == (128 + number, "")
+        again = shlex.join(["gpn", "train", *command])
+        kept = f"{stop} of 100 steps are kept in o/unfinished.npz; to resume: {again}"
+        assert err.splitlines()[-1].endswith(kept)
+    code, out, err = run(capsys, *command)
+    resumed = json.loads(out)
+    for report in (whole, resumed):
+        for row in report["rows"]:
+            del row["seconds"]
+    assert (code, resumed) == (0, whole)
+    assert err.startswith("gpn: an unfinished run is kept in o/unfinished.npz; the same run resumes with it\n")
+    assert not Path("o/unfinished.npz").exists()
+
+
+def test_a_checkpoint_of_ones_own_goes_on_with_resume(capsys, data, monkeypatch):
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(*arguments)
+
+    step = Stepper.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", interrupted)
+        code, _, err = run(capsys, "tanh", *data, *SMALL, "--checkpoint", "c.npz")
+    assert code == 130
+    assert err.rstrip().endswith("--checkpoint c.npz --resume")
+    code, _, err = run(capsys, "tanh", *data, *SMALL, "--checkpoint", "c.npz", "--resume")
+    assert (code, Path("c.npz").exists()) == (0, True)
+
+
+def test_what_there_is_to_do_is_said_first(capsys, data):
+    _, _, err = run(capsys, "tanh", *data, *SMALL)
+    assert err.startswith("gpn: training GPN tanh (b_plus): 3 layers of 8, 100 steps of 10 samples\n")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -2,8 +2,13 @@
 
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +21,7 @@ from gpn.cli import program as cli
 from gpn.report.explorer import text as explorer_text
 from gpn.report.explorer.figure import Panels
 from gpn.report.explorer.model import PROBABILITIES, STARTS, WIDTHS, Model, State, certificate, chosen, family_of, shape
+from tests.root import ROOT
 from theory.activations.specification import activation
 from theory.bounds.network import predicted, predicted_norms, predicted_range
 from theory.depth.coefficients import depth_coefficients
@@ -341,9 +347,14 @@ def jupyter(monkeypatch):
         def __init__(self, command, cwd):
             opened.append((command, json.loads((cwd / command[-1]).read_text())))
 
-        def wait(self):
+        def wait(self, _timeout=None):
             return 0
 
+        def terminate(self):
+            pass
+
+    monkeypatch.setattr(cli_explore.os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cli_explore.subprocess, "Popen", Process)
     return opened
 
@@ -357,6 +368,60 @@ def test_the_command_opens_a_notebook_with_the_explorer(capsys, jupyter, tmp_pat
     code, error = run(capsys, "--save", str(saved))
     assert (code, len(jupyter)) == (2, 1)
     assert "exists" in error
+
+
+def test_options_go_to_jupyter(capsys, jupyter, monkeypatch):
+    for arguments, options in [
+        (["gelu", "--", "--port", "8899"], ["--port", "8899"]),
+        (["--", "--ip", "0.0.0.0"], ["--ip", "0.0.0.0"]),
+        (["--", "-x", "--port=1"], ["--port=1"]),
+    ]:
+        assert run(capsys, *arguments)[0] == 0
+        assert jupyter[-1][0][3:-1] == options
+    assert "explore('-x')" in "".join(jupyter[-1][1]["cells"][1]["source"])
+    assert run(capsys, "x", "*", "tanh(x)")[0] == 2
+    monkeypatch.setattr(cli_explore.os, "geteuid", lambda: 0)
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    code, error = run(capsys, "gelu")  # as in a container
+    assert (code, jupyter[-1][0][3:-1]) == (0, ["--allow-root", "--no-browser"])
+    assert "open the address that JupyterLab prints" in error
+
+
+SERVER = """
+import os, pathlib, time
+pathlib.Path(os.environ["TOLD"]).write_text(f"{os.getpid()} {os.getcwd()}")
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_neither_server_nor_folder(tmp_path, number):
+    pytest.importorskip("ipywidgets")
+    (tmp_path / "jupyterlab").mkdir()
+    (tmp_path / "jupyterlab" / "__init__.py").touch()
+    (tmp_path / "jupyterlab" / "__main__.py").write_text(SERVER)
+    told, place = tmp_path / "told", os.pathsep.join([str(tmp_path), str(ROOT)])
+    with subprocess.Popen(
+        [sys.executable, "-m", "gpn", "explore"],
+        env=os.environ | {"PYTHONPATH": place, "TOLD": str(told)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not (told.exists() and told.read_text().count(" ")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        server, folder = told.read_text().split(" ", 1)
+        assert Path(folder).is_dir()
+        process.send_signal(number)
+        _, error = process.communicate()
+    assert process.returncode == 143
+    assert error.splitlines()[-1] == "gpn: terminated, and JupyterLab with it"
+    assert not Path(folder).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(server), 0)
 
 
 def test_without_save_nothing_is_left(capsys, jupyter, tmp_path, monkeypatch):
