@@ -15,7 +15,15 @@ from theory.activations.ends import one_sided_limit
 from theory.activations.pieces import Piece, split
 from theory.activations.proofs import Order, discontinuity
 from theory.errors import SpecificationError
-from theory.numerics.arithmetic import FloatArray, X, compile_expressions, constant_value, float_array, real_values
+from theory.numerics.arithmetic import (
+    FloatArray,
+    X,
+    compile_expressions,
+    constant_value,
+    float_array,
+    like,
+    real_values,
+)
 from theory.numerics.inplace import Branch, Evaluator, Program
 
 Exact: TypeAlias = int | float | sympy.Expr
@@ -139,23 +147,27 @@ class Activation:
         return len(self.pieces) == 1 and not self.pieces[0].slope.free_symbols
 
     def value(self, x: npt.ArrayLike) -> FloatArray:
-        """phi(x), elementwise, for float64 x of any shape; at a jump the value from the left."""
-        return self._evaluate(self._value_functions, x)[0]
+        """phi(x), elementwise; at a jump the value from the left.
+
+        The values have the shape of x, () for a number. They are computed in float64; float32, a pandas Series or
+        DataFrame gives the same again (`theory.numerics.arithmetic.like`).
+        """
+        return like(x, self._evaluate(self._value_functions, x)[0])
 
     __call__ = value
 
     def slope(self, x: npt.ArrayLike) -> FloatArray:
         """phi'(x), elementwise; at a breakpoint the slope from the left."""
-        return self._evaluate(self._slope_functions, x)[0]
+        return like(x, self._evaluate(self._slope_functions, x)[0])
 
     def curvature(self, x: npt.ArrayLike) -> FloatArray:
         """phi''(x) between the breakpoints, elementwise (its point masses at kinks are left out)."""
-        return self._evaluate(self._curvature_functions, x)[0]
+        return like(x, self._evaluate(self._curvature_functions, x)[0])
 
     def value_and_slope(self, x: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """phi(x) and phi'(x) together, sharing work; two fresh arrays of the shape of x."""
         value, slope = self._evaluate(self._functions, x)
-        return value, slope.copy() if slope is value else slope  # exp is its own slope
+        return like(x, value), like(x, slope.copy() if slope is value else slope)  # exp is its own slope
 
     def value_into(self, x: FloatArray, out: FloatArray) -> None:
         """Write phi(x) into an array of the shape of x; bits and all as `value`.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from theory.errors import SpecificationError
-from theory.numerics.arithmetic import FloatArray, float_array, real_values
+from theory.numerics.arithmetic import FloatArray, float_array, like, real_values
 from theory.numerics.panels import REACH
 from theory.numerics.survey import Survey, survey
 
@@ -20,6 +20,7 @@ _REFINED = 0.01  # panels narrower than this were bisected: the function varies 
 _PARTS = 128  # steps of differences on such a panel
 _STENCIL = (-2, -1, 1, 2)
 _ELEMENTWISE = 1e-5  # relative agreement of an element with itself in other company; float32 passes
+_SINGLE = 1e-9  # relative noise of a function that is computed in single precision, or worse
 _MISMATCH = 1e-6  # of a derivative, relative to its size and to its root mean square
 
 
@@ -85,8 +86,8 @@ class CallableActivation:
         return self.survey.undefined
 
     def value(self, x: npt.ArrayLike) -> FloatArray:
-        """phi(x), elementwise, for float64 x of any shape."""
-        return self._call(self.function, float_array(x))
+        """phi(x), elementwise; shape, float32, Series and DataFrame as for `Activation.value`."""
+        return like(x, self._call(self.function, float_array(x)))
 
     __call__ = value
 
@@ -94,8 +95,8 @@ class CallableActivation:
         """phi'(x), elementwise."""
         points = float_array(x)
         if self.derivative is not None:
-            return self._call(self.derivative, points)
-        return self._difference(self.value, points, 1.0)
+            return like(x, self._call(self.derivative, points))
+        return like(x, self._difference(self.value, points, 1.0))
 
     def slope_error(self, x: npt.ArrayLike) -> FloatArray:
         """A bound on the error of a slope by differences: what twice the step changes. Zero with a derivative."""
@@ -108,8 +109,8 @@ class CallableActivation:
         """phi''(x) between the breakpoints, elementwise, by differences."""
         points = float_array(x)
         if self.derivative is not None:
-            return self._difference(self.slope, points, 1.0)
-        return self._difference(self.value, points, 1.0, order=2)
+            return like(x, self._difference(self.slope, points, 1.0))
+        return like(x, self._difference(self.value, points, 1.0, order=2))
 
     def value_and_slope(self, x: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """phi(x) and phi'(x), two fresh arrays of the shape of x."""
@@ -277,9 +278,10 @@ def _verb(how: str) -> str:
 def check_derivative(activation: CallableActivation, origin: str = "given") -> float:
     r"""Compare a given derivative with differences of the function, at the middle of every panel for |x| < 8.
 
-    The tolerance at x is ten times what halving the step changes, plus the rounding of the differences, plus 1e-6 of
-    the slope there and of its root mean square :math:`(E \phi'(z)^2)^{1/2}`: a mismatch below it changes no
-    moment by more than about 1e-6 of its size, and is far below the error of a wrong formula or constant.
+    The tolerance at x is ten times what halving the step changes, plus the rounding of the differences, plus 1e-6 (in
+    single precision a hundred roundings) of the slope there and of its root mean square
+    :math:`(E \phi'(z)^2)^{1/2}`: a mismatch below it changes no moment by more than about 1e-6 of its size, and is far
+    below the error of a wrong formula or constant.
 
     Returns:
         The largest mismatch beyond what the differences leave open, relative to the slope there plus its root mean
@@ -297,9 +299,11 @@ def check_derivative(activation: CallableActivation, origin: str = "given") -> f
     coarse, fine = (_five_points(activation.value, x, h) for h in (step, step / 4))
     size = np.sqrt(np.nansum(np.exp(-x * x / 2) * fine**2 * (right - left)) / np.sqrt(2 * np.pi))
     with np.errstate(all="ignore"):
-        rounding = 10 * (shape.noise + 4e-16) * (np.abs(value) + np.abs(x * fine)) / (step / 4)
+        # In single precision what is subtracted inside the function counts too, as x and tanh x in x - tanh x.
+        inner = size if shape.noise > _SINGLE else 0.0
+        rounding = 10 * (shape.noise + 4e-16) * (np.abs(value) + np.abs(x) * (np.abs(fine) + inner)) / (step / 4)
         doubt = 10 * np.abs(coarse - fine) + rounding
-        tolerance = doubt + _MISMATCH * (np.abs(fine) + size)
+        tolerance = doubt + max(_MISMATCH, 100 * shape.noise) * (np.abs(fine) + size)
         wrong = np.isfinite(fine) & np.isfinite(tolerance) & ~(np.abs(given - fine) <= tolerance)
     if wrong.any():
         score = np.where(wrong, np.nan_to_num(np.abs(given - fine), nan=np.inf) * np.exp(-x * x / 4), -1.0)

@@ -4,6 +4,7 @@ One expression, many arithmetics: SymPy writes the code, and every special funct
 for each arithmetic (`theory.numerics.special`).
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -99,17 +100,47 @@ def fold_constants(expression: sympy.Expr) -> sympy.Expr:
 
 
 def float_array(x: Any) -> FloatArray:
-    """Points as a float64 array.
+    """Points as a float64 array: numbers, lists, arrays, pandas objects, PyTorch tensors, JAX arrays.
 
     Raises:
-        UsageError: a PyTorch tensor with a gradient, which would be lost.
+        UsageError: a PyTorch tensor with a gradient or a JAX array that is being traced, both of which would be lost.
     """
     if getattr(x, "requires_grad", False):
         raise UsageError(
             "this is a tensor with a gradient, and a function on NumPy arrays would lose it: make a PyTorch function "
             "with gpn.export(phi, 'torch'), or pass x.detach()"
         )
-    return np.asarray(x, dtype=np.float64)
+    try:
+        return np.asarray(x, dtype=np.float64)
+    except TypeError as error:
+        if not type(x).__module__.startswith("jax"):
+            raise
+        raise UsageError(
+            "this JAX array is being traced (by jit, grad or vmap), and a function on NumPy arrays would lose that: "
+            "make a JAX function with gpn.export(phi, 'jax')"
+        ) from error
+
+
+def like(points: Any, values: FloatArray) -> FloatArray:
+    """Values in the form of the points that they belong to.
+
+    A pandas Series or DataFrame keeps index, columns and name; float32 and float16 stay what they are, though values
+    are computed in float64. All else, such as a number, a list or whole numbers, gives a float64 array of its shape.
+
+    >>> like(np.zeros(2, dtype=np.float32), np.ones(2)).dtype
+    dtype('float32')
+    """
+    if type(points) is np.ndarray and points.dtype == np.float64:
+        return values
+    pandas = sys.modules.get("pandas")
+    made: FloatArray = values
+    if pandas is not None and isinstance(points, pandas.Series):
+        made = pandas.Series(like(points.to_numpy(), values), index=points.index, name=points.name)
+    elif pandas is not None and isinstance(points, pandas.DataFrame):
+        made = pandas.DataFrame(like(points.to_numpy(), values), index=points.index, columns=points.columns)
+    elif isinstance(kind := getattr(points, "dtype", None), np.dtype) and kind in (np.float32, np.float16):
+        made = values.astype(kind)
+    return made
 
 
 def real_values(values: Any) -> FloatArray:

@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import sympy
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from theory.activations.activation import Activation, exact
 from theory.activations.callable import CallableActivation
+from theory.activations.specification import activation
 from theory.errors import SpecificationError
 from theory.gaussian.convergence import convergence
 from theory.gaussian.digits import expectations_high_precision
@@ -189,3 +191,24 @@ def test_a_breakpoint_of_unknown_finiteness_is_no_infinity():
     precise, _ = expectations_high_precision(phi, {"second": lambda _z, value, _slope: value**2}, 20)["second"]
     assert abs(second.value - float(precise)) < 1e-12
     assert convergence(phi, "slope").verdict == "converges"
+
+
+@pytest.mark.parametrize("phi", [activation("gelu"), activation(np.tanh)], ids=["formula", "function"])
+@pytest.mark.parametrize("method", ["__call__", "value", "slope", "curvature"])
+def test_values_have_the_form_of_the_points(phi, method):
+    function = getattr(phi, method)
+    plain = function(np.array([0.25, 1.5]))
+    series = pd.Series([0.25, 1.5], index=["p", "q"], name="h")
+    pd.testing.assert_series_equal(function(series), pd.Series(plain, index=["p", "q"], name="h"))
+    frame = pd.DataFrame({"u": [0.25, 1.5], "v": [1.5, 0.25]}, index=[7, 3])
+    expected = pd.DataFrame({"u": plain, "v": plain[::-1]}, index=[7, 3])
+    pd.testing.assert_frame_equal(function(frame), expected)
+    single = function(np.array([0.25, 1.5], dtype=np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_array_equal(single, plain.astype(np.float32))  # 0.25 and 1.5 are float32 numbers
+    assert function(series.astype(np.float32)).dtype == np.float32
+    for number in (0.25, np.float64(0.25), 1):
+        assert (function(number).shape, function(number).dtype) == ((), np.float64)
+    assert function(np.float32(0.25)).dtype == np.float32
+    assert function([[1, 2, 3]]).shape == (1, 3)
+    assert function(np.zeros((2, 0))).shape == (2, 0)

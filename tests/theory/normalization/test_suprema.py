@@ -125,3 +125,20 @@ def test_ranges_on_a_half_line_contain_the_values(formula, start):
     assert (values >= float(tail.low) - rounding).all()
     assert (values <= float(tail.high) + rounding).all()
     assert tail.bound() is not None
+
+
+@pytest.mark.parametrize(
+    ("function", "slope"),
+    [
+        (lambda x: np.abs(np.sin(20 * x)), 20.0),
+        (lambda x: np.abs(np.sin(3 * x)) + 0.1 * x, 3.1),
+        (lambda x: x * np.tanh(x / 100), 1.199678640257734),  # attained at x = 120, beyond where kinks are looked for
+        (np.tanh, 1.0),
+    ],
+)
+def test_the_supremum_of_a_function_is_an_estimate_that_no_kink_raises(function, slope):
+    """u tanh u has its largest slope where u tanh u = 1 (u = 1.19967864), and it is u there."""
+    report = gaussian_poincare(activation(function))
+    assert report.lipschitz_kind == "estimate"
+    assert report.lipschitz == pytest.approx(slope, rel=1e-6)
+    assert supremum_text(report.lipschitz, report.lipschitz_kind) == f"about {slope:.4g}"
