@@ -73,6 +73,61 @@ def test_every_public_function_reads_a_function_by_its_name():
         gpn.export("numpy:arctan", "numpy")
 
 
+FUNCTIONS = {name: getattr(gpn, name) for name in PUBLIC if inspect.isfunction(getattr(gpn, name))}
+SIGNATURES = {name: inspect.signature(function).parameters for name, function in FUNCTIONS.items()}
+OTHER = {"width": "widths", "depth": "depths", "epsilon": "epsilons", "activation": "spec"}
+OTHER |= {other: name for name, other in OTHER.items()}
+NOT_ASKED = {"activation": "it reads one", "claim": "", "audit": "", "reproduce": "", "resume": ""}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_one_rule_says_whether_an_activation_is_normalized(name):
+    """What has a root normalizes first, what has none takes the activation as it is; the first line says it."""
+    first = inspect.getdoc(FUNCTIONS[name]).splitlines()[0]
+    if "root" in SIGNATURES[name]:
+        assert SIGNATURES[name]["root"].default == "auto"
+        assert "normalized" in first
+        assert "`root`" in first
+    elif name not in NOT_ASKED:
+        assert "as it is" in first
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_parameter_has_one_name_and_one_default(name):
+    parameters = SIGNATURES[name]
+    assert not {"formula", "phi", "batch_norm", "data", "eps", "policy", "rng"} & set(parameters)
+    assert "seed" not in parameters or parameters["seed"].default == 0
+    assert "derivative" not in parameters or parameters["derivative"].default is None
+    assert "level" not in parameters or parameters["level"].default == 0.99
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [(name, p) for name in FUNCTIONS for p in SIGNATURES[name] if p in OTHER and name not in NOT_ASKED],
+)
+def test_both_spellings_are_taken_everywhere(name, parameter):
+    """Whatever the values: that both are given is seen before anything is computed."""
+    with pytest.raises(UsageError, match=f"{parameter} and {OTHER[parameter]} are the same"):
+        FUNCTIONS[name](**{parameter: 3, OTHER[parameter]: 3})
+
+
+def test_several_values_give_the_results_of_every_combination():
+    results = gpn.simulate("tanh", widths=[4, 8], depth=np.array([2, 3]), trials=5)
+    assert [result.gradient_norms.shape for result in results] == [(5, 2), (5, 3)] * 2
+    one = gpn.simulate(spec="tanh", width=8, depths=3, trials=5, seed=0)
+    np.testing.assert_array_equal(results[-1].gradient_norms, one.gradient_norms)
+    assert [report.value("prediction") for report in gpn.required_width("relu", 2, epsilons=(1.0, 2.0))] == [
+        gpn.required_width("relu", 2, epsilon).value("prediction") for epsilon in (1.0, 2.0)
+    ]
+    report = gpn.verify("relu", width=8, depths=[2], epsilon=1.5, trials=16, claims="one-layer")
+    assert {(row.width, row.epsilon) for row in report.rows if row.claim.startswith("forward")} == {(8, 1.5)}
+
+
+def test_a_misspelt_argument_is_named():
+    with pytest.raises(TypeError, match="depht"):
+        gpn.simulate("tanh", 8, depht=2, trials=3)
+
+
 @pytest.mark.parametrize("name", READS_AN_ACTIVATION)
 def test_a_function_by_its_name_is_an_activation_everywhere(name):
     importlib.import_module("gpn.report.explorer.model")

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from gpn.checking.depth import DepthProfile, depth_profiles
+from gpn.engine.arguments import vocabulary
 from gpn.experiment.files import finite
 from gpn.experiment.result import Shown
 from theory.activations.activation import Activation
@@ -41,10 +42,11 @@ class CheckedConditions(Conditions, Shown):
     __slots__ = ()
 
 
+@vocabulary()
 def check(
     spec: object, digits: int = 30, *, derivative: object = None, time_limit: float = TIME_LIMIT
 ) -> CheckedConditions:
-    r"""Check the Gaussian-Poincaré conditions of an activation.
+    r"""Check the Gaussian-Poincaré conditions of an activation as it is.
 
     $$E\,\phi(z)^2 = E\,\phi'(z)^2 = 1, \qquad z \sim N(0, 1)$$
 
@@ -83,10 +85,11 @@ def check_within(budget: Budget, spec: object, digits: int, derivative: object) 
     return phi, CheckedConditions(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 
+@vocabulary()
 def normalize(
     spec: object, root: str = "auto", *, derivative: object = None
 ) -> NormalizedActivation | NormalizedCallable:
-    r"""The Gaussian-Poincaré normalized activation a*phi + b.
+    r"""The Gaussian-Poincaré normalized activation a*phi + b, with the b of `root`.
 
     $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gpn.engine.arguments import vocabulary
 from gpn.experiment.files import finite_record
 from theory.activations.specification import Phi, activation
 from theory.depth.correlation import CorrelationDynamics, correlation_dynamics
@@ -44,8 +45,9 @@ class DepthProfile:
         }
 
 
+@vocabulary("width")
 def depth_profiles(spec: object, width: int = 1024) -> tuple[DepthProfile, ...]:
-    """Return what depth does to an activation and, unless it is GPN already, to both of its normalizations.
+    """Return what depth does to an activation as it is and, unless it is GPN already, to both of its normalizations.
 
     Args:
         spec: a name, a formula, a SymPy expression or a function on arrays, as for `gpn.activation`; one that can be

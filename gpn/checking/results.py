@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from gpn.checking import check as checking
+from gpn.engine.arguments import vocabulary
 from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
 from theory.activations.specification import Phi
@@ -60,6 +61,7 @@ class CheckReport(Result):
 
 
 @one_blas_thread
+@vocabulary()
 def check_report(
     spec: object,
     digits: int = 30,
@@ -68,7 +70,7 @@ def check_report(
     detailed: bool = True,
     time_limit: float = checking.TIME_LIMIT,
 ) -> CheckReport:
-    """Check an activation and gather what a page shows of it.
+    """Check an activation as it is and gather what a page shows of it.
 
     Args:
         spec, digits, derivative, time_limit: as for `gpn.check`.

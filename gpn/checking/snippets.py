@@ -10,6 +10,7 @@ from flint import arb
 
 from gpn._version import __version__
 from gpn.checking.snippet_code import HERMITE, JAX, KERAS, NUMPY, TORCH, Library, body
+from gpn.engine.arguments import vocabulary
 from theory.activations.activation import Activation
 from theory.activations.specification import activation
 from theory.balls.core import NotCertified
@@ -25,8 +26,9 @@ _SIGNIFICANT = 17  # decimal digits that tell every float64 number from its neig
 _LONGEST_FORMULA = 80
 
 
+@vocabulary()
 def export(spec: object, target: str, root: str = "auto") -> str:
-    r"""A whole file of code that computes the Gaussian-Poincaré normalized activation.
+    r"""A whole file of code that computes the Gaussian-Poincaré normalized activation a*phi + b, with the b of `root`.
 
     $$f(x) = a\,\phi(x) + b, \qquad E f(z)^2 = E f'(z)^2 = 1, \qquad z \sim N(0, 1)$$
 

@@ -25,7 +25,7 @@ def width(
     out: Annotated[Path | None, option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Tabulate the width that each rigorous bound and the prediction ask for.
+    """Tabulate the width that each rigorous bound and the prediction ask for; SPEC is normalized first.
 
     Give two of --width, --depth and --epsilon; the third is solved for.
 

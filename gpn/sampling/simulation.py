@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpn.engine.arguments import count
+from gpn.engine.arguments import count, vocabulary
 from gpn.engine.evaluation import ElementwiseActivation
 from gpn.engine.network import Network
 from gpn.engine.norms import FloatArray, quiet, row_norms
@@ -22,13 +22,14 @@ from theory.numerics.threads import one_blas_thread
 
 
 @one_blas_thread
+@vocabulary("width", "depth")
 def simulate(
     activation: object,
     width: int,
     depth: int,
     trials: int,
     *,
-    seed: int | np.random.Generator,
+    seed: int | np.random.Generator = 0,
     weights: str = "haar",
     method: str = "matrix-free",
     inputs: npt.ArrayLike | None = None,
@@ -40,7 +41,7 @@ def simulate(
     memory: int | str | None = None,
     batch_normalization: bool = False,
 ) -> Sample:
-    """Simulate signals and gradients of independent random networks.
+    """Simulate signals and gradients of independent random networks, the activation as it is.
 
         h_l = W_l x_{l-1},   x_l = phi(h_l),   d_l = phi'(h_l) * e_l,   e_{l-1} = W_l^T d_l,
         dE/dW_l = d_l x_{l-1}^T.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpn.engine.arguments import vocabulary
 from gpn.engine.batch_normalization import layers
 from gpn.engine.evaluation import ElementwiseActivation
 from gpn.engine.losses import cross_entropy_of_logits
@@ -38,6 +39,7 @@ HOPELESS = 1000.0
 """A run ends when its loss is this many times the loss of guessing."""
 
 
+@vocabulary("width", "depth")
 def train(
     spec: object = "tanh",
     inputs: str | Path | Dataset = "digits",
@@ -64,7 +66,7 @@ def train(
     checkpoint_seconds: float = 30.0,
     progress: Progress | None = None,
 ) -> TrainingReport:
-    r"""Train a deep dense network by minibatches, and record loss, accuracy, gradient norms and orthogonality.
+    r"""Train a deep dense network by minibatches, phi normalized first (`root`), and record losses and gradient norms.
 
     $$x_0 \to h_1 = W_1 x_0, \quad x_l = \phi(h_l), \quad h_{l+1} = W_{l+1} x_l, \quad \text{logits} = R\, x_L$$
 

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+from gpn.engine.arguments import vocabulary
 from gpn.experiment import store as run_store
 from gpn.experiment.runs import Progress
 from gpn.statistics.limits import row_alpha
@@ -28,6 +29,7 @@ from theory.normalization.normalize import normalization
 from theory.numerics.threads import one_blas_thread
 
 
+@vocabulary()
 def verify(
     activation: Any = "tanh",
     widths: Sequence[int] | int | None = None,
@@ -52,9 +54,9 @@ def verify(
     store: str | os.PathLike[str] | None = None,
     replace_finished: bool = False,
 ) -> VerificationReport:
-    r"""Test by Monte Carlo whether gradients concentrate in a deep network with Haar orthogonal weights.
+    r"""Test whether gradients concentrate in a deep orthogonal network; the activation is normalized first (`root`).
 
-    Tested are the one-step inequalities
+    The weights are Haar orthogonal, the test is by Monte Carlo. Tested are the one-step inequalities
 
     $$P(|\,|\phi(h)|^2/n - 1| \ge \epsilon), \quad P(|\,|D u|^2 - 1| \ge \epsilon), \quad D = \mathrm{diag}\,\phi'(h),$$
 

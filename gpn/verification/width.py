@@ -4,6 +4,7 @@ from functools import cache, partial
 
 import numpy as np
 
+from gpn.engine.arguments import vocabulary
 from gpn.experiment.runs import Progress, checked_run
 from gpn.verification.kinds import DEEP, LAYER_KINDS, NETWORK_KINDS, PREDICTION, SIMULATION, LayerKind, NetworkKind
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
@@ -25,6 +26,7 @@ _COARSE = 0.02  # relative step at which the search stops where one evaluation t
 _FINE = 1e-3
 
 
+@vocabulary("depth", "epsilon")
 def required_width(
     activation: object,
     depth: int,
@@ -36,7 +38,7 @@ def required_width(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WidthReport:
-    r"""The least width at which all gradient norms of a network stay within a tolerance, by every method.
+    r"""The least width at which all gradient norms stay within a tolerance, phi normalized first (`root`).
 
     .. math:: \min\Bigl\{n : P\Bigl(\max_l \Bigl|\log \tfrac{\|\partial E/\partial W_l\|_F^2}{\|\partial E/\partial
               W_L\|_F^2}\Bigr| \ge \epsilon\Bigr) \le p\Bigr\}
@@ -65,6 +67,7 @@ def required_width(
     )
 
 
+@vocabulary("width", "epsilon")
 def carried_depth(
     activation: object,
     width: int,
@@ -76,7 +79,7 @@ def carried_depth(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WidthReport:
-    """The largest depth at which a given width keeps all gradient norms within a tolerance, by every method.
+    """The largest depth at which a width keeps all gradient norms within a tolerance, phi normalized first (`root`).
 
     The inverse of `required_width`; methods about one layer have no say in it.
 
@@ -92,6 +95,7 @@ def carried_depth(
     )
 
 
+@vocabulary("width", "depth")
 def guaranteed_epsilon(
     activation: object,
     width: int,
@@ -103,7 +107,7 @@ def guaranteed_epsilon(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WidthReport:
-    """The least tolerance that all gradient norms of a network of given width and depth keep, by every method.
+    """The least tolerance that all gradient norms of a network keep, phi normalized first (`root`), by every method.
 
     The inverse of `required_width`.
 

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from gpn.engine.arguments import vocabulary
 from gpn.report.explorer import text as explorer_text
 from gpn.report.explorer.figure import Panels
 from gpn.report.explorer.model import WIDTHS, Model, State, certificate
@@ -145,8 +146,9 @@ def ipywidgets() -> Any:
         raise UsageError("the explorer needs ipywidgets; install with: pip install 'gpn[notebooks]'") from None
 
 
+@vocabulary()
 def explore(
-    formula: str = "gelu",
+    spec: str = "gelu",
     *,
     value: float = 0.5,
     limits: tuple[float, float] = (0.0, 2.0),
@@ -155,10 +157,10 @@ def explore(
     epsilon: float = 0.5,
     root: str = "auto",
 ) -> Explorer:
-    """Explore an activation in Jupyter: its normalization, length map, gradients and bounds follow the sliders.
+    """Explore an activation in Jupyter, normalized first (`root`): length map, gradients and bounds follow the sliders.
 
     Args:
-        formula: a name or a formula in x, with at most one free parameter, such as "elu(alpha)".
+        spec: a name or a formula in x, with at most one free parameter, such as "elu(alpha)".
         value, limits: the first value and the range of the parameter.
         width, depth, epsilon: n, L and the tolerance; they and all else can be moved afterwards.
         root: "auto", "plus" or "minus".
@@ -173,4 +175,4 @@ def explore(
         raise UsageError("the depth and the width are at least 2, epsilon is from 0.05 to 2")
     if root not in dict(_ROOTS).values():
         raise UsageError(f"the root is auto, plus or minus, not {root!r:.40}")
-    return Explorer(State(formula, value, width, depth, epsilon, root), limits)
+    return Explorer(State(spec, value, width, depth, epsilon, root), limits)
