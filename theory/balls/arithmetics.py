@@ -61,6 +61,7 @@ def _interval_power(exponent: fmpq) -> Callable[[arb], arb]:
         return monotone(_real_power(exponent))
     if p < 0:
         between_ends = monotone(_signed_power(p))
+        # A negative power is monotone on either side of 0, not across it.
         return lambda x: arb.nan() if x.contains(0) else between_ends(x)
     return even(_signed_power(p)) if p % 2 == 0 else monotone(_signed_power(p))
 
@@ -71,6 +72,7 @@ def _complex_power(exponent: fmpq) -> Callable[[acb], acb]:
     if q == 1:
         return integer
     if q == 2:
+        # `analytic` makes the result infinite on the branch cut, where the quadrature must not trust it.
         return lambda z: integer(z.sqrt(analytic=True))
     return lambda z: z.pow(exponent, analytic=True)
 
@@ -100,6 +102,7 @@ class _Deflated:
         self.order = order
         radius, bound = _analytic_disc(numerator)
         self.near = radius / 4
+        # Each term gains two bits at |t| <= rho/4, so half of the precision in terms is enough.
         count = ctx.prec // 2 + 4
         known = taylor_coefficients(numerator, order + count)
         self.polynomial = arb_poly(known[order:])
@@ -138,6 +141,7 @@ def _analytic_disc(numerator: Evaluable) -> tuple[arb, arb]:
     run = numerator.bind(COMPLEX)
     for exponent in range(8):
         radius = arb(1) / 2**exponent
+        # The square around the disc: a finite value on it proves that N is analytic there.
         box = acb(arb(0, radius), arb(0, radius))
         (value,) = run(box)
         if value.is_finite():

@@ -67,6 +67,7 @@ class Program:
         namespace = {name: arithmetic.lift(ball) for name, ball in constants.items()}
         for target, kind, detail, _ in self._steps:
             namespace[f"f_{target}"] = _operation(kind, detail, arithmetic)
+        # Compiled once and run thousands of times: a walk over the tree would cost more than the balls.
         exec(self._code, namespace)  # straight-line code made of the names above and nothing else
         run: Callable[[Any], tuple[Any, ...]] = namespace["run"]
         return run
@@ -134,6 +135,7 @@ class Program:
         if isinstance(node.exp, sympy.Rational):
             power = fmpq(int(node.exp.p), int(node.exp.q))
             return self._step("power", power, self._emit(node.base), key=node.exp)
+        # A power with a variable exponent has no rule of its own: b^u = exp(u log b).
         logarithm = self._step("call", "log", self._emit(node.base))
         return self._step("call", "exp", self._step("multiply", None, self._emit(node.exp), logarithm))
 
@@ -141,6 +143,7 @@ class Program:
         """Append a step unless the same one exists; a step on constants alone goes to the constants."""
         identity = (kind, detail if key is None else key, operands)
         if identity not in self._names:
+            # Names tell constants (c...) from what depends on the variable (v...).
             constant = all(name.startswith("c") for name in operands)
             name = f"{'c' if constant else 'v'}{len(self._names)}"
             (self._folded if constant else self._steps).append((name, kind, detail, operands))
@@ -280,6 +283,7 @@ def regularize(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
 def is_analytic_at_zero(expressions: Sequence[sympy.Expr], variable: sympy.Symbol) -> bool:
     """Whether the expressions are proved to be analytic in some neighbourhood of 0."""
     with precision(_PROBE_BITS):
+        # A small rectangle is enough: analytic on it means analytic in a neighbourhood.
         point = arb(0, arb(2) ** -40)
         try:
             values = Program(expressions, variable).bind(COMPLEX)(acb(point, point))
@@ -305,6 +309,7 @@ def _vanishes(expression: sympy.Expr, variable: sympy.Symbol, order: int) -> boo
 
 
 def _is_zero_derivative(expression: sympy.Expr, variable: sympy.Symbol, k: int) -> bool:
+    # `deflated` is a promise about values, which differentiation by SymPy does not know.
     if expression.has(deflated):
         return False
     derivative = sympy.diff(expression, variable, k).xreplace({variable: sympy.Integer(0)})
