@@ -13,6 +13,7 @@ from theory.claims.counted import CountedClaim
 from theory.numerics.arithmetic import FloatArray
 
 _NO_ENDS: dict[str, Any] = {"inputs": None, "readout": "random", "labels": None, "classes": None}
+_BLOCK = 2**16  # numbers that are worked on together
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,43 @@ class OneStep:
             CountedClaim.BACKWARD_RANDOM.value: ratios.backward_random,
             CountedClaim.BACKWARD_FIXED.value: ratios.backward_fixed,
         }
+
+
+@dataclass(frozen=True)
+class NormalLayer:
+    """Standard normal pre-activations z, as W x for x ~ N(0, I): |phi(z)|^2/n, and |phi'(z)|^2/n for a flat direction.
+
+    Beside them the squared lengths of the first k coordinates of sqrt(n) z/|z|, which is W x for |x|^2 = n.
+
+    Args:
+        activation: phi.
+        width: n.
+        counts: the numbers k.
+    """
+
+    activation: NumericActivation
+    width: int
+    counts: tuple[int, ...]
+
+    def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        rows = max(1, _BLOCK // self.width)
+        blocks = [self._block(rng, min(rows, trials - start)) for start in range(0, trials, rows)]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+    def _block(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
+        z = rng.standard_normal((trials, self.width))
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, slope = self.activation.value_and_slope(z)
+            forward, backward = ((values * values).mean(axis=1) for values in (value, slope))
+        squares = z * z
+        shares = {coordinates(k): squares[:, :k].sum(axis=1) for k in self.counts}
+        on_shell = {name: self.width * share / squares.sum(axis=1) for name, share in shares.items()}
+        return {CountedClaim.GAUSSIAN_FORWARD.value: forward, CountedClaim.GAUSSIAN_BACKWARD.value: backward} | on_shell
+
+
+def coordinates(count: int) -> str:
+    """Return the name of the squared lengths of so many coordinates among the results of `NormalLayer`."""
+    return f"{CountedClaim.COORDINATES} {count}"
 
 
 @dataclass(frozen=True)

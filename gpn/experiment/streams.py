@@ -30,6 +30,9 @@ WIDTH_SEARCH = 6
 ENGINE, ENGINE_DENSE, ENGINE_PAIRS = 7, 8, 9
 """`gpn.verify`: networks whose vectors are tested, matrix-free and dense, and pairs of both kinds."""
 
+NORMAL_LAYER = 10
+"""`gpn.verify`: standard normal pre-activations."""
+
 PROFILE = 20
 """`gpn.reproduce("gradients")`: networks with one input each."""
 

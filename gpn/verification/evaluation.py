@@ -16,9 +16,11 @@ from gpn.verification.results import Configuration, DepthSpread, Profile, Row, V
 from gpn.verification.rounds import RunOutcome, waits
 from gpn.verification.settings import MOST_TRIALS, Settings
 from theory.activations.specification import Phi
+from theory.bounds.homogeneous import homogeneous_slopes
 from theory.bounds.network import predicted_norms
 from theory.depth.length_map import length_map_slope
 from theory.normalization.conditions import gaussian_poincare
+from theory.normalization.lipschitz import missing_hypotheses
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -43,7 +45,13 @@ def evaluate(
     rows = tuple(_row(question, outcome, tested.name, plan.alpha) for question in asked)
     skipped = [question for question in left_out if question not in contradicted]
     stopping = _stopping(plan, asked, outcome) if settings.until else _undecided(asked, rows, plan.alpha)
-    notes = (*_hypotheses(tested), *_notes(settings), *_left_out(skipped), *stopping)
+    notes = (
+        *_hypotheses(tested),
+        *_outside_the_paper(settings, tested),
+        *_notes(settings),
+        *_left_out(skipped),
+        *stopping,
+    )
     profiles = tuple(_profiles(settings, tested, config, outcome.outcomes))
     spreads = tuple(_spreads(settings, outcome.outcomes))
     return VerificationReport(config, rows, profiles, spreads, notes, versions(), plan.alpha)
@@ -131,6 +139,20 @@ def _hypotheses(tested: Phi) -> Iterator[str]:
             f"{tested.name} is GPN but unstable in depth (chi = {chi:.6g} > 1): the squared length leaves 1 layer by "
             "layer, whatever the width. The other root may be stable."
         )
+
+
+def _outside_the_paper(settings: Settings, tested: Phi) -> Iterator[str]:
+    """Which hypotheses of the paper's own theorems the activation misses, and which claims cover it all the same."""
+    missing = missing_hypotheses(tested)
+    if not missing:
+        return
+    slopes = homogeneous_slopes(tested) is not None
+    network = "relu-deep-bound" if slopes else "deep-bound, where its certificate is found"
+    yield (
+        f"{' and '.join(missing)}, so {tested.name} lies outside the paper's theorems on norm preservation. The rows "
+        f"rest on claims that do not ask for it: cramer-forward, cramer-backward-random, cramer-backward-fixed"
+        f"{f' and {network}' if settings.asks_network else ''}."
+    )
 
 
 def _notes(settings: Settings) -> Iterator[str]:

@@ -132,13 +132,13 @@ PREDICTION = NetworkKind(
 SIMULATION = Kind("simulation", "simulation", "simulation", "estimate", worth="Monte Carlo, to about 3 %")
 
 ENGINE = Kind("engine", "exact law", "exact law of the engine", "engine", worth="exact")
-
+DIACONIS_FREEDMAN = Kind("diaconis-freedman", "D-F", "Diaconis-Freedman bound", worth="proved bound")
 LAYER_KINDS = (LEVY, CRAMER, EXACT)
 NETWORK_KINDS = (DEEP, PREDICTION)
 """What `gpn.verify` asks of one layer and of a whole network, in the order of its rows."""
 
 
-KINDS: tuple[Kind, ...] = (*LAYER_KINDS, *NETWORK_KINDS, SIMULATION, ENGINE)
+KINDS: tuple[Kind, ...] = (*LAYER_KINDS, DIACONIS_FREEDMAN, *NETWORK_KINDS, SIMULATION, ENGINE)
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 

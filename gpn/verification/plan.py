@@ -18,6 +18,8 @@ from gpn.verification import kinds
 from gpn.verification.questions import THEOREM_TRIALS, Event, Question, rare_tilt
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Settings
 from theory.activations.specification import Phi
+from theory.claims.counted import ONE_LAYER, CountedClaim
+from theory.layer.independent import coordinate_count, densest_shell
 from theory.layer.law import layer_law
 
 Key = tuple[Any, ...]
@@ -25,6 +27,7 @@ OnShell = Callable[[int], cells.RealInputs | None]
 Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
 CONTROL_TRIALS = 200
 LEAST_TRIALS = 10_000  # of one layer, where the number is planned
+MOST_NORMAL_TRIALS = 40_000
 RARE_DRAWS = 10_000
 MOST_RARE_WIDTH = 100_000  # beyond it so many draws take an hour, of which too few count
 PATIENCE = 4
@@ -85,7 +88,7 @@ class Plan:
         ]
         if settings.weights != "haar":
             rare = []
-        layers = [q.event for q in rare if q.event.claim.is_one_layer and q.event.width <= MOST_RARE_WIDTH]
+        layers = [q.event for q in rare if q.event.claim in ONE_LAYER and q.event.width <= MOST_RARE_WIDTH]
         events = dict.fromkeys(layers)
         laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
         tilts = {event: rare_tilt(laws[event.width], event) for event in events}
@@ -111,10 +114,17 @@ class Plan:
             for key, trials in self.trials.items()
             if key[0] == "one-step"
         ]
+        layers += [self._normal_layer(tested, key, trials) for key, trials in self.trials.items() if key[0] == "normal"]
         rare = [_rare_job(tested, event, tilt) for event, tilt in self.tilts.items()]
         shell = cache(partial(on_shell, self.settings.loaded))  # one copy of the inputs for each width
         controls = _controls(self.settings, tested, control, shell) if self.settings.asks_network else ()
         return [*layers, *self._networks(tested, shell), *controls, *rare]
+
+    def _normal_layer(self, tested: Phi, key: Key, trials: int) -> Job:
+        shares = {q.event.epsilon for q in self.asked if key_of(q.event) == key}
+        counts = {coordinate_count(key[1], share) for share in shares} - {None}
+        compute = cells.NormalLayer(tested, key[1], tuple(sorted(count for count in counts if count is not None)))
+        return _job(key, streams.NORMAL_LAYER, compute, trials)
 
     def _networks(self, tested: Phi, shell: OnShell) -> Iterator[Job]:
         for key, trials in self.trials.items():
@@ -143,6 +153,11 @@ def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
     """
     if not event.claim.is_one_layer:
         hits = outcome["spread"] >= event.epsilon
+    elif event.claim is CountedClaim.COORDINATES:
+        number = coordinate_count(event.width, event.epsilon)
+        assert number is not None
+        lower, upper = densest_shell(event.width, number)
+        hits = (outcome[cells.coordinates(number)] > lower) & (outcome[cells.coordinates(number)] < upper)
     else:
         ratios = outcome[event.claim]
         slack = rare_events.TIE * (1 + event.epsilon)  # an atom at the tolerance belongs to the event
@@ -179,7 +194,8 @@ def key_of(event: Event) -> Key:
     Args:
         event: of one layer, or of a whole network.
     """
-    return ("one-step" if event.claim.is_one_layer else "deep", event.width, event.depth)
+    kind = "deep" if not event.claim.is_one_layer else "one-step" if event.claim in ONE_LAYER else "normal"
+    return kind, event.width, event.depth
 
 
 def _limit(settings: Settings, question: Question) -> int:
@@ -194,7 +210,7 @@ def _affordable(key: Key) -> int:
     kind, width, depth = key
     if kind == "deep":
         return int(np.clip(_DEEP_NEURONS // (width * depth), DEFAULT_DEEP_TRIALS, _MOST_DEEP_TRIALS))
-    return DEFAULT_ONE_STEP_TRIALS
+    return DEFAULT_ONE_STEP_TRIALS if kind == "one-step" else MOST_NORMAL_TRIALS
 
 
 def _cap(settings: Settings, key: Key) -> int:

@@ -5,7 +5,7 @@ prediction. Questions about the same event share its trials.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -14,17 +14,22 @@ import numpy as np
 from gpn.sampling.rare_events import Tilt
 from gpn.statistics.evidence import Evidence, Weighted
 from gpn.statistics.limits import Decision, Verdict, equals
-from gpn.verification.kinds import EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
+from gpn.verification.kinds import DIACONIS_FREEDMAN, EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
 from gpn.verification.settings import Settings
 from theory.activations.specification import Phi
 from theory.bounds.homogeneous import Readout
 from theory.bounds.network import width_that_tests
-from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim, Side
-from theory.layer.law import LayerLaw, layer_law, unusable
+from theory.claims.counted import NORMAL, ONE_LAYER, SIDES, CountedClaim, Side
+from theory.layer.independent import coordinate_count, normal_distance_bound, shell_probabilities
+from theory.layer.law import LayerLaw, gaussian_law, layer_law, unusable
 from theory.layer.law import event as layer_event
 from theory.layer.levy import Bound
 from theory.layer.saddle import find_saddle
 from theory.layer.tails import one_step
+
+LEAST_LEMMA = 0.003
+"""Probability of an event that 40,000 draws confirm."""
+
 
 THEOREM_TRIALS = 300
 """Networks of a width that was added for the theorem: with none of them a bound of 0.04 is confirmed."""
@@ -147,6 +152,43 @@ def one_step_questions(settings: Settings, activation: Phi) -> Iterator[Question
         for kind in LAYER_KINDS:
             error = 0.0 if exact is None else tail.exact.error * exact
             yield Question(event, kind, _held(kind.compute(tail)), exact, error)
+
+
+def lemma_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
+    """Bounds and exact probabilities of sums over normal pre-activations, and of coordinates of W x, for Haar weights.
+
+    An event of probability below `LEAST_LEMMA` is left to its relative on the sphere, for which there is importance
+    sampling.
+
+    Args:
+        settings: the widths and tolerances; of the coordinates the tolerance is the share that is looked at.
+        activation: phi, as it is tested.
+    """
+    asked = [claim for claim in NORMAL if claim in settings.claims] if settings.weights == "haar" else []
+    law = gaussian_law(activation, settings.widths[0]) if asked else None
+    for claim, width, epsilon, side in product(asked, settings.widths, settings.epsilons, SIDES):
+        assert law is not None
+        tail = one_step(claim, replace(law, constants=replace(law.constants, width=width)), epsilon, side)
+        exact = _probability(_held(EXACT.compute(tail)))
+        if exact is None or exact == 0 or exact >= LEAST_LEMMA:
+            for kind in LAYER_KINDS:
+                error = tail.exact.error * exact if kind is EXACT and exact is not None else 0.0
+                yield Question(Event(claim, width, 1, epsilon, side), kind, _held(kind.compute(tail)), exact, error)
+    if settings.weights == "haar" and CountedClaim.COORDINATES in settings.claims:
+        for width, share in product(settings.widths, settings.epsilons):
+            yield from _coordinates(width, share)
+
+
+def _coordinates(width: int, share: float) -> Iterator[Question]:
+    count = coordinate_count(width, share)
+    if count is None:
+        return
+    [side] = CountedClaim.COORDINATES.sides
+    event = Event(CountedClaim.COORDINATES, width, 1, share, side)
+    exact, normal = shell_probabilities(width, count)
+    bound = min(1.0, normal + normal_distance_bound(width, count))
+    yield Question(event, DIACONIS_FREEDMAN, Bound(DIACONIS_FREEDMAN.name, float(np.log(bound))), exact)
+    yield Question(event, EXACT, Bound("exact", float(np.log(exact))), exact, 1e-12)
 
 
 def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:

@@ -13,7 +13,7 @@ from gpn.statistics.evidence import IMPORTANCE_SAMPLING
 from gpn.statistics.limits import Verdict, combine
 from gpn.verification.kinds import Kind, kind_of
 from theory.claims.claim import Claim
-from theory.claims.counted import GROUPS, CountedClaim, chosen
+from theory.claims.counted import GROUPS, chosen
 from theory.claims.registry import claim, claims_of_bound
 from theory.numerics.arithmetic import FloatArray
 
@@ -155,7 +155,7 @@ class Row:
     def is_settled(self) -> bool:
         """Whether theory leaves nothing to chance, and the trials agree: an event that never, or always, happens."""
         certain = self.kind.role == "exact" and self.bound == 1
-        impossible = self.bound == 0 or (self.group == "one-layer" and self.prediction == 0)
+        impossible = self.bound == 0 or (self.group != "network" and self.prediction == 0)
         return self.verdict is Verdict.VACUOUS and (certain or impossible)
 
     @property
@@ -266,7 +266,7 @@ class VerificationReport(Result):
         if group == "engine":
             return combine([row.verdict for row in tested if row.verdict is not Verdict.UNDECIDED])
         verdict = combine([row.verdict for row in tested])
-        missing = self.untested(rows) if group == "network" else self.usual_events
+        missing = self.untested(rows) if group == "network" else group == "one-layer" and self.usual_events
         return Verdict.UNDECIDED if verdict is Verdict.HOLDS and missing else verdict
 
     def untested(self, rows: Iterable[Row]) -> list[tuple[int, float | None]]:
@@ -310,7 +310,7 @@ class VerificationReport(Result):
     @property
     def usual_events(self) -> int:
         """How many events of single layers without a bound below 1 are seen in most trials."""
-        one_layer = [row for row in self.rows if row.claim != CountedClaim.NETWORK]
+        one_layer = [row for row in self.rows if row.group == "one-layer"]
         return sum(row.verdict is Verdict.VACUOUS and row.lower > 0.5 for row in one_layer)
 
     def to_frame(self) -> pd.DataFrame:

@@ -162,7 +162,8 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
     raw = read_activation(settings.activation, derivative=settings.derivative)
     tested, scale, shift = _prepare(raw, settings.root)
     settings = replace(settings, theorem=tuple(questions.theorem_cells(settings, tested)))
-    asked = [*questions.one_step_questions(settings, tested), *questions.deep_questions(settings, tested)]
+    layers = (*questions.one_step_questions(settings, tested), *questions.lemma_questions(settings, tested))
+    asked = [*layers, *questions.deep_questions(settings, tested)]
     engine_jobs = list(engine.jobs(settings, tested))
     rows = len(asked) + (engine.MOST_ROWS if engine_jobs else 0)
     alpha = row_alpha(settings.level, rows) / 2  # of each of the two limits of a row

@@ -21,6 +21,9 @@ class CountedClaim(StrEnum):
     FORWARD = "forward-one-step"
     BACKWARD_RANDOM = "backward-one-step-random"
     BACKWARD_FIXED = "backward-one-step-fixed"
+    GAUSSIAN_FORWARD = "forward-gaussian-input"
+    GAUSSIAN_BACKWARD = "backward-gaussian-input"
+    COORDINATES = "coordinates-normal"
     NETWORK = "deep-gradient-ratio"
 
     @property
@@ -31,15 +34,21 @@ class CountedClaim(StrEnum):
     @property
     def sides(self) -> tuple[str, ...]:
         """The sides on which the event is counted; a whole network leaves the tolerance either way."""
-        return SIDES if self.is_one_layer else ("either",)
+        return SIDES if self.is_one_layer and self is not CountedClaim.COORDINATES else ("either",)
+
+
+ONE_LAYER = (CountedClaim.FORWARD, CountedClaim.BACKWARD_RANDOM, CountedClaim.BACKWARD_FIXED)
+NORMAL = (CountedClaim.GAUSSIAN_FORWARD, CountedClaim.GAUSSIAN_BACKWARD)
+"""Claims about sums over standard normal pre-activations, as Gaussian inputs make them."""
 
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "network": (CountedClaim.NETWORK,),
-    "one-layer": tuple(claim for claim in CountedClaim if claim.is_one_layer),
+    "one-layer": ONE_LAYER,
+    "lemmas": (*NORMAL, CountedClaim.COORDINATES),
     "engine": ("engine",),
 }
-"""What may be asked by one name: the whole network, single layers, the laws that the engine must obey."""
+"""What may be asked by one name: the whole network, single layers, normal pre-activations, laws of the engine."""
 
 
 def chosen(names: Sequence[str] | str | None) -> tuple[str, ...]:
@@ -64,6 +73,3 @@ def chosen(names: Sequence[str] | str | None) -> tuple[str, ...]:
     if not wanted:
         raise UsageError(f"no claims to verify; choose from {', '.join(GROUPS)}, or leave claims out for all")
     return tuple(claim for claim in known if claim in wanted)
-
-
-ONE_LAYER = tuple(claim for claim in CountedClaim if claim.is_one_layer)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from theory.claims import depth as claims_depth
 from theory.claims import engine as claims_engine
 from theory.claims import laws as claims_laws
+from theory.claims import lemmas as claims_lemmas
 from theory.claims import normalization as claims_gpn
 from theory.claims import tails as claims_one_step
 from theory.claims import trainability as claims_trainability
@@ -24,6 +25,7 @@ _CHAPTERS = {
     "Gaussian-Poincaré normalization and infinite width": claims_gpn.ENTRIES,
     "One layer of finite width: exact laws": claims_laws.ENTRIES,
     "One layer of finite width: tails": claims_one_step.ENTRIES,
+    "Normal pre-activations: the paper's theorems and lemmas": claims_lemmas.ENTRIES,
     "The whole depth": claims_depth.ENTRIES,
     "Does it train: separation and isometry": claims_trainability.ENTRIES,
     "The networks that a verification draws": claims_engine.ENTRIES,

@@ -12,16 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.activations.activation import NumericActivation
-from theory.claims.counted import ONE_LAYER, CountedClaim, Side
+from theory.claims.counted import NORMAL, ONE_LAYER, CountedClaim, Side
 from theory.errors import UsageError
+from theory.gaussian.expectations import expectations
 from theory.layer.conditioning import NormalNodes, normal_nodes
 from theory.layer.levy import LayerConstants, check_tail, layer_constants
+from theory.layer.sphere import square_of_slope, square_of_value
+from theory.normalization.lipschitz import lipschitz_constants
 from theory.numerics.arithmetic import FloatArray
 
 MARGIN = 1e-9
 """Relative amount by which a searched supremum is enlarged before an event is declared impossible."""
 
 
+_LINE = 40.0  # the standard normal density is 0 in float64 beyond it
 _CANDIDATES = 6
 _ZOOMS = 8
 _NARROW = 32  # below this width the characteristic functions decay slowly and panels are made shorter
@@ -145,22 +149,46 @@ def layer_law(activation: NumericActivation, width: int, q: float = 1.0) -> Laye
     inner = activation.breakpoint_values / root
     breakpoints = inner[np.abs(inner) < np.sqrt(width)]
 
-    def square(index: int) -> Function:
-        def function(x: FloatArray) -> FloatArray:
-            values = activation.value_and_slope(root * x)[index]
-            return values * values
+    return LayerLaw(constants, *(_profile(_square(activation, index, root), breakpoints, width) for index in (0, 1)))
 
-        return function
 
-    return LayerLaw(constants, *(_profile(square(index), breakpoints, width) for index in (0, 1)))
+def _square(activation: NumericActivation, index: int, root: float = 1.0) -> Function:
+    """phi(root x)^2, or the square of the slope there."""
+
+    def function(x: FloatArray) -> FloatArray:
+        values = activation.value_and_slope(root * x)[index]
+        return values * values
+
+    return function
+
+
+def gaussian_law(activation: NumericActivation, width: int) -> LayerLaw:
+    """The same for independent standard normal pre-activations: the constants are those of the whole line.
+
+    Args:
+        activation: phi, as it is.
+        width: n, the number of coordinates.
+    """
+    functionals = {"forward": square_of_value, "backward": square_of_slope}
+    bounds = lipschitz_constants(activation)
+    constants = LayerConstants(
+        width,
+        1.0,
+        **expectations(activation, functionals),
+        slope=bounds.slope,
+        curvature=bounds.curvature,
+        certified=bounds.certified,
+    )
+    inner = activation.breakpoint_values[np.abs(activation.breakpoint_values) < _LINE]
+    return LayerLaw(constants, *(_profile(_square(activation, index), inner, int(_LINE**2)) for index in (0, 1)))
 
 
 def event(claim: str, law: LayerLaw, epsilon: float, side: Side) -> Event:
     """The event of a one-step claim, closed: {>= 1 + epsilon} or {<= 1 - epsilon}.
 
     Args:
-        claim: one of `theory.claims.counted.ONE_LAYER`.
-        law: the law of the layer.
+        claim: one of `theory.claims.counted.ONE_LAYER` or `NORMAL`.
+        law: of the layer.
         epsilon: > 0.
         side: "upper" or "lower".
 
@@ -168,9 +196,9 @@ def event(claim: str, law: LayerLaw, epsilon: float, side: Side) -> Event:
         UsageError: an unknown claim or side, or a tolerance that is not positive.
     """
     check_tail(epsilon, side)
-    if claim not in ONE_LAYER:
-        raise UsageError(f"the claim must be one of {', '.join(ONE_LAYER)}, not {claim!r}")
-    profile = law.forward if claim == CountedClaim.FORWARD else law.backward
+    if claim not in (*ONE_LAYER, *NORMAL):
+        raise UsageError(f"the claim must be one of {', '.join((*ONE_LAYER, *NORMAL))}, not {claim!r}")
+    profile = law.forward if claim in (CountedClaim.FORWARD, CountedClaim.GAUSSIAN_FORWARD) else law.backward
     sign = 1 if side == "upper" else -1
     return Event(profile, 1 + sign * epsilon, sign, law.width, claim == CountedClaim.BACKWARD_RANDOM)
 

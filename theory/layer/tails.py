@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
-from theory.claims.counted import Side
+import numpy as np
+
+from theory.claims.counted import NORMAL, Side
 from theory.layer.cramer import cramer
 from theory.layer.exact import exact_tail
+from theory.layer.independent import chernoff, gaussian_concentration, independent_tail
 from theory.layer.law import LayerLaw, certainty, event, layer_law, unusable
 from theory.layer.levy import Bound, levy
 from theory.layer.saddle import Prediction, find_saddle, saddlepoint
@@ -18,7 +21,7 @@ class OneStepTail:
     """One tail of one layer.
 
     Args:
-        claim: one of `theory.claims.counted.ONE_LAYER`.
+        claim: one of `theory.claims.counted.ONE_LAYER` or `NORMAL`.
         width: n.
         q: squared length per neuron of the layer's input.
         epsilon: the tolerance; the event is {>= 1 + epsilon} or {<= 1 - epsilon}.
@@ -44,9 +47,10 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
     """The bounds, the probability and the estimate of one tail.
 
     Args:
-        claim: one of `theory.claims.counted.ONE_LAYER`; a fixed backward signal is taken as flat, its entries of equal
-            modulus.
-        law: from `layer_law`, computed once for all claims, tolerances and sides.
+        claim: one of `theory.claims.counted.ONE_LAYER` or `NORMAL`; a fixed backward signal is taken as flat, its
+            entries of equal modulus.
+        law: from `layer_law`, or from `gaussian_law` for a claim of `NORMAL`, computed once for all claims,
+            tolerances and sides.
         epsilon: > 0.
         side: "upper" or "lower".
 
@@ -60,6 +64,18 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
     True
     """
     happening = event(claim, law, epsilon, side)
+    if claim in NORMAL:
+        return OneStepTail(
+            claim=claim,
+            width=law.width,
+            q=1.0,
+            epsilon=epsilon,
+            side=side,
+            levy=gaussian_concentration(claim, law.constants, epsilon, side),
+            cramer=chernoff(happening),
+            exact=independent_tail(happening),
+            saddlepoint=Prediction(np.nan, "the exact probability is as quick"),
+        )
     settled = unusable(happening) or certainty(happening) is not None
     saddle = None if settled else find_saddle(happening)
     return OneStepTail(

@@ -135,6 +135,24 @@ def lipschitz_constants(activation: NumericActivation, radius: float = np.inf) -
     )
 
 
+def missing_hypotheses(activation: NumericActivation) -> tuple[str, ...]:
+    """Return which hypotheses of the paper's theorems an activation misses: that phi and phi' are Lipschitz.
+
+    (Y. Lu, S. Gould, T. Ajanthan 2020: norms are preserved forward if phi is GPN and Lipschitz, backward if phi' is
+    Lipschitz as well.)
+
+    Args:
+        activation: phi.
+
+    >>> from theory.numerics.arithmetic import X
+    >>> missing_hypotheses(Activation("relu", sympy.Max(X, 0))), missing_hypotheses(Activation("tanh", sympy.tanh(X)))
+    (("phi' is not Lipschitz",), ())
+    """
+    constants = lipschitz_constants(activation)
+    names = {"phi": constants.slope, "phi'": constants.curvature}
+    return tuple(f"{name} is not Lipschitz" for name, constant in names.items() if np.isinf(constant))
+
+
 def _upper(ball: arb) -> float:
     """The least float64 that is known to be no less than a ball."""
     return 0.0 if ball.is_zero() else float(np.nextafter(float(ball.upper()), np.inf))

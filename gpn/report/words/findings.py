@@ -11,7 +11,7 @@ from gpn.report.words.selection import median_column, positive_or_nan, tight_row
 from gpn.report.words.text import plain, short_number
 from gpn.report.words.verdicts import theorem_words
 from gpn.verification.kinds import EXACT, kind_of
-from theory.claims.counted import ONE_LAYER
+from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def claim_title(claim: str, depth: int) -> str:
     'Whole network, depth 50'
     """
     title = CLAIMS[claim].title if claim in CLAIMS else plain(claim)
-    return title if claim in ONE_LAYER else f"{title}, depth {depth}"
+    return f"{title}, depth {depth}" if claim == CountedClaim.NETWORK else title
 
 
 def kind_name(kind: str) -> str:

@@ -12,8 +12,8 @@ from theory.claims.counted import GROUPS
 if TYPE_CHECKING:
     from gpn.verification.results import DepthSpread, Row, VerificationReport
 
-_NAMES = {"network": "Whole network", "one-layer": "One layer", "engine": "Engine"}
-_NOUNS = {"network": "rows", "one-layer": "rows", "engine": "exact laws"}
+_NAMES = {"network": "Whole network", "one-layer": "One layer", "lemmas": "Lemmas", "engine": "Engine"}
+_NOUNS = {"network": "rows", "one-layer": "rows", "lemmas": "rows on Gaussian inputs", "engine": "exact laws"}
 
 
 def summary(report: "VerificationReport") -> str:
@@ -65,8 +65,9 @@ def _lines(report: "VerificationReport") -> Iterator[str]:
         yield " ".join(_network(report, verdicts["network"]))
     if "one-layer" in verdicts:
         yield " ".join(_one_layer(report, verdicts["one-layer"]))
-    if "engine" in verdicts:
-        yield f"Engine: {_counted(_of(report, 'engine'), 'engine', verdicts['engine'])}."
+    others = [group for group in ("lemmas", "engine") if group in verdicts]
+    if others:
+        yield " ".join(f"{_NAMES[group]}: {_counted(_of(report, group), group, verdicts[group])}." for group in others)
     yield f"Together: {report.verdict}, at level {report.config.level:g} for all rows at once."
 
 
