@@ -11,7 +11,7 @@ from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import claim_title, sharpness, times
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import TableCell, plain, short_number
-from gpn.verification.kinds import LAYER_KINDS, kind_of
+from gpn.verification.kinds import KINDS, kind_of
 from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
 
@@ -50,7 +50,7 @@ def verification(report: "VerificationReport", details: bool = False) -> Rendera
     if details and report.engine:
         table = terminal_table(engine_columns(report.config.level), report.engine)
         claims.append([Text("Exact laws of the engine", style="bold"), table])
-    overview = [terminal_table(_OVERVIEW, groups.values())] if groups else []
+    overview = [terminal_table(_overview(groups.values()), groups.values())] if groups else []
     summary = [Text(plain(line, 2000), style="bold") for line in report.summary().splitlines()]
     notes = [Text(f"Note: {plain(note, 1000)}") for note in report.notes]
     meanings = Text(legend(report.rows), style="dim")
@@ -94,14 +94,16 @@ def _integrated(rows: "Sequence[Row]") -> TableCell:
     return TableCell(f"{number:,}", number)
 
 
-_OVERVIEW: "list[Column[list[Row]]]" = [
-    Column("claim", lambda rows: claim_title(rows[0].claim, rows[0].depth), wraps=True),
-    Column("tested", _count("holds", "violated", "undecided"), right=True),
-    Column("hold", _count("holds"), right=True),
-    Column("by integration", _integrated, right=True),
-    *(Column(f"{kind.column} / exact", partial(_times, kind)) for kind in LAYER_KINDS if kind.is_bound),
-]
-"""One line for each claim: its rows, those that hold, and how far its bounds lie above the exact probability."""
+def _overview(claims: "Iterable[Sequence[Row]]") -> "list[Column[list[Row]]]":
+    """One line for each claim: its rows, those that hold, and how far its bounds lie above the exact probability."""
+    kinds = {row.bound_kind for rows in claims for row in rows if row.times_truth}
+    return [
+        Column("claim", lambda rows: claim_title(rows[0].claim, rows[0].depth), wraps=True),
+        Column("tested", _count("holds", "violated", "undecided"), right=True),
+        Column("hold", _count("holds"), right=True),
+        Column("by integration", _integrated, right=True),
+        *(Column(f"{kind.column} / exact", partial(_times, kind)) for kind in KINDS if kind.name in kinds),
+    ]
 
 
 def header(report: "VerificationReport") -> str:

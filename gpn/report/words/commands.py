@@ -105,17 +105,20 @@ def after_normalize(
 
 
 def after_verify(report: "VerificationReport") -> str | None:
-    """More trials for what is undecided, else the width that the same tolerance asks for; nothing after a violation."""
+    """More trials for rows that are undecided, else the width that the theorem asks for; nothing after a violation."""
     config, outcome = report.config, str(report.verdict.value)
     if config.spec is None or outcome == "violated" or config.inputs is not None or config.weights != "haar":
         return None
     root: dict[str, Option] = {"raw": config.root is None, "root": config.root}
-    if outcome == "undecided" and config.until is None:
-        shape: dict[str, Option] = {"width": config.widths, "depth": config.depths, "until": "decided"}
+    undecided = any(str(row.verdict) == "undecided" for row in report.theory_rows)
+    if undecided and config.until is None:
+        shape: dict[str, Option] = {"depth": config.depths, "until": "decided"}
+        if not config.default_widths:
+            shape = {"width": config.widths, **shape}
         return next_step("verify", config.spec, **shape, **root, derivative=config.derivative)
     if ":" in config.spec or max(config.depths) < 2:
         return None
-    return next_step("width", config.spec, depth=max(config.depths), epsilon="0.5", **root)
+    return next_step("width", config.spec, depth=max(config.depths), epsilon=f"{config.deep_epsilons[-1]:g}", **root)
 
 
 def after_width(report: "WidthReport", spec: str, root: str | None) -> str | None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from gpn.report.words.selection import median_column, positive_or_nan, tight_rows
 from gpn.report.words.text import plain, short_number
-from gpn.report.words.verdicts import theorem_words
+from gpn.report.words.verdicts import theorem_words, untested_parts
 from gpn.verification.kinds import EXACT, kind_of
 from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
@@ -135,7 +135,7 @@ def report_finding(report: "VerificationReport") -> str:
     theorem = theorem_words(report)
     others = [row for row in rows if row.group != "network" and row.is_tested]
     held = sum(str(row.verdict) == "holds" for row in others)
-    words = [theorem] if theorem else []
+    words = [theorem, *(f"{part} not tested" for part in untested_parts(report) if "depth" in part)] if theorem else []
     if others:
         words.append(f"{held} of {len(others)} rows about one layer{' and the engine' * _has_engine(rows)} hold")
     return f"{subject}: {'; '.join(words) or 'nothing is tested'}"

@@ -55,6 +55,16 @@ def headline_row(rows: "Sequence[Row]") -> "Row":
     return max(rows, key=lambda row: (wrong and rank.get(row.verdict, 0) == 2, row.depth, row.width, row.epsilon))
 
 
+def untested_parts(report: "VerificationReport") -> Iterator[str]:
+    """Yield what was asked and not tested, in words."""
+    for group, verdict in report.verdicts.items():
+        depths = sorted({depth for depth, _ in report.untested(_of(report, group))}) if group == "network" else []
+        if verdict is Verdict.VACUOUS:
+            yield _NAMES[group].lower()
+        elif depths and verdict is not Verdict.HOLDS:
+            yield f"{_NAMES[group].lower()} at depth {', '.join(map(str, depths))}"
+
+
 def _lines(report: "VerificationReport") -> Iterator[str]:
     if report.engine_finding:
         yield report.engine_finding
@@ -68,7 +78,9 @@ def _lines(report: "VerificationReport") -> Iterator[str]:
     others = [group for group in ("lemmas", "engine") if group in verdicts]
     if others:
         yield " ".join(f"{_NAMES[group]}: {_counted(_of(report, group), group, verdicts[group])}." for group in others)
-    yield f"Together: {report.verdict}, at level {report.config.level:g} for all rows at once."
+    missing = " and ".join(untested_parts(report))
+    because = f" ({missing} not tested)" if missing else ""
+    yield f"Together: {report.verdict}{because}, at level {report.config.level:g} for all rows at once."
 
 
 def _practice(spread: "DepthSpread") -> str:
@@ -109,12 +121,13 @@ def _not_covered(report: "VerificationReport", rows: "Sequence[Row]") -> Iterato
     if missing := report.untested(rows):
         depth, epsilon = missing[-1]
         at = "" if epsilon is None else f", ε = {epsilon:g}"
-        reasons = [row.bound_kind for row in rows if row.depth == depth and row.bound is None]
-        if reasons:
-            yield f"At depth {depth}{at} there is none to test: {plain(reasons[0], 200)}."
+        absent = [row.bound_kind for row in rows if row.depth == depth and row.bound_kind.startswith("none (deep: ")]
+        if absent:
+            reason = absent[0].removeprefix("none (deep: ").removesuffix(")")
+            yield f"At depth {depth}{at} there is none to test: {plain(reason, 200)}."
             return
-        widths = _widths(config.widths)
-        yield f"At depth {depth}{at} it says nothing at width {widths} (`gpn width` gives one that will do)."
+        advice = "`gpn width` tells which width it needs, if any will do"
+        yield f"At depth {depth}{at} it says nothing at width {_widths(config.widths)}; {advice}."
         return
     depth = config.depths[-1]
     useful = {row.width for row in rows if row.depth == depth and (row.is_tested or row.is_settled)}

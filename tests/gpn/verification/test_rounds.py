@@ -255,6 +255,7 @@ def claim_bounds(monkeypatch, factor):
     network = questions.Event(CountedClaim.NETWORK, 24, 1, 0.5, "either")
     nothing = questions.Question(network, kinds.DEEP, Bound("none", 0.0, "left out"), None)
     monkeypatch.setattr(questions, "deep_questions", lambda *_: (nothing,))
+    monkeypatch.setattr(questions, "lemma_questions", lambda *_: ())
 
 
 @pytest.mark.usefixtures("small_rounds")
