@@ -96,7 +96,7 @@ def _integrated(rows: "Sequence[Row]") -> TableCell:
 
 def _overview(claims: "Iterable[Sequence[Row]]") -> "list[Column[list[Row]]]":
     """One line for each claim: its rows, those that hold, and how far its bounds lie above the exact probability."""
-    kinds = {row.bound_kind for rows in claims for row in rows if row.times_truth}
+    kinds = {row.bound_kind for rows in claims for row in rows if row.times_truth and row.is_tested}
     return [
         Column("claim", lambda rows: claim_title(rows[0].claim, rows[0].depth), wraps=True),
         Column("tested", _count("holds", "violated", "undecided"), right=True),
