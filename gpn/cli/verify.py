@@ -43,6 +43,9 @@ def verify(
         str | None, option("NAME,NAME", "What to ask: network, one-layer, engine, or claims by id.  [default: all]")
     ] = None,
     weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.", options.weights)] = "haar",
+    method: Annotated[
+        str | None, option("NAME", "matrix-free, or dense: every matrix written out.", options.methods)
+    ] = None,
     root: Root = "auto",
     derivative: Derivative = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
@@ -83,6 +86,7 @@ def verify(
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
       gpn verify gelu --width 256 --depth 10 --claims one-layer,engine
+      gpn verify tanh --method dense --width 64 --depth 10
       gpn verify tanh --until decided --cap 1000000
       gpn verify --width 1000000 --depth 200 --trials 3 --memory 4GiB
       gpn verify --width 4096 --depth 1000 --scheduler tcp://host:8786 --out big
@@ -93,8 +97,9 @@ def verify(
         raise UsageError("--trust goes with --resume; it lets the folder name a module to import")
     if labels is not None and inputs is None:
         raise UsageError("--labels belong to --inputs; give both, or --inputs digits, which brings its labels")
-    names = ("depth", "trials", "seed", "level", "weights", "derivative", "inputs", "labels", "until", "cap", "claims")
-    given = only_given(locals() | {"widths": width, "epsilons": epsilon}, "widths", "epsilons", *names)
+    names = ("depth", "trials", "seed", "level", "weights", "derivative", "inputs", "labels", "until", "cap")
+    named = locals() | {"widths": width, "epsilons": epsilon}
+    given = only_given(named, "widths", "epsilons", "claims", "method", *names)
     folder = results_folder(resume or out, as_json)
     if resume is not None:
         agreed = long_run.check_resume(context)

@@ -23,9 +23,11 @@ class OneStep:
     activation: NumericActivation
     width: int
     weights: str
+    method: str = "matrix-free"
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
-        ratios = sampler.one_step(self.activation, self.width, trials, rng, weights=self.weights)
+        draw = simulation.dense_one_step if self.method == "dense" else sampler.one_step
+        ratios = draw(self.activation, self.width, trials, rng, weights=self.weights)
         return {
             CountedClaim.FORWARD.value: ratios.forward,
             CountedClaim.BACKWARD_RANDOM.value: ratios.backward_random,

@@ -12,11 +12,12 @@ from gpn.engine.evaluation import ElementwiseActivation
 from gpn.engine.network import Network
 from gpn.engine.norms import FloatArray, quiet, row_norms
 from gpn.engine.records import Forward, LayerGradient
+from gpn.engine.weights import draw
 from gpn.sampling.batch_ends import Ends, ends_of
 from gpn.sampling.batch_sampler import block_trials, sample_batch
 from gpn.sampling.memory import budget, check_batch, check_dense
 from gpn.sampling.passes import Watch
-from gpn.sampling.sampler import Sample, sample
+from gpn.sampling.sampler import LayerRatios, Sample, sample
 from theory.errors import UsageError
 from theory.numerics.threads import one_blas_thread
 
@@ -144,6 +145,27 @@ def dense(
     """
     check_dense(ends.width, depth, trials, ends.batch, budget(memory), grams=grams)
     return _Dense(ends, depth, trials, grams, batch_normalization, watch).run(phi, weights, rng)
+
+
+def dense_one_step(
+    phi: ElementwiseActivation, width: int, trials: int, rng: np.random.Generator, *, weights: str = "haar"
+) -> LayerRatios:
+    """Draw what one layer does to the squared length as `gpn.sampling.sampler.one_step`, with explicit matrices.
+
+    Args:
+        phi, width, trials, rng, weights: as there, and any ensemble of `gpn.engine.weights`.
+
+    >>> from theory.activations.catalog import build
+    >>> bool(np.allclose(dense_one_step(build("x"), 8, 3, np.random.default_rng(0)).forward, 1.0))
+    True
+    """
+    inputs, directions = (rng.standard_normal((trials, width)) for _ in range(2))
+    inputs *= (np.sqrt(width) / row_norms(inputs))[:, None]
+    h = np.stack([draw(weights, rng, width) @ x for x in inputs])
+    with quiet():
+        value, slope = phi.value_and_slope(h)
+        random = row_norms(slope * directions) / row_norms(directions)
+        return LayerRatios(row_norms(value) ** 2 / width, random**2, row_norms(slope) ** 2 / width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from gpn.statistics import limits as statistics
 from gpn.statistics.evidence import Counted, Weighted
 from gpn.verification import kinds
 from gpn.verification.questions import THEOREM_TRIALS, Event, Question, rare_tilt
-from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, Settings
+from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, DENSE, Settings
 from theory.activations.specification import Phi
 from theory.claims.counted import ONE_LAYER, CountedClaim
 from theory.layer.independent import coordinate_count, densest_shell
@@ -35,6 +35,8 @@ PATIENCE = 4
 of trials want up to twice as many, and so do rounds that double."""
 _DEEP_NEURONS = 200_000_000  # neurons times layers times trials that counting one deep event may take: seconds
 _MOST_DEEP_TRIALS = 20_000
+LEAST_DENSE_TRIALS = 200
+_DENSE_OPERATIONS = 10**10  # the cube of the width, for each layer of each network with explicit matrices: seconds
 _RARE_COST = 30  # of a draw of a rare event, in trials of one layer
 
 
@@ -110,7 +112,12 @@ class Plan:
             control: phi before it was normalized, None if it was not.
         """
         layers = [
-            _job(key, streams.ONE_STEP, cells.OneStep(tested, key[1], self.settings.weights), trials)
+            _job(
+                key,
+                streams.ONE_STEP,
+                cells.OneStep(tested, key[1], self.settings.weights, self.settings.method),
+                trials,
+            )
             for key, trials in self.trials.items()
             if key[0] == "one-step"
         ]
@@ -132,7 +139,8 @@ class Plan:
             if kind == "deep":
                 drawn = (width, depth) == (self.settings.widths[-1], self.settings.depths[-1])
                 inputs = shell(width)
-                network = cells.Deep(tested, width, depth, self.settings.weights, inputs, keep_layers=drawn)
+                options: dict[str, Any] = {"keep_layers": drawn, "method": self.settings.method}
+                network = cells.Deep(tested, width, depth, self.settings.weights, inputs, **options)
                 yield _job(key, streams.DEEP, network, trials)
 
     def weighted(self, outcomes: Outcomes) -> dict[Event, Weighted]:
@@ -203,11 +211,13 @@ def _limit(settings: Settings, question: Question) -> int:
     key = key_of(question.event)
     if settings.cap is not None and not question.event.claim.is_one_layer:
         return max(1, settings.cap // PATIENCE)
-    return max(settings.trials or 0, _affordable(key))
+    return max(settings.trials or 0, _affordable(settings, key))
 
 
-def _affordable(key: Key) -> int:
+def _affordable(settings: Settings, key: Key) -> int:
     kind, width, depth = key
+    if settings.method == DENSE:
+        return int(np.clip(_DENSE_OPERATIONS // (width**3 * depth), LEAST_DENSE_TRIALS, LEAST_TRIALS))
     if kind == "deep":
         return int(np.clip(_DEEP_NEURONS // (width * depth), DEFAULT_DEEP_TRIALS, _MOST_DEEP_TRIALS))
     return DEFAULT_ONE_STEP_TRIALS if kind == "one-step" else MOST_NORMAL_TRIALS
@@ -215,7 +225,7 @@ def _affordable(key: Key) -> int:
 
 def _cap(settings: Settings, key: Key) -> int:
     """The most trials of a cell in a run that stops once its rows are decided."""
-    return settings.cap or PATIENCE * _affordable(key)
+    return settings.cap or PATIENCE * _affordable(settings, key)
 
 
 def _planned(settings: Settings, wanted: dict[Question, int], key: Key) -> int:
@@ -226,6 +236,8 @@ def _planned(settings: Settings, wanted: dict[Question, int], key: Key) -> int:
     if key[1:] in settings.theorem:  # wide networks, for the bound alone
         return max([THEOREM_TRIALS, *(n for q, n in here.items() if q.kind.is_bound and n <= DEFAULT_DEEP_TRIALS)])
     counted = [n for q, n in here.items() if n <= _limit(settings, q)]
+    if settings.method == DENSE:
+        return max([LEAST_DENSE_TRIALS, *counted])
     return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
 
 
@@ -234,22 +246,24 @@ def _controls(settings: Settings, tested: Phi, control: Phi | None, shell: OnShe
     trials = min(settings.trials or settings.cap or CONTROL_TRIALS, CONTROL_TRIALS)
     inputs = shell(width)
     if control is not None:
-        plain = cells.Deep(control, width, depth, settings.weights, inputs, keep_layers=True)
+        plain = cells.Deep(control, width, depth, settings.weights, inputs, keep_layers=True, method=settings.method)
         yield _job(("raw", width, depth), streams.RAW_CONTROL, plain, trials)
     if settings.weights == "haar":
-        gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True)
+        gaussian = cells.Deep(tested, width, depth, "gaussian", inputs, keep_layers=True, method=settings.method)
         yield _job(("gaussian", width, depth), streams.GAUSSIAN_CONTROL, gaussian, trials)
 
 
 def _job(key: Key, stream: int, compute: runs.Compute, trials: int) -> Job:
     kind, width, depth = key
+    dense = isinstance(compute, cells.OneStep | cells.Deep) and compute.method == DENSE
+    size = width * width if dense else width  # of a layer: neurons, or weights
     cell = runs.Cell(
         compute=compute,
         experiment=stream,
         cell=streams.cell_number(width, depth),  # the identity of the cell, whatever else runs beside it
         trials=trials,
-        chunk=streams.chunk_size(width, depth),
-        cost=width * depth,
+        chunk=streams.chunk_size(size, depth),
+        cost=size * depth,
         label=f"{kind}, width {width}, depth {depth}",
     )
     return Job(key, cell)

@@ -15,7 +15,7 @@ from gpn.sampling.rare_events import Tilt
 from gpn.statistics.evidence import Evidence, Weighted
 from gpn.statistics.limits import Decision, Verdict, equals
 from gpn.verification.kinds import DIACONIS_FREEDMAN, EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
-from gpn.verification.settings import Settings
+from gpn.verification.settings import DENSE, Settings
 from theory.activations.specification import Phi
 from theory.bounds.homogeneous import Readout
 from theory.bounds.network import width_that_tests
@@ -221,7 +221,7 @@ def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, in
         settings: what is verified.
         activation: phi, as it is tested.
     """
-    if not (settings.default_widths and settings.asks_network):
+    if not (settings.default_widths and settings.asks_network) or settings.method == DENSE:
         return
     for depth in settings.depths:
         most = THEOREM_NEURONS // (THEOREM_TRIALS * depth)

@@ -12,7 +12,7 @@ from gpn.experiment.streams import chunk_size
 from gpn.sampling import memory, rare_events, sampler
 from gpn.verification import rounds
 from gpn.verification.plan import Job
-from gpn.verification.settings import DEFAULT_DEEP_TRIALS, Settings
+from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DENSE, Settings
 from theory.errors import UsageError
 
 PROGRAM = 320 * 2**20
@@ -84,6 +84,8 @@ class Budget:
             UsageError: one of them does not.
         """
         trials = settings.trials or settings.cap or DEFAULT_DEEP_TRIALS
+        if settings.method == DENSE:
+            memory.check_dense(settings.widths[-1], settings.depths[-1], 1, 1, self.share())
         for width in settings.widths:
             least = max(_RARE, *(_least(width, depth, trials) for depth in (1, *settings.depths)))
             if least > self.share():

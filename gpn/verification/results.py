@@ -54,6 +54,7 @@ class Configuration:
     claims: tuple[str, ...] = chosen(None)
     default_widths: bool = False
     theorem: tuple[tuple[int, int], ...] = ()
+    method: str = "matrix-free"
 
     @property
     def has_default_epsilons(self) -> bool:

@@ -27,13 +27,19 @@ DEFAULT_DEPTHS = (10, 50, 200)
 DEFAULT_ONE_STEP_TRIALS = 100_000
 DEFAULT_DEEP_TRIALS = 1_000
 WEIGHTS = ("haar", "gaussian", "he", "glorot")
+MATRIX_FREE, DENSE = METHODS = ("matrix-free", "dense")
+"""How networks are drawn, as in `gpn.simulate`: without matrices, or with every matrix written out."""
+
+DENSE_WIDTHS = (16, 64)
+"""Default widths with explicit matrices: a layer costs the cube of its width."""
+
 DECIDED = "decided"
 """The value of `until` with which a run stops once its rows are decided."""
 MOST_TRIALS = 10**12  # of one row; more cannot be run
 MAX_EPSILON = 1e6
 _MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
 _FILES = ("inputs", "labels")  # the arguments that may be paths
-_SHOWN = ("root", "widths", "depths", "trials", "seed", "level", "weights", "until", "cap", "claims")
+_SHOWN = ("root", "widths", "depths", "trials", "seed", "level", "weights", "until", "cap", "claims", "method")
 """What is shown as it was understood."""
 
 
@@ -54,6 +60,7 @@ class Settings:
         cap: the most trials of a row that is not decided; None for a sensible number.
         claims: what is asked, as `theory.claims.counted.chosen` gives it.
         default_widths: whether the widths are the default ones, so that wider networks may be added for the theorem.
+        method: how networks are drawn, one of `METHODS`.
         theorem: pairs (width, depth) of networks that are added because the deep bound says something there.
     """
 
@@ -76,6 +83,7 @@ class Settings:
     cap: int | None
     claims: tuple[str, ...]
     default_widths: bool
+    method: str
     theorem: tuple[tuple[int, int], ...] = ()
 
     @classmethod
@@ -97,12 +105,13 @@ class Settings:
         until: str | None = None,
         cap: int | None = None,
         claims: Sequence[str] | str | None = None,
+        method: str = MATRIX_FREE,
     ) -> "Settings":
         """Check the arguments of `gpn.verify` and load the inputs.
 
         Args:
             activation, widths, depth, epsilons, trials, derivative, level, seed, weights, root, inputs, labels, until,
-                cap, claims: as for `gpn.verify`.
+                cap, claims, method: as for `gpn.verify`.
 
         Raises:
             UsageError: an argument outside its range, or inputs that cannot be read.
@@ -116,6 +125,8 @@ class Settings:
         row_alpha(level, 1)  # refuses an impossible level before the work begins
         if weights not in WEIGHTS:
             raise unknown("weights", weights, WEIGHTS)
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
         return cls(
             activation,
             derivative,
@@ -123,7 +134,7 @@ class Settings:
             labels,
             loaded,
             root,
-            widths=_integers("width", _default_widths(loaded) if widths is None else widths, least=2),
+            widths=_integers("width", _default_widths(loaded, method) if widths is None else widths, least=2),
             depths=_integers("depth", depth, least=1),
             epsilons=_tolerances(DEFAULT_EPSILONS if epsilons is None else epsilons),
             deep_epsilons=_tolerances(DEFAULT_DEEP_EPSILONS if epsilons is None else epsilons),
@@ -136,6 +147,7 @@ class Settings:
             cap=cap,
             claims=chosen(claims),
             default_widths=widths is None,
+            method=method,
         )
 
     @property
@@ -278,8 +290,10 @@ def _tolerances(values: Sequence[float] | float) -> tuple[float, ...]:
     return tuple(sorted({float(number) for number in numbers}))
 
 
-def _default_widths(loaded: Inputs | None) -> tuple[int, ...]:
+def _default_widths(loaded: Inputs | None, method: str) -> tuple[int, ...]:
     features = 0 if loaded is None else loaded.vectors.shape[1]
+    if method == DENSE:
+        return DENSE_WIDTHS if features <= DENSE_WIDTHS[0] else (features,)
     return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)
 
 

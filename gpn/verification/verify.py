@@ -22,7 +22,7 @@ from gpn.verification.questions import Question
 from gpn.verification.resources import Resources
 from gpn.verification.results import VerificationReport
 from gpn.verification.rounds import Runner, run_plan
-from gpn.verification.settings import DEFAULT_DEPTHS, Settings, identity, remembered
+from gpn.verification.settings import DEFAULT_DEPTHS, MATRIX_FREE, Settings, identity, remembered
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
 from theory.normalization.normalize import normalization
@@ -47,6 +47,7 @@ def verify(
     until: str | None = None,
     cap: int | None = None,
     claims: Sequence[str] | str | None = None,
+    method: str = MATRIX_FREE,
     executor: Executor | str | None = None,
     workers: int | None = None,
     memory: int | str | None = None,
@@ -84,6 +85,8 @@ def verify(
         until: "decided" to run in rounds and stop each row once it is decided; its limits hold at every number of
             trials at once, see `gpn.statistics.sequential`. None for numbers that are fixed beforehand.
         cap: with until="decided" the most trials of each row; by default four times as many as could be planned.
+        method: "matrix-free", or "dense" to draw every weight matrix: the same law, at the cube of the width for each
+            layer; by default of widths 16 and 64.
         claims: what to ask: "network", "one-layer", "engine", ids of counted claims, or several; by default everything.
         executor: "threads" or "processes", a pool of `workers` (by default one for each core, and processes
             if the run is long), or any `concurrent.futures.Executor`.
@@ -118,6 +121,7 @@ def verify(
         until=until,
         cap=cap,
         claims=claims,
+        method=method,
     )
     return run_verification(settings, Resources.read(executor, workers, memory, progress, store, replace_finished))
 

@@ -103,6 +103,7 @@ def _asked(config: "Configuration") -> Iterator[tuple[str, str]]:
     yield "seed", str(config.seed)
     yield "level", f"{config.level:g}, all rows together"
     yield "weights", config.weights
+    yield "method", config.method
     yield "inputs", "on the thin shell" if config.inputs is None else plain(config.inputs, 1000)
     yield "readout", config.readout
 

@@ -46,6 +46,7 @@ def verify_command(config: "Configuration") -> str:
         "root": config.root,
         "inputs": config.inputs,
         "labels": config.labels,
+        "method": None if config.method == "matrix-free" else config.method,
         "claims": None if config.claims == chosen(None) else config.claims,
     }
     if config.spec is not None and "array" not in (config.inputs, config.labels):

@@ -16,7 +16,7 @@ from gpn.verification.engine.identities import ROUNDING
 from gpn.verification.kinds import ENGINE
 from gpn.verification.plan import Job, Key, Outcomes, on_shell
 from gpn.verification.results import Row
-from gpn.verification.settings import Settings
+from gpn.verification.settings import DENSE, MATRIX_FREE, Settings
 from theory.activations.specification import Phi
 from theory.claims.engine import EngineClaim
 from theory.claims.registry import CLAIMS
@@ -25,6 +25,8 @@ BLOCK = 2**13  # neurons of one layer in all networks: the samplers change their
 NEURONS = 2**19  # of all layers of all networks: a fraction of a second
 _DEEPEST_NEURONS = 2**20  # of one network
 _WIDEST = 2**17 + 2**10  # wide enough for a layer in two tiles
+_DENSE_LARGE = (64, 50)  # the same where the run has them too
+_DENSE_WEIGHTS = 2**22  # of explicit matrices, all layers of all networks
 _SMALL = (16, 4)  # width and depth of networks with explicit matrices
 _DENSE, _PAIRS = 200, 400  # of them
 GROWTH_MARGIN = 0.1
@@ -40,7 +42,12 @@ _COINS = {
     "direction": EngineClaim.DIRECTION,
     "pair": EngineClaim.PAIRS,
 }
-_METHODS = {"engine": "matrix-free", "engine dense": "dense", "engine pairs": "matrix-free and dense"}
+_METHODS = {
+    "engine matrix-free": MATRIX_FREE,
+    "engine dense": DENSE,
+    "engine small": DENSE,
+    "engine pairs": "matrix-free and dense",
+}
 MOST_ROWS = 2 * 11 + 11 + 3
 """Rows about the engine: two sizes matrix-free, one dense, each with 3 identities, 7 coins and a mean, and 3 pairs."""
 
@@ -62,12 +69,15 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
     sizes = {(narrow, depth): block}
     deepest = min(most, max(4, _DEEPEST_NEURONS // wide))
     sizes.setdefault((wide, deepest), max(1, NEURONS // (wide * deepest)))
+    if settings.method == DENSE:
+        width, depth = min(settings.widths[0], max(_DENSE_LARGE[0], features)), min(most, _DENSE_LARGE[1])
+        sizes = {(width, depth): max(2, _DENSE_WEIGHTS // (width**2 * depth))}
     for (width, layers), trials in sizes.items():
         inputs = on_shell(settings.loaded, width)
-        networks = Deep(tested, width, layers, settings.weights, inputs)
-        yield _job("engine", streams.ENGINE, Laws(networks), networks, trials)
-    small = Deep(tested, min(narrow, _SMALL[0]), min(most, _SMALL[1]), settings.weights, method="dense")
-    yield _job("engine dense", streams.ENGINE_DENSE, Laws(small), small, _DENSE)
+        networks = Deep(tested, width, layers, settings.weights, inputs, method=settings.method)
+        yield _job(f"engine {settings.method}", streams.ENGINE, Laws(networks), networks, trials)
+    small = Deep(tested, min(narrow, _SMALL[0]), min(most, _SMALL[1]), settings.weights, method=DENSE)
+    yield _job("engine small", streams.ENGINE_DENSE, Laws(small), small, _DENSE)
     yield _job("engine pairs", streams.ENGINE_PAIRS, Pairs(small), small, _PAIRS)
 
 
