@@ -1,6 +1,6 @@
 """A campaign of random formulas: whole reports of `gpn check` against a second reader, and the time of each.
 
-    python benchmarks/soundness.py --count 1000 --seed 5 [--workers 2] [--time-limit 20] [--out FILE.csv]
+    python benchmarks/soundness.py --count 1000 --seed 5 6 [--workers 2] [--time-limit 20] [--out FILE.csv]
 
 A formula has the budget of processor time that `gpn check` gives it, after which parts of the report are given up. A
 row says what was found wrong (nothing, for a sound report): a moment outside its ball, a jump that is not reported, a
@@ -93,18 +93,24 @@ def formulas(seed: int, count: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--count", type=int, default=1000, help="formulas of each seed")
+    parser.add_argument("--seed", type=int, default=[5], nargs="+")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="processor time for one formula")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    tasks = [(text, asked.time_limit) for text in formulas(asked.seed, asked.count)]
-    with multiprocessing.get_context("spawn").Pool(asked.workers, maxtasksperchild=50) as pool:
-        rows = list(pool.imap_unordered(examine, tasks))
-    if asked.out:
-        with asked.out.open("w", newline="") as file:
-            csv.writer(file).writerows([("formula", "outcome", "faults", "seconds"), *rows])
+    tasks = [(text, asked.time_limit) for seed in asked.seed for text in formulas(seed, asked.count)]
+    rows = []
+    with (
+        multiprocessing.get_context("spawn").Pool(asked.workers, maxtasksperchild=50) as pool,
+        open(asked.out or os.devnull, "w", newline="") as file,
+    ):
+        csv.writer(file).writerow(("formula", "outcome", "faults", "seconds"))
+        for row in pool.imap_unordered(examine, tasks):
+            rows.append(row)
+            csv.writer(file).writerow(row)
+            file.flush()
+            print(f"{len(rows)} of {len(tasks)}", end="\r", file=sys.stderr)
     summarize(rows)
 
 

@@ -22,6 +22,7 @@ from theory.numerics.arithmetic import X
 
 _ROUNDING = 1e-9  # of float64 and of printed digits, relative
 _LEAST_SCALE = 1e-150  # of a root that float64 can check
+_FLOAT_ROUNDING = 1e-15  # of a, b and a phi, relative
 _FLOAT_TOLERANCE = 1e-6  # of the float64 check, beside its own error estimate
 
 
@@ -130,6 +131,9 @@ def _float_check(root: Root, activation: Activation | CallableActivation) -> Ite
         return  # float64 overflows
     # A unit in the last printed place of a or b changes (a phi + b)^2 by at most 2 (|a phi + b|) (|phi| da + db).
     rounding = 2 * (_last_place(a) / abs(a) * (1 + abs(b)) + _last_place(b))
+    # a phi and b nearly cancel where b is large, as for a function that is all but constant.
+    cancelled = _FLOAT_ROUNDING * (1 + abs(b))
+    rounding += 2 * cancelled + cancelled**2
     functionals: dict[str, Functional] = {
         "E (a phi + b)^2": lambda _z, value, _slope: (a * value + b) ** 2,
         "E (a phi')^2": lambda _z, _value, slope: (a * slope) ** 2,

@@ -99,6 +99,15 @@ def test_a_wrong_constant_is_seen_by_the_float_path(name, value):
     assert any(value in contradiction for contradiction in found)
 
 
+@pytest.mark.parametrize("threshold", [-6, -10, -13.9])
+def test_a_function_that_is_all_but_constant_is_no_contradiction(threshold):
+    """max(x, c) with c far out on the other side is the identity, min(x, c) all but constant: a is up to 1e22."""
+    for text in (f"min(x, {threshold})", f"max(x, {-threshold})"):
+        report = gaussian_poincare(activation(text), 30)
+        assert (report.certified, report.normalizable) == (True, "yes")
+        assert report.normalizations[0].a > 1e4
+
+
 def test_a_contradiction_is_never_an_answer(monkeypatch, capsys):
     monkeypatch.setattr(conditions, "steps", lambda _activation, order: (0,) if order == "value" else ())
     with pytest.raises(ContradictionError, match="x\\*normal_cdf"):
