@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from gpn.checking.auditing import audit
     from gpn.checking.check import check, normalize
     from gpn.checking.depth import depth_profiles
+    from gpn.checking.designing import design
     from gpn.checking.results import check_report
     from gpn.checking.snippets import export
+    from gpn.checking.spectrum import spectrum
     from gpn.engine.network import Network
     from gpn.report.explorer.widget import explore
     from gpn.report.pages.claims import claim
@@ -37,6 +39,7 @@ _HOMES = {
     "check_report": "gpn.checking.results",
     "claim": "gpn.report.pages.claims",
     "depth_profiles": "gpn.checking.depth",
+    "design": "gpn.checking.designing",
     "explore": "gpn.report.explorer.widget",
     "export": "gpn.checking.snippets",
     "guaranteed_epsilon": "gpn.verification.width",
@@ -45,6 +48,7 @@ _HOMES = {
     "required_width": "gpn.verification.width",
     "resume": "gpn.verification.verify",
     "simulate": "gpn.sampling.simulation",
+    "spectrum": "gpn.checking.spectrum",
     "train": "gpn.training.train",
     "verify": "gpn.verification.verify",
 }
@@ -61,6 +65,7 @@ __all__ = [
     "check_report",
     "claim",
     "depth_profiles",
+    "design",
     "explore",
     "export",
     "guaranteed_epsilon",
@@ -69,6 +74,7 @@ __all__ = [
     "required_width",
     "resume",
     "simulate",
+    "spectrum",
     "train",
     "verify",
 ]

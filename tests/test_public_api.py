@@ -50,11 +50,13 @@ READS_AN_ACTIVATION = {
     "check": lambda spec: gpn.check(spec, 8),
     "check_report": lambda spec: gpn.check_report(spec, 8, detailed=False),
     "depth_profiles": lambda spec: gpn.depth_profiles(spec),
+    "design": lambda spec: gpn.design(spec, 2, curvature=0.1),
     "explore": lambda spec: gpn.report.explorer.model.shape(spec, 0.5),
     "guaranteed_epsilon": lambda spec: gpn.guaranteed_epsilon(spec, 64, 2, root="minus", progress=_stop),
     "normalize": lambda spec: gpn.normalize(spec, "minus"),
     "required_width": lambda spec: gpn.required_width(spec, 2, 0.5, root="minus", progress=_stop),
     "simulate": lambda spec: gpn.simulate(spec, 4, 2, 3, seed=0),
+    "spectrum": lambda spec: gpn.spectrum(spec, 2, 4, 1),
     "train": lambda spec: gpn.train(spec, "digits", depth=2, width=8, epochs=1, root="minus"),
     "verify": lambda spec: gpn.verify(spec, 8, 2, 0.5, 16, root="minus"),
 }
@@ -144,6 +146,7 @@ def test_progress_has_one_signature_everywhere():
         "required_width": lambda listen: gpn.required_width("tanh", 2, 0.5, progress=listen),
         "carried_depth": lambda listen: gpn.carried_depth("tanh", 64, 0.5, progress=listen),
         "guaranteed_epsilon": lambda listen: gpn.guaranteed_epsilon("tanh", 64, 2, progress=listen),
+        "spectrum": lambda listen: gpn.spectrum("tanh", 2, 4, 1, progress=listen),
         "train": lambda listen: gpn.train("tanh", "digits", depth=2, width=8, epochs=1, progress=listen),
     }
     assert listeners == set(calls)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from gpn.checking import check as checking
+from gpn.checking.depth_conditions import DepthConditions, depth_conditions
 from gpn.engine.arguments import vocabulary
 from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
@@ -13,6 +14,9 @@ from theory.activations.specification import Phi
 from theory.depth.length_map import DepthFactor
 from theory.numerics.budget import Budget
 from theory.numerics.threads import one_blas_thread
+
+DEPTH = 50
+"""Layers for which the conditions of depth are judged where nobody says how many."""
 
 _CONDITIONS_SHARE = 0.75  # of the time; the rest is left to what the details need
 
@@ -28,6 +32,8 @@ class CheckReport(Result):
         conditions: whether it is GPN, and which a, b make it so.
         drift: what a near miss costs over depth, else nothing.
         details: closed forms, spectrum, depth; None if not wanted, and for what cannot be normalized.
+        depth: what a depth leaves of norms, length, separation and isometry, for the activation if it is GPN and else
+            for its recommended normalization; None for what cannot be normalized, and where time ran out.
     """
 
     spec: str | None
@@ -36,6 +42,7 @@ class CheckReport(Result):
     conditions: checking.CheckedConditions
     drift: tuple[DepthFactor, ...]
     details: checking.Details | None
+    depth: DepthConditions | None = None
 
     def networks(self) -> list[tuple[str, Phi]]:
         """The activation as given and, unless it is GPN already, each of its normalizations, with labels."""
@@ -50,6 +57,8 @@ class CheckReport(Result):
         facts = self.conditions.to_dict()
         if self.drift:
             facts["depth_factors"] = [finite_record(asdict(factor)) for factor in self.drift]
+        if self.depth is not None:
+            facts["depth_conditions"] = self.depth.to_dict()
         return facts if self.details is None else facts | {"details": self.details.to_dict()}
 
     def to_frame(self) -> pd.DataFrame:
@@ -69,12 +78,14 @@ def check_report(
     derivative: object = None,
     detailed: bool = True,
     time_limit: float = checking.TIME_LIMIT,
+    depth: int = DEPTH,
 ) -> CheckReport:
     """Check an activation as it is and gather what a page shows of it.
 
     Args:
         spec, digits, derivative, time_limit: as for `gpn.check`.
         detailed: whether to add closed forms, spectrum and depth, which take a second or two.
+        depth: L >= 1, the layers for which the four conditions of depth are judged.
 
     Raises:
         UsageError: as for `gpn.check`.
@@ -85,8 +96,17 @@ def check_report(
     budget = Budget(time_limit)
     phi, conditions = checking.check_within(budget.share(_CONDITIONS_SHARE), spec, digits, derivative)
     drift = budget.attempt("cost of the near miss", 0.8, lambda: checking.near_miss(phi, conditions), ())
+    kept = budget.attempt("separation and isometry", 0.3, lambda: _depth(phi, conditions, depth), None)
     is_detailed = detailed and conditions.normalizable == "yes"
     details = checking.details(phi, budget=budget) if is_detailed else None
     conditions = replace(conditions, given_up=budget.given_up)
     typed = [value if isinstance(value, str) else None for value in (spec, derivative)]
-    return CheckReport(typed[0], typed[1], phi, conditions, drift, details)
+    return CheckReport(typed[0], typed[1], phi, conditions, drift, details, kept)
+
+
+def _depth(phi: Phi, conditions: checking.CheckedConditions, depth: int) -> DepthConditions | None:
+    """The conditions of depth of the activation if it is GPN, else of its recommended normalization."""
+    if conditions.normalizable != "yes":
+        return None
+    root = next(root for root in conditions.normalizations if root.recommended)
+    return depth_conditions(phi if conditions.is_gpn == "holds" else phi.affine(float(root.a), float(root.b)), depth)

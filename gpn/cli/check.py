@@ -19,6 +19,9 @@ def check(
     digits: Annotated[int, number("N", "Significant digits of the moments.", 50)] = 30,
     derivative: Derivative = None,
     time_limit: Annotated[float, number("SECONDS", "Processor time, after which parts are given up.", 60.0)] = 20.0,
+    depth: Annotated[
+        int | None, number("L", "Judge norms, length, separation and isometry after L layers.", 200)
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also closed forms, Hermite spectrum, depth horizon.")
     ] = False,
@@ -39,22 +42,29 @@ def check(
       gpn check gelu
       gpn check "x*sigmoid(1.3*x)" --digits 50
       gpn check "leaky_relu(0.2)" --json
+      gpn check gelu --depth 200
       gpn check gelu --out gelu
       gpn check mymodule:phi --derivative mymodule:dphi
       gpn check torch.nn.functional:silu
     """
-    from gpn.checking.results import check_report
+    from gpn.checking.results import DEPTH, check_report
     from gpn.report.tables import check as tables
     from gpn.report.words import commands
 
     if out is not None:
         check_writable(out)
     report = check_report(
-        spec, digits, derivative=derivative, detailed=verbose or out is not None, time_limit=time_limit
+        spec,
+        digits,
+        derivative=derivative,
+        detailed=verbose or out is not None,
+        time_limit=time_limit,
+        depth=DEPTH if depth is None else depth,
     )
-    data = {key: value for key, value in report.to_dict().items() if verbose or key != "details"}
+    asked = {"details": verbose, "depth_conditions": depth is not None}
+    data = {key: value for key, value in report.to_dict().items() if asked.get(key, True)}
     next_step = commands.after_check(report.conditions, spec, derivative)
-    answer.show(list(tables.check_answer(report, verbose)), next_step, data, as_json)
+    answer.show(list(tables.check_answer(report, verbose, lights=depth is not None)), next_step, data, as_json)
     if out is not None:
         answer.save(report, out, as_json)
     raise typer.Exit(exit_code(report.conditions))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer.core
 
 from gpn._version import __version__
-from gpn.cli import catalog, check, explore, long_run, reproduce, train, verify, width
+from gpn.cli import catalog, check, explore, long_run, reproduce, train, trainability, verify, width
 from gpn.cli.options import complain
 from theory.errors import ContradictionError, UsageError
 
@@ -24,6 +24,8 @@ STORY = (
     "normalize",
     "verify",
     "width",
+    "design",
+    "spectrum",
     "activations",
     "family",
     "explore",
@@ -72,6 +74,8 @@ def _gpn(
       gpn check mymodule:phi        the same for a function of your own
       gpn normalize silu            the constants, and code to paste
       gpn width tanh --depth 50 --epsilon 0.5       how wide must it be?
+      gpn design tanh --depth 200   the member of a family that trains there
+      gpn spectrum tanh --depth 50  which directions of a gradient survive
       gpn activations               every activation known by name
       gpn family "elu(alpha)" --values 0.5,1        scan over a parameter
       gpn explore                   the same by hand in Jupyter
@@ -90,6 +94,8 @@ app.command(short_help="Is an activation GPN, and which a, b make it so?")(check
 app.command(short_help="The constants a, b, and code to paste.")(check.normalize)
 app.command(short_help="The main job: Monte Carlo against theory.")(verify.verify)
 app.command(short_help="How wide a network must be, and the inverses.")(width.width)
+app.command(short_help="The activation of a family for a depth.")(trainability.design)
+app.command(short_help="Singular values of the Jacobian.")(trainability.spectrum)
 app.command(short_help="Every activation known by name.")(catalog.activations)
 app.command(short_help="Scan or solve over a parameter of an activation.")(catalog.family)
 app.command(short_help="Published constants against the exact ones.")(catalog.audit)

@@ -33,6 +33,9 @@ ENGINE, ENGINE_DENSE, ENGINE_PAIRS = 7, 8, 9
 NORMAL_LAYER = 10
 """`gpn.verify`: standard normal pre-activations."""
 
+SPECTRUM = 30
+"""`gpn.spectrum`: networks whose Jacobians are decomposed."""
+
 PROFILE = 20
 """`gpn.reproduce("gradients")`: networks with one input each."""
 

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from gpn.checking.audit_results import AuditReport
 from gpn.checking.check import CheckedConditions
+from gpn.checking.designing import DesignReport
 from gpn.checking.results import CheckReport
+from gpn.checking.spectrum import SpectrumReport
 from gpn.experiment.files import save_figure, write_table, write_text
 from gpn.experiment.result import Result, Shown
 from gpn.report.pages import pictures
@@ -20,7 +22,7 @@ from gpn.report.pages.numbers import numbers_page
 from gpn.report.pages.page import element, join
 from gpn.report.pages.pictures import Picture
 from gpn.report.pages.verification import verification_page
-from gpn.report.words import findings, paper_findings, verdicts
+from gpn.report.words import findings, paper_findings, trainability, verdicts
 from gpn.reproduction.comparison_results import ComparisonReport
 from gpn.reproduction.gradient_results import GradientReport
 from gpn.training.results import TrainingReport
@@ -81,6 +83,18 @@ _VIEWS: dict[type, View[Any]] = {
             "training-curves": report.curves_frame(),
         },
         pictures.of_comparison,
+    ),
+    DesignReport: View[DesignReport](
+        "design",
+        trainability.design_finding,
+        lambda report: {"design": report.to_frame()},
+        pictures.of_design,
+    ),
+    SpectrumReport: View[SpectrumReport](
+        "spectrum",
+        trainability.spectrum_finding,
+        lambda report: {"spectrum": report.to_frame()},
+        pictures.of_spectrum,
     ),
     GradientReport: View[GradientReport](
         "gradients",

@@ -42,7 +42,7 @@ class JacobianSpectrum:
     @property
     def mean(self) -> float:
         """(E s)^L, 1 for a Gaussian-Poincaré normalized activation."""
-        return float(self.weights @ self.slopes) ** self.depth
+        return float(np.float64(self.weights @ self.slopes) ** self.depth)
 
     @property
     def relative_variance(self) -> float:
@@ -173,7 +173,7 @@ def jacobian_spectrum(activation: NumericActivation, depth: int) -> JacobianSpec
         depth: L >= 1.
 
     Raises:
-        UsageError: a depth below 1.
+        UsageError: a depth below 1, or a slope that is not finite.
 
     >>> from theory.activations.specification import activation
     >>> relu = jacobian_spectrum(activation("sqrt(2)*max(x, 0)"), 10)
@@ -189,7 +189,10 @@ def jacobian_spectrum(activation: NumericActivation, depth: int) -> JacobianSpec
     nodes, weights = gauss_legendre(_NODES)
     z = (0.5 * (edges[1:] + edges[:-1])[:, None] + 0.5 * np.diff(edges)[:, None] * nodes).ravel()
     probabilities = (0.5 * np.diff(edges)[:, None] * weights).ravel() * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    slopes = activation.value_and_slope(z)[1] ** 2
+    with np.errstate(all="ignore"):
+        slopes = activation.value_and_slope(z)[1] ** 2
+    if not np.isfinite(slopes).all():
+        raise UsageError(f"phi'^2 of {activation.name} is not finite on |z| <= {_REACH:g}: its Jacobian has no law")
     return JacobianSpectrum(slopes, probabilities / probabilities.sum(), int(depth))
 
 

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpn.report import plots
-from gpn.report.plots import comparison, profiles, training
+from gpn.report.plots import comparison, profiles, trainability, training
 from gpn.report.plots.exceedance import exceedance_legend, exceedance_panel
 from gpn.report.words import captions, findings, paper_findings
+from gpn.report.words import trainability as trainability_words
 from gpn.report.words.selection import largest, panel_rows, tight_rows
 from theory.gaussian.hermite import hermite_spectrum as spectrum_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from gpn.checking.designing import DesignReport
     from gpn.checking.results import CheckReport
+    from gpn.checking.spectrum import SpectrumReport
     from gpn.reproduction.comparison_results import ComparisonReport
     from gpn.reproduction.gradient_results import GradientReport
     from gpn.training.results import TrainingReport
@@ -52,6 +55,17 @@ def of_verification(report: "VerificationReport") -> Iterator[Picture]:
 def of_width(report: "WidthReport") -> Iterator[Picture]:
     """The figure of a required width, depth or tolerance."""
     yield Picture("width", plots.probability_against_unknown(report), findings.width_finding(report), "")
+
+
+def of_design(report: "DesignReport") -> Iterator[Picture]:
+    """The path of the family, with the chosen member."""
+    yield Picture("design", trainability.design_path(report), trainability_words.design_finding(report), "")
+
+
+def of_spectrum(report: "SpectrumReport") -> Iterator[Picture]:
+    """The distribution of the squared singular values."""
+    figure = trainability.jacobian_spectrum(report)
+    yield Picture("spectrum", figure, trainability_words.spectrum_finding(report), "")
 
 
 def of_training(report: "TrainingReport") -> Iterator[Picture]:

@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, significant, terminal_table
+from gpn.report.tables.trainability import depth_answer
 from gpn.report.words.findings import MOMENT_LABELS, check_verdict, error_text, number_text
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import STABILITY, TableCell, plain, short_number, supremum_text
+from gpn.report.words.trainability import loss_warning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,9 +172,20 @@ def catalog(rows: Iterable[Mapping[str, Any]]) -> Table:
     return terminal_table(_CATALOG_COLUMNS, rows)
 
 
-def check_answer(report: "CheckReport", verbose: bool) -> Iterator[RenderableType]:
-    """The parts of `gpn check`: the outcome, what a near miss costs, and the details if they are wanted."""
+def check_answer(report: "CheckReport", verbose: bool, lights: bool = False) -> Iterator[RenderableType]:
+    """The parts of `gpn check`: the outcome, what a near miss costs, what depth leaves, and the details if wanted.
+
+    Args:
+        report: what to show.
+        verbose: whether to show the details.
+        lights: whether to show the four conditions of depth line by line.
+    """
     yield conditions_report(report.conditions)
+    for root in report.conditions.normalizations:
+        if root.recommended and loss_warning(root):
+            yield Text(loss_warning(root))
+    if report.depth is not None:
+        yield depth_answer(report.depth, lights)
     if report.drift:
         yield Group(
             Text(f"Nearly GPN: {report.conditions.reason.partition(', tolerance')[0]}."),

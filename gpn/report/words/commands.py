@@ -9,6 +9,7 @@ from theory.claims.counted import chosen
 
 if TYPE_CHECKING:
     from gpn.checking.audit_results import AuditReport
+    from gpn.checking.designing import DesignReport
     from gpn.checking.results import CheckReport
     from gpn.reproduction.gradient_results import GradientReport
     from gpn.training.results import TrainingReport
@@ -165,6 +166,11 @@ def after_solve(solutions: "Solutions", spec: str) -> str | None:
 def after_gradients(report: "GradientReport") -> str:
     """Whether the same depth trains."""
     return next_step("train", "selu", depth=report.settings.depth)
+
+
+def after_design(report: "DesignReport") -> str:
+    """Whether the member trains at that depth."""
+    return next_step("train", report.spec, depth=report.chosen.depth)
 
 
 def after_train(report: "TrainingReport", spec: str, inputs: str) -> str:

@@ -1,0 +1,59 @@
+"""What depth leaves of separation and isometry, in sentences."""
+
+from typing import TYPE_CHECKING
+
+from gpn.report.words.text import plain, short_number
+
+if TYPE_CHECKING:
+    from gpn.checking.depth_conditions import DepthConditions
+    from gpn.checking.designing import DesignReport
+    from gpn.checking.spectrum import SpectrumReport
+    from theory.balls.decimal import DecimalNumber
+    from theory.gaussian.moments import Normalization
+
+
+_ALMOST_EQUAL = 0.9
+
+
+def loss_warning(root: "Normalization[DecimalNumber]") -> str:
+    """A warning where a normalization makes orthogonal inputs almost equal in one layer; else empty.
+
+    Their correlation after one layer is (E(a phi + b))^2.
+    """
+    correlation = float(root.mean) ** 2
+    if correlation < _ALMOST_EQUAL:
+        return ""
+    return (
+        f"The root {root.root} destroys what tells inputs apart: two inputs of correlation 0 have correlation "
+        f"{correlation:.4g} after one layer."
+    )
+
+
+def depth_sentence(found: "DepthConditions") -> str:
+    """Separation and isometry in one sentence, for the default report of an activation."""
+    layers = found.layers_to_99
+    if layers == float("inf"):
+        together = "two inputs of correlation 0 stay apart"
+    else:
+        together = f"two inputs of correlation 0 have correlation 0.99 after {layers:,.0f} layer{'s' * (layers != 1)}"
+    rank = "n" if found.variance_per_layer < 1e-12 else f"n/(1 + {short_number(found.variance_per_layer)} L)"
+    return f"{together}; the effective rank of the Jacobian is {rank} after L layers."
+
+
+def design_finding(report: "DesignReport") -> str:
+    """The member and what it keeps."""
+    conditions = report.conditions
+    return (
+        f"{plain(report.spec)} keeps {short_number(conditions.separation.value)} of the distance of two orthogonal "
+        f"inputs and {short_number(conditions.isometry.value)} of the directions of a gradient through "
+        f"{report.chosen.depth} layers."
+    )
+
+
+def spectrum_finding(report: "SpectrumReport") -> str:
+    """How many directions survive, measured and predicted."""
+    measured = report.measured["effective_rank"].mean()
+    return (
+        f"Effective rank {short_number(float(measured))} of {report.width} at depth {report.depth} "
+        f"(predicted {short_number(report.predicted['effective_rank'])})."
+    )

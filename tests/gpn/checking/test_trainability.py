@@ -1,0 +1,111 @@
+"""Depth conditions, `gpn.design` and `gpn.spectrum`: whole reports, from Python and from the command line."""
+
+import json
+
+import numpy as np
+import pytest
+
+import gpn
+from gpn.checking.depth_conditions import depth_conditions
+from gpn.report.tables import check as tables
+from gpn.report.words import trainability as words
+from theory.errors import UsageError
+from theory.normalization.normalize import normalize
+
+
+@pytest.fixture(scope="module")
+def designed():
+    return gpn.design("tanh", 200)
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    return gpn.spectrum("tanh", 20, 128, 8)
+
+
+def test_a_linear_network_keeps_everything():
+    found = depth_conditions(gpn.activation("x"), 1000)
+    assert [one.value for one in (found.norms, found.separation, found.isometry)] == pytest.approx([1, 1, 1])
+    assert found.layers_to_99 == np.inf
+    assert found.length.value == pytest.approx(1)
+
+
+def test_relu_after_200_layers_by_closed_forms():
+    found = depth_conditions(normalize(gpn.activation("relu")), 200)
+    assert found.isometry.value == pytest.approx(1 / 201)
+    rho = 0.0
+    for _ in range(200):
+        angle = np.arccos(rho)
+        rho = (np.sin(angle) + (np.pi - angle) * rho) / np.pi
+    assert found.separation.value == pytest.approx(1 - rho, rel=1e-5)
+    assert [one.light for one in found.all()] == ["kept", "lost", "lost", "lost"]  # chi = 1: 0.48/(3/1024) layers
+
+
+def test_norms_that_are_not_kept_are_seen():
+    tilted = gpn.activation("(x**2 - 1)/sqrt(2)")  # E phi^2 = 1, E phi'^2 = 2
+    found = depth_conditions(tilted, 20)
+    assert found.norms.light == "lost"
+    assert found.norms.value == pytest.approx(2.0**20)
+
+
+def test_the_design_is_in_every_form(designed):
+    data = designed.to_dict()
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert data["conditions"]["separation"]["light"] == data["conditions"]["isometry"]["light"] == "kept"
+    assert data["plain"]["separation"]["light"] == data["plain"]["isometry"]["light"] == "lost"
+    assert data["curvature_spent"] == pytest.approx(1, rel=0.03)
+    assert designed.to_frame()["chosen"].sum() == 1
+    assert gpn.check(designed.activation).is_gpn == "holds"
+    names: dict = {}
+    exec(designed.code("numpy"), names)
+    function = next(value for name, value in names.items() if name.startswith("gpn_") and "slope" not in name)
+    x = np.linspace(-3, 3, 7)
+    assert function(x) == pytest.approx(designed.activation(x), rel=1e-12)
+    assert "200 layers" in designed.to_html()
+
+
+def test_the_path_falls_in_both_coordinates(designed):
+    frame = designed.to_frame()
+    assert frame["value"].is_monotonic_increasing
+    assert frame["separation"].is_monotonic_decreasing
+    assert frame["rank"].is_monotonic_decreasing
+
+
+def test_the_spectrum_lies_at_its_law(sampled):
+    # The squares of 8 networks fluctuate by some 10 % in the variance at n = 128.
+    frame = sampled.to_frame().set_index("quantity")
+    assert frame.loc["relative_variance", "measured"] == pytest.approx(
+        frame.loc["relative_variance", "predicted"], rel=0.2
+    )
+    assert frame.loc["share_below", "measured"] == pytest.approx(frame.loc["share_below", "predicted"], abs=0.02)
+    assert json.dumps(sampled.to_dict(), allow_nan=False)
+
+
+def test_the_spectrum_is_the_same_for_the_same_seed(sampled):
+    assert np.array_equal(gpn.spectrum("tanh", 20, 128, 2).squares, sampled.squares[:2])
+    assert not np.array_equal(gpn.spectrum("tanh", 20, 128, 1, seed=1).squares[0], sampled.squares[0])
+
+
+def test_the_spectrum_of_orthogonal_matrices_alone_is_one():
+    assert gpn.spectrum("identity", 5, 16, 2).squares == pytest.approx(np.ones((2, 16)))
+
+
+def test_an_overflow_is_a_sentence():
+    with pytest.raises(UsageError, match="overflows in layer 2"):
+        gpn.spectrum("1e60*x", 5, 8, 1, root=None)
+    with pytest.raises(UsageError, match="not finite"):
+        gpn.spectrum("1e200*x", 3, 8, 1, root=None)
+
+
+def test_a_normalization_that_destroys_information_is_not_praised():
+    root = next(root for root in gpn.check("sin(30*x)", 15).normalizations if root.recommended)
+    assert "0.9989" in words.loss_warning(root)
+    assert words.loss_warning(next(iter(gpn.check("tanh", 15).normalizations))) == ""
+
+
+def test_the_check_says_what_depth_leaves():
+    report = gpn.check_report("relu", 15, detailed=False, depth=57)
+    assert report.depth.layers_to_99 == 57
+    assert report.to_dict()["depth_conditions"]["relative_variance_per_layer"] == pytest.approx(1)
+    assert len(list(tables.check_answer(report, False, lights=True))) == 2
+    assert gpn.check_report("sign", 15, detailed=False).depth is None
