@@ -8,6 +8,7 @@ import pandas as pd
 
 from gpn.checking.depth_conditions import DepthConditions, depth_conditions
 from gpn.checking.snippets import export
+from gpn.engine.arguments import vocabulary
 from gpn.experiment.result import Result
 from theory.activations.specification import activation
 from theory.errors import SpecificationError, UsageError
@@ -109,6 +110,7 @@ class DesignReport(Result):
 
 
 @one_blas_thread
+@vocabulary("depth")
 def design(
     spec: object,
     depth: int,
@@ -117,12 +119,11 @@ def design(
     parameter: str | None = None,
     root: str = "auto",
 ) -> DesignReport:
-    r"""Choose the activation of a family that is Gaussian-Poincaré normalized and keeps a given depth.
+    r"""Choose the member of a family, normalized as `root` says, that keeps a given depth.
 
     .. math:: 1 - \rho_L = \frac{1}{1 + \tau/2} \quad \text{for orthogonal inputs}
 
-    sets the parameter of the family (`theory.trainability.design.design`); a and b then keep the norms exactly. The
-    activation is normalized.
+    sets the parameter of the family (`theory.trainability.design.design`); a and b then keep the norms exactly.
 
     Args:
         spec: a family such as "tanh(s*x)", or a plain activation, for which phi(s x) or x + s phi(x) is offered.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gpn.engine.arguments import count
+from gpn.engine.arguments import count, vocabulary
 from gpn.engine.weights import draw
 from gpn.experiment.result import Result
 from gpn.experiment.runs import generator
@@ -95,6 +95,7 @@ class SpectrumReport(Result):
 
 
 @one_blas_thread
+@vocabulary("depth", "width")
 def spectrum(
     spec: object,
     depth: int,
@@ -106,11 +107,11 @@ def spectrum(
     seed: int = 0,
     progress: Callable[[float, float, str], None] | None = None,
 ) -> SpectrumReport:
-    r"""Sample the singular values of the Jacobian dx_L/dx_0 beside their law at infinite width.
+    r"""Sample the singular values of the Jacobian of a network, its activation normalized as `root` says.
 
     .. math:: J = D_L W_L \cdots D_1 W_1, \qquad D_l = \operatorname{diag} \phi'(h_l)
 
-    The activation is normalized unless `root` is None; the law is that of Haar weights at squared length 1 per
+    Beside them stands their law at infinite width, that of Haar weights at squared length 1 per
     neuron. Each network takes L matrix products, O(L n^3), and 3 n^2 numbers of memory.
 
     Args:
