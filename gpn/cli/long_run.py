@@ -161,7 +161,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 def _words(command: str, what: str, error: BaseException) -> str:
     """What happened, with the note of the run store, which is the last one, if there is a store."""
-    notes = [note for note in getattr(error, "__notes__", []) if "to resume" in note]
+    notes = [note for note in getattr(error, "__notes__", []) if "resume" in note]
     same = "to resume, run the same again with the same store"
     return "; ".join([what, *(note.replace(same, f"to resume: {command}") for note in notes[-1:])])
 

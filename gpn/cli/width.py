@@ -1,16 +1,21 @@
 """The command `gpn width`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpn.cli import answer
+from gpn.cli import answer, long_run
 from gpn.cli.options import Json, Raw, Root, Spec, check_writable, chosen_root, number, only_given, option, progress_bar
 from theory.errors import UsageError
 
+if TYPE_CHECKING:
+    from gpn.verification.width_results import WidthReport
+    from theory.activations.specification import Phi
+
 
 def width(
+    context: typer.Context,
     spec: Spec,
     width: Annotated[
         int | None, number("N", "Width n, to ask for the depth or the tolerance it carries.", 1024)
@@ -27,7 +32,8 @@ def width(
 ) -> None:
     """Tabulate the width that each rigorous bound and the prediction ask for; SPEC is normalized first.
 
-    Give two of --width, --depth and --epsilon; the third is solved for.
+    Give two of --width, --depth and --epsilon; the third is solved for. A simulation that is stopped is kept in the
+    folder --out, if there is one: the same command resumes it.
 
     \b
     Examples:
@@ -42,20 +48,30 @@ def width(
         )
     from gpn.report.tables import width as tables
     from gpn.report.words import commands
-    from gpn.verification.width import solve
+    from gpn.verification.width import chosen, solve
 
     if out is not None:
         check_writable(out)
     policy = chosen_root(root, raw)
+    phi = chosen(spec, policy)
     with progress_bar() as progress:
-        report = solve(
-            spec,
-            **given,
-            probability=probability,
-            root=policy,
-            simulate=simulate,
-            seed=seed,
-            progress=progress,
-        )
+        report = solve(phi, **given, probability=probability, root=None, seed=seed, progress=progress)
+    if simulate:
+        if not as_json:
+            answer.show([tables.width(report)], None, None, as_json)  # what is known already
+        report = _simulated(context, report, phi, seed, out)
     next_step = commands.after_width(report, spec, policy)
     answer.deliver(report, tables.width(report), next_step, as_json=as_json, folder=out)
+
+
+def _simulated(context: typer.Context, known: "WidthReport", phi: "Phi", seed: int, out: Path | None) -> "WidthReport":
+    """Add a simulation to a report, which says first what it costs."""
+    from gpn.verification.width import with_simulation
+
+    with long_run.endings(context), progress_bar(announced=True) as progress:
+        try:
+            return with_simulation(known, phi, seed, store=out, progress=progress)
+        except KeyboardInterrupt as error:
+            if out is None:
+                error.add_note("nothing of the simulation is kept; one that you want to resume needs --out FOLDER")
+            raise

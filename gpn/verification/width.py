@@ -1,11 +1,18 @@
 """How wide a network must be, and the inverses: how deep a width carries, which tolerance it keeps."""
 
+import os
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
 
 from gpn.engine.arguments import vocabulary
+from gpn.experiment import store as run_store
+from gpn.experiment.fingerprint import digest
+from gpn.experiment.identity import Identity
 from gpn.experiment.runs import Progress, checked_run
+from gpn.experiment.versions import computing_versions
 from gpn.verification.kinds import DEEP, LAYER_KINDS, NETWORK_KINDS, PREDICTION, SIMULATION, LayerKind, NetworkKind
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
 from gpn.verification.width_search import Problem, Simulated, interpolate, search
@@ -147,8 +154,7 @@ def solve(
         raise UsageError(f"give two of width, depth and epsilon to solve for the third; missing: {missing or 'none'}")
     problem = Problem(missing[0], width, depth, epsilon, probability)
     checked_run(seed, None)
-    raw = read_activation(activation)
-    phi = raw if root is None else normalize(raw, root)
+    phi = chosen(activation, root)
     report = partial(progress or (lambda *_: None), 0, 0)
     requirements = []
     if problem.unknown != "depth":
@@ -159,13 +165,54 @@ def solve(
     for kind in NETWORK_KINDS:
         report(kind.method)
         requirements.append(law if kind is PREDICTION else _network(problem, phi, kind, law.value))
-    if simulate:
-        report("simulation")
-        simulated = Simulated(phi, seed)
-        start = None if law.value is None else 1.5 * law.value  # not at the prediction, which it is to be compared with
+    known = WidthReport(problem.unknown, phi.name, width, depth, epsilon, probability, tuple(requirements))
+    return with_simulation(known, phi, seed, progress=progress) if simulate else known
+
+
+@one_blas_thread
+def with_simulation(
+    known: WidthReport,
+    phi: Phi,
+    seed: int = 0,
+    *,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> WidthReport:
+    """Add to a report what simulated networks ask for.
+
+    Args:
+        known: the report by the other methods.
+        phi: the activation that it is about, normalized.
+        seed: of the simulation.
+        store: a folder; finished chunks are kept there in `run.sqlite` and reused when the same is asked for again.
+        progress: called with (done, total, words); the total is a guess, for a search takes as many steps as it takes.
+
+    Raises:
+        UsageError: a store that belongs to another run.
+    """
+    problem = Problem(known.unknown, known.width, known.depth, known.epsilon, known.probability)
+    predicted = known.value(PREDICTION.name)
+    start = None if predicted is None else 1.5 * predicted  # not at the prediction, which it is to be compared with
+    identity = Identity({"experiment": "width", "activation": digest(phi), "seed": seed}, dict(computing_versions()))
+    opened = nullcontext() if store is None else run_store.open_store(store, identity, replace_finished=True)
+    with opened as kept:
+        simulated = Simulated(phi, seed, store=kept, progress=progress)
+        simulated.announce(problem, start)
         rough = search(problem, NETWORK, SIMULATION.name, lambda x: simulated(*problem.at(x)), _COARSE, start)
-        requirements.append(interpolate(problem, rough))
-    return WidthReport(problem.unknown, phi.name, width, depth, epsilon, probability, tuple(requirements))
+    return replace(known, requirements=(*known.requirements, interpolate(problem, rough)))
+
+
+def chosen(activation: object, root: str | None) -> Phi:
+    """Return the activation that is asked about.
+
+    Args:
+        activation, root: as for `required_width`.
+
+    Raises:
+        UsageError: an activation that cannot be read or normalized.
+    """
+    raw = read_activation(activation)
+    return raw if root is None else normalize(raw, root)
 
 
 def _network(problem: Problem, phi: Phi, kind: NetworkKind, predicted: float | None = None) -> Requirement:

@@ -15,39 +15,12 @@ from theory.errors import UsageError
 from theory.layer.levy import Bound
 
 SIMULATED_TRIALS = 4000
+_POINTS = 10  # at which a search simulates, about
 MOST = {"width": 10.0**7, "depth": 10.0**5, "epsilon": MAX_EPSILON}
 LEAST = {"width": 2.0, "depth": 2.0, "epsilon": 1e-6}
 _START = {"width": 64.0, "depth": 50.0, "epsilon": 0.5}
 Probability = Callable[[float], Bound]
 """The unknown -> an upper bound, or a probability, or kind "none" with a reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Simulated:
-    """Frequencies of the event in simulated networks, as if they were probabilities.
-
-    Args:
-        activation: phi, as it is.
-        seed: the seed of the run.
-        trials: the number of networks at each point.
-    """
-
-    activation: Phi
-    seed: int
-    trials: int = SIMULATED_TRIALS
-
-    def __call__(self, width: int, depth: int, epsilon: float) -> Bound:
-        """The share of networks in which some |log G_l| is epsilon or more."""
-        cell = experiment.Cell(
-            compute=cells.Deep(self.activation, width, depth, "haar"),
-            experiment=streams.WIDTH_SEARCH,
-            cell=streams.cell_number(width, depth),
-            trials=self.trials,
-            chunk=streams.chunk_size(width, depth),
-        )
-        [results] = experiment.run([cell], self.seed, workers=None)
-        with np.errstate(divide="ignore"):
-            return Bound("simulation", float(np.log((results["spread"] >= epsilon).mean())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +47,60 @@ class Problem:
         """Width, depth and epsilon with the unknown at a value."""
         width, depth, epsilon = (value if given is None else given for given in (self.width, self.depth, self.epsilon))
         return int(width), int(depth), float(epsilon)
+
+
+@dataclass(slots=True)
+class Simulated:
+    """Frequencies of the event in simulated networks, as if they were probabilities.
+
+    Args:
+        activation: phi, as it is.
+        seed: the seed of the run.
+        trials: the number of networks at each point.
+        store: where finished chunks are kept, None for nowhere.
+        progress: called with (done, total, words), where the total is a guess.
+    """
+
+    activation: Phi
+    seed: int
+    trials: int = SIMULATED_TRIALS
+    store: experiment.Store | None = None
+    progress: experiment.Progress | None = None
+    _spent: float = 0.0
+    _guess: float = 0.0
+
+    def announce(self, problem: Problem, start: float | None) -> None:
+        """Tell how much there is to do, before anything is done."""
+        width, depth, _ = problem.at(start or _START[problem.unknown])
+        self._guess = _POINTS * self.trials * float(width * depth)
+        words = f"simulating {self.trials} networks at each of some {_POINTS} points near width {width}, depth {depth}"
+        self._tell(0.0, words)
+
+    def __call__(self, width: int, depth: int, epsilon: float) -> Bound:
+        """The share of networks in which some |log G_l| is epsilon or more."""
+        cell = experiment.Cell(
+            compute=cells.Deep(self.activation, width, depth, "haar"),
+            experiment=streams.WIDTH_SEARCH,
+            cell=streams.cell_number(width, depth),
+            trials=self.trials,
+            chunk=streams.chunk_size(width, depth),
+            cost=width * depth,
+        )
+        words = f"simulating width {width}, depth {depth}"
+        [results] = experiment.run(
+            [cell],
+            self.seed,
+            workers=None,
+            store=self.store,
+            progress=lambda done, _total, _words: self._tell(done, words),
+        )
+        self._spent += cell.cost * cell.trials
+        with np.errstate(divide="ignore"):
+            return Bound("simulation", float(np.log((results["spread"] >= epsilon).mean())))
+
+    def _tell(self, done: float, words: str) -> None:
+        if self.progress is not None:
+            self.progress(self._spent + done, max(self._guess, self._spent + done), words)
 
 
 def interpolate(problem: Problem, requirement: Requirement) -> Requirement:
