@@ -81,6 +81,7 @@ def train(
     raw: Raw = False,
     seed: Seed = 0,
     records: Records = None,
+    memory: Annotated[str | None, option("SIZE", "What the run may take, as 4GiB.  [default: what is free]")] = None,
     checkpoint: Checkpoint = None,
     resume: Resume = False,
     out: Results = None,
@@ -121,7 +122,7 @@ def train(
         saving = _in_folder(folder, long_run.typed(context))
     with long_run.endings(context):
         with progress_bar(announced=True) as progress:
-            report = run_training(spec, inputs, settings, saving, progress)
+            report = run_training(spec, inputs, settings, saving, progress, memory)
         table, next_step = tables.training(report), commands.after_train(report, spec, inputs)
         answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
         if saving is not None and checkpoint is None:

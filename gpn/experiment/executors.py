@@ -108,7 +108,11 @@ def submitted(
 
 
 def in_own_pool(
-    items: Iterator[Item], submit: Submit[Item, Result], new_pool: Callable[[], Executor], workers: int
+    items: Iterator[Item],
+    submit: Submit[Item, Result],
+    new_pool: Callable[[], Executor],
+    workers: int,
+    first: Executor | None = None,
 ) -> Generator[tuple[Item, Result], None, None]:
     """Items computed by a pool of our own; where workers died, what they left is computed by a new one.
 
@@ -116,11 +120,12 @@ def in_own_pool(
         items, submit: as for `submitted`.
         new_pool: makes a pool.
         workers: how many it has.
+        first: a pool that is there already.
     """
     deaths = 0
     while True:
         unfinished: dict[Item, None] = {}
-        with new_pool() as pool:
+        with first or new_pool() as pool:
             outcomes = submitted(items, submit, pool, QUEUED_PER_WORKER * workers, unfinished)
             try:
                 with closing(outcomes):
@@ -135,7 +140,7 @@ def in_own_pool(
                         f"worker processes died {deaths} times in succession, perhaps for want of memory: try fewer"
                     )
                     raise
-        items = chain(list(unfinished), items)
+        items, first = chain(list(unfinished), items), None
 
 
 class Processes(ProcessPoolExecutor):

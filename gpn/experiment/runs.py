@@ -235,9 +235,7 @@ def _outcomes(
     if executor is None:
         watch = Stopwatch(share)
         for chunk in chunks:
-            with naming(chunk):
-                arrays = _compute(*_task(chunk, seed))
-            yield chunk, arrays
+            yield chunk, _computed(chunk, seed)
             if workers > 1 and watch.elapsed() > _GLANCE:
                 break
         else:
@@ -247,11 +245,22 @@ def _outcomes(
         yield from in_own_pool(chunks, partial(_submit, seed=seed), lambda: ThreadPoolExecutor(workers), workers)
         return
     new_pool = partial(Processes, workers, partial(_begin_worker, computes), alone=can_be_sent(computes))
-    yield from in_own_pool(chunks, partial(_submit_given, seed=seed), new_pool, workers)
+    with new_pool() as pool:
+        begun = [pool.submit(abs, 0) for _ in range(workers)]
+        for chunk in chunks:  # this process goes on until the others have begun
+            yield chunk, _computed(chunk, seed)
+            if all(call.done() for call in begun):
+                break
+        yield from in_own_pool(chunks, partial(_submit_given, seed=seed), new_pool, workers, pool)
 
 
 _given: list[Compute] = []
 """In a worker process of our own: what the cells of the run compute, sent once and not with each chunk."""
+
+
+def _computed(chunk: _Chunk, seed: int) -> Returned:
+    with naming(chunk):
+        return _compute(*_task(chunk, seed))
 
 
 def _submit(executor: Executor, chunk: _Chunk, seed: int) -> Future[Returned]:

@@ -6,10 +6,15 @@ twice instead (`gpn.sampling.passes.StoredLayers`), so that wide and deep networ
 
 import os
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from gpn.sampling.passes import TILE_NEURONS
 from theory.errors import UsageError
+
+PROGRAM = 320 * 2**20
+"""Bytes that the interpreter, the libraries, the theory and the figures take; 0.2 to 0.3 GiB were measured."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SHARE = 0.5  # of the free memory that is taken without being told
@@ -44,6 +49,15 @@ def budget(memory: int | str | None) -> int:
     if not 1 <= size < float("inf"):
         raise UsageError(f"memory must be a size such as '4GiB', '500MB' or a number of bytes, not {memory!r:.40}")
     return int(size)
+
+
+def beside_the_program(memory: int | str | None) -> int:
+    """Give the bytes that a run may take beside the program itself, which is loaded and no longer free.
+
+    Args:
+        memory: as for `budget`; None for all that is free.
+    """
+    return free_memory() if memory is None else budget(memory) - PROGRAM
 
 
 def free_memory() -> int:
@@ -169,6 +183,28 @@ def check_batch(
     size = _NUMBER * (depth * kept + _TEMPORARIES * layer + results) + _PADDING
     what = f"{trials} trials of batches of {batch} at width {width} and depth {depth} need"
     _check_fits(size, memory, what, "run fewer inputs, layers or trials at once")
+
+
+def check_training(data: int, layers: Sequence[int], batch: int, *, memories: int, records: int, memory: int) -> None:
+    """Check that a training run fits: data and a block of it as inputs, weights with all that belongs to them, layers.
+
+    Args:
+        data: bytes of all samples and labels.
+        layers: the numbers of neurons, those of the inputs first and those of the readout last.
+        batch: samples that pass the network together.
+        memories: arrays that the optimizer keeps for each matrix.
+        records: steps at which norms of all layers are recorded.
+        memory: the budget in bytes.
+
+    Raises:
+        UsageError: it does not.
+    """
+    weights = sum(wide * narrow for wide, narrow in pairwise(layers))
+    largest = max(wide * narrow for wide, narrow in pairwise(layers))
+    passing = _WORK * batch * sum(layers) + 4 * batch * max(layers)
+    numbers = (1 + memories) * weights + _DECOMPOSITION * largest + passing + 2 * records * len(layers)
+    what = f"training {len(layers) - 2} layers of {layers[1]} on {in_words(data)} of data needs"
+    _check_fits(2 * data + _NUMBER * numbers + _PADDING, memory, what, "take fewer layers, neurons or samples")
 
 
 def _check_fits(size: float, memory: int, what: str, remedy: str) -> None:

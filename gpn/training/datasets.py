@@ -53,6 +53,11 @@ class Dataset:
         return digest((self.x_train, self.y_train, self.x_test, self.y_test))
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all samples and labels."""
+        return sum(array.nbytes for array in (self.x_train, self.y_train, self.x_test, self.y_test))
+
+    @property
     def features(self) -> int:
         """The length of a sample."""
         return int(self.x_train.shape[1])

@@ -91,6 +91,11 @@ class TrainingConfig(TrainingSettings):
         )
 
     @property
+    def neurons(self) -> list[int]:
+        """Numbers of neurons, those of the inputs first and those of the readout last."""
+        return [self.features, *[self.width] * self.depth, self.classes]
+
+    @property
     def steps_per_epoch(self) -> int:
         """Number of whole batches in the training samples."""
         return self.samples // self.batch

@@ -21,6 +21,7 @@ from gpn.engine.weights import draw
 from gpn.experiment import streams
 from gpn.experiment.fingerprint import digest
 from gpn.experiment.runs import Progress
+from gpn.sampling.memory import beside_the_program, check_training
 from gpn.training.checkpoints import Saving, read_checkpoint, signals_wait, write_checkpoint
 from gpn.training.datasets import Dataset, ThinShell, load_dataset
 from gpn.training.optimizers import SCHEDULES, Optimizer, default_rate
@@ -65,6 +66,7 @@ def train(
     resume: bool = False,
     checkpoint_seconds: float = 30.0,
     progress: Progress | None = None,
+    memory: int | str | None = None,
 ) -> TrainingReport:
     r"""Train a deep dense network by minibatches, phi normalized first (`root`), and record losses and gradient norms.
 
@@ -102,6 +104,7 @@ def train(
             bits as one that was never interrupted.
         checkpoint_seconds: least time between two checkpoints.
         progress: called with (done, total, words), in epochs, after every step.
+        memory: what the program may take with its data: bytes, or a text such as "4GiB"; None for what is free.
 
     Returns:
         The report, with the trained network. A run that diverges ends early: that is an outcome with a reason.
@@ -115,7 +118,7 @@ def train(
     """
     arguments = locals()
     settings = TrainingSettings(**{field.name: arguments[field.name] for field in fields(TrainingSettings)})
-    return run_training(spec, inputs, settings, Saving.of(checkpoint, resume, checkpoint_seconds), progress)
+    return run_training(spec, inputs, settings, Saving.of(checkpoint, resume, checkpoint_seconds), progress, memory)
 
 
 @one_blas_thread
@@ -125,6 +128,7 @@ def run_training(
     settings: TrainingSettings,
     saving: Saving | None = None,
     progress: Progress | None = None,
+    memory: int | str | None = None,
 ) -> TrainingReport:
     """Train as `train` does, for settings that are read already.
 
@@ -134,9 +138,10 @@ def run_training(
         settings: everything else that decides what is computed.
         saving: when and where checkpoints are written; None for no checkpoint.
         progress: called with (done, total, words), in epochs, after every step.
+        memory: as for `train`.
 
     Raises:
-        UsageError: an activation or data that cannot be read.
+        UsageError: an activation or data that cannot be read, or a run that does not fit into the memory.
     """
     dataset = inputs if isinstance(inputs, Dataset) else load_dataset(inputs)
     rule = find_optimizer(settings.optimizer)
@@ -158,6 +163,8 @@ def run_training(
         features=dataset.features,
         classes=dataset.classes,
     )
+    sizes = {"memories": len(rule.slots), "records": config.records, "memory": beside_the_program(memory)}
+    check_training(dataset.nbytes, config.neurons, config.batch, **sizes)
     return _Run(config, dataset, phi, rule, saving).train(progress)
 
 
@@ -184,17 +191,16 @@ class _Run:
         if self._saving.resume:
             self._load(self._saving.path)
         with signals_wait() as handle:
-            return self._train(progress, partial(self._interruptible, handle))
+            return self._train(progress, partial(self._interruptible, self._saving, handle))
 
-    def _interruptible(self, handle: Callable[[], None]) -> None:
+    def _interruptible(self, saving: Saving, handle: Callable[[], None]) -> None:
         """Between two steps: if a signal ends the run here, what was done is kept."""
-        assert self._saving is not None
         try:
             handle()
         except KeyboardInterrupt as error:
-            self._save(self._saving.path)
-            done = f"{len(self._losses)} of {self._config.steps} steps are kept in {self._saving.path}"
-            error.add_note(f"{done}; to resume: {self._saving.again}")
+            self._save(saving.path)
+            done = f"{len(self._losses)} of {self._config.steps} steps are kept in {saving.path}"
+            error.add_note(f"{done}; to resume: {saving.again}")
             raise
 
     def _train(self, progress: Progress | None, interruptible: Callable[[], None]) -> TrainingReport:

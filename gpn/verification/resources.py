@@ -10,14 +10,11 @@ from gpn.experiment.executors import LEAST_QUEUED, QUEUED_PER_WORKER
 from gpn.experiment.runs import Cell, Progress, checked_run
 from gpn.experiment.streams import chunk_size
 from gpn.sampling import memory, rare_events, sampler
+from gpn.sampling.memory import PROGRAM
 from gpn.verification import rounds
 from gpn.verification.plan import Job
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DENSE, Settings
 from theory.errors import UsageError
-
-PROGRAM = 320 * 2**20
-"""Bytes that the interpreter, the libraries, the theory and the figures take; 0.2 to 0.3 GiB were measured."""
-
 
 WORKER = 192 * 2**20
 """Bytes that the interpreter and the libraries take in a worker process."""

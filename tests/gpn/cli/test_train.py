@@ -146,6 +146,8 @@ def test_what_there_is_to_do_is_said_first(capsys, data):
     (["--raw", "--root", "minus"], "has no effect"),
     (["--resume"], "no checkpoint"),
     (["--weights", "gaussian", "--constraint", "qr"], "orthogonal"),
+    (["--memory", "300MiB"], "more than the"),
+    (["--width", "1" * 50], "of memory, more than"),
 ])  # fmt: skip
 def test_misuse_is_one_sentence(capsys, data, arguments, words):
     code, out, error = run(capsys, "tanh", *data, *SMALL, *arguments)

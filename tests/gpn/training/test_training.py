@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from gpn.training.settings import TrainingSettings
 from gpn.training.step import parameters, running_statistics
 from gpn.training.train import Identity, build, evaluate
 from tests.oracles.losses import softmax_cross_entropy
+from tests.root import ROOT
 from theory.errors import UsageError
 
 
@@ -367,5 +369,34 @@ def test_the_keywords_of_train_are_the_settings():
     fields = {field.name: field.default for field in dataclasses.fields(TrainingSettings)}
     assert fields == {name: keywords[name] for name in fields}
     assert set(keywords) - set(fields) == {
-        "spec", "inputs", "checkpoint", "resume", "checkpoint_seconds", "progress"
+        "spec", "inputs", "checkpoint", "resume", "checkpoint_seconds", "progress", "memory"
     }  # fmt: skip
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import gpn
+from gpn.sampling import memory
+
+def peak():
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+seen, check = [], memory._check_fits
+memory._check_fits = lambda size, *rest: (seen.append(size), check(size, *rest))
+gpn.train("tanh", epochs=1, depth=2, width=64)
+before = peak()
+gpn.train("tanh", epochs=1, depth=int(sys.argv[2]), width=int(sys.argv[3]), optimizer=sys.argv[1], batch=1400)
+print(peak() - before, int(seen[-1]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
+@pytest.mark.parametrize("run", [("adam", 4, 1000), ("sgd", 100, 64)])
+def test_what_a_run_takes_is_what_the_budget_counts(run):
+    """Weights with their memories in the one, the layers of a large batch in the other."""
+    command = [sys.executable, "-c", PEAK, *map(str, run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    taken, counted = map(int, done.stdout.split())
+    assert 0.3 * counted < taken < 1.1 * counted
