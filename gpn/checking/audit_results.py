@@ -35,6 +35,24 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class LengthFixedPoint:
+    """A fixed point of the length map: the squared length, and the slope of the map there."""
+
+    length: float
+    slope: float
+
+    @property
+    def kind(self) -> str:
+        """Whether lengths nearby come back: "attracts", "is marginal" or "repels"."""
+        size = abs(self.slope)
+        return "is marginal" if abs(size - 1) < 1e-9 else "attracts" if size < 1 else "repels"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"length": self.length, "slope": self.slope, "kind": self.kind}
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRow:
     """The audit of one published entry.
 
@@ -44,6 +62,7 @@ class AuditRow:
         cost: over depth.
         certified: whether the exact values come from moments with a proved error bound.
         remarks: other findings, in words.
+        fixed_point: of the squared length, as a gain makes it; None for other conventions, and where there is none.
     """
 
     entry: PublishedConstant
@@ -51,6 +70,7 @@ class AuditRow:
     cost: Cost
     certified: bool
     remarks: tuple[str, ...]
+    fixed_point: LengthFixedPoint | None = None
 
     @property
     def agrees(self) -> bool:
@@ -111,6 +131,8 @@ def _lines(row: AuditRow) -> Iterator[dict[str, Any]]:
             "convention": row.entry.convention,
             **asdict(comparison),
             **asdict(row.cost),
+            "fixed_length": None if row.fixed_point is None else row.fixed_point.length,
+            "fixed_length_kind": None if row.fixed_point is None else row.fixed_point.kind,
             "certified": row.certified,
             "remark": "; ".join(row.remarks),
             "source": row.entry.where,
@@ -127,6 +149,7 @@ def _plain_row(row: AuditRow) -> dict[str, Any]:
         "meaning": CONVENTIONS[row.entry.convention].meaning,
         "values": [finite_record(asdict(comparison)) for comparison in row.comparisons],
         "cost": finite_record(asdict(row.cost)),
+        "fixed_point": None if row.fixed_point is None else row.fixed_point.to_dict(),
         "certified": row.certified,
         "remarks": list(row.remarks),
     }

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import mpmath
 from flint import arb
 
-from gpn.checking.audit_results import AuditReport, AuditRow, Comparison
+from gpn.checking.audit_results import AuditReport, AuditRow, Comparison, LengthFixedPoint
 from gpn.checking.drift import (
     INTEGRANDS,
     NEVER,
@@ -43,6 +43,7 @@ from theory.normalization.published import CONVENTIONS, PUBLISHED, PublishedCons
 from theory.numerics.arithmetic import constant_value
 
 _GUARD = 20  # working digits beyond those shown
+_GAINS = ("gain", "recommended")  # conventions of a factor of the weights
 _BOTH_NORMS = ("gpn", "gain")  # conventions that promise to keep the gradient too
 
 
@@ -126,8 +127,10 @@ class _Auditor:
             )
             layer = self._layer(entry, phi, moments, published)
             cost = depth_cost(layer, both=entry.convention in _BOTH_NORMS)
-            remarks = (*self._remarks(entry, comparisons, cost, published), *_gain_remarks(entry, layer, cost))
-        return AuditRow(entry, comparisons, cost, moments.certified, remarks)
+            found = length_fixed_point(layer) if entry.convention in _GAINS else None
+            point = None if found is None else LengthFixedPoint(*found)
+            remarks = (*self._remarks(entry, comparisons, cost, published), *_gain_remarks(entry, point, cost))
+        return AuditRow(entry, comparisons, cost, moments.certified, remarks, point)
 
     def _check(self, entry: PublishedConstant, phi: Activation, moments: ExactMoments, exact: Sequence[float]) -> None:
         """Refuse moments and constants that contradict a theorem or the quadrature in float64."""
@@ -204,19 +207,15 @@ class _Auditor:
         return all(printed.agrees(value) for printed, value in zip(published, exact, strict=True))
 
 
-def _gain_remarks(entry: PublishedConstant, layer: Layer, cost: Cost) -> Iterator[str]:
+def _gain_remarks(entry: PublishedConstant, point: LengthFixedPoint | None, cost: Cost) -> Iterator[str]:
     """What a gain does to the squared length: its fixed point, and whether it attracts."""
     if entry.convention == "recommended":
         yield "the source claims no condition for this gain"
-    if entry.convention not in ("gain", "recommended"):
-        return
-    point = length_fixed_point(layer)
     if point is None:
         return
-    length, slope = point
-    kind = "is marginal" if abs(abs(slope) - 1) < 1e-9 else "attracts" if abs(slope) < 1 else "repels"
     words = (
-        f"the squared length {length:.7g} is a fixed point that {kind}: the length map has the slope {slope:.5g} there"
+        f"the squared length {point.length:.7g} is a fixed point that {point.kind}: the length map has the slope "
+        f"{point.slope:.5g} there"
     )
     growth = cost.settled_gradient_factor
     if entry.convention == "recommended" and growth is not None:

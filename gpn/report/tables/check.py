@@ -94,6 +94,7 @@ _AUDIT_COLUMNS: "tuple[Column[tuple[AuditRow, Comparison]], ...]" = (
     Column("relative error", lambda pair: _relative_error(pair[1]), right=True),
     Column("factor 2 at depth", lambda pair: _cost(pair[1], pair[0].cost.depth_2), right=True),
     Column("factor 10 at depth", lambda pair: _cost(pair[1], pair[0].cost.depth_10), right=True),
+    Column("fixed length", lambda pair: _fixed_length(pair[0])),
 )
 
 
@@ -293,6 +294,14 @@ def _relative_error(number: "Comparison") -> TableCell:
     return TableCell(text, number.relative_error)
 
 
+def _fixed_length(row: "AuditRow") -> TableCell:
+    """The squared length that a gain leaves as it is, and whether it attracts."""
+    point = row.fixed_point
+    if point is None:
+        return TableCell("", None)
+    return TableCell(f"{short_number(point.length, 5)} {point.kind.removeprefix('is ')}", point.length)
+
+
 def _cost(number: "Comparison", depth: float) -> TableCell | str:
     """The depth at which the norm has changed by a factor; empty for a constant that is exact."""
     return "" if number.rounds else _layers(depth)
@@ -319,7 +328,7 @@ def family(frame: "pd.DataFrame") -> RenderableType:
 def _entry(name: str, row: Mapping[str, Any]) -> str:
     if isinstance(row[name], str):
         return plain(row[name])
-    return "-" if math.isnan(row[name]) else short_number(float(row[name]), 7)
+    return short_number(float(row[name]), 7) if math.isfinite(row[name]) else "-"
 
 
 def solutions(solutions: "Solutions") -> RenderableType:

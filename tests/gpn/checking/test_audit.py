@@ -107,6 +107,7 @@ def test_a_gain_says_whether_its_fixed_point_attracts(name, gain, kind):
     row = audit(table).rows[0]
     assert row.agrees
     assert f"is a fixed point that {kind}" in row.remarks[-1]
+    assert row.fixed_point.kind == kind
 
 
 def test_selu_gain_against_a_measurement(report):
