@@ -1,24 +1,28 @@
-"""Rare events of one layer by importance sampling: probabilities that counting cannot see.
+"""Rare events of one layer by importance sampling with bounded weights: probabilities that counting cannot see.
 
 The events of one layer are sums over its neurons, with h uniform on the sphere of radius sqrt(n):
 
     A = {sum_i g(h_i) >= 0}                 forward, and backward with a fixed flat direction,
     A = {sum_i g(h_i) w_i^2 >= 0}           backward with a fresh direction u = w / |w|, w ~ N(0, I_n),
 
-g = +-(psi - t) with psi = phi^2 or phi'^2. Coordinates z_i (and w_i) are drawn i.i.d. from the tilted law, whose
-density under the standard normal law is
+g = +-(psi - t) with psi = phi^2 or phi'^2. The first n - 2 coordinates of h are uniform in the ball of radius sqrt(n)
+(Archimedes), of volume V, and the other two uniform on the circle that is left. So n - 2 coordinates are drawn i.i.d.
+from a density p close to the tilted law, whose density under the standard normal law is
 
     exp(lambda g(z) w^2 + mu z^2) / Z   on |z| <= sqrt(n),     w = 1 without a direction,
 
-and only the direction theta of z = r theta is kept. For any probability density kappa(r | theta) > 0
+and the other two on their circle. Which two makes no difference to A, so the density of h under this law may be
+averaged over all pairs {i, j}, and
 
-    1_A(theta) kappa(r | theta) / (|S^(n-1)| r^(n-1) p(z)),     p the density of z,
+    1_A / (V mean_{i<j} prod_{l != i, j} p(h_l))
 
-is an unbiased estimator of P(A), since the integral over z in polar coordinates leaves that of 1_A over the sphere.
-The best kappa is the law of r given theta under p; a normal law with its mean and its variance is close to that.
+is an unbiased estimator of P(A); with a direction the density of w_l over its normal one stands beside that of h_l.
+p is constant on each of many cells and nowhere below the tilted law, so that it is known exactly, and by Jensen's
+inequality the estimator has a largest value (docs/statistics.md#rare-events).
 
-Sources: importance sampling at the saddle point, D. Siegmund, Annals of Statistics 4 (1976) 673-684; the auxiliary
-radius is derived for this project.
+Sources: importance sampling at the saddle point, D. Siegmund, Annals of Statistics 4 (1976) 673-684; coordinates of the
+sphere, P. Diaconis and D. Freedman, Ann. Inst. H. Poincaré 23 (1987) 397-423; the bounded weights are derived for this
+project.
 """
 
 from dataclasses import dataclass
@@ -26,20 +30,18 @@ from math import lgamma
 from typing import Protocol
 
 import numpy as np
-from scipy.special import ndtr
+import numpy.typing as npt
 
 from gpn.engine.arguments import check_generator, count
 from gpn.engine.norms import FloatArray
 from theory.claims.counted import ONE_LAYER, SIDES, CountedClaim
 from theory.errors import UsageError
 
-TIE = 1e-9
-"""Relative rounding that a mean square may have, as in `theory.layer.law`: (sqrt 2)^2 is not 2 in float64."""
-
-_CELLS = 4096  # of the table from which the tilted law is drawn
-_NEGLIGIBLE = 60.0  # nats below its maximum at which the tilted density is cut off
-_NODES = 25  # of the grid on which the law of the radius is measured
-_SPAN = 8.0  # half-width of that grid, in standard deviations of |z|
+_CELLS = 2**14  # of the step density; more in wide layers, where many cells add their small excess
+_MOST_CELLS = 2**18
+_LARGEST = 300.0  # logarithm up to which the inverse of a density is kept apart from larger ones
+_NEGLIGIBLE = 30.0  # nats below its maximum at which the tilted density gets one wide cell on each side
+Cells = npt.NDArray[np.intp]
 BLOCK = 2**19  # coordinates that are worked on together: 4 MiB for each array
 
 
@@ -61,12 +63,14 @@ class TailEvent:
         width: n.
         epsilon: > 0.
         side: "upper", the mean square is 1 + epsilon or more, or "lower", 1 - epsilon or less.
+        tie: rounding of a mean square that has an atom at the tolerance itself, 0 in a continuous event.
     """
 
     claim: str
     width: int
     epsilon: float
     side: str
+    tie: float = 0.0
 
     def excess(self, activation: Evaluated, x: FloatArray) -> FloatArray:
         """g(x) = +-(psi(x) - t), elementwise: the event is that its (weighted) sum is not negative."""
@@ -76,11 +80,6 @@ class TailEvent:
             square -= 1 + self.epsilon
             return square
         return np.subtract(1 - self.epsilon, square, out=square)
-
-    @property
-    def slack(self) -> float:
-        """What counts as rounding in a mean of g: an atom at the tolerance itself belongs to the event."""
-        return TIE * (1 + self.epsilon)
 
     @property
     def has_direction(self) -> bool:
@@ -101,17 +100,15 @@ def importance_sample(
 ) -> FloatArray:
     r"""Logarithms of independent unbiased estimates of the probability of a rare one-step event, one for each draw.
 
-    .. math:: \hat P_j = \frac{1_A(\theta_j)\, \kappa(r_j | \theta_j)}{|S^{n-1}|\, r_j^{n-1} p(z_j)}, \qquad
-              E \hat P_j = P(A)
+    .. math:: \hat P = \frac{1_A(h)}{V \binom{n}{2}^{-1} \sum_{i<j} \prod_{l \ne i, j} p(h_l, w_l)}, \qquad
+              V = \frac{(\pi n)^{n/2-1}}{\Gamma(n/2)}, \qquad E \hat P = P(A), \qquad \hat P \le C
 
-    for independent tilted vectors z_j of length r_j and direction theta_j, as in the module. At the saddle point about
-    half of the draws hit the event, and the deviation of an estimate is a few times P(A), however small that is.
+    with C of `log_largest_estimate`, as in the module.
 
     Args:
         activation: phi, as it is.
         event: A.
-        tilt: exponents lambda >= 0 and mu, from the saddle point of Cramér's bound; others are unbiased
-            too, up to the e^-60 of the density that is cut off.
+        tilt: exponents lambda >= 0 and mu, from the saddle point of Cramér's bound; others are unbiased too.
         draws: how many.
         rng: where the randomness comes from.
 
@@ -119,33 +116,159 @@ def importance_sample(
         Array (draws,): log of the estimates, minus infinity where the event is missed.
 
     Raises:
-        UsageError: an unknown claim or side, or a tilt that has no law.
+        UsageError: an unknown claim or side, a tilt that has no law, or an event that the sphere does not reach.
 
-    >>> class Linear:
-    ...     breakpoint_values = np.array([])
-    ...     def value(self, x):
-    ...         return x.copy()
-    ...     def slope(self, x):
-    ...         return np.ones_like(x)
-    >>> event = TailEvent(CountedClaim.BACKWARD_RANDOM, 8, 0.5, "upper")
-    >>> float(importance_sample(Linear(), event, Tilt(0.0, 0.0), 5, np.random.default_rng(0)).max())
-    -inf
+    >>> from theory.activations.specification import activation
+    >>> event = TailEvent(CountedClaim.BACKWARD_FIXED, 8, 1.0, "upper")  # all of 8 signs are positive
+    >>> relu = activation("sqrt(2)*max(x, 0)")
+    >>> logs = importance_sample(relu, event, Tilt(20.0, 0.0), 5000, np.random.default_rng(0))
+    >>> abs(float(np.exp(logs).mean()) * 256 - 1) < 0.1
+    True
     """
     draws = count("draws", draws)
     check_generator(rng)
-    _check(event)
     law = _TiltedLaw(activation, event, tilt)
     logs = np.full(draws, -np.inf)
     size = max(1, BLOCK // event.width)
     for part in np.split(logs, range(size, draws, size)):
-        z, squares = law.draw(len(part), rng)
-        radius = np.sqrt(np.einsum("ij,ij->i", z, z))
-        z *= (np.sqrt(event.width) / radius)[:, None]  # now on the sphere
-        hit = law.sums(z, squares) >= -event.width * event.slack
-        if hit.any():
-            weights = None if squares is None else squares[hit]
-            part[hit] = law.log_estimates(z[hit], radius[hit], weights)
+        h, cells = law.draw(len(part), rng)
+        inside = np.isfinite(h[:, -1])
+        part[inside] = law.log_estimates(h[inside], cells[inside], rng)
     return logs
+
+
+def log_largest_estimate(activation: Evaluated, event: TailEvent, tilt: Tilt) -> float:
+    r"""The logarithm of a number C that no estimate of `importance_sample` exceeds.
+
+    .. math:: C = \frac{1}{V} \left(\bar Z e^{1/2 - \mu}\right)^{n-2} e^{\lambda n \tau}, \qquad
+              p(z, w) \ge e^{\lambda g(z) w^2 + (\mu - 1/2) z^2} / \bar Z
+
+    with w = 1 without a direction, and tau the rounding of an atom (proof: docs/statistics.md#rare-events). That p lies
+    above the tilted law is computed at three points of each of 2^14 cells or more, not proved.
+
+    Args:
+        activation, event, tilt: as for `importance_sample`.
+
+    Raises:
+        UsageError: as for `importance_sample`.
+    """
+    return _TiltedLaw(activation, event, tilt).log_largest
+
+
+class _TiltedLaw:
+    """A step density above the tilted law of a coordinate, and estimates of the event from n - 2 of them."""
+
+    def __init__(self, activation: Evaluated, event: TailEvent, tilt: Tilt) -> None:
+        _check(event)
+        self.activation, self.event, self.tilt = activation, event, tilt
+        n = event.width
+        self.end = float(np.sqrt(n))  # no coordinate of the sphere lies beyond
+        self.log_volume = (0.5 * n - 1) * float(np.log(np.pi * n)) - lgamma(0.5 * n)
+        self.edges = self._edges()
+        self.left, self.size = self.edges[:-1], np.diff(self.edges)
+        heights = self._heights()
+        peak = float(heights.max())
+        masses = np.exp(heights - peak) * self.size
+        log_total = peak + float(np.log(masses.sum()))
+        self.log_density = heights - log_total
+        self.keep, self.alias = _alias_table(masses / masses.sum())
+        slack = tilt.exponent * n * event.tie
+        self.log_largest = (n - 2) * (log_total + 0.5 - tilt.radial) + slack - self.log_volume
+
+    def draw(self, rows: int, rng: np.random.Generator) -> tuple[FloatArray, Cells]:
+        """Points h and the cells of their coordinates, arrays (rows, n).
+
+        The last two coordinates are nan where the others leave the sphere.
+        """
+        n = self.event.width
+        h = np.empty((rows, n))
+        place = rng.random((rows, n - 2))
+        place *= len(self.keep)
+        cells = np.empty((rows, n), dtype=np.intp)
+        first = place.astype(np.intp)
+        place -= first
+        first = np.where(place < self.keep[first], first, self.alias[first])
+        h[:, :-2] = self.left[first] + self.size[first] * rng.random(first.shape)
+        with np.errstate(invalid="ignore"):
+            radius, angle = np.sqrt(n - np.einsum("ij,ij->i", h[:, :-2], h[:, :-2])), 2 * np.pi * rng.random(rows)
+        h[:, -2], h[:, -1] = radius * np.cos(angle), radius * np.sin(angle)
+        cells[:, :-2] = first
+        cells[:, -2:] = np.clip(np.searchsorted(self.edges, h[:, -2:], side="right") - 1, 0, len(self.left) - 1)
+        return h, cells
+
+    def log_estimates(self, h: FloatArray, cells: Cells, rng: np.random.Generator) -> FloatArray:
+        """Log of the estimates at points of the sphere, minus infinity where the event is missed.
+
+        The w_i of a direction are normal of variance 1 / (1 - 2 lambda g(h_i)), but for the last two, of variance 1.
+        """
+        estimates = np.full(len(h), -np.inf)
+        gains = self.event.excess(self.activation, h)
+        if self.event.has_direction:
+            stretch = 1 - 2 * self.tilt.exponent * gains
+            squares = rng.standard_normal(h.shape)
+            squares *= squares
+            squares[:, :-2] /= stretch[:, :-2]
+            gains *= squares
+        hit = gains.sum(axis=1) >= -self.event.width * self.event.tie
+        logs = self.log_density[cells[hit]]
+        if self.event.has_direction:
+            logs += self.tilt.exponent * gains[hit] + 0.5 * np.log(stretch[hit])
+        estimates[hit] = -self.log_volume - logs.sum(axis=1) - _log_pair_mean(-logs)
+        return estimates
+
+    def _log_weight(self, x: FloatArray) -> FloatArray:
+        """l(x) + (mu - 1/2) x^2: the logarithm of the tilted density, not normalized."""
+        gains = self.event.excess(self.activation, x)
+        log = (self.tilt.radial - 0.5) * x * x
+        if self.event.has_direction:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return log - 0.5 * np.log1p(-2 * self.tilt.exponent * gains)
+        return log + self.tilt.exponent * gains
+
+    def _edges(self) -> FloatArray:
+        """Ends of the cells: fine where the tilted law lives, one more on each side, split where phi or phi' breaks."""
+        rough = np.linspace(-self.end, self.end, 20_001)
+        log = self._log_weight(rough)
+        if not (log < np.inf).all():
+            raise UsageError(f"the tilt {self.tilt} has no law: its density is not finite")
+        gains = self.event.excess(self.activation, rough)
+        balanced = gains if self.event.has_direction else log + 0.5 * rough * rough - self.tilt.radial
+        if gains.max() < 0 or balanced.max() < -self.tilt.exponent * self.event.tie:
+            raise UsageError(f"{self.event} is impossible: no point of the sphere reaches it, and none can be sampled")
+        live = rough[log > log.max() - _NEGLIGIBLE]
+        margin = rough[1] - rough[0]
+        low, high = max(live[0] - margin, -self.end), min(live[-1] + margin, self.end)
+        cells = min(_CELLS * -(-self.event.width // 1024), _MOST_CELLS)
+        breaks = self.activation.breakpoint_values
+        inner = np.concatenate([np.linspace(low, high, cells + 1), breaks[np.abs(breaks) < self.end]])
+        return np.union1d(inner, [-self.end, self.end])
+
+    def _heights(self) -> FloatArray:
+        """Log heights of the cells, in each at least the tilted density: its largest value of three, and its bend."""
+        inside = 1e-9 * self.size  # of two one-sided limits at a break, each cell takes its own
+        points = (self.left + inside, self.left + 0.5 * self.size, self.edges[1:] - inside)
+        left, middle, right = (self._log_weight(x) for x in points)
+        bend = np.minimum(np.abs(left - 2 * middle + right), 1.0)
+        heights = np.maximum(np.maximum(left, right), middle) + bend
+        floored: FloatArray = np.maximum(heights, heights.max() - _LARGEST / 2)
+        return floored
+
+
+def _log_pair_mean(logs: FloatArray) -> FloatArray:
+    """log of the mean of e^(x_i + x_j) over all pairs of each row, the largest term apart, lest it cancels.
+
+    >>> float(np.exp(_log_pair_mean(np.log([[1.0, 2.0, 4.0]])))[0] * 3)  # 2 + 4 + 8
+    14.0
+    """
+    terms = np.exp(np.minimum(logs, _LARGEST))
+    rows, n = terms.shape
+    at = np.arange(rows), terms.argmax(axis=1)
+    largest = terms[at].copy()
+    terms[at] = 0.0
+    rest = terms.sum(axis=1)
+    twice = rest * rest - np.einsum("ij,ij->i", terms, terms) + 2 * largest * rest
+    log: FloatArray = np.log(twice / (n * (n - 1)))
+    return log
 
 
 def _check(event: TailEvent) -> None:
@@ -156,127 +279,24 @@ def _check(event: TailEvent) -> None:
     count("width", event.width, minimum=2)
 
 
-class _TiltedLaw:
-    """Coordinates i.i.d. from the tilted law, and the density of their direction."""
+def _alias_table(probabilities: FloatArray) -> tuple[FloatArray, Cells]:
+    """Shares of a place that its own cell keeps, and the cell that has the rest (A. J. Walker 1977), without a loop.
 
-    def __init__(self, activation: Evaluated, event: TailEvent, tilt: Tilt) -> None:
-        self.activation, self.event, self.tilt = activation, event, tilt
-        self.end = float(np.sqrt(event.width))  # no coordinate of the sphere lies beyond
-        edges = self._edges()
-        middles = 0.5 * (edges[1:] + edges[:-1])
-        self.peak = 0.0
-        logs = self._log_weight(edges), self._log_weight(middles)
-        self.peak = float(max(part.max() for part in logs))
-        if not np.isfinite(self.peak):
-            raise UsageError(f"the tilt {self.tilt} has no law: its density is not finite")
-        self._tabulate(edges, middles)
-        self.log_mass, deviation = self._moments(edges)
-        self.radii = max(self.end - _SPAN * deviation, 0.05 * self.end), self.end + _SPAN * deviation
+    Cells below the mean are filled up in order by those above it; one that has given too much is filled by the next.
 
-    def draw(self, rows: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray | None]:
-        """Tilted coordinates, array (rows, n), and the squared weights w^2 of the event, if it has a direction."""
-        z = self._coordinates(rows * self.event.width, rng).reshape(rows, self.event.width)
-        if not self.event.has_direction:
-            return z, None
-        squares = rng.standard_normal(z.shape)
-        squares *= squares
-        squares /= 1 - 2 * self.tilt.exponent * self.event.excess(self.activation, z)
-        return z, squares
-
-    def _coordinates(self, count: int, rng: np.random.Generator) -> FloatArray:
-        """By rejection from the step function above the density."""
-        values = np.empty(count)
-        filled = 0
-        while filled < count:
-            cell = np.searchsorted(self.cumulative, rng.random(count - filled), side="right")
-            candidates = self.left[cell] + self.size[cell] * rng.random(len(cell))
-            weight = self._weight(candidates)
-            if (weight > self.height[cell]).any():
-                raise UsageError(
-                    f"the tilted law of {self.event} changes too quickly to be drawn; give the breakpoints of phi"
-                )
-            accepted = candidates[rng.random(len(cell)) * self.height[cell] < weight]
-            values[filled : filled + len(accepted)] = accepted
-            filled += len(accepted)
-        return values
-
-    def sums(self, h: FloatArray, squares: FloatArray | None) -> FloatArray:
-        """sum_i g(h_i) w_i^2 for each row."""
-        excess = self.event.excess(self.activation, h)
-        total: FloatArray = excess.sum(axis=1) if squares is None else np.einsum("ij,ij->i", excess, squares)
-        return total
-
-    def log_estimates(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
-        """log of kappa / (|S^(n-1)| r^(n-1) p) at the points h of the sphere and the radii they were drawn with."""
-        n = self.event.width
-        log_sphere = np.log(2.0) + 0.5 * n * np.log(np.pi) - lgamma(0.5 * n)
-        log_density = self._radial(h, radius, squares) - n * (self.log_mass + self.peak + 0.5 * np.log(2 * np.pi))
-        log: FloatArray = self._log_kappa(h, radius, squares) - log_sphere - log_density
-        return log
-
-    def _log_kappa(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
-        """Normal law of the radius, with the moments of its law given the direction, where that is not zero."""
-        grid = np.linspace(*self.radii, _NODES)
-        logs = np.stack([self._radial(h, np.full(len(h), node), squares) for node in grid])
-        shares = np.exp(logs - logs.max(axis=0))
-        shares /= shares.sum(axis=0)
-        mean = grid @ shares
-        deviation = np.sqrt(np.maximum(grid**2 @ shares - mean**2, (0.3 * (grid[1] - grid[0])) ** 2))
-        reach = self.end * self.end / np.abs(h).max(axis=1)  # beyond, a coordinate leaves the support
-        inside = ndtr((reach - mean) / deviation) - ndtr(-mean / deviation)
-        log: FloatArray = -0.5 * ((radius - mean) / deviation) ** 2 - np.log(np.sqrt(2 * np.pi) * deviation * inside)
-        return log
-
-    def _radial(self, h: FloatArray, radius: FloatArray, squares: FloatArray | None) -> FloatArray:
-        """log of r^(n-1) prod_i p(r theta_i) Z sqrt(2 pi) at the directions of h, -inf outside the support."""
-        stretch = radius / self.end
-        log: FloatArray = self.tilt.exponent * self.sums(h * stretch[:, None], squares)
-        log += (self.event.width - 1) * np.log(radius) + (self.tilt.radial - 0.5) * radius**2
-        log[np.abs(h).max(axis=1) * stretch > self.end * (1 + 1e-14)] = -np.inf
-        return log
-
-    def _weight(self, x: FloatArray) -> FloatArray:
-        weight: FloatArray = np.exp(self._log_weight(x) - self.peak)
-        return weight
-
-    def _log_weight(self, x: FloatArray) -> FloatArray:
-        """Logarithm of the tilted density, not normalized, over the standard normal one times sqrt(2 pi)."""
-        excess = self.event.excess(self.activation, x)
-        log = (self.tilt.radial - 0.5) * x * x
-        if self.event.has_direction:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return log - 0.5 * np.log1p(-2 * self.tilt.exponent * excess)
-        return log + self.tilt.exponent * excess
-
-    def _edges(self) -> FloatArray:
-        """Ends of the cells: fine where the tilted law lives, split where phi or phi' breaks."""
-        rough = np.linspace(-self.end, self.end, 20_001)
-        log = self._log_weight(rough)
-        if not (log < np.inf).all():
-            raise UsageError(f"the tilt {self.tilt} has no law: its density is not finite")
-        live = rough[log > np.nanmax(log) - _NEGLIGIBLE]
-        margin = rough[1] - rough[0]
-        low, high = max(live[0] - margin, -self.end), min(live[-1] + margin, self.end)
-        inner = self.activation.breakpoint_values
-        return np.union1d(np.linspace(low, high, _CELLS + 1), inner[(inner > low) & (inner < high)])
-
-    def _tabulate(self, edges: FloatArray, middles: FloatArray) -> None:
-        """A step function above the density: in a cell, at most its largest value plus twice its bend."""
-        inside = 1e-9 * np.diff(edges)  # of two one-sided limits at a break, each cell takes its own
-        left, middle, right = (self._weight(x) for x in (edges[:-1] + inside, middles, edges[1:] - inside))
-        self.height = np.maximum(np.maximum(left, right), middle) + 2 * np.abs(left - 2 * middle + right)
-        self.height = 1.01 * self.height + 1e-300
-        self.left, self.size = edges[:-1], np.diff(edges)
-        mass = self.height * self.size
-        self.cumulative = np.cumsum(mass)[:-1] / mass.sum()
-
-    def _moments(self, edges: FloatArray) -> tuple[float, float]:
-        """log of Z over the peak, and the deviation of |z| for z with tilted coordinates, in wide layers."""
-        nodes, weights = np.polynomial.legendre.leggauss(8)
-        half = 0.5 * np.diff(edges)[:, None]
-        points = 0.5 * (edges[1:] + edges[:-1])[:, None] + half * nodes
-        density = self._weight(points) * half * weights
-        mass = density.sum()
-        square = float((density * points**2).sum() / mass)
-        variance = float((density * (points**2 - square) ** 2).sum() / mass)
-        return float(np.log(mass / np.sqrt(2 * np.pi))), float(np.sqrt(variance) / (2 * np.sqrt(square)))
+    >>> keep, alias = _alias_table(np.array([0.1, 0.7, 0.2]))
+    >>> (keep + np.bincount(alias, 1 - keep, 3)).round(12).tolist()  # three times the probabilities
+    [0.3, 2.1, 0.6]
+    """
+    scaled = probabilities * len(probabilities)
+    small, large = np.flatnonzero(scaled < 1), np.flatnonzero(scaled >= 1)
+    keep, alias = np.minimum(scaled, 1.0), np.arange(len(scaled))
+    wanted, given = np.cumsum(1 - scaled[small]), np.cumsum(scaled[large] - 1)
+    last = len(large) - 1
+    giver = np.searchsorted(given, np.concatenate([[0.0], wanted])[: len(small)], side="right")
+    alias[small] = large[np.minimum(giver, last)]
+    first = np.searchsorted(wanted, given, side="right")  # the small cell that empties a large one
+    emptied = np.flatnonzero((first < len(small)) & (np.arange(len(large)) < last))
+    keep[large[emptied]] = np.clip(1 - (wanted[first[emptied]] - given[emptied]), 0.0, 1.0)
+    alias[large[emptied]] = large[emptied + 1]
+    return keep, alias

@@ -1,10 +1,11 @@
 """What the trials of one event say of its probability: by counting, or by importance sampling."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from gpn.statistics.limits import FloatArray, lower_limit, upper_limit
 from theory.errors import UsageError
@@ -12,8 +13,7 @@ from theory.errors import UsageError
 COUNTING, COUNTING_ANYTIME, IMPORTANCE_SAMPLING = "counting", "counting, anytime", "importance sampling"
 """How a probability was estimated."""
 
-LEAST_EFFECTIVE = 100.0
-"""Draws of equal weight that weighted draws must be worth; with fewer the normal approximation is not trusted."""
+_ROUNDING = 1e-9  # relative, of a share of the largest estimate
 
 
 class Evidence(Protocol):
@@ -61,15 +61,18 @@ class Weighted:
 
     Args:
         log_estimates: their logarithms, array (draws,), minus infinity where the event was missed.
+        log_largest: the logarithm of a number that no estimate can exceed.
 
     Raises:
         UsageError: no draws, or a logarithm that is not a number or plus infinity.
 
-    >>> round(Weighted(np.log([0.1, 0.2, 0.3])).estimate, 12)
-    0.2
+    >>> weighted = Weighted(np.log(np.repeat([0.1, 0.2, 0.3], 1000)), log_largest=0.0)
+    >>> round(weighted.estimate, 12), [round(limit, 3) for limit in weighted.limits(0.001)]
+    (0.2, [0.194, 0.206])
     """
 
     log_estimates: FloatArray
+    log_largest: float
     method: ClassVar[str] = IMPORTANCE_SAMPLING
 
     def __post_init__(self) -> None:
@@ -84,51 +87,57 @@ class Weighted:
     @property
     def estimate(self) -> float:
         """The mean of the estimates, 0 where it underflows."""
-        return float(np.exp(self._log_scale()) * self._scaled().mean())
+        return self._times_largest(float(self._shares().mean()))
 
     @property
     def effective_draws(self) -> float:
         r"""Draws of equal weight that these are worth, :math:`(\sum w)^2 / \sum w^2` (Kish 1965)."""
-        scaled = self._scaled()
-        return float(scaled.sum() ** 2 / max((scaled**2).sum(), 1e-300))
+        shares = self._shares()
+        return float(shares.sum() ** 2 / max((shares**2).sum(), 1e-300))
 
     def limits(self, alpha: float) -> tuple[float, float]:
-        r"""One-sided limits for the mean of skewed estimates, each wrong with probability about alpha.
+        r"""One-sided limits of the probability, each wrong with probability at most alpha.
 
-        .. math:: \mu = m - \frac{s}{\sqrt N}\, g^{-1}(\pm z_{1-\alpha}), \qquad
-                  g^{-1}(x) = \frac3a \left[(1 + a (x - a/6))^{1/3} - 1\right], \quad a = \hat\gamma / \sqrt N
+        .. math:: \underline m = \min \Bigl\{m : \sum_c \frac1k \prod_i (1 + c (x_i - m)) < \frac1\alpha\Bigr\}
 
-        the normal approximation with its skewness removed by a cubic transformation (Hall 1992, JRSS B 54, 221-228):
-        asymptotic in the number of draws, unlike the limits of a count. Draws worth fewer than `LEAST_EFFECTIVE` give
-        no limits, (0, 1).
+        for the shares x_i of the largest estimate, of mean m, and k bets c with c m < 1; for the upper limit -c in the
+        place of c. Under the true mean each product has mean 1, so Markov's inequality bounds the error, whatever the
+        law and the number of draws (betting: Waudby-Smith and Ramdas, JRSS B 86, 2024, 1-27; proof:
+        docs/statistics.md#rare-events). If an estimate exceeds the largest one, the upper limit is 1.
 
         Args:
             alpha: one-sided error probability.
         """
-        if self.effective_draws < LEAST_EFFECTIVE:
-            return 0.0, 1.0
-        scaled = self._scaled()
-        mean, deviation = scaled.mean(), scaled.std(ddof=1)
-        if deviation == 0:
-            return self.estimate, self.estimate
-        root = np.sqrt(scaled.size)
-        skewness = ((scaled - mean) ** 3).mean() / deviation**3 / root
-        quantile = float(special.ndtri(1 - alpha))
-        ends = [mean - deviation / root * _unskewed(x, skewness) for x in (quantile, -quantile)]
-        lower, upper = (float(np.clip(end * np.exp(self._log_scale()), 0.0, 1.0)) for end in ends)
-        return lower, upper
+        shares = self._shares()
+        lower, upper = _limit_by_betting(shares, alpha, 1), 1.0
+        if shares.max() <= 1 + _ROUNDING:
+            upper = min(self._times_largest(_limit_by_betting(shares, alpha, -1)), 1.0)
+        return min(self._times_largest(lower), 1.0), upper
 
-    def _log_scale(self) -> float:
-        largest = float(self.log_estimates.max())
-        return largest if np.isfinite(largest) else 0.0
+    def _times_largest(self, share: float) -> float:
+        """A share as a probability, without overflow."""
+        return math.exp(min(math.log(share) + self.log_largest, 700.0)) if share > 0 else 0.0
 
-    def _scaled(self) -> FloatArray:
-        """The estimates over the largest of them."""
-        return np.exp(self.log_estimates - self._log_scale())
+    def _shares(self) -> FloatArray:
+        """The estimates over the largest one."""
+        return np.exp(self.log_estimates - self.log_largest)
 
 
-def _unskewed(x: float, skewness: float) -> float:
-    """Hall's inverse transformation; x itself without skewness."""
-    if abs(skewness) < 1e-9:
-        return x
-    return 3 / skewness * (float(np.cbrt(1 + skewness * (x - skewness / 6))) - 1)
+def _limit_by_betting(shares: FloatArray, alpha: float, side: int) -> float:
+    """The lower (side 1) or upper (side -1) limit of the mean of values in [0, 1]."""
+    bets = 2.0 ** np.arange(-7, 4 if side > 0 else 1)
+    seen = shares[shares > 0]
+    missed = shares.size - seen.size
+
+    def evidence(mean: float) -> float:  # against this mean; it falls with it on side 1, and rises on the other
+        placed = bets[bets * mean < 1] if side > 0 else -bets
+        with np.errstate(divide="ignore"):
+            logs = np.log1p(placed[:, None] * (seen - mean)).sum(axis=1) + missed * np.log1p(-placed * mean)
+        return float(special.logsumexp(logs)) - math.log(bets.size) + math.log(alpha)
+
+    refuted = [evidence(mean) >= 0 for mean in (0.0, 1 - _ROUNDING)]
+    if refuted == [False, False]:
+        return 0.5 - 0.5 * side
+    if refuted == [True, True]:
+        return 0.5 + 0.5 * side
+    return float(optimize.brentq(evidence, 0.0, 1 - _ROUNDING, xtol=1e-16))

@@ -74,6 +74,8 @@ def trials_with_power(bound: float | None, alpha: float, truth: float, power: fl
     if not _decidable(bound, alpha) or truth >= (bound or 0.0):
         return None
     assert bound is not None
+    if (1 - truth / bound) ** 2 * bound * MAX_TRIALS < 1:  # closer together than any such number of trials can tell
+        return None
     if (trials_to_decide(bound, alpha) or MAX_TRIALS) >= MAX_TRIALS:
         return None
     first = _first_tolerated(bound, alpha, truth, power)

@@ -212,7 +212,7 @@ def _stopping(plan: Plan, asked: Sequence[Question], outcome: RunOutcome) -> Ite
         yield f"Undecided at the cap of {_trials(capped, outcome)}: {_rows(capped)}. A larger cap may decide."
     if hopeless := [q for q in waited if q in undecided and q in outcome.given_up]:
         yield f"Undecided and not waited for: {_rows(hopeless)}, which no outcome within the cap could confirm."
-    if unclear := [q for q in undecided if q.event in plan.tilts]:
+    if unclear := [q for q in undecided if q.event in plan.sampled]:
         yield f"Undecided by importance sampling too: {_rows(unclear)}, of which too few draws count."
 
 

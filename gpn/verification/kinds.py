@@ -109,7 +109,7 @@ def _exact(tail: OneStepTail) -> Bound:
     return Bound("exact", min(exact.log, 0.0)) if exact.available else Bound("none", 0.0, exact.reason)
 
 
-LEVY = LayerKind("levy", "Lévy", "Lévy bound", worth="proved bound", compute=lambda tail: tail.levy)
+LEVY = LayerKind("levy", "Lévy", "Lévy bound", worth="bound, numerical", compute=lambda tail: tail.levy)
 CRAMER = LayerKind("cramer", "Cramér", "Cramér bound", worth="bound, numerical", compute=lambda tail: tail.cramer)
 EXACT = LayerKind("exact", "exact", "exact probability", "exact", method="exact law", worth="numerical", compute=_exact)
 DEEP = NetworkKind(

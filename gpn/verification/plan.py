@@ -1,9 +1,10 @@
 """The plan of a verification: which cells are run, with how many trials, and which trials answer which question."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -19,6 +20,7 @@ from gpn.verification.questions import THEOREM_TRIALS, Event, Question, rare_til
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, DENSE, Settings
 from theory.activations.specification import Phi
 from theory.claims.counted import ONE_LAYER, CountedClaim
+from theory.errors import UsageError
 from theory.layer.independent import coordinate_count, densest_shell
 from theory.layer.law import layer_law
 
@@ -28,8 +30,10 @@ Outcomes = dict[Key, dict[str, npt.NDArray[np.float64]]]
 CONTROL_TRIALS = 200
 LEAST_TRIALS = 10_000  # of one layer, where the number is planned
 MOST_NORMAL_TRIALS = 40_000
-RARE_DRAWS = 10_000
-MOST_RARE_WIDTH = 100_000  # beyond it so many draws take an hour, of which too few count
+RARE_DRAWS = 10_000  # at least, and at most as many as these coordinates allow, a few seconds
+MOST_RARE_COORDINATES = 100_000_000
+RARE_HITS = 100  # draws of the largest weight that the draws of a rare event should be worth
+MOST_RARE_WIDTH = 20_000  # beyond it so many draws take too long, and too few count
 PATIENCE = 4
 """A run until its rows are decided has this many times the trials of a planned one: limits that hold at every number
 of trials want up to twice as many, and so do rounds that double."""
@@ -37,7 +41,15 @@ _DEEP_NEURONS = 200_000_000  # neurons times layers times trials that counting o
 _MOST_DEEP_TRIALS = 20_000
 LEAST_DENSE_TRIALS = 200
 _DENSE_OPERATIONS = 10**10  # the cube of the width, for each layer of each network with explicit matrices: seconds
-_RARE_COST = 30  # of a draw of a rare event, in trials of one layer
+_RARE_COST = 4  # of a draw of a rare event, in trials of one layer
+
+
+class Sampling(NamedTuple):
+    """How a rare event is sampled: its tilt, the logarithm of its largest weight, the number of draws."""
+
+    tilt: rare_events.Tilt
+    log_largest: float
+    draws: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +69,15 @@ class Plan:
         asked: the questions of the run.
         alpha: one-sided error probability of each of the two limits of a row.
         trials: key of a job -> counted trials, or the cap where a run stops once its rows are decided.
-        tilts: the events of one layer that are too rare to be counted, each with the tilt of its importance sampling,
-            which answers all questions about the event.
+        sampled: the events of one layer that are too rare to be counted, and how each is sampled; that answers all
+            questions about the event.
     """
 
     settings: Settings
     asked: tuple[Question, ...]
     alpha: float
     trials: dict[Key, int]
-    tilts: dict[Event, rare_events.Tilt]
+    sampled: dict[Event, Sampling]
 
     @classmethod
     def make(cls, settings: Settings, asked: Sequence[Question], activation: Phi, alpha: float) -> "Plan":
@@ -83,25 +95,13 @@ class Plan:
             alpha: error probability of each limit.
         """
         wanted = _wanted(asked, alpha)
-        rare = [
-            question
-            for question, number in wanted.items()
-            if number > _limit(settings, question) and (question.value or 0.0) < 0.5
-        ]
-        if settings.weights != "haar":
-            rare = []
-        layers = [q.event for q in rare if q.event.claim in ONE_LAYER and q.event.width <= MOST_RARE_WIDTH]
-        events = dict.fromkeys(layers)
-        laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
-        tilts = {event: rare_tilt(laws[event.width], event) for event in events}
-        known = {event: tilt for event, tilt in tilts.items() if tilt is not None}
         keys = dict.fromkeys(key_of(question.event) for question in asked)
         return cls(
             settings=settings,
             asked=tuple(asked),
             alpha=alpha,
             trials={key: _cap(settings, key) if settings.until else _planned(settings, wanted, key) for key in keys},
-            tilts=known,
+            sampled=dict(_sampled(settings, wanted, activation)),
         )
 
     def jobs(self, tested: Phi, control: Phi | None) -> list[Job]:
@@ -122,7 +122,7 @@ class Plan:
             if key[0] == "one-step"
         ]
         layers += [self._normal_layer(tested, key, trials) for key, trials in self.trials.items() if key[0] == "normal"]
-        rare = [_rare_job(tested, event, tilt) for event, tilt in self.tilts.items()]
+        rare = [_rare_job(tested, event, sampling) for event, sampling in self.sampled.items()]
         shell = cache(partial(on_shell, self.settings.loaded))  # one copy of the inputs for each width
         controls = _controls(self.settings, tested, control, shell) if self.settings.asks_network else ()
         return [*layers, *self._networks(tested, shell), *controls, *rare]
@@ -149,7 +149,15 @@ class Plan:
         Args:
             outcomes: the results of all jobs, by key.
         """
-        return {event: Weighted(outcomes["rare", event]["log_estimates"]) for event in self.tilts}
+        return {
+            event: Weighted(outcomes["rare", event]["log_estimates"], sampling.log_largest)
+            for event, sampling in self.sampled.items()
+        }
+
+
+def tail_event(event: Event) -> rare_events.TailEvent:
+    """Return an event of one layer as the importance sampler takes it."""
+    return rare_events.TailEvent(event.claim.value, event.width, event.epsilon, event.side, event.tie)
 
 
 def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
@@ -168,10 +176,9 @@ def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
         hits = (outcome[cells.coordinates(number)] > lower) & (outcome[cells.coordinates(number)] < upper)
     else:
         ratios = outcome[event.claim]
-        slack = rare_events.TIE * (1 + event.epsilon)  # an atom at the tolerance belongs to the event
-        hits = ratios >= 1 + event.epsilon - slack
+        hits = ratios >= 1 + event.epsilon - event.tie  # an atom at the tolerance belongs to the event
         if event.side == "lower":
-            hits = ratios <= 1 - event.epsilon + slack
+            hits = ratios <= 1 - event.epsilon + event.tie
     return Counted(int(hits.sum()), len(hits))
 
 
@@ -189,6 +196,28 @@ def in_reach(settings: Settings, asked: Sequence[Question], alpha: float) -> tup
     believed = [q for q in small if q.prediction is not None and q.prediction < (q.value or 0.0)]
     out = believed if settings.weights == "haar" else []
     return [question for question in asked if question not in out], out
+
+
+def _sampled(settings: Settings, wanted: dict[Question, int], activation: Phi) -> Iterator[tuple[Event, Sampling]]:
+    """The events of one layer with a question that is out of the reach of counting, if they can be sampled."""
+    if settings.weights != "haar":
+        return
+    rare = [q for q, number in wanted.items() if number > _limit(settings, q) and (q.value or 0.0) < 0.5]
+    events = {q.event: q.prediction for q in rare if q.event.claim in ONE_LAYER and q.event.width <= MOST_RARE_WIDTH}
+    laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
+    for event, probability in events.items():
+        tilt = rare_tilt(laws[event.width], event)
+        with suppress(UsageError):  # no law, or an event that no point reaches: it is counted
+            if tilt is not None:
+                log_largest = rare_events.log_largest_estimate(activation, tail_event(event), tilt)
+                yield event, Sampling(tilt, log_largest, _rare_draws(event.width, log_largest, probability))
+
+
+def _rare_draws(width: int, log_largest: float, probability: float | None) -> int:
+    """As many draws as pin the probability down to a good third, if it is known and they are not too many."""
+    most = max(MOST_RARE_COORDINATES // width, RARE_DRAWS)
+    wanted = RARE_HITS * np.exp(min(log_largest - np.log(probability), 50.0)) if probability else most
+    return int(np.clip(wanted, RARE_DRAWS, most))
 
 
 def _wanted(asked: Sequence[Question], alpha: float) -> dict[Question, int]:
@@ -269,14 +298,14 @@ def _job(key: Key, stream: int, compute: runs.Compute, trials: int) -> Job:
     return Job(key, cell)
 
 
-def _rare_job(activation: Phi, event: Event, tilt: rare_events.Tilt) -> Job:
-    rare = rare_events.TailEvent(event.claim.value, event.width, event.epsilon, event.side)
+def _rare_job(activation: Phi, event: Event, sampling: Sampling) -> Job:
+    rare = tail_event(event)
     identity = crc32(f"{event.claim} {event.epsilon!r} {event.side}".encode())
     cell = runs.Cell(
-        compute=cells.RareEvent(activation, rare, tilt),
+        compute=cells.RareEvent(activation, rare, sampling.tilt),
         experiment=streams.RARE_EVENT,
         cell=streams.cell_number(event.width, identity),
-        trials=RARE_DRAWS,
+        trials=sampling.draws,
         chunk=streams.chunk_size(event.width, _RARE_COST),
         cost=event.width * _RARE_COST,
         label=f"rare event {event.claim}, width {event.width}, epsilon {event.epsilon:g}, {event.side}",

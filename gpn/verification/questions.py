@@ -21,7 +21,8 @@ from theory.bounds.homogeneous import Readout
 from theory.bounds.network import width_that_tests
 from theory.claims.counted import NORMAL, ONE_LAYER, SIDES, CountedClaim, Side
 from theory.layer.independent import coordinate_count, normal_distance_bound, shell_probabilities
-from theory.layer.law import LayerLaw, gaussian_law, layer_law, unusable
+from theory.layer.law import Event as LayerEvent
+from theory.layer.law import LayerLaw, gaussian_law, has_atom, layer_law, unusable
 from theory.layer.law import event as layer_event
 from theory.layer.levy import Bound
 from theory.layer.saddle import find_saddle
@@ -40,18 +41,23 @@ THEOREM_NEURONS = 400_000_000
 
 
 _LEAST_LOG = -660.0  # e^-660 is 1e-287
+_ROUNDING = 2.0**-46  # relative, of a mean of squares at an atom: (sqrt 2)^2 is not 2 in float64
 _SAME = 1e-3  # relative distance of a bound to the probability below which no trials tell them apart
 _NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights and a random readout")
 
 
 class Event(NamedTuple):
-    """What may happen in a trial; trials are counted by event."""
+    """What may happen in a trial; trials are counted by event.
+
+    `tie` is the rounding of a mean square that is on the tolerance itself with positive probability, else 0.
+    """
 
     claim: CountedClaim
     width: int
     depth: int
     epsilon: float
     side: str
+    tie: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ class Question:
 
     def trials_wanted(self, alpha: float) -> int | None:
         """Number of counted trials that decide the question, see `Kind.trials_wanted`."""
-        return self.kind.trials_wanted(self.value, self.prediction, alpha)
+        return (EXACT if self.equal else self.kind).trials_wanted(self.value, self.prediction, alpha)
 
 
 def share(alpha: float, weighted: Weighted | None) -> float:
@@ -147,7 +153,7 @@ def one_step_questions(settings: Settings, activation: Phi) -> Iterator[Question
     laws = {width: layer_law(activation, width) for width in settings.widths if asked}
     for claim, width, epsilon, side in product(asked, settings.widths, settings.epsilons, SIDES):
         tail = one_step(claim, laws[width], epsilon, side)
-        event = Event(claim, width, 1, epsilon, side)
+        event = Event(claim, width, 1, epsilon, side, _tie(layer_event(claim, laws[width], epsilon, side)))
         exact = _probability(_held(EXACT.compute(tail)))
         for kind in LAYER_KINDS:
             error = 0.0 if exact is None else tail.exact.error * exact
@@ -168,12 +174,14 @@ def lemma_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
     law = gaussian_law(activation, settings.widths[0]) if asked else None
     for claim, width, epsilon, side in product(asked, settings.widths, settings.epsilons, SIDES):
         assert law is not None
-        tail = one_step(claim, replace(law, constants=replace(law.constants, width=width)), epsilon, side)
+        here = replace(law, constants=replace(law.constants, width=width))
+        tail = one_step(claim, here, epsilon, side)
         exact = _probability(_held(EXACT.compute(tail)))
+        event = Event(claim, width, 1, epsilon, side, _tie(layer_event(claim, here, epsilon, side)))
         if exact is None or exact == 0 or exact >= LEAST_LEMMA:
             for kind in LAYER_KINDS:
                 error = tail.exact.error * exact if kind is EXACT and exact is not None else 0.0
-                yield Question(Event(claim, width, 1, epsilon, side), kind, _held(kind.compute(tail)), exact, error)
+                yield Question(event, kind, _held(kind.compute(tail)), exact, error)
     if settings.weights == "haar" and CountedClaim.COORDINATES in settings.claims:
         for width, share in product(settings.widths, settings.epsilons):
             yield from _coordinates(width, share)
@@ -232,6 +240,10 @@ def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, in
 
 def _readout(settings: Settings) -> Readout:
     return "random" if settings.loaded is None or settings.loaded.labels is None else "any"
+
+
+def _tie(happening: LayerEvent) -> float:
+    return 0.0 if unusable(happening) or not has_atom(happening) else _ROUNDING * abs(happening.target)
 
 
 def _probability(bound: Bound) -> float | None:

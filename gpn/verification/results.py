@@ -11,7 +11,7 @@ import pandas as pd
 from gpn.experiment.result import Result, headline
 from gpn.statistics.evidence import IMPORTANCE_SAMPLING
 from gpn.statistics.limits import Verdict, combine
-from gpn.verification.kinds import Kind, kind_of
+from gpn.verification.kinds import EXACT, Kind, kind_of
 from theory.claims.claim import Claim
 from theory.claims.counted import GROUPS, chosen
 from theory.claims.registry import claim, claims_of_bound
@@ -323,7 +323,11 @@ class VerificationReport(Result):
     def plan(self) -> pd.DataFrame:
         """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
-        needed = [row.kind.trials_wanted(row.bound, row.prediction, self.alpha) for row in self.rows]
+        kinds = [EXACT if row.equal else row.kind for row in self.rows]
+        needed = [
+            kind.trials_wanted(row.bound, row.prediction, self.alpha)
+            for kind, row in zip(kinds, self.rows, strict=True)
+        ]
         return self.to_frame()[columns].iloc[: len(needed)].assign(trials_wanted=np.array(needed, dtype=np.float64))
 
     def to_dict(self) -> dict[str, Any]:

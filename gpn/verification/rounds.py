@@ -210,7 +210,7 @@ def _watch(plan: Plan, job: Job, given_up: frozenset[Question]) -> _WatchedCell:
 
 def waits(plan: Plan, question: Question) -> bool:
     """Whether trials may decide the question: it is open, and its event not left to importance sampling."""
-    return question.open and question.event not in plan.tilts
+    return question.open and question.event not in plan.sampled
 
 
 def _confirmable(question: Question, cap: int, alpha: float) -> bool:

@@ -27,6 +27,7 @@ MARGIN = 1e-9
 
 _LINE = 40.0  # the standard normal density is 0 in float64 beyond it
 _CANDIDATES = 6
+_FEW = 8  # values of a function that is piecewise constant
 _ZOOMS = 8
 _NARROW = 32  # below this width the characteristic functions decay slowly and panels are made shorter
 Function = Callable[[FloatArray], FloatArray]
@@ -221,6 +222,15 @@ def certainty(event: Event) -> float | None:
     if ceiling(event.complement()) < -event.tolerance:
         return 1.0
     return None
+
+
+def has_atom(event: Event) -> bool:
+    """Whether the sum may equal its target with positive probability, so that rounding decides.
+
+    It may if it takes few values, or if the target is the end of what can be reached: all neurons of ReLU active.
+    """
+    few = not event.weighted and np.unique(event.profile.values.round(12)).size <= _FEW
+    return few or abs(ceiling(event)) <= event.tolerance
 
 
 def ceiling(event: Event) -> float:

@@ -55,7 +55,8 @@ def constant_sum(event: Event) -> ExactTail | None:
     """A constant sum that is within rounding of the target: for phi linear."""
     levels = event.profile.levels
     spread = event.profile.highest - event.profile.lowest
-    constant = len(levels) == 1 or (not event.weighted and spread > 0 and find_saddle(event) is None)
+    inside = not event.weighted and spread > 0 and event.highest > 0
+    constant = len(levels) == 1 or (inside and find_saddle(event) is None)
     return unavailable("the sum is a constant, at the target within rounding") if constant else None
 
 

@@ -8,7 +8,7 @@ from theory.claims.counted import NORMAL, Side
 from theory.layer.cramer import cramer
 from theory.layer.exact import exact_tail
 from theory.layer.independent import chernoff, gaussian_concentration, independent_tail
-from theory.layer.law import LayerLaw, certainty, event, layer_law, unusable
+from theory.layer.law import LayerLaw, ceiling, certainty, event, layer_law, unusable
 from theory.layer.levy import Bound, levy
 from theory.layer.saddle import Prediction, find_saddle, saddlepoint
 from theory.layer.special_cases import ExactTail
@@ -78,6 +78,10 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
         )
     settled = unusable(happening) or certainty(happening) is not None
     saddle = None if settled else find_saddle(happening)
+    exact, bound = exact_tail(happening, saddle), cramer(happening, saddle)
+    if not settled and exact.available and abs(ceiling(happening)) <= happening.tolerance:
+        # The end of what can be reached: no exponent is positive, and for lambda to infinity Markov's bound falls to P.
+        bound = Bound(bound.kind, min(bound.log, exact.log + exact.error), bound.reason)
     return OneStepTail(
         claim=claim,
         width=law.width,
@@ -85,7 +89,7 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
         epsilon=epsilon,
         side=side,
         levy=levy(claim, law.constants, epsilon, side),
-        cramer=cramer(happening, saddle),
-        exact=exact_tail(happening, saddle),
+        cramer=bound,
+        exact=exact,
         saddlepoint=saddlepoint(happening, saddle),
     )

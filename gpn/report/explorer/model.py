@@ -308,7 +308,7 @@ class Certificate:
     Args:
         conditions: certified moments, a, b and chi of the activation as given.
         tails: of one layer at the width and tolerance of the state, upper and lower; none without a normalization.
-        deep: the proved bound for the whole network, None without a normalization.
+        deep: the deep bound for the whole network, None without a normalization.
         predicted: the predicted probability for the whole network, or why there is none.
     """
 

@@ -58,7 +58,7 @@ def certified(certificate: "Certificate", view: View) -> str:
             tails.append((event, exact, _bound(tail.cramer), _bound(tail.levy)))
         parts.append(f"<div><b>One layer, n = {state.width}, ε = {state.epsilon:g}</b></div>")
         parts.append(_table(("event", "exact", "Cramér's bound", "Lévy's bound"), tails))
-    whole = ((certificate.predicted, "prediction"), (certificate.deep, "proved bound"))
+    whole = ((certificate.predicted, "prediction"), (certificate.deep, "deep bound, numerical,"))
     said = [f"{kind} {_bound(bound)}" for bound, kind in whole if bound is not None]
     if said:
         words = f"Whole network, n = {state.width}, L = {state.depth}, ε = {state.epsilon:g}: {'; '.join(said)}."

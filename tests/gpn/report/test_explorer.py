@@ -177,7 +177,7 @@ def test_the_certificate_has_certified_digits_and_exact_tails(model):
     assert found.predicted.probability == pytest.approx(predicted(view.root.phi, 64, 10, 0.5).probability)
     text = explorer_text.certified(found, view)
     assert "certified" in text
-    assert "none (" in text or "proved bound" in text
+    assert "none (" in text or "deep bound, numerical" in text
 
 
 # ---------------------------------------------------------------------------------------------- figure

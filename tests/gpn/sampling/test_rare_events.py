@@ -6,11 +6,11 @@ a false alarm has probability below 6e-7 each, so below 3e-5 for the whole file.
 
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from gpn.sampling import sampler
-from gpn.sampling.rare_events import TailEvent, Tilt, importance_sample
-from gpn.statistics.evidence import LEAST_EFFECTIVE, Weighted
+from gpn.sampling.rare_events import TailEvent, Tilt, _TiltedLaw, importance_sample, log_largest_estimate
+from gpn.statistics.evidence import Weighted
 from gpn.verification.questions import Event as Key
 from gpn.verification.questions import rare_tilt
 from theory.activations.specification import activation
@@ -86,9 +86,10 @@ def test_underflowing_probabilities_keep_their_logarithms():
     logs = importance_sample(phi, event, tilt, 300, np.random.default_rng(2))
     exact = one_step("backward-one-step-fixed", layer_law(phi, 20_000), 0.2, "lower").exact.log
     assert exact < -800
-    hits = logs[np.isfinite(logs)]
-    mean = np.log(np.exp(hits - hits.max()).sum() / len(logs)) + hits.max()
-    assert abs(mean - exact) < 1.5  # 300 draws of relative deviation below 6: five standard errors are 1.7 above
+    log_largest = log_largest_estimate(phi, event, tilt)
+    assert logs.max() <= log_largest
+    lower, upper = Weighted(logs - exact, log_largest - exact).limits(1e-6)  # in units of the probability
+    assert lower <= 1 <= upper
 
 
 def test_bits_depend_on_the_generator_alone():
@@ -110,87 +111,91 @@ def test_misuse_is_a_usage_error(event, tilt, message):
         importance_sample(normalized("tanh"), event, tilt, 5, np.random.default_rng(0))
 
 
-def skewed(rng, shape):
-    """Mean 1; half of them missed, the others with the tail of a log-normal law."""
-    return 2 * rng.integers(2, size=shape) * np.exp(rng.normal(-0.5, 1.0, size=shape))
+def mean_is(shares):
+    return Weighted(np.log(np.maximum(shares, 1e-300)), 0.0)
 
 
-def coverage(runs, draws, alpha, seed):
-    rng = np.random.default_rng(seed)
-    too_high = too_low = 0
+@pytest.mark.parametrize(("draws", "mean"), [(50, 0.02), (200, 0.1), (400, 0.5), (1000, 0.003)])
+@pytest.mark.parametrize("alpha", [0.05, 1e-3])
+def test_limits_by_betting_cover_exactly(draws, mean, alpha):
+    """Shares 0 and 1: the probability that a limit is wrong, by summing the binomial law."""
+    counts = np.arange(draws + 1)
+    pmf = stats.binom.pmf(counts, draws, mean)
+    likely = counts[pmf > 1e-12]
+    limits = [mean_is((np.arange(draws) < k).astype(float)).limits(alpha) for k in likely]
+    lower, upper = np.array(limits).T
+    assert pmf[likely][lower > mean].sum() <= alpha
+    assert pmf[likely][upper < mean].sum() <= alpha
+    assert (lower <= likely / draws + 1e-12).all()
+    assert (upper >= likely / draws - 1e-12).all()
+    if draws * mean > 20:
+        assert pmf[likely][lower > mean / 2].sum() > 0.5 or alpha < 0.01  # and they are not idle
+    assert len(likely) > 3
+
+
+@pytest.mark.parametrize(("runs", "alpha"), [(300, 0.05), pytest.param(4000, 0.01, marks=pytest.mark.slow)])
+def test_limits_of_weights_at_the_saddle_cover(runs, alpha):
+    """Shares exp(-c X) on X > 0 for a normal X, of which 6 % count: errors Bin(runs, alpha), false alarm below 1e-6."""
+    rng, wrong = np.random.default_rng(4), np.zeros(2)
+    truth = np.exp(0.5 * 6.0**2 + stats.norm.logcdf(-6.0))
     for _ in range(runs):
-        with np.errstate(divide="ignore"):
-            lower, upper = Weighted(np.log(skewed(rng, draws) / 1e9)).limits(alpha)
-        too_high += lower > 1e-9
-        too_low += upper < 1e-9
-    return too_high / runs, too_low / runs
+        x = rng.standard_normal(1000)
+        lower, upper = mean_is(np.where(x >= 0, np.exp(-6 * np.abs(x)), 0.0)).limits(alpha)
+        wrong += (lower > truth, upper < truth)
+    assert (wrong <= stats.binom.isf(1e-6, runs, alpha)).all()
 
 
-@pytest.mark.parametrize("runs", [400, pytest.param(20_000, marks=pytest.mark.slow)])
-def test_limits_of_skewed_estimates_cover(runs):
-    """One-sided errors of 5 % each: at most 8 % seen on either side, false alarm below 5e-3 (400 runs: Bin(400, 0.05)
-
-    exceeds 32 with probability 4e-3 a side; the seed is fixed), below 1e-30 in the slow version.
-    """
-    too_high, too_low = coverage(runs, 2000, 0.05, seed=4)
-    assert max(too_high, too_low) <= 0.08
+def test_limits_that_forgot_the_largest_weight_would_miss():
+    """A weight of 1 once in 2000 draws, else nothing: of 500 draws most see none, and the limit must know of it."""
+    assert mean_is(np.zeros(500)).limits(0.01)[1] > 1 / 2000
+    assert Weighted(np.full(500, -np.inf), -30.0).limits(0.01)[1] == pytest.approx(np.exp(-30.0) * 0.0128, rel=0.2)
 
 
-def errors_at_the_saddle(steepness, runs, alpha, seed):
-    """How many lower and upper limits are wrong, for estimates with the law that they have at the saddle point.
-
-    There the event's sum is about X > 0 for a normal X, and its weight exp(-cX): of N draws 2N / (c sqrt(2 pi)) count.
-    """
-    rng = np.random.default_rng(seed)
-    log_truth = 0.5 * steepness**2 + stats.norm.logcdf(-steepness)
-    reach = stats.norm.cdf(min(40 / steepness, 8)) - 0.5  # beyond, a weight is below e^-40
-    wrong = np.zeros(2, dtype=int)
-    for _ in range(runs):
-        hits = rng.binomial(10_000, reach)
-        logs = np.full(10_000, -np.inf)
-        logs[:hits] = -steepness * special.ndtri(0.5 + reach * rng.random(hits)) - log_truth
-        lower, upper = Weighted(logs - 20).limits(alpha)  # far from where limits are cut off at 1
-        wrong += (lower > np.exp(-20.0), upper < np.exp(-20.0))
-    return wrong
-
-
-@pytest.mark.parametrize("steepness", [3, 60])
-@pytest.mark.parametrize(
-    ("runs", "alpha", "least", "most"),
-    [(1_000, 0.01, 1, 27), pytest.param(10_000, 1e-3, 1, 28, marks=pytest.mark.slow)],
-    ids=["small", "full"],
-)
-def test_limits_cover_at_small_errors_however_few_draws_count(steepness, runs, alpha, least, most):
-    """Both sides, with 2,300 and with 130 of 10,000 draws that count.
-
-    If each limit errs with probability alpha, Bin(1000, 0.01) > 27 has probability 2e-6 and Bin(10000, 0.001) > 28
-    1e-6, for each of 4 counts; no error at all, which limits that are far too wide would make, 5e-5.
-    """
-    wrong = errors_at_the_saddle(steepness, runs, alpha, seed=6)
-    assert (wrong >= least).all()
-    assert (wrong <= most).all()
-
-
-def test_normal_limits_without_the_correction_would_miss_more():
-    """The reason for the cubic transformation: the plain upper limit errs clearly more often than 1 %."""
-    rng = np.random.default_rng(5)
-    values = skewed(rng, (3000, 1000))
-    quantile = stats.norm.ppf(0.99)
-    plain = values.mean(axis=1) + quantile * values.std(axis=1) / np.sqrt(1000)
-    corrected = [Weighted(np.log(np.maximum(row, 1e-300))).limits(0.01)[1] for row in values]
-    with np.errstate(divide="ignore"):
-        assert np.mean(plain < 1) > 1.5 * np.mean(np.array(corrected) * 1.0 < 1)
-
-
-def test_few_effective_draws_give_no_limits():
-    logs = np.full(1000, -5.0)
-    logs[0] = 5.0
-    weighted = Weighted(logs)
-    assert weighted.effective_draws < LEAST_EFFECTIVE
-    assert weighted.limits(0.01) == (0.0, 1.0)
+def test_an_estimate_above_the_largest_one_refutes_it():
+    lower, upper = Weighted(np.log(np.full(100, 0.2)), np.log(0.1)).limits(0.01)
+    assert upper == 1.0
+    assert lower <= 0.2
 
 
 def test_estimates_that_are_not_numbers_are_refused():
     for logs in (np.array([]), np.array([np.nan]), np.array([np.inf])):
         with pytest.raises(UsageError, match="importance sampling"):
-            Weighted(logs)
+            Weighted(logs, 0.0)
+
+
+@pytest.mark.parametrize("claim", ONE_LAYER)
+@pytest.mark.parametrize("side", ["upper", "lower"])
+@pytest.mark.parametrize(("name", "width", "epsilon"), [("tanh", 64, 0.4), ("hard_tanh", 150, 0.2), ("gelu", 100, 0.5)])
+def test_no_estimate_exceeds_the_largest_one(name, width, epsilon, claim, side):
+    """And the largest one is less than 300 times the probability, or few draws would say nothing."""
+    phi, event = normalized(name), TailEvent(claim, width, epsilon, side)
+    law = layer_law(phi, width)
+    tilt = rare_tilt(law, Key(claim, width, 1, epsilon, side))
+    logs = importance_sample(phi, event, tilt, 3000, np.random.default_rng(3))
+    log_largest = log_largest_estimate(phi, event, tilt)
+    assert logs.max() <= log_largest
+    assert log_largest - one_step(claim, law, epsilon, side).exact.log < np.log(300)
+
+
+def test_the_step_density_lies_above_the_tilted_law():
+    """On a finer grid than its own, and its cells have the probabilities that it says."""
+    phi = normalized("hard_tanh")
+    tilt = rare_tilt(layer_law(phi, 150), Key(ONE_LAYER[2], 150, 1, 0.2, "upper"))
+    law = _TiltedLaw(phi, TailEvent(ONE_LAYER[2], 150, 0.2, "upper"), tilt)
+    x = np.random.default_rng(1).uniform(-law.end, law.end, 100_000)
+    cell = np.searchsorted(law.edges, x, side="right") - 1
+    log_total = (law.log_largest + law.log_volume) / 148 - 0.5 + tilt.radial
+    assert (law.log_density[cell] >= law._log_weight(x) - log_total - 1e-9).all()
+    masses = np.exp(law.log_density) * law.size
+    assert masses.sum() == pytest.approx(1, abs=1e-12)
+    drawn = law.keep + np.bincount(law.alias, 1 - law.keep, len(law.keep))
+    np.testing.assert_allclose(drawn / len(drawn), masses, atol=1e-15, rtol=1e-9)
+
+
+def test_an_impossible_event_is_refused():
+    """|tanh'| is at most 1 and the mean of phi^2 at most a^2: neither reaches a mean square of 9."""
+    for claim in ONE_LAYER:
+        with pytest.raises(UsageError, match="impossible"):
+            importance_sample(
+                normalized("tanh"), TailEvent(claim, 20, 8.0, "upper"), Tilt(1e-3, 0), 5, np.random.default_rng(0)
+            )
