@@ -8,6 +8,7 @@ from gpn.engine.norms import FloatArray, quiet
 from gpn.experiment.cells import Deep, spread
 from gpn.verification.engine import coins, growth, identities
 from gpn.verification.engine.trace import trace
+from theory.activations.activation import Activation
 
 _LEAST_FOR_GROWTH = 4  # a layer of fewer neurons has hardly a direction across x
 
@@ -25,6 +26,8 @@ class Laws:
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         seen = trace(self.networks, rng, trials)
         found = {f"identity {name}": missed for name, missed in identities.deviations(seen).items()}
+        if isinstance(self.networks.activation, Activation):  # a Python function is its own formula
+            found["identity activation"] = identities.formula_deviations(seen, self.networks.activation)
         tossed = {
             "preactivation": coins.forward_coins(seen, self.networks.activation, rng),
             "direction": coins.backward_coins(seen, rng),

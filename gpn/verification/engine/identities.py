@@ -8,13 +8,21 @@ The equalities of lengths need orthogonal weights. The third line is that of e_l
 any matrix W: it ties the two uses of a matrix together.
 """
 
+import mpmath
 import numpy as np
 
 from gpn.engine.norms import FloatArray, quiet
 from gpn.verification.engine.trace import Trace, dots, lengths
+from theory.activations.activation import Activation
+from theory.numerics.arithmetic import compile_expressions
 
 ROUNDING = 1e-9
 """Relative error of a length or an inner product that counts as rounding: some 10^6 units of float64."""
+
+FORMULA = 1e-6
+"""Error of a value or a slope, relative to 1 and to itself, that counts as rounding: terms of a formula may cancel."""
+
+_POINTS, _DIGITS = 24, 30
 
 
 def deviations(trace: Trace) -> dict[str, FloatArray]:
@@ -28,6 +36,32 @@ def deviations(trace: Trace) -> dict[str, FloatArray]:
     with quiet():
         found = {"forward": _forward(trace), "backward": _backward(trace), "gradient": _gradient(trace)}
     return {name: np.nan_to_num(values, nan=np.inf) * trace.usable for name, values in found.items()}
+
+
+def formula_deviations(trace: Trace, activation: Activation) -> FloatArray:
+    """Return how far phi and phi' at some preactivations are from their formula in 30 digits, (trials, L).
+
+    nan where no preactivation was looked at, or where it is next to a breakpoint.
+
+    Args:
+        trace: of the networks.
+        activation: phi, with its formula.
+    """
+    found = np.full(trace.h.shape[:2], np.nan)
+    inner = np.asarray(activation.breakpoint_values)
+    smooth = [piece if piece.kind == "smooth" else None for piece in activation.pieces]
+    formulas = [piece and compile_expressions([piece.value, piece.slope], "mpmath") for piece in smooth]
+    for place in np.linspace(0, trace.h.size - 1, _POINTS).astype(int):
+        where = np.unravel_index(place, trace.h.shape)
+        h = float(trace.h[where])
+        formula = formulas[int(np.searchsorted(inner, h))] if np.isfinite(h) else None
+        if formula and not (np.abs(inner - h) <= FORMULA * (1 + abs(h))).any():
+            with mpmath.workdps(_DIGITS):
+                exact = [complex(value) for value in formula(mpmath.mpf(h))]
+            seen = [float(trace.x[where]), float(trace.slope[where])]
+            missed = max(abs(one - other) / (1 + abs(other)) for one, other in zip(seen, exact, strict=True))
+            found[where[:2]] = np.fmax(found[where[:2]], missed)
+    return found
 
 
 def _forward(trace: Trace) -> FloatArray:

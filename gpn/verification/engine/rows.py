@@ -12,7 +12,7 @@ from gpn.statistics.evidence import Counted
 from gpn.statistics.limits import Verdict, equals
 from gpn.verification.engine import growth
 from gpn.verification.engine.cells import Laws, Pairs
-from gpn.verification.engine.identities import ROUNDING
+from gpn.verification.engine.identities import FORMULA, ROUNDING
 from gpn.verification.kinds import ENGINE
 from gpn.verification.plan import Job, Key, Outcomes, on_shell
 from gpn.verification.results import Row
@@ -36,6 +36,7 @@ _IDENTITIES = {
     "forward": EngineClaim.FORWARD,
     "backward": EngineClaim.BACKWARD,
     "gradient": EngineClaim.GRADIENT,
+    "activation": EngineClaim.ACTIVATION,
 }
 _COINS = {
     "preactivation": EngineClaim.PREACTIVATION,
@@ -48,8 +49,8 @@ _METHODS = {
     "engine small": DENSE,
     "engine pairs": "matrix-free and dense",
 }
-MOST_ROWS = 2 * 11 + 11 + 3
-"""Rows about the engine: two sizes matrix-free, one dense, each with 3 identities, 7 coins and a mean, and 3 pairs."""
+MOST_ROWS = 3 * (4 + 7 + 1) + 3
+"""Rows about the engine: of two sizes and small dense networks 4 equalities, 7 coins and a mean each, and 3 pairs."""
 
 
 def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
@@ -123,24 +124,25 @@ def _all_found(outcome: Mapping[str, FloatArray], alpha: float) -> Iterator[tupl
     for name, seen in outcome.items():
         law, _, side = name.partition(" ")
         if law == "identity":
-            yield _IDENTITIES[side], "either", _identity(seen, alpha, from_below=side == "forward")
+            tolerance = FORMULA if side == "activation" else ROUNDING
+            yield _IDENTITIES[side], "either", _identity(seen, alpha, tolerance, from_below=side == "forward")
         elif law in _COINS and np.isfinite(seen).any():
             yield _COINS[law], side, _coin(seen, alpha)
     if np.isfinite(outcome.get("growth excess", np.nan)).any():
         yield EngineClaim.GROWTH, "either", _mean(outcome, alpha)
 
 
-def _identity(missed: FloatArray, alpha: float, *, from_below: bool) -> Found:
+def _identity(missed: FloatArray, alpha: float, tolerance: float, *, from_below: bool) -> Found:
     """An equality, which no network may miss by more than rounding; nan where nothing can be said."""
-    wrong = np.nan_to_num(missed, nan=0.0) > ROUNDING
+    wrong = np.nan_to_num(missed, nan=0.0) > tolerance
     looked_at = int((~np.isnan(missed)).any(axis=1).sum())
     if not looked_at:
-        return Found(0, 0, np.nan, 0.0, 1.0, 0.0, ROUNDING, Verdict.VACUOUS)
+        return Found(0, 0, np.nan, 0.0, 1.0, 0.0, tolerance, Verdict.VACUOUS)
     count = Counted(int(wrong.any(axis=1).sum()), looked_at)
     layers = np.flatnonzero(wrong.any(axis=0)) + 1
     verdict = Verdict.VIOLATED if layers.size else Verdict.HOLDS
     layer = int(layers[0 if from_below else -1]) if layers.size else None
-    return _of_count(count, alpha, 0.0, ROUNDING, verdict, layer)
+    return _of_count(count, alpha, 0.0, tolerance, verdict, layer)
 
 
 def _coin(heads: FloatArray, alpha: float) -> Found:

@@ -10,7 +10,9 @@ from benchmarks.mutations import MUTATIONS
 from gpn.statistics.limits import Verdict, lower_limit
 from gpn.verification.engine import rows as engine
 from gpn.verification.kinds import ENGINE
+from theory.activations.activation import Activation
 from theory.claims.engine import EngineClaim
+from theory.errors import ContradictionError
 
 SMALL = {"widths": 16, "depth": 6, "epsilons": 0.5, "trials": 100}
 REST = [name for name in MUTATIONS if name not in ("no-along", "independent", "no-signal", "slope-all", "qr-signs")]
@@ -56,6 +58,14 @@ def test_an_error_that_passed_as_holds_is_a_violation(name):
 def test_every_other_error_is_a_violation(name):
     with MUTATIONS[name].applied():
         assert gpn.verify("tanh", **SMALL).verdict is Verdict.VIOLATED
+
+
+def test_a_slope_that_is_wrong_for_theory_and_engine_alike_is_refused(monkeypatch):
+    exact = Activation.value_and_slope
+    wrong = lambda self, x: (exact(self, x)[0], 1.001 * exact(self, x)[1])  # noqa: E731
+    monkeypatch.setattr(Activation, "value_and_slope", wrong)
+    with pytest.raises(ContradictionError, match="internal contradiction"):
+        gpn.verify("tanh", **SMALL)
 
 
 @pytest.mark.parametrize("method", ["slope-one", "value-one"])

@@ -9,6 +9,7 @@ from gpn.experiment.cells import Deep
 from gpn.verification.engine import identities
 from gpn.verification.engine.trace import trace
 from theory.activations.catalog import build
+from theory.activations.specification import activation
 from theory.normalization.normalize import normalize
 
 SIZES = {"width": 12, "depth": 6, "weights": "haar"}
@@ -75,3 +76,14 @@ def test_a_loss_has_a_gradient_of_any_length_at_the_top():
     for method in ("matrix-free", "dense"):
         for missed in identities.deviations(seen(method, inputs=inputs)).values():
             assert np.nanmax(missed) < 1e-11
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sin", "selu", "x**3/(1+x**2)", "max(x, 0)*exp(-x)"])
+def test_the_formula_is_what_is_evaluated(name):
+    phi = normalize(activation(name))
+    true = trace(Deep(phi, **SIZES), np.random.default_rng(3), 20)
+    missed = identities.formula_deviations(true, phi)
+    assert np.nanmax(missed) < 1e-13
+    assert np.isfinite(missed).sum() > 10
+    wrong = identities.formula_deviations(replace(true, slope=true.slope * (1 + 1e-5)), phi)
+    assert np.nanmax(wrong) > identities.FORMULA
