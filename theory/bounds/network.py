@@ -91,8 +91,8 @@ def width_that_tests(
 ) -> int | None:
     """Return a width at which some hundred networks can confirm the deep bound: it is below 0.3, and not by much.
 
-    The search widens by steps of 1.3 from the width at which the fluctuation law predicts 0.01 for some layer. So the
-    bound of a smooth activation ends between about 0.02 and 0.3.
+    The search widens by steps of 1.3 from the width at which the fluctuation law predicts 0.003 for some layer, or 0.01
+    for a homogeneous activation, whose bound is nearer to it. So the bound ends between about 0.02 and 0.3.
 
     Args:
         activation: phi, normalized.
@@ -105,21 +105,22 @@ def width_that_tests(
     >>> from theory.normalization.normalize import normalize
     >>> from theory.activations.specification import activation
     >>> width_that_tests(normalize(activation("relu")), 10, 1.0, 10_000, "random")
-    242
+    258
     """
     coefficients = depth_coefficients(activation)
 
-    def first(start: int, good: Callable[[int], bool]) -> int | None:
-        while start <= most:
-            if good(start):
-                return start
-            start = math.ceil(1.3 * start)
+    def first(width: int, step: float, good: Callable[[int], bool]) -> int | None:
+        while width <= most:
+            if good(width):
+                return width
+            width = math.ceil(step * width)
         return None
 
-    start = first(16, lambda width: predicted_range(coefficients, width, depth, epsilon)[0] <= 0.01)
+    least = 0.01 if coefficients.homogeneous else 0.003
+    start = first(16, 1.1, lambda width: predicted_range(coefficients, width, depth, epsilon)[0] <= least)
     if start is None:
         return None
-    return first(start, lambda width: deep_bound(activation, width, depth, epsilon, readout).log <= math.log(0.3))
+    return first(start, 1.3, lambda width: deep_bound(activation, width, depth, epsilon, readout).log <= math.log(0.3))
 
 
 def predicted_range(
