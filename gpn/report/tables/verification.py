@@ -11,7 +11,7 @@ from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import claim_title, sharpness, times
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import TableCell, plain, short_number
-from gpn.verification.kinds import KINDS, kind_of
+from gpn.verification.kinds import LAYER_KINDS, kind_of
 from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
 
@@ -101,8 +101,8 @@ def _overview(claims: "Iterable[Sequence[Row]]") -> "list[Column[list[Row]]]":
         Column("claim", lambda rows: claim_title(rows[0].claim, rows[0].depth), wraps=True),
         Column("tested", _count("holds", "violated", "undecided"), right=True),
         Column("hold", _count("holds"), right=True),
-        Column("by integration", _integrated, right=True),
-        *(Column(f"{kind.column} / exact", partial(_times, kind)) for kind in KINDS if kind.name in kinds),
+        Column("by integral", _integrated, right=True),
+        *(Column(f"{kind.column} / exact", partial(_times, kind)) for kind in LAYER_KINDS if kind.name in kinds),
     ]
 
 

@@ -89,7 +89,7 @@ def test_the_names_of_claims():
 
 def test_the_identity_is_answered():
     """Every norm is preserved: theory excludes every event, and none is seen."""
-    report = gpn.verify("x", widths=64, depth=5, trials=200)
+    report = gpn.verify("x", widths=64, depth=5, trials=200, claims="network,one-layer")
     assert {row.exceedances for row in report.rows} == {0}
     assert report.verdict is Verdict.HOLDS
     assert "impossible" in line(report, "Whole network")
