@@ -1,6 +1,7 @@
 """The rows of a report that are about the engine: jobs that draw the networks, and what their outcome says."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from gpn.engine.norms import FloatArray
 from gpn.experiment import runs, streams
 from gpn.experiment.cells import Deep
+from gpn.sampling.inputs import Inputs
 from gpn.statistics.evidence import Counted
 from gpn.statistics.limits import Verdict, equals
 from gpn.verification.engine import growth
@@ -27,6 +29,7 @@ _DEEPEST_NEURONS = 2**20  # of one network
 _WIDEST = 2**17 + 2**10  # wide enough for a layer in two tiles
 _DENSE_LARGE = (64, 50)  # the same where the run has them too
 _DENSE_WEIGHTS = 2**22  # of explicit matrices, all layers of all networks
+_SAMPLES = 256  # of the inputs
 _SMALL = (16, 4)  # width and depth of networks with explicit matrices
 _DENSE, _PAIRS = 200, 400  # of them
 GROWTH_MARGIN = 0.1
@@ -74,12 +77,20 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
         width, depth = min(settings.widths[0], max(_DENSE_LARGE[0], features)), min(most, _DENSE_LARGE[1])
         sizes = {(width, depth): max(2, _DENSE_WEIGHTS // (width**2 * depth))}
     for (width, layers), trials in sizes.items():
-        inputs = on_shell(settings.loaded, width)
+        inputs = on_shell(_few(settings.loaded), width)
         networks = Deep(tested, width, layers, settings.weights, inputs, method=settings.method)
         yield _job(f"engine {settings.method}", streams.ENGINE, Laws(networks), networks, trials)
     small = Deep(tested, min(narrow, _SMALL[0]), min(most, _SMALL[1]), settings.weights, method=DENSE)
     yield _job("engine small", streams.ENGINE_DENSE, Laws(small), small, _DENSE)
     yield _job("engine pairs", streams.ENGINE_PAIRS, Pairs(small), small, _PAIRS)
+
+
+def _few(loaded: Inputs | None) -> Inputs | None:
+    """The first inputs, enough for the few networks that are looked at: no second copy of all of them."""
+    if loaded is None:
+        return None
+    labels = None if loaded.labels is None else loaded.labels[:_SAMPLES]
+    return replace(loaded, vectors=loaded.vectors[:_SAMPLES], labels=labels)
 
 
 def _job(name: str, stream: int, compute: runs.Compute, networks: Deep, trials: int) -> Job:
