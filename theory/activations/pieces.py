@@ -81,6 +81,7 @@ class Piece:
         )
 
 
+@lru_cache(maxsize=64)
 def split(expression: sympy.Expr) -> tuple[Piece, ...]:
     """Split the real line into the largest intervals on which one smooth formula holds.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import sympy
@@ -90,6 +91,7 @@ class Discontinuity:
         return f"{name} jumps at x = {self.point}{weak}"
 
 
+@lru_cache(maxsize=1024)
 def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | None:
     """None if phi (or phi') is proved to be continuous between two neighbouring pieces.
 
