@@ -227,7 +227,7 @@ def _outcomes(
     share: Callable[[], float],
 ) -> Generator[tuple[_Chunk, Returned], None, None]:
     """Each chunk with its arrays, in whatever order they finish; `share` is that of the work that is done."""
-    computes = [cell.compute for cell in cells]
+    computes, by_default = [cell.compute for cell in cells], executor is None
     if isinstance(executor, Executor):
         limit = max(LEAST_QUEUED, QUEUED_PER_WORKER * workers)
         yield from submitted(chunks, partial(_submit, seed=seed), executor, limit)
@@ -247,7 +247,7 @@ def _outcomes(
     new_pool = partial(Processes, workers, partial(_begin_worker, computes), alone=can_be_sent(computes))
     with new_pool() as pool:
         begun = [pool.submit(abs, 0) for _ in range(workers)]
-        for chunk in chunks:  # this process goes on until the others have begun
+        for chunk in chunks if by_default else ():  # this process goes on until the others have begun
             yield chunk, _computed(chunk, seed)
             if all(call.done() for call in begun):
                 break
