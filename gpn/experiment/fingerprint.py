@@ -31,7 +31,7 @@ def fingerprint(cell: Cell) -> str:
     >>> from theory.activations.specification import activation
     >>> work = OneStep(activation("tanh"), 64, "haar")
     >>> fingerprint(Cell(1, 0, work, trials=100, chunk=10))
-    '303d3321f164e23538944f4bf8c22651'
+    '7ce67841750b978cd5d350c9a80ac69b'
     """
     return digest((cell.experiment, cell.cell, cell.first, cell.trials, cell.chunk, cell.compute))
 

@@ -156,7 +156,7 @@ def dense_one_step(
         phi, width, trials, rng, weights: as there, and any ensemble of `gpn.engine.weights`.
 
     >>> from theory.activations.catalog import build
-    >>> bool(np.allclose(dense_one_step(build("x"), 8, 3, np.random.default_rng(0)).forward, 1.0))
+    >>> bool(np.allclose(dense_one_step(build("identity"), 8, 3, np.random.default_rng(0)).forward, 1.0))
     True
     """
     inputs, directions = (rng.standard_normal((trials, width)) for _ in range(2))

@@ -38,6 +38,7 @@ def test_tables_and_files(run, tmp_path):
         "gradients.json",
         "gradients.pdf",
         "gradients.png",
+        "run.sqlite",
     ]
 
 
