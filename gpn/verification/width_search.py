@@ -1,6 +1,5 @@
 """The search for the width, depth or tolerance at which a probability falls to the one that is wanted."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from gpn.verification.width_results import Point, Requirement
 from theory.activations.specification import Phi
 from theory.errors import UsageError
 from theory.layer.levy import Bound
+from theory.numerics.edge import edge
 
 SIMULATED_TRIALS = 4000
 _POINTS = 10  # at which a search simulates, about
@@ -136,43 +136,19 @@ def search(
                 points[value] = min(bound.probability, 1.0)
         return points.get(value, 1.0) <= problem.probability
 
-    edge = _edge(problem.unknown, good, step, start)
+    unknown = problem.unknown
+    found = edge(
+        good,
+        start or _START[unknown],
+        (LEAST[unknown], MOST[unknown]),
+        towards_good=0.5 if unknown == "depth" else 2.0,
+        step=step,
+        whole=unknown != "epsilon",
+    )
     evaluated = tuple(Point(value, points[value]) for value in sorted(points))
-    if edge is not None:
-        return Requirement(scope, kind, edge, points[edge], points=evaluated)
+    if found is not None:
+        return Requirement(scope, kind, found, points[found], points=evaluated)
     if not points:
         return Requirement(scope, kind, None, None, next(iter(reasons.values())))
-    far = max(points) if problem.unknown != "depth" else min(points)
-    return Requirement(scope, kind, None, None, f"still {points[far]:.3g} at {problem.unknown} {far:g}", evaluated)
-
-
-def _edge(unknown: str, good: Callable[[float], bool], step: float, start: float | None) -> float | None:
-    """The last good value on the way from good to bad values, None where no value is good."""
-    whole = unknown != "epsilon"
-    towards_good = 0.5 if unknown == "depth" else 2.0
-    low, high = LEAST[unknown], MOST[unknown]
-
-    def clip(value: float) -> float:
-        bounded = min(max(value, low), high)
-        return float(round(bounded)) if whole else bounded
-
-    first = clip(start or _START[unknown])
-    inside = outside = first
-    if good(first):
-        while good(outside):
-            inside = outside
-            outside = clip(outside / towards_good)
-            if outside == inside:  # good up to the end of the range
-                return inside
-    else:
-        while not good(inside):
-            outside = inside
-            inside = clip(inside * towards_good)
-            if inside == outside:
-                return None
-    while abs(math.log(inside / outside)) > step and not (whole and abs(inside - outside) <= 1):
-        middle = clip(math.sqrt(inside * outside))
-        if middle in (inside, outside):
-            break
-        inside, outside = (middle, outside) if good(middle) else (inside, middle)
-    return inside
+    far = max(points) if unknown != "depth" else min(points)
+    return Requirement(scope, kind, None, None, f"still {points[far]:.3g} at {unknown} {far:g}", evaluated)

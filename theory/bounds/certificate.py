@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import logsumexp
 
 from theory.numerics.arithmetic import FloatArray
 
@@ -39,16 +40,30 @@ class Readout:
 
 
 @dataclass(frozen=True, slots=True)
-class Tent:
-    """The function f(q) = e^{slope (q-1)} cosh(bend (q-1)), positive, with f(1) = 1."""
+class Mixture:
+    """The function f(q) = sum_i e^{w_i + s_i (q-1)}, positive and log-convex.
 
-    slope: float
-    bend: float
+    Args:
+        slopes: s_i.
+        log_weights: w_i.
+    """
+
+    slopes: tuple[float, ...]
+    log_weights: tuple[float, ...]
 
     def log(self, q: FloatArray | float) -> FloatArray:
         """log f(q), without overflow."""
-        argument = np.abs(self.bend * (q - 1.0))
-        return np.asarray(self.slope * (q - 1.0) + argument + np.log1p(np.exp(-2 * argument)) - np.log(2.0))
+        return np.asarray(logsumexp(np.multiply.outer(np.asarray(q) - 1.0, self.slopes) + self.log_weights, axis=-1))
+
+    @property
+    def bow(self) -> float:
+        """A bound on (log f)'', which is a variance of the slopes: the square of half their range (Popoviciu 1935)."""
+        return (0.5 * (max(self.slopes) - min(self.slopes))) ** 2
+
+
+def tent(slope: float, bend: float) -> Mixture:
+    """The function e^{slope (q-1)} cosh(bend (q-1))."""
+    return Mixture((slope + bend, slope - bend), (-np.log(2.0),) * 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +72,26 @@ class Escape:
 
     Args:
         tilt: theta > 0, the exponent of f_0 = e^{theta (q-1)} above, e^{-theta (q-1)} below.
-        tents: f_1, f_2, ...: each is to dominate the mean of the one before over one layer.
+        functions: f_1, f_2, ...: each is to dominate the mean of the one before over one layer.
     """
 
     tilt: float
-    tents: tuple[Tent, ...]
+    functions: tuple[Mixture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reflection:
+    """What Lemma E asks for beside the functions f: the potential D f + D^-a g of the running maximum.
+
+    Args:
+        power: a > 0.
+        shares: weights theta_j > 0 of the nodes in the lower bound of their sum by a product, in any unit.
+        functions: g_1, ..., g_J, the last of which serves all deeper layers.
+    """
+
+    power: float
+    shares: tuple[float, ...]
+    functions: tuple[Mixture, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +102,17 @@ class Chain:
         exponent: lambda > 0.
         rates, log_weights: t_j and log w_j of sum_j w_j e^{t_j y} >= y^lambda (one node) on the upper side, of
             sum_j w_j e^{-t_j y} >= y^-lambda for y >= y0 on the lower.
-        backward: f_0, ..., f_J, the functions of the first J layers below the top.
-        stationary: f*, which serves all deeper layers.
-        forward: for each of f_0, ..., f_J, f* the functions g_0, g_1, ... of the layers in front.
+        shifts: c_j, the tilt in the majorant of the mean of e^{+-t_j Y} over a uniform direction.
+        functions: f_0, ..., f_J of the layers below the top; the last of them serves all deeper layers.
+        reflection: the second half of the potential; unused for two layers.
     """
 
     exponent: float
     rates: tuple[float, ...]
     log_weights: tuple[float, ...]
-    backward: tuple[Tent, ...]
-    stationary: Tent
-    forward: tuple[tuple[Tent, ...], ...]
+    shifts: tuple[float, ...]
+    functions: tuple[Mixture, ...]
+    reflection: Reflection
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +122,9 @@ class Side:
     Args:
         b: weight of the alignment in V = P + b A^2: b >= 0 above, -1 < b <= 0 below.
         horizon: T, no rate of a chain is larger.
-        bracket_tilts: Cramér exponents of the event E5, one for each gamma of its grid, at least two.
+        bracket_tilts: exponents of the bracket of Lemma A, one for each gamma of its grid, at least two.
         floor: y0 below (event E3); unused above.
-        floor_tilt: Chernoff exponent of E3, at most T; unused above.
+        floor_tilt, floor_shift: Chernoff exponent of E3, at most T, and its c; unused above.
         chains: one for each exponent, at least one.
     """
 
@@ -103,6 +133,7 @@ class Side:
     bracket_tilts: tuple[float, ...]
     floor: float
     floor_tilt: float
+    floor_shift: float
     chains: tuple[Chain, ...]
 
 
@@ -115,13 +146,13 @@ class Certificate:
         readout: what is known of e_L.
         low, high: ends of the tube I of squared lengths, low < 1 < high.
         escapes: leaving I below and above.
-        a_low, a_high: limits of a_h (a_low = 0 is no condition).
+        a_high: limit of a_h.
         sigma_high: limit of sigma_h.
         z_low, z_high: limits of the mean of phi'^2.
         gamma_low, gamma_high: limits of gamma_h.
-        limit_tilts: Cramér exponents of these seven limits, in this order.
+        limit_tilts: Cramér exponents of these six limits, in this order.
         overlap: tau2, limit of the squared coordinate along D h of a random direction.
-        top_floor, top_tilt: limit of |D e_L|^2 below and its Chernoff exponent (random readout).
+        top_floor, top_tilt, top_shift: limit of |D e_L|^2 below, its Chernoff exponent and its c (random readout).
         upper, lower: the two signs.
     """
 
@@ -132,7 +163,6 @@ class Certificate:
     low: float
     high: float
     escapes: tuple[Escape, Escape]
-    a_low: float
     a_high: float
     sigma_high: float
     z_low: float
@@ -143,6 +173,7 @@ class Certificate:
     overlap: float
     top_floor: float
     top_tilt: float
+    top_shift: float
     upper: Side
     lower: Side
 
@@ -170,10 +201,10 @@ def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
     yield c.readout.kind in KINDS, "the kind of readout is unknown"
     yield 0 <= c.readout.alignment <= 1 and 0 <= c.readout.exception < 1, "the alignment of the readout lies in [0, 1]"
     yield _LOWEST <= c.low < 1 < c.high <= 1 / _LOWEST, "the tube lies around 1"
-    yield len(c.escapes) == 2 and all(e.tilt > 0 and len(e.tents) > 0 for e in c.escapes), "two sides of the tube"
-    yield 0 <= c.a_low <= c.a_high and c.sigma_high >= 0 and 0 <= c.z_low <= c.z_high, "limits are ordered"
+    yield len(c.escapes) == 2 and all(e.tilt > 0 and len(e.functions) > 0 for e in c.escapes), "two sides of the tube"
+    yield c.a_high >= 0 and c.sigma_high >= 0 and 0 <= c.z_low <= c.z_high, "limits are ordered"
     yield c.gamma_low <= c.gamma_high, "limits of gamma are ordered"
-    yield len(c.limit_tilts) == 7 and min(c.limit_tilts) > 0, "seven limits have positive exponents"
+    yield len(c.limit_tilts) == 6 and min(c.limit_tilts) > 0, "six limits have positive exponents"
     yield 0 < c.overlap < 1 and c.top_floor > 0 and c.top_tilt > 0, "the parameters of the top are positive"
     yield c.upper.b >= 0, "b is not negative on the upper side"
     yield -1 < c.lower.b <= 0, "b lies in (-1, 0] on the lower side"
@@ -184,8 +215,18 @@ def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
         yield len(side.chains) > 0, "each side has a chain"
         for chain in side.chains:
             yield chain.exponent > 0, "the exponent lambda is positive"
-            yield 0 < len(chain.rates) == len(chain.log_weights), "each rate has a weight"
+            yield 0 < len(chain.rates) == len(chain.log_weights) == len(chain.shifts), "each rate has a weight and a c"
             yield min(chain.rates) >= 0 and max(chain.rates) <= side.horizon, "the rates lie in [0, T]"
-            yield len(chain.backward) > 0, "a chain has backward functions"
-            yield len(chain.forward) == len(chain.backward) + 1, "each backward function has its forward functions"
-            yield all(len(tents) > 0 for tents in chain.forward), "each backward function has its forward functions"
+            yield len(chain.functions) > 1, "a chain has two or more functions"
+            yield len(chain.functions) == len(chain.reflection.functions) + 1, "each f_k with k > 0 has its g_k"
+            yield chain.reflection.power > 0, "the power a is positive"
+            yield len(chain.reflection.shares) == len(chain.rates) and min(chain.reflection.shares) > 0, "each rate has a share"
+            for functions in (chain.functions, chain.reflection.functions):
+                yield alike(functions), "the functions of a chain have equally many terms"
+    for escape in c.escapes:
+        yield alike(escape.functions), "the functions of an escape have equally many terms"
+
+
+def alike(functions: tuple[Mixture, ...]) -> bool:
+    """Whether all have the same number of slopes and weights, at least one."""
+    return {len(f.slopes) for f in functions} == {len(f.log_weights) for f in functions} == {len(functions[0].slopes)} - {0}

@@ -1,148 +1,137 @@
-"""The parts of a certificate that bound the moments of the gradients: brackets, exponents and chains of tents."""
+"""The parts of a certificate that bound the moments of the gradients: brackets, exponents and dominating functions."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import linprog
 from scipy.special import logsumexp
 
-from theory.bounds.certificate import Chain, Side, Tent
-from theory.bounds.cramer import cramer
-from theory.bounds.draft import FORWARD_TENTS, Draft, fit_tent, forward_tents, interior_lengths, uniform_means
+from theory.bounds.certificate import Chain, Mixture, Reflection, Side, tent
+from theory.bounds.draft import Draft, Shape, cramer, fit, interior_lengths, kernel_means, mapped, shifts
 from theory.bounds.grid import points
-from theory.bounds.layer_means import log_pair_mean
-from theory.bounds.verifier import (
+from theory.bounds.layer_means import Kernel
+from theory.bounds.moments import (
     Sign,
-    backward_means,
     bracket_functions,
     dominates_power,
+    ends,
+    inverse_power,
     kappa,
-    log_moments,
-    lower_constants,
-    top_alignment,
+    layer_kernel,
+    layer_majorant,
+    log_alignment_cost,
 )
+from theory.bounds.verifier import top_alignment
 from theory.numerics.arithmetic import FloatArray
 
-MULTIPLES = ((0.62, 0.8, 0.98), (0.5, 0.65), (0.4, 0.48), (0.3, 0.36), (0.2, 0.25))
-"""Exponents lambda, as multiples of n epsilon over n times the predicted variance: the first set that is feasible."""
-
-
-_BACKWARD = 4  # dominating functions before the stationary one
-_GAMMAS = 9
+MULTIPLES = (0.87, 0.76, 0.66, 0.57, 0.45, 0.35, 0.25)  # of n epsilon over n times the predicted variance
+_KEPT = 0.38  # share of lambda epsilon that must be left for an exponent to be taken at once
+_GAMMAS = 3
 _UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
-_LOWER_B = (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.56, 0.62, 0.7, 0.8, 0.87, 0.93, 0.97, 0.985, 0.995)
+_LOWER_B = tuple(-b for b in (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.87, 0.93, 0.97, 0.985))
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
+_SMOOTHING = 2.0, 0.7  # slope of the small terms at the ends in deviations, and by how much they exceed what is lacking
+_MIRROR, _STEEP, _LEVELS = 0.75, 1.5, (0.7, 1.0, 1.4, 2.0, 3.0)  # a over v/v_f; the steep term's slope and where it begins
 
 
-def _feasible(draft: Draft, sign: Sign) -> Draft | str:
-    """One sign with the largest exponents that its bracket allows and that prove something."""
-    best: Draft | str = "no exponents were tried"
-    least = np.inf
-    typical = draft.certificate.width * draft.certificate.epsilon
-    typical /= draft.moments.log_ratio_variance(draft.certificate.depth - 1)
-    for multiples in MULTIPLES:
-        found = (_upper if sign > 0 else _lower)(draft, [multiple * typical for multiple in multiples])
-        if isinstance(found, str):
-            best = found if isinstance(best, str) else best
-            continue
-        score = _last_tail(found, sign)
-        if isinstance(best, str) or score < least:
-            best, least = found, score
-        if least < -1:
+def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float) -> Side | str:
+    """The b of a list that costs least: by C_b, by the top, and by how often the bracket is positive."""
+    c, steps = draft.certificate, draft.certificate.depth - 1
+    q, best, least = np.array([c.low, 1.0, c.high]), None, np.inf
+    for b in _UPPER_B if sign > 0 else _LOWER_B:
+        side = Side(b, horizon, (1.0,) * _GAMMAS, 0.5, horizon, 0.0, ())
+        if kappa(draft.setting, horizon, b) <= 0:
             break
+        psi = bracket_functions(draft.setting, sign, side)
+        logs, tilts = cramer(draft.setting.nodes, psi, c.width, q)  # (gammas, q)
+        tilts = np.maximum(tilts, 1.5 * horizon / (c.width * c.low * (1 + b)))
+        side = replace(side, bracket_tilts=tuple(map(float, tilts)))
+        rate = np.array([exponent])
+        layer = layer_majorant(draft.setting, sign, side, rate, shifts(draft, sign * rate / (c.width - 1)))
+        terms = kernel_means(draft, layer, q)
+        rarity = float((np.exp(logsumexp(terms[1:] - terms[0], axis=0)) * (0.3, 1.0, 0.3)).max())
+        alignment = float(log_alignment_cost(draft.setting, rate, b)[0])
+        cost = steps * (alignment + rarity) + sign * exponent * np.log1p(b * _top(draft, sign, side))
+        if cost < least:
+            best, least = side, cost
+        if rarity * steps < 1e-3:
+            break
+    if best is None:
+        return f"the exponents it takes are too large for width {c.width}: kappa' is not positive"
     return best
 
 
-def _last_tail(draft: Draft, sign: Sign) -> float:
-    """Logarithm of the bound on the tail of the first layer's ratio."""
-    c = draft.certificate
-    side = c.upper if sign > 0 else c.lower
-    logs = [log_moments(draft.setting, sign, side, x)[-1] - x.exponent * c.epsilon for x in side.chains]
-    return float(np.nan_to_num(np.min(logs), nan=0.0, posinf=0.0))
+def _top(draft: Draft, sign: Sign, side: Side) -> float:
+    """r2, the limit of the alignment at the top."""
+    if sign > 0 or draft.certificate.readout.kind != "aligned":
+        return top_alignment(draft.certificate)
+    return top_alignment(draft.with_(lower=side).certificate)
 
 
-def _bracket(draft: Draft, sign: Sign, horizon: float) -> Side | str:
-    """The smallest |b| of a list for which the bracket fails seldom enough."""
-    wanted = draft.log_share("bracket")
-    q, width = interior_lengths(draft.certificate), draft.certificate.width
-    for b in _UPPER_B if sign > 0 else [-b for b in _LOWER_B]:
-        side = Side(b, horizon, (1.0,) * _GAMMAS, 0.5, horizon, ())
-        if kappa(draft.setting, horizon, b) <= 0:
-            return f"the exponents it takes are too large for width {width}: kappa' is not positive"
-        psi = bracket_functions(draft.setting, sign, side)
-        rough, _ = cramer(draft.setting.nodes, psi[:: _GAMMAS // 2], width, q[[0, 2, 4]])
-        if rough.max() > wanted:
-            continue
-        log, tilts = cramer(draft.setting.nodes, psi, width, q)
-        if logsumexp(log) <= wanted:
-            return replace(side, bracket_tilts=tuple(map(float, tilts)))
-    return f"no b makes the alignment bracket hold on the {'upper' if sign > 0 else 'lower'} side at width {width}"
-
-
-def _upper(draft: Draft, exponents: list[float]) -> Draft | str:
-    """Chains of the upper side: one node, the tangent of the logarithm at the mean of the tilted ratio."""
+def upper(draft: Draft, exponent: float) -> Draft | str:
+    """The upper side: one node, the tangent of the logarithm at the mean of the tilted ratio."""
     c, m = draft.certificate, draft.moments
-    side = _bracket(draft, 1, max(exponents))
+    side = _bracket(draft, 1, exponent, exponent)
     if isinstance(side, str):
         return side
-    chains = []
-    for exponent in exponents:
-        anchor = 1 + m.backward_noise * exponent / c.width
-        rate = exponent / anchor
-        chains.append(Chain(exponent, (rate,), (exponent * np.log(anchor) - exponent + 1e-12,), (), Tent(0, 0), ()))
-    filled = [_fill(draft, 1, side, chain) for chain in chains]
-    return draft.with_(upper=replace(side, chains=tuple(filled)))
+    anchor = 1 + m.backward_noise * exponent / c.width
+    rate = exponent / anchor
+    weight = exponent * np.log(anchor) - exponent + 1e-12
+    return draft.with_(upper=_filled(draft, 1, side, exponent, np.array([rate]), np.array([weight])))
 
 
-def _lower(draft: Draft, exponents: list[float]) -> Draft | str:
-    """Chains of the lower side: the horizon whose exponentials cost least."""
-    best: tuple[float, Side] | None = None
-    failure = ""
+def lower(draft: Draft, exponent: float) -> Draft | str:
+    """The lower side: the horizon whose exponentials cost least."""
+    best: tuple[float, Side, FloatArray, FloatArray] | None = None
+    failure = "no floor y0 under the ratio of two layers is kept with the probability that is wanted"
     for multiple in _HORIZONS:
-        side = _bracket(draft, -1, multiple * max(exponents))
+        side = _bracket(draft, -1, multiple * exponent, exponent)
         if isinstance(side, str):
             failure = side
             continue
         side = _floor(draft, side)
-        if not side.floor > 0.02:
-            failure = "no floor y0 under the ratio of two layers is kept with the probability that is wanted"
+        found = _exponentials(draft, side, exponent) if side.floor > 0.02 else None
+        if found is None:
             continue
-        start = -np.log1p(side.b * top_alignment(draft.with_(lower=side).certificate)) - draft.certificate.epsilon
-        found = [pair for exponent in exponents if (pair := _exponentials(draft, side, exponent)) is not None]
-        if not found:
-            continue
-        chains, costs = zip(*found, strict=True)
-        steps = draft.certificate.depth - 1
-        cost = min(chain.exponent * start + steps * each for chain, each in zip(chains, costs, strict=True))
+        start = -np.log1p(side.b * _top(draft, -1, side))
+        cost = exponent * start + (draft.certificate.depth - 1) * found[2]
         if best is None or cost < best[0]:
-            best = cost, replace(side, chains=chains)
+            best = cost, side, *found[:2]
     if best is None:
         return failure
-    side = best[1]
-    return draft.with_(
-        lower=replace(side, chains=tuple(_fill(draft.with_(lower=side), -1, side, x) for x in side.chains))
-    )
+    return draft.with_(lower=_filled(draft.with_(lower=best[1]), -1, best[1], exponent, *best[2:]))
 
 
 def _floor(draft: Draft, side: Side) -> Side:
     """The highest floor y0 that E3 allows, and its exponent."""
     rates = side.horizon * np.array([0.35, 0.5, 0.7, 0.85, 1.0])
-    costs = lower_constants(draft.setting, rates, side.b) + uniform_means(draft, -rates / (draft.certificate.width - 1))
+    tilts = shifts(draft, -rates / (draft.certificate.width - 1))
+    layer = layer_majorant(draft.setting, -1, side, rates, tilts)
+    costs = grouped(rates, kernel_means(draft, layer, interior_lengths(draft.certificate, 3))).max(axis=1)
     floors = (draft.log_share("floor") - 1e-3 - costs) / rates
     best = int(np.argmax(floors))
-    return replace(side, floor=float(min(floors[best], 0.98)), floor_tilt=float(rates[best]))
+    floor, rate, tilt = float(min(floors[best], 0.98)), float(rates[best]), float(tilts[best])
+    return replace(side, floor=floor, floor_tilt=rate, floor_shift=tilt)
 
 
-def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[Chain, float] | None:
+def grouped(rates: FloatArray, logs: FloatArray) -> FloatArray:
+    """Logarithms of the sums over the terms of each rate, (R, Q)."""
+    extra = logs[len(rates) :].reshape(np.count_nonzero(rates), -1, logs.shape[1])
+    total = np.array(logs[: len(rates)])
+    total[rates > 0] = np.logaddexp(total[rates > 0], logsumexp(extra, axis=1))
+    return total
+
+
+def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[FloatArray, FloatArray, float] | None:
     """The cheapest nonnegative combination of exponentials above y^-lambda, a linear program, and its log cost."""
     last = np.exp(17 / exponent)  # beyond, a constant of 4e-8 is enough
-    rates = np.concatenate([[0.0], np.linspace(0.3 * exponent, side.horizon, 60)])
+    rates = np.concatenate([[0.0], np.linspace(0.3 * exponent, side.horizon, 30)])
     slope = -exponent * draft.moments.kappa / (1 - draft.moments.chi)
-    # log E[exp(-t n/(n-1) u^T N u) e^{slope (q_1 - 1)}] at q = 1 for every rate t
-    nodes, width = draft.setting.nodes, draft.certificate.width
-    psi = np.broadcast_to(slope / width * nodes.value**2, (len(rates), len(nodes.z)))
-    means = log_pair_mean(nodes, -rates / (width - 1), psi, width, points(np.ones(1))).at_centres()[:, 0] - slope
-    costs = lower_constants(draft.setting, rates, side.b) + means
+    layer = layer_majorant(draft.setting, -1, side, rates, shifts(draft, -rates / (draft.certificate.width - 1)))
+    tilted = layer.exponents + slope / draft.certificate.width * draft.setting.nodes.value**2
+    costs = grouped(rates, kernel_means(draft, Kernel(layer.constants - slope, tilted), np.ones(1)))[:, 0]
     y = np.geomspace(side.floor, last, 300)
     matrix = np.exp(exponent * np.log(y)[:, None] - rates * y[:, None] - costs)  # in units of the cost of each rate
     solution = linprog(np.ones(len(rates)), A_ub=-matrix, b_ub=-np.ones(len(y)))
@@ -152,44 +141,141 @@ def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[Chain, flo
     weights[0] = max(weights[0], last**-exponent)
     kept = solution.x > 1e-9
     kept[0] = True
-    log_weights = np.log(weights[kept])
-    chain = Chain(exponent, tuple(map(float, rates[kept])), tuple(map(float, log_weights)), (), Tent(0, 0), ())
-    chain = _raised(chain, side.floor)
-    return chain, float(logsumexp(np.array(chain.log_weights) + costs[kept]))
+    logs = _raised(rates[kept], np.log(weights[kept]), exponent, side.floor)
+    return rates[kept], logs, float(logsumexp(logs + costs[kept]))
 
 
-def _raised(chain: Chain, floor: float) -> Chain:
-    """The chain with its weights raised until they dominate the power."""
-    rates, weights = np.array(chain.rates), np.array(chain.log_weights)
-    y = np.geomspace(floor, np.exp(17 / chain.exponent), 4001)
-    lack = -np.min(logsumexp(weights - rates * y[:, None], axis=1) + chain.exponent * np.log(y))
+def _raised(rates: FloatArray, weights: FloatArray, exponent: float, floor: float) -> FloatArray:
+    """The weights raised until they dominate the power."""
+    y = np.geomspace(floor, np.exp(17 / exponent), 4001)
+    lack = -np.min(logsumexp(weights - rates * y[:, None], axis=1) + exponent * np.log(y))
     for margin in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2):
-        raised = replace(chain, log_weights=tuple(map(float, weights + max(lack, 0.0) + margin)))
-        if dominates_power(raised, -1, floor):
+        raised = weights + max(lack, 0.0) + margin
+        if dominates_power(_bare(exponent, rates, raised), -1, floor):
             break
-    return raised
+    return np.asarray(raised)
 
 
-def _fill(draft: Draft, sign: Sign, side: Side, chain: Chain) -> Chain:
-    """Dominating functions for every layer: power iteration, then an extrapolated stationary function."""
-    power, chi = sign * chain.exponent, draft.moments.chi
-    backward = [fit_tent(draft, lambda q: -power * np.log(q))]
-    for _ in range(min(_BACKWARD, draft.certificate.depth - 1)):
-        backward.append(fit_tent(draft, lambda q: _backward(draft, sign, side, chain, backward[-1], q)))
-    extra = chi / (1 - chi)
-    change = backward[-1].slope - backward[-2].slope
-    stationary = Tent(backward[-1].slope + extra * change, backward[-1].bend)
-    for _ in range(3):
-        new = fit_tent(draft, lambda q, f=stationary: _backward(draft, sign, side, chain, f, q))  # type: ignore[misc]
-        stationary = Tent(new.slope + extra * (new.slope - stationary.slope), new.bend)
-    forward = []
-    for f in (*backward, stationary):  # the layers in front begin with q^power f
-        first = fit_tent(draft, lambda q, f=f: power * np.log(q) + f.log(q))  # type: ignore[misc]
-        forward.append((first, *forward_tents(draft, first, FORWARD_TENTS)))
-    return replace(chain, backward=tuple(backward), stationary=stationary, forward=tuple(forward))
+def _bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
+    """A chain without functions."""
+    numbers = (tuple(map(float, values)) for values in (rates, weights, 0 * rates))
+    return Chain(exponent, *numbers, (), Reflection(1.0, (1.0,) * len(rates), ()))
 
 
-def _backward(draft: Draft, sign: Sign, side: Side, chain: Chain, f: Tent, q: FloatArray) -> FloatArray:
-    """log (K f)(q), the depth recursion of Lemma B."""
-    means, weights = backward_means(draft.setting, sign, side, chain, [f], points(q))
-    return np.asarray(means.sums_at_centres(weights)[0])
+def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatArray, weights: FloatArray) -> Side:
+    """The side with its chain: power iteration for the functions f, then the reflection."""
+    tilts = shifts(draft, sign * rates / (draft.certificate.width - 1))
+    chain = replace(_bare(exponent, rates, weights), shifts=tuple(map(float, tilts)))
+    kernel = layer_kernel(draft.setting, sign, side, chain)
+    power = sign * exponent
+    first = fit(draft, lambda q: -power * np.log(q))
+    steps = min(1 + int(np.ceil(np.log(0.1) / np.log(max(abs(draft.moments.chi), 0.5)))), draft.certificate.depth - 1)
+    chain = replace(chain, functions=_smoothed(draft, kernel, _iterated(draft, kernel, first, steps)))
+    return replace(side, chains=(replace(chain, reflection=_reflection(draft, sign, kernel, chain)),))
+
+
+def _iterated(draft: Draft, kernel: Kernel, first: Shape, steps: int) -> tuple[Mixture, ...]:
+    """Tents fitted to f, K f, K^2 f, ..., the last of many an extrapolated stationary one."""
+    shapes = [first]
+    for _ in range(steps):
+        shapes.append(fit(draft, partial(mapped, draft, kernel, tent(*shapes[-1]))))
+    if steps > 2:
+        extra = draft.moments.chi / (1 - draft.moments.chi)
+        (old, _), (slope, bend) = shapes[-2:]
+        for _ in range(3):
+            old = slope + extra * (slope - old)
+            slope, bend = fit(draft, partial(mapped, draft, kernel, tent(old, bend)))
+        shapes[-1] = slope, bend
+    return tuple(tent(*shape) for shape in shapes)
+
+
+def _smoothed(draft: Draft, kernel: Kernel, functions: tuple[Mixture, ...]) -> tuple[Mixture, ...]:
+    """With a small steep term at each end of the tube where K f/f of the stationary f is larger than at q = 1."""
+    f, (low, high) = functions[-1], ends(draft.setting.tube)
+    q = np.array([low, 1.0, high])
+    profile = mapped(draft, kernel, f, q) - f.log(q)
+    for end, side in ((0, -1), (2, 1)):
+        excess = min(profile[end] - profile[1], 2.0 / draft.certificate.depth)
+        if excess > 1e-6:
+            slope = side * _SMOOTHING[0] / draft.spread
+            weight = float(np.log(excess) + f.log(q[end]) - slope * (q[end] - 1)) + _SMOOTHING[1]
+            functions = tuple(Mixture((*g.slopes, slope), (*g.log_weights, weight)) for g in functions)
+    return functions
+
+
+
+
+def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Reflection:
+    """The functions g: those of the mirrored kernel, and a steep term for where f is larger."""
+    m, s = draft.moments, draft.setting
+    forward = max(m.variance_per_layer - 2 * m.slope_variance, 0.2 * m.variance_per_layer)  # v_f
+    a, shares = _MIRROR * m.variance_per_layer / forward, _shares(draft, kernel, chain)
+    power = (1 + a) * sign * chain.exponent
+    mirror = inverse_power(kernel, a, shares)
+    first = fit(draft, lambda q: chain.functions[1].log(q) + power * np.log(q))
+    found = _iterated(draft, mirror, first, len(chain.functions) - 2)
+    q = np.linspace(*ends(s.tube), 201)
+    gap = chain.functions[-1].log(q) - found[-1].log(q) + power * np.log(q)
+    side = 1 if gap[-1] > gap[0] else -1
+    at, near = np.interp([1.0, 1 + side * draft.spread], q, gap)
+    slope = side * _STEEP / draft.spread
+    allowed = growth(draft, kernel, chain.functions[-1])
+    for level in _LEVELS:
+        lack = gap - at - level * (near - at)
+        with np.errstate(all="ignore"):
+            logs = np.where(lack > 0, np.log(np.expm1(lack)) + found[-1].log(q) - slope * (q - 1), -np.inf)
+        weight = max(float(logs.max()), -700.0)
+        steep = tuple(Mixture((*g.slopes, slope), (*g.log_weights, weight)) for g in found)
+        if growth(draft, mirror, steep[-1]) <= allowed:
+            break
+    return Reflection(float(a), tuple(map(float, shares)), steep)
+
+
+def _shares(draft: Draft, kernel: Kernel, chain: Chain) -> FloatArray:
+    """The shares of the terms of K f at q = 1, f stationary."""
+    count = len(chain.rates)
+    plain = Kernel(kernel.constants[:count], kernel.exponents[:count])
+    means, weights = plain.means(draft.setting.nodes, draft.certificate.width, chain.functions[-1:], points(np.ones(1)))
+    logs = logsumexp((means.at_centres()[:, 0] + weights[0]).reshape(count, -1), axis=1)
+    shares: FloatArray = np.maximum(np.exp(logs - logs.max()), 1e-6)
+    return shares / shares.sum()
+
+
+def feasible(draft: Draft, sign: Sign) -> Draft | str:
+    """One sign with the exponent that seems to cost least, from large ones down."""
+    c = draft.certificate
+    best: Draft | str = "no exponents were tried"
+    least = np.inf
+    typical = c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1)
+    for multiple in MULTIPLES:
+        found = (upper if sign > 0 else lower)(draft, multiple * typical)
+        if isinstance(found, str):
+            best = found if isinstance(best, str) else best
+            continue
+        score = _rough_tail(found, sign)
+        gain = multiple * typical * c.epsilon  # half of it is lost at the best exponent of a normal law
+        if isinstance(best, str) or score < least:
+            best, least = found, score
+        elif least < 0:
+            break
+        if score < -_KEPT * gain:
+            break
+    return best
+
+
+def _rough_tail(draft: Draft, sign: Sign) -> float:
+    """The logarithm of about what the sign will cost, from the growth at single places."""
+    c = draft.certificate
+    side = c.upper if sign > 0 else c.lower
+    chain = side.chains[0]
+    grown = (c.depth - 1) * growth(draft, layer_kernel(draft.setting, sign, side, chain), chain.functions[-1])
+    start = sign * chain.exponent * np.log1p(side.b * top_alignment(c))
+    return float(np.nan_to_num(start + grown - chain.exponent * c.epsilon, nan=np.inf))
+
+
+def growth(draft: Draft, kernel: Kernel, f: Mixture) -> float:
+    """The largest log(K f/f) within about three standard deviations of q = 1."""
+    c = draft.certificate
+    q = 1 + draft.spread * np.arange(-3, 4)
+    q = q[(q > c.low) & (q < c.high)]
+    return float(np.max(mapped(draft, kernel, f, q) - f.log(q)))

@@ -9,12 +9,9 @@ returns to 1 in depth. Derived for this project; theorem and proof in docs/deep-
 proposes the parameters, `theory.bounds.verifier` computes the bound from them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import logsumexp
 
 from theory.activations.activation import Activation, NumericActivation, steps
 from theory.bounds.certificate import Readout
@@ -22,7 +19,9 @@ from theory.bounds.search import propose
 from theory.bounds.verifier import DeepBound, verify
 from theory.depth.coefficients import DepthCoefficients, depth_coefficients
 from theory.errors import UsageError
+from theory.numerics.edge import edge
 
+Problem = tuple[int, int, float, Readout]
 HOMOGENEOUS = "homogeneous: see theory.bounds.homogeneous"
 """Reason given for a positively homogeneous phi, whose deep law is another theorem."""
 
@@ -31,7 +30,8 @@ _NORMALIZED = 0.02  # largest miss of E phi^2 = E phi'^2 = 1 that a network may 
 _WIDEST = 10**8
 _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
-_BEYOND_FLOATS = -200.0  # ideal logarithm below which the certificate may overflow
+_SHARE = 0.13  # of the tails of the gradients that the bad events may cost
+_TOLERANCES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)  # a smaller tolerance is left more often, so its bound serves
 
 
 def deep_bound(
@@ -64,7 +64,7 @@ def deep_bound(
     >>> deep_bound(tanh, 300, 10, 1.0).probability < 0.05
     True
     >>> deep_bound(tanh, 30, 10, 1.0).reason
-    'width 30 is too small: even a normal law of the predicted variance exceeds epsilon with a union bound of 1 or more'
+    'width 30 is too small: even a normal law of the predicted variance exceeds epsilon too often for Chernoff's bound'
     """
     asked = _readout(readout)
     _check(width, depth, epsilon)
@@ -74,15 +74,10 @@ def deep_bound(
     reason = _screen(activation, moments, depth)
     if reason:
         return DeepBound("deep", 0.0, reason)
-    ideal = _ideal_log(moments, width, depth, epsilon)
-    if width < _LEAST_WIDTH or ideal >= 0:
-        reason = "even a normal law of the predicted variance exceeds epsilon with a union bound of 1 or more"
+    if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) >= 0:
+        reason = "even a normal law of the predicted variance exceeds epsilon too often for Chernoff's bound"
         return DeepBound("deep", 0.0, f"width {width} is too small: {reason}")
-    found = _best(activation, (width, depth, epsilon, asked), ideal)
-    if found.log == 0 and ideal < _BEYOND_FLOATS:
-        # Exponents this large leave the range of float64. A smaller tolerance is left more often, so its bound serves.
-        return deep_bound(activation, width, depth, epsilon / 2, asked)
-    return found
+    return _best(activation, moments, (width, depth, epsilon, asked))
 
 
 def _readout(readout: str | Readout) -> Readout:
@@ -121,40 +116,36 @@ def _screen(activation: NumericActivation, moments: DepthCoefficients[float], de
 
 
 def _ideal_log(moments: DepthCoefficients[float], width: float, depth: int, epsilon: float) -> float:
-    r"""log of :math:`2 \sum_m e^{-n \epsilon^2/(2 V_m)}`, V_m the predicted n Var of the log ratio across m layers."""
-    count = np.unique(np.linspace(1, depth - 1, min(depth - 1, 200)).astype(int))
-    variances = np.array([moments.log_ratio_variance(int(m)) for m in count])
-    logs = np.interp(np.arange(1, depth), count, -width * epsilon**2 / (2 * variances))
-    return float(np.log(2) + logsumexp(logs))
+    r"""log of :math:`2 e^{-n \epsilon^2/(2 V)}`, V the predicted n Var of the log ratio of the first layer."""
+    return float(np.log(2) - width * epsilon**2 / (2 * moments.log_ratio_variance(depth - 1)))
 
 
-def _best(activation: NumericActivation, problem: tuple[int, int, float, Readout], ideal: float) -> DeepBound:
-    """The best of a few budgets for the bad events: about what the tails of the gradients themselves cost.
+def _best(activation: NumericActivation, moments: DepthCoefficients[float], problem: Problem) -> DeepBound:
+    """The least of the bounds for this tolerance and for smaller ones, which are left more often.
 
-    A budget that is too small leaves no admissible parameters; then one between it and the best so far is tried.
+    Each by two budgets for the bad events: what the tails of the gradients may cost, and then a share of what they do.
     """
-    budget = float(np.clip(np.exp(ideal), 1e-100, 0.03))
-    best, chosen, failed = _attempt(activation, problem, budget), budget, 0.0
-    if best.log == 0 and budget < _LARGEST_BUDGET:
-        failed, chosen = budget, _LARGEST_BUDGET
-        best = _attempt(activation, problem, chosen)
-    for _ in range(3):
-        terms = dict(best.terms)
-        tails = np.exp(terms.get("large gradients", 0.0)) + np.exp(terms.get("small gradients", 0.0))
-        budget = float(np.clip(0.6 * tails, max(1e-100, np.sqrt(failed * chosen)), _LARGEST_BUDGET))
-        if best.log == 0 or 0.3 < budget / chosen < 3:
+    width, depth, epsilon, _ = problem
+    best = DeepBound("deep", 0.0, "no tolerance was tried")
+    for share in _TOLERANCES:
+        smaller = (width, depth, share * epsilon, problem[3])
+        ideal = _ideal_log(moments, width, depth, share * epsilon)
+        if ideal >= max(best.log, -1e-3) or (best.log < 0 and ideal > 0.6 * best.log):
             break
-        bound = _attempt(activation, problem, budget)
-        if bound.log < best.log:
-            best, chosen = bound, budget
-        elif bound.log == 0 and budget < chosen:
-            failed = budget
-        else:
+        budget = float(np.clip(_SHARE * np.exp(0.7 * ideal), 1e-100, _LARGEST_BUDGET))
+        found = _attempt(activation, smaller, budget)
+        again = _SHARE * sum(np.exp(log) for name, log in found.terms if "gradients" in name)
+        if found.log == 0 or not 0.3 < again / budget < 3:
+            again = float(np.clip(again, 1e-100, _LARGEST_BUDGET)) if found.log < 0 else _LARGEST_BUDGET
+            found = min(found, _attempt(activation, smaller, again), key=lambda bound: bound.log)
+        if found.log < best.log or best.log == 0:
+            best = found
+        elif best.log < 0:
             break
     return best
 
 
-def _attempt(activation: NumericActivation, problem: tuple[int, int, float, Readout], budget: float) -> DeepBound:
+def _attempt(activation: NumericActivation, problem: Problem, budget: float) -> DeepBound:
     try:
         certificate = propose(activation, *problem, budget)
     except UsageError as error:  # phi is too rough for the quadrature: an outcome, not misuse
@@ -211,31 +202,22 @@ def required_width_deep(
     if reason:
         return DeepWidth(None, DeepBound("deep", 0.0, reason), reason)
     wanted = float(np.log(probability))
-    # the width at which a normal law of the predicted variance would do, with a union bound
-    log_start = brentq(lambda log: _ideal_log(moments, np.exp(log), depth, epsilon) - wanted, 0.0, 60.0)
+    # the width at which Chernoff's bound for a normal law of the predicted variance would do
+    ideal = 2 * moments.log_ratio_variance(depth - 1) * (np.log(2) - wanted) / epsilon**2
+    least = max(int(ideal), _LEAST_WIDTH)
+    last = DeepBound("deep", 0.0, "no width was tried")
 
-    def attempt(width: int) -> DeepBound:
-        problem = (width, depth, epsilon, asked)
-        bound = _attempt(activation, problem, 0.4 * probability)
+    def enough(width: float) -> bool:
+        nonlocal last
+        found = _attempt(activation, (int(width), depth, epsilon, asked), _SHARE * probability)
+        last = found if found.log < 0 or last.log == 0 else last
+        return found.log < wanted
+
+    width = edge(enough, np.ceil(1.3 * least), (least, min(_WIDEST, 300 * least)), towards_good=1.25, step=0.02)
+    while width is not None:
+        bound = _best(activation, moments, (int(width), depth, epsilon, asked))
         if bound.log < wanted:
-            return bound
-        return min(bound, _attempt(activation, problem, 0.2 * probability), key=lambda found: found.log)
-
-    return _bracket(attempt, max(int(np.exp(log_start)), _LEAST_WIDTH), wanted)
-
-
-def _bracket(attempt: Callable[[int], DeepBound], start: int, wanted: float) -> DeepWidth:
-    """Widen until the bound is low enough, then bisect geometrically."""
-    low, high = start, int(np.ceil(1.15 * start))
-    bound = attempt(high)
-    while bound.log >= wanted:
-        low, high = high, int(np.ceil(1.25 * high))
-        if high > min(_WIDEST, 300 * start):
-            reason = bound.reason or "the bound does not fall below the probability"
-            return DeepWidth(None, bound, f"up to width {low}: {reason}")
-        bound = attempt(high)
-    while high - low > max(1, 0.02 * high):
-        middle = int(np.sqrt(low * high))
-        found = attempt(middle)
-        low, high, bound = (low, middle, found) if found.log < wanted else (middle, high, bound)
-    return DeepWidth(high, bound)
+            return DeepWidth(int(width), bound)
+        width = np.ceil(1.01 * width)
+    reason = last.reason or "the bound does not fall below the probability"
+    return DeepWidth(None, last, f"up to width {min(_WIDEST, 300 * least)}: {reason}")

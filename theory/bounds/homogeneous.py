@@ -22,6 +22,7 @@ from theory.bounds.homogeneous_moments import LayerMoments, SignCounts, fraction
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 from theory.numerics.arithmetic import FloatArray, X, constant_value
+from theory.numerics.edge import edge
 
 Readout = Literal["random", "any"]
 _SHARES = np.geomspace(0.12, 1.3, 11)  # exponents that are tried, in units of n epsilon/(4 v L)
@@ -155,20 +156,11 @@ def required_width(slopes: Slopes, depth: int, epsilon: float, probability: floa
     if not 0.0 < probability < 1.0:
         raise UsageError(f"the probability must lie strictly between 0 and 1, not {probability}; try 0.05")
 
-    def enough(width: int) -> bool:
-        return slopes_deep_bound(slopes, width, depth, epsilon).probability <= probability
+    def enough(width: float) -> bool:
+        return slopes_deep_bound(slopes, int(width), depth, epsilon).probability <= probability
 
-    if enough(LEAST_WIDTH):
-        return LEAST_WIDTH
-    below, above = LEAST_WIDTH, 2 * LEAST_WIDTH
-    while not enough(above):
-        if above > _MOST_WIDTH:
-            return None
-        below, above = above, 2 * above
-    while above - below > 1:
-        middle = (below + above) // 2
-        below, above = (below, middle) if enough(middle) else (middle, above)
-    return above
+    found = edge(enough, LEAST_WIDTH, (LEAST_WIDTH, 2 * _MOST_WIDTH))
+    return None if found is None else int(found)
 
 
 _SILENT = {

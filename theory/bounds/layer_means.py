@@ -1,10 +1,10 @@
 r"""Means of exponentials of one layer at finite width, by inversion at the real saddle, for whole ranges of q.
 
-With h uniform on the sphere :math:`|h|^2 = nq` and w independent and uniform on the sphere :math:`|w|^2 = n`, the mean
+With h uniform on the sphere :math:`|h|^2 = nq` the mean
 
-.. math:: M(q) = E\Big[\exp\Big(\tau \sum_i \phi'(h_i)^2 w_i^2 + \sum_i \psi(h_i)\Big)\Big]
+.. math:: M(q) = E\, e^{\sum_i \psi(h_i)}
 
-is that of independent standard normal pairs conditioned on the two sums of squares, found by tilting and inverting a
+is that of independent standard normals conditioned on the sum of squares, found by tilting and inverting a
 characteristic function. The trapezoidal rule errs upwards, and a Taylor expansion in q with its remainder makes a
 handful of saddles bound M on a whole interval: docs/deep-bound.md#evaluation-and-why-the-suprema-are-suprema (derived
 for this project). What is left to float64 are the integrals over z (Gauss rules), the frequencies beyond nine standard
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
 
-from theory.bounds.certificate import Tent
+from theory.bounds.certificate import Mixture
 from theory.bounds.grid import Cells, Nodes
+from theory.layer.conditioning import log_chi_squared
 from theory.numerics.arithmetic import FloatArray
 
 GUARDED = 1e-10
@@ -31,8 +32,8 @@ _HALF = 12  # steps on each side: nine standard deviations, exp(-40) of the peak
 _TERMS = 16  # of the Taylor expansion, even
 _GRID = 321  # points of a cell at which the bound is evaluated
 _CUT = 1e-5  # most of the modulus, relative to the whole, that may be left at the last frequency
-_BLOCK = 16  # systems worked on together
 _ROUNDS = 80  # of Newton's method
+_LOST = 1e-18  # tilted weights below it are lost in rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,21 +59,19 @@ class Envelope:
     def at_centres(self) -> FloatArray:
         """The bound at the centre of each cell, (B, C)."""
         with np.errstate(all="ignore"):
-            return (
-                self.level + np.log(self.taylor[..., 0]) - log_chi_squared(self.width * self.cells.centre, self.width)
-            )
+            return self.level + np.log(self.taylor[..., 0]) - log_chi_squared(self.width, self.cells.centre)
 
-    def suprema(self, log_weight: FloatArray | None = None, tents: Sequence[Tent] = ()) -> FloatArray:
+    def suprema(self, log_weight: FloatArray | None = None, functions: Sequence[Mixture] = ()) -> FloatArray:
         r"""Bounds on sup log [ sum_j e^{w_j} M_j(q) / f(q) ] over all cells; without arguments, on each sup log M(q).
 
         The largest value on a grid of spacing s plus :math:`s^2 D/8`, where the second derivative is at least -D.
 
         Args:
             log_weight: w, (N, T) with N T = B: sums of T consecutive means.
-            tents: the N functions f.
+            functions: the N functions f.
         """
         if log_weight is None:
-            log_weight, tents = np.zeros((len(self.level), 1)), [Tent(0.0, 0.0)] * len(self.level)
+            log_weight, functions = np.zeros((len(self.level), 1)), [Mixture((0.0,), (0.0,))] * len(self.level)
         sums, terms = log_weight.shape
         x = np.linspace(-1.0, 1.0, _GRID)
         q = self.cells.centre[:, None] + self.cells.half[:, None] * x
@@ -83,9 +82,9 @@ class Envelope:
             logs = logs.reshape(sums, terms, *q.shape) + log_weight[:, :, None, None]
             peak = logs.max(axis=1, keepdims=True)
             total = peak[:, 0] + np.log(np.exp(logs - peak).sum(axis=1))
-            total = total - log_chi_squared(self.width * q, self.width) - np.stack([f.log(q) for f in tents])
-            bends = np.array([f.bend for f in tents])[:, None]
-            bow = self._bow(polynomial).reshape(sums, terms, -1).max(axis=1) + (bends * self.cells.half) ** 2
+            total = total - log_chi_squared(self.width, q) - np.stack([f.log(q) for f in functions])
+            bows = np.array([f.bow for f in functions])[:, None]
+            bow = self._bow(polynomial).reshape(sums, terms, -1).max(axis=1) + bows * self.cells.half**2
             relief = (0.5 * self.width - 1) * (self.cells.half / (self.cells.centre + self.cells.half)) ** 2
             spacing = x[1] - x[0]
             best: FloatArray = (total.max(axis=2) + np.maximum(bow - relief, 0.0) * spacing**2 / 8).max(axis=1)
@@ -106,34 +105,27 @@ class Envelope:
         return bow
 
 
-def log_chi_squared(x: FloatArray | float, width: int) -> FloatArray:
-    """Logarithm of the chi-squared density with n degrees of freedom."""
-    return np.asarray((width / 2 - 1) * np.log(x) - x / 2 - width / 2 * np.log(2.0) - gammaln(width / 2))
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    r"""A positive operator on functions of the squared length, over one layer.
 
-
-def tent_systems(
-    nodes: Nodes, width: int, rates: FloatArray, constants: FloatArray, tents: Sequence[Tent]
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    r"""The means whose weighted sums are sum_j e^{c_j} E[ e^{t_j n/(n-1) u^T N u} f(q_1) | q ] for several tents f.
-
-    Here N = diag(phi'(h)^2), u is uniform on the unit sphere, and :math:`q_1 = |\phi(h)|^2/n`; a tent is a sum of two
-    exponentials.
+    .. math:: (K f)(q) = \sum_r e^{c_r} E_h\Big[e^{\sum_i \mu_r(h_i)} f(|\phi(h)|^2/n)\Big], \qquad |h|^2 = nq
 
     Args:
-        nodes: a rule.
-        width: n.
-        rates, constants: t and c, (R,) each.
-        tents: N of them.
-
-    Returns:
-        tau (B,) and psi (B, K) for `log_pair_mean` (or psi alone for `log_mean`, where t = 0) and the logarithms
-        of the weights (N, 2R) for `Envelope.suprema`; B = 2 N R.
+        constants: c_r, (R,).
+        exponents: mu_r at the nodes, (R, K).
     """
-    slopes = np.array([[f.slope + f.bend, f.slope - f.bend] for f in tents])  # (N, 2)
-    weights = constants[None, :, None] - slopes[:, None, :] - np.log(2.0)
-    tau = np.broadcast_to(rates[None, :, None] / (width - 1), weights.shape)
-    exponents = np.broadcast_to(slopes[:, None, :], weights.shape).ravel()
-    return tau.ravel(), exponents[:, None] / width * nodes.value**2, weights.reshape(len(tents), -1)
+
+    constants: FloatArray
+    exponents: FloatArray
+
+    def means(self, nodes: Nodes, width: int, inputs: Sequence[Mixture], grid: Cells) -> tuple[Envelope, FloatArray]:
+        """The means whose weighted sums are K f for N mixtures f of T terms, and their log weights (N, R T)."""
+        slopes, logs = (np.array([getattr(f, name) for f in inputs]) for name in ("slopes", "log_weights"))
+        length = nodes.value**2 / width
+        psi = self.exponents[:, None, :] + slopes[:, None, :, None] * length  # (N, R, T, K)
+        weights = self.constants[:, None] + (logs - slopes)[:, None, :]
+        return log_mean(nodes, psi.reshape(-1, len(length)), width, grid), weights.reshape(len(inputs), -1)
 
 
 def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope:
@@ -166,8 +158,7 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
                 break
         law, log_mass = _tilted(nodes, systems + tilt[:, None] * square)
         unit = _STEP / np.sqrt(width * variance)
-        waves = _waves(unit, square - q[:, None])
-        transform = np.exp(width * np.log(np.einsum("skj,sk->sj", waves, law)))
+        transform = np.exp(width * np.log(_characteristic(law, square - q[:, None], unit)))
         transform[:, 1:] *= 2.0
         scale = unit / (2 * np.pi)
         moments = unit[:, None] * np.arange(_HALF + 1)
@@ -176,68 +167,6 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
     modulus = np.abs(transform)
     cut = modulus[:, -1] / modulus.sum(axis=1)
     return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
-
-
-def log_pair_mean(nodes: Nodes, tau: FloatArray, psi: FloatArray, width: int, grid: Cells) -> Envelope:
-    r"""Bounds on log E exp(tau sum phi'(h_i)^2 w_i^2 + sum psi(h_i)) with :math:`|h|^2 = nq, |w|^2 = n`, on cells of q.
-
-    Arguments as for `log_mean`, with tau (B,).
-
-    >>> from theory.activations.specification import activation
-    >>> from theory.bounds.grid import gaussian_nodes, points
-    >>> nodes = gaussian_nodes(activation("identity"), 20.0, 1.0)
-    >>> found = log_pair_mean(nodes, np.array([0.1]), 0.25 * nodes.z[None, :] ** 2, 100, points(np.array([1.2])))
-    >>> round(float(found.at_centres()[0, 0]), 6)  # 0.1 |w|^2 + |h|^2/4
-    40.0
-    """
-    systems, q = _systems(psi, grid)
-    rate = np.repeat(tau, len(grid.centre))[:, None] * nodes.slope**2
-    ceiling = 0.5 - np.maximum(np.repeat(tau, len(grid.centre)) * nodes.slope_bound, 0.0)
-    with np.errstate(all="ignore"):
-        tilt, shift, variances = _pair_saddle(nodes, systems, rate, ceiling, q)
-        spread = 1 / (1 - 2 * shift[:, None] - 2 * rate)
-        law, log_mass = _tilted(nodes, systems + tilt[:, None] * nodes.z**2 + 0.5 * np.log(spread))
-        unit, other = _STEP / np.sqrt(width * variances[0]), _STEP / np.sqrt(width * variances[1])
-        transform, modulus, cut = _pair_transform(nodes.z**2, law, spread, (unit, other), q, width)
-        scale = unit * other / (4 * np.pi**2)
-        moments = unit[:, None] * np.arange(-_HALF, _HALF + 1)
-    guard = width * law[:, nodes.guard].sum(axis=1)
-    level = width * (log_mass - tilt * q - shift) + np.log(scale) - log_chi_squared(float(width), width)
-    level = np.where(shift < ceiling, level, np.inf)
-    return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
-
-
-def _pair_transform(
-    square: FloatArray,
-    law: FloatArray,
-    spread: FloatArray,
-    units: tuple[FloatArray, FloatArray],
-    q: FloatArray,
-    width: int,
-) -> tuple[np.ndarray, FloatArray, FloatArray]:
-    """The n-th power of the characteristic function of (z^2, w^2), and its modulus, summed over the second frequency.
-
-    Beside them the share of the modulus at the last frequencies. It works in blocks that fit a cache, without the nodes
-    whose mass is lost in rounding.
-    """
-    transform = np.empty((len(q), 2 * _HALF + 1), dtype=np.complex128)
-    modulus, cut = np.empty((len(q), 2 * _HALF + 1)), np.empty(len(q))
-    for start in range(0, len(q), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        kept = law[block].max(axis=0) > 1e-18
-        part, first, second = law[block][:, kept], units[0][block], units[1][block]
-        steps = second[:, None] * np.arange(_HALF + 1)
-        half = _waves(first, square[kept] - q[block, None]) * part[:, :, None]
-        lengths = 1 / np.sqrt(1 - 2j * steps[:, None, :] * spread[block][:, kept, None])
-        lengths *= np.exp(-1j * steps)[:, None, :]
-        double = np.concatenate([np.conj(half[:, :, :0:-1]), half], axis=2)
-        power = np.exp(width * np.log(np.swapaxes(double, 1, 2) @ lengths))
-        power[:, :, 1:] *= 2.0
-        size = np.abs(power)
-        transform[block], modulus[block] = power.sum(axis=2), size.sum(axis=2)
-        edge = np.maximum(np.maximum(modulus[block][:, 0], modulus[block][:, -1]), size[:, :, -1].sum(axis=1))
-        cut[block] = edge / modulus[block].sum(axis=1)
-    return transform, modulus, cut
 
 
 def _systems(psi: FloatArray, grid: Cells) -> tuple[FloatArray, FloatArray]:
@@ -254,36 +183,15 @@ def _tilted(nodes: Nodes, exponent: FloatArray) -> tuple[FloatArray, FloatArray]
     return law / mass, (peak + np.log(mass))[:, 0]
 
 
-def _waves(unit: FloatArray, phase: FloatArray) -> np.ndarray:
-    """exp(i u_j phase) for u_j = 0, unit, 2 unit, ...: (S, K, _HALF + 1)."""
-    factor = np.exp(1j * unit[:, None] * phase)
-    powers = np.repeat(factor[:, :, None], _HALF + 1, axis=2)
-    powers[:, :, 0] = 1.0
-    waves: np.ndarray = np.cumprod(powers, axis=2)
-    return waves
-
-
-def _pair_saddle(
-    nodes: Nodes, systems: FloatArray, rate: FloatArray, ceiling: FloatArray, q: FloatArray
-) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray]]:
-    """The tilts m and c at which the means of z^2 and w^2 are q and 1, and the variances of z^2 and w^2 there."""
-    square = nodes.z**2
-    tilt, shift = np.zeros(len(q)), np.minimum(0.0, ceiling - 0.05)
-    for _ in range(_ROUNDS):
-        spread = 1 / (1 - 2 * shift[:, None] - 2 * rate)
-        law, _mass = _tilted(nodes, systems + tilt[:, None] * square + 0.5 * np.log(spread))
-        length, other = law @ square, np.einsum("sk,sk->s", law, spread)
-        first = law @ square**2 - length**2
-        mixed = np.einsum("sk,sk->s", law, square * spread) - length * other
-        second = 3 * np.einsum("sk,sk->s", law, spread**2) - other**2
-        determinant = first * second - mixed**2
-        step = (second * (length - q) - mixed * (other - 1)) / determinant
-        stride = (first * (other - 1) - mixed * (length - q)) / determinant
-        tilt = tilt - np.clip(step, -0.1, 0.1)
-        shift = np.minimum(shift - stride, 0.5 * (shift + ceiling))
-        if np.all(np.abs(step) + np.abs(stride) < 1e-11):
-            break
-    return tilt, shift, (first, second)
+def _characteristic(law: FloatArray, phase: FloatArray, unit: FloatArray) -> np.ndarray:
+    """The means of exp(i u_j phase) for u_j = 0, unit, 2 unit, ...: (S, _HALF + 1), without lost nodes."""
+    kept = law.max(axis=0) > _LOST
+    wave, turn = law[:, kept].astype(np.complex128), np.exp(1j * unit[:, None] * phase[:, kept])
+    found = np.empty((len(unit), _HALF + 1), dtype=np.complex128)
+    for j in range(_HALF + 1):
+        found[:, j] = wave.sum(axis=1)
+        wave *= turn
+    return found
 
 
 def _envelope(

@@ -1,6 +1,6 @@
 """Search for the parameters of the deep bound. Nothing here need be right: `theory.bounds.verifier` checks the outcome.
 
-Order of the search: the tube, the seven limits, the top, then for each sign the smallest |b| that its bracket allows,
+Order of the search: the tube, the six limits, the top, then for each sign the smallest |b| that its bracket allows,
 exponents around n epsilon / Var, and dominating functions fitted along the depth recursion.
 """
 
@@ -10,16 +10,16 @@ import numpy as np
 from scipy.special import betainccinv
 
 from theory.activations.activation import NumericActivation
-from theory.bounds.certificate import Certificate, Escape, Readout, Tent
-from theory.bounds.chains import _feasible
-from theory.bounds.cramer import cramer
-from theory.bounds.draft import SHARES, Draft, blank_certificate, forward_tents, interior_lengths, uniform_means
+from theory.bounds.certificate import Certificate, Escape, Mixture, Readout
+from theory.bounds.chains import feasible
+from theory.bounds.draft import SHARES, Draft, blank_certificate, cramer, forward_tents, interior_lengths, kernel_means, shifts
 from theory.bounds.grid import cells
-from theory.bounds.verifier import Sign, escape_log, layers, limit_functions, prepare
+from theory.bounds.moments import Sign, direction_majorant
+from theory.bounds.verifier import escape_log, layers, limit_functions, prepare
 from theory.depth.coefficients import DepthCoefficients, depth_coefficients
 from theory.numerics.arithmetic import FloatArray
 
-_TILTS = (0.25, 0.4, 0.6, 0.8, 1.0)  # of the tube, as multiples of what a normal law would ask for
+_TILTS = (0.85, 0.6, 0.4, 0.25)  # of the tube, as multiples of what a normal law would ask for
 _HIGHEST = 4.0  # end of the widest tube
 
 
@@ -38,7 +38,7 @@ def propose(
         draft = _tube(
             activation, depth_coefficients(activation), blank_certificate(width, depth, epsilon, readout), budget
         )
-        for step in (_limits, _top, lambda d: _feasible(d, 1), lambda d: _feasible(d, -1)):
+        for step in (_limits, _top, lambda d: feasible(d, 1), lambda d: feasible(d, -1)):
             if isinstance(draft, str):
                 return draft
             draft = step(draft)
@@ -55,7 +55,6 @@ def _tube(
     spread = np.sqrt(moments.length_noise / (1 - moments.chi**2) / blank.width)
     wanted = np.log(SHARES["tube"] * budget)
     distance = np.full(2, np.sqrt(max(2 * np.log(layers(blank)) - 2 * wanted, 2.0)) * spread)
-    multiples = _TILTS
     for _ in range(12):
         low, high = 1 - distance[0], 1 + distance[1]
         if not (low > 0.02 and high < _HIGHEST):
@@ -65,36 +64,35 @@ def _tube(
         certificate = replace(blank, low=float(low), high=float(high))
         grid = cells(certificate.low, certificate.high, blank.width)
         draft = Draft(replace(setting, certificate=certificate, tube=grid), moments, budget)
-        (needed, escapes, best) = zip(*(_escape(draft, sign, multiples, wanted) for sign in (-1, 1)), strict=True)
+        (needed, escapes) = zip(*(_escape(draft, sign, wanted) for sign in (-1, 1)), strict=True)
         slack = distance / np.array(needed)
         if np.all((slack >= 1) & (slack < 1.03)):
             return draft.with_(escapes=escapes)
         distance = 1.01 * np.minimum(needed, 1.3 * distance)
-        multiples = tuple(sorted({factor * m for m in best for factor in (0.85, 1.0, 1.15)}))
     return f"no tube around 1 holds the squared length at width {blank.width}"
 
 
-def _escape(draft: Draft, sign: Sign, multiples: tuple[float, ...], wanted: float) -> tuple[float, Escape, float]:
-    """The least distance from 1 that is exceeded seldom enough, how, and by which multiple of the natural tilt."""
+def _escape(draft: Draft, sign: Sign, wanted: float) -> tuple[float, Escape]:
+    """The distance from 1 that is exceeded seldom enough, and how."""
     c, m = draft.certificate, draft.moments
     natural = (c.high - 1 if sign > 0 else 1 - c.low) * c.width * (1 - m.chi**2) / m.length_noise
-    found = []
-    for multiple in multiples:
-        tilt = multiple * natural
-        escape = Escape(tilt, tuple(forward_tents(draft, Tent(sign * tilt, 0.0), most=40)))
+    for multiple in _TILTS:  # above, the law has the longer tail
+        tilt = (multiple if sign > 0 else 1.25 * multiple) * natural
+        escape = Escape(tilt, tuple(forward_tents(draft, Mixture((sign * tilt,), (0.0,)), most=40)))
         distance = (escape_log(draft.setting, escape, sign) - wanted) / tilt
-        found.append((distance if np.isfinite(distance) else np.inf, escape, multiple))
-    return min(found, key=lambda item: item[0])
+        if np.isfinite(distance):
+            break
+    return (distance if np.isfinite(distance) else np.inf), escape
 
 
 def _limits(draft: Draft) -> Draft | str:
-    """The tightest seven limits that fail seldom enough, by bisection on all of them together."""
+    """The tightest six limits that fail seldom enough, by bisection on all of them together."""
     m, wanted = draft.moments, draft.log_share("limit")
     square, reach = draft.setting.square, np.sqrt(draft.setting.square) * 2
     mixed = m.second_slope_second
-    start = np.array([mixed, mixed, m.tilted_slope_second, m.slope_second, m.slope_second, m.chi, m.chi])
-    far = np.array([0.0, square, square, 0.0, square, -reach, reach])
-    near, beyond = np.zeros(7), np.full(7, 0.01)
+    start = np.array([mixed, m.tilted_slope_second, m.slope_second, m.slope_second, m.chi, m.chi])
+    far = np.array([square, square, 0.0, square, -reach, reach])
+    near, beyond = np.zeros(6), np.full(6, 0.01)
     for _ in range(16):  # outwards, then bisection: far out Newton's method may fail
         log, _ = _limit_events(draft, start + beyond * (far - start))
         near, beyond = (
@@ -111,14 +109,15 @@ def _limits(draft: Draft) -> Draft | str:
 
 
 def _limit_events(draft: Draft, limits: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Logarithms of the probabilities that the seven limits fail, and their exponents."""
+    """Logarithms of the probabilities that the six limits fail, and their exponents."""
     candidate = _with_limits(draft, limits).certificate
     nodes = draft.setting.nodes
-    return cramer(nodes, limit_functions(nodes, candidate), candidate.width, interior_lengths(candidate))
+    logs, tilts = cramer(nodes, limit_functions(nodes, candidate), candidate.width, interior_lengths(candidate))
+    return logs.max(axis=1), tilts
 
 
 def _with_limits(draft: Draft, limits: FloatArray) -> Draft:
-    names = ("a_low", "a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
+    names = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
     return draft.with_(**dict(zip(names, map(float, limits), strict=True)))
 
 
@@ -129,6 +128,9 @@ def _top(draft: Draft) -> Draft | str:
     degrees = (c.width - 2) / 2 if c.readout.kind == "aligned" else (c.width - 1) / 2
     overlap = float(betainccinv(0.5, degrees, share))
     rates = c.width * np.array([0.05, 0.1, 0.15, 0.2, 0.3, 0.4])
-    floors = (np.log(share) - uniform_means(draft, -rates / c.width)) / rates
+    tilts = shifts(draft, -rates / c.width)
+    means = kernel_means(draft, direction_majorant(draft.setting, -rates / c.width, tilts), interior_lengths(c))
+    floors = (np.log(share) - means.max(axis=1)) / rates
     best = int(np.argmax(floors))
-    return draft.with_(overlap=overlap, top_floor=max(float(floors[best]), 1e-3), top_tilt=float(rates[best]))
+    floor = max(float(floors[best]), 1e-3)
+    return draft.with_(overlap=overlap, top_floor=floor, top_tilt=float(rates[best]), top_shift=float(tilts[best]))

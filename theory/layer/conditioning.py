@@ -246,7 +246,7 @@ def log_sphere_mean(
         return SphereMean(np.inf, np.inf, np.inf, law)
     centred = nodes.squares - q
     value, modulus, rest = _invert(centred, law, width)
-    common = width * law.log_normalizer - log_chi_squared(width, q)
+    common = width * law.log_normalizer - float(log_chi_squared(width, q))
     rounding = 8 * _EPS * (width * (1 + abs(law.log_normalizer)) + abs(common))
     if value > max(_LOST * modulus, 0.1 * rest):
         error = rounding + (rest + 4 * _EPS * modulus) / value
@@ -318,10 +318,10 @@ def _largest_density(centred: FloatArray, law: TiltedLaw, width: int) -> float:
     return np.inf
 
 
-def log_chi_squared(width: int, q: float) -> float:
+def log_chi_squared(width: int, q: FloatArray | float) -> FloatArray:
     """Natural logarithm of the chi-squared density with n degrees of freedom at nq, without cancellation."""
     half = 0.5 * width
     if half < 16:
-        return float((half - 1) * np.log(half * q) - half * q - gammaln(half) - np.log(2))
+        return np.asarray((half - 1) * np.log(half * q) - half * q - gammaln(half) - np.log(2))
     series = 1 / (12 * half) - 1 / (360 * half**3) + 1 / (1260 * half**5) - 1 / (1680 * half**7)
-    return float(half * (np.log(q) - (q - 1)) - np.log(q) - 0.5 * np.log(8 * np.pi * half) - series)
+    return np.asarray(half * (np.log(q) - (q - 1)) - np.log(q) - 0.5 * np.log(8 * np.pi * half) - series)

@@ -152,7 +152,7 @@ def _along(event: Event, saddle: Saddle, step: float, lattice: float) -> ExactTa
     if not (total > 0 and error < ACCEPTED):
         reason = "the inversion does not settle: a few giant coordinates dominate, or the sum is nearly discrete"
         return unavailable(reason)
-    common = event.width * saddle.law.log_normalizer - log_chi_squared(event.width, 1.0)
+    common = event.width * saddle.law.log_normalizer - float(log_chi_squared(event.width, 1.0))
     log = common + np.log(total)
     nodes = event.profile.check_nodes  # how far a second rule over a coordinate moves n Lambda at the saddle
     exponent = weights(event, saddle.tilt, event.profile.check_values) + saddle.law.mu * (nodes.squares - 1)

@@ -1,0 +1,205 @@
+r"""The largest gradient of all layers by one maximal inequality: Lemmas A, D and E of docs/deep-bound.md, evaluated.
+
+Given the forward pass the backward pass is a supermartingale, to which Ville's inequality applies (Lemma D); what is
+left is the mean of a running maximum over a Markov chain, which Lindley's recursion bounds forward in time (Lemma E).
+Part of the verifier: it has to be trusted, and what is not a number proves nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import gammaln, logsumexp
+
+from theory.bounds.certificate import Certificate, Chain, Mixture, Side
+from theory.bounds.grid import Cells, Nodes
+from theory.bounds.layer_means import Kernel
+from theory.layer.conditioning import log_chi_squared
+from theory.numerics.arithmetic import FloatArray
+
+Sign = Literal[1, -1]
+_GRID = 4001
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """A certificate, and the activation evaluated for it.
+
+    Args:
+        certificate: the parameters.
+        nodes: phi on a quadrature rule that reaches to sqrt(n q) for the largest q of the tube.
+        square: K^2, no less than phi'^2 on |z| <= sqrt(n q).
+        certified: whether K is proved.
+        tube: cells that cover the tube I.
+    """
+
+    certificate: Certificate
+    nodes: Nodes
+    square: float
+    certified: bool
+    tube: Cells
+
+    def costs(self, kernel: Kernel, inputs: Sequence[Mixture], outputs: Sequence[Mixture]) -> FloatArray:
+        """sup over q in I of log(K f_in/f_out) for several steps at once."""
+        if not inputs:
+            return np.empty(0)
+        means, weights = kernel.means(self.nodes, self.certificate.width, inputs, self.tube)
+        return means.suprema(weights, outputs)
+
+
+def identity(s: Setting) -> Kernel:
+    """F f(q) = E[f(q_1) | q_0 = q]."""
+    return Kernel(np.zeros(1), np.zeros((1, len(s.nodes.z))))
+
+
+def kappa(s: Setting, t: float, b: float) -> float:
+    """kappa'_t = n - 3 - 2 t K^2 - 2 t |b| sigma+."""
+    return s.certificate.width - 3 - 2 * t * s.square - 2 * t * abs(b) * s.certificate.sigma_high
+
+
+def log_alignment_cost(s: Setting, t: FloatArray, b: float) -> FloatArray:
+    """log C_b(t) = -(1/2) log(1 - 2 t |b| sigma+/kappa_t); infinite where kappa'_t <= 0."""
+    base = s.certificate.width - 3 - 2 * t * s.square
+    share = 2 * t * abs(b) * s.certificate.sigma_high / base
+    return np.where((base > 0) & (share < 1), -0.5 * np.log1p(-np.clip(share, None, 1)), np.inf)
+
+
+def direction_majorant(s: Setting, tau: FloatArray, shifts: FloatArray) -> Kernel:
+    r"""A product over the neurons above the mean of :math:`e^{\tau w^T N w}` over directions w, :math:`|w|^2 = n`.
+
+    .. math:: E_w e^{\tau w^T N w} \le \frac{\Gamma(n/4 - 1/2)}{4 \sqrt\pi\, \Gamma(n/4) f_n(n)} e^{-cn}
+              \prod_i (1 - 2c - 2\tau s_i)^{-1/2 + 1/n}
+
+    with f_n the chi-squared density; any c with positive factors will do (docs/deep-bound.md, Lemma F).
+
+    Args:
+        s: the setting.
+        tau, shifts: the rates and c, (R,) each.
+    """
+    n = s.certificate.width
+    room = 1 - 2 * shifts[:, None] - 2 * tau[:, None] * s.nodes.slope**2
+    level = gammaln(n / 4 - 0.5) - gammaln(n / 4) - np.log(4 * np.sqrt(np.pi)) - log_chi_squared(n, 1.0)
+    allowed = 1 - 2 * shifts - 2 * np.maximum(tau * s.square, 0.0) > 0
+    return Kernel(np.where(allowed, level - shifts * n, np.inf), (1 / n - 0.5) * np.log(np.where(room > 0, room, 1.0)))
+
+
+def layer_majorant(s: Setting, sign: Sign, side: Side, rates: FloatArray, shifts: FloatArray) -> Kernel:
+    r"""Lemmas A and F: a kernel whose weights sum to more than :math:`E_v e^{\pm tY}` for each rate t.
+
+    Of each rate first the product for a bracket that is not positive, then one term for each gamma of its grid:
+    :math:`e^{tB_+} - 1 \le \sum_\gamma \frac{t}{\theta-t} (1 - t/\theta)^{\theta/t} e^{\theta B_\gamma}` for theta > t.
+    """
+    c, n, value = s.certificate, s.certificate.width, s.nodes.value
+    direction = direction_majorant(s, sign * rates / (n - 1), shifts)
+    length = c.high if sign > 0 else c.low
+    along = -sign * rates[:, None] / ((n - 1) * n * length) * (s.nodes.slope * value) ** 2
+    constants, exponents = direction.constants + log_alignment_cost(s, rates, side.b), direction.exponents + along
+    tilts = np.array(side.bracket_tilts)
+    theta = tilts * n * c.low * (1 + side.b)
+    ratio = rates[rates > 0][:, None] / theta
+    with np.errstate(all="ignore"):
+        cost = np.where(ratio < 1, np.log(ratio / (1 - ratio)) + np.log1p(-ratio) / ratio, np.inf)
+    brackets = tilts[:, None] * bracket_functions(s, sign, side)
+    return Kernel(
+        np.concatenate([constants, (constants[rates > 0][:, None] + cost).ravel()]),
+        np.concatenate([exponents, (exponents[rates > 0][:, None] + brackets).reshape(-1, len(value))]),
+    )
+
+
+def bracket_functions(s: Setting, sign: Sign, side: Side) -> FloatArray:
+    """S with (1 + b) |x|^2 B <= max S, B the bracket of Lemma A: the summands, one for each gamma of the grid."""
+    c, n = s.certificate, s.certificate.width
+    mean = (n * c.z_low - c.a_high) / (n - 1) if sign > 0 else n * c.z_high / (n - 1)
+    count = len(side.bracket_tilts)
+    gamma = np.linspace(c.gamma_low, c.gamma_high, count)[:, None]
+    eta = (c.gamma_high - c.gamma_low) / (2 * (count - 1))
+    value, slope, z = s.nodes.value, s.nodes.slope, s.nodes.z
+    form = slope**2 * value**2 + side.b * (2 * gamma * value * slope * z - gamma**2 * z**2)
+    gain = sign * (form - (1 + side.b) * mean * value**2)
+    room = kappa(s, side.horizon, side.b)
+    loss = 2 * side.horizon / (room if room > 0 else np.nan) * (slope**2 * value + side.b * gamma * slope * z) ** 2
+    return np.asarray(gain + loss + eta**2 * abs(side.b) * z**2)
+
+
+def layer_kernel(s: Setting, sign: Sign, side: Side, chain: Chain) -> Kernel:
+    """K of Lemma E: its terms sum to Mbar, a majorant of the mean of what dominates Y^{+-lambda}."""
+    rates, weights = np.array(chain.rates), np.array(chain.log_weights)
+    layer = layer_majorant(s, sign, side, rates, np.array(chain.shifts))
+    repeated = np.repeat(weights[rates > 0], len(side.bracket_tilts))
+    return Kernel(layer.constants + np.concatenate([weights, repeated]), layer.exponents)
+
+
+def inverse_power(kernel: Kernel, power: float, shares: FloatArray) -> Kernel:
+    """A kernel above Mbar^-a, of one term: a sum is at least the weighted geometric mean of some of its terms over shares."""
+    theta, kept = shares / shares.sum(), slice(len(shares))
+    constant = -power * theta @ (kernel.constants[kept] - np.log(theta))
+    return Kernel(np.array([constant]), -power * (theta @ kernel.exponents[kept])[None, :])
+
+
+def log_maximum(s: Setting, sign: Sign, side: Side, chain: Chain) -> float:
+    """The logarithm of a bound on E[max_l X_l; good] over the layers l < L, by Lemma E."""
+    if not dominates_power(chain, sign, side.floor):
+        return np.inf
+    c, power, shapes, reflection = s.certificate, sign * chain.exponent, chain.functions, chain.reflection
+    kernel = layer_kernel(s, sign, side, chain)
+    start = power_supremum(-power, None, shapes[0], s.tube)
+    levels = start + _levels(s.costs(kernel, shapes, (*shapes[1:], shapes[-1])), c.depth)
+    bare = levels[-1] + _last(shapes, c.depth - 1).log(1.0)
+    if c.depth == 2:
+        return float(bare)
+    g, a = reflection.functions, reflection.power
+    mirror = inverse_power(kernel, a, np.array(reflection.shares))
+    rises = _levels(s.costs(mirror, g, (*g[1:], g[-1])), c.depth - 1)
+    lacks = np.array([power_supremum((1 + a) * power, f, h, s.tube) for f, h in zip(shapes[1:], g, strict=True)])
+    k = np.arange(1, c.depth - 1)  # a g_k >= f_k where the maximum is taken
+    needed = levels[k] - rises[k - 1] - np.log(a) + lacks[np.minimum(k, len(g)) - 1]
+    return float(np.logaddexp(bare, needed.max() + rises[-1] + _last(g, c.depth - 2).log(1.0)))
+
+
+def _levels(steps: FloatArray, count: int) -> FloatArray:
+    """0 and the sums of the first steps, of which the last is repeated; (count,)."""
+    return np.concatenate([[0.0], np.cumsum(steps[np.minimum(np.arange(count - 1), len(steps) - 1)])])
+
+
+def _last(functions: Sequence[Mixture], k: int) -> Mixture:
+    return functions[min(k, len(functions) - 1)]
+
+
+def dominates_power(chain: Chain, sign: Sign, floor: float) -> bool:
+    r"""Whether sum_j w_j e^{+-t_j y} >= y^{+-lambda}, for all y >= 0 above, for y >= y0 below.
+
+    Above, one node t with log w >= lambda log(lambda/t) - lambda (tangent to the logarithm). Below, the logarithm of
+    the sum is convex in y and lambda log y concave, so on a cell [p, r] their total is at least the tangent of the
+    first at p plus the chord of the second, least at p or at r; beyond the last cell the node t = 0 alone is enough.
+    """
+    rates, weights, power = np.array(chain.rates), np.array(chain.log_weights), chain.exponent
+    if sign > 0:
+        return len(rates) == 1 and bool(weights[0] >= power * np.log(power / rates[0]) - power)
+    constant = weights[rates == 0]
+    if len(constant) == 0:
+        return False
+    last = np.exp(-constant.max() / power)  # w_0 = y^-lambda there
+    y = np.geomspace(floor, max(last, floor) * (1 + 1e-9), _GRID)
+    logs = weights - rates * y[:, None]
+    value = logsumexp(logs, axis=1)
+    slope = -np.exp(logs - value[:, None]) @ rates
+    left = value + power * np.log(y)
+    right = value[:-1] + slope[:-1] * np.diff(y) + power * np.log(y[1:])
+    return bool(np.all(left >= 0) and np.all(right >= 0))
+
+
+def power_supremum(power: float, above: Mixture | None, below: Mixture, grid: Cells) -> float:
+    """Bound on sup log(q^power f/g) over all cells, f = `above` (1 if None) and g = `below`."""
+    low, high = ends(grid)
+    q = np.linspace(low, high, _GRID)
+    logs = power * np.log(q) - below.log(q)
+    if above is not None:
+        logs = logs + above.log(q)
+    bow = max(power, 0.0) / low**2 + below.bow  # the second derivative is at least minus this
+    return float(logs.max() + bow * (q[1] - q[0]) ** 2 / 8)
+
+
+def ends(grid: Cells) -> tuple[float, float]:
+    """The ends of the interval that the cells cover."""
+    return float(grid.centre[0] - grid.half[0]), float(grid.centre[-1] + grid.half[-1])
