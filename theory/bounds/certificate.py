@@ -220,7 +220,10 @@ def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
             yield len(chain.functions) > 1, "a chain has two or more functions"
             yield len(chain.functions) == len(chain.reflection.functions) + 1, "each f_k with k > 0 has its g_k"
             yield chain.reflection.power > 0, "the power a is positive"
-            yield len(chain.reflection.shares) == len(chain.rates) and min(chain.reflection.shares) > 0, "each rate has a share"
+            yield (
+                len(chain.reflection.shares) == len(chain.rates) and min(chain.reflection.shares) > 0,
+                "each rate has a share",
+            )
             for functions in (chain.functions, chain.reflection.functions):
                 yield alike(functions), "the functions of a chain have equally many terms"
     for escape in c.escapes:
@@ -229,4 +232,8 @@ def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
 
 def alike(functions: tuple[Mixture, ...]) -> bool:
     """Whether all have the same number of slopes and weights, at least one."""
-    return {len(f.slopes) for f in functions} == {len(f.log_weights) for f in functions} == {len(functions[0].slopes)} - {0}
+    return (
+        {len(f.slopes) for f in functions}
+        == {len(f.log_weights) for f in functions}
+        == {len(functions[0].slopes)} - {0}
+    )

@@ -1,6 +1,5 @@
 """The parts of a certificate that bound the moments of the gradients: brackets, exponents and dominating functions."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -26,14 +25,30 @@ from theory.bounds.moments import (
 from theory.bounds.verifier import top_alignment
 from theory.numerics.arithmetic import FloatArray
 
-MULTIPLES = (0.87, 0.76, 0.66, 0.57, 0.45, 0.35, 0.25)  # of n epsilon over n times the predicted variance
+MULTIPLES = (
+    0.87,
+    0.76,
+    0.66,
+    0.57,
+    0.45,
+    0.35,
+    0.25,
+    0.17,
+    0.11,
+    0.07,
+    0.04,
+)  # of n epsilon over n times the predicted variance
 _KEPT = 0.38  # share of lambda epsilon that must be left for an exponent to be taken at once
 _GAMMAS = 3
 _UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
 _LOWER_B = tuple(-b for b in (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.87, 0.93, 0.97, 0.985))
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
 _SMOOTHING = 2.0, 0.7  # slope of the small terms at the ends in deviations, and by how much they exceed what is lacking
-_MIRROR, _STEEP, _LEVELS = 0.75, 1.5, (0.7, 1.0, 1.4, 2.0, 3.0)  # a over v/v_f; the steep term's slope and where it begins
+_MIRROR, _STEEP, _LEVELS = (
+    0.75,
+    1.5,
+    (0.7, 1.0, 1.4, 2.0, 3.0),
+)  # a over v/v_f; the steep term's slope and where it begins
 
 
 def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float) -> Side | str:
@@ -45,7 +60,7 @@ def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float) -> Side 
         if kappa(draft.setting, horizon, b) <= 0:
             break
         psi = bracket_functions(draft.setting, sign, side)
-        logs, tilts = cramer(draft.setting.nodes, psi, c.width, q)  # (gammas, q)
+        _, tilts = cramer(draft.setting.nodes, psi, c.width, q)  # (gammas, q)
         tilts = np.maximum(tilts, 1.5 * horizon / (c.width * c.low * (1 + b)))
         side = replace(side, bracket_tilts=tuple(map(float, tilts)))
         rate = np.array([exponent])
@@ -201,8 +216,6 @@ def _smoothed(draft: Draft, kernel: Kernel, functions: tuple[Mixture, ...]) -> t
             weight = float(np.log(excess) + f.log(q[end]) - slope * (q[end] - 1)) + _SMOOTHING[1]
             functions = tuple(Mixture((*g.slopes, slope), (*g.log_weights, weight)) for g in functions)
     return functions
-
-
 
 
 def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Reflection:

@@ -4,8 +4,8 @@ r"""The deep bound: how far the gradients of all layers of one network differ, a
           G_l = \frac{|\partial E/\partial W_l|^2}{|\partial E/\partial W_L|^2}
 
 for Haar orthogonal weights, an input with :math:`|x_0|^2 = n` and any locally Lipschitz phi whose squared length
-returns to 1 in depth. Derived for this project; theorem and proof in docs/deep-bound.md. The width it asks for is 10 to
-17 times :math:`v L/\epsilon^2` for tanh, v the variance per layer of the fluctuation law. `theory.bounds.search`
+returns to 1 in depth. Derived for this project; theorem and proof in docs/deep-bound.md. The width it asks for is about
+10 times :math:`v L/\epsilon^2` for tanh, v the variance per layer of the fluctuation law. `theory.bounds.search`
 proposes the parameters, `theory.bounds.verifier` computes the bound from them.
 """
 
@@ -31,7 +31,8 @@ _WIDEST = 10**8
 _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
 _SHARE = 0.13  # of the tails of the gradients that the bad events may cost
-_TOLERANCES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)  # a smaller tolerance is left more often, so its bound serves
+_TOLERANCES = (1.0, 0.8, 0.6)  # shares of epsilon: a smaller tolerance is left more often, so its bound serves
+_BEYOND_FLOATS = -150.0  # ideal logarithm below which a certificate may overflow
 
 
 def deep_bound(
@@ -39,8 +40,8 @@ def deep_bound(
 ) -> DeepBound:
     r"""Bound the probability that the squared gradient of some layer differs by a factor e^epsilon from the last one's.
 
-    .. math:: P\Big(\max_{l \le L} |\log G_l| \ge \epsilon\Big) \le P(\text{bad}) + \sum_{m=1}^{L-1} \sum_\pm
-              \min\Big(1, \min_\lambda e^{-\lambda\epsilon + \Lambda_\pm(\lambda, m)}\Big)
+    .. math:: P\Big(\max_{l \le L} |\log G_l| \ge \epsilon\Big) \le P(\text{bad}) + \sum_\pm \min_\lambda
+              e^{-\lambda\epsilon} (1 + b_\pm r_2)^{\pm\lambda} \big(f_{L-1}(1) + g_{L-1}(1)\big)
 
     (derived for this project, docs/deep-bound.md).
 
@@ -125,12 +126,13 @@ def _best(activation: NumericActivation, moments: DepthCoefficients[float], prob
 
     Each by two budgets for the bad events: what the tails of the gradients may cost, and then a share of what they do.
     """
-    width, depth, epsilon, _ = problem
+    width, depth, epsilon, readout = problem
     best = DeepBound("deep", 0.0, "no tolerance was tried")
+    wide = np.sqrt(_BEYOND_FLOATS / min(_ideal_log(moments, width, depth, epsilon), _BEYOND_FLOATS))
     for share in _TOLERANCES:
-        smaller = (width, depth, share * epsilon, problem[3])
-        ideal = _ideal_log(moments, width, depth, share * epsilon)
-        if ideal >= max(best.log, -1e-3) or (best.log < 0 and ideal > 0.6 * best.log):
+        smaller = (width, depth, share * wide * epsilon, readout)
+        ideal = _ideal_log(moments, *smaller[:3])
+        if ideal > -0.5 or (best.log < 0 and ideal > 0.6 * best.log):
             break
         budget = float(np.clip(_SHARE * np.exp(0.7 * ideal), 1e-100, _LARGEST_BUDGET))
         found = _attempt(activation, smaller, budget)

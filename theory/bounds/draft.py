@@ -111,7 +111,7 @@ def kernel_means(draft: Draft, kernel: Kernel, q: FloatArray) -> FloatArray:
 
 
 def cramer(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Cramér's bound on P(sum psi(h_i) >= 0 | |h|^2 = nq), to leading order, and its exponent for the worst of several q.
+    """Cramér's bound on P(sum psi(h_i) >= 0 | |h|^2 = nq), to leading order, and its exponent for the worst q.
 
     Args:
         nodes: a rule.

@@ -165,7 +165,8 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
     guard = width * law[:, nodes.guard].sum(axis=1)
     level = width * (log_mass - tilt * q) + np.log(scale)
     modulus = np.abs(transform)
-    cut = modulus[:, -1] / modulus.sum(axis=1)
+    with np.errstate(all="ignore"):
+        cut = modulus[:, -1] / modulus.sum(axis=1)
     return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
 
 

@@ -12,14 +12,23 @@ from scipy.special import betainccinv
 from theory.activations.activation import NumericActivation
 from theory.bounds.certificate import Certificate, Escape, Mixture, Readout
 from theory.bounds.chains import feasible
-from theory.bounds.draft import SHARES, Draft, blank_certificate, cramer, forward_tents, interior_lengths, kernel_means, shifts
+from theory.bounds.draft import (
+    SHARES,
+    Draft,
+    blank_certificate,
+    cramer,
+    forward_tents,
+    interior_lengths,
+    kernel_means,
+    shifts,
+)
 from theory.bounds.grid import cells
 from theory.bounds.moments import Sign, direction_majorant
 from theory.bounds.verifier import escape_log, layers, limit_functions, prepare
 from theory.depth.coefficients import DepthCoefficients, depth_coefficients
 from theory.numerics.arithmetic import FloatArray
 
-_TILTS = (0.85, 0.6, 0.4, 0.25)  # of the tube, as multiples of what a normal law would ask for
+_TILTS = np.array([1.0, 0.75, 0.5, 0.25])  # of the tube, in units of what a normal law would ask for
 _HIGHEST = 4.0  # end of the widest tube
 
 
@@ -55,6 +64,8 @@ def _tube(
     spread = np.sqrt(moments.length_noise / (1 - moments.chi**2) / blank.width)
     wanted = np.log(SHARES["tube"] * budget)
     distance = np.full(2, np.sqrt(max(2 * np.log(layers(blank)) - 2 * wanted, 2.0)) * spread)
+    natural = distance / spread**2
+    tilts: dict[Sign, FloatArray] = {-1: 1.2 * natural[0] * _TILTS, 1: 0.9 * natural[1] * _TILTS}  # a longer tail above
     for _ in range(12):
         low, high = 1 - distance[0], 1 + distance[1]
         if not (low > 0.02 and high < _HIGHEST):
@@ -64,7 +75,10 @@ def _tube(
         certificate = replace(blank, low=float(low), high=float(high))
         grid = cells(certificate.low, certificate.high, blank.width)
         draft = Draft(replace(setting, certificate=certificate, tube=grid), moments, budget)
-        (needed, escapes) = zip(*(_escape(draft, sign, wanted) for sign in (-1, 1)), strict=True)
+        found = [_escape(draft, sign, tilts[sign], wanted) for sign in tilts]
+        needed, escapes = zip(*found, strict=True)
+        if np.isfinite(needed).all():
+            tilts = {sign: np.array([escape.tilt]) for sign, escape in zip(tilts, escapes, strict=True)}
         slack = distance / np.array(needed)
         if np.all((slack >= 1) & (slack < 1.03)):
             return draft.with_(escapes=escapes)
@@ -72,17 +86,14 @@ def _tube(
     return f"no tube around 1 holds the squared length at width {blank.width}"
 
 
-def _escape(draft: Draft, sign: Sign, wanted: float) -> tuple[float, Escape]:
-    """The distance from 1 that is exceeded seldom enough, and how."""
-    c, m = draft.certificate, draft.moments
-    natural = (c.high - 1 if sign > 0 else 1 - c.low) * c.width * (1 - m.chi**2) / m.length_noise
-    for multiple in _TILTS:  # above, the law has the longer tail
-        tilt = (multiple if sign > 0 else 1.25 * multiple) * natural
+def _escape(draft: Draft, sign: Sign, tilts: FloatArray, wanted: float) -> tuple[float, Escape]:
+    """The least distance from 1 that is exceeded seldom enough, and how."""
+    found = []
+    for tilt in map(float, tilts):
         escape = Escape(tilt, tuple(forward_tents(draft, Mixture((sign * tilt,), (0.0,)), most=40)))
         distance = (escape_log(draft.setting, escape, sign) - wanted) / tilt
-        if np.isfinite(distance):
-            break
-    return (distance if np.isfinite(distance) else np.inf), escape
+        found.append((distance if np.isfinite(distance) else np.inf, escape))
+    return min(found, key=lambda item: item[0])
 
 
 def _limits(draft: Draft) -> Draft | str:

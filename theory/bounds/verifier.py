@@ -2,13 +2,13 @@ r"""The deep bound from a certificate: the only code that has to be trusted for 
 
 For an activation and a `theory.bounds.certificate.Certificate` it evaluates the right-hand side of
 
-.. math:: P\Big(\max_l |\log G_l| \ge \epsilon\Big) \le P(\text{bad}) + \sum_{m=1}^{L-1} \sum_\pm
-          \min\Big(1, \min_\lambda e^{-\lambda\epsilon + \Lambda_\pm(\lambda, m)}\Big), \qquad
+.. math:: P\Big(\max_l |\log G_l| \ge \epsilon\Big) \le P(\text{bad}) + \sum_\pm \min_\lambda
+          e^{-\lambda\epsilon} (1 + b_\pm r_2)^{\pm\lambda} \big(f_{L-1}(1) + g_{L-1}(1)\big), \qquad
           G_l = \frac{|\partial E/\partial W_l|^2}{|\partial E/\partial W_L|^2}
 
 (derived for this project, docs/deep-bound.md, whose names are used). A number that is not finite, an inversion that
 does not settle or a condition that does not hold makes its term 1. Every supremum over q is bounded, not sampled
-(`theory.bounds.layer_means`); integrals over one normal variable and the arithmetic are float64.
+(`theory.bounds.layer_means`), the mean of the running maximum by `theory.bounds.moments`; integrals over one normal variable and the arithmetic are float64.
 """
 
 from dataclasses import dataclass, field
@@ -196,7 +196,10 @@ def top(s: Setting) -> dict[str, float]:
         return {"top, overlap": overlap, "top, alignment": float(np.log(c.readout.exception))}
     overlap = float(np.log(betaincc(0.5, (c.width - 1) / 2, c.overlap)))
     floor = direction_majorant(s, np.array([-c.top_tilt / c.width]), np.array([c.top_shift]))
-    return {"top, overlap": overlap, "top, floor": c.top_tilt * c.top_floor + float((floor.constants + suprema(s, floor.exponents))[0])}
+    return {
+        "top, overlap": overlap,
+        "top, floor": c.top_tilt * c.top_floor + float((floor.constants + suprema(s, floor.exponents))[0]),
+    }
 
 
 def top_alignment(c: Certificate) -> float:

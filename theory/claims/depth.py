@@ -131,11 +131,19 @@ _BOUNDS = (
         words="The gradients of all layers stay within a factor e^epsilon of the top one, with a probability that is "
         "bounded at a width of the order L/epsilon^2.",
         statement=(
-            rf"{_DEEP_EVENT} \leq P(\text{{bad}}) + \sum_{{m=1}}^{{L-1}} \sum_{{\pm}} \min\left(1, \min_\lambda "
-            r"e^{-\lambda \epsilon + \Lambda_{\pm}(\lambda, m)}\right)",
-            r"\Lambda_{\pm}(\lambda, m) \geq \log E\left[G_{L-m}^{\pm \lambda}; \text{good}\right]",
+            rf"{_DEEP_EVENT} \leq P(\text{{bad}}) + \sum_{{\pm}} \min_\lambda e^{{-\lambda \epsilon}} "
+            r"(1 + b_\pm r)^{\pm \lambda} \left[f_{L-1}(1) + g_{L-1}(1)\right]",
+            r"f_{L-1}(1) + g_{L-1}(1) \geq E\left[\max_{l < L} X_l; \text{good}\right]",
         ),
-        symbols=letters("n", "L", "l", "G_l", r"\epsilon", r"\lambda", m="L - l, layers below the top"),
+        symbols=letters(
+            "n",
+            "L",
+            "l",
+            "G_l",
+            r"\epsilon",
+            r"\lambda",
+            X_l="product of the forward factors of the layers l, ..., L-1",
+        ),
         assumptions=(
             HAAR,
             SHELL,

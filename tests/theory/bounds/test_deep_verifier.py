@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from theory.activations.specification import activation
-from theory.bounds.certificate import Certificate, Chain, Readout, Tent, defect
+from theory.bounds.certificate import Certificate, Chain, Mixture, Readout, Reflection, defect, tent
+from theory.bounds.moments import bracket_functions, dominates_power, kappa
 from theory.bounds.search import propose
-from theory.bounds.verifier import bracket_functions, dominates_power, kappa, prepare, verify
+from theory.bounds.verifier import prepare, verify
 from theory.depth.coefficients import depth_coefficients
 from theory.normalization.normalize import normalize
 
@@ -77,29 +78,33 @@ def test_a_uniform_direction_dominates_one_in_the_complement(sign):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_grid_of_gamma_implies_the_bracket(certificate, sign):
-    # Where all the sums of event E5 have the right sign, the literal bracket of Lemma A holds.
+def test_the_grid_of_gamma_bounds_the_bracket(certificate, sign):
+    # (1 + b) |x|^2 times the literal bracket of Lemma A is at most the largest of the sums.
     side = certificate.upper if sign > 0 else certificate.lower
     setting, rng, n, counted = prepare(certificate, TANH), np.random.default_rng(3), certificate.width, 0
     for h in on_sphere(rng, 400, n, q=0.97):
         f, d = TANH.value_and_slope(h)
         at_h = dataclasses.replace(setting, nodes=dataclasses.replace(setting.nodes, z=h, value=f, slope=d))
-        sums = bracket_functions(at_h, sign, side).sum(axis=1)
-        gamma = np.sum(f * d * h) / np.sum(h * h)
-        if sums.max() >= 0 or not certificate.gamma_low <= gamma <= certificate.gamma_high:
+        largest = bracket_functions(at_h, sign, side).sum(axis=1).max()
+        gamma, a = np.sum(f * d * h) / np.sum(h * h), np.sum((f * d) ** 2) / np.sum(f * f)
+        if not (certificate.gamma_low <= gamma <= certificate.gamma_high and a <= certificate.a_high):
             continue
         x, hat = f / np.linalg.norm(f), h / np.linalg.norm(h)
         qx = d * d * x + side.b * d * hat * np.sum(d * hat * x)
         mean = (n * certificate.z_low - certificate.a_high) / (n - 1) if sign > 0 else n * certificate.z_high / (n - 1)
         loss = 2 * side.horizon * (qx @ qx) / kappa(setting, side.horizon, side.b)
-        assert sign * (x @ qx / (1 + side.b) - mean) + loss / (1 + side.b) <= 0
+        bracket = sign * (x @ qx / (1 + side.b) - mean) + loss / (1 + side.b)
+        assert (1 + side.b) * (f @ f) * bracket <= largest + 1e-9
+        assert (1 + side.b) * (f @ f) * bracket >= largest - 0.05 * n  # and not far below
         counted += 1
     assert counted > 300
 
 
 def chain(exponent, rates, log_weights):
-    tent = Tent(0.0, 0.0)
-    return Chain(exponent, tuple(rates), tuple(log_weights), (tent,), tent, ((tent,), (tent,)))
+    constant = tent(0.0, 0.0)
+    shares = (1.0,) * len(rates)
+    reflection = Reflection(1.0, shares, (constant,))
+    return Chain(exponent, tuple(rates), tuple(log_weights), shares, (constant, constant), reflection)
 
 
 def test_domination_of_the_upper_power_is_the_tangent():
@@ -118,7 +123,9 @@ def test_domination_of_the_lower_power_is_checked_everywhere(certificate):
         lowered = dataclasses.replace(good, log_weights=tuple(weights - lead.min() - 1e-5))
         assert not dominates_power(lowered, -1, certificate.lower.floor)
         assert not dominates_power(good, -1, 0.5 * certificate.lower.floor)
-        without_constant = dataclasses.replace(good, rates=good.rates[1:], log_weights=good.log_weights[1:])
+        without_constant = dataclasses.replace(
+            good, rates=good.rates[1:], log_weights=good.log_weights[1:], shifts=good.shifts[1:]
+        )
         assert not dominates_power(without_constant, -1, certificate.lower.floor)
 
 
@@ -172,7 +179,7 @@ def test_numbers_out_of_range_prove_nothing(certificate):
         (("low",), 1e-09),
         (("high",), 0.9),
         (("high",), 1000000000.0),
-        (("a_low",), 0.9),
+        (("a_high",), -0.9),
         (("z_high",), 0.1),
         (("gamma_low",), 2.0),
         (("limit_tilts", 3), -0.1),
@@ -189,11 +196,15 @@ def test_numbers_out_of_range_prove_nothing(certificate):
         (("lower", "bracket_tilts"), ()),
         (("escapes",), ()),
         (("escapes", 0, "tilt"), -1.0),
-        (("escapes", 0, "tents"), ()),
+        (("escapes", 0, "functions"), ()),
         (("limit_tilts",), (1.0,)),
         (("lower", "chains", 0, "rates"), (0.0,)),
-        (("lower", "chains", 0, "backward"), ()),
-        (("upper", "chains", 0, "forward"), ()),
+        (("lower", "chains", 0, "functions"), ()),
+        (("lower", "chains", 0, "functions", 0), Mixture((), ())),
+        (("upper", "chains", 0, "reflection", "functions"), ()),
+        (("upper", "chains", 0, "reflection", "power"), -1.0),
+        (("lower", "chains", 0, "reflection", "shares"), (1.0,)),
+        (("upper", "chains", 0, "shifts"), ()),
         (("readout", "kind"), "other"),
         (("readout", "alignment"), 1.5),
     ]:
@@ -219,7 +230,9 @@ def test_infeasible_events_make_their_term_one(certificate):
         return dict(verify(changed(certificate, path, value), TANH).terms)[name]
 
     assert term("limit of z low", ("z_low",), 1.05) == 0
-    assert term("bracket, lower", ("lower", "b"), -0.1) == 0
+    assert term("small gradients", ("lower", "b"), -0.01) == 0
+    assert term("top, floor", ("top_shift",), 0.6) == 0
+    assert term("floor of one layer", ("lower", "floor_shift"), 0.6) == 0
     assert term("floor of one layer", ("lower", "floor"), 1.2) == 0
     assert term("tube, above", ("high",), 1.02) == 0
     assert (
