@@ -173,8 +173,8 @@ def _raised(rates: FloatArray, weights: FloatArray, exponent: float, floor: floa
 
 def _bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
     """A chain without functions."""
-    numbers = (tuple(map(float, values)) for values in (rates, weights, 0 * rates))
-    return Chain(exponent, *numbers, (), Reflection(1.0, (1.0,) * len(rates), ()))
+    first, second = tuple(map(float, rates)), tuple(map(float, weights))
+    return Chain(exponent, first, second, (0.0,) * len(first), (), Reflection(1.0, (1.0,) * len(first), ()))
 
 
 def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatArray, weights: FloatArray) -> Side:
@@ -250,8 +250,8 @@ def _shares(draft: Draft, kernel: Kernel, chain: Chain) -> FloatArray:
     plain = Kernel(kernel.constants[:count], kernel.exponents[:count])
     means, weights = plain.means(draft.setting.nodes, draft.certificate.width, chain.functions[-1:], points(np.ones(1)))
     logs = logsumexp((means.at_centres()[:, 0] + weights[0]).reshape(count, -1), axis=1)
-    shares: FloatArray = np.maximum(np.exp(logs - logs.max()), 1e-6)
-    return shares / shares.sum()
+    shares = np.maximum(np.exp(logs - logs.max()), 1e-6)
+    return np.asarray(shares / shares.sum())
 
 
 def feasible(draft: Draft, sign: Sign) -> Draft | str:
@@ -289,6 +289,6 @@ def _rough_tail(draft: Draft, sign: Sign) -> float:
 def growth(draft: Draft, kernel: Kernel, f: Mixture) -> float:
     """The largest log(K f/f) within about three standard deviations of q = 1."""
     c = draft.certificate
-    q = 1 + draft.spread * np.arange(-3, 4)
+    q = 1 + draft.spread * np.arange(-3.0, 4.0)
     q = q[(q > c.low) & (q < c.high)]
     return float(np.max(mapped(draft, kernel, f, q) - f.log(q)))

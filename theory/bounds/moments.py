@@ -131,7 +131,7 @@ def layer_kernel(s: Setting, sign: Sign, side: Side, chain: Chain) -> Kernel:
 
 
 def inverse_power(kernel: Kernel, power: float, shares: FloatArray) -> Kernel:
-    """A kernel above Mbar^-a, of one term: a sum is at least a weighted geometric mean of its first terms over shares."""
+    """A kernel above Mbar^-a, of one term: a sum is at least a weighted geometric mean of first terms over shares."""
     theta, kept = shares / shares.sum(), slice(len(shares))
     constant = -power * theta @ (kernel.constants[kept] - np.log(theta))
     return Kernel(np.array([constant]), -power * (theta @ kernel.exponents[kept])[None, :])

@@ -8,7 +8,8 @@ For an activation and a `theory.bounds.certificate.Certificate` it evaluates the
 
 (derived for this project, docs/deep-bound.md, whose names are used). A number that is not finite, an inversion that
 does not settle or a condition that does not hold makes its term 1. Every supremum over q is bounded, not sampled
-(`theory.bounds.layer_means`), the mean of the running maximum by `theory.bounds.moments`; integrals over one normal variable and the arithmetic are float64.
+(`theory.bounds.layer_means`), the mean of the running maximum by `theory.bounds.moments`; integrals over one normal
+variable and the arithmetic are float64.
 """
 
 from dataclasses import dataclass, field
