@@ -31,8 +31,8 @@ _WIDEST = 10**8
 _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
 _SHARE = 0.13  # of the tails of the gradients that the bad events may cost
-_TOLERANCES = (1.0, 0.8, 0.6)  # shares of epsilon: a smaller tolerance is left more often, so its bound serves
-_BEYOND_FLOATS = -150.0  # ideal logarithm below which a certificate may overflow
+_TOLERANCES = (1.0, 0.8)  # shares of epsilon: a smaller tolerance is left more often, so its bound serves
+_BEYOND_FLOATS = -60.0  # ideal logarithm below which a certificate may overflow
 
 
 def deep_bound(

@@ -167,4 +167,4 @@ def test_other_activations_are_within_reach(name, root, width, depth):
 def test_a_very_wide_network_is_bounded_by_a_smaller_tolerance():
     """Beyond the range of float64 the bound of a smaller tolerance serves; it is far below anything countable."""
     phi = normalize(activation("tanh"))
-    assert deep_bound(phi, 2**16, 10, 1.0).log < -50
+    assert deep_bound(phi, 2**16, 10, 1.0).log < -20
