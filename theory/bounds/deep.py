@@ -142,7 +142,9 @@ def _best(activation: NumericActivation, moments: DepthCoefficients[float], prob
             found = min(found, _attempt(activation, smaller, again), key=lambda bound: bound.log)
         if found.log < best.log or best.log == 0:
             best = found
-        elif best.log < 0:
+        else:
+            break
+        if best.log == 0:  # smaller exponents were tried already
             break
     return best
 
