@@ -32,6 +32,7 @@ _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
 _SHARE = 0.13  # of the tails of the gradients that the bad events may cost
 _TOLERANCES = (1.0, 0.8)  # shares of epsilon: a smaller tolerance is left more often, so its bound serves
+_VACUOUS = -0.5  # ideal logarithm from which nothing can be proved
 _BEYOND_FLOATS = -60.0  # ideal logarithm below which a certificate may overflow
 
 
@@ -65,7 +66,7 @@ def deep_bound(
     >>> deep_bound(tanh, 300, 10, 1.0).probability < 0.05
     True
     >>> deep_bound(tanh, 30, 10, 1.0).reason
-    'width 30 is too small: even a normal law of the predicted variance exceeds epsilon too often for Chernoff's bound'
+    'width 30 is too small: even a normal law of the predicted variance exceeds epsilon too often'
     """
     asked = _readout(readout)
     _check(width, depth, epsilon)
@@ -75,8 +76,8 @@ def deep_bound(
     reason = _screen(activation, moments, depth)
     if reason:
         return DeepBound("deep", 0.0, reason)
-    if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) >= 0:
-        reason = "even a normal law of the predicted variance exceeds epsilon too often for Chernoff's bound"
+    if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) > _VACUOUS:
+        reason = "even a normal law of the predicted variance exceeds epsilon too often"
         return DeepBound("deep", 0.0, f"width {width} is too small: {reason}")
     return _best(activation, moments, (width, depth, epsilon, asked))
 
@@ -132,7 +133,7 @@ def _best(activation: NumericActivation, moments: DepthCoefficients[float], prob
     for share in _TOLERANCES:
         smaller = (width, depth, share * wide * epsilon, readout)
         ideal = _ideal_log(moments, *smaller[:3])
-        if ideal > -0.5 or (best.log < 0 and ideal > 0.6 * best.log):
+        if ideal > _VACUOUS or (best.log < 0 and ideal > 0.6 * best.log):
             break
         budget = float(np.clip(_SHARE * np.exp(0.7 * ideal), 1e-100, _LARGEST_BUDGET))
         found = _attempt(activation, smaller, budget)
