@@ -201,6 +201,17 @@ def one_matrix() -> list[Patch]:
     return [(Network, "random", classmethod(repeated))]
 
 
+def longer_input(factor: float) -> list[Patch]:
+    """Inputs off the thin shell."""
+    forward = passes.forward
+
+    def up(network: Any, layers: Any, norms: Any, *rest: Any) -> Any:
+        norms[0] *= factor
+        return forward(network, layers, norms, *rest)
+
+    return [(passes, "forward", up)]
+
+
 def no_shift() -> list[Patch]:
     """The shift b of the normalized activation is left out of deep networks."""
     forward, backward = passes.forward, passes.backward
@@ -239,6 +250,7 @@ MUTATIONS: Mapping[str, Mutation] = MappingProxyType(
         "value-one": Mutation("phi 1 % too large in the third layer", lambda: activation(value=1.01, layer=2)),
         "single": Mutation("phi and phi' in 32 bits", lambda: activation(kind=_Single)),
         "no-shift": Mutation("the normalized activation without its shift b", no_shift),
+        "input": Mutation("inputs 0.1 % too long", lambda: longer_input(1.001)),
         "weights-little": Mutation("weights times 1.001", lambda: matrices(1.001)),
         "weights": Mutation("weights times 1.01", lambda: matrices(1.01)),
         "gaussian": Mutation("Gaussian weights in the place of Haar", gaussian),

@@ -103,8 +103,12 @@ def submitted(
                 del unfinished[item]
                 yield item, result
     finally:
-        for future in outstanding:
-            future.cancel()
+        if outstanding and isinstance(executor, Processes):
+            # the pool itself must cancel: if a signal ended its workers too, it stumbles over futures cancelled here
+            executor.shutdown(wait=False, cancel_futures=True)
+        else:
+            for future in outstanding:
+                future.cancel()
 
 
 def in_own_pool(

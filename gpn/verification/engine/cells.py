@@ -10,8 +10,6 @@ from gpn.verification.engine import coins, growth, identities
 from gpn.verification.engine.trace import trace
 from theory.activations.activation import Activation
 
-_LEAST_FOR_GROWTH = 4  # a layer of fewer neurons has hardly a direction across x
-
 
 @dataclass(frozen=True)
 class Laws:
@@ -33,10 +31,8 @@ class Laws:
             "direction": coins.backward_coins(seen, rng),
         }
         found |= {f"{law} {name}": heads for law, by_name in tossed.items() for name, heads in by_name.items()}
-        if self.networks.width >= _LEAST_FOR_GROWTH:
-            parts = zip(growth.PARTS, growth.excess(seen), strict=True)
-            found |= {f"growth {name}": part for name, part in parts}
-        return found
+        parts = zip(growth.PARTS, growth.excess(seen), strict=True)
+        return found | {f"growth {name}": part for name, part in parts}
 
 
 @dataclass(frozen=True)
@@ -60,5 +56,5 @@ class Pairs:
     def _numbers(self, method: str, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         networks = replace(self.networks, method=method)
         sample = networks.sample(rng, trials)
-        both = spread(networks.log_gradients(sample))
+        both = np.exp(spread(networks.log_gradients(sample)))  # a ratio, so that its rounding is a tie
         return {"forward": sample.signal_norms[:, -1], "backward": sample.backward_norms[:, 0], "both": both}

@@ -1,6 +1,6 @@
 r"""Equalities that hold in every network, whatever was drawn, up to rounding.
 
-    |h_l| = |x_{l-1}|,   x_l = phi(h_l),
+    |x_0| = sqrt(n),   |h_l| = |x_{l-1}|,   x_l = phi(h_l),
     |e_l| = |d_{l+1}|,   d_l = phi'(h_l) * e_l,   <e_l, x_l> = <d_{l+1}, h_{l+1}>,
     |dE/dW_l|_F = |d_l| |x_{l-1}|.
 
@@ -66,6 +66,7 @@ def formula_deviations(trace: Trace, activation: Activation) -> FloatArray:
 
 def _forward(trace: Trace) -> FloatArray:
     value = _apart(trace.lengths[:, 1:], lengths(trace.x))
+    value[:, 0] = np.maximum(value[:, 0], _apart(trace.lengths[:, 0], np.sqrt(trace.h.shape[-1])))
     return np.maximum(value, _apart(lengths(trace.h), trace.lengths[:, :-1])) if trace.haar else value
 
 
@@ -88,6 +89,6 @@ def _gradient(trace: Trace) -> FloatArray:
     return np.abs(missed) if trace.known_top else np.abs(missed - missed[:, -1:])
 
 
-def _apart(one: FloatArray, other: FloatArray) -> FloatArray:
+def _apart(one: FloatArray, other: FloatArray | float) -> FloatArray:
     apart: FloatArray = np.abs(one / other - 1)
     return apart

@@ -26,6 +26,7 @@ from theory.claims.registry import CLAIMS
 BLOCK = 2**13  # neurons of one layer in all networks: the samplers change their way of drawing normals there
 NEURONS = 2**19  # of all layers of all networks: a fraction of a second
 _DEEPEST_NEURONS = 2**20  # of one network
+_NARROWEST = 4  # with fewer neurons a normal vector may well lie so close to x that rounding eats what is across
 _WIDEST = 2**17 + 2**10  # wide enough for a layer in two tiles
 _DENSE_LARGE = (64, 50)  # the same where the run has them too
 _DENSE_WEIGHTS = 2**22  # of explicit matrices, all layers of all networks
@@ -66,7 +67,8 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
     if "engine" not in settings.claims:
         return
     features = 0 if settings.loaded is None else settings.loaded.vectors.shape[1]
-    narrow, wide = (min(width, max(_WIDEST, features)) for width in (settings.widths[0], settings.widths[-1]))
+    ends = (settings.widths[0], settings.widths[-1])
+    narrow, wide = (min(max(width, _NARROWEST), max(_WIDEST, features)) for width in ends)
     most = settings.depths[-1]
     block = -(-BLOCK // narrow)
     depth = min(most, max(4, NEURONS // (narrow * block)))
@@ -74,7 +76,7 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
     deepest = min(most, max(4, _DEEPEST_NEURONS // wide))
     sizes.setdefault((wide, deepest), max(1, NEURONS // (wide * deepest)))
     if settings.method == DENSE:
-        width, depth = min(settings.widths[0], max(_DENSE_LARGE[0], features)), min(most, _DENSE_LARGE[1])
+        width, depth = min(narrow, max(_DENSE_LARGE[0], features)), min(most, _DENSE_LARGE[1])
         sizes = {(width, depth): max(2, _DENSE_WEIGHTS // (width**2 * depth))}
     for (width, layers), trials in sizes.items():
         inputs = on_shell(_few(settings.loaded), width)

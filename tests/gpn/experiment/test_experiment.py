@@ -522,3 +522,18 @@ def test_progress_is_reported_from_this_thread_and_ends_at_the_total(workers):
     assert list(done) == sorted(done)
     assert len(done) == 1 + 5 + 1 + 30
     assert len(set(totals)) == 1
+
+
+def test_workers_that_a_signal_ends_after_the_run_was_cancelled_leave_no_stack_trace(monkeypatch):
+    """As `timeout` does, which sends its signal to all processes of a run."""
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", lambda error: seen.append(error.exc_type))
+    before = set(multiprocessing.active_children())
+    pool = executors.Processes(2, int, alone=True)
+    work = executors.submitted(iter([0.0] + 12 * [60.0]), lambda pool, wait: pool.submit(time.sleep, wait), pool, 12)
+    next(work)
+    work.close()
+    for worker in set(multiprocessing.active_children()) - before:
+        worker.terminate()
+    pool.shutdown()
+    assert seen == []

@@ -158,9 +158,8 @@ def test_a_wrong_seed_makes_no_store(tmp_path):
 def start(folder, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-m", "gpn", "verify", *arguments]
-    return subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(line, **streams, cwd=folder, env=environment, start_new_session=True)
 
 
 def wait_for_a_chunk(log, empty, process):
@@ -187,7 +186,7 @@ def test_a_terminated_command_resumes_in_another_process(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path):
-    """Ctrl-C, SIGTERM and SIGKILL one after another, each on the run that the one before left."""
+    """Ctrl-C, SIGTERM and SIGKILL, to workers too as `timeout` sends them, each on the run that the one before left."""
     with start(tmp_path, *LONG, "--json") as process:
         whole = process.stdout.read()
     ends = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, None)]
@@ -197,7 +196,7 @@ def test_signals_keep_what_was_finished_and_resume_gives_the_same_bits(tmp_path)
     for number, code, word in ends:
         with start(tmp_path, *arguments) as process:
             wait_for_a_chunk(tmp_path / "o" / "run.sqlite-wal", empty, process)
-            process.send_signal(number)
+            os.killpg(process.pid, number)
             out, err = process.communicate()
         assert (process.returncode, out) == (code, "")
         found = run_store.read_summary(tmp_path / "o")

@@ -27,6 +27,15 @@ def test_a_true_engine_holds(name, weights):
     assert len(report.engine) <= engine.MOST_ROWS
 
 
+@pytest.mark.parametrize("name", ["abs", "x", "leaky_relu"])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_rounding_of_narrow_networks_and_of_ratios_that_are_always_one_is_no_error(name, width):
+    """All norms of abs and x are equal, up to rounding; in 2 dimensions little may be left across a vector."""
+    report = gpn.verify(name, widths=width, depth=3, epsilons=0.5, trials=20, claims="engine", seed=1)
+    assert report.departures == ()
+    assert {row.width for row in report.engine} == {4}
+
+
 def test_rows_stand_in_the_frame_after_the_others_and_no_verdict_is_theirs_alone(tmp_path):
     report = gpn.verify("tanh", **SMALL)
     frame = report.to_frame()
