@@ -241,7 +241,7 @@ def equals(lower: float, upper: float, probability: float, error: float = 0.0) -
         raise UsageError(f"the probability is {probability}; it must lie between 0 and 1")
     if not lower - error <= probability <= upper + error:
         return Verdict.VIOLATED
-    low, high = _near(probability, FACTOR)
+    low, high = near(probability, FACTOR)
     return Verdict.HOLDS if low <= lower and upper <= high else Verdict.UNDECIDED
 
 
@@ -268,16 +268,32 @@ def equivalent(lower: float, upper: float, prediction: float, factor: float = FA
         raise UsageError(f"the prediction is {prediction}; it must lie between 0 and 1")
     if not factor > 1:
         raise UsageError(f"the factor is {factor}; it must be above 1, such as 2")
-    low, high = _near(prediction, factor)
+    return within(lower, upper, *near(prediction, factor))
+
+
+def within(lower: float, upper: float, low: float, high: float) -> Verdict:
+    """The verdict of two limits of a probability on the claim that it lies in an interval.
+
+    Args:
+        lower, upper: the limits.
+        low, high: the ends of the interval, which belong to it.
+
+    >>> [str(within(0.1, 0.2, *ends)) for ends in ((0.1, 0.3), (0.15, 0.3), (0.21, 0.3))]
+    ['holds', 'undecided', 'violated']
+    """
     if upper < low or lower > high:
         return Verdict.VIOLATED
     return Verdict.HOLDS if low <= lower and upper <= high else Verdict.UNDECIDED
 
 
-def _near(probability: float, factor: float) -> tuple[float, float]:
+def near(probability: float, factor: float = FACTOR) -> tuple[float, float]:
     """The probabilities that are within a factor of p, and whose complements are within it of 1 - p.
 
-    >>> _near(0.1, 2.0), _near(0.5, 2.0)
+    Args:
+        probability: p.
+        factor: above 1.
+
+    >>> near(0.1), near(0.5)
     ((0.05, 0.2), (0.25, 0.75))
     """
     rest = 1 - probability

@@ -62,6 +62,7 @@ def _row(question: Question, outcome: RunOutcome, activation: str, alpha: float)
     counted, weighted = outcome.evidence_of(question)
     lower, upper = counted.limits(share(alpha, weighted))
     name = question.kind.name
+    margin_lower, margin_upper = question.margin or (None, None)
     return Row(
         claim=question.event.claim.value,
         activation=activation,
@@ -80,6 +81,8 @@ def _row(question: Question, outcome: RunOutcome, activation: str, alpha: float)
         verdict=question.decide(counted, weighted, alpha).verdict,
         method=counted.method if weighted is None else weighted.method,
         equal=question.equal,
+        margin_lower=margin_lower,
+        margin_upper=margin_upper,
         **({} if weighted is None else _weighted_columns(weighted, alpha)),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from gpn.statistics.limits import Verdict, bounded, equals, equivalent
+from gpn.statistics.limits import Verdict, bounded, equals
 from gpn.statistics.sample_size import trials_for_factor, trials_with_power
 from theory.activations.specification import Phi
 from theory.bounds import network
@@ -56,23 +56,19 @@ class Kind:
         return self.role == "prediction"
 
     def verdict(self, lower: float, upper: float, value: float, error: float = 0.0) -> Verdict:
-        """Compare the limits of a probability with what theory says of it.
-
-        A bound must not lie below the probability, an exact law must be equal to it, and a prediction is confirmed
-        within a factor 2.
+        """Compare the limits of a probability with a bound, which must not lie below it, or with its exact value.
 
         Args:
             lower, upper: the limits from the trials.
-            value: the bound, or the exact or predicted probability.
+            value: the bound, or the exact probability.
             error: the absolute error of an exact probability.
         """
-        if self.role == "exact":
-            return equals(lower, upper, value, error)
-        return equivalent(lower, upper, value) if self.is_prediction else bounded(lower, upper, value)
+        return equals(lower, upper, value, error) if self.role == "exact" else bounded(lower, upper, value)
 
     def trials_wanted(self, value: float | None, prediction: float | None, alpha: float) -> int | None:
         """How many counted trials decide a row with probability 0.95, or None where no number does.
 
+        For a prediction, as many as tell its event's probability to within a factor 2: its margin may want far more.
         An event without a known probability is taken to happen an eighth as often as its bound allows.
 
         Args:

@@ -13,13 +13,14 @@ import numpy as np
 
 from gpn.sampling.rare_events import Tilt
 from gpn.statistics.evidence import Evidence, Weighted
-from gpn.statistics.limits import Decision, Verdict, equals
+from gpn.statistics.limits import Decision, Verdict, equals, near, within
 from gpn.verification.kinds import DIACONIS_FREEDMAN, EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
 from gpn.verification.settings import DENSE, Settings
 from theory.activations.specification import Phi
 from theory.bounds.homogeneous import Readout
-from theory.bounds.network import width_that_tests
+from theory.bounds.network import predicted_margin, width_that_tests
 from theory.claims.counted import NORMAL, ONE_LAYER, SIDES, CountedClaim, Side
+from theory.depth.coefficients import depth_coefficients
 from theory.layer.independent import coordinate_count, normal_distance_bound, shell_probabilities
 from theory.layer.law import Event as LayerEvent
 from theory.layer.law import LayerLaw, gaussian_law, has_atom, layer_law, unusable
@@ -70,6 +71,7 @@ class Question:
         bound: the bound or the value; its kind is "none", with a reason, where there is none.
         prediction: the exact or the predicted probability, None where none is known.
         error: the absolute error of the exact probability.
+        margin: the probabilities that a prediction allows for.
     """
 
     event: Event
@@ -77,6 +79,7 @@ class Question:
     bound: Bound
     prediction: float | None
     error: float = 0.0
+    margin: tuple[float, float] | None = None
 
     @property
     def value(self) -> float | None:
@@ -126,7 +129,15 @@ class Question:
             return Verdict.VACUOUS  # certain, and always seen
         if self.equal:
             return equals(lower, upper, self.value, self.error + _SAME * self.value)
+        if self.margin is not None:
+            return within(lower, upper, *self.margin)
         return self.kind.verdict(lower, upper, self.value, self.error)
+
+    @property
+    def confirming(self) -> tuple[float, float]:
+        """The interval in which both limits must lie for an exact probability, or a prediction, to be confirmed."""
+        assert self.value is not None
+        return self.margin or near(self.value)
 
     def trials_wanted(self, alpha: float) -> int | None:
         """Number of counted trials that decide the question, see `Kind.trials_wanted`."""
@@ -209,6 +220,7 @@ def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
     """
     readout = _readout(settings)
     covered = readout == "random" and settings.weights == "haar"
+    coefficients = depth_coefficients(activation)
     asked = product(settings.widths, settings.depths, settings.deep_epsilons) if settings.asks_network else ()
     for width, depth, epsilon in [*asked, *((*cell, settings.deep_epsilons[-1]) for cell in settings.theorem)]:
         [side] = CountedClaim.NETWORK.sides
@@ -216,7 +228,11 @@ def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
         at = (activation, width, depth, epsilon, readout)
         law = PREDICTION.compute(*at) if covered else _NOT_COVERED
         for kind in NETWORK_KINDS:
-            yield Question(event, kind, law if kind is PREDICTION else kind.compute(*at), _probability(law))
+            if kind is PREDICTION:
+                margin = None if law.kind == "none" else predicted_margin(coefficients, width, depth, law)
+                yield Question(event, kind, law, _probability(law), margin=margin)
+            else:
+                yield Question(event, kind, kind.compute(*at), _probability(law))
 
 
 def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, int]]:

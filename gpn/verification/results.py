@@ -83,6 +83,7 @@ class Row:
             verdict is then that on an exact probability.
         draws, effective_draws: weighted draws, and how many draws of equal weight they are worth.
         weighted_estimate, weighted_lower, weighted_upper: their mean, and limits of the probability from them.
+        margin_lower, margin_upper: the probabilities that a prediction allows for, since its error is of order 1/width.
     """
 
     claim: str
@@ -107,6 +108,8 @@ class Row:
     weighted_estimate: float | None = None
     weighted_lower: float | None = None
     weighted_upper: float | None = None
+    margin_lower: float | None = None
+    margin_upper: float | None = None
 
     @property
     def event(self) -> tuple[str, int, int, float, str]:
@@ -317,11 +320,14 @@ class VerificationReport(Result):
     def to_frame(self) -> pd.DataFrame:
         """The rows as a pandas frame, one column for each field of `Row`."""
         frame = pd.DataFrame(self._records(), columns=[field.name for field in fields(Row)])
-        floats = ("bound", "prediction", "effective_draws", "weighted_estimate", "weighted_lower", "weighted_upper")
-        return frame.astype(dict.fromkeys(floats, float))
+        numbers = ["bound", "prediction", "effective_draws", "weighted_estimate", "weighted_lower", "weighted_upper"]
+        return frame.astype(dict.fromkeys([*numbers, "margin_lower", "margin_upper"], float))
 
     def plan(self) -> pd.DataFrame:
-        """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does)."""
+        """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does).
+
+        For a prediction as many as tell the probability to within a factor 2; its margin may want far more.
+        """
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
         kinds = [EXACT if row.equal else row.kind for row in self.rows]
         needed = [

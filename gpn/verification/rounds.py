@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from gpn.experiment import cells, runs
 from gpn.statistics.evidence import Evidence, Weighted
-from gpn.statistics.limits import Verdict, equivalent
+from gpn.statistics.limits import Verdict
 from gpn.statistics.sequential import Watched, lower_limit, upper_limit
 from gpn.verification.plan import LEAST_TRIALS, Job, Outcomes, Plan, count, key_of
 from gpn.verification.questions import Event, Question
@@ -218,13 +218,6 @@ def _confirmable(question: Question, cap: int, alpha: float) -> bool:
     assert question.value is not None
     if question.kind.is_bound:
         return upper_limit(0, cap, alpha) <= question.value
-    wanted = question.trials_wanted(alpha)
-    if wanted is not None and wanted <= cap:
-        return True
-    value = question.value
-
-    def too_high(k: int) -> bool:
-        return equivalent(value, upper_limit(k, cap, alpha), value) is not Verdict.HOLDS
-
-    most = bisect_left(range(cap + 1), True, key=too_high) - 1
-    return most >= 0 and equivalent(lower_limit(most, cap, alpha), value, value) is Verdict.HOLDS
+    low, high = question.confirming
+    most = bisect_left(range(cap + 1), True, key=lambda k: upper_limit(k, cap, alpha) > high) - 1
+    return most >= 0 and bool(lower_limit(most, cap, alpha) >= low)

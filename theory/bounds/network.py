@@ -12,7 +12,7 @@ from scipy import special
 from theory.activations.specification import Phi
 from theory.bounds import deep, homogeneous
 from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients
-from theory.depth.fluctuation import log_ratio_law, spread_probability
+from theory.depth.fluctuation import log_ratio_law, prediction_margin, spread_probability
 from theory.depth.law import LogRatioLaw
 from theory.depth.stable import StableLaw
 from theory.layer.levy import Bound
@@ -34,6 +34,23 @@ def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:
         return Bound("none", 0.0, law.reason)
     with np.errstate(divide="ignore"):
         return Bound("prediction", min(0.0, float(np.log(spread_probability(law, epsilon)))))
+
+
+def predicted_margin(
+    coefficients: DepthCoefficients[float], width: int, depth: int, prediction: Bound
+) -> tuple[float, float] | None:
+    """The probabilities that a prediction allows for, see `theory.depth.fluctuation.prediction_margin`.
+
+    Args:
+        coefficients: of the normalized activation.
+        width, depth: n and L.
+        prediction: what `predicted` returns there.
+
+    Returns:
+        None where the law does not speak.
+    """
+    law = log_ratio_law(coefficients, width, depth)
+    return None if isinstance(law, NoPrediction) else prediction_margin(law, prediction.probability)
 
 
 def predicted_norms(activation: Phi, width: int, depth: int, probabilities: Sequence[float]) -> FloatArray | None:

@@ -103,6 +103,28 @@ _FLUCTUATIONS = (
         test="tests/theory/depth/test_fluctuation_homogeneous.py::test_law_against_the_walk",
     ),
     Claim(
+        id="prediction-margin",
+        kind="prediction",
+        title="The error of a predicted crossing probability",
+        words="The standard deviation behind a predicted probability is right up to a relative error that shrinks like "
+        "1/width; its constant is calibrated by simulation.",
+        statement=(
+            r"z_{\pm} = z e^{\pm \delta}, \qquad P(\max_{t \leq 1} |W_t| \geq z) = p, \qquad "
+            r"\delta = \frac{\omega}{2 n} (1 + z^2)",
+        ),
+        symbols=letters(
+            "n",
+            p="predicted probability that gradients leave the tolerance",
+            W="a Brownian motion",
+            **{r"\omega": "n times the larger of the variances of a backward factor and of a squared length"},
+        ),
+        assumptions=(HAAR, "phi is GPN.", RANDOM_READOUT, "The constant 1/2 was measured for five activations."),
+        rigor="asymptotic prediction",
+        proof="docs/fluctuation-law.md#8-what-a-prediction-allows-for",
+        function="theory.depth.fluctuation:prediction_margin",
+        test="tests/theory/depth/test_margin.py::test_true_networks_are_not_missed",
+    ),
+    Claim(
         id="aligned-readout",
         kind="prediction",
         title="Aligned readout",

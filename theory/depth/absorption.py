@@ -11,12 +11,15 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import fft, special
+from scipy.optimize import brentq
 
 from theory.numerics.arithmetic import FloatArray
 
 _ORDER = 10  # of the corrections at the ends of the interval
 _FINEST = 0.25  # spacing of the grid in standard deviations of one step
 _LEAST = 10  # points on half of the interval at least
+_FAR = 9.0  # standard deviations beyond which a series in normal tails has ended
+_TINY = 1e-320
 _REACH = 7.0  # standard deviations at which a Gaussian step is cut, 3e-12
 
 
@@ -126,6 +129,53 @@ class _Grid:
         weights[rows, first[:, None] + columns] += end_corrections(first - lower)
         weights[rows, last[:, None] - columns] += end_corrections(upper - last)
         return weights
+
+
+def brownian_exit(level: float) -> float:
+    r"""Probability that Brownian motion is a number of standard deviations away from its start at some time up to 1.
+
+    .. math:: P(\max_{t \le 1} |W_t| \ge z) = 4 \sum_{k \ge 0} (-1)^k \bar\Phi((2k+1) z)
+
+    Lévy (1948), by reflection.
+
+    Args:
+        level: z > 0.
+
+    >>> round(brownian_exit(1.0), 6), round(brownian_exit(0.1), 6)
+    (0.629223, 1.0)
+    """
+    odd = 2 * np.arange(int(_FAR / level) + 1) + 1
+    return min(1.0, float(4 * (special.ndtr(-odd * level) * np.where(odd % 4 == 1, 1, -1)).sum()))
+
+
+def brownian_stay(level: float) -> float:
+    r"""Probability that it never is; small ones keep their digits.
+
+    .. math:: P(\max_{t \le 1} |W_t| < z)
+              = \frac4\pi \sum_{k \ge 0} \frac{(-1)^k}{2k+1} e^{-(2k+1)^2 \pi^2/(8 z^2)}
+
+    Args:
+        level: z > 0.
+
+    >>> round(brownian_stay(1.0) + brownian_exit(1.0), 12)
+    1.0
+    """
+    odd = 2 * np.arange(int(_FAR * level) + 2) + 1
+    terms = np.exp(-((odd * np.pi / level) ** 2) / 8) * np.where(odd % 4 == 1, 1, -1) / odd
+    return max(0.0, float(4 / np.pi * terms.sum()))
+
+
+def brownian_level(probability: float) -> float:
+    """The z at which `brownian_exit` is a probability in (0, 1).
+
+    >>> round(brownian_level(brownian_exit(2.5)), 9)
+    2.5
+    """
+    if probability > 0.5:
+        rest = np.log1p(-probability)
+        return float(brentq(lambda z: np.log(max(brownian_stay(z), _TINY)) - rest, 0.02, 2.0, xtol=1e-13))
+    aim = np.log(probability)
+    return float(brentq(lambda z: np.log(max(brownian_exit(z), _TINY)) - aim, 0.5, 38.0, xtol=1e-13))
 
 
 def end_corrections(offsets: FloatArray) -> FloatArray:

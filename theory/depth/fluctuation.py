@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
+from theory.depth.absorption import brownian_exit, brownian_level
 from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients
 from theory.depth.homogeneous import HomogeneousLaw
 from theory.depth.law import LogRatioLaw
@@ -28,6 +29,7 @@ _LARGEST_LENGTH_NOISE = 0.06  # variance of q
 _LARGEST_UNSTABLE_NOISE = 0.01
 _LEAST_NOISE = 1e-9
 _LEAST_PROBABILITY = 1e-9
+_CALIBRATED = 0.5  # the error of the standard deviation in units of the noise of a layer, benchmarks/predictions.py
 
 
 def log_ratio_law(source: Source, width: int, depth: int, q0: float = 1.0) -> LogRatioLaw | NoPrediction:
@@ -137,6 +139,44 @@ def spread_probability(law: LogRatioLaw, epsilon: float) -> float:
     if not (np.isfinite(epsilon) and epsilon > 0):
         raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
     return law.spread_probability(float(epsilon))
+
+
+def prediction_margin(law: LogRatioLaw, probability: float) -> tuple[float, float]:
+    r"""The probabilities that a prediction allows for, since its error is of order 1/width.
+
+    .. math:: z \mapsto z e^{\pm\delta}, \qquad P(\max_{t \le 1} |W_t| \ge z) = p, \qquad
+              \delta = \frac{c\,\omega}{n} (1 + z^2)
+
+    with Brownian motion W and the larger of the variances :math:`\omega/n` of a backward factor and of a squared
+    length. So z says how many standard deviations the tolerance is away, and delta by how much, relatively, the
+    standard deviation may miss the predicted one. c = 1/2 is calibrated, not proved (docs/fluctuation-law.md, 8).
+
+    Args:
+        law: from `log_ratio_law`.
+        probability: p, from `spread_probability`.
+
+    Returns:
+        The least and the largest probability, the numerical error of p included.
+
+    >>> import sympy
+    >>> from theory.numerics.arithmetic import X
+    >>> relu = Activation("relu", sympy.sqrt(2) * sympy.Max(X, 0))
+    >>> law = log_ratio_law(relu, width=1024, depth=50)
+    >>> [round(end, 4) for end in prediction_margin(law, law.spread_probability(1.0))]
+    [0.0323, 0.0367]
+    """
+    level = brownian_level(float(np.clip(probability, 1e-300, 1 - 1e-16)))
+    delta = min(_CALIBRATED * _largest_noise(law) / law.width * (1 + level**2), 1.0)
+    low, high = (brownian_exit(level * np.exp(sign * delta)) for sign in (1, -1))
+    error = 5e-4 * probability + 1e-9
+    return max(min(low, probability) - error, 0.0), min(max(high, probability) + error, 1.0)
+
+
+def _largest_noise(law: LogRatioLaw) -> float:
+    """n times the larger of the variances of one backward factor and of the squared length, where that is kept."""
+    if isinstance(law, StableLaw):
+        return max(law.coefficients.backward_noise, float(law.length_variance.max()))
+    return 3 * law.coefficients.slope_variance
 
 
 def spread_quantile(law: LogRatioLaw, probability: float) -> float:

@@ -138,7 +138,9 @@ def legend(rows: "Iterable[Row]") -> str:
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
     parts = [*(["; ".join(meanings)] if meanings else []), "Limits hold for all rows together"]
     if any(row.kind.is_prediction for row in rows):
-        parts.append("✓ (✗): the limits lie within (beyond) a factor 2 of the prediction, which is no bound")
+        parts.append(
+            "✓ (✗): the limits lie within (beyond) the error of order 1/n of the prediction, which is no bound"
+        )
     if any(row.is_weighted for row in rows):
         parts.append("*: too rare to be counted, by importance sampling: an integral over the sphere, no network")
     if any(row.equal for row in rows):

@@ -68,6 +68,7 @@ def untested_parts(report: "VerificationReport") -> Iterator[str]:
 def _lines(report: "VerificationReport") -> Iterator[str]:
     if report.engine_finding:
         yield report.engine_finding
+    yield from _missed_prediction(report)
     if report.spreads and report.spreads[-1].depth > 1:
         yield _practice(report.spreads[-1])
     verdicts = report.verdicts
@@ -110,9 +111,26 @@ def _network(report: "VerificationReport", verdict: Verdict) -> Iterator[str]:
     if predictions:
         missed = predictions.count(Verdict.VIOLATED)
         yield (
-            f"Predictions, no theorems: {predictions.count(Verdict.HOLDS)} of {len(predictions)} confirmed, "
-            f"{f'{missed} MISSED' if missed else 'none missed'}."
+            f"Predictions, no theorems: {f'{missed} MISSED' if missed else 'none missed'} of {len(predictions)}, "
+            f"{predictions.count(Verdict.HOLDS)} confirmed to within their error of order 1/n."
         )
+
+
+def _missed_prediction(report: "VerificationReport") -> Iterator[str]:
+    """The clearest miss: where the limits lie farthest from the margin."""
+    missed = [row for row in report.rows if row.kind.is_prediction and row.verdict is Verdict.VIOLATED]
+    if missed:
+        row = max(missed, key=_distance)
+        yield (
+            f"A prediction is MISSED: at width {row.width:,} and depth {row.depth}, ε = {row.epsilon:g}, "
+            f"{short_number(row.bound or 0.0)} was predicted, give or take its error of order 1/n; seen in "
+            f"{row.exceedances:,} of {row.trials:,} networks."
+        )
+
+
+def _distance(row: "Row") -> float:
+    low, high = row.margin_lower or 0.0, 1.0 if row.margin_upper is None else row.margin_upper
+    return max(low - row.upper, row.lower - high)
 
 
 def _not_covered(report: "VerificationReport", rows: "Sequence[Row]") -> Iterator[str]:

@@ -38,6 +38,8 @@ ROW_COLUMNS = [
     "weighted_estimate",
     "weighted_lower",
     "weighted_upper",
+    "margin_lower",
+    "margin_upper",
 ]
 CHECK_KEYS = {
     "name",

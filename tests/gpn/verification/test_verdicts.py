@@ -11,6 +11,7 @@ from gpn.report.words.findings import report_finding
 from gpn.statistics.limits import Verdict
 from gpn.verification.results import VerificationReport
 from gpn.verification.settings import Settings, identity
+from theory.bounds import network
 from theory.bounds.network import deep_bound, width_that_tests
 from theory.claims.counted import GROUPS, CountedClaim, chosen
 from theory.errors import UsageError
@@ -117,11 +118,19 @@ def test_a_contradiction_is_told_first(default):
     assert "the theorem at depth 5 is VIOLATED" in line(replace(default, rows=rows), "Whole network")
 
 
-def test_a_missed_prediction_is_told(default):
-    place = next(i for i, row in enumerate(default.rows) if row.kind.is_prediction)
-    rows = (*default.rows[:place], replace(default.rows[place], verdict=Verdict.VIOLATED), *default.rows[place + 1 :])
-    assert "1 MISSED" in line(replace(default, rows=rows), "Whole network")
-    assert replace(default, rows=rows).verdict is default.verdict
+def test_a_missed_prediction_is_told_first(monkeypatch):
+    """Of a law whose variance is 50 % too large; the theorem has a verdict of its own."""
+    true = gpn.verify("tanh", widths=64, depth=10, epsilons=1.0, trials=4000, claims="network")
+    law = network.predicted
+    monkeypatch.setattr(network, "predicted", lambda phi, n, depth, epsilon: law(phi, n, depth, epsilon / 1.5**0.5))
+    wrong = gpn.verify("tanh", widths=64, depth=10, epsilons=1.0, trials=4000, claims="network")
+    assert wrong.summary().startswith("A prediction is MISSED: at width 64 and depth 10, ε = 1, 0.205 was predicted")
+    assert "Predictions, no theorems: 1 MISSED of 1" in line(wrong, "Whole network")
+    assert "none missed of 1" in line(true, "Whole network")
+    assert true.verdict is wrong.verdict
+    for report in (true, wrong):
+        [row] = [row for row in report.rows if row.kind.is_prediction]
+        assert row.margin_lower < row.bound < row.margin_upper
 
 
 def test_the_practitioners_number_is_first(default):
