@@ -136,7 +136,7 @@ def design(
         UsageError: an unreadable family, a depth or a budget out of range, or a family that does not reach it.
 
     >>> design("tanh", 200).spec
-    'tanh(0.216*x)'
+    'tanh(0.216 * x)'
     """
     chosen = choose(spec, depth, curvature, parameter=parameter, root=root)
     conditions = depth_conditions(chosen.activation, depth, chosen.separation)

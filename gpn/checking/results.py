@@ -12,6 +12,7 @@ from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
 from theory.activations.specification import Phi
 from theory.depth.length_map import DepthFactor
+from theory.normalization.normalize import normalize
 from theory.numerics.budget import Budget
 from theory.numerics.threads import one_blas_thread
 
@@ -108,5 +109,7 @@ def _depth(phi: Phi, conditions: checking.CheckedConditions, depth: int) -> Dept
     """The conditions of depth of the activation if it is GPN, else of its recommended normalization."""
     if conditions.normalizable != "yes":
         return None
-    root = next(root for root in conditions.normalizations if root.recommended)
-    return depth_conditions(phi if conditions.is_gpn == "holds" else phi.affine(float(root.a), float(root.b)), depth)
+    if conditions.is_gpn == "holds":
+        return depth_conditions(phi, depth)
+    root = next(root.root for root in conditions.normalizations if root.recommended)
+    return depth_conditions(normalize(phi, root), depth)  # the report may have fewer digits than the laws need

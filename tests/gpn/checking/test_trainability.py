@@ -109,3 +109,11 @@ def test_the_check_says_what_depth_leaves():
     assert report.to_dict()["depth_conditions"]["relative_variance_per_layer"] == pytest.approx(1)
     assert len(list(tables.check_answer(report, False, lights=True))) == 2
     assert gpn.check_report("sign", 15, detailed=False).depth is None
+
+
+def test_few_digits_are_enough_for_the_laws_of_depth():
+    assert (
+        gpn.check_report("tanh", 3, detailed=False).depth.layers_to_99
+        == gpn.check_report("tanh", 30, detailed=False).depth.layers_to_99
+        == 319
+    )
