@@ -267,7 +267,8 @@ def _planned(settings: Settings, wanted: dict[Question, int], key: Key) -> int:
     counted = [n for q, n in here.items() if n <= _limit(settings, q)]
     if settings.method == DENSE:
         return max([LEAST_DENSE_TRIALS, *counted])
-    return max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
+    most = max([DEFAULT_DEEP_TRIALS if key[0] == "deep" else LEAST_TRIALS, *counted])
+    return min(2 * most, MOST_NORMAL_TRIALS) if key[0] == "normal" else most  # cheap: so that all are decided
 
 
 def _controls(settings: Settings, tested: Phi, control: Phi | None, shell: OnShell) -> Iterator[Job]:

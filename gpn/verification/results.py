@@ -259,8 +259,9 @@ class VerificationReport(Result):
         others = f" {len(more)} more of its rows depart." if more else ""
         return f"The engine departs from the exact law. {first}{others}"
 
-    def _asks(self, group: str) -> bool:  # the engine has rows or is no question
-        return group != "engine" and any(claim in GROUPS[group] for claim in self.config.claims)
+    def _asks(self, group: str) -> bool:
+        """Whether a group that has no rows is a question all the same: lemmas and the engine are none."""
+        return group not in ("lemmas", "engine") and any(claim in GROUPS[group] for claim in self.config.claims)
 
     def _verdict_on(self, group: str, rows: list[Row]) -> Verdict:
         tested = [row for row in rows if row.is_tested]

@@ -25,6 +25,7 @@ from gpn.verification.rounds import Runner, run_plan
 from gpn.verification.settings import DEFAULT_DEPTHS, MATRIX_FREE, Settings, identity, remembered
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
+from theory.errors import UsageError
 from theory.normalization.normalize import normalization
 from theory.numerics.threads import one_blas_thread
 
@@ -158,8 +159,8 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
         resources: what it may use.
 
     Raises:
-        UsageError: networks that do not fit into the memory, an activation that cannot be normalized, or a run store
-            that belongs to another run.
+        UsageError: networks that do not fit into the memory, an activation that cannot be normalized, claims
+            without an event, or a run store that belongs to another run.
     """
     resources = resources.suited(settings)
     resources.budget.check(settings)  # refuses what is impossible before any theory is computed
@@ -170,6 +171,11 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
     asked = [*layers, *questions.deep_questions(settings, tested)]
     engine_jobs = list(engine.jobs(settings, tested))
     rows = len(asked) + (engine.MOST_ROWS if engine_jobs else 0)
+    if not rows:
+        raise UsageError(
+            f"the claims that were asked for have no event that can be counted at these widths and tolerances, with "
+            f"{settings.weights} weights; name others, such as --claims network,one-layer"
+        )
     alpha = row_alpha(settings.level, rows) / 2  # of each of the two limits of a row
     left_out: list[Question] = []
     if settings.default_epsilons:  # a question that the user did not ask by name is left out where it is in vain

@@ -185,7 +185,21 @@ def _known(event: Event) -> ExactTail | None:
         return ExactTail(0.0, 0.0, "certain")
     if len(event.profile.levels) == 1:
         return unavailable("the sum is a constant, at the target within rounding")
-    return None
+    return _at_edge(event)
+
+
+def _at_edge(event: Event) -> ExactTail | None:
+    """A target at the end of the range of g: every coordinate must lie where g takes its largest value."""
+    rounding = 4 * _EPS * max(1.0, abs(event.target))
+    if event.highest > rounding:
+        return None
+    weights, gains = np.exp(event.profile.nodes.log_weights), event.gain(event.profile.values)
+    mass, close, near = (float(weights[gains >= -gap].sum()) for gap in (rounding, 1e-12, 1e-4))
+    if mass <= 1e-4 * near:  # the set shrinks to points
+        return ExactTail(-np.inf, 0.0, "the target is reached on a set of measure zero at most")
+    if mass != close:
+        return unavailable("the target is at the edge of what can be reached")
+    return ExactTail(event.width * math.log(mass), 1e-12 * event.width, "every coordinate at the edge")
 
 
 def _binomial(event: Event) -> ExactTail:

@@ -151,3 +151,23 @@ def test_a_run_with_default_widths_is_recalled_as_one():
     assert call is not None
     assert call["widths"] is None
     assert Settings.read(**call) == settings
+
+
+def test_lemmas_without_an_event_to_count_are_no_question_beside_others():
+    """At ε = 1 the events of ReLU have probability 2^-n or 0; Gaussian weights have no lemmas."""
+    asked = {"widths": 64, "depth": 2, "trials": 200}
+    for report in (
+        gpn.verify("relu", epsilons=1.5, **asked),
+        gpn.verify("tanh", epsilons=0.5, weights="gaussian", **asked),
+    ):
+        lemmas = [row for row in report.rows if row.group == "lemmas"]
+        assert ("lemmas" in report.verdicts) == bool(lemmas)
+        assert "Lemmas: not tested" not in report.summary()
+    with pytest.raises(UsageError, match=r"no event that can be counted .* with gaussian weights"):
+        gpn.verify("tanh", epsilons=0.5, weights="gaussian", **asked, claims="lemmas")
+
+
+def test_relu_at_its_edge_holds():
+    """The command that once called a theorem violated: of 64 signs all are alike with probability 2^-64."""
+    report = gpn.verify("relu", widths=64, depth=5, epsilons=1, claims=("one-layer", "lemmas"))
+    assert report.verdict is Verdict.HOLDS

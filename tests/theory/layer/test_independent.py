@@ -52,6 +52,17 @@ def test_relu_is_a_mixture(width, side):
     assert found.log == pytest.approx(np.log(relu_forward(width, 0.2, side)), abs=found.error + 1e-13 * width)
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 8, 64, 512, 1000])
+@pytest.mark.parametrize(("claim", "side"), [(FORWARD, "lower"), (BACKWARD, "lower"), (BACKWARD, "upper")])
+def test_at_the_edge_the_bound_of_relu_is_the_probability(claim, side, width):
+    """All of n signs are alike: 2^-n. Of the others no coordinate is 0, but with probability 0."""
+    found = tail(claim, "relu", width, 1.0, side)
+    assert found.exact.log == pytest.approx(-width * np.log(2), rel=1e-12)
+    assert found.cramer.log == pytest.approx(found.exact.log, rel=1e-12)
+    for name in ("identity", "abs", "leaky_relu"):
+        assert tail(FORWARD, name, width, 1.0, "lower").exact.log == -np.inf
+
+
 @pytest.mark.parametrize("width", [3, 64, 101])
 def test_the_slopes_of_relu_are_coins(width):
     """The event is closed: at ε = 0.5 and width 64 exactly 48 coins of 64 belong to it."""

@@ -28,7 +28,7 @@ def test_a_true_engine_holds(name, weights):
 
 
 @pytest.mark.parametrize("name", ["abs", "x", "leaky_relu"])
-@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("width", [2, 3])
 def test_rounding_of_narrow_networks_and_of_ratios_that_are_always_one_is_no_error(name, width):
     """All norms of abs and x are equal, up to rounding; in 2 dimensions little may be left across a vector."""
     report = gpn.verify(name, widths=width, depth=3, epsilons=0.5, trials=20, claims="engine", seed=1)
