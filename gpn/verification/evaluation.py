@@ -18,9 +18,13 @@ from gpn.verification.settings import MOST_TRIALS, Settings
 from theory.activations.specification import Phi
 from theory.bounds.homogeneous import homogeneous_slopes
 from theory.bounds.network import predicted_norms
+from theory.claims.counted import ONE_LAYER
 from theory.depth.length_map import length_map_slope
 from theory.normalization.conditions import gaussian_poincare
 from theory.normalization.lipschitz import missing_hypotheses
+
+_COVERING = dict(zip(ONE_LAYER, ("cramer-forward", "cramer-backward-random", "cramer-backward-fixed"), strict=True))
+"""Claim of one layer -> the bound that asks for no Lipschitz constant."""
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -146,16 +150,17 @@ def _hypotheses(tested: Phi) -> Iterator[str]:
 
 def _outside_the_paper(settings: Settings, tested: Phi) -> Iterator[str]:
     """Which hypotheses of the paper's own theorems the activation misses, and which claims cover it all the same."""
-    missing = missing_hypotheses(tested)
-    if not missing:
-        return
-    slopes = homogeneous_slopes(tested) is not None
-    network = "relu-deep-bound" if slopes else "deep-bound, where its certificate is found"
-    yield (
-        f"{' and '.join(missing)}, so {tested.name} lies outside the paper's theorems on norm preservation. The rows "
-        f"rest on claims that do not ask for it: cramer-forward, cramer-backward-random, cramer-backward-fixed"
-        f"{f' and {network}' if settings.asks_network else ''}."
-    )
+    covering = [name for claim, name in _COVERING.items() if claim in settings.claims]
+    if settings.asks_network:
+        slopes = homogeneous_slopes(tested) is not None
+        covering.append("relu-deep-bound" if slopes else "deep-bound, where its certificate is found")
+    missing = missing_hypotheses(tested) if covering else ()
+    if missing:
+        *others, last = covering
+        yield (
+            f"{' and '.join(missing)}, so {tested.name} lies outside the paper's theorems on norm preservation. The "
+            f"rows rest on claims that do not ask for it: {', '.join(others)}{' and ' if others else ''}{last}."
+        )
 
 
 def _notes(settings: Settings) -> Iterator[str]:

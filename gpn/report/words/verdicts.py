@@ -107,7 +107,7 @@ def _network(report: "VerificationReport", verdict: Verdict) -> Iterator[str]:
     else:
         yield f"{name}: the theorem is not tested."
     yield from _not_covered(report, rows)
-    predictions = [row.verdict for row in report.rows if row.kind.is_prediction]
+    predictions = [row.verdict for row in report.rows if row.kind.is_prediction and row.is_tested]
     if predictions:
         missed = predictions.count(Verdict.VIOLATED)
         yield (
