@@ -7,7 +7,7 @@ from theory.activations.pieces import Piece
 from theory.balls.core import NotCertifiable
 from theory.balls.local import T, localized
 from theory.balls.program import constant_ball, deflated, is_analytic_at_zero, regularize
-from theory.numerics.arithmetic import UNDEFINED, X, is_infinite
+from theory.numerics.arithmetic import UNDEFINED, X, is_infinite, value_at
 
 
 def local_width(piece: Piece) -> arb:
@@ -32,7 +32,7 @@ def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sym
     >>> one_sided_limit(sympy.tanh(1 / X), sympy.Integer(0), "-")
     -1
     """
-    value: sympy.Expr = expression.xreplace({X: point})
+    value = value_at(expression, point)
     if not value.has(*UNDEFINED):
         return value
     value = _removable(expression, point, 1 if side == "+" else -1)
@@ -44,7 +44,7 @@ def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sym
             return sympy.Add(*parts)
     try:
         value = sympy.limit(expression, X, point, dir=side)
-    except (NotImplementedError, ValueError, TypeError, RecursionError):
+    except (NotImplementedError, ValueError, TypeError, AttributeError, RecursionError):
         return sympy.nan
     return value if not value.has(X, *UNDEFINED) else sympy.nan
 

@@ -20,7 +20,7 @@ from theory.activations.critical_points import Points, singular_points, without_
 from theory.balls.continuity import has_no_real_value, is_continuous_at
 from theory.balls.signs import is_real, is_zero, sign_of
 from theory.errors import SpecificationError
-from theory.numerics.arithmetic import X, constant_value, is_infinite
+from theory.numerics.arithmetic import X, constant_value, derivative, is_infinite
 from theory.numerics.special import frac
 
 Kind = Literal["smooth", "unlisted", "unresolved", "remote"]
@@ -51,12 +51,12 @@ class Piece:
     @cached_property
     def slope(self) -> sympy.Expr:
         """The first derivative, without the point masses of switches that are left."""
-        return sympy.diff(self.value, X).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+        return derivative(self.value)
 
     @cached_property
     def curvature(self) -> sympy.Expr:
         """The second derivative, the same."""
-        return sympy.diff(self.slope, X).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+        return derivative(self.slope)
 
     @cached_property
     def alternatives(self) -> tuple[sympy.Expr, ...]:
@@ -113,13 +113,18 @@ def _without_singular_points(cell: Piece) -> Iterator[Piece]:
     if cell.kind != "smooth" or cell.value is sympy.nan:
         yield cell
         return
-    points, is_complete = singular_points(cell.value, cell.lower, cell.upper)
-    if points.is_empty:
+    try:
+        points, is_complete = singular_points(cell.value, cell.lower, cell.upper)
+        ends = [] if points.is_empty else [points.lower, *points, points.upper]
+    except SpecificationError:  # two of them may be the same
+        yield replace(cell, kind="unlisted")
+        return
+    if not ends:
         yield replace(cell, kind="remote")
         return
     if points.lower != cell.lower:
         yield replace(cell, upper=points.lower, kind="remote")
-    for left, right in pairwise([points.lower, *points, points.upper]):
+    for left, right in pairwise(ends):
         part = replace(cell, lower=left, upper=right)
         is_smooth = is_complete and (is_real(cell.value.xreplace({X: part.sample})) or not part.is_defined)
         yield replace(part, kind="smooth" if is_smooth else "unlisted")
@@ -166,15 +171,16 @@ def _resolve(expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, recor
     try:
         for function in switching:
             points.add_sign_changes(function)
+        ends = [] if points.is_empty else [points.lower, *points, points.upper]
     except SpecificationError:
         yield Piece(lower, upper, expression, kind="unresolved")
         return
-    if points.is_empty:
+    if not ends:
         yield Piece(lower, upper, expression, kind="remote")
         return
     if points.lower != lower:
         yield Piece(lower, points.lower, expression, kind="remote")
-    for left, right in pairwise([points.lower, *points, points.upper]):
+    for left, right in pairwise(ends):
         yield from _resolve_cell(expression, switch, switching, left, right, record, not points.is_proved)
     if points.upper != upper:
         yield Piece(points.upper, upper, expression, kind="remote")

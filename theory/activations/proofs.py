@@ -18,7 +18,7 @@ from theory.balls.program import Program, constant_ball
 from theory.balls.signs import is_zero
 from theory.balls.tail import Tail, tail_arithmetic, tail_variable
 from theory.balls.zeros import keeps_sign, near
-from theory.numerics.arithmetic import UNDEFINED, X
+from theory.numerics.arithmetic import UNDEFINED, X, value_at
 
 _POSITIVE = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == ())
 _ODD = tuple(symbol(record) for record in FUNCTIONS.values() if record.zeros == (0,))
@@ -141,7 +141,7 @@ def _is_separated(left: sympy.Expr, right: sympy.Expr, point: sympy.Expr) -> boo
 
 
 def _is_singular(function: sympy.Expr, point: sympy.Expr) -> bool:
-    value = function.xreplace({X: point})
+    value = value_at(function, point)
     if value.has(*UNDEFINED):
         return True
     try:

@@ -54,6 +54,44 @@ def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmeti
     return compiled
 
 
+def value_at(expression: sympy.Expr, point: sympy.Expr) -> sympy.Expr:
+    """The expression with a constant in the place of x; nan where SymPy cannot compare what then stands in it.
+
+    >>> value_at(X**2, sympy.pi), value_at(sympy.Max(1 / X - 1 / X**2, X), sympy.Integer(0))
+    (pi**2, nan)
+    """
+    try:
+        value: sympy.Expr = expression.xreplace({X: point})
+    except (ValueError, TypeError, AttributeError):  # the last is what SymPy's cache makes of a TypeError
+        return sympy.nan
+    return value
+
+
+class _Modulus(sympy.Function):  # type: ignore[misc]
+    """|u| of a real u: SymPy differentiates its own as one of a complex u, where it does not see that u is real."""
+
+    def fdiff(self, _index: int = 1) -> sympy.Expr:
+        return _Sign(self.args[0])
+
+
+class _Sign(sympy.Function):  # type: ignore[misc]
+    """The sign of a real u."""
+
+    def fdiff(self, _index: int = 1) -> sympy.Expr:
+        return sympy.Integer(0)
+
+
+def derivative(function: sympy.Expr) -> sympy.Expr:
+    """The derivative in x between the changes of those switches that are left.
+
+    >>> derivative(sympy.Abs(sympy.asin(X)) + sympy.Heaviside(X))
+    sign(asin(x))/sqrt(1 - x**2)
+    """
+    real = function.replace(sympy.Abs, _Modulus).replace(sympy.sign, _Sign)
+    slope = sympy.diff(real, X).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+    return slope.replace(_Modulus, sympy.Abs).replace(_Sign, sympy.sign)
+
+
 def is_infinite(end: sympy.Expr) -> bool:
     """Whether an end of an interval, a constant, is -oo or oo.
 

@@ -9,7 +9,7 @@ from flint import arb
 from theory.activations.activation import Activation
 from theory.activations.critical_points import sign_changes
 from theory.activations.ends import one_sided_limit
-from theory.activations.pieces import Claim, claims
+from theory.activations.pieces import Claim, Piece, claims
 from theory.activations.proofs import discontinuity, holds, unproved_singularities, unproved_switch
 from theory.activations.specification import activation
 from theory.balls.core import NotCertified
@@ -17,7 +17,7 @@ from theory.balls.signs import between, compare, is_zero, sign_of
 from theory.gaussian.certified import certified_moments
 from theory.gaussian.moments import Moments
 from theory.normalization.lipschitz_proofs import certified_supremum
-from theory.numerics.arithmetic import X
+from theory.numerics.arithmetic import X, value_at
 
 R = sympy.Rational
 
@@ -271,3 +271,31 @@ def test_a_flat_essential_singularity_is_certified():
     ball = certified_moments(activation("exp(-1/x**2)"), 25, ["second"]).balls["second"]
     assert ball.overlaps(arb(-2).exp())
     assert ball.rad() < 1e-25
+
+
+def test_where_sympy_cannot_compare_there_is_no_value():
+    """At a pole within a maximum, and at a pole of atan(tan x) that has no formula, SymPy raises errors of its own."""
+    pole, text = sympy.Max(1 / X - 1 / X**2, X), "atan(tan(2*x + sqrt(2)))*tanh(1/(x - exp(-x)))"
+    assert value_at(pole, sympy.Integer(0)) is sympy.nan
+    assert value_at(X**2, sympy.pi) == sympy.pi**2
+    assert one_sided_limit(pole, sympy.Integer(0), "+") in (sympy.nan, 0)
+    left, right = activation(text).pieces[2:4]
+    assert discontinuity(left, right, "value") is not None
+
+
+@pytest.mark.parametrize("function", [sympy.Abs(sympy.asin(sympy.sin(X))), sympy.sign(sympy.asin(sympy.sin(X))) * X])
+def test_slopes_beyond_the_listed_changes_of_a_switch(function):
+    """SymPy takes asin(sin x) for complex, and leaves a derivative that has no value."""
+    slope = Piece(-sympy.oo, sympy.oo, function).slope
+    step = R(1, 10**6)
+    quotient = (function.subs(X, 20 + step) - function.subs(X, 20 - step)) / (2 * step)
+    assert not slope.has(sympy.Derivative)
+    assert float(slope.subs(X, 20)) == pytest.approx(float(quotient.evalf(30)), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "text", ["1/(1 + 1/(x - exp(-x))**2) + tanh(x)", "min((x - pi/4) % 1, relu(max(sin(x - 0.1), x/2))**2)"]
+)
+def test_breakpoints_that_may_be_one_are_no_reason_to_refuse(text):
+    """0.567... is a pole, and is found in two ways; no arithmetic shows that the two are equal."""
+    assert {piece.kind for piece in activation(text).pieces} & {"unlisted", "unresolved"}
