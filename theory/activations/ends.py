@@ -51,8 +51,8 @@ def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sym
 
 def _removable(expression: sympy.Expr, point: sympy.Expr, direction: int) -> sympy.Expr:
     """The value at a removable singularity, from the leading Taylor coefficients of numerators and denominators."""
-    (local,) = localized([expression], point, direction)
     try:
+        (local,) = localized([expression], point, direction)
         smooth = regularize(local, T)
         if not is_analytic_at_zero([smooth], T):
             return sympy.nan

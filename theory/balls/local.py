@@ -6,8 +6,9 @@ import sympy
 from flint import acb, arb
 
 from theory.balls.arithmetics import COMPLEX
+from theory.balls.core import NotCertifiable
 from theory.balls.program import Program
-from theory.numerics.arithmetic import X
+from theory.numerics.arithmetic import X, value_at
 
 T = sympy.Symbol("t", positive=True)
 """The distance from an end of a piece, or |x| towards infinity."""
@@ -24,8 +25,13 @@ def localized(expressions: Sequence[sympy.Expr], point: sympy.Expr, direction: i
 
     >>> localized([sympy.sqrt(X - 3)], sympy.Integer(3), 1)
     [sqrt(t)]
+
+    Raises:
+        NotCertifiable: SymPy cannot compare what stands in them.
     """
-    moved = [expression.xreplace({X: point + direction * T}) for expression in expressions]
+    moved = [value_at(expression, point + direction * T) for expression in expressions]
+    if sympy.nan in moved:
+        raise NotCertifiable(f"the form next to {point} is not known")
     return [e.replace(lambda node: node.is_Add and node.is_polynomial(T), sympy.expand) for e in moved]
 
 
