@@ -131,7 +131,9 @@ def test_the_next_step_of_a_verification_is_what_is_missing():
     for root, policy in ((None, "--raw"), ("auto", "--root auto")):
         for until, words in ((None, "--until decided"), ("decided", "width")):
             config = replace(report.config, root=root, until=until)
-            step = next_steps.after_verify(SimpleNamespace(config=config, verdict=gpn.Verdict.UNDECIDED))
+            rows = [SimpleNamespace(verdict=gpn.Verdict.UNDECIDED)]
+            shown = SimpleNamespace(config=config, verdict=gpn.Verdict.UNDECIDED, theory_rows=rows)
+            step = next_steps.after_verify(shown)
             understood(shlex.split(step)[2:])
             assert policy in step
             assert words in step
