@@ -23,6 +23,7 @@ from theory.numerics.arithmetic import (
     float_array,
     like,
     real_values,
+    value_at,
 )
 from theory.numerics.inplace import Branch, Evaluator, Program
 
@@ -294,7 +295,7 @@ def _limit(piece: Piece, order: str, side: str) -> mpmath.mpf | None:
     point = piece.upper if side == "-" else piece.lower
     expression = getattr(piece, order)
     try:
-        value = constant_value(expression.xreplace({X: point}), _DIGITS + 10)
+        value = constant_value(value_at(expression, point), _DIGITS + 10)
     except (ZeroDivisionError, ValueError, OverflowError):
         value = mpmath.nan
     if not (isinstance(value, mpmath.mpf) and mpmath.isfinite(value)):

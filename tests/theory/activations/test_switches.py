@@ -16,6 +16,7 @@ from theory.balls.core import NotCertified
 from theory.balls.signs import between, compare, is_zero, sign_of
 from theory.gaussian.certified import certified_moments
 from theory.gaussian.moments import Moments
+from theory.normalization.conditions import gaussian_poincare
 from theory.normalization.lipschitz_proofs import certified_supremum
 from theory.numerics.arithmetic import X, value_at
 
@@ -299,3 +300,9 @@ def test_slopes_beyond_the_listed_changes_of_a_switch(function):
 def test_breakpoints_that_may_be_one_are_no_reason_to_refuse(text):
     """0.567... is a pole, and is found in two ways; no arithmetic shows that the two are equal."""
     assert {piece.kind for piece in activation(text).pieces} & {"unlisted", "unresolved"}
+
+
+def test_a_limit_where_sympy_cannot_compare_is_no_crash():
+    found = gaussian_poincare(activation("tanh(1/(x-exp(-x)))*atan(tan(2*x+sqrt(2)))"), 15)
+    assert found.is_gpn == "fails"
+    assert found.normalizable != "yes"
