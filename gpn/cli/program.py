@@ -74,8 +74,8 @@ def _gpn(
       gpn check mymodule:phi        the same for a function of your own
       gpn normalize silu            the constants, and code to paste
       gpn width tanh --depth 50 --epsilon 0.5       how wide must it be?
-      gpn design tanh --depth 200   the member of a family that trains there
-      gpn spectrum tanh --depth 50  which directions of a gradient survive
+      gpn design tanh --depth 200     the member of a family that trains there
+      gpn spectrum tanh --depth 50    which directions of a gradient survive
       gpn activations               every activation known by name
       gpn family "elu(alpha)" --values 0.5,1        scan over a parameter
       gpn explore                   the same by hand in Jupyter

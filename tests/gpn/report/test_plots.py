@@ -178,7 +178,7 @@ def test_one_panel_for_each_claim_and_depth(full_report):
         "Whole network, depth 50",
         "Whole network, depth 200",
     ]
-    assert "nothing contradicts" in figure.get_suptitle()
+    assert "one layer hold" in figure.get_suptitle()
 
 
 def test_title_states_a_violation():

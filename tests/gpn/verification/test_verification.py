@@ -196,7 +196,8 @@ def test_no_prediction_where_the_fluctuation_law_does_not_apply(options):
 
 
 def test_larger_epsilon_is_exceeded_less(report):
-    counted = [row for row in report.rows if row.method == "counting"]
+    # A tolerance of the coordinates of W x bounds one event of its own: it is a distance of laws, not a deviation.
+    counted = [row for row in report.rows if row.method == "counting" and row.claim != "coordinates-normal"]
     rows = {(row.claim, row.width, row.depth, row.side, row.epsilon): row for row in counted}
     for (claim, width, depth, side, epsilon), row in rows.items():
         if epsilon == 0.3 and (claim, width, depth, side, 0.6) in rows:

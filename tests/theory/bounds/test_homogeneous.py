@@ -190,7 +190,7 @@ def test_one_layer_is_bounded_whatever_the_alignment(slope, alignment):
     here = np.array([alignment])
     exponents = np.array([2.0, 3.0, 6.0])
     upper = certificate._upper(layer_moments(counts, low, 2 - low, exponents, 1), here, here, 0.2, 1e-9, 0.7)
-    lower = certificate._lower(layer_moments(counts, low, 2 - low, exponents, -1), here, 0.2, 0.7, 1e-9)
+    lower = certificate._lower(layer_moments(counts, low, 2 - low, exponents, -1), here, 0.2, 0.7)
     assert np.isfinite([upper[0, 0], lower[0, 0]]).all()
     for index, size in enumerate(exponents):
         for powers, log, loss in (
