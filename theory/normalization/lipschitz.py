@@ -275,7 +275,7 @@ def _replace_far(activation: NumericActivation, x: FloatArray, slopes: FloatArra
     Five points around a kink that is not known overshoot; a mean slope is never above the supremum.
     """
     far = np.abs(x) > 0.99 * REACH
-    step = 1e-3 * np.abs(x[far])
+    step = np.maximum(0.1, 1e-8 * np.abs(x[far]))  # short, so that an oscillation that grows is seen to grow
     with np.errstate(all="ignore"):
         rise = activation.value_and_slope(x[far] + step)[0] - activation.value_and_slope(x[far] - step)[0]
         slopes[far] = np.abs(rise) / (2 * step)
