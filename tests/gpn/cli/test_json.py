@@ -8,7 +8,7 @@ import pytest
 from gpn.cli import program as cli
 
 SIZE, SMALL, TINY = ["--width", "8"], ["--depth", "2"], ["--trials", "16"]
-SEEN = "phi.py"  # functions with an infinite slope, a jump and no value, as black boxes
+SEEN = "blackboxes.py"  # functions with an infinite slope, a jump and no value, as black boxes
 FUNCTIONS = """
 import numpy as np
 root = lambda x: np.sqrt(np.abs(x))
@@ -18,7 +18,7 @@ half = np.sqrt
 CALLS = [
     *(["check", spec, "--verbose"] for spec in ("relu", "exp(x)", "abs(x)**0.6", "exp(x**2/4.2)", "0.7*relu(x)", "x")),
     *(["check", spec] for spec in ("sign", "1/x", "sqrt(x)", "3", "tan(x)", "exp(1/x)", "x**2*sin(1/x)", "sin(1/x)")),
-    *(["check", f"phi:{name}"] for name in ("root", "step", "half")),
+    *(["check", f"blackboxes:{name}"] for name in ("root", "step", "half")),
     ["check", "1.4142*relu(x)"],  # a near miss with a kink: depth factors
     ["check", "tanh(x)*exp(-x**4)", "--time-limit", "0.02"],
     ["normalize", "gelu"],
