@@ -235,7 +235,7 @@ def test_functions_have_a_page():
 def test_a_notebook_shows_the_verdict_and_the_roots(checked):
     shown = checked._repr_html_()
     assert "gelu is not GPN" in shown
-    assert checked.conditions.normalizations[1].b in shown
+    assert checked.conditions.normalizations[1].b.digits in shown
     named = replace(checked, conditions=replace(checked.conditions, name=HOSTILE))
     assert not Reader(named._repr_html_()).named("script")
     assert check_report("sign", 10)._repr_html_().startswith("<p>sign cannot be normalized")
