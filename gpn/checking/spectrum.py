@@ -83,10 +83,10 @@ class SpectrumReport(Result):
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row for each quantity: predicted, the mean over networks, its standard error."""
-        rows = []
+        rows, predicted = [], self.predicted  # the share of small values follows a whole curve
         for name, values in self.measured.items():
             error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-            rows.append((name, self.predicted[name], values.mean(), error))
+            rows.append((name, predicted[name], values.mean(), error))
         return pd.DataFrame(rows, columns=["quantity", "predicted", "measured", "standard_error"])
 
     def __repr__(self) -> str:

@@ -229,7 +229,7 @@ def _trials(questions: Sequence[Question], outcome: RunOutcome) -> str:
 
 
 def _rows(these: Sequence[Question]) -> str:
-    """How many, predictions, which are no theorems, apart."""
+    """How many of them there are, with predictions counted apart."""
     predictions = sum(question.kind.is_prediction for question in these)
     rows = len(these) - predictions
     words = [
