@@ -24,6 +24,7 @@ from multiprocessing import current_process, get_all_start_methods, get_context,
 from types import ModuleType
 from typing import Any, TypeVar
 
+from gpn.experiment.signals import signals_wait
 from theory.errors import UsageError
 
 Item = TypeVar("Item")
@@ -173,28 +174,10 @@ class Processes(ProcessPoolExecutor):
         if self._alone:
             sys.modules["__main__"] = ModuleType("__main__")
         try:
-            with _signals_wait():  # a worker whose start is broken off would be unknown to the pool, and stumble
+            with signals_wait():  # a worker whose start is broken off would be unknown to the pool, and stumble
                 return super().submit(function, *arguments, **keywords)
         finally:
             sys.modules["__main__"] = script
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM have to wait for the end of a block; other threads than the main one get none of them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda number, _frame: arrived.append(number)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    for waiting in arrived:
-        signal.raise_signal(waiting)
 
 
 def _join_this_process(begin: Callable[[], None]) -> None:

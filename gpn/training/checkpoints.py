@@ -1,13 +1,9 @@
 """Checkpoints of a training run: a .npz file without pickle that appears whole or not at all."""
 
 import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -57,40 +53,6 @@ class Saving:
         if not path.absolute().parent.is_dir():
             raise UsageError(f"there is no folder {path.absolute().parent} for the checkpoint; make it first")
         return cls(path, resume, seconds)
-
-
-@contextmanager
-def signals_wait() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C and SIGTERM wait for a moment at which the state of a run is whole; a second one does not wait.
-
-    Yields:
-        What to call at such a moment: it handles the signal that has come, as it would have been.
-    """
-    here = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if here}
-    come: list[tuple[int, FrameType | None]] = []
-
-    def handle() -> None:
-        if come:
-            number, frame = come.pop()
-            handler = handlers[signal.Signals(number)]
-            if callable(handler):
-                handler(number, frame)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        come.append((number, frame))
-        if len(come) > 1:
-            handle()
-
-    waiting = [number for number, handler in handlers.items() if callable(handler)]
-    for number in waiting:
-        signal.signal(number, note)
-    try:
-        yield handle
-    finally:
-        for number in waiting:
-            signal.signal(number, handlers[number])
-    handle()
 
 
 def write_checkpoint(path: Path, header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Path:

@@ -21,8 +21,9 @@ from gpn.engine.weights import draw
 from gpn.experiment import streams
 from gpn.experiment.fingerprint import digest
 from gpn.experiment.runs import Progress
+from gpn.experiment.signals import signals_wait
 from gpn.sampling.memory import beside_the_program, check_training
-from gpn.training.checkpoints import Saving, read_checkpoint, signals_wait, write_checkpoint
+from gpn.training.checkpoints import Saving, read_checkpoint, write_checkpoint
 from gpn.training.datasets import Dataset, ThinShell, load_dataset
 from gpn.training.optimizers import SCHEDULES, Optimizer, default_rate
 from gpn.training.optimizers import optimizer as find_optimizer
@@ -262,16 +263,15 @@ class _Run:
             yield np.sort(order[step * self._config.batch : (step + 1) * self._config.batch])
 
     def _report(self, outcome: str, reason: str | None) -> TrainingReport:
-        records = self._records
         return TrainingReport(
             config=self._config,
             outcome=outcome,
             reason=reason,
             epochs=tuple(self._rows),
             losses=np.array(self._losses),
-            recorded_steps=np.array([step for step, _, _ in records], dtype=np.int64),
-            gradient_norms=np.array([norms for _, norms, _ in records]).reshape(-1, self._config.depth + 1),
-            deviations=np.array([deviations for _, _, deviations in records]).reshape(-1, self._config.depth),
+            recorded_steps=np.array([step for step, _, _ in self._records], dtype=np.int64),
+            gradient_norms=np.array([norms for _, norms, _ in self._records]).reshape(-1, self._config.depth + 1),
+            deviations=np.array([deviations for _, _, deviations in self._records]).reshape(-1, self._config.depth),
             network=self._stepper.network,
         )
 

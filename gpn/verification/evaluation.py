@@ -154,13 +154,17 @@ def _outside_the_paper(settings: Settings, tested: Phi) -> Iterator[str]:
     if settings.asks_network:
         slopes = homogeneous_slopes(tested) is not None
         covering.append("relu-deep-bound" if slopes else "deep-bound, where its certificate is found")
-    missing = missing_hypotheses(tested) if covering else ()
-    if missing:
+    missing = missing_hypotheses(tested) if set(settings.claims) - {"engine"} else ()
+    if not missing:
+        return
+    resting = ""
+    if covering:
         *others, last = covering
-        yield (
-            f"{' and '.join(missing)}, so {tested.name} lies outside the paper's theorems on norm preservation. The "
-            f"rows rest on claims that do not ask for it: {', '.join(others)}{' and ' if others else ''}{last}."
-        )
+        names = f"{', '.join(others)}{' and ' if others else ''}{last}"
+        resting = f" The rows rest on claims that do not ask for it: {names}."
+    yield (
+        f"{' and '.join(missing)}, so {tested.name} lies outside the paper's theorems on norm preservation.{resting}"
+    )
 
 
 def _notes(settings: Settings) -> Iterator[str]:
