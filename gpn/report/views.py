@@ -181,8 +181,10 @@ def summary(result: Shown) -> str:
     if isinstance(result, CheckedConditions):
         return conditions_summary(result)
     assert isinstance(result, Result)
-    frame = result.to_frame()
     lines = join(element("p", line) for line in headline(result).splitlines())
+    if isinstance(result, CheckReport):  # its numbers have more digits than a frame shows
+        return lines + conditions_summary(result.conditions)
+    frame = result.to_frame()
     return lines if frame.empty else lines + str(frame.to_html(index=False))
 
 
