@@ -41,7 +41,7 @@ def deviations(trace: Trace) -> dict[str, FloatArray]:
 def formula_deviations(trace: Trace, activation: Activation) -> FloatArray:
     """Return how far phi and phi' at some preactivations are from their formula in 30 digits, (trials, L).
 
-    nan where no preactivation was looked at, or where it is next to a breakpoint.
+    nan where no preactivation was looked at, where it is next to a breakpoint, and where a number overflowed.
 
     Args:
         trace: of the networks.
@@ -56,10 +56,12 @@ def formula_deviations(trace: Trace, activation: Activation) -> FloatArray:
         h = float(trace.h[where])
         formula = formulas[int(np.searchsorted(inner, h))] if np.isfinite(h) else None
         if formula and not (np.abs(inner - h) <= FORMULA * (1 + abs(h))).any():
-            with mpmath.workdps(_DIGITS):
-                exact = [complex(value) for value in formula(mpmath.mpf(h))]
             seen = [float(trace.x[where]), float(trace.slope[where])]
-            missed = max(abs(one - other) / (1 + abs(other)) for one, other in zip(seen, exact, strict=True))
+            if not np.isfinite(seen).all():
+                continue
+            with mpmath.workdps(_DIGITS):  # there nothing overflows
+                pairs = zip(seen, map(mpmath.mpmathify, formula(mpmath.mpf(h))), strict=True)
+                missed = max(float(abs(one - other) / (1 + abs(other))) for one, other in pairs)
             found[where[:2]] = np.fmax(found[where[:2]], missed)
     return found
 

@@ -141,7 +141,8 @@ def _all_found(outcome: Mapping[str, FloatArray], alpha: float) -> Iterator[tupl
             yield _IDENTITIES[side], "either", _identity(seen, alpha, tolerance, from_below=side == "forward")
         elif law in _COINS and np.isfinite(seen).any():
             yield _COINS[law], side, _coin(seen, alpha)
-    if np.isfinite(outcome.get("growth excess", np.nan)).any():
+    # no exponent is left where the squares of the slopes overflow: then nothing can be said of their mean
+    if np.isfinite(outcome.get("growth excess", np.nan)).any() and outcome["growth exponent"][0, 0] > 0:
         yield EngineClaim.GROWTH, "either", _mean(outcome, alpha)
 
 
