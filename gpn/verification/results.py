@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result, headline
 from gpn.statistics.evidence import IMPORTANCE_SAMPLING
 from gpn.statistics.limits import Verdict, combine
@@ -342,7 +343,7 @@ class VerificationReport(Result):
         verdicts = {group: str(verdict) for group, verdict in self.verdicts.items()}
         return {
             "verdict": str(self.verdict),
-            "rows": self._records(),
+            "rows": [finite_record(record) for record in self._records()],
             "config": asdict(self.config) | {"notes": list(self.notes), "verdicts": verdicts},
             "versions": self.versions,
         }

@@ -158,8 +158,8 @@ def depth_coefficients(activation: NumericActivation) -> DepthCoefficients[float
         slope_second=slope_second,
         chi=chi,
         kappa=kappa,
-        length_noise=m["fourth"] - second**2 - 2 * chi**2,
-        backward_noise=3 * (m["slope_fourth"] - slope_second**2) - 2 * kappa**2,
+        length_noise=m["fourth"] - second * second - 2 * chi * chi,  # a power of a great float raises
+        backward_noise=3 * (m["slope_fourth"] - slope_second * slope_second) - 2 * kappa * kappa,
         noise_covariance=m["mixed"] - second * slope_second - 2 * chi * kappa,
         length_curvature=m["length_curvature"],
         backward_curvature=m["backward_curvature"],

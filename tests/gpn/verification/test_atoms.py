@@ -118,7 +118,8 @@ def test_no_true_activation_is_violated_at_its_atoms(name, epsilon):
     report = gpn.verify(name, widths=(2, 8, 64), depth=2, epsilons=epsilon, trials=2000)
     assert Verdict.VIOLATED not in {row.verdict for row in report.rows}
     if (name, epsilon) == ("relu", 1.0):
-        cramer = [row for row in report.rows if row.bound_kind == "cramer"]
+        inside = ("forward-gaussian-input", "upper")  # a normal h has no longest |phi(h)|, so this is no edge
+        cramer = [row for row in report.rows if row.bound_kind == "cramer" and (row.claim, row.side) != inside]
         assert all(row.equal for row in cramer)
         assert {row.verdict for row in cramer if row.width == 64} == {Verdict.HOLDS}
 
