@@ -273,6 +273,7 @@ def _submit_given(executor: Executor, chunk: _Chunk, seed: int) -> Future[Return
 
 def _begin_worker(computes: Sequence[Compute]) -> None:
     _given[:] = computes
+    one_blas_thread.__enter__()  # for the life of the worker: to enter it for each chunk takes milliseconds
 
 
 def _compute_given(position: int, seed: int, key: tuple[int, int, int], trials: int) -> Returned:

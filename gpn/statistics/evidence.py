@@ -1,7 +1,7 @@
 """What the trials of one event say of its probability: by counting, or by importance sampling."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -73,6 +73,7 @@ class Weighted:
 
     log_estimates: FloatArray
     log_largest: float
+    _known: dict[float, tuple[float, float]] = field(default_factory=dict, init=False, repr=False)
     method: ClassVar[str] = IMPORTANCE_SAMPLING
 
     def __post_init__(self) -> None:
@@ -108,6 +109,11 @@ class Weighted:
         Args:
             alpha: one-sided error probability.
         """
+        if alpha not in self._known:  # every bound on the event asks for the same limits
+            self._known[alpha] = self._limits(alpha)
+        return self._known[alpha]
+
+    def _limits(self, alpha: float) -> tuple[float, float]:
         shares = self._shares()
         lower, upper = _limit_by_betting(shares, alpha, 1), 1.0
         if shares.max() <= 1 + _ROUNDING:
@@ -126,18 +132,33 @@ class Weighted:
 def _limit_by_betting(shares: FloatArray, alpha: float, side: int) -> float:
     """The lower (side 1) or upper (side -1) limit of the mean of values in [0, 1]."""
     bets = 2.0 ** np.arange(-7, 4 if side > 0 else 1)
-    seen = shares[shares > 0]
-    missed = shares.size - seen.size
+    values, repeats = _rounded(shares, side)
 
     def evidence(mean: float) -> float:  # against this mean; it falls with it on side 1, and rises on the other
         placed = bets[bets * mean < 1] if side > 0 else -bets
         with np.errstate(divide="ignore"):
-            logs = np.log1p(placed[:, None] * (seen - mean)).sum(axis=1) + missed * np.log1p(-placed * mean)
+            logs = np.log1p(placed[:, None] * (values - mean)) @ repeats
         return float(special.logsumexp(logs)) - math.log(bets.size) + math.log(alpha)
 
-    refuted = [evidence(mean) >= 0 for mean in (0.0, 1 - _ROUNDING)]
-    if refuted == [False, False]:
+    # By Jensen's inequality no bet wins against the mean of the values, so the limit lies on one side of it.
+    inner = min(float(values @ repeats) / shares.size, 1 - _ROUNDING)
+    outer = 0.0 if side > 0 else 1 - _ROUNDING
+    if evidence(outer) < 0:
         return 0.5 - 0.5 * side
-    if refuted == [True, True]:
-        return 0.5 + 0.5 * side
-    return float(optimize.brentq(evidence, 0.0, 1 - _ROUNDING, xtol=1e-16))
+    if evidence(inner) >= 0:  # all values are equal, to rounding
+        return inner
+    return float(optimize.brentq(evidence, *sorted((inner, outer)), xtol=1e-16))
+
+
+def _rounded(shares: FloatArray, side: int) -> tuple[FloatArray, FloatArray]:
+    """The values at 12 bits, each once, and how often each is there.
+
+    They are rounded down for a lower limit and up for an upper one: each product falls, so the limit stays valid.
+
+    >>> [part.tolist() for part in _rounded(np.array([0.5, 0.0, 0.5 + 2**-30]), 1)]
+    [[0.0, 0.5], [1.0, 2.0]]
+    """
+    mantissas, exponents = np.frexp(shares)
+    rounding = np.floor if side > 0 else np.ceil
+    values, repeats = np.unique(np.ldexp(rounding(mantissas * 2**12), exponents - 12), return_counts=True)
+    return values, repeats.astype(np.float64)

@@ -1,6 +1,6 @@
 """The plan of a verification: which cells are run, with how many trials, and which trials answer which question."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -31,7 +31,7 @@ CONTROL_TRIALS = 200
 LEAST_TRIALS = 10_000  # of one layer, where the number is planned
 MOST_NORMAL_TRIALS = 40_000
 RARE_DRAWS = 10_000  # at least, and at most as many as these coordinates allow, a few seconds
-MOST_RARE_COORDINATES = 100_000_000
+MOST_RARE_COORDINATES = 20_000_000
 RARE_HITS = 100  # draws of the largest weight that the draws of a rare event should be worth
 MOST_RARE_WIDTH = 20_000  # beyond it so many draws take too long, and too few count
 PATIENCE = 4
@@ -203,7 +203,7 @@ def _sampled(settings: Settings, wanted: dict[Question, int], activation: Phi) -
     if settings.weights != "haar":
         return
     rare = [q for q, number in wanted.items() if number > _limit(settings, q) and (q.value or 0.0) < 0.5]
-    events = {q.event: q.prediction for q in rare if q.event.claim in ONE_LAYER and q.event.width <= MOST_RARE_WIDTH}
+    events = _guesses(q for q in rare if q.event.claim in ONE_LAYER and q.event.width <= MOST_RARE_WIDTH)
     laws = {width: layer_law(activation, width) for width in {event.width for event in events}}
     for event, probability in events.items():
         tilt = rare_tilt(laws[event.width], event)
@@ -213,8 +213,17 @@ def _sampled(settings: Settings, wanted: dict[Question, int], activation: Phi) -
                 yield event, Sampling(tilt, log_largest, _rare_draws(event.width, log_largest, probability))
 
 
-def _rare_draws(width: int, log_largest: float, probability: float | None) -> int:
-    """As many draws as pin the probability down to a good third, if it is known and they are not too many."""
+def _guesses(questions: Iterable[Question]) -> dict[Event, float]:
+    """Events, each with its probability, or a tenth of its least bound: Cramér's is seldom further above it."""
+    guesses: dict[Event, float] = {}
+    for question in questions:
+        guess = question.prediction or 0.1 * (question.value or 0.0)
+        guesses[question.event] = min(guess, guesses.get(question.event, 1.0))
+    return guesses
+
+
+def _rare_draws(width: int, log_largest: float, probability: float) -> int:
+    """As many draws as pin this probability down to a good third, if they are not too many."""
     most = max(MOST_RARE_COORDINATES // width, RARE_DRAWS)
     wanted = RARE_HITS * np.exp(min(log_largest - np.log(probability), 50.0)) if probability else most
     return int(np.clip(wanted, RARE_DRAWS, most))

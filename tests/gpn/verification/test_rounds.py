@@ -41,6 +41,7 @@ def small_rounds(monkeypatch, theory):
     monkeypatch.setattr(streams, "CHUNK_NEURONS", 1_000)
     monkeypatch.setattr(plan, "_RARE_COST", 1)
     monkeypatch.setattr(plan, "RARE_DRAWS", 200)
+    monkeypatch.setattr(plan, "MOST_RARE_COORDINATES", 20_000)
     monkeypatch.setattr(rounds, "LEAST_TRIALS", 300)
     monkeypatch.setattr(rounds, "DEFAULT_DEEP_TRIALS", 100)
     monkeypatch.setattr(kinds.network, "deep_bound", lambda *_: Bound("none", 0.0, "left out"))

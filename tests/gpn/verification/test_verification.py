@@ -225,6 +225,7 @@ def test_forward_frequencies_follow_the_exact_law_of_relu():
 def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
     monkeypatch.setattr(streams, "CHUNK_NEURONS", 8_000)  # many chunks in each cell
     monkeypatch.setattr(plan, "RARE_DRAWS", 50)
+    monkeypatch.setattr(plan, "MOST_RARE_COORDINATES", 20_000)
     one, other = gpn.verify("tanh", **SMALL, workers=1), gpn.verify("tanh", **SMALL, workers=workers)
     assert one.rows == other.rows
     for profile, twin in zip(one.profiles, other.profiles, strict=True):
