@@ -239,7 +239,8 @@ def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, in
     """Yield (width, depth) at which the theorem speaks, for each depth, unless the user chose the widths.
 
     The deep bound on the largest tolerance is between about 0.02 and 0.3 there: it says something, and
-    `THEOREM_TRIALS` networks can confirm it. A depth that would cost more than `THEOREM_NEURONS` has none.
+    `THEOREM_TRIALS` networks can confirm it. It is less where real inputs need a wider network. A depth that would
+    cost more than `THEOREM_NEURONS` has none.
 
     Args:
         settings: what is verified.
@@ -247,10 +248,13 @@ def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, in
     """
     if not (settings.default_widths and settings.asks_network) or settings.method == DENSE:
         return
+    features = 0 if settings.loaded is None else settings.loaded.vectors.shape[1]
     for depth in settings.depths:
         most = THEOREM_NEURONS // (THEOREM_TRIALS * depth)
         width = width_that_tests(activation, depth, settings.deep_epsilons[-1], most, _readout(settings))
-        if width is not None and width not in settings.widths:
+        if width is None or features > most:
+            continue
+        if (width := max(width, features)) not in settings.widths:
             yield width, depth
 
 

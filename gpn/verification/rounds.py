@@ -216,7 +216,7 @@ def waits(plan: Plan, question: Question) -> bool:
 def _confirmable(question: Question, cap: int, alpha: float) -> bool:
     """Whether some outcome of `cap` trials could make the verdict `holds`, and so be worth waiting for."""
     assert question.value is not None
-    if question.kind.is_bound:
+    if question.kind.is_bound and not question.equal:
         return upper_limit(0, cap, alpha) <= question.value
     low, high = question.confirming
     most = bisect_left(range(cap + 1), True, key=lambda k: upper_limit(k, cap, alpha) > high) - 1

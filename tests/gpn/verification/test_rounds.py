@@ -21,7 +21,7 @@ from gpn.statistics.limits import Verdict
 from gpn.statistics.sequential import Watched, upper_limit
 from gpn.verification import kinds, plan, questions, rounds
 from gpn.verification.results import VerificationReport
-from theory.claims.counted import CountedClaim
+from theory.claims.counted import ONE_LAYER, CountedClaim
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 
@@ -189,7 +189,9 @@ def test_a_cell_stops_with_its_last_row(monkeypatch):
         totals = np.cumsum(parts)
         assert totals[-1] <= 3000
         assert all(later in (2 * total, 3000) for total, later in pairwise(totals))
-        rows = [row for row in report.rows if (row.width, row.depth) == (width, depth) and "count" in row.method]
+        claims = ONE_LAYER if depth == 1 else {CountedClaim.NETWORK}
+        here = [row for row in report.rows if row.claim in claims and (row.width, row.depth) == (width, depth)]
+        rows = [row for row in here if "count" in row.method]
         assert {row.trials for row in rows} <= set(totals)
         assert max(row.trials for row in rows) == totals[-1]
         last = [row for row in rows if row.trials == totals[-1]]
@@ -198,7 +200,7 @@ def test_a_cell_stops_with_its_last_row(monkeypatch):
 
 @pytest.mark.usefixtures("small_rounds")
 def test_rows_at_the_cap_stay_undecided_with_a_note():
-    report = gpn.verify("tanh", widths=48, depth=1, epsilons=0.3, until="decided", cap=1000)
+    report = gpn.verify("tanh", widths=48, depth=1, epsilons=0.2, until="decided", cap=1000)
     undecided = [row for row in report.rows if row.verdict is Verdict.UNDECIDED and row.method == "counting, anytime"]
     assert undecided
     assert {row.trials for row in undecided} == {1000}
@@ -219,7 +221,7 @@ def test_rows_that_no_outcome_could_confirm_are_not_waited_for():
     ]
     waited = [rounds._confirmable(question, cap, alpha) for question in asked]
     for question, wait in zip(asked, waited, strict=True):
-        outcomes = (question.decide(seen := Watched(((k, cap),)), seen, alpha).verdict for k in range(cap + 1))
+        outcomes = (question.decide(Watched(((k, cap),)), None, alpha).verdict for k in range(cap + 1))
         assert wait == any(verdict is Verdict.HOLDS for verdict in outcomes)
     assert 5 < sum(waited) < len(waited) - 5
     report = gpn.verify("tanh", widths=2048, depth=1, epsilons=0.9, weights="gaussian", until="decided", cap=20_000)
@@ -231,7 +233,7 @@ def test_rows_that_no_outcome_could_confirm_are_not_waited_for():
 def test_rare_events_are_left_to_importance_sampling():
     report = gpn.verify("tanh", widths=512, depth=1, epsilons=0.4, until="decided", cap=20_000)
     rare = [row for row in report.rows if row.method == "importance sampling"]
-    assert {row.trials for row in rare} == {200}
+    assert {row.trials for row in rare} == {300}  # networks of the first round, which these events do not wait for
     assert 0 < len(rare) < len(report.rows)
 
 
