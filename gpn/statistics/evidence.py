@@ -147,7 +147,7 @@ def _limit_by_betting(shares: FloatArray, alpha: float, side: int) -> float:
         return 0.5 - 0.5 * side
     if evidence(inner) >= 0:  # all values are equal, to rounding
         return inner
-    return float(optimize.brentq(evidence, *sorted((inner, outer)), xtol=1e-16))
+    return float(optimize.brentq(evidence, min(inner, outer), max(inner, outer), xtol=1e-16))
 
 
 def _rounded(shares: FloatArray, side: int) -> tuple[FloatArray, FloatArray]:

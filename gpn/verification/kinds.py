@@ -63,7 +63,7 @@ class Kind:
             value: the bound, or the exact probability.
             error: the absolute error of an exact probability.
         """
-        return equals(lower, upper, value, error) if self.role == "exact" else bounded(lower, upper, value)
+        return bounded(lower, upper, value) if self.is_bound else equals(lower, upper, value, error)
 
     def trials_wanted(self, value: float | None, prediction: float | None, alpha: float) -> int | None:
         """How many counted trials decide a row with probability 0.95, or None where no number does.
