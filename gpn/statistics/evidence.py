@@ -153,12 +153,14 @@ def _limit_by_betting(shares: FloatArray, alpha: float, side: int) -> float:
 def _rounded(shares: FloatArray, side: int) -> tuple[FloatArray, FloatArray]:
     """The values at 12 bits, each once, and how often each is there.
 
-    They are rounded down for a lower limit and up for an upper one: each product falls, so the limit stays valid.
+    They are rounded down for a lower limit and up, to 1 at most, for an upper one: each product falls, so the limit
+    stays valid.
 
     >>> [part.tolist() for part in _rounded(np.array([0.5, 0.0, 0.5 + 2**-30]), 1)]
     [[0.0, 0.5], [1.0, 2.0]]
     """
     mantissas, exponents = np.frexp(shares)
     rounding = np.floor if side > 0 else np.ceil
-    values, repeats = np.unique(np.ldexp(rounding(mantissas * 2**12), exponents - 12), return_counts=True)
+    rounded = np.ldexp(rounding(mantissas * 2**12), exponents - 12)
+    values, repeats = np.unique(rounded if side > 0 else np.minimum(rounded, 1.0), return_counts=True)
     return values, repeats.astype(np.float64)

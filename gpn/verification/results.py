@@ -297,19 +297,6 @@ class VerificationReport(Result):
         """The claims behind the rows, each once: statement, assumptions, proof, function and test."""
         return tuple(dict.fromkeys(behind for row in (*self.rows, *self.engine) for behind in row.claims))
 
-    @property
-    def rows_by_integration(self) -> int:
-        """How many rows about theory are judged by weighted draws, which test an integral and no network."""
-        return sum(row.is_weighted for row in self._tested())
-
-    @property
-    def rows_by_networks(self) -> int:
-        """How many rows about theory are judged by networks alone."""
-        return len(self._tested()) - self.rows_by_integration
-
-    def _tested(self) -> list[Row]:
-        return [row for row in self.rows if not row.kind.is_prediction and row.verdict is not Verdict.VACUOUS]
-
     def _records(self) -> list[dict[str, Any]]:
         return [asdict(row) | {"verdict": str(row.verdict)} for row in (*self.rows, *self.engine)]
 
