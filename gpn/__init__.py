@@ -4,6 +4,8 @@ The names below are loaded on first use, so that `import gpn` is quick.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpn._version import __version__
@@ -27,6 +29,21 @@ if TYPE_CHECKING:
     from gpn.verification.verify import resume, verify
     from gpn.verification.width import carried_depth, guaranteed_epsilon, required_width
     from theory.activations.specification import activation
+
+
+def _refuse_a_foreign_theory() -> None:
+    """Stop if `theory` is a package of somebody else: the current folder comes first, and may have one."""
+    here = Path(__file__).resolve().parents[1]
+    spec = find_spec("theory")
+    origin = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+    if origin is not None and origin.parents[1] != here:
+        raise ImportError(
+            f"gpn comes with a package named theory, but Python finds another one first: {origin}. Rename that one, or "
+            "start Python in another folder."
+        )
+
+
+_refuse_a_foreign_theory()
 
 _HOMES = {
     "Network": "gpn.engine.network",

@@ -4,6 +4,9 @@ import contextlib
 import html.parser
 import importlib
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,36 @@ import gpn
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 
+ROOT = Path(gpn.__file__).parents[1]
 PUBLIC = sorted(set(gpn.__all__) - {"__version__"})
+
+
+@pytest.mark.parametrize("name", ["theory.py", "theory/__init__.py"])
+def test_a_foreign_theory_is_named(tmp_path, name):
+    """Python looks into the current folder first, as Jupyter does."""
+    foreign = tmp_path / name
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("x = 1\n")
+    command = [sys.executable, "-c", "import gpn; gpn.check"]
+    process = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    last = process.stderr.splitlines()[-1]
+    assert process.returncode == 1
+    assert last.startswith("ImportError: gpn comes with a package named theory")
+    assert str(foreign) in last
+
+
+def test_a_folder_of_that_name_without_python_is_no_hindrance(tmp_path):
+    (tmp_path / "theory").mkdir()
+    process = subprocess.run(
+        [sys.executable, "-c", "import gpn; gpn.check"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert process.returncode == 0
 
 
 def test_dir_lists_each_public_name_once():

@@ -54,7 +54,9 @@ def explore(
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise UsageError(f"gpn explore needs {' and '.join(missing)}; install with: pip install 'gpn[notebooks]'")
+        raise UsageError(
+            f"gpn explore needs {' and '.join(missing)}; install with: pip install 'gpn-theory[notebooks]'"
+        )
     from gpn.report.explorer.model import family_of
 
     options = list(given or [])

@@ -65,7 +65,7 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
         import distributed
     except ImportError:
         raise UsageError(
-            "a cluster needs Dask; install it here and on the cluster: pip install 'gpn[distributed]'"
+            "a cluster needs Dask; install it here and on the cluster: pip install 'gpn-theory[distributed]'"
         ) from None
     try:
         client = distributed.Client(address, timeout=_TIMEOUT, set_as_default=False)

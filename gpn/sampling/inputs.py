@@ -191,7 +191,8 @@ def _digits() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         from sklearn.datasets import load_digits
     except ImportError:
         raise UsageError(
-            "the digits come with scikit-learn, which is not installed; pip install 'gpn[train]', or give a .npy file"
+            "the digits come with scikit-learn, which is not installed: pip install 'gpn-theory[train]', or give a "
+            ".npy file"
         ) from None
     vectors, labels = load_digits(return_X_y=True)
     return np.asarray(vectors), np.asarray(labels)

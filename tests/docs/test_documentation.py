@@ -2,12 +2,14 @@
 
 import doctest
 import importlib.util
+import re
 import shlex
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 
+import gpn
 from gpn.cli import program as cli
 from tests.docs.documented import PAGES, ROOT, agree, anchors, blocks, links, text_of
 
@@ -111,7 +113,7 @@ def test_what_takes_long_happens_too(page, capsys):
         assert agree(shown + "...\n", reader.printed["gpn verify"])
 
 
-@EACH
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"])
 def test_links_lead_somewhere(page):
     for target in links(page):
         path, _, anchor = target.partition("#")
@@ -135,6 +137,17 @@ def test_no_command_hides_in_a_block_that_is_not_run(page):
     for block in blocks(page):
         typed = [line for line in block.body.splitlines() if line.removeprefix("$ ").startswith("gpn ")]
         assert not typed or block.commands() or block.mark.startswith("not run"), f"{page}:{block.line}: {typed[0]}"
+
+
+def test_the_citation_and_the_changelog_name_this_version():
+    assert f"\nversion: {gpn.__version__}\n" in text_of("CITATION.cff")
+    assert f"## [{gpn.__version__}]" in text_of("CHANGELOG.md")
+
+
+def test_contributing_names_targets_that_exist():
+    named = set(re.findall(r"`make (\w+)`", text_of("CONTRIBUTING.md")))
+    assert {"quick", "tests", "docs", "lint", "slow"} <= named
+    assert all(re.search(rf"^{target}:", text_of("Makefile"), re.MULTILINE) for target in named)
 
 
 def test_elision_is_not_blind():

@@ -1,4 +1,7 @@
-"""The controls of the explorer. They make a state of the model and need ipywidgets: `pip install 'gpn[notebooks]'`."""
+"""The controls of the explorer, which make a state of the model.
+
+They need ipywidgets: `pip install 'gpn-theory[notebooks]'`.
+"""
 
 from importlib import import_module
 from typing import Any
@@ -143,7 +146,7 @@ def ipywidgets() -> Any:
     try:
         return import_module("ipywidgets")
     except ModuleNotFoundError:
-        raise UsageError("the explorer needs ipywidgets; install with: pip install 'gpn[notebooks]'") from None
+        raise UsageError("the explorer needs ipywidgets; install with: pip install 'gpn-theory[notebooks]'") from None
 
 
 @vocabulary()

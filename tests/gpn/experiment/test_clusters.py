@@ -124,7 +124,7 @@ def test_an_address_without_a_scheduler_is_an_error(address, monkeypatch):
 
 def test_without_dask_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UsageError, match=r"pip install 'gpn\[distributed\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'gpn-theory\[distributed\]'"):
         dask_cluster.dask_cluster("tcp://127.0.0.1:1").__enter__()
 
 

@@ -334,7 +334,7 @@ def test_without_jupyter_the_command_says_how_to_install_it(capsys, monkeypatch)
     code, error = run(capsys)
     assert code == 2
     assert error.count("\n") == 1
-    assert "pip install 'gpn[notebooks]'" in error
+    assert "pip install 'gpn-theory[notebooks]'" in error
 
 
 @pytest.fixture

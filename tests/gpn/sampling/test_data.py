@@ -60,7 +60,7 @@ def test_digits_are_the_bundled_images():
 
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert "pip install 'gpn[train]'" in refused("digits")
+    assert "pip install 'gpn-theory[train]'" in refused("digits")
 
 
 def test_scikit_learn_is_imported_only_for_digits():
