@@ -36,7 +36,8 @@ def depth_sentence(found: "DepthConditions") -> str:
         together = "two inputs of correlation 0 stay apart"
     else:
         together = f"two inputs of correlation 0 have correlation 0.99 after {layers:,.0f} layer{'s' * (layers != 1)}"
-    rank = "n" if found.variance_per_layer < 1e-12 else f"n/(1 + {short_number(found.variance_per_layer)} L)"
+    slope = short_number(found.variance_per_layer)
+    rank = "n" if found.variance_per_layer < 1e-12 else f"n/(1 + {slope} L)".replace(" 1 L", " L")
     return f"{together}; the effective rank of the Jacobian is {rank} after L layers."
 
 
