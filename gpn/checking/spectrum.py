@@ -49,7 +49,7 @@ class SpectrumReport(Result):
     def predicted(self) -> dict[str, float]:
         """Mean, relative variance at this width, effective rank and share of small values, by the law."""
         fourth = float(self.law.weights @ self.law.slopes**2)
-        variance = finite_width_variance(self.law.mean ** (1 / self.law.depth), fourth, self.width, self.depth)
+        variance = finite_width_variance(float(self.law.weights @ self.law.slopes), fourth, self.width, self.depth)
         small = self.law.share_below(SMALL * self.law.mean) if self.depth > 1 else float("nan")
         return {
             "mean": self.law.mean,
@@ -153,8 +153,10 @@ def _squares(phi: Any, width: int, depth: int, weights: str, rng: np.random.Gene
         with np.errstate(all="ignore"):
             x, slope = phi.value_and_slope(matrix @ x)
             jacobian = slope[:, None] * (matrix @ jacobian)
-        if not np.abs(jacobian).max() < _LARGEST:
+        largest = np.abs(jacobian).max()
+        if not (1 / _LARGEST < largest < _LARGEST or largest == 0):
+            happens = "underflows" if largest < 1 else "overflows"
             raise UsageError(
-                f"the Jacobian of {phi.name} overflows in layer {layer + 1}; normalize phi, or take fewer layers"
+                f"the Jacobian of {phi.name} {happens} in layer {layer + 1}; normalize phi, or take fewer layers"
             )
     return np.asarray(np.linalg.svd(jacobian, compute_uv=False) ** 2)

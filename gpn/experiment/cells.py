@@ -115,7 +115,8 @@ class RealInputs:
 class Deep:
     """A whole network, forward and backward: log(|dE/dW_l|_F / sqrt(width)) for every layer, for |dE/dx_L| = 1.
 
-    A network that preserves all norms has 0 everywhere. With labels |dE/dx_L| is that of the loss. The logarithms of
+    A network that preserves all norms has 0 everywhere; one that float64 cannot hold has nan, and the first layer that
+    is lost is kept (0 for none). With labels |dE/dx_L| is that of the loss. The logarithms of
     all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
     `keep_backward` keeps log |d_l| too. The method is that of `gpn.simulate`. How many bytes of memory the
     sampler may take changes no bit, and so is no part of what the cell is.
@@ -134,11 +135,13 @@ class Deep:
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         sample = self.sample(rng, trials)
         log_gradients = self.log_gradients(sample)
+        lost = sample.lost_in
+        log_gradients[lost > 0] = np.nan
         kept = {"log_gradients": log_gradients} if self.keep_layers else {}
         if self.keep_backward:
             with np.errstate(divide="ignore"):  # a gradient that vanished
                 kept["log_backward"] = np.log(sample.backward_norms)
-        return {"spread": spread(log_gradients), **kept}
+        return {"spread": spread(log_gradients), "lost in": lost.astype(np.float64), **kept}
 
     def sample(self, rng: np.random.Generator, trials: int, watch: passes.Watch | None = None) -> sampler.Sample:
         """Draw the networks.
@@ -192,15 +195,17 @@ class BatchNormalized:
 
 
 def spread(log_gradients: FloatArray) -> FloatArray:
-    """max_l |log(|dE/dW_l|_F^2 / |dE/dW_L|_F^2)| for each trial; infinite where a gradient vanished or overflowed.
+    """max_l |log(|dE/dW_l|_F^2 / |dE/dW_L|_F^2)| for each trial: infinite where a gradient vanished, nan if unknown.
 
     Args:
-        log_gradients: natural logarithms of Frobenius norms, up to a common constant, array (trials, depth).
+        log_gradients: natural logarithms of Frobenius norms, up to a common constant, array (trials, depth). What is
+            nan, or infinite in the top layer, is not known.
 
-    >>> spread(np.array([[0.5, -1.0, 0.0], [-np.inf, -np.inf, -np.inf]]))
-    array([ 2., inf])
+    >>> spread(np.array([[0.5, -1.0, 0.0], [-np.inf, -np.inf, -np.inf], [np.nan, 0.0, 0.0]]))
+    array([ 2., inf, nan])
     """
     with np.errstate(invalid="ignore"):  # -inf - -inf, a network whose gradients all vanished
         ratios = 2 * np.abs(log_gradients - log_gradients[:, -1:])
-    largest: FloatArray = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max(axis=1)
-    return largest
+    largest = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf).max(axis=1)
+    unknown = np.isnan(log_gradients).any(axis=1) | np.isposinf(log_gradients[:, -1])
+    return np.where(unknown, np.nan, largest)

@@ -25,7 +25,9 @@ from theory.errors import UsageError
 ENSEMBLES = ("haar", "gaussian", "he", "glorot")
 """The weights whose law is known without the matrix."""
 
-_ZERO = 1e-280  # a vector shorter than this has underflowed and has no direction any more
+LEAST_LENGTH = 1e-280
+"""A vector shorter than this has underflowed and has no direction any more."""
+
 _LEAST_ACROSS = 1e-50  # far below one rounding of the component along x; keeps a reciprocal finite
 
 
@@ -119,4 +121,4 @@ def reciprocals(norms: FloatArray) -> FloatArray:
     >>> reciprocals(np.array([2.0, 0.0]))
     array([5.e-001, 1.e+280])
     """
-    return 1.0 / np.maximum(norms, _ZERO)
+    return 1.0 / np.maximum(norms, LEAST_LENGTH)

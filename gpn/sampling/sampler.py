@@ -14,7 +14,7 @@ from gpn.engine.evaluation import ElementwiseActivation, check_activation, evalu
 from gpn.engine.norms import FloatArray, quiet, row_dots, row_norms
 from gpn.sampling import passes
 from gpn.sampling.batch_ends import ends_of
-from gpn.sampling.laws import law
+from gpn.sampling.laws import LEAST_LENGTH, law
 from gpn.sampling.memory import budget, layers_that_fit
 from gpn.sampling.normals import fill_normals
 from gpn.sampling.readouts import readout_of
@@ -23,6 +23,8 @@ from theory.errors import UsageError
 BLOCK_NEURONS = 2**16
 """Neurons of one layer, over several trials, that are worked on together: 512 KiB per array, not far from the
 processor, and enough that the calls themselves cost little."""
+
+_DIED_FROM = 1e-100  # a signal that falls from this length to 0 in one layer has not underflowed
 
 BLOCK_STORAGE = 2**25
 """Neurons of all layers kept from forward to backward: 256 MiB, or one trial if that needs more."""
@@ -108,6 +110,20 @@ class Sample:
     def overflowed(self) -> npt.NDArray[np.bool_]:
         """Whether the forward signal of a trial overflowed (or met a point where phi is nan), (trials,)."""
         return np.array([not np.isfinite(norms).all() for norms in self.signal_norms])
+
+    @property
+    def lost_in(self) -> npt.NDArray[np.int64]:
+        """The first layer 1..L whose signal float64 cannot hold, 0 where there is none, (trials,) for one input.
+
+        It overflowed, or underflowed: it is shorter than 1e-280, or 0 after a layer that was shorter than 1e-100. A
+        signal that is 0 after a longer one has died, and is known. Nothing is known of the ratios of gradients in
+        networks that are lost.
+        """
+        norms = self.signal_norms
+        before = np.concatenate([np.ones_like(norms[:, :1]), norms[:, :-1]], axis=1)
+        faint = (norms < LEAST_LENGTH) & ((norms > 0) | ((before > 0) & (before < _DIED_FROM)))
+        lost = ~np.isfinite(norms) | faint
+        return np.where(lost.any(axis=1), lost.argmax(axis=1) + 1, 0)
 
     def __repr__(self) -> str:
         trials, depth = self.batch_gradient_norms.shape

@@ -26,6 +26,8 @@ class Evidence(Protocol):
     @property
     def exceedances(self) -> int: ...
     @property
+    def unknown(self) -> int: ...
+    @property
     def estimate(self) -> float: ...
     def limits(self, alpha: float) -> tuple[float, float]: ...
 
@@ -34,12 +36,21 @@ class Evidence(Protocol):
 class Counted:
     """How many of the independent trials showed the event.
 
+    Args:
+        exceedances: those of which it is known.
+        trials: all of them.
+        unknown: those of which float64 cannot tell. The upper limit holds even if all of them showed the event, the
+            lower one even if none did.
+
     >>> Counted(exceedances=3, trials=1000).estimate
     0.003
+    >>> Counted(exceedances=0, trials=16, unknown=16).limits(0.01)
+    (0.0, 1.0)
     """
 
     exceedances: int
     trials: int
+    unknown: int = 0
     method: ClassVar[str] = COUNTING
 
     @property
@@ -51,7 +62,7 @@ class Counted:
         """The one-sided exact limits (Clopper and Pearson 1934), each wrong with probability at most alpha."""
         return (
             float(lower_limit(self.exceedances, self.trials, alpha)),
-            float(upper_limit(self.exceedances, self.trials, alpha)),
+            float(upper_limit(self.exceedances + self.unknown, self.trials, alpha)),
         )
 
 

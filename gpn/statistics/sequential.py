@@ -115,6 +115,7 @@ class Watched:
 
     Args:
         looks: (exceedances, trials) of all trials so far, at every look; trials increase from look to look.
+        unclear: of how many of the trials so far float64 cannot tell, at every look, as for `Counted`; none by default.
 
     Raises:
         UsageError: no look, or counts that do not grow.
@@ -124,6 +125,7 @@ class Watched:
     """
 
     looks: tuple[tuple[int, int], ...]
+    unclear: tuple[int, ...] = ()
     method: ClassVar[str] = COUNTING_ANYTIME
 
     def __post_init__(self) -> None:
@@ -144,6 +146,11 @@ class Watched:
         return self.looks[-1][0]
 
     @property
+    def unknown(self) -> int:
+        """Of how many of them float64 cannot tell."""
+        return self.unclear[-1] if self.unclear else 0
+
+    @property
     def estimate(self) -> float:
         """The frequency."""
         return self.exceedances / self.trials
@@ -159,7 +166,8 @@ class Watched:
             alpha: one-sided error probability of the whole run.
         """
         lower = max(lower_limit(k, n, alpha) for k, n in self.looks)
-        upper = min(upper_limit(k, n, alpha) for k, n in self.looks)
+        unclear = self.unclear or (0,) * len(self.looks)
+        upper = min(upper_limit(k + u, n, alpha) for (k, n), u in zip(self.looks, unclear, strict=True))
         return lower, upper
 
 

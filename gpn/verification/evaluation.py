@@ -53,6 +53,7 @@ def evaluate(
         *_hypotheses(tested),
         *_outside_the_paper(settings, tested),
         *_notes(settings),
+        *_lost(rows, outcome.outcomes),
         *_left_out(skipped),
         *stopping,
     )
@@ -87,6 +88,7 @@ def _row(question: Question, outcome: RunOutcome, activation: str, alpha: float)
         equal=question.equal,
         margin_lower=margin_lower,
         margin_upper=margin_upper,
+        unknown=counted.unknown,
         **({} if weighted is None else _weighted_columns(weighted, alpha)),
     )
 
@@ -104,7 +106,7 @@ def _weighted_columns(weighted: Weighted, alpha: float) -> dict[str, Any]:
 
 def _spreads(settings: Settings, outcomes: Outcomes) -> Iterator[DepthSpread]:
     for width, depth in product(settings.widths, settings.depths) if settings.asks_network else ():
-        values = outcomes["deep", width, depth]["spread"]
+        values = np.nan_to_num(outcomes["deep", width, depth]["spread"], nan=np.inf)
         median, high = np.quantile(values, [0.5, 0.95], method="higher")
         yield DepthSpread(width, depth, len(values), float(median), float(high))
 
@@ -189,7 +191,7 @@ def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -
     """How many trials would decide what is still undecided."""
     pairs = zip(asked, rows, strict=True)
     undecided = Verdict.UNDECIDED
-    open_ones = [q for q, row in pairs if row.verdict is undecided and not q.kind.is_prediction]
+    open_ones = [q for q, row in pairs if row.verdict is undecided and not (q.kind.is_prediction or q.impossible)]
     if not open_ones:
         return
     wanted = [question.trials_wanted(alpha) or MAX_TRIALS for question in open_ones]
@@ -200,6 +202,24 @@ def _undecided(asked: Sequence[Question], rows: tuple[Row, ...], alpha: float) -
     if len(reachable) < len(wanted):
         text += f" {len(wanted) - len(reachable)} are out of reach."
     yield text
+
+
+def _lost(rows: Sequence[Row], outcomes: Outcomes) -> Iterator[str]:
+    """The networks and layers of which float64 cannot tell whether the event happened."""
+    for width, depth in sorted({(row.width, row.depth) for row in rows if row.group == "network" and row.unknown}):
+        layers = outcomes["deep", width, depth]["lost in"]
+        first = layers[layers > 0]
+        where = f", the first of them in layer {first.min():.0f}" if first.size else ""
+        yield (
+            f"Out of reach of float64: at width {width} and depth {depth} signals or gradients over- or underflow in "
+            f"{np.isnan(outcomes['deep', width, depth]['spread']).sum():,} of {len(layers):,} networks{where}. They "
+            "count neither for a bound nor against it."
+        )
+    if single := [row.unknown for row in rows if row.group != "network" and row.unknown]:
+        yield (
+            f"In up to {max(single):,} trials of one layer phi gives no number: they count neither for a bound "
+            "nor against it."
+        )
 
 
 def _left_out(left_out: Sequence[Question]) -> Iterator[str]:

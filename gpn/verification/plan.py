@@ -161,25 +161,27 @@ def tail_event(event: Event) -> rare_events.TailEvent:
 
 
 def count(event: Event, outcome: dict[str, npt.NDArray[np.float64]]) -> Counted:
-    """Count the trials of a cell that show an event.
+    """Count the trials of a cell that show an event, and those of which float64 cannot tell.
 
     Args:
         event: the event.
         outcome: the results of the cell, or of a part of it.
     """
     if not event.claim.is_one_layer:
-        hits = outcome["spread"] >= event.epsilon
+        seen = outcome["spread"]
+        hits = seen >= event.epsilon
     elif event.claim is CountedClaim.COORDINATES:
         number = coordinate_count(event.width, event.epsilon)
         assert number is not None
         lower, upper = densest_shell(event.width, number)
-        hits = (outcome[cells.coordinates(number)] > lower) & (outcome[cells.coordinates(number)] < upper)
+        seen = outcome[cells.coordinates(number)]
+        hits = (seen > lower) & (seen < upper)
     else:
-        ratios = outcome[event.claim]
-        hits = ratios >= 1 + event.epsilon - event.tie  # an atom at the tolerance belongs to the event
+        seen = outcome[event.claim]
+        hits = seen >= 1 + event.epsilon - event.tie  # an atom at the tolerance belongs to the event
         if event.side == "lower":
-            hits = ratios <= 1 - event.epsilon + event.tie
-    return Counted(int(hits.sum()), len(hits))
+            hits = seen <= 1 - event.epsilon + event.tie
+    return Counted(int(hits.sum()), len(hits), int(np.isnan(seen).sum()))
 
 
 def in_reach(settings: Settings, asked: Sequence[Question], alpha: float) -> tuple[list[Question], list[Question]]:

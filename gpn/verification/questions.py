@@ -123,7 +123,7 @@ class Question:
     def _verdict(self, counted: Evidence, lower: float, upper: float) -> Verdict:
         if self.value is None:
             return Verdict.VACUOUS
-        if self.impossible and not counted.exceedances:
+        if self.impossible and not (counted.exceedances or counted.unknown):
             return Verdict.VACUOUS  # proved impossible: counting can add nothing
         if self.kind is EXACT and self.value == 1 and counted.exceedances == counted.trials:
             return Verdict.VACUOUS  # certain, and always seen

@@ -12,7 +12,7 @@ from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result, headline
 from gpn.statistics.evidence import IMPORTANCE_SAMPLING
 from gpn.statistics.limits import Verdict, combine
-from gpn.verification.kinds import EXACT, Kind, kind_of
+from gpn.verification.kinds import EXACT, PREDICTION, Kind, kind_of
 from theory.claims.claim import Claim
 from theory.claims.counted import GROUPS, chosen
 from theory.claims.registry import claim, claims_of_bound
@@ -71,6 +71,8 @@ class Row:
         claim: the id of the claim whose event was counted, one of `CountedClaim`, or of `EngineClaim`.
         side: "upper" (>= 1 + epsilon), "lower" (<= 1 - epsilon) or "either" (|log ratio| >= epsilon).
         trials, exceedances, estimate: networks, those that showed the event, and the frequency.
+        unknown: networks of which float64 cannot tell, as their signals over- or underflow. The upper limit holds even
+            if all of them showed the event, the lower one even if none did.
         lower, upper: exact limits of its probability from these networks, that hold for all rows together.
         bound_kind: the name of a `Kind`: "levy", "cramer" and "deep" are upper bounds, "exact" is the exact
             probability, "prediction" that of an asymptotic law, "engine" that of an exact law of the engine, or the
@@ -111,6 +113,7 @@ class Row:
     weighted_upper: float | None = None
     margin_lower: float | None = None
     margin_upper: float | None = None
+    unknown: int = 0
 
     @property
     def event(self) -> tuple[str, int, int, float, str]:
@@ -148,8 +151,8 @@ class Row:
 
     @property
     def is_theory(self) -> bool:
-        """Whether the row is about a theorem or a law, not about a prediction."""
-        return not self.kind.is_prediction
+        """Whether the row is about a theorem or a law, not about a prediction, or one that is missing."""
+        return not (self.kind.is_prediction or self.bound_kind.startswith(f"none ({PREDICTION.name}:"))
 
     @property
     def is_tested(self) -> bool:

@@ -61,7 +61,8 @@ class _WatchedCell:
         self.job = job
         self.done = 0
         self.hits = dict.fromkeys(events, 0)
-        self.looks: dict[Event, tuple[tuple[int, int], ...]] = dict.fromkeys(events, ())
+        self.unknown = dict.fromkeys(events, 0)
+        self.looks: dict[Event, Watched] = {}
         self.open = list(questions)
 
     @property
@@ -86,13 +87,15 @@ class _WatchedCell:
         counts = {event: count(event, outcome) for event in self.hits}
         for event, counted in counts.items():
             self.hits[event] += counted.exceedances
+            self.unknown[event] += counted.unknown
         self.done += len(next(iter(outcome.values())))
 
     def decide_open_questions(self, alpha: float) -> dict[Question, Watched]:
         """Close the questions that the trials so far decide, and return them with their evidence."""
         for event, hits in self.hits.items():
-            self.looks[event] += ((hits, self.done),)
-        evidence = {question: Watched(self.looks[question.event]) for question in self.open}
+            looks, unclear = (self.looks[event].looks, self.looks[event].unclear) if event in self.looks else ((), ())
+            self.looks[event] = Watched((*looks, (hits, self.done)), (*unclear, self.unknown[event]))
+        evidence = {question: self.looks[question.event] for question in self.open}
         decided = {q: e for q, e in evidence.items() if q.decide(e, None, alpha).verdict is not Verdict.UNDECIDED}
         self.open = [question for question in self.open if question not in decided]
         return decided
@@ -181,9 +184,7 @@ def _run_until_decided(plan: Plan, jobs: Sequence[Job], runner: Runner) -> RunOu
         for cell in unfinished:
             decided |= cell.decide_open_questions(alpha)
 
-    counts: dict[Event, Evidence] = {
-        event: Watched(looks) for cell in watched.values() for event, looks in cell.looks.items()
-    }
+    counts: dict[Event, Evidence] = {event: looks for cell in watched.values() for event, looks in cell.looks.items()}
     return RunOutcome(outcomes, counts, plan.weighted(outcomes), decided, given_up)
 
 

@@ -68,6 +68,7 @@ class Simulated:
     progress: experiment.Progress | None = None
     _spent: float = 0.0
     _guess: float = 0.0
+    _lost: str = ""
 
     def announce(self, problem: Problem, start: float | None) -> None:
         """Tell how much there is to do, before anything is done."""
@@ -77,7 +78,9 @@ class Simulated:
         self._tell(0.0, words)
 
     def __call__(self, width: int, depth: int, epsilon: float) -> Bound:
-        """The share of networks in which some |log G_l| is epsilon or more."""
+        """The share of networks in which some |log G_l| is epsilon or more; none once float64 could not hold one."""
+        if self._lost:
+            return Bound("none", 0.0, self._lost)
         cell = experiment.Cell(
             compute=cells.Deep(self.activation, width, depth, "haar"),
             experiment=streams.WIDTH_SEARCH,
@@ -95,8 +98,12 @@ class Simulated:
             progress=lambda done, _total, _words: self._tell(done, words),
         )
         self._spent += cell.cost * cell.trials
+        spreads = results["spread"]
+        if unknown := int(np.isnan(spreads).sum()):
+            self._lost = f"float64 cannot hold {unknown:,} of {spreads.size:,} networks of width {width}, depth {depth}"
+            return Bound("none", 0.0, self._lost)
         with np.errstate(divide="ignore"):
-            return Bound("simulation", float(np.log((results["spread"] >= epsilon).mean())))
+            return Bound("simulation", float(np.log((spreads >= epsilon).mean())))
 
     def _tell(self, done: float, words: str) -> None:
         if self.progress is not None:

@@ -48,9 +48,12 @@ class Slopes:
     @property
     def squares(self) -> tuple[float, float]:
         """The smaller and the larger of p^2 and m^2, scaled to the sum 2; (0, 0) for phi = 0."""
-        low, high = sorted(float(constant_value(slope**2, 30)) for slope in (self.positive, self.negative))
-        scale = 2.0 / (low + high) if high > 0 else 0.0
-        return low * scale, high * scale
+        squares = self.positive**2, self.negative**2
+        total = sum(squares)
+        if total == 0:
+            return 0.0, 0.0
+        low, high = sorted(float(constant_value(2 * square / total, 30)) for square in squares)  # may be 1e-400 each
+        return low, high
 
     @property
     def is_isometry(self) -> bool:

@@ -74,7 +74,7 @@ class DepthCoefficients(Generic[Number]):
     @property
     def slope_variance(self: "DepthCoefficients[float]") -> float:
         """Var s / (E s)^2, the relative variance of the squared slope."""
-        return max((self.backward_noise + 2 * self.kappa**2) / 3, 0.0) / self.slope_second**2
+        return max((self.backward_noise + 2 * self.kappa**2) / 3, 0.0) / self.slope_second / self.slope_second
 
     @property
     def residual_noise(self: "DepthCoefficients[float]") -> float:

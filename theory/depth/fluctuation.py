@@ -29,6 +29,7 @@ _LARGEST_LENGTH_NOISE = 0.06  # variance of q
 _LARGEST_UNSTABLE_NOISE = 0.01
 _LEAST_NOISE = 1e-9
 _LEAST_PROBABILITY = 1e-9
+_LEAST_SECOND = 1e-140  # of E phi'^2: the fourth power of a slope is still a number
 _CALIBRATED = 0.5  # the error of the standard deviation in units of the noise of a layer, benchmarks/predictions.py
 
 
@@ -87,8 +88,8 @@ def _coefficients(source: Source) -> DepthCoefficients[float] | NoPrediction:
         coefficients = depth_coefficients(source)
     if not coefficients.error < 1e-3:
         return NoPrediction("E phi^4, E phi'^4 or another moment of the law diverges or is not known")
-    if coefficients.homogeneous and coefficients.slope_second == 0:
-        return NoPrediction("phi is zero")
+    if coefficients.homogeneous and coefficients.slope_second < _LEAST_SECOND:
+        return NoPrediction("phi is zero, or too small for float64")
     return coefficients
 
 

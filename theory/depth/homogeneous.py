@@ -79,6 +79,8 @@ class HomogeneousLaw(LogRatioLaw):
             return 0.0
         if epsilon > max(10.0, 9 * np.sqrt(4 * self.times[0])) + self.times[0]:
             return 0.0  # below 1e-15
+        if epsilon > 80 * np.sqrt(self.times[0]) + _LARGEST_SQUARE * self.times[0]:
+            return 0.0  # 40 standard deviations beyond the drift: below what float64 can hold
         nodes, weights = np.polynomial.legendre.leggauss(_COSINES)
         cosines = _LARGEST_COSINE * (1 + nodes) / 2
         law = weights * _LARGEST_COSINE * np.exp(-0.5 * cosines**2) / np.sqrt(2 * np.pi)

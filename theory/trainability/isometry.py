@@ -219,10 +219,8 @@ def finite_width_variance(slope_second: float, slope_fourth: float, width: int, 
     """
     n = float(width)
     a, b = n, n * n
+    ratio = slope_fourth / slope_second / slope_second  # a and b in units of m_1^2l, which may underflow
     for _ in range(depth):
         diagonal = (b + 2 * a) / (n + 2)
-        a, b = (
-            slope_fourth * diagonal + slope_second**2 * (n * a - b) / (n + 2),
-            (slope_second**2 * b + (slope_fourth - slope_second**2) * diagonal),
-        )
+        a, b = ratio * diagonal + (n * a - b) / (n + 2), b + (ratio - 1) * diagonal
     return n * a / b - 1

@@ -55,7 +55,7 @@ def _profile(axes: Axes, profile: "Profile", colour: str, style: Any) -> None:
     if profile.predicted is not None:
         share = 100 * (profile.probabilities[-1] - profile.probabilities[0])
         for column, words in ((0, f"{share:.0f} % band of the fluctuation law"), (-1, None)):
-            edge = profile.predicted[:, column]
+            edge = positive_or_nan(profile.predicted[:, column])
             axes.plot(layers, edge, color="black", linestyle=(0, (4, 2)), linewidth=1.1, zorder=4, label=words)
 
 

@@ -228,7 +228,8 @@ def event_verdict(rows: "Sequence[Row]") -> str:
 
 def _seen(event: "list[Row]") -> TableCell:
     last = max(event, key=lambda row: row.trials)  # a row that stopped earlier has seen less
-    return TableCell(f"{last.exceedances:,} of {last.trials:,}", last.estimate)
+    unknown = f", {last.unknown:,} unknown" if last.unknown else ""
+    return TableCell(f"{last.exceedances:,} of {last.trials:,}{unknown}", last.estimate)
 
 
 def _value(kind: str, event: "list[Row]") -> TableCell:

@@ -112,7 +112,7 @@ def after_verify(report: "VerificationReport") -> str | None:
     if config.spec is None or outcome == "violated" or config.inputs is not None or config.weights != "haar":
         return None
     root: dict[str, Option] = {"raw": config.root is None, "root": config.root}
-    undecided = any(str(row.verdict) == "undecided" for row in report.theory_rows)
+    undecided = any(str(row.verdict) == "undecided" and not row.unknown for row in report.theory_rows)
     if undecided and config.until is None:
         shape: dict[str, Option] = {"depth": config.depths, "until": "decided"}
         if not config.default_widths:

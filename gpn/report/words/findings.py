@@ -69,7 +69,7 @@ def gradient_finding(profiles: "list[Profile]") -> str:
     band = positive_or_nan(claim.gradient_norms)
     top = band[-1, median_column(claim)]
     if not np.isfinite(band).all():
-        return f"{claim.label}: gradients vanish or overflow"
+        return f"{claim.label}: gradients vanish or leave the range of float64"
     factor = float(np.max(np.maximum(band / top, top / band)))
     share = 100 * (claim.probabilities[-1] - claim.probabilities[0])
     return (

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gpn.verification.results import Profile, Row, VerificationReport
 
 _LEAST = 1e-300  # smaller bounds have no place on a logarithmic axis
+_AXIS = 1e-200, 1e200
 
 
 def panel_rows(rows: "Iterable[Row]") -> "list[list[Row]]":
@@ -53,9 +54,9 @@ def median_column(profile: "Profile") -> int:
 
 
 def positive_or_nan(norms: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the values that a logarithmic axis can show; zeros (underflow) and infinities become nan."""
+    """Return the values that a logarithmic axis can show, with ticks beyond them; zeros and infinities become nan."""
     values = np.asarray(norms, dtype=np.float64)
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    return np.where((values > _AXIS[0]) & (values < _AXIS[1]), values, np.nan)
 
 
 def tight_rows(report: "VerificationReport") -> "dict[str, list[Row]]":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gpn.verification.results import DepthSpread, Row, VerificationReport
 
 _NAMES = {"network": "Whole network", "one-layer": "One layer", "lemmas": "Lemmas", "engine": "Engine"}
+_LARGEST_LOG = 700.0  # of a ratio that float64 can hold
 _NOUNS = {"network": "rows", "one-layer": "rows", "lemmas": "rows on Gaussian inputs", "engine": "exact laws"}
 
 
@@ -86,8 +87,8 @@ def _lines(report: "VerificationReport") -> Iterator[str]:
 
 def _practice(spread: "DepthSpread") -> str:
     where, networks = f"At width {spread.width} and depth {spread.depth}", f"{spread.trials:,} networks"
-    if not np.isfinite(spread.quantile_95):
-        return f"{where}, gradients vanish or overflow in more than 5 % of {networks}."
+    if not spread.quantile_95 < _LARGEST_LOG:
+        return f"{where}, gradients vanish or leave the range of float64 in more than 5 % of {networks}."
     return (
         f"{where}, in half of {networks} every layer's squared gradient stays within a factor "
         f"{np.exp(spread.median):.3g} of the top layer's, in 95 % within {np.exp(spread.quantile_95):.3g}."
@@ -99,7 +100,9 @@ def _network(report: "VerificationReport", verdict: Verdict) -> Iterator[str]:
     tested, name = _tested(rows), _NAMES["network"]
     if tested:
         row = headline_row(tested)
-        seen = f"seen in {row.exceedances:,} of {row.trials:,} networks, bound {short_number(row.bound or 0.0)}"
+        lost = f" ({row.unknown:,} are out of reach of float64)" if row.unknown else ""
+        bound = short_number(row.bound or 0.0)
+        seen = f"seen in {row.exceedances:,} of {row.trials:,} networks{lost}, bound {bound}"
         others = f"; {_counted(rows, 'network', verdict)}" if len(tested) > 1 else ""
         yield f"{name}: {theorem_words(report)}: {seen}{others}."
     elif verdict is Verdict.HOLDS:

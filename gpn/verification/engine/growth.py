@@ -31,7 +31,7 @@ PARTS = ("excess", "above", "below", "exponent")
 
 _TYPICAL = 9.0  # log of 1/alpha for which the exponent is best
 _MOST = 0.45  # of twice the largest exponent at which the bound exists
-_MOST_EXPONENT = 1e5  # rounding of many differences must stay small beside the logarithm of 1/alpha
+_MOST_EXPONENT = 1e5  # over the mean of B: rounding of many differences must stay small beside the log of 1/alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,10 @@ def _exponent(law: _Law, usable: npt.NDArray[np.bool_]) -> FloatArray:
     """The exponent that is best for the expected variance, within what the bound allows."""
     deviation = np.where(usable[..., None], law.squares - law.centre[..., None], 0.0)
     variance = 2 * np.float64((deviation**2).sum()) / law.rest**2
-    largest = float(np.abs(deviation).max())
+    largest = np.float64(np.abs(deviation).max())
+    size = np.float64(np.where(usable, np.maximum(law.centre, law.tau), 0.0).max())
     with quiet():
-        best = min(np.sqrt(2 * _TYPICAL / variance), _MOST * law.rest / np.float64(largest), _MOST_EXPONENT)
+        best = min(np.sqrt(2 * _TYPICAL / variance), _MOST * law.rest / largest, _MOST_EXPONENT / max(size, 1.0))
     return np.full((len(usable), 1), best)
 
 

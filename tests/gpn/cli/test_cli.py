@@ -40,6 +40,7 @@ ROW_COLUMNS = [
     "weighted_upper",
     "margin_lower",
     "margin_upper",
+    "unknown",
 ]
 CHECK_KEYS = {
     "name",

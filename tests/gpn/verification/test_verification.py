@@ -28,7 +28,7 @@ SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 0.6), "trials": 
 CONTRACT = ["claim", "activation", "width", "depth", "epsilon", "side", "trials", "exceedances", "estimate"]
 CONTRACT += ["lower", "upper", "bound_kind", "bound", "prediction", "verdict", "method", "equal"]
 CONTRACT += ["draws", "effective_draws", "weighted_estimate", "weighted_lower", "weighted_upper"]
-CONTRACT += ["margin_lower", "margin_upper"]
+CONTRACT += ["margin_lower", "margin_upper", "unknown"]
 
 
 @pytest.fixture(scope="module")
