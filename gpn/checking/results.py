@@ -1,5 +1,6 @@
 """All about one activation in a report: conditions, both roots, depth, spectrum, figures, page."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
 from theory.activations.specification import Phi
 from theory.depth.length_map import DepthFactor
+from theory.errors import UsageError
 from theory.normalization.normalize import normalize
 from theory.numerics.budget import Budget
 from theory.numerics.threads import one_blas_thread
@@ -34,7 +36,8 @@ class CheckReport(Result):
         drift: what a near miss costs over depth, else nothing.
         details: closed forms, spectrum, depth; None if not wanted, and for what cannot be normalized.
         depth: what a depth leaves of norms, length, separation and isometry, for the activation if it is GPN and else
-            for its recommended normalization; None for what cannot be normalized, and where time ran out.
+            for its recommended normalization; None for what cannot be normalized, where time ran out, and where float64
+            is not accurate enough.
     """
 
     spec: str | None
@@ -109,7 +112,8 @@ def _depth(phi: Phi, conditions: checking.CheckedConditions, depth: int) -> Dept
     """The conditions of depth of the activation if it is GPN, else of its recommended normalization."""
     if conditions.normalizable != "yes":
         return None
-    if conditions.is_gpn == "holds":
+    with suppress(UsageError):  # float64 is not accurate enough, or cannot hold a, as of exp(50*x)
+        if conditions.is_gpn != "holds":  # the report may have fewer digits than the laws need
+            phi = normalize(phi, next(root.root for root in conditions.normalizations if root.recommended))
         return depth_conditions(phi, depth)
-    root = next(root.root for root in conditions.normalizations if root.recommended)
-    return depth_conditions(normalize(phi, root), depth)  # the report may have fewer digits than the laws need
+    return None

@@ -1,5 +1,6 @@
 """The scale a and shift b that make an activation Gaussian-Poincaré normalized, and the activation a phi + b."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,7 +40,8 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
             b_minus; "plus"; "minus"; "stable" takes the smaller |chi|.
 
     Raises:
-        UsageError: an unknown policy, or an activation that has no normalization, with the reason.
+        UsageError: an unknown policy, an activation that has no normalization, with the reason, or an a that float64
+            cannot hold.
 
     >>> import sympy
     >>> from theory.numerics.arithmetic import X
@@ -71,7 +73,12 @@ def normalization(activation: Activation | CallableActivation, root: str = "auto
         spread, slope, error = *map(float, balls), float(max(ball.rad() for ball in balls))
     jumps = tuple(map(str, steps(activation, "value")))
     check_invariants(Facts(moments.certified, spread, slope, error, found, jumps), activation)
-    return found[roots.index(chosen)]
+    result = found[roots.index(chosen)]
+    if not sys.float_info.min <= abs(result.a) <= sys.float_info.max:
+        raise UsageError(
+            f"{activation.name} has a normalization, but float64 cannot hold its a = {chosen.a.str(6, radius=False)}"
+        )
+    return result
 
 
 def _rounds_uniquely(ball: arb) -> bool:

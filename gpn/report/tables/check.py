@@ -187,6 +187,8 @@ def check_answer(report: "CheckReport", verbose: bool, lights: bool = False) -> 
             yield Text(loss_warning(root))
     if report.depth is not None:
         yield depth_answer(report.depth, lights)
+    elif report.conditions.normalizable == "yes" and not report.conditions.given_up:
+        yield Text("What depth leaves of separation and isometry is not known: float64 is not accurate enough here.")
     if report.drift:
         yield Group(
             Text(f"Nearly GPN: {report.conditions.reason.partition(', tolerance')[0]}."),

@@ -1,13 +1,16 @@
 """Moments of functions whose square times the density decays like a power: the stated error covers every digit."""
 
 import json
+import math
 
 import mpmath
 import pytest
 
 from gpn.cli.program import main
 from theory.activations.specification import activation
+from theory.errors import UsageError
 from theory.normalization.conditions import gaussian_poincare
+from theory.normalization.normalize import normalize
 
 
 def exact_moments(k, shift, scale):
@@ -50,3 +53,11 @@ def test_two_poles_are_an_outcome():
     report = gaussian_poincare(activation("x*((x+1)*pi+(2.7+x)/(x+1.1-x**2))"))
     assert report.normalizable == "no"
     assert "diverges" in report.reason
+
+
+def test_a_scale_that_float64_cannot_hold_is_refused():
+    """Of exp(c x) it is a = exp(-c^2)/c: 9e-319 for c = 27 is subnormal, 1e-295 for c = 26 is not."""
+    assert normalize(activation("exp(26*x)")).a == pytest.approx(math.exp(-676) / 26, rel=1e-12)
+    for formula, a in (("exp(27*x)", "e-319"), ("exp(50*x)", "3.67135e-1088")):
+        with pytest.raises(UsageError, match=f"float64 cannot hold its a = .*{a}"):
+            normalize(activation(formula))
