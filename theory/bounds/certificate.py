@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import logsumexp
 
 from theory.numerics.arithmetic import FloatArray
 
@@ -53,7 +52,8 @@ class Mixture:
 
     def log(self, q: FloatArray | float) -> FloatArray:
         """log f(q), without overflow."""
-        return np.asarray(logsumexp(np.multiply.outer(np.asarray(q) - 1.0, self.slopes) + self.log_weights, axis=-1))
+        logs = np.add(np.multiply.outer(self.slopes, np.asarray(q) - 1.0).T, self.log_weights).T
+        return np.asarray(np.logaddexp.reduce(logs, axis=0))
 
     @property
     def bow(self) -> float:
@@ -63,7 +63,7 @@ class Mixture:
 
 def tent(slope: float, bend: float) -> Mixture:
     """The function e^{slope (q-1)} cosh(bend (q-1))."""
-    return Mixture((slope + bend, slope - bend), (-np.log(2.0),) * 2)
+    return Mixture((float(slope + bend), float(slope - bend)), (-float(np.log(2.0)),) * 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,17 @@
 """The parts of a certificate that bound the moments of the gradients: brackets, exponents and dominating functions."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from scipy.optimize import linprog
 from scipy.special import logsumexp
 
-from theory.bounds.certificate import Chain, Mixture, Reflection, Side, tent
-from theory.bounds.draft import Draft, Shape, cramer, fit, interior_lengths, kernel_means, mapped, shifts
-from theory.bounds.grid import points
-from theory.bounds.layer_means import Kernel
+from theory.bounds.certificate import Certificate, Chain, Mixture, Reflection, Side, tent
+from theory.bounds.draft import Draft, cramer, fit, interior_lengths, kernel_means, mapped, shifts
+from theory.bounds.layer_means import Kernel, point_means
 from theory.bounds.moments import (
     Sign,
     bracket_functions,
@@ -22,9 +23,10 @@ from theory.bounds.moments import (
     layer_majorant,
     log_alignment_cost,
 )
-from theory.bounds.verifier import top_alignment
+from theory.bounds.verifier import tail_log, top_alignment
 from theory.numerics.arithmetic import FloatArray
 
+Found = TypeVar("Found")
 MULTIPLES = (
     0.87,
     0.76,
@@ -38,10 +40,12 @@ MULTIPLES = (
     0.07,
     0.04,
 )  # of n epsilon over n times the predicted variance
+_TAKEN = 1e9  # credit of an exponent that is taken at once
 _KEPT = 0.38  # share of lambda epsilon that must be left for an exponent to be taken at once
 _GAMMAS = 3
 _UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
 _LOWER_B = tuple(-b for b in (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.87, 0.93, 0.97, 0.985))
+_FIRST_B = 0.5  # where the search begins, up to the sign
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
 _SMOOTHING = 2.0, 0.7  # slope of the small terms at the ends in deviations, and by how much they exceed what is lacking
 _MIRROR, _STEEP, _LEVELS = (
@@ -51,31 +55,59 @@ _MIRROR, _STEEP, _LEVELS = (
 )  # a over v/v_f; the steep term's slope and where it begins
 
 
-def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float) -> Side | str:
-    """The b of a list that costs least: by C_b, by the top, and by how often the bracket is positive."""
+def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float, near: Side | None) -> Side | str:
+    """The b of a list that costs least, found downhill from that of another side."""
+    choices = _UPPER_B if sign > 0 else _LOWER_B
+    allowed = [b for b in choices if kappa(draft.setting, horizon, b) > 0]
+    if not allowed:
+        return f"the exponents it takes are too large for width {draft.certificate.width}: kappa' is not positive"
+    guess = near.b if near else _FIRST_B * sign
+    at = int(np.argmin([abs(b - guess) for b in allowed]))
+    side = downhill(lambda i: _priced(draft, sign, allowed[i], horizon, exponent), len(allowed), at)
+    return side or f"the bracket has no mean at width {draft.certificate.width}"
+
+
+def downhill(
+    priced: Callable[[int], tuple[float, Found]], count: int, at: int, enough: float = -np.inf
+) -> Found | None:
+    """What costs least of `count` choices, found downhill from one of them; None if all cost infinitely much."""
+    tried: dict[int, tuple[float, Found]] = {}
+    while True:
+        for index in (at, max(at - 1, 0), min(at + 1, count - 1)):
+            if index not in tried:
+                tried[index] = priced(index)
+                if tried[index][0] < enough:
+                    return tried[index][1]
+        best = min(tried, key=lambda index: tried[index][0])
+        if np.isfinite(tried[best][0]):
+            if best == at:
+                return tried[at][1]
+            at = best
+        elif untried := [index for index in range(count) if index not in tried]:  # no slope to follow
+            at = untried[len(untried) // 2]
+        else:
+            return None
+
+
+def _priced(draft: Draft, sign: Sign, b: float, horizon: float, exponent: float) -> tuple[float, Side]:
+    """What one b costs, by C_b, by the top, and by how often the bracket is positive; and its side."""
     c, steps = draft.certificate, draft.certificate.depth - 1
-    q, best, least = np.array([c.low, 1.0, c.high]), None, np.inf
-    for b in _UPPER_B if sign > 0 else _LOWER_B:
-        side = Side(b, horizon, (1.0,) * _GAMMAS, 0.5, horizon, 0.0, ())
-        if kappa(draft.setting, horizon, b) <= 0:
-            break
-        psi = bracket_functions(draft.setting, sign, side)
-        _, tilts = cramer(draft.setting.nodes, psi, c.width, q)  # (gammas, q)
-        tilts = np.maximum(tilts, 1.5 * horizon / (c.width * c.low * (1 + b)))
-        side = replace(side, bracket_tilts=tuple(map(float, tilts)))
-        rate = np.array([exponent])
-        layer = layer_majorant(draft.setting, sign, side, rate, shifts(draft, sign * rate / (c.width - 1)))
-        terms = kernel_means(draft, layer, q)
-        rarity = float((np.exp(logsumexp(terms[1:] - terms[0], axis=0)) * (0.3, 1.0, 0.3)).max())
-        alignment = float(log_alignment_cost(draft.setting, rate, b)[0])
-        cost = steps * (alignment + rarity) + sign * exponent * np.log1p(b * _top(draft, sign, side))
-        if cost < least:
-            best, least = side, cost
-        if rarity * steps < 1e-3:
-            break
-    if best is None:
-        return f"the exponents it takes are too large for width {c.width}: kappa' is not positive"
-    return best
+    q, side = np.array([c.low, 1.0, c.high]), Side(b, horizon, (1.0,) * _GAMMAS, 0.5, horizon, 0.0, ())
+    psi = bracket_functions(draft.setting, sign, side)
+    _, tilts = cramer(draft.setting.nodes, psi, c.width, q)  # (gammas, q)
+    tilts = np.maximum(tilts, 1.5 * horizon / (c.width * c.low * (1 + b)))
+    side = replace(side, bracket_tilts=tuple(map(float, tilts)))
+    rate = np.array([exponent])
+    layer = layer_majorant(draft.setting, sign, side, rate, shifts(draft, sign * rate / (c.width - 1)))
+    terms = kernel_means(draft, layer, q)
+    rarity = float((np.exp(logsumexp(terms[1:] - terms[0], axis=0)) * (0.3, 1.0, 0.3)).max())
+    alignment = float(log_alignment_cost(draft.setting, rate, b)[0])
+    cost = steps * (alignment + rarity) + sign * exponent * np.log1p(b * _top(draft, sign, side))
+    return float(np.nan_to_num(cost, nan=np.inf)), side
+
+
+def _side(c: Certificate | None, sign: Sign) -> Side | None:
+    return None if c is None else c.upper if sign > 0 else c.lower
 
 
 def _top(draft: Draft, sign: Sign, side: Side) -> float:
@@ -85,10 +117,10 @@ def _top(draft: Draft, sign: Sign, side: Side) -> float:
     return top_alignment(draft.with_(lower=side).certificate)
 
 
-def upper(draft: Draft, exponent: float) -> Draft | str:
+def upper(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
     """The upper side: one node, the tangent of the logarithm at the mean of the tilted ratio."""
     c, m = draft.certificate, draft.moments
-    side = _bracket(draft, 1, exponent, exponent)
+    side = _bracket(draft, 1, exponent, exponent, hint)
     if isinstance(side, str):
         return side
     anchor = 1 + m.backward_noise * exponent / c.width
@@ -97,12 +129,12 @@ def upper(draft: Draft, exponent: float) -> Draft | str:
     return draft.with_(upper=_filled(draft, 1, side, exponent, np.array([rate]), np.array([weight])))
 
 
-def lower(draft: Draft, exponent: float) -> Draft | str:
-    """The lower side: the horizon whose exponentials cost least."""
+def lower(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
+    """The lower side: the horizon whose exponentials cost least, or that of a like side."""
     best: tuple[float, Side, FloatArray, FloatArray] | None = None
     failure = "no floor y0 under the ratio of two layers is kept with the probability that is wanted"
-    for multiple in _HORIZONS:
-        side = _bracket(draft, -1, multiple * exponent, exponent)
+    for multiple in (max(hint.horizon / exponent, 1.2), *_HORIZONS) if hint and draft.near else _HORIZONS:
+        side = _bracket(draft, -1, multiple * exponent, exponent, best[1] if best else hint)
         if isinstance(side, str):
             failure = side
             continue
@@ -112,8 +144,11 @@ def lower(draft: Draft, exponent: float) -> Draft | str:
             continue
         start = -np.log1p(side.b * _top(draft, -1, side))
         cost = exponent * start + (draft.certificate.depth - 1) * found[2]
-        if best is None or cost < best[0]:
-            best = cost, side, *found[:2]
+        if best is not None and cost >= best[0]:
+            break
+        best = cost, side, *found[:2]
+        if draft.near is not None:
+            break
     if best is None:
         return failure
     return draft.with_(lower=_filled(draft.with_(lower=best[1]), -1, best[1], exponent, *best[2:]))
@@ -142,7 +177,7 @@ def grouped(rates: FloatArray, logs: FloatArray) -> FloatArray:
 def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[FloatArray, FloatArray, float] | None:
     """The cheapest nonnegative combination of exponentials above y^-lambda, a linear program, and its log cost."""
     last = np.exp(17 / exponent)  # beyond, a constant of 4e-8 is enough
-    rates = np.concatenate([[0.0], np.linspace(0.3 * exponent, side.horizon, 30)])
+    rates = np.concatenate([[0.0], np.linspace(0.3 * exponent, side.horizon, 24)])
     slope = -exponent * draft.moments.kappa / (1 - draft.moments.chi)
     layer = layer_majorant(draft.setting, -1, side, rates, shifts(draft, -rates / (draft.certificate.width - 1)))
     tilted = layer.exponents + slope / draft.certificate.width * draft.setting.nodes.value**2
@@ -183,24 +218,28 @@ def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatA
     chain = replace(_bare(exponent, rates, weights), shifts=tuple(map(float, tilts)))
     kernel = layer_kernel(draft.setting, sign, side, chain)
     power = sign * exponent
-    first = fit(draft, lambda q: -power * np.log(q))
+    [first] = fit(draft, lambda q: -power * np.log(q))
     steps = min(1 + int(np.ceil(np.log(0.1) / np.log(max(abs(draft.moments.chi), 0.5)))), draft.certificate.depth - 1)
     chain = replace(chain, functions=_smoothed(draft, kernel, _iterated(draft, kernel, first, steps)))
     return replace(side, chains=(replace(chain, reflection=_reflection(draft, sign, kernel, chain)),))
 
 
-def _iterated(draft: Draft, kernel: Kernel, first: Shape, steps: int) -> tuple[Mixture, ...]:
+def _iterated(draft: Draft, kernel: Kernel, first: FloatArray, steps: int) -> tuple[Mixture, ...]:
     """Tents fitted to f, K f, K^2 f, ..., the last of many an extrapolated stationary one."""
     shapes = [first]
+
+    def after(slope: float, bend: float) -> FloatArray:
+        return np.asarray(fit(draft, partial(mapped, draft, kernel, [tent(slope, bend)]))[0])
+
     for _ in range(steps):
-        shapes.append(fit(draft, partial(mapped, draft, kernel, tent(*shapes[-1]))))
+        shapes.append(after(*shapes[-1]))
     if steps > 2:
         extra = draft.moments.chi / (1 - draft.moments.chi)
         (old, _), (slope, bend) = shapes[-2:]
         for _ in range(3):
             old = slope + extra * (slope - old)
-            slope, bend = fit(draft, partial(mapped, draft, kernel, tent(old, bend)))
-        shapes[-1] = slope, bend
+            slope, bend = after(old, bend)
+        shapes[-1] = np.array([slope, bend])
     return tuple(tent(*shape) for shape in shapes)
 
 
@@ -208,7 +247,7 @@ def _smoothed(draft: Draft, kernel: Kernel, functions: tuple[Mixture, ...]) -> t
     """With a small steep term at each end of the tube where K f/f of the stationary f is larger than at q = 1."""
     f, (low, high) = functions[-1], ends(draft.setting.tube)
     q = np.array([low, 1.0, high])
-    profile = mapped(draft, kernel, f, q) - f.log(q)
+    profile = mapped(draft, kernel, [f], q)[0] - f.log(q)
     for end, side in ((0, -1), (2, 1)):
         excess = min(profile[end] - profile[1], 2.0 / draft.certificate.depth)
         if excess > 1e-6:
@@ -225,7 +264,7 @@ def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Refle
     a, shares = _MIRROR * m.variance_per_layer / forward, _shares(draft, kernel, chain)
     power = (1 + a) * sign * chain.exponent
     mirror = inverse_power(kernel, a, shares)
-    first = fit(draft, lambda q: chain.functions[1].log(q) + power * np.log(q))
+    [first] = fit(draft, lambda q: chain.functions[1].log(q) + power * np.log(q))
     found = _iterated(draft, mirror, first, len(chain.functions) - 2)
     q = np.linspace(*ends(s.tube), 201)
     gap = chain.functions[-1].log(q) - found[-1].log(q) + power * np.log(q)
@@ -248,42 +287,46 @@ def _shares(draft: Draft, kernel: Kernel, chain: Chain) -> FloatArray:
     """The shares of the terms of K f at q = 1, f stationary."""
     count = len(chain.rates)
     plain = Kernel(kernel.constants[:count], kernel.exponents[:count])
-    means, weights = plain.means(draft.setting.nodes, draft.certificate.width, chain.functions[-1:], points(np.ones(1)))
-    logs = logsumexp((means.at_centres()[:, 0] + weights[0]).reshape(count, -1), axis=1)
+    nodes, width = draft.setting.nodes, draft.certificate.width
+    psi, weights = plain.systems(nodes, width, chain.functions[-1:])
+    logs = logsumexp((point_means(nodes, psi, width, np.ones(1))[:, 0] + weights[0]).reshape(count, -1), axis=1)
     shares = np.maximum(np.exp(logs - logs.max()), 1e-6)
     return np.asarray(shares / shares.sum())
 
 
 def feasible(draft: Draft, sign: Sign) -> Draft | str:
-    """One sign with the exponent that seems to cost least, from large ones down."""
+    """One sign with the exponent that costs least."""
     c = draft.certificate
-    best: Draft | str = "no exponents were tried"
-    least = np.inf
     typical = c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1)
-    for multiple in MULTIPLES:
-        found = (upper if sign > 0 else lower)(draft, multiple * typical)
+    hint, at, reason = _hint(draft, sign), 0, "no exponents were tried"
+    if hint is not None:
+        at = int(np.argmin(np.abs(np.array(MULTIPLES) - hint.chains[0].exponent / typical)))
+
+    def priced(index: int) -> tuple[float, Draft | str]:
+        nonlocal hint, reason
+        exponent = MULTIPLES[index] * typical
+        found = (upper if sign > 0 else lower)(draft, exponent, hint)
         if isinstance(found, str):
-            best = found if isinstance(best, str) else best
-            continue
-        score = _rough_tail(found, sign)
-        gain = multiple * typical * c.epsilon  # half of it is lost at the best exponent of a normal law
-        if isinstance(best, str) or score < least:
-            best, least = found, score
-        elif least < 0:
-            break
-        if score < -_KEPT * gain:
-            break
-    return best
+            reason = found
+            return np.inf, found
+        side = _side(found.certificate, sign)
+        assert side is not None
+        log = float(np.nan_to_num(tail_log(found.setting, sign, side), nan=np.inf))
+        hint = side
+        # half of lambda epsilon is lost at the best exponent of a normal law
+        return (log if log > -_KEPT * exponent * c.epsilon else log - _TAKEN), found
+
+    return downhill(priced, len(MULTIPLES), at, enough=-_TAKEN) or reason
 
 
-def _rough_tail(draft: Draft, sign: Sign) -> float:
-    """The logarithm of about what the sign will cost, from the growth at single places."""
-    c = draft.certificate
-    side = c.upper if sign > 0 else c.lower
-    chain = side.chains[0]
-    grown = (c.depth - 1) * growth(draft, layer_kernel(draft.setting, sign, side, chain), chain.functions[-1])
-    start = sign * chain.exponent * np.log1p(side.b * top_alignment(c))
-    return float(np.nan_to_num(start + grown - chain.exponent * c.epsilon, nan=np.inf))
+def _hint(draft: Draft, sign: Sign) -> Side | None:
+    """The side of the certificate of a like problem, in the exponents of this one."""
+    near, c = draft.near, draft.certificate
+    side = _side(near, sign)
+    if near is None or side is None:
+        return None
+    scale, chain = c.width * c.epsilon / (near.width * near.epsilon), side.chains[0]
+    return replace(side, horizon=scale * side.horizon, chains=(replace(chain, exponent=scale * chain.exponent),))
 
 
 def growth(draft: Draft, kernel: Kernel, f: Mixture) -> float:
@@ -291,4 +334,4 @@ def growth(draft: Draft, kernel: Kernel, f: Mixture) -> float:
     c = draft.certificate
     q = 1 + draft.spread * np.arange(-3.0, 4.0)
     q = q[(q > c.low) & (q < c.high)]
-    return float(np.max(mapped(draft, kernel, f, q) - f.log(q)))
+    return float(np.max(mapped(draft, kernel, [f], q)[0] - f.log(q)))

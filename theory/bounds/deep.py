@@ -9,17 +9,17 @@ returns to 1 in depth. Derived for this project; theorem and proof in docs/deep-
 proposes the parameters, `theory.bounds.verifier` computes the bound from them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from theory.activations.activation import Activation, NumericActivation, steps
-from theory.bounds.certificate import Readout
+from theory.bounds.certificate import Certificate, Readout
 from theory.bounds.search import propose
 from theory.bounds.verifier import DeepBound, verify
 from theory.depth.coefficients import DepthCoefficients, depth_coefficients
 from theory.errors import UsageError
-from theory.numerics.edge import edge
 
 Problem = tuple[int, int, float, Readout]
 HOMOGENEOUS = "homogeneous: see theory.bounds.homogeneous"
@@ -30,8 +30,11 @@ _NORMALIZED = 0.02  # largest miss of E phi^2 = E phi'^2 = 1 that a network may 
 _WIDEST = 10**8
 _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
+_FIRST_WIDTH = 1.5  # where the search for a width begins, over the ideal width
+_NEAR_ENOUGH = 0.05  # natural logarithm, below the one that is wanted: one per cent of the width
 _SHARE = 0.13  # of the tails of the gradients that the bad events may cost
 _TOLERANCES = (1.0, 0.8)  # shares of epsilon: a smaller tolerance is left more often, so its bound serves
+_REACHED = 0.75  # of the ideal logarithm, no bound comes nearer
 _VACUOUS = -0.5  # ideal logarithm from which nothing can be proved
 _BEYOND_FLOATS = -60.0  # ideal logarithm below which a certificate may overflow
 
@@ -133,14 +136,9 @@ def _best(activation: NumericActivation, moments: DepthCoefficients[float], prob
     for share in _TOLERANCES:
         smaller = (width, depth, share * wide * epsilon, readout)
         ideal = _ideal_log(moments, *smaller[:3])
-        if ideal > _VACUOUS or (best.log < 0 and ideal > 0.6 * best.log):
+        if ideal > _VACUOUS or (best.log < 0 and _REACHED * ideal > best.log):
             break
-        budget = float(np.clip(_SHARE * np.exp(0.7 * ideal), 1e-100, _LARGEST_BUDGET))
-        found = _attempt(activation, smaller, budget)
-        again = _SHARE * sum(np.exp(log) for name, log in found.terms if "gradients" in name)
-        if found.log == 0 or not 0.3 < again / budget < 3:
-            again = float(np.clip(again, 1e-100, _LARGEST_BUDGET)) if found.log < 0 else _LARGEST_BUDGET
-            found = min(found, _attempt(activation, smaller, again), key=lambda bound: bound.log)
+        found = _budgeted(activation, smaller, float(_SHARE * np.exp(0.7 * ideal)))
         if found.log < best.log or best.log == 0:
             best = found
         else:
@@ -150,9 +148,33 @@ def _best(activation: NumericActivation, moments: DepthCoefficients[float], prob
     return best
 
 
-def _attempt(activation: NumericActivation, problem: Problem, budget: float) -> DeepBound:
+def _budgeted(activation: NumericActivation, problem: Problem, budget: float) -> DeepBound:
+    """The least bound of a few budgets for the bad events, in turn a share of what the tails of the gradients cost."""
+    best = DeepBound("deep", 0.0, "no budget was tried")
+    for _ in range(4):
+        budget = float(np.clip(budget, 1e-100, _LARGEST_BUDGET))
+        found = _attempt(activation, problem, budget, best.certificate if best.log < 0 else None)
+        if found.log < best.log or best.log == 0:
+            best = found
+        elif found.log < 0:
+            break
+        wanted = _SHARE * sum(np.exp(log) for name, log in found.terms if "gradients" in name)
+        if found.log == 0:
+            if budget == _LARGEST_BUDGET:
+                break
+            budget = _LARGEST_BUDGET
+        elif 0.25 < wanted / budget < 10:
+            break
+        else:
+            budget = np.sqrt(budget * wanted)
+    return best
+
+
+def _attempt(
+    activation: NumericActivation, problem: Problem, budget: float, near: Certificate | None = None
+) -> DeepBound:
     try:
-        certificate = propose(activation, *problem, budget)
+        certificate = propose(activation, *problem, budget, near)
     except UsageError as error:  # phi is too rough for the quadrature: an outcome, not misuse
         return DeepBound("deep", 0.0, str(error))
     if isinstance(certificate, str):
@@ -210,19 +232,52 @@ def required_width_deep(
     # the width at which Chernoff's bound for a normal law of the predicted variance would do
     ideal = 2 * moments.log_ratio_variance(depth - 1) * (np.log(2) - wanted) / epsilon**2
     least = max(int(ideal), _LEAST_WIDTH)
-    last = DeepBound("deep", 0.0, "no width was tried")
+    most = min(_WIDEST, 300 * least)
+    near = DeepBound("deep", 0.0, "no width was tried")
 
-    def enough(width: float) -> bool:
-        nonlocal last
-        found = _attempt(activation, (int(width), depth, epsilon, asked), _SHARE * probability)
-        last = found if found.log < 0 or last.log == 0 else last
-        return found.log < wanted
+    def attempt(width: float) -> float:
+        nonlocal near
+        problem = (int(width), depth, epsilon, asked)
+        found = _attempt(activation, problem, _SHARE * probability, near.certificate if near.log < 0 else None)
+        near = found if found.log < 0 or near.log == 0 else near
+        return found.log
 
-    width = edge(enough, np.ceil(1.3 * least), (least, min(_WIDEST, 300 * least)), towards_good=1.25, step=0.02)
+    width: float | None = _crossing(attempt, wanted, np.ceil(_FIRST_WIDTH * least), (least, most))
     while width is not None:
         bound = _best(activation, moments, (int(width), depth, epsilon, asked))
         if bound.log < wanted:
             return DeepWidth(int(width), bound)
         width = np.ceil(1.01 * width)
-    reason = last.reason or "the bound does not fall below the probability"
-    return DeepWidth(None, last, f"up to width {min(_WIDEST, 300 * least)}: {reason}")
+    reason = near.reason or "the bound does not fall below the probability"
+    return DeepWidth(None, near, f"up to width {most}: {reason}")
+
+
+def _crossing(
+    log_bound: Callable[[float], float], wanted: float, start: float, ends: tuple[float, float]
+) -> float | None:
+    """The least width, to two per cent, at which a logarithm that is about linear in the width is below a number.
+
+    Args:
+        log_bound: of a whole width; 0 where there is no bound.
+        wanted: the logarithm.
+        start: the first width that is tried.
+        ends: least and largest width.
+    """
+    width, (low, above), (high, below) = start, (0.0, 0.0), (np.inf, -np.inf)
+    while True:
+        log = log_bound(width)
+        if log < wanted:
+            high, below = width, log
+        else:
+            low, above = width, log
+        if high <= max(1.02 * low, low + 1, ends[0]) or wanted - below < _NEAR_ENOUGH:
+            return high
+        if low >= ends[1]:
+            return None
+        aim = wanted - 0.5 * _NEAR_ENOUGH
+        if low and np.isfinite(high):
+            share = (aim - above) / (below - above) if above < 0 else 0.5
+            width = min(np.ceil(low + (high - low) * np.clip(share, 0.1, 0.95)), high - 1)
+        else:  # as if the bound were 2 at width 0
+            width *= np.clip((aim - np.log(2)) / (log - np.log(2)), 0.5, 2.0) if log < 0 else 1.3
+            width = float(np.ceil(np.clip(width, *ends)))

@@ -1,32 +1,40 @@
 """A certificate in the making: what each event may cost, Cramér exponents, and the choice of dominating functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from theory.bounds.certificate import Certificate, Escape, Mixture, Readout, Side, tent
-from theory.bounds.grid import Nodes, points
-from theory.bounds.layer_means import GUARDED, Kernel, log_mean
+from theory.bounds.grid import Nodes
+from theory.bounds.layer_means import GUARDED, Kernel, point_means
 from theory.bounds.moments import Setting, identity
 from theory.bounds.verifier import layers
 from theory.depth.coefficients import DepthCoefficients
 from theory.layer.conditioning import log_chi_squared
 from theory.numerics.arithmetic import FloatArray
 
-Shape = tuple[float, float]
 _ENOUGH = -80.0  # logarithm of a probability below which an event is not pursued further
+_NEAR = 1e-3  # relative error of an exponent that does no harm
 SHARES = {"tube": 0.15, "limit": 0.04, "floor": 0.1, "top": 0.06}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """A certificate in the making, with the activation evaluated for it and what each event may cost."""
+    """A certificate in the making.
+
+    Args:
+        setting: the certificate, and the activation evaluated for it.
+        moments: of the activation.
+        budget: what all bad events together may cost.
+        near: a certificate for a like problem, near whose choices the search may begin and end.
+    """
 
     setting: Setting
     moments: DepthCoefficients[float]
     budget: float
+    near: Certificate | None = None
 
     @property
     def certificate(self) -> Certificate:
@@ -56,35 +64,36 @@ def blank_certificate(width: int, depth: int, epsilon: float, readout: Readout) 
     )  # fmt: skip
 
 
-def fit(draft: Draft, logs: Callable[[FloatArray], FloatArray]) -> Shape:
-    """Slope and bend of the tent that agrees with a function in slope and curvature at q = 1, up to a factor."""
+def fit(draft: Draft, logs: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """Slopes and bends, (N, 2), of the tents with the slope and the curvature of N functions at q = 1."""
     c = draft.certificate
     left, right = 0.6 * (1 - c.low), 0.6 * (c.high - 1)
-    below, at, above = logs(np.array([1 - left, 1.0, 1 + right]))
+    below, at, above = np.atleast_2d(logs(np.array([1 - left, 1.0, 1 + right]))).T
     fall, rise = (at - below) / left, (above - at) / right
     slope = (fall * right + rise * left) / (left + right)
     curvature = 2 * (rise - fall) / (left + right)
-    return float(slope), float(np.sqrt(max(curvature, 0.0)))
+    return np.stack([slope, np.sqrt(np.maximum(curvature, 0.0))], axis=1)
 
 
-def mapped(draft: Draft, kernel: Kernel, f: Mixture, q: FloatArray) -> FloatArray:
-    """log (K f)(q)."""
-    means, weights = kernel.means(draft.setting.nodes, draft.certificate.width, [f], points(q))
-    return np.asarray(means.sums_at_centres(weights)[0])
+def mapped(draft: Draft, kernel: Kernel, functions: Sequence[Mixture], q: FloatArray) -> FloatArray:
+    """About log (K f)(q) for several f, (N, Q)."""
+    nodes, width = draft.setting.nodes, draft.certificate.width
+    psi, weights = kernel.systems(nodes, width, functions)
+    logs = point_means(nodes, psi, width, q).reshape(*weights.shape, -1) + weights[:, :, None]
+    return np.asarray(np.logaddexp.reduce(logs, axis=1))
 
 
-def forward_tents(draft: Draft, start: Mixture, most: int) -> list[Mixture]:
-    """Tents fitted to F f, F^2 f, ... until they are flat."""
-    found: list[Mixture] = []
+def forward_tents(draft: Draft, slopes: FloatArray, most: int) -> list[tuple[Mixture, ...]]:
+    """Tents fitted to F f, F^2 f, ... for several f = e^{slope (q-1)}, until all of them are flat."""
+    found: list[list[Mixture]] = [[tent(slope, 0.0) for slope in slopes]]
     width = draft.certificate.high - draft.certificate.low
     kernel = identity(draft.setting)
-    while len(found) < most:
-        slope, bend = fit(draft, partial(mapped, draft, kernel, start))
-        start = tent(slope, bend)
-        found.append(start)
-        if (abs(slope) + bend) * width < 0.05:
+    while len(found) <= most:
+        shapes = fit(draft, partial(mapped, draft, kernel, found[-1]))
+        found.append([tent(*shape) for shape in shapes])
+        if np.all((np.abs(shapes[:, 0]) + shapes[:, 1]) * width < 0.05):
             break
-    return found
+    return list(zip(*found[1:], strict=True))
 
 
 def interior_lengths(c: Certificate, count: int = 5) -> FloatArray:
@@ -105,9 +114,8 @@ def shifts(draft: Draft, tau: FloatArray) -> FloatArray:
 
 
 def kernel_means(draft: Draft, kernel: Kernel, q: FloatArray) -> FloatArray:
-    """Logarithms of the terms of K 1 at several q, (R, Q)."""
-    means = log_mean(draft.setting.nodes, kernel.exponents, draft.certificate.width, points(q))
-    return means.at_centres() + kernel.constants[:, None]
+    """About the logarithms of the terms of K 1 at several q, (R, Q)."""
+    return point_means(draft.setting.nodes, kernel.exponents, draft.certificate.width, q) + kernel.constants[:, None]
 
 
 def cramer(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -142,7 +150,7 @@ def cramer(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> tuple[Fl
         damping = np.minimum(1.0, np.minimum(0.7 / (np.abs(step) * size), 0.1 / np.abs(stride)))
         exponent = np.minimum(tilts[0] - damping * step, 0.5 * (tilts[0] + ceiling))
         tilts = np.where(lost, np.stack([0.5 * (kept[0] + ceiling), kept[1]]), [exponent, tilts[1] - damping * stride])
-        if not np.any(np.abs(step) * size + np.abs(stride) >= 1e-7):
+        if not np.any(np.abs(step) * size + np.abs(stride) >= _NEAR):
             break
     log = best.reshape(len(psi), len(q))
     worst = log.argmax(axis=1)

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from theory.bounds.certificate import Mixture
-from theory.bounds.grid import Cells, Nodes
+from theory.bounds.grid import Cells, Nodes, points
 from theory.layer.conditioning import log_chi_squared
 from theory.numerics.arithmetic import FloatArray
 
@@ -27,13 +27,15 @@ GUARDED = 1e-10
 """Most of n times the tilted mass that the guard nodes may carry."""
 
 
-_STEP = 0.75  # of the trapezoidal rule, in standard deviations of the frequency
-_HALF = 12  # steps on each side: nine standard deviations, exp(-40) of the peak
+_STEP = 0.75  # of the trapezoidal rule, in standard deviations of the frequency, at most
+_HALF = 13  # steps on each side: nine standard deviations, exp(-40) of the peak
+_CLASS = 1.15  # systems whose variances lie within this factor share their frequencies
 _TERMS = 16  # of the Taylor expansion, even
 _GRID = 321  # points of a cell at which the bound is evaluated
 _CUT = 1e-5  # most of the modulus, relative to the whole, that may be left at the last frequency
 _ROUNDS = 80  # of Newton's method
-_LOST = 1e-18  # tilted weights below it are lost in rounding
+_STEEPEST = 300.0  # most by which the logarithm of a bound may change from the centre of a cell to its end
+_SETTLED = 0.03  # a tilt serves whose mean is this near to q, in standard deviations of the mean square
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,12 +78,13 @@ class Envelope:
         x = np.linspace(-1.0, 1.0, _GRID)
         q = self.cells.centre[:, None] + self.cells.half[:, None] * x
         with np.errstate(all="ignore"):
-            polynomial = np.polynomial.polynomial.polyval(x, np.moveaxis(self.taylor, -1, 0))
+            polynomial = self.taylor @ np.vander(x, self.taylor.shape[-1], increasing=True).T
             shift = self.width * self.tilt * self.cells.half
-            logs = self.level[..., None] - shift[..., None] * x + np.log(polynomial)
-            logs = logs.reshape(sums, terms, *q.shape) + log_weight[:, :, None, None]
-            peak = logs.max(axis=1, keepdims=True)
-            total = peak[:, 0] + np.log(np.exp(logs - peak).sum(axis=1))
+            level = np.where(np.abs(shift) < _STEEPEST, self.level, np.inf)  # beyond, exponentials may underflow
+            level = level.reshape(sums, terms, -1) + log_weight[:, :, None]
+            peak = level.max(axis=1)
+            logs = (level - peak[:, None]).reshape(len(self.level), -1, 1) - shift[..., None] * x
+            total = np.log((np.exp(logs) * polynomial).reshape(sums, terms, *q.shape).sum(axis=1)) + peak[..., None]
             total = total - log_chi_squared(self.width, q) - np.stack([f.log(q) for f in functions])
             bows = np.array([f.bow for f in functions])[:, None]
             bow = self._bow(polynomial).reshape(sums, terms, -1).max(axis=1) + bows * self.cells.half**2
@@ -121,11 +124,26 @@ class Kernel:
 
     def means(self, nodes: Nodes, width: int, inputs: Sequence[Mixture], grid: Cells) -> tuple[Envelope, FloatArray]:
         """The means whose weighted sums are K f for N mixtures f of T terms, and their log weights (N, R T)."""
+        psi, weights = self.systems(nodes, width, inputs)
+        return log_mean(nodes, psi, width, grid), weights
+
+    def systems(self, nodes: Nodes, width: int, inputs: Sequence[Mixture]) -> tuple[FloatArray, FloatArray]:
+        """psi of each of these means, (N R T, K), and their log weights, (N, R T)."""
         slopes, logs = (np.array([getattr(f, name) for f in inputs]) for name in ("slopes", "log_weights"))
         length = nodes.value**2 / width
         psi = self.exponents[:, None, :] + slopes[:, None, :, None] * length  # (N, R, T, K)
         weights = self.constants[:, None] + (logs - slopes)[:, None, :]
-        return log_mean(nodes, psi.reshape(-1, len(length)), width, grid), weights.reshape(len(inputs), -1)
+        return psi.reshape(-1, len(length)), weights.reshape(len(inputs), -1)
+
+
+def point_means(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> FloatArray:
+    """log E exp(sum psi(h_i)) at single lengths by the saddle point alone, (B, Q): for a search, not for a bound."""
+    systems, lengths = _systems(psi, points(q))
+    law, log_mass, tilt, variance = _saddles(nodes, systems, lengths, width)
+    with np.errstate(all="ignore"):
+        log = width * (log_mass - tilt * lengths) - 0.5 * np.log(2 * np.pi * width * variance)
+        known = (width * law[:, nodes.guard].sum(axis=1) < GUARDED) & np.isfinite(log)
+    return np.where(known, log - log_chi_squared(width, lengths), np.inf).reshape(len(psi), -1)
 
 
 def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope:
@@ -145,27 +163,16 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
     [25.0, 30.0]
     """
     systems, q = _systems(psi, grid)
-    square = nodes.z**2
-    tilt = np.zeros(len(q))
+    law, log_mass, tilt, variance = _saddles(nodes, systems, q, width)
     with np.errstate(all="ignore"):
-        for _ in range(_ROUNDS):
-            law, log_mass = _tilted(nodes, systems + tilt[:, None] * square)
-            mean = law @ square
-            variance = law @ square**2 - mean**2
-            step = np.clip((mean - q) / variance, -0.1, 0.1)
-            tilt = tilt - step
-            if np.all(np.abs(step) < 1e-11):
-                break
-        law, log_mass = _tilted(nodes, systems + tilt[:, None] * square)
-        unit = _STEP / np.sqrt(width * variance)
-        transform = np.exp(width * np.log(_characteristic(law, square - q[:, None], unit)))
+        unit = _units(width * variance)
+        transform = np.exp(width * _log_characteristic(law, nodes.z**2, q, unit))
         transform[:, 1:] *= 2.0
         scale = unit / (2 * np.pi)
         moments = unit[:, None] * np.arange(_HALF + 1)
-    guard = width * law[:, nodes.guard].sum(axis=1)
-    level = width * (log_mass - tilt * q) + np.log(scale)
-    modulus = np.abs(transform)
-    with np.errstate(all="ignore"):
+        guard = width * law[:, nodes.guard].sum(axis=1)
+        level = width * (log_mass - tilt * q) + np.log(scale)
+        modulus = np.abs(transform)
         cut = modulus[:, -1] / modulus.sum(axis=1)
     return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
 
@@ -175,23 +182,60 @@ def _systems(psi: FloatArray, grid: Cells) -> tuple[FloatArray, FloatArray]:
     return np.repeat(psi, len(grid.centre), axis=0), np.tile(grid.centre, len(psi))
 
 
+def _saddles(
+    nodes: Nodes, systems: FloatArray, q: FloatArray, width: int
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Tilted laws (S, K) with about the mean square q, logarithms of their masses, tilts and variances, (S,) each.
+
+    The identity holds for every tilt, so one near the saddle will do. What does not converge is not a number.
+    """
+    square = nodes.z**2
+    powers = np.stack([square, square**2], axis=1)
+    tilt = 0.5 - 0.5 / q  # exact for psi = 0
+    law, log_mass, variance = np.empty(systems.shape), np.empty(len(q)), np.empty(len(q))
+    active = np.arange(len(q))
+    with np.errstate(all="ignore"):
+        for _ in range(_ROUNDS):
+            law[active], log_mass[active] = found, _ = _tilted(nodes, systems[active] + tilt[active, None] * square)
+            mean, second = (found @ powers).T
+            variance[active] = second - mean**2
+            gap = mean - q[active]
+            far = gap**2 * width > _SETTLED**2 * variance[active]
+            active = active[far]
+            if not len(active):
+                break
+            tilt[active] -= np.clip(gap[far] / variance[active], -0.1, 0.1)
+    tilt[active] = np.nan
+    return law, log_mass, tilt, variance
+
+
 def _tilted(nodes: Nodes, exponent: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The law with the given log density against the normal law, (S, K), and the logarithm of its mass, (S,)."""
-    logs = nodes.log_weight + exponent
+    logs = exponent + nodes.log_weight
     peak = logs.max(axis=1, keepdims=True)
-    law = np.exp(logs - peak)
+    logs -= peak
+    law = np.exp(logs, out=logs)
     mass = law.sum(axis=1, keepdims=True)
-    return law / mass, (peak + np.log(mass))[:, 0]
+    law /= mass
+    return law, (peak + np.log(mass))[:, 0]
 
 
-def _characteristic(law: FloatArray, phase: FloatArray, unit: FloatArray) -> np.ndarray:
-    """The means of exp(i u_j phase) for u_j = 0, unit, 2 unit, ...: (S, _HALF + 1), without lost nodes."""
-    kept = law.max(axis=0) > _LOST
-    wave, turn = law[:, kept].astype(np.complex128), np.exp(1j * unit[:, None] * phase[:, kept])
-    found = np.empty((len(unit), _HALF + 1), dtype=np.complex128)
-    for j in range(_HALF + 1):
-        found[:, j] = wave.sum(axis=1)
-        wave *= turn
+def _units(variance: FloatArray) -> FloatArray:
+    """Steps of the frequencies, few different ones, of at most `_STEP` standard deviations."""
+    return np.asarray(_STEP * _CLASS ** (-0.5 * np.ceil(np.log(variance) / np.log(_CLASS))))
+
+
+def _log_characteristic(law: FloatArray, square: FloatArray, q: FloatArray, unit: FloatArray) -> np.ndarray:
+    """Logarithms of the means of exp(i u (z^2 - q)) at u = 0, unit, 2 unit, ...: (S, _HALF + 1)."""
+    steps = np.arange(_HALF + 1)
+    found = np.full((len(unit), _HALF + 1), np.nan, dtype=np.complex128)
+    for step in np.unique(unit[np.isfinite(unit)]):
+        rows = unit == step
+        turns = np.ones((len(steps), len(square)), dtype=np.complex128)
+        turns[1:] = np.exp(1j * step * square)
+        waves = np.cumprod(turns, axis=0)
+        found[rows] = np.log(law[rows] @ waves.T.real + 1j * (law[rows] @ waves.T.imag))
+    found.imag -= (unit * q)[:, None] * steps
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import betainccinv
 
 from theory.activations.activation import NumericActivation
-from theory.bounds.certificate import Certificate, Escape, Mixture, Readout
+from theory.bounds.certificate import Certificate, Escape, Readout
 from theory.bounds.chains import feasible
 from theory.bounds.draft import (
     SHARES,
@@ -25,15 +25,22 @@ from theory.bounds.draft import (
 from theory.bounds.grid import cells
 from theory.bounds.moments import Sign, direction_majorant
 from theory.bounds.verifier import escape_log, layers, limit_functions, prepare
-from theory.depth.coefficients import DepthCoefficients, depth_coefficients
+from theory.depth.coefficients import depth_coefficients
 from theory.numerics.arithmetic import FloatArray
 
 _TILTS = np.array([1.0, 0.75, 0.5, 0.25])  # of the tube, in units of what a normal law would ask for
 _HIGHEST = 4.0  # end of the widest tube
+_LIMITS = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
 
 
 def propose(
-    activation: NumericActivation, width: int, depth: int, epsilon: float, readout: Readout, budget: float
+    activation: NumericActivation,
+    width: int,
+    depth: int,
+    epsilon: float,
+    readout: Readout,
+    budget: float,
+    near: Certificate | None = None,
 ) -> Certificate | str:
     """Propose a certificate, or say in words why there is none.
 
@@ -42,81 +49,98 @@ def propose(
         width, depth, epsilon: n, L and the deviation.
         readout: what is known of e_L.
         budget: what all bad events together may cost, a probability.
+        near: a certificate of the same activation for a like width or budget, near which the search begins.
     """
     with np.errstate(all="ignore"):
-        draft = _tube(
-            activation, depth_coefficients(activation), blank_certificate(width, depth, epsilon, readout), budget
-        )
-        for step in (_limits, _top, lambda d: feasible(d, 1), lambda d: feasible(d, -1)):
+        blank = blank_certificate(width, depth, epsilon, readout)
+        setting, moments = prepare(blank, activation, _HIGHEST), depth_coefficients(activation)
+        draft: Draft | str = Draft(setting, moments, budget, near)
+        for step in (_tube, _limits, _top, lambda d: feasible(d, 1), lambda d: feasible(d, -1)):
             if isinstance(draft, str):
                 return draft
             draft = step(draft)
     return draft if isinstance(draft, str) else draft.certificate
 
 
-def _tube(
-    activation: NumericActivation, moments: DepthCoefficients[float], blank: Certificate, budget: float
-) -> Draft | str:
+def _tube(draft: Draft) -> Draft | str:
     """The narrowest tube whose two sides are left seldom enough."""
-    if abs(moments.chi) >= 0.995:
-        return f"the squared length does not return to 1 in depth (chi = {moments.chi:.4f})"
-    setting = prepare(blank, activation, _HIGHEST)
-    spread = np.sqrt(moments.length_noise / (1 - moments.chi**2) / blank.width)
-    wanted = np.log(SHARES["tube"] * budget)
-    distance = np.full(2, np.sqrt(max(2 * np.log(layers(blank)) - 2 * wanted, 2.0)) * spread)
-    natural = distance / spread**2
-    tilts: dict[Sign, FloatArray] = {-1: 1.2 * natural[0] * _TILTS, 1: 0.9 * natural[1] * _TILTS}  # a longer tail above
+    chi, width = draft.moments.chi, draft.certificate.width
+    if abs(chi) >= 0.995:
+        return f"the squared length does not return to 1 in depth (chi = {chi:.4f})"
+    wanted = np.log(SHARES["tube"] * draft.budget)
+    distance, tilts = _first_tube(draft, wanted)
     for _ in range(12):
         low, high = 1 - distance[0], 1 + distance[1]
         if not (low > 0.02 and high < _HIGHEST):
-            return (
-                f"at width {blank.width} the squared length strays too far: the tube would be ({low:.2f}, {high:.2f})"
-            )
-        certificate = replace(blank, low=float(low), high=float(high))
-        grid = cells(certificate.low, certificate.high, blank.width)
-        draft = Draft(replace(setting, certificate=certificate, tube=grid), moments, budget)
-        found = [_escape(draft, sign, tilts[sign], wanted) for sign in tilts]
-        needed, escapes = zip(*found, strict=True)
+            return f"at width {width} the squared length strays too far: the tube would be ({low:.2f}, {high:.2f})"
+        draft = draft.with_(low=float(low), high=float(high))
+        draft = replace(draft, setting=replace(draft.setting, tube=cells(float(low), float(high), width)))
+        needed, escapes = _escapes(draft, tilts, wanted)
         if np.isfinite(needed).all():
-            tilts = {sign: np.array([escape.tilt]) for sign, escape in zip(tilts, escapes, strict=True)}
-        slack = distance / np.array(needed)
+            tilts = np.array([[escape.tilt] for escape in escapes])
+        slack = distance / needed
         if np.all((slack >= 1) & (slack < 1.03)):
             return draft.with_(escapes=escapes)
         distance = 1.01 * np.minimum(needed, 1.3 * distance)
-    return f"no tube around 1 holds the squared length at width {blank.width}"
+    return f"no tube around 1 holds the squared length at width {width}"
 
 
-def _escape(draft: Draft, sign: Sign, tilts: FloatArray, wanted: float) -> tuple[float, Escape]:
-    """The least distance from 1 that is exceeded seldom enough, and how."""
-    found = []
-    for tilt in map(float, tilts):
-        escape = Escape(tilt, tuple(forward_tents(draft, Mixture((sign * tilt,), (0.0,)), most=40)))
-        distance = (escape_log(draft.setting, escape, sign) - wanted) / tilt
-        found.append((distance if np.isfinite(distance) else np.inf, escape))
-    return min(found, key=lambda item: item[0])
+def _first_tube(draft: Draft, wanted: float) -> tuple[FloatArray, FloatArray]:
+    """Distances of both ends from 1, (2,), and exponents to try for each, (2, T)."""
+    if draft.near is not None:
+        scale = np.sqrt(draft.near.width / draft.certificate.width)
+        distance = np.array([1 - draft.near.low, draft.near.high - 1]) * scale
+        return distance, np.array([[escape.tilt] for escape in draft.near.escapes]) / scale
+    distance = np.full(2, np.sqrt(max(2 * np.log(layers(draft.certificate)) - 2 * wanted, 2.0)) * draft.spread)
+    natural = distance / draft.spread**2 * np.array([1.2, 0.9])  # a longer tail above
+    return distance, natural[:, None] * _TILTS
+
+
+def _escapes(draft: Draft, tilts: FloatArray, wanted: float) -> tuple[FloatArray, tuple[Escape, Escape]]:
+    """For each end the least distance from 1 that is exceeded seldom enough, and how."""
+    signs: tuple[Sign, Sign] = (-1, 1)
+    chains = forward_tents(draft, np.concatenate([sign * row for sign, row in zip(signs, tilts, strict=True)]), most=40)
+    found: list[tuple[float, Escape]] = []
+    for index, sign in enumerate(signs):
+        escapes = [Escape(float(t), chains[index * len(row) + i]) for row in [tilts[index]] for i, t in enumerate(row)]
+        needed = [(escape_log(draft.setting, escape, sign) - wanted) / escape.tilt for escape in escapes]
+        needed = [distance if np.isfinite(distance) else np.inf for distance in needed]
+        best = int(np.argmin(needed))
+        found.append((needed[best], escapes[best]))
+    (below, first), (above, second) = found
+    return np.array([below, above]), (first, second)
 
 
 def _limits(draft: Draft) -> Draft | str:
-    """The tightest six limits that fail seldom enough, by bisection on all of them together."""
-    m, wanted = draft.moments, draft.log_share("limit")
+    """Six limits that fail about as seldom as they may."""
+    m, wanted, near = draft.moments, draft.log_share("limit"), draft.near
     square, reach = draft.setting.square, np.sqrt(draft.setting.square) * 2
     mixed = m.second_slope_second
     start = np.array([mixed, m.tilted_slope_second, m.slope_second, m.slope_second, m.chi, m.chi])
-    far = np.array([square, square, 0.0, square, -reach, reach])
-    near, beyond = np.zeros(6), np.full(6, 0.01)
-    for _ in range(16):  # outwards, then bisection: far out Newton's method may fail
-        log, _ = _limit_events(draft, start + beyond * (far - start))
-        near, beyond = (
-            np.where(log > wanted, beyond, near),
-            np.where(log > wanted, np.minimum(1.35 * beyond, 1.0), beyond),
-        )
-    for _ in range(16):
-        middle = 0.5 * (near + beyond)
-        log, _ = _limit_events(draft, start + middle * (far - start))
-        near, beyond = np.where(log > wanted, middle, near), np.where(log > wanted, beyond, middle)
-    limits = start + beyond * (far - start)
-    _, tilts = _limit_events(draft, limits)
+    far = np.array([square, square, 0.0, square, -reach, reach]) - start
+    deviation = _deviations(draft, start)
+    if near is None:
+        distance = np.sqrt(-2 * wanted) * deviation
+    else:
+        old = np.array([getattr(near, name) for name in _LIMITS])
+        distance = np.abs(old - start) * np.sqrt(near.width / draft.certificate.width)
+    for _ in range(10):  # Newton's method, the logarithm being about quadratic
+        distance = np.clip(distance, 0.01 * deviation, np.abs(far))
+        limits = start + np.sign(far) * distance
+        log, tilts = _limit_events(draft, limits)
+        change = (np.sqrt(-wanted) - np.sqrt(-np.minimum(log, 0.0))) * np.sqrt(2) * deviation
+        if np.all((np.abs(change) < 0.003 * distance) | (distance >= np.abs(far))):
+            break
+        distance = distance + change
     return _with_limits(draft, limits).with_(limit_tilts=tuple(map(float, tilts)))
+
+
+def _deviations(draft: Draft, limits: FloatArray) -> FloatArray:
+    """Standard deviations of the means that the six limits hold, at q = 1."""
+    nodes, width = draft.setting.nodes, draft.certificate.width
+    law, psi = np.exp(nodes.log_weight), limit_functions(nodes, _with_limits(draft, limits).certificate)
+    mean, along = psi @ law, psi @ (law * (nodes.z**2 - 1))
+    return np.asarray(np.sqrt((psi**2 @ law - mean**2 - along**2 / 2) / width))
 
 
 def _limit_events(draft: Draft, limits: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -128,8 +152,7 @@ def _limit_events(draft: Draft, limits: FloatArray) -> tuple[FloatArray, FloatAr
 
 
 def _with_limits(draft: Draft, limits: FloatArray) -> Draft:
-    names = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
-    return draft.with_(**dict(zip(names, map(float, limits), strict=True)))
+    return draft.with_(**dict(zip(_LIMITS, map(float, limits), strict=True)))
 
 
 def _top(draft: Draft) -> Draft | str:

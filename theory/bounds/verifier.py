@@ -12,7 +12,10 @@ does not settle or a condition that does not hold makes its term 1. Every suprem
 variable and the arithmetic are float64.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from scipy.special import betaincc, logsumexp
@@ -96,12 +99,20 @@ def prepare(certificate: Certificate, activation: NumericActivation, highest: fl
         UsageError: phi is not Lipschitz there, or too rough for the quadrature rule.
     """
     radius = float(np.sqrt(certificate.width * (highest or certificate.high)))
-    lipschitz = lipschitz_constants(activation, radius)
+    # rounded up: neighbouring widths share what takes longest, and all of it remains true for a smaller sphere
+    nodes, certified = evaluated(cast(Hashable, activation), float(2 ** (np.ceil(2 * np.log2(radius)) / 2)))
+    grid = cells(certificate.low, certificate.high, certificate.width)
+    return Setting(certificate, nodes, nodes.slope_bound, certified, grid)
+
+
+@lru_cache(maxsize=16)
+def evaluated(activation: Hashable, radius: float) -> tuple[Nodes, bool]:
+    """phi on nodes that reach to a radius, with K^2 there, and whether it is proved."""
+    phi = cast(NumericActivation, activation)
+    lipschitz = lipschitz_constants(phi, radius)
     if not np.isfinite(lipschitz.slope):
         raise UsageError("phi is not Lipschitz on the spheres of the tube")
-    nodes = gaussian_nodes(activation, radius, lipschitz.slope**2)
-    grid = cells(certificate.low, certificate.high, certificate.width)
-    return Setting(certificate, nodes, lipschitz.slope**2, lipschitz.certified, grid)
+    return gaussian_nodes(phi, radius, lipschitz.slope**2), lipschitz.certified
 
 
 def _terms(s: Setting) -> dict[str, float]:
