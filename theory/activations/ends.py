@@ -1,5 +1,7 @@
 """The ends of a piece: is its formula analytic there, and how does it look in the coordinate t = |x - end|?"""
 
+from functools import lru_cache
+
 import sympy
 from flint import arb, ctx
 
@@ -22,6 +24,7 @@ def local_width(piece: Piece) -> arb:
     return width
 
 
+@lru_cache(maxsize=1024)  # asked by kinks, jumps, moments and suprema
 def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
     """The limit of an expression at a point from the left ("-") or the right ("+"); nan if none is found.
 

@@ -19,6 +19,7 @@ from theory.balls.envelope import Growth, from_modulus, variable
 from theory.balls.functions import method
 from theory.balls.local import T, mirrored
 from theory.balls.program import Program, constant_ball
+from theory.numerics.special import frac
 
 _BITS = 256
 _RADIUS = arb(2) ** -60
@@ -96,14 +97,19 @@ def is_continuous_at(expression: sympy.Expr, point: sympy.Expr) -> bool:
 def is_continuous_beyond(expression: sympy.Expr, point: sympy.Expr, side: int) -> bool:
     """Whether an expression is proved to be continuous from a point towards side*oo.
 
-    Every part of it has a proved bound there, so that no denominator vanishes.
+    Every part of it has a proved bound there, so that no denominator vanishes, and takes the same value at both ends
+    of the teeth that it has.
 
     >>> from theory.numerics.arithmetic import X
     >>> is_continuous_beyond(sympy.Abs(sympy.sin(X)), sympy.Integer(16), 1)
     True
     >>> is_continuous_beyond(1 / sympy.sin(X), sympy.Integer(16), 1)
     False
+    >>> is_continuous_beyond(frac(X) * (1 - frac(X)), sympy.Integer(16), 1)
+    True
     """
+    if not all(_closes(expression, tooth) for tooth in expression.atoms(frac)):
+        return False
     (mirror,) = mirrored([expression.replace(sympy.Max, _largest).replace(sympy.Min, _smallest)], side)
     try:
         with precision(_BITS):
@@ -114,11 +120,18 @@ def is_continuous_beyond(expression: sympy.Expr, point: sympy.Expr, side: int) -
     return value.upper is not None
 
 
+def _closes(expression: sympy.Expr, tooth: sympy.Expr) -> bool:
+    """Whether an expression has the same value where a tooth, the fractional part of a smooth function, is 0 and 1."""
+    if tooth.args[0].has(frac):
+        return False
+    low, high = (expression.xreplace({tooth: sympy.Integer(end)}) for end in (0, 1))
+    return bool(sympy.expand(low - high) == 0)
+
+
 def _bounded_arithmetic(start: arb) -> Arithmetic:
-    """Growth envelopes that give up where a part of an expression has none, or has a jump."""
+    """Growth envelopes that give up where a part of an expression has none."""
     plain = growth_arithmetic(start)
-    rules = {name: rule for name, rule in plain.functions.items() if name != "frac"}
-    rules |= {"Abs": _size, "_largest": _sum_of_sizes, "_smallest": _sum_of_sizes}
+    rules = {**plain.functions, "Abs": _size, "_largest": _sum_of_sizes, "_smallest": _sum_of_sizes}
     return replace(
         plain,
         power=lambda exponent: _bounded(plain.power(exponent)),

@@ -7,6 +7,7 @@ the working precision, never as floats, and no ball is ever converted to another
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import CodeType
 from typing import Any
 
@@ -253,6 +254,7 @@ _PROBE_BITS = 64
 _LARGEST_ORDER = 12
 
 
+@lru_cache(maxsize=4096)  # a derivative repeats the same parts many times
 def regularize(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
     """Rewrite removable singularities at 0 with `deflated`, so that ball arithmetic can cross them.
 
@@ -282,6 +284,11 @@ def regularize(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
 
 def is_analytic_at_zero(expressions: Sequence[sympy.Expr], variable: sympy.Symbol) -> bool:
     """Whether the expressions are proved to be analytic in some neighbourhood of 0."""
+    return _is_analytic_at_zero(tuple(expressions), variable)
+
+
+@lru_cache(maxsize=4096)
+def _is_analytic_at_zero(expressions: tuple[sympy.Expr, ...], variable: sympy.Symbol) -> bool:
     with precision(_PROBE_BITS):
         # A small rectangle is enough: analytic on it means analytic in a neighbourhood.
         point = arb(0, arb(2) ** -40)

@@ -32,6 +32,7 @@ _NOWHERE = (acb(arb.nan(), arb.nan()),) * 4
 _EFFORT = 40_000, 100, 200  # evaluations of an integrand on a section: at least, for each bit, for each panel
 TOO_FAST = "phi varies too fast for the quadrature"
 _LARGEST_POLE = 4
+_SHORT = 40  # operations of a slope that is looked at for a hidden polynomial
 _RADII = 24  # cutoffs that are tried, each a quarter farther out
 
 
@@ -152,12 +153,26 @@ def _end(point: sympy.Expr) -> arb:
 
 
 def _polynomials(piece: Piece) -> tuple[arb_poly, arb_poly, arb_poly] | None:
-    """z, phi and phi' as polynomials with balls as coefficients, None if phi is no polynomial."""
-    if not piece.value.is_polynomial(X):
+    """z, phi and phi' as polynomials with balls as coefficients, None if phi is no polynomial.
+
+    The formula of phi may hide it, as that of atan(tan(x)) does, unlike its slope.
+    """
+    if piece.value.is_polynomial(X):
+        value = _polynomial(piece.value)
+        return arb_poly([0, 1]), value, value.derivative()
+    if is_infinite(piece.lower) or is_infinite(piece.upper) or piece.slope.count_ops() > _SHORT:
         return None
-    coefficients = sympy.Poly(piece.value, X).all_coeffs()[::-1]
-    value = arb_poly([constant_ball(coefficient) for coefficient in coefficients])
-    return arb_poly([0, 1]), value, value.derivative()
+    slope = sympy.cancel(piece.slope)
+    if not slope.is_polynomial(X):
+        return None
+    middle = ((constant_ball(piece.lower) + constant_ball(piece.upper)) / 2).mid()
+    (known,) = Program([piece.value]).bind(REAL)(middle)
+    value = _polynomial(slope).integral()
+    return arb_poly([0, 1]), value - value(middle) + known, _polynomial(slope)
+
+
+def _polynomial(expression: sympy.Expr) -> arb_poly:
+    return arb_poly([constant_ball(coefficient) for coefficient in sympy.Poly(expression, X).all_coeffs()[::-1]])
 
 
 def _polynomial_moment(polynomial: arb_poly | int, lower: arb, upper: arb) -> arb:

@@ -1,5 +1,6 @@
 """Expectations under the standard normal law to any number of digits, by trapezoidal and double-exponential rules."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ def _better(precise: tuple[mpmath.mpf, mpmath.mpf], rough: Estimate) -> tuple[mp
 
 
 _Terms = list[mpmath.mpf]
+_FEWEST = 8  # digits of the share of a piece, however small the density on it
 
 
 def _most_points(digits: int) -> int:
@@ -80,9 +82,19 @@ def _most_points(digits: int) -> int:
 
 
 def _piece_sums(piece: Piece, functionals: list[Functional], digits: int, halvings: int) -> tuple[_Terms, _Terms]:
-    """Values and errors over one piece."""
-    chart = _chart(piece, digits)
-    return trapezoidal_sums(_integrand(piece, functionals, chart), chart.least, len(functionals), digits, halvings)
+    """Values and errors over one piece, to fewer digits where the density is small."""
+    digits = max(_FEWEST, digits - _digits_of_density(piece))
+    with mpmath.workdps(digits + 15):
+        chart = _chart(piece, digits)
+        return trapezoidal_sums(_integrand(piece, functionals, chart), chart.least, len(functionals), digits, halvings)
+
+
+def _digits_of_density(piece: Piece) -> int:
+    """Leading zeros of exp(-z^2/2) all over a piece."""
+    ends = [float(constant_value(end, 15)) for end in (piece.lower, piece.upper) if not is_infinite(end)]
+    nearest = min(map(abs, ends), default=0.0) if len(ends) == 1 or math.prod(ends) > 0 else 0.0
+    is_central = len(ends) == 1 and (ends[0] < 0) == is_infinite(piece.upper)
+    return 0 if is_central else int(nearest**2 / (2 * math.log(10)))
 
 
 def trapezoidal_sums(

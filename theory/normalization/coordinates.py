@@ -17,6 +17,8 @@ from theory.numerics.arithmetic import X
 from theory.numerics.special import sigmoid
 
 _TIGHTENED = 200  # operations of the longest formula that is rewritten
+_PLAIN = sympy.Symbol("s")  # differentiated in a positive symbol, SymPy may look for signs of polynomials for ever
+_WAVES = 5  # sines and cosines of the longest product that is made a sum
 _CANCELLED = 60  # the same for cancelling polynomials
 _TRIGONOMETRIC = (sympy.sin, sympy.cos, sympy.tan, sympy.cot, sympy.sec, sympy.csc)
 _HYPERBOLIC = (sympy.exp, sympy.sinh, sympy.cosh, sympy.tanh, sympy.sech, sympy.csch, sympy.coth, sigmoid)
@@ -29,7 +31,9 @@ def tightened(expression: sympy.Expr) -> sympy.Expr:
     """
     if sympy.count_ops(expression) > _TIGHTENED:
         return expression
-    if expression.has(sympy.sin, sympy.cos):
+    if expression.has(sympy.sin, sympy.cos) and all(
+        _waves(product) <= _WAVES for product in expression.atoms(sympy.Mul)
+    ):
         expression = TR8(expression)
     numerator, denominator = sympy.fraction(sympy.together(expression))
     if denominator.has(X) and not denominator.has(sympy.exp):
@@ -37,6 +41,14 @@ def tightened(expression: sympy.Expr) -> sympy.Expr:
         if fraction.count_ops() < expression.count_ops():
             return fraction
     return expression
+
+
+def _waves(product: sympy.Mul) -> int:
+    """The number of sines and cosines that are multiplied; k of them make 2^(k-1) terms."""
+    powers = [factor.as_base_exp() for factor in product.args]
+    return sum(
+        int(exp) for base, exp in powers if isinstance(base, sympy.sin | sympy.cos) and exp.is_Integer and exp > 0
+    )
 
 
 def period(expression: sympy.Expr) -> sympy.Expr | None:
@@ -117,7 +129,7 @@ def at_infinity(function: sympy.Expr, side: int) -> tuple[list[sympy.Expr], symp
         power.exp.is_Rational and not power.exp.is_Integer for power in moved.atoms(sympy.Pow)
     ):
         moved = sympy.cancel(moved)
-    formulas = [moved, sympy.diff(moved, T)]
+    formulas = [moved, moved.xreplace({T: _PLAIN}).diff(_PLAIN).xreplace({_PLAIN: T})]
     try:
         smooth = [regularize(sympy.factor_terms(formula), T) for formula in formulas]
     except NotCertifiable:

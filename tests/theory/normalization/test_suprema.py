@@ -142,3 +142,15 @@ def test_the_supremum_of_a_function_is_an_estimate_that_no_kink_raises(function,
     assert report.lipschitz_kind == "estimate"
     assert report.lipschitz == pytest.approx(slope, rel=1e-6)
     assert supremum_text(report.lipschitz, report.lipschitz_kind) == f"about {slope:.4g}"
+
+
+def test_a_long_product_of_waves_is_not_made_a_sum():
+    """Twelve nested sines: the slope at 0 is a product of cosines of 0."""
+    nested = "sin(" * 12 + "x" + ")" * 12
+    slope, _ = lipschitz_constants(activation(nested)).suprema
+    assert (slope.value, slope.kind) == (1.0, "exact")
+
+
+def test_a_slope_whose_signs_sympy_would_look_for_without_end():
+    report = gaussian_poincare(activation("sqrt(1 + (abs(x**3 + 1.25) + x/2 + 0.7 - pi/4)**2)"))
+    assert report.lipschitz_kind == report.slope_lipschitz_kind == "infinite"
