@@ -139,13 +139,13 @@ def levy(claim: str, constants: LayerConstants, epsilon: float, side: Side, flat
     if claim == CountedClaim.FORWARD:
         if np.isinf(constants.slope):
             return Bound("none", 0.0, "phi is not Lipschitz on the sphere of this layer")
-        return _levy(constants.slope**2 * constants.q, constants.forward, constants.width, epsilon, side)
+        return _levy(constants.slope * constants.slope * constants.q, constants.forward, constants.width, epsilon, side)
     if np.isinf(constants.curvature):
         return Bound("none", 0.0, "phi' is not Lipschitz")
     if claim == CountedClaim.BACKWARD_RANDOM:
-        square = constants.slope**2 + constants.curvature**2 * constants.q
+        square = constants.slope * constants.slope + constants.curvature * constants.curvature * constants.q
     else:
-        square = constants.curvature**2 * flatness * constants.q
+        square = constants.curvature * constants.curvature * flatness * constants.q
     return _levy(square, constants.backward, constants.width, epsilon, side)
 
 

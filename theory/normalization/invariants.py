@@ -113,7 +113,7 @@ def _inequalities(report: Report, slope: float) -> Iterator[str]:
     if report.variance is not None and report.variance > slope + slack:
         yield f"Var phi = {report.variance} is above E phi'^2 = {slope:.9g}"
     # A supremum is shown rounded, to six digits at least.
-    if report.lipschitz is not None and report.lipschitz**2 * (1 + 1e-5) < slope - slack:
+    if report.lipschitz is not None and report.lipschitz * report.lipschitz * (1 + 1e-5) < slope - slack:
         yield f"sup |phi'| = {report.lipschitz:.9g}, and its square is below E phi'^2 = {slope:.9g}"
 
 
