@@ -131,7 +131,8 @@ def _closes(expression: sympy.Expr, tooth: sympy.Expr) -> bool:
 def _bounded_arithmetic(start: arb) -> Arithmetic:
     """Growth envelopes that give up where a part of an expression has none."""
     plain = growth_arithmetic(start)
-    rules = {**plain.functions, "Abs": _size, "_largest": _sum_of_sizes, "_smallest": _sum_of_sizes}
+    rules: dict[str, Callable[..., Growth]] = dict(plain.functions)
+    rules |= {"Abs": _size, "_largest": _sum_of_sizes, "_smallest": _sum_of_sizes}
     return replace(
         plain,
         power=lambda exponent: _bounded(plain.power(exponent)),
