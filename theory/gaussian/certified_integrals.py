@@ -12,17 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import sympy
-from flint import acb, arb, arb_poly
+from flint import acb, arb
 
 from theory.activations.ends import local_width
 from theory.activations.pieces import Piece
 from theory.balls.arithmetics import COMPLEX, INTERVAL, REAL, growth_arithmetic, integer_power
 from theory.balls.core import NotCertifiable, hull
 from theory.balls.envelope import Growth, gap_diverges, gaussian_tail, singular_gap, tail_diverges, variable
-from theory.balls.functions import normal_cdf, normal_pdf
+from theory.balls.functions import normal_pdf
 from theory.balls.local import T, is_regular, mirrored
 from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize
 from theory.balls.zeros import near
+from theory.gaussian.polynomial_pieces import polynomial_moment, polynomials
 from theory.numerics.arithmetic import X, is_infinite
 
 _NARROW = 2.0**-20
@@ -32,7 +33,6 @@ _NOWHERE = (acb(arb.nan(), arb.nan()),) * 4
 _EFFORT = 40_000, 100, 200  # evaluations of an integrand on a section: at least, for each bit, for each panel
 TOO_FAST = "phi varies too fast for the quadrature"
 _LARGEST_POLE = 4
-_SHORT = 40  # operations of a slope that is looked at for a hidden polynomial
 _RADII = 24  # cutoffs that are tried, each a quarter farther out
 
 
@@ -115,11 +115,10 @@ def add_piece(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
     if piece.kind == "remote":
         _add_remote(piece, enclosures, accuracy)
         return
-    polynomials = _polynomials(piece)
-    if polynomials is not None:
-        ends = _end(piece.lower), _end(piece.upper)
+    parts = polynomials(piece)
+    if parts is not None:
         for moment in enclosures.open:
-            enclosures.add(moment, _polynomial_moment(moment.of(*polynomials), *ends))
+            enclosures.add(moment, polynomial_moment(moment.of(*parts), piece))
         return
     for section in _sections(piece, enclosures, accuracy):
         for moment in enclosures.open:
@@ -144,64 +143,6 @@ def _add_remote(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> Non
             enclosures.fail_at(moment, piece.upper if piece.side > 0 else piece.lower, diverges=False)
         else:
             enclosures.add(moment, arb(0, sum(known, arb(0)).upper()))
-
-
-def _end(point: sympy.Expr) -> arb:
-    if is_infinite(point):
-        return arb.pos_inf() if point == sympy.oo else arb.neg_inf()
-    return constant_ball(point)
-
-
-def _polynomials(piece: Piece) -> tuple[arb_poly, arb_poly, arb_poly] | None:
-    """z, phi and phi' as polynomials with balls as coefficients, None if phi is no polynomial.
-
-    The formula of phi may hide it, as that of atan(tan(x)) does, unlike its slope.
-    """
-    if piece.value.is_polynomial(X):
-        value = _polynomial(piece.value)
-        return arb_poly([0, 1]), value, value.derivative()
-    if is_infinite(piece.lower) or is_infinite(piece.upper) or piece.slope.count_ops() > _SHORT:
-        return None
-    slope = sympy.cancel(piece.slope)
-    if not slope.is_polynomial(X):
-        return None
-    middle = ((constant_ball(piece.lower) + constant_ball(piece.upper)) / 2).mid()
-    (known,) = Program([piece.value]).bind(REAL)(middle)
-    value = _polynomial(slope).integral()
-    return arb_poly([0, 1]), value - value(middle) + known, _polynomial(slope)
-
-
-def _polynomial(expression: sympy.Expr) -> arb_poly:
-    return arb_poly([constant_ball(coefficient) for coefficient in sympy.Poly(expression, X).all_coeffs()[::-1]])
-
-
-def _polynomial_moment(polynomial: arb_poly | int, lower: arb, upper: arb) -> arb:
-    r"""Integral of a polynomial against the normal density p over [lower, upper].
-
-    .. math:: M_0 = \Phi(b) - \Phi(a), \quad M_1 = p(a) - p(b), \quad
-        M_n = a^{n-1} p(a) - b^{n-1} p(b) + (n-1) M_{n-2}
-    """
-    coefficients = arb_poly(polynomial).coeffs()
-    # An infinite end has density 0, and 0 times any finite number is what the recursion needs there.
-    low, high = (end if end.is_finite() else arb(0) for end in (lower, upper))
-    powers = [_density(end) for end in (lower, upper)]  # a^(n-1) p(a) and b^(n-1) p(b) for n = 1
-    moments = [_upper_probability(lower) - _upper_probability(upper), powers[0] - powers[1]]
-    for n in range(2, len(coefficients)):
-        powers = [powers[0] * low, powers[1] * high]
-        moments.append(powers[0] - powers[1] + (n - 1) * moments[n - 2])
-    return sum((c * m for c, m in zip(coefficients, moments, strict=False)), arb(0))
-
-
-def _density(z: arb) -> arb:
-    density: arb = normal_pdf(z) if z.is_finite() else arb(0)
-    return density
-
-
-def _upper_probability(z: arb) -> arb:
-    if not z.is_finite():
-        return arb(0) if z > 0 else arb(1)
-    probability: arb = normal_cdf(-z)
-    return probability
 
 
 class Section:
