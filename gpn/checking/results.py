@@ -19,7 +19,7 @@ from theory.numerics.budget import Budget
 from theory.numerics.threads import one_blas_thread
 
 DEPTH = 50
-"""Layers for which the conditions of depth are judged where nobody says how many."""
+"""Layers for which the conditions of depth are judged by default."""
 
 _CONDITIONS_SHARE = 0.75  # of the time; the rest is left to what the details need
 

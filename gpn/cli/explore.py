@@ -100,7 +100,7 @@ def _written(path: Path, spec: str) -> Path:
     if path.suffix != ".ipynb":
         raise UsageError(f"--save takes the name of a notebook, such as --save {path.stem or 'explorer'}.ipynb")
     try:
-        with path.open("x") as file:  # never over a notebook that somebody has worked in
+        with path.open("x") as file:  # never over a notebook of the user
             json.dump(notebook(spec), file, indent=1)
     except FileExistsError:
         raise UsageError(f"{path} exists; open it with: jupyter lab {path}, or name another file") from None
@@ -113,7 +113,7 @@ def _open(path: Path, options: list[str]) -> int:
     """Run JupyterLab until it ends; Ctrl-C is its own, since it asks before it stops.
 
     Raises:
-        Ended: this process is told to end; then JupyterLab has ended too.
+        Ended: this process was asked to end; then JupyterLab has ended too.
     """
     command = [sys.executable, "-m", "jupyterlab", *options, path.name]
     print("gpn: in JupyterLab, run the first cell with Shift+Enter", file=sys.stderr, flush=True)

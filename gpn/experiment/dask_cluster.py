@@ -23,7 +23,7 @@ _UNLIMITED = 2**32  # bytes of a worker that was started without a limit
 
 
 class NoWorkers(BrokenExecutor):
-    """A cluster on which nobody has computed for `PATIENCE` seconds."""
+    """A cluster on which no worker has computed for `PATIENCE` seconds."""
 
 
 def lost_workers() -> tuple[type[BaseException], ...]:
@@ -58,7 +58,7 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
         address: the address of the scheduler, such as "tcp://host:8786".
 
     Raises:
-        UsageError: Dask is not installed, or nobody answers.
+        UsageError: Dask is not installed, or no scheduler answers.
         NoWorkers: no worker has come for `PATIENCE` seconds.
     """
     try:

@@ -42,7 +42,7 @@ class SupervisedExecutor(Executor):
     """An executor whose workers can all be lost without an error."""
 
     def check(self) -> None:
-        """Raise an error if nobody computes any more."""
+        """Raise an error if no worker is left."""
 
 
 def available_cores() -> int:
@@ -105,7 +105,7 @@ def submitted(
                 yield item, result
     finally:
         if outstanding and isinstance(executor, Processes):
-            # the pool itself must cancel: if a signal ended its workers too, it stumbles over futures cancelled here
+            # the pool itself must cancel: if a signal ended its workers too, it fails on futures cancelled here
             executor.shutdown(wait=False, cancel_futures=True)
         else:
             for future in outstanding:
@@ -142,7 +142,7 @@ def in_own_pool(
                 deaths += 1
                 if deaths == _PATIENCE:
                     error.add_note(
-                        f"worker processes died {deaths} times in succession, perhaps for want of memory: try fewer"
+                        f"worker processes died {deaths} times in a row, perhaps because memory ran out: try fewer"
                     )
                     raise
         items, first = chain(list(unfinished), items), None
@@ -174,7 +174,7 @@ class Processes(ProcessPoolExecutor):
         if self._alone:
             sys.modules["__main__"] = ModuleType("__main__")
         try:
-            with signals_wait():  # a worker whose start is broken off would be unknown to the pool, and stumble
+            with signals_wait():  # a worker whose start is broken off would be unknown to the pool, and fail
                 return super().submit(function, *arguments, **keywords)
         finally:
             sys.modules["__main__"] = script
@@ -210,7 +210,7 @@ def can_be_sent(work: Sequence[object]) -> bool:
 
 
 class Stopwatch:
-    """Looks at the time of a run, to say what is left.
+    """Measures the time of a run and estimates what is left.
 
     Args:
         share: called for the share of the work that is done, between 0 and 1.

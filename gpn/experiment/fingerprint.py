@@ -15,7 +15,7 @@ from theory.errors import UsageError
 
 _FAR = np.geomspace(6.0, 600.0, 65)[1:]
 _POINTS = np.concatenate([-_FAR[::-1], np.linspace(-6.0, 6.0, 257), _FAR])
-"""Where a function without a formula is looked at: far out too, where preactivations of a network that grows lie."""
+"""Where a function without a formula is compared: far out too, where preactivations of a network that grows lie."""
 
 
 def fingerprint(cell: Cell) -> str:

@@ -247,7 +247,7 @@ def _outcomes(
     new_pool = partial(Processes, workers, partial(_begin_worker, computes), alone=can_be_sent(computes))
     with new_pool() as pool:
         begun = [pool.submit(abs, 0) for _ in range(workers)]
-        for chunk in chunks if by_default else ():  # this process goes on until the others have begun
+        for chunk in chunks if by_default else ():  # this process works until the others have begun
             yield chunk, _computed(chunk, seed)
             if all(call.done() for call in begun):
                 break
@@ -282,7 +282,7 @@ def _compute_given(position: int, seed: int, key: tuple[int, int, int], trials: 
 
 def _compute(compute: Compute, seed: int, key: tuple[int, int, int], trials: int) -> Returned:
     """What a worker does; of a cell it gets `compute` alone, so that little is sent to it."""
-    with one_blas_thread:  # in a process that somebody else has started, too
+    with one_blas_thread:  # also in a worker that another program has started
         return compute(generator(seed, *key), trials)
 
 

@@ -359,7 +359,7 @@ def _failures(path: Path) -> Iterator[None]:
 
 
 def _refusal(path: Path, error: StoreError) -> Exception:
-    """Why a store could not be opened: in most cases somebody else, or the folder, not a broken disk."""
+    """Why a store could not be opened: in most cases another process or the folder, not a broken disk."""
     cause = error.__cause__
     name = getattr(cause, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

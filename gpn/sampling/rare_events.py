@@ -255,7 +255,7 @@ class _TiltedLaw:
 
 
 def _log_pair_mean(logs: FloatArray) -> FloatArray:
-    """log of the mean of e^(x_i + x_j) over all pairs of each row, the largest term apart, lest it cancels.
+    """log of the mean of e^(x_i + x_j) over all pairs of each row, the largest term apart, so that nothing cancels.
 
     >>> float(np.exp(_log_pair_mean(np.log([[1.0, 2.0, 4.0]])))[0] * 3)  # 2 + 4 + 8
     14.0

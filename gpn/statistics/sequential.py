@@ -66,7 +66,7 @@ def log_evidence(exceedances: npt.ArrayLike, trials: npt.ArrayLike, probability:
 
 
 def upper_limit(exceedances: int, trials: int, alpha: float) -> float:
-    r"""The upper limit of a probability after n of the trials of a run that may go on.
+    r"""The upper limit of a probability after n trials of a run that may continue.
 
     .. math:: \overline p_n = \sup \{p : M_n(p) < 1/\alpha\}, \qquad
               P(\overline p_n < p \text{ for some } n \geq 1) \leq \alpha
@@ -90,7 +90,7 @@ def upper_limit(exceedances: int, trials: int, alpha: float) -> float:
 
 
 def lower_limit(exceedances: int, trials: int, alpha: float) -> float:
-    r"""The lower limit of a probability after n of the trials of a run that may go on.
+    r"""The lower limit of a probability after n trials of a run that may continue.
 
     .. math:: \underline p_n(k) = 1 - \overline p_n(n - k)
 
@@ -111,7 +111,7 @@ def lower_limit(exceedances: int, trials: int, alpha: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Trials of one event that were looked at several times on the way, to stop when they decide.
+    """Trials of one event that were counted several times on the way, to stop when they decide.
 
     Args:
         looks: (exceedances, trials) of all trials so far, at every look; trials increase from look to look.

@@ -28,9 +28,9 @@ class Kind:
         column: the heading of its column in a table.
         title: what remarks and legends call it.
         role: "bound" for an upper bound, "exact" for the probability itself, "prediction" for an asymptotic law, which
-            is no theorem, "estimate" for a simulation, and "engine" for an exact law that tests the engine itself.
+            is not a theorem, "estimate" for a simulation, and "engine" for an exact law that tests the engine itself.
         method: what a table of widths calls it, the title by default.
-        worth: what its number is worth.
+        worth: how far its number can be trusted.
         truth: the probability that a bound is compared with: "exact", or "predicted" where no exact law is known.
     """
 

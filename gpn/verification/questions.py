@@ -178,7 +178,7 @@ def lemma_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
     sampling.
 
     Args:
-        settings: the widths and tolerances; of the coordinates the tolerance is the share that is looked at.
+        settings: the widths and tolerances; of the coordinates the tolerance is the share that is compared.
         activation: phi, as it is tested.
     """
     asked = [claim for claim in NORMAL if claim in settings.claims] if settings.weights == "haar" else []

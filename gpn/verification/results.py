@@ -235,7 +235,7 @@ class VerificationReport(Result):
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict on each question that was asked, by group of claims; vacuous: it was not tested.
 
-        A prediction is no theorem and counts nowhere. The theorem on the whole network is tested when at each depth,
+        A prediction is not a theorem and does not count. The theorem on the whole network is tested when at each depth,
         and each tolerance that was chosen, some width has a bound below 1. Single layers hold only if no event without
         a bound below 1 is the rule rather than the exception. The engine is wrong if one of its exact laws is
         violated; laws of which little was seen do not count against it.

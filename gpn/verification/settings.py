@@ -221,7 +221,7 @@ def remembered(folder: str | os.PathLike[str], trusted: Sequence[str] | None = (
         return Settings.read(**call)
     except UsageError:
         raise
-    except Exception as error:  # whatever somebody has written there
+    except Exception as error:  # the file may hold anything
         raise run_store.DamagedStore(Path(folder) / run_store.FILE, f"its call cannot be read: {error}") from error
 
 
@@ -247,7 +247,7 @@ def recall(folder: str | os.PathLike[str]) -> Facts:
     unlike = differences(status.identity.versions, dict(computing_versions()))
     if unlike:
         raise UsageError(
-            f"the run in {folder} was begun by other versions ({'; '.join(unlike)}), which would go on with other "
+            f"the run in {folder} was begun by other versions ({'; '.join(unlike)}), which would continue with other "
             "numbers; resume with those, or name another folder to begin again"
         )
     return call | {name: _existing_path(call.get(name)) for name in _FILES}

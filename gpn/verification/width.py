@@ -221,7 +221,7 @@ def _network(problem: Problem, phi: Phi, kind: NetworkKind, predicted: float | N
         start = None if predicted is None else predicted * _DEEP_OVER_TRUTH.get(problem.unknown, 1.0)
         step = _COARSE if kind.is_bound else _FINE
         return search(problem, NETWORK, kind.name, lambda x: kind.compute(phi, *problem.at(x), "random"), step, start)
-    # The bound's own module searches the width, and divides the error budget anew at each one.
+    # The bound's own module searches the width, and divides the error budget again at each one.
     _, depth, epsilon = problem.at(2)
     width, bound = network_law.deep_width(phi, depth, epsilon, problem.probability)
     if width is None:

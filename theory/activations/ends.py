@@ -20,7 +20,7 @@ def local_width(piece: Piece) -> arb:
         while not 2 * width < length:
             width = width / 2
             if width < arb(2) ** -ctx.prec:
-                raise NotCertifiable(f"the breakpoints {piece.lower} and {piece.upper} cannot be told apart")
+                raise NotCertifiable(f"the breakpoints {piece.lower} and {piece.upper} cannot be separated")
     return width
 
 

@@ -95,7 +95,7 @@ class Entry:
         }
 
     def check_names(self, positional: int, keywords: list[str]) -> None:
-        """Refuse more parameters than the activation has, or a name that is none of them.
+        """Refuse more parameters than the activation has, or an unknown name.
 
         Raises:
             SpecificationError: the message lists the parameters with their defaults.

@@ -360,7 +360,7 @@ def _inside(lower: sympy.Expr, upper: sympy.Expr, share: sympy.Rational) -> symp
         sample = _rational(point, digits)
         if sign_of(sample - lower) == 1 and sign_of(upper - sample) == 1:
             return sample
-    raise SpecificationError(f"the breakpoints {lower} and {upper} cannot be told apart")
+    raise SpecificationError(f"the breakpoints {lower} and {upper} cannot be separated")
 
 
 def _probes(lower: sympy.Expr, upper: sympy.Expr) -> Iterator[sympy.Rational]:

@@ -81,7 +81,7 @@ def read_activation(
         spec = _load_activation(str(spec))
     if isinstance(spec, str):
         if derivative is not None:
-            raise SpecificationError("a derivative goes with a function; that of a formula is found by itself")
+            raise SpecificationError("a derivative goes with a function; gpn derives that of a formula")
         return _from_text(spec, args, parameters, budget)
     is_symbolic = isinstance(spec, sympy.Basic | FunctionClass)
     if callable(spec) and not is_symbolic and not isinstance(spec, Activation | CallableActivation | type):

@@ -87,7 +87,7 @@ def compare(left: sympy.Expr, right: sympy.Expr) -> int:
     """-1, 0 or 1 as one constant (or infinity) is below, equal to or above another.
 
     Raises:
-        SpecificationError: they are too close to be told apart and not seen to be equal.
+        SpecificationError: they are too close to be separated, and not proved equal.
 
     >>> compare(sympy.sqrt(2), sympy.Rational(17, 12)), compare(-sympy.oo, sympy.Integer(3))
     (-1, -1)
@@ -98,7 +98,7 @@ def compare(left: sympy.Expr, right: sympy.Expr) -> int:
         return -1 if left == -sympy.oo or right == sympy.oo else 1
     sign = sign_of(left - right)
     if sign is None:
-        raise SpecificationError(f"the breakpoints {left} and {right} cannot be told apart")
+        raise SpecificationError(f"the breakpoints {left} and {right} cannot be separated")
     return sign
 
 

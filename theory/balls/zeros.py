@@ -3,7 +3,7 @@ r"""All zeros of an analytic function on an interval, each proved to be there, a
 Boxes are bisected until the enclosure of g leaves out 0, or that of g' does; in a box of the second kind g has one zero
 if its signs at the two ends differ, else none (Moore, Kearfott, Cloud 2009, "Introduction to Interval Analysis",
 chapter 8). A finite enclosure also proves that g has no singular point in the box. The two ends of the interval
-are looked at first. Next to a zero at an end a,
+are examined first. Next to a zero at an end a,
 
 .. math:: g(a + t) = g^{(m)}(\xi) t^m/m!, \qquad g(a) = ... = g^{(m-1)}(a) = 0,
 

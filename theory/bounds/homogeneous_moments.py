@@ -199,7 +199,7 @@ def layer_moments(counts: SignCounts, low: float, high: float, exponents: FloatA
         above = log_beta_power(plus, minus - 0.5, low, high, t)
         across = log_low + forward(0, 1, -t - 1)
         gap = np.abs(np.expm1(above - below)) + _rounding(n, size)
-        with np.errstate(invalid="ignore"):  # nan is told by the caller
+        with np.errstate(invalid="ignore"):  # the caller reports nan
             base = mean(np.logaddexp(along + below, across + above))
         cross = mean(log_low + np.log(high) + forward(1, 1, -t - 2) + below + np.log(gap))
     if sign > 0:

@@ -100,7 +100,7 @@ def _growth(activation: NumericActivation, x: float) -> float:
 
 
 def _roots(activation: NumericActivation, grid: FloatArray, growth: FloatArray) -> list[float]:
-    """Fixed points, ascending: 0, sign changes on the grid, and 1 by itself."""
+    """Fixed points, ascending: 0, sign changes on the grid, and 1 on its own."""
     at_one = int(np.flatnonzero(grid == 0)[0])
     one_is_fixed = abs(growth[at_one]) < MARGINAL
     if one_is_fixed:

@@ -221,7 +221,7 @@ def _conditions(
         slope_lipschitz_kind=curvature.kind,
         kinks=kinks,
         jumps=jumps,
-        located=None if {READING, BREAKS} & set(budget.given_up) else _located(shape),  # it would begin anew
+        located=None if {READING, BREAKS} & set(budget.given_up) else _located(shape),  # it would start again
         looks_like=look_alike(activation) if isinstance(activation, CallableActivation) else None,
         given_up=(),
         infinite=tuple(name for name in obstacle.infinite if name not in numbers) if obstacle else (),

@@ -32,7 +32,7 @@ DIFFERENCE_TOLERANCE = 1e-9
 _FLAT = 1e-11  # E phi'^2 of a constant that is differenced: its error is far below that of any slope that is used
 PROOF = "proof of the moments"
 FINITE = "whether the moments are finite"
-LOOK = "a look at singular points that are not listed"
+LOOK = "a search for singular points that are not listed"
 NUMERICAL = "numerical moments"
 MANY_DIGITS = "numerical moments to many digits"
 FEW_DIGITS = 30
@@ -110,17 +110,17 @@ def gather_evidence(activation: Activation | CallableActivation, digits: int, bu
         if missing is None:
             return Evidence(None, proved)
     unknown = Obstacle("undecided", f"whether the moments are finite and phi jumps: {late}")
-    hindrance = budget.attempt(FINITE, 0.7, lambda: obstacle(activation, known), unknown)
+    found_obstacle = budget.attempt(FINITE, 0.7, lambda: obstacle(activation, known), unknown)
     seen = None
-    if hindrance is None and isinstance(activation, Activation):
-        hindrance = seen = budget.attempt(LOOK, 0.75, lambda: seen_obstacle(activation), None)
-    if hindrance is not None and (proved is not None or hindrance.hides_value):
-        return Evidence(hindrance, proved, is_seen=seen is not None)
+    if found_obstacle is None and isinstance(activation, Activation):
+        found_obstacle = seen = budget.attempt(LOOK, 0.75, lambda: seen_obstacle(activation), None)
+    if found_obstacle is not None and (proved is not None or found_obstacle.hides_value):
+        return Evidence(found_obstacle, proved, is_seen=seen is not None)
     reason = "" if missing is None else missing.reason
-    moments = _moments(activation, digits, budget, slope=hindrance is None)
-    if moments is None and hindrance is None:
-        hindrance = Obstacle("undecided", f"the numerical moments are {late}")
-    return Evidence(hindrance, moments, reason, is_seen=seen is not None)
+    moments = _moments(activation, digits, budget, slope=found_obstacle is None)
+    if moments is None and found_obstacle is None:
+        found_obstacle = Obstacle("undecided", f"the numerical moments are {late}")
+    return Evidence(found_obstacle, moments, reason, is_seen=seen is not None)
 
 
 def _proved_moments(activation: Activation | CallableActivation, digits: int, budget: Budget) -> Moments | NotCertified:

@@ -251,7 +251,7 @@ def _grid(lower: float, upper: float, radius: float, margin: float) -> FloatArra
 
 
 def _modulus(activation: NumericActivation, order: Order) -> Callable[[FloatArray], FloatArray]:
-    """|phi'| or |phi''| on arrays; where float64 overflows, mpmath looks at a few of the points."""
+    """|phi'| or |phi''| on arrays; where float64 overflows, mpmath evaluates a few of the points."""
 
     def modulus(x: FloatArray) -> FloatArray:
         values = np.abs(activation.value_and_slope(x)[1] if order == "slope" else activation.curvature(x))

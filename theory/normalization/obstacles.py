@@ -101,7 +101,7 @@ def _proved_jumps(activation: Activation) -> list[sympy.Expr]:
 
 
 def seen_obstacle(activation: Activation) -> Obstacle | None:
-    """Return what a look at a formula finds where the list of its singular points is not complete.
+    """Return what a numerical search finds where the list of its singular points is not complete.
 
     >>> import sympy
     >>> from theory.numerics.arithmetic import X

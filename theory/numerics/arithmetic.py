@@ -38,7 +38,7 @@ def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmeti
     40 digits for NumPy (and so correctly rounded to float64); mpmath evaluates them at its working precision.
 
     Args:
-        expressions: SymPy expressions whose only free symbol is `X`, without `Piecewise` and the like.
+        expressions: SymPy expressions whose only free symbol is `X`, without `Piecewise`.
         arithmetic: "numpy" for float64 arrays (a constant expression gives a scalar), "mpmath" for mpf numbers.
 
     >>> compile_expressions([X**2, 2 * X], "numpy")(3.0)

@@ -88,7 +88,7 @@ class Budget:
         except (_OutOfTime, Exception) as error:
             watch.stop()
             ctx.prec, ctx.cap, mpmath.mp.prec = bits, terms, mpmath_bits
-            # flint turns what is raised within its quadrature into a SystemError, and SymPy may do the like.
+            # flint turns what is raised within its quadrature into a SystemError, and SymPy may too.
             if not watch.has_raised and not isinstance(error, _OutOfTime):
                 raise
             self._given_up.append(part)

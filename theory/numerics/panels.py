@@ -21,7 +21,7 @@ REACH = 40.0
 
 
 SPACING = 1.6e-3
-"""Largest distance between neighbouring points of the first look at |x| < 8; narrower features can be missed."""
+"""Largest distance between neighbouring points of the first search of |x| < 8; narrower features can be missed."""
 
 
 _NODES = 16

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class _OneBlasThread(ContextDecorator):
-    """Limits every BLAS of this process to one thread while somebody, in whatever thread, is inside."""
+    """Limits every BLAS of this process to one thread while some thread is inside."""
 
     def __init__(self) -> None:
         self._lock, self._inside = Lock(), 0

@@ -122,7 +122,7 @@ class Explorer:
         self.certified.value = "" if proved is None else explorer_text.certified(proved, view)
 
     def _guarded(self, compute: Any) -> Any:
-        """The result; None with a message where there is none, since a trace would land in a log nobody reads."""
+        """The result; None with a message where there is none, since a trace would land in a log that is not shown."""
         words, result = "", None
         try:
             result = compute()

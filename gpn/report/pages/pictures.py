@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure and what is said of it.
+    """A figure and its caption.
 
     Args:
         name: the name of its files, without suffix.

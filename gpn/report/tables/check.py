@@ -1,4 +1,4 @@
-"""What a person reads of one activation in the terminal: check, normalization, depth, catalog, families, audit.
+"""Tables of one activation in the terminal: check, normalization, depth, catalog, families, audit.
 
 Everything is built from the same plain data that the JSON output carries, so the two cannot disagree. Text that a
 user typed enters as `rich.text.Text`, never as markup, and without control characters.

@@ -1,4 +1,4 @@
-"""What a person reads of the training comparison in the terminal."""
+"""Tables of the training comparison in the terminal."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a person reads of the experiment on gradient profiles."""
+"""Tables of the experiment on gradient profiles in the terminal."""
 
 from collections.abc import Iterable
 from functools import partial

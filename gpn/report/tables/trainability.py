@@ -1,4 +1,4 @@
-"""What a person reads of `gpn design`, `gpn spectrum` and `gpn check --depth`."""
+"""Tables in the terminal of `gpn design`, `gpn spectrum` and `gpn check --depth`."""
 
 from typing import TYPE_CHECKING
 

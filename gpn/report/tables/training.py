@@ -1,4 +1,4 @@
-"""What a person reads of a training run in the terminal."""
+"""Tables of a training run in the terminal."""
 
 import numpy as np
 from rich.console import RenderableType

@@ -1,4 +1,4 @@
-"""What a person reads of a verification: one table for each claim."""
+"""Tables of a verification in the terminal, one for each claim."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -138,9 +138,7 @@ def legend(rows: "Iterable[Row]") -> str:
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
     parts = [*(["; ".join(meanings)] if meanings else []), "Limits hold for all rows together"]
     if any(row.kind.is_prediction for row in rows):
-        parts.append(
-            "✓ (✗): the limits lie within (beyond) the error of order 1/n of the prediction, which is no bound"
-        )
+        parts.append("✓ (✗): the limits lie within (beyond) the error of order 1/n of the prediction, not a bound")
     if any(row.is_weighted for row in rows):
         parts.append("*: too rare to be counted, by importance sampling: an integral over the sphere, no network")
     if any(row.equal for row in rows):

@@ -1,4 +1,4 @@
-"""What a person reads of `gpn width`."""
+"""The table of `gpn width` in the terminal."""
 
 from typing import TYPE_CHECKING
 

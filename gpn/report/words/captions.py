@@ -67,7 +67,7 @@ def tightness(report: "VerificationReport") -> str:
     predicted = [row for row in rows if row.kind.truth == "predicted"]
     lies = [f" {_beneath(exact)} the exact probability."] if exact else []
     if predicted:
-        words = "what the fluctuation law predicts for the whole network, which is no theorem"
+        words = "what the fluctuation law predicts for the whole network, which is not a theorem"
         lies.append(f" {_beneath(predicted)} {words}.")
     subject = f"{_subject(report)}: {len(rows)} bound{'s' * (len(rows) > 1)} below 1"
     return f"{subject} against the probability of {'their' if len(rows) > 1 else 'its'} event.{''.join(lies)}"

@@ -50,7 +50,7 @@ def theorem_words(report: "VerificationReport") -> str:
 
 
 def headline_row(rows: "Sequence[Row]") -> "Row":
-    """The row that is told first: a contradiction if there is one, else that of the deepest and then widest network."""
+    """The row to report first: a contradiction if there is one, else the deepest and then widest network."""
     rank = {Verdict.VIOLATED: 2, Verdict.HOLDS: 1}
     wrong = any(row.verdict is Verdict.VIOLATED for row in rows)
     return max(rows, key=lambda row: (wrong and rank.get(row.verdict, 0) == 2, row.depth, row.width, row.epsilon))
@@ -114,7 +114,7 @@ def _network(report: "VerificationReport", verdict: Verdict) -> Iterator[str]:
     if predictions:
         missed = predictions.count(Verdict.VIOLATED)
         yield (
-            f"Predictions, no theorems: {f'{missed} MISSED' if missed else 'none missed'} of {len(predictions)}, "
+            f"Predictions (not theorems): {f'{missed} MISSED' if missed else 'none missed'} of {len(predictions)}, "
             f"{predictions.count(Verdict.HOLDS)} confirmed to within their error of order 1/n."
         )
 

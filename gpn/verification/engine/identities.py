@@ -41,7 +41,7 @@ def deviations(trace: Trace) -> dict[str, FloatArray]:
 def formula_deviations(trace: Trace, activation: Activation) -> FloatArray:
     """Return how far phi and phi' at some preactivations are from their formula in 30 digits, (trials, L).
 
-    nan where no preactivation was looked at, where it is next to a breakpoint, and where a number overflowed.
+    nan where no preactivation was recorded, where it is next to a breakpoint, and where a number overflowed.
 
     Args:
         trace: of the networks.

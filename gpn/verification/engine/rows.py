@@ -88,7 +88,7 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
 
 
 def _few(loaded: Inputs | None) -> Inputs | None:
-    """The first inputs, enough for the few networks that are looked at: no second copy of all of them."""
+    """The first inputs, enough for the few networks that are tested: no second copy of all of them."""
     if loaded is None:
         return None
     labels = None if loaded.labels is None else loaded.labels[:_SAMPLES]

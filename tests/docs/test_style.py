@@ -1,0 +1,58 @@
+"""The old style does not come back: phrases that had to be read twice, each with what we write now."""
+
+import re
+
+import pytest
+
+from tests.docs.documented import PAGES, ROOT
+
+PHRASES = {
+    r"goes on (with|where|by|until)": "resumes, continues",
+    r"go on (with|where|by|until)": "resume, continue",
+    r"went on (with|where|by|until)": "resumed, continued",
+    r"gone on with": "resumed",
+    r"(is|are) told (apart|first|in|which|by|as)": "is reported, is distinguished",
+    r"is no case of its own": "needs no special case",
+    r"which (is|are) no (theorem|proof|bound)s?": "which is not a",
+    r"no theorems\b": "not theorems",
+    r"is no theorem\b": "is not a theorem",
+    r"what is said of": "the caption, the description",
+    r"[Ww]hat a person reads": "the table of",
+    r"what fails is shown": "the table shows what fails",
+    r"\blest\b": "so that nothing",
+    r"\b(is|was|are|were) looked at": "is checked, is compared",
+    r"\bhindrance\b": "obstacle",
+    r"\bstumbles?\b": "fails",
+    r"for want of": "because ... is missing",
+    r"and the like\b": "name them, or: and similar",
+    r"do the like\b": "do so too",
+    r"\banew\b": "again",
+    r"whatever somebody": "whatever",
+    r"that are none of": "that are not",
+    r"a name that is none": "an unknown name",
+    r"nobody (computes|answers|says|reads)": "name who: no worker, no user",
+    r"somebody (else )?(has|made|who)": "name who: a user, another process",
+    r"is its own (master|judge)": "decides alone",
+    r"there is no telling": "it is not known",
+    r"does its work": "works",
+    r"stand(s)? in (for|its) place of": "replaces",
+    r"to be had\b": "available",
+}
+FILES = (
+    *PAGES,
+    "CONTRIBUTING.md",
+    *(str(path.relative_to(ROOT)) for room in ("gpn", "theory") for path in (ROOT / room).rglob("*.py")),
+)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_a_phrase_of_the_old_style_is_gone(phrase):
+    """CONTRIBUTING.md shows some of them, as examples of what not to write."""
+    examples = (ROOT / "CONTRIBUTING.md").read_text().partition("## How we write")[0]
+    texts = {file: (ROOT / file).read_text() if file != "CONTRIBUTING.md" else examples for file in FILES}
+    seen = [
+        f"{file}:{text.count(chr(10), 0, found.start()) + 1}: {found[0]!r}; rather: {PHRASES[phrase]}"
+        for file, text in texts.items()
+        for found in re.finditer(phrase, text)
+    ]
+    assert not seen, "\n".join(seen)
