@@ -111,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         typed = list(sys.argv[1:] if arguments is None else arguments)
+        if typed[:1] == ["help"]:  # gpn help check
+            typed = [*typed[1:], "--help"]
         code = app(args=typed, prog_name="gpn", standalone_mode=False, obj=typed)
         if code == INTERRUPTED:  # some versions of typer turn the interrupt into this
             complain("interrupted", code)

@@ -444,6 +444,11 @@ def test_no_arguments_shows_the_help(run):
     assert "gpn verify" in out
 
 
+@pytest.mark.parametrize("command", [[], ["check"], ["reproduce", "training"]])
+def test_help_is_a_command_too(run, command):
+    assert run("help", *command) == run(*command, "--help")
+
+
 def test_examples_in_the_help_are_understood(run):
     """Every example parses: its command exists and takes its options."""
     import shlex
