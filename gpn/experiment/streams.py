@@ -27,8 +27,8 @@ RARE_EVENT = 5
 WIDTH_SEARCH = 6
 """`gpn.required_width`: frequencies that the simulation method searches."""
 
-ENGINE, ENGINE_DENSE, ENGINE_PAIRS = 7, 8, 9
-"""`gpn.verify`: networks whose vectors are tested, matrix-free and dense, and pairs of both kinds."""
+ENGINE, ENGINE_DENSE, ENGINE_PAIRS, ENGINE_LAW = 7, 8, 9, 11
+"""`gpn.verify`: networks whose vectors are tested, matrix-free and dense, and pairs: of both, and with an exact law."""
 
 NORMAL_LAYER = 10
 """`gpn.verify`: standard normal pre-activations."""

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from theory.claims.claim import HAAR, UNIFORM, Claim, letters
+from theory.claims.claim import HAAR, RANDOM_READOUT, UNIFORM, Claim, letters
 
 
 class EngineClaim(StrEnum):
@@ -19,7 +19,9 @@ class EngineClaim(StrEnum):
     PREACTIVATION = "engine-preactivation"
     DIRECTION = "engine-direction"
     GROWTH = "engine-growth"
+    SQUARE = "engine-square"
     PAIRS = "engine-pairs"
+    HOMOGENEOUS = "engine-homogeneous"
 
 
 _ANY_READOUT = "The readout is any function of the forward pass and independent noise."
@@ -174,6 +176,41 @@ ENTRIES = (
         test="tests/gpn/verification/engine/test_growth.py::test_the_moment_bound_holds_and_is_sharp",
     ),
     Claim(
+        id=EngineClaim.SQUARE,
+        kind="theorem",
+        title="The squared length of a layer inside a network has its exact mean",
+        words="Given the layers below, the squared length of a layer misses its exact mean by a martingale difference "
+        "whose exponential moment has a bound in closed form.",
+        statement=(
+            r"E[q_l \mid q_{l-1}] = Q_n(q_{l-1}) = E \phi(h_1)^2, \qquad |h|^2 = n q_{l-1}",
+            r"\log E e^{\lambda (q_l - Q_n)} \leq v \frac{e^{\lambda m} - 1 - \lambda m}{m^2}, \qquad "
+            r"v = \frac{4}{n-1} \left(q_{l-1} E \phi(h_1)^2 \phi'(h_1)^2 - (E \phi(h_1) \phi'(h_1) h_1)^2\right)",
+        ),
+        symbols=letters(
+            "n",
+            "l",
+            "h",
+            r"\phi",
+            q_l="|x_l|^2/n",
+            **{
+                "m": "(|phi(0)| + c q^(1/2))^2 - Q_n above, Q_n below; c a Lipschitz constant of phi",
+                r"\lambda": "exponent of the Markov inequality, fixed by n and the number of layers; -m for -lambda",
+            },
+        ),
+        assumptions=(
+            HAAR,
+            "phi is Lipschitz.",
+            "n >= 8.",
+            "Layers whose input has 1/2 <= q <= 2.",
+            "phi is no isometry.",
+        ),
+        rigor="proved",
+        reference="G. Bennett 1962, JASA 57, 33-45; M. Ledoux 2001",
+        proof="docs/engine.md#squared-lengths",
+        function="gpn.verification.engine.squares:excess",
+        test="tests/gpn/verification/engine/test_squares.py::test_the_moment_bound_holds",
+    ),
+    Claim(
         id=EngineClaim.PAIRS,
         kind="law",
         title="Networks without and with explicit matrices have one law",
@@ -189,5 +226,29 @@ ENTRIES = (
         proof="docs/matrix-free.md#one-input",
         function="gpn.verification.engine.cells:Pairs",
         test="tests/gpn/verification/engine/test_engine_rows.py::test_a_true_engine_holds",
+    ),
+    Claim(
+        id=EngineClaim.HOMOGENEOUS,
+        kind="law",
+        title="Deep positively homogeneous networks have their exact law",
+        words="Of a network and a draw from the exact law of its norms, either has the larger number with probability "
+        "1/2.",
+        statement=(
+            r"\frac{|x_l|^2}{|x_{l-1}|^2} = Q = s + (S - s) B, \qquad \frac{|d_l|^2}{|e_l|^2} = Q Y, \qquad "
+            r"\rho_l^2 = \frac{\rho_{l+1}^2}{Y}, \qquad P(f > f') = \frac{1}{2}",
+        ),
+        symbols=(
+            ("S, s", "phi'^2 above and below 0"),
+            ("B", "share of the active neurons in |h_l|^2, Beta(k/2, (n-k)/2) for k ~ Bin(n, 1/2) of them"),
+            ("Y", "growth of a squared gradient downwards, by a Dirichlet variable given B, k and rho_{l+1}"),
+            (r"\rho_{l+1}", "cosine between e_l and x_l"),
+            ("f", "|x_L|, |d_1|, or the largest ratio of gradients, of a network"),
+            ("f'", "the same of a draw from the law"),
+        ),
+        assumptions=(HAAR, "phi is linear on each side of 0, 0 there, and no isometry.", RANDOM_READOUT, _COIN),
+        rigor="exact law",
+        proof="docs/relu-deep-law.md#2-what-is-exactly-known",
+        function="gpn.verification.engine.homogeneous:exact_norms",
+        test="tests/gpn/verification/engine/test_homogeneous.py::test_the_law_is_that_of_dense_networks",
     ),
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpn.engine.norms import FloatArray, quiet
 from gpn.experiment.cells import Deep, spread
-from gpn.verification.engine import coins, growth, identities
+from gpn.verification.engine import coins, growth, identities, squares
 from gpn.verification.engine.trace import trace
 from theory.activations.activation import Activation
 
@@ -17,9 +17,11 @@ class Laws:
 
     Args:
         networks: how they are drawn.
+        slope: a Lipschitz constant of the activation, None where none is proved.
     """
 
     networks: Deep
+    slope: float | None = None
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         seen = trace(self.networks, rng, trials)
@@ -31,8 +33,10 @@ class Laws:
             "direction": coins.backward_coins(seen, rng),
         }
         found |= {f"{law} {name}": heads for law, by_name in tossed.items() for name, heads in by_name.items()}
-        parts = zip(growth.PARTS, growth.excess(seen), strict=True)
-        return found | {f"growth {name}": part for name, part in parts}
+        means = {"growth": growth.excess(seen), "square": squares.excess(seen, self.networks.activation, self.slope)}
+        for law, parts in means.items():
+            found |= {f"{law} {name}": part for name, part in zip(growth.PARTS, parts or (), strict=parts is not None)}
+        return found
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from gpn.statistics.evidence import Counted
 from gpn.statistics.limits import Verdict, equals
 from gpn.verification.engine import growth
 from gpn.verification.engine.cells import Laws, Pairs
+from gpn.verification.engine.homogeneous import HomogeneousPairs, squared_slopes
 from gpn.verification.engine.identities import FORMULA, ROUNDING
+from gpn.verification.engine.squares import proved_slope
 from gpn.verification.kinds import ENGINE
 from gpn.verification.plan import Job, Key, Outcomes, on_shell
 from gpn.verification.results import Row
@@ -33,8 +35,10 @@ _DENSE_WEIGHTS = 2**22  # of explicit matrices, all layers of all networks
 _SAMPLES = 256  # of the inputs
 _SMALL = (16, 4)  # width and depth of networks with explicit matrices
 _DENSE, _PAIRS = 200, 400  # of them
-GROWTH_MARGIN = 0.1
-"""A mean growth whose limits lie within this of the exact one is confirmed."""
+_LAW_WIDTH = 256  # at most, of networks that are compared with the exact law of homogeneous ones
+_LAW_NEURONS = 2**23  # of all layers of all of them
+MEAN_MARGINS = {"growth": 0.1, "square": 0.2}
+"""A mean whose limits lie within this of the exact one is confirmed: of growth, of squared lengths."""
 
 _IDENTITIES = {
     "forward": EngineClaim.FORWARD,
@@ -46,15 +50,20 @@ _COINS = {
     "preactivation": EngineClaim.PREACTIVATION,
     "direction": EngineClaim.DIRECTION,
     "pair": EngineClaim.PAIRS,
+    "law": EngineClaim.HOMOGENEOUS,
 }
+_MEANS = {"growth": EngineClaim.GROWTH, "square": EngineClaim.SQUARE}
 _METHODS = {
     "engine matrix-free": MATRIX_FREE,
     "engine dense": DENSE,
     "engine small": DENSE,
     "engine pairs": "matrix-free and dense",
+    "engine law": MATRIX_FREE,
+    "engine law dense": DENSE,
 }
-MOST_ROWS = 3 * (4 + 7 + 1) + 3
-"""Rows about the engine: of two sizes and small dense networks 4 equalities, 7 coins and a mean each, and 3 pairs."""
+MOST_ROWS = 3 * (4 + 7 + 2) + 3 + 3
+"""Rows about the engine: of two sizes and small dense networks 4 equalities, 7 coins and 2 means each, and 3 pairs each
+with explicit matrices and with an exact law."""
 
 
 def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
@@ -66,6 +75,7 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
     """
     if "engine" not in settings.claims:
         return
+    slope = proved_slope(tested)
     features = 0 if settings.loaded is None else settings.loaded.vectors.shape[1]
     ends = (settings.widths[0], settings.widths[-1])
     narrow, wide = (min(max(width, _NARROWEST), max(_WIDEST, features)) for width in ends)
@@ -81,10 +91,24 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
     for (width, layers), trials in sizes.items():
         inputs = on_shell(_few(settings.loaded), width)
         networks = Deep(tested, width, layers, settings.weights, inputs, method=settings.method)
-        yield _job(f"engine {settings.method}", streams.ENGINE, Laws(networks), networks, trials)
+        yield _job(f"engine {settings.method}", streams.ENGINE, Laws(networks, slope), networks, trials)
     small = Deep(tested, min(narrow, _SMALL[0]), min(most, _SMALL[1]), settings.weights, method=DENSE)
-    yield _job("engine small", streams.ENGINE_DENSE, Laws(small), small, _DENSE)
+    yield _job("engine small", streams.ENGINE_DENSE, Laws(small, slope), small, _DENSE)
     yield _job("engine pairs", streams.ENGINE_PAIRS, Pairs(small), small, _PAIRS)
+    yield from _law_jobs(small if settings.method == DENSE else _deep_law(settings, tested, narrow))
+
+
+def _deep_law(settings: Settings, tested: Phi, width: int) -> Deep:
+    width = min(width, _LAW_WIDTH)
+    return Deep(tested, width, min(settings.depths[-1], _LAW_NEURONS // (width * _PAIRS)), settings.weights)
+
+
+def _law_jobs(networks: Deep) -> Iterator[Job]:
+    """Networks beside draws from their exact law, where it is known."""
+    squares = squared_slopes(networks)
+    if squares is not None and networks.weights == "haar":
+        name = "engine law dense" if networks.method == DENSE else "engine law"
+        yield _job(name, streams.ENGINE_LAW, HomogeneousPairs(networks, squares), networks, _PAIRS)
 
 
 def _few(loaded: Inputs | None) -> Inputs | None:
@@ -141,9 +165,10 @@ def _all_found(outcome: Mapping[str, FloatArray], alpha: float) -> Iterator[tupl
             yield _IDENTITIES[side], "either", _identity(seen, alpha, tolerance, from_below=side == "forward")
         elif law in _COINS and np.isfinite(seen).any():
             yield _COINS[law], side, _coin(seen, alpha)
-    # no exponent is left where the squares of the slopes overflow: then nothing can be said of their mean
-    if np.isfinite(outcome.get("growth excess", np.nan)).any() and outcome["growth exponent"][0, 0] > 0:
-        yield EngineClaim.GROWTH, "either", _mean(outcome, alpha)
+    for law, claim in _MEANS.items():
+        # no exponent is left where the squares of the slopes overflow: then nothing can be said of their mean
+        if np.isfinite(outcome.get(f"{law} excess", np.nan)).any() and outcome[f"{law} exponent"][0, 0] > 0:
+            yield claim, "either", _mean(law, outcome, alpha)
 
 
 def _identity(missed: FloatArray, alpha: float, tolerance: float, *, from_below: bool) -> Found:
@@ -172,16 +197,17 @@ def _of_count(
     return Found(count.trials, count.exceedances, count.estimate, *limits, bound, epsilon, verdict, layer)
 
 
-def _mean(outcome: Mapping[str, FloatArray], alpha: float) -> Found:
-    """The mean growth, of which `exceedances` layers had more than theirs."""
-    difference, above, below, exponent = (outcome[f"growth {part}"] for part in growth.PARTS)
+def _mean(law: str, outcome: Mapping[str, FloatArray], alpha: float) -> Found:
+    """A mean of martingale differences, of which `exceedances` layers had more than theirs."""
+    difference, above, below, exponent = (outcome[f"{law} {part}"] for part in growth.PARTS)
     counted = int(np.isfinite(difference).sum())
     lower, upper = growth.limits(difference, above, below, float(exponent[0, 0]), alpha)
-    close = -GROWTH_MARGIN <= lower and upper <= GROWTH_MARGIN
+    margin = MEAN_MARGINS[law]
+    close = -margin <= lower and upper <= margin
     verdict = Verdict.HOLDS if close else Verdict.UNDECIDED
     verdict = verdict if lower <= 0 <= upper else Verdict.VIOLATED
     larger, estimate = int((difference > 0).sum()), float(np.nanmean(difference))
-    return Found(counted, larger, estimate, lower, upper, 0.0, GROWTH_MARGIN, verdict)
+    return Found(counted, larger, estimate, lower, upper, 0.0, margin, verdict)
 
 
 def _row(claim: EngineClaim, side: str, key: Key, activation: str, found: Found) -> Row:
