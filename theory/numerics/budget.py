@@ -7,6 +7,7 @@ in it when the time of the present part is spent. The part is then given up, and
 
 import ctypes
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -108,13 +109,22 @@ class _Watch:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
+        self._report = sys.unraisablehook
+        sys.unraisablehook = self._report_others
         self._thread.start()
+
+    def _report_others(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Pass over `_OutOfTime` in a destructor or a callback, where Python ignores it; it is raised again."""
+        if not issubclass(unraisable.exc_type, _OutOfTime):
+            self._report(unraisable)
 
     def stop(self) -> None:
         """Raise nothing from now on, and take back what is not yet raised."""
         with self._lock:
             self._stopped.set()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._watched), None)
+        if sys.unraisablehook == self._report_others:
+            sys.unraisablehook = self._report
 
     def _run(self) -> None:
         wait = _PERIOD

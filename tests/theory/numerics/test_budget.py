@@ -1,6 +1,7 @@
 """Every part of an answer ends in its share of the processor time, and leaves no trace when it is given up."""
 
 import itertools
+import sys
 import threading
 import time
 
@@ -26,6 +27,17 @@ def stubborn() -> None:
             continue
 
 
+class Slow:
+    def __del__(self) -> None:  # Python prints what is raised in here, and goes on
+        sum(range(200_000))
+
+
+def destructors() -> None:
+    while True:
+        Slow()
+        sum(range(100_000))
+
+
 def quadrature() -> None:
     def integrand(t: acb, _: bool) -> acb:
         sum(range(20_000))
@@ -36,14 +48,15 @@ def quadrature() -> None:
             acb.integral(integrand, -8, 8)
 
 
-@pytest.mark.parametrize("work", [endless, stubborn, quadrature])
+@pytest.mark.parametrize("work", [endless, stubborn, destructors, quadrature])
 def test_a_part_ends_and_settings_are_restored(work):
-    settings = ctx.prec, ctx.cap, mpmath.mp.prec
+    settings, hook = (ctx.prec, ctx.cap, mpmath.mp.prec), sys.unraisablehook
     start, budget = time.thread_time(), Budget(0.4)
     assert budget.attempt("first", 0.5, work, "given up") == "given up"
     assert budget.attempt("second", 1.0, lambda: "done", "given up") == "done"
     assert time.thread_time() - start < 1.4
     assert budget.given_up == ("first",)
+    assert sys.unraisablehook is hook
     assert (ctx.prec, ctx.cap, mpmath.mp.prec) == settings
 
 
