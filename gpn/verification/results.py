@@ -20,6 +20,8 @@ from theory.numerics.arithmetic import FloatArray
 
 DEFAULT_EPSILONS = (0.1, 0.2)
 DEFAULT_DEEP_EPSILONS = (0.5, 1.0)
+NEEDED = 0.05
+"""What the deep bound is to be at the width that a report says the theorem needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,8 @@ class VerificationReport(Result):
 
     Alpha is the one-sided error probability of each limit, with which the run was planned and judged. Rows are about
     theory; those of `engine` test the engine by exact laws, and the frame has them after the others. Departures say of
-    each of them that is violated which law it is, and in which layer it is first missed.
+    each of them that is violated which law it is, and in which layer it is first missed. `needs` is the depth, the
+    tolerance and the width from which on the deep bound is at most `NEEDED`, where the chosen widths are too small.
     """
 
     config: Configuration
@@ -230,6 +233,7 @@ class VerificationReport(Result):
     alpha: float = 0.005
     engine: tuple[Row, ...] = ()
     departures: tuple[str, ...] = ()
+    needs: tuple[int, float, int] | None = None
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -294,6 +298,19 @@ class VerificationReport(Result):
             if row.is_settled or row.is_tested
         }
         return [pair for pair in product(config.depths, chosen_ones) if pair not in seen]
+
+    @property
+    def silent_at(self) -> tuple[int, float, list[int]] | None:
+        """The greatest depth and tolerance at which the theorem says nothing at some widths, and these widths."""
+        rows = [row for row in self.theory_rows if row.group == "network"]
+        config, missing = self.config, self.untested(rows) if rows else []
+        if missing:
+            depth, epsilon = missing[-1]
+            return depth, config.deep_epsilons[-1] if epsilon is None else epsilon, list(config.widths)
+        depth = config.depths[-1]
+        useful = {row.width for row in rows if row.depth == depth and (row.is_tested or row.is_settled)}
+        silent = [width for width in config.widths if width not in useful]
+        return (depth, config.deep_epsilons[-1], silent) if rows and silent and depth > 1 else None
 
     @property
     def claims(self) -> tuple[Claim, ...]:

@@ -20,11 +20,12 @@ from gpn.verification.evaluation import evaluate
 from gpn.verification.plan import Plan, in_reach
 from gpn.verification.questions import Question
 from gpn.verification.resources import Resources
-from gpn.verification.results import VerificationReport
+from gpn.verification.results import NEEDED, VerificationReport
 from gpn.verification.rounds import Runner, run_plan
 from gpn.verification.settings import DEFAULT_DEPTHS, MATRIX_FREE, Settings, identity, remembered
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
+from theory.bounds.network import deep_width
 from theory.errors import UsageError
 from theory.normalization.normalize import normalization
 from theory.numerics.threads import one_blas_thread
@@ -196,8 +197,21 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
         outcome = run_plan(plan, jobs, runner)
     tests = engine.engine_rows(engine_jobs, outcome.outcomes, tested.name, alpha)
     report = evaluate(plan, left_out, outcome, tested, config)
+    report = replace(report, needs=_needs(report, tested))
     departures = tuple(sentence for _, sentence in tests if sentence)
     return replace(report, engine=tuple(row for row, _ in tests), departures=departures)
+
+
+def _needs(report: VerificationReport, tested: Phi) -> tuple[int, float, int] | None:
+    """Where the chosen widths are too small for the theorem, the width that it needs, by the search of `gpn width`."""
+    config, place = report.config, report.silent_at
+    if place is None or config.default_widths or (config.weights, config.readout) != ("haar", "random"):
+        return None
+    depth, epsilon, _ = place
+    if any(row.depth == depth and row.bound_kind.startswith("none (deep:") for row in report.rows):
+        return None  # no width will do
+    width, _ = deep_width(tested, depth, epsilon, NEEDED)
+    return None if width is None else (depth, epsilon, width)
 
 
 def _prepare(raw: Phi, root: str | None) -> tuple[Phi, float, float]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from gpn.report.words.text import plain, short_number
 from gpn.statistics.limits import Verdict
+from gpn.verification.results import NEEDED
 from theory.claims.counted import GROUPS
 
 if TYPE_CHECKING:
@@ -137,23 +138,25 @@ def _distance(row: "Row") -> float:
 
 
 def _not_covered(report: "VerificationReport", rows: "Sequence[Row]") -> Iterator[str]:
-    """Depths, and widths at the greatest depth, at which no bound is below 1, and what to do about it."""
-    config = report.config
+    """Depths, and widths at the greatest depth, at which no bound is below 1, and which width would do."""
+    if report.silent_at is None:
+        return
+    depth, _, silent = report.silent_at
+    need = (
+        "" if report.needs is None else f"n ≥ {report.needs[2]:,} for a bound of {NEEDED:g} at ε = {report.needs[1]:g}"
+    )
     if missing := report.untested(rows):
-        depth, epsilon = missing[-1]
+        epsilon = missing[-1][1]
         at = "" if epsilon is None else f", ε = {epsilon:g}"
         absent = [row.bound_kind for row in rows if row.depth == depth and row.bound_kind.startswith("none (deep: ")]
         if absent:
             reason = absent[0].removeprefix("none (deep: ").removesuffix(")")
             yield f"At depth {depth}{at} there is none to test: {plain(reason, 200)}."
             return
-        advice = "`gpn width` tells which width it needs, if any will do"
-        yield f"At depth {depth}{at} it says nothing at width {_widths(config.widths)}; {advice}."
+        advice = f"it needs {need}" if need else "`gpn width` tells which width it needs, if any will do"
+        yield f"At depth {depth}{at} it says nothing at width {_widths(silent)}; {advice}."
         return
-    depth = config.depths[-1]
-    useful = {row.width for row in rows if row.depth == depth and (row.is_tested or row.is_settled)}
-    if silent := [width for width in config.widths if width not in useful and depth > 1]:
-        yield f"At depth {depth} and width {_widths(silent)} no theorem applies."
+    yield f"At depth {depth} and width {_widths(silent)} no theorem applies{f' (needs {need})' if need else ''}."
 
 
 def _widths(widths: Sequence[int]) -> str:

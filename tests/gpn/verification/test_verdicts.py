@@ -189,3 +189,16 @@ def test_only_claims_that_were_asked_are_said_to_cover_what_the_paper_leaves_out
     assert ("outside the paper's theorems" in notes) == (covering is not None)
     assert ("do not ask for it" in notes) == bool(covering)
     assert not covering or f"do not ask for it: {covering}." in notes
+
+
+def test_the_width_that_the_theorem_needs_is_named_where_widths_were_chosen():
+    """At 285 neurons the bound of 10 layers of ReLU falls below 0.05: the doctest of `required_width`."""
+    words = "(needs n ≥ 285 for a bound of 0.05 at ε = 1)"
+    small = gpn.verify("relu", (16, 400), 10, 1.0, 20, claims="network")
+    assert small.needs == (10, 1.0, 285)
+    assert f"At depth 10 and width 16 no theorem applies {words}." in small.summary()
+    alone = gpn.verify("relu", 16, 10, 1.0, 20, claims="network")
+    assert "ε = 1 it says nothing at width 16; it needs n ≥ 285 for a bound of 0.05 at ε = 1." in alone.summary()
+    assert gpn.verify("relu", 400, 10, 1.0, 20, claims="network").needs is None
+    assert gpn.verify("relu", 16, 10, 1.0, 20, claims="network", weights="gaussian").needs is None
+    assert gpn.verify("relu", 16, 10, 1.0, 20, claims="one-layer").needs is None
