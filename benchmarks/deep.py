@@ -22,7 +22,9 @@ from theory.numerics.edge import edge
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--activations", nargs="+", default=["tanh", "selu:plus", "gelu:minus", "elu:minus"])
+    parser.add_argument(
+        "--activations", nargs="+", default=["tanh", "selu:plus", "gelu:minus", "elu:minus", "silu:minus"]
+    )
     parser.add_argument("--depths", type=int, nargs="+", default=[10, 50, 200])
     parser.add_argument("--epsilons", type=float, nargs="+", default=[1.0, 0.5])
     options = parser.parse_args()

@@ -41,7 +41,7 @@ MULTIPLES = (
     0.04,
 )  # of n epsilon over n times the predicted variance
 _TAKEN = 1e9  # credit of an exponent that is taken at once
-_KEPT = 0.38  # share of lambda epsilon that must be left for an exponent to be taken at once
+_KEPT = 0.38  # share of lambda epsilon, for the largest, that must be left for an exponent to be taken at once
 _GAMMAS = 3
 _UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
 _LOWER_B = tuple(-b for b in (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.87, 0.93, 0.97, 0.985))
@@ -313,8 +313,8 @@ def feasible(draft: Draft, sign: Sign) -> Draft | str:
         assert side is not None
         log = float(np.nan_to_num(tail_log(found.setting, sign, side), nan=np.inf))
         hint = side
-        # half of lambda epsilon is lost at the best exponent of a normal law
-        return (log if log > -_KEPT * exponent * c.epsilon else log - _TAKEN), found
+        # with the best exponent of a normal law half of lambda epsilon is lost
+        return (log if log > -_KEPT * MULTIPLES[0] * typical * c.epsilon else log - _TAKEN), found
 
     return downhill(priced, len(MULTIPLES), at, enough=-_TAKEN) or reason
 

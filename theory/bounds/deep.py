@@ -138,7 +138,7 @@ def _best(activation: NumericActivation, moments: DepthCoefficients[float], prob
         ideal = _ideal_log(moments, *smaller[:3])
         if ideal > _VACUOUS or (best.log < 0 and _REACHED * ideal > best.log):
             break
-        found = _budgeted(activation, smaller, float(_SHARE * np.exp(0.7 * ideal)))
+        found = _budgeted(activation, smaller, float(_SHARE * np.exp(0.7 * ideal)), best)
         if found.log < best.log or best.log == 0:
             best = found
         else:
@@ -148,12 +148,16 @@ def _best(activation: NumericActivation, moments: DepthCoefficients[float], prob
     return best
 
 
-def _budgeted(activation: NumericActivation, problem: Problem, budget: float) -> DeepBound:
-    """The least bound of a few budgets for the bad events, in turn a share of what the tails of the gradients cost."""
+def _budgeted(activation: NumericActivation, problem: Problem, budget: float, like: DeepBound) -> DeepBound:
+    """The least bound of a few budgets for the bad events, in turn a share of what the tails of the gradients cost.
+
+    The search begins near the certificate of a like problem, if that proves anything.
+    """
     best = DeepBound("deep", 0.0, "no budget was tried")
     for _ in range(4):
         budget = float(np.clip(budget, 1e-100, _LARGEST_BUDGET))
-        found = _attempt(activation, problem, budget, best.certificate if best.log < 0 else None)
+        near = best if best.log < 0 else like
+        found = _attempt(activation, problem, budget, near.certificate if near.log < 0 else None)
         if found.log < best.log or best.log == 0:
             best = found
         elif found.log < 0:

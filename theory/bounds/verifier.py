@@ -152,11 +152,11 @@ def tube(s: Setting) -> dict[str, float]:
 
 
 def escape_log(s: Setting, escape: Escape, sign: Sign) -> float:
-    """log sum_l (F^l e^{+-theta (q - 1)})(1)."""
+    """log sum_l (F^l e^{+-theta (q - 1)})(1) over l = 1, ..., L - 1; to L where the readout needs q_L too."""
     first = Mixture((sign * escape.tilt,), (0.0,))
     lead = s.costs(identity(s), (first,), escape.functions[:1])
-    costs = np.cumsum([0.0, *lead, *s.costs(identity(s), escape.functions[:-1], escape.functions[1:])])
-    logs = costs + [float(f.log(1.0)) for f in (first, *escape.functions)]
+    costs = np.cumsum([*lead, *s.costs(identity(s), escape.functions[:-1], escape.functions[1:])])
+    logs = costs + [float(f.log(1.0)) for f in escape.functions]  # of q_1, q_2, ...
     total = layers(s.certificate)
     rest = costs[-1] + _peak(s, escape.functions[-1])
     return float(logsumexp(np.concatenate([logs, np.full(max(total - len(logs), 0), rest)])[:total]))

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
+from theory.bounds import layer_means
 from theory.bounds.certificate import Mixture, tent
-from theory.bounds.grid import cells, gaussian_nodes, points
-from theory.bounds.layer_means import Kernel, log_mean
+from theory.bounds.grid import Cells, cells, gaussian_nodes, points
+from theory.bounds.layer_means import Envelope, Kernel, log_mean
 from theory.errors import UsageError
 from theory.layer.conditioning import log_sphere_mean, normal_nodes
 from theory.normalization.lipschitz import lipschitz_constants
@@ -108,3 +110,20 @@ def test_a_rough_activation_is_refused():
         gaussian_nodes(
             CallableActivation("rough", lambda x: np.sin(300 * x), lambda x: 300 * np.cos(300 * x)), 20.0, 9e4
         )
+
+
+def test_a_supremum_on_a_cell_is_its_formula(monkeypatch):
+    # Five points, so that the margin is large; p = 1 - x^2/4 and f = cosh: the second derivative is at least -D.
+    monkeypatch.setattr(layer_means, "_GRID", 5)
+    n, centre, half = 40, 1.1, 0.2
+    grid = Cells(np.array([centre]), np.array([half]))
+    envelope = Envelope(n, grid, np.array([[2.0]]), np.array([[0.05]]), np.array([[[1.0, 0.0, -0.25]]]))
+    x = np.linspace(-1, 1, 5)
+    q, p = centre + half * x, 1 - x**2 / 4
+    density = stats.chi2(n).logpdf(n * q)
+    values = 0.3 + 2.0 - n * 0.05 * half * x + np.log(p) - density - np.log(np.cosh(3 * (q - 1)))
+    least = 0.75 - 0.5 / 4  # |p'| is at most 0.5, and half a step 0.25
+    bow = (0.5 / least) ** 2 + 0.5 / least + 9 * half**2 - (n / 2 - 1) * (half / (centre + half)) ** 2
+    assert bow > 0
+    expected = values.max() + bow * 0.5**2 / 8
+    assert envelope.suprema(np.array([[0.3]]), [tent(0.0, 3.0)])[0] == pytest.approx(expected, abs=1e-6)
