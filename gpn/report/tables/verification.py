@@ -90,7 +90,7 @@ def _count(*verdicts: str) -> "Callable[[Sequence[Row]], TableCell]":
 
 
 def _integrated(rows: "Sequence[Row]") -> TableCell:
-    number = sum(row.is_weighted for row in rows)
+    number = sum(row.is_weighted and row.is_tested for row in rows)
     return TableCell(f"{number:,}", number)
 
 

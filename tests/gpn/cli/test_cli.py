@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -507,3 +508,12 @@ def test_invalid_bytes_as_an_argument_are_one_sentence():
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert done.returncode == cli.MISUSE
     assert_one_sentence(done.stderr.decode())
+
+
+def test_the_overview_counts_the_rows_that_the_summary_counts(run, tmp_path):
+    """Of ReLU at epsilon 1 some rows that were sampled by integration are vacuous, and count in neither."""
+    options = ["--width", "64", "--depth", "2", "--epsilon", "1", "--trials", "50", "--claims", "one-layer"]
+    _, out, _ = run("verify", "relu", *options, "--out", str(tmp_path / "out"))
+    cells = re.findall(r"ward, one layer(?:, \w+ direction)? +(\d+) +(\d+) +(\d+)", out)
+    tested, _, integrated = (sum(map(int, column)) for column in zip(*cells, strict=True))
+    assert f"of {tested} rows hold ({integrated} by integration, {tested - integrated} by networks)" in out
