@@ -35,7 +35,8 @@ class Sample:
     """Norms of many independent networks; E is the loss, L the depth, n the width.
 
     A trial whose signal overflows float64 has inf or nan in `signal_norms` at that layer and nan in
-    every gradient, which then cannot be known. A gradient alone beyond float64 is inf; matrix-free, its logarithm
+    every gradient, which then cannot be known; one that underflows has gradients of 0, and `lost_in` names the layer of
+    either. A gradient alone beyond float64 is inf; matrix-free, its logarithm
     right. With a batch of k > 1 inputs (`gpn.sampling.batch_sampler`, or dense) every array beside those of the batch
     has a last axis of length k.
 

@@ -7,7 +7,8 @@ import numpy as np
 from gpn.engine.norms import FloatArray, quiet
 from gpn.experiment.cells import Deep
 
-_LEAST, _MOST = 1e-250, 1e250  # lengths between which nothing is lost to under- or overflow
+_LEAST, _MOST = 1e-140, 1e140  # lengths whose squares lose nothing to under- or overflow
+_FARTHEST = 600.0  # of the logarithm of a product of slopes over all layers below the top: e^-600 is a number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +40,8 @@ class Trace:
         sizes = np.stack([lengths(array) for array in (self.h, self.x, self.slope)])
         with quiet():
             whole = ((sizes > _LEAST) & (sizes < _MOST)).all(axis=(0, 2))
+            factors = np.log(sizes[2] / np.sqrt(self.h.shape[-1]))  # explicit networks multiply gradients by them
+            whole &= np.abs(np.cumsum(factors[:, ::-1], axis=1)).max(axis=1) < _FARTHEST
         return np.broadcast_to(np.where(whole, 1.0, np.nan)[:, None], self.log_gradients.shape)
 
 

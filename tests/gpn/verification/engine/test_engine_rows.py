@@ -36,6 +36,13 @@ def test_rounding_of_narrow_networks_and_of_ratios_that_are_always_one_is_no_err
     assert {row.width for row in report.engine} == {4}
 
 
+@pytest.mark.parametrize("formula", ["1e30*x", "1e-100*x", "exp(-10000*x**2)", "exp(-1000*x**2)/1e60", "x**3"])
+def test_numbers_that_float64_cannot_hold_are_no_departure(formula):
+    """Squares, or products over the layers, over- or underflow in some of these networks or in all."""
+    report = gpn.verify(formula, widths=16, depth=8, epsilons=0.5, trials=100, root=None, claims="engine", seed=3)
+    assert report.departures == ()
+
+
 def test_rows_stand_in_the_frame_after_the_others_and_no_verdict_is_theirs_alone(tmp_path):
     report = gpn.verify("tanh", **SMALL)
     frame = report.to_frame()
