@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gpn.report.tables.columns import Column, significant, terminal_table
 from gpn.report.tables.trainability import depth_answer
+from gpn.report.words.captions import tail_words
 from gpn.report.words.findings import MOMENT_LABELS, check_verdict, error_text, number_text
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import STABILITY, TableCell, plain, short_number, supremum_text
@@ -272,7 +273,7 @@ def _coefficients(coefficients: "dict[str, dict[str, str] | str]") -> list[Rende
 
 def _spectrum(spectrum: "HermiteSpectrum") -> RenderableType:
     table = terminal_table(SPECTRUM_COLUMNS, spectrum_records(spectrum, _SHOWN_DEGREES))
-    value, slope = short_number(spectrum.value_tail.value), short_number(spectrum.slope_tail.value)
+    value, slope = tail_words(spectrum.value_tail), tail_words(spectrum.slope_tail)
     rest = f"Hermite spectrum; the degrees above {spectrum.order} hold {value} of E φ² and {slope} of E φ'²"
     return Group(table, Text(rest, style="dim"))
 
@@ -346,4 +347,4 @@ def _short(number: float, before: str = "") -> TableCell:
 
 
 def _ten_places(number: float) -> TableCell:
-    return TableCell(f"{number:.10f}", number)
+    return TableCell(f"{round(number, 10) + 0.0:.10f}", number)  # + 0.0: no -0
