@@ -56,7 +56,7 @@ class ExactMoments:
 
     @property
     def variance(self) -> mpmath.mpf:
-        return self.second - self.mean**2
+        return self.second - self.mean * self.mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Layer:
     @property
     def first_factors(self) -> tuple[mpmath.mpf, mpmath.mpf | None]:
         """Factors of the signal and of the gradient at unit length, in full precision."""
-        gradient = None if self.moments.slope is None else self.scale**2 * self.moments.slope
+        gradient = None if self.moments.slope is None else self.scale * self.scale * self.moments.slope
         return self._signal(self.moments.mean, self.moments.second), gradient
 
     def rates(self, log_length: float) -> tuple[float, float]:
@@ -82,13 +82,13 @@ class Layer:
         else:
             mean, second, slope = float_moments(self.phi, math.exp(log_length))
             scale = float(self.scale)
-            signal, gradient = float(self._signal(mean, second)) * math.exp(-log_length), scale**2 * slope
+            signal, gradient = float(self._signal(mean, second)) * math.exp(-log_length), scale * scale * slope
         return _logarithm(signal), 0.0 if gradient is None or self.phi.jumps else _logarithm(gradient)
 
     def _signal(self, mean: Any, second: Any) -> Any:
         if self.centred:
-            return self.scale**2 * (second - mean**2)
-        return self.scale**2 * second + 2 * self.scale * self.shift * mean + self.shift**2
+            return self.scale * self.scale * (second - mean * mean)
+        return self.scale * self.scale * second + 2 * self.scale * self.shift * mean + self.shift * self.shift
 
 
 def float_moments(phi: Activation, length: float) -> tuple[float, float, float]:

@@ -270,6 +270,8 @@ def regularize(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
     rebuilt: sympy.Expr = expression.func(*(regularize(argument, variable) for argument in expression.args))
     if is_analytic_at_zero([rebuilt], variable):
         return rebuilt
+    if isinstance(expression, sympy.atan):
+        return _atan_at_pole(expression.args[0], variable) or rebuilt
     numerator, denominator = sympy.fraction(sympy.together(expression))
     order = _order_of_zero(denominator, variable) if denominator.has(variable) else 0
     if not order:
@@ -280,6 +282,18 @@ def regularize(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
         if is_analytic_at_zero([quotient], variable):
             return quotient
     return rebuilt
+
+
+def _atan_at_pole(argument: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr | None:
+    """atan(u) next to a pole of u, as +-pi/2 - atan(1/u); None where 1/u is not proved to be analytic with a zero."""
+    inverse = regularize(1 / argument, variable)
+    if not is_analytic_at_zero([inverse], variable):
+        return None
+    coefficients = _low_coefficients(inverse, variable, _LARGEST_ORDER + 1)
+    first = next((ball for ball in coefficients if not ball.is_zero()), arb(0))
+    if first.contains(0) or not coefficients[0].is_zero():
+        return None
+    return (sympy.pi if first > 0 else -sympy.pi) / 2 - sympy.atan(inverse)
 
 
 def is_analytic_at_zero(expressions: Sequence[sympy.Expr], variable: sympy.Symbol) -> bool:

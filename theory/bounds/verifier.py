@@ -112,7 +112,7 @@ def evaluated(activation: Hashable, radius: float) -> tuple[Nodes, bool]:
     lipschitz = lipschitz_constants(phi, radius)
     if not np.isfinite(lipschitz.slope):
         raise UsageError("phi is not Lipschitz on the spheres of the tube")
-    return gaussian_nodes(phi, radius, lipschitz.slope**2), lipschitz.certified
+    return gaussian_nodes(phi, radius, lipschitz.slope * lipschitz.slope), lipschitz.certified
 
 
 def _terms(s: Setting) -> dict[str, float]:

@@ -220,7 +220,7 @@ class _Grid:
         chf = (left * p) @ np.exp(1j * v * centred).T
         tilt = saddle.tilt + 1j * self._u
         kernel = self._lattice / -np.expm1(-self._lattice * tilt) if self._lattice else 1 / tilt
-        with np.errstate(divide="ignore", under="ignore"):
+        with np.errstate(divide="ignore", under="ignore", invalid="ignore"):
             values: ComplexArray = np.exp(event.width * np.log(chf)) * kernel[:, None]
         return values
 

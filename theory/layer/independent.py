@@ -49,9 +49,11 @@ def gaussian_concentration(claim: str, constants: LayerConstants, epsilon: float
     slope, second = (constants.slope, constants.forward) if forward else (constants.curvature, constants.backward)
     if np.isinf(slope):
         return Bound("none", 0.0, f"phi{'' if forward else chr(39)} is not Lipschitz")
+    if not np.isfinite(second.value + second.error):
+        return Bound("none", 0.0, "the mean square is not known")
     if side == "lower" and epsilon > 1:
         return Bound("levy", -np.inf, "a squared norm is never negative")
-    square = slope**2 / constants.width
+    square = slope * slope / constants.width
     if side == "upper":
         t = math.sqrt(1 + epsilon) - math.sqrt(second.value + second.error)
     else:

@@ -158,7 +158,8 @@ def _square(activation: NumericActivation, index: int, root: float = 1.0) -> Fun
 
     def function(x: FloatArray) -> FloatArray:
         values = activation.value_and_slope(root * x)[index]
-        return values * values
+        with np.errstate(over="ignore"):
+            return values * values
 
     return function
 

@@ -169,4 +169,5 @@ def _levy(square: float, second: Estimate, width: int, epsilon: float, side: Sid
         t = np.sqrt(max(second.value - second.error - square / (width - 1), 0.0)) - np.sqrt(1 - epsilon)
     if t <= 0:
         return Bound("levy", 0.0, "the mean itself may lie beyond the tolerance at this width")
-    return Bound("levy", float(-(width - 1) * t * t / (2 * square)) if square > 0 else -np.inf)
+    t = float(t)  # Python's division overflows without a warning
+    return Bound("levy", -(width - 1) * t * t / (2 * float(square)) if square > 0 else -np.inf)

@@ -228,7 +228,8 @@ def _series(activation: NumericActivation, f: _Centred, g: _Centred) -> tuple[Es
     parts = [_times(a, b) for a, b in zip(coefficients["f"], coefficients["g"], strict=True)]
     pair = _combine(*((eigenvalues[j], part) for j, part in enumerate(parts, start=2)))
     rests = [
-        moments[name * 2].value + moments[name * 2].error - sum(a.value**2 for a in coefficients[name]) for name in "fg"
+        moments[name * 2].value + moments[name * 2].error - sum(a.value * a.value for a in coefficients[name])
+        for name in "fg"
     ]
     rest = abs(eigenvalues[terms + 1]) * float(np.sqrt(max(rests[0], 0.0) * max(rests[1], 0.0)))
     return moments["fg"], Estimate(pair.value, pair.error + rest)
@@ -327,6 +328,9 @@ def _times(a: Estimate, b: Estimate) -> Estimate:
 
 def _rounding(f: _Centred, g: _Centred) -> float:
     """What rounding of f and g, before their low degrees are subtracted, makes of the mean of their product."""
-    spreads = [float(np.sqrt(max(c.square.value - c.mean.value**2 - c.second.value**2, 0.0))) for c in (f, g)]
+    spreads = [
+        float(np.sqrt(max(c.square.value - c.mean.value * c.mean.value - c.second.value * c.second.value, 0.0)))
+        for c in (f, g)
+    ]
     roundings = [_EPS * float(np.sqrt(c.square.value)) + c.mean.error + c.second.error for c in (f, g)]
     return spreads[0] * roundings[1] + spreads[1] * roundings[0] + roundings[0] * roundings[1]

@@ -62,7 +62,10 @@ def at_tilt(event: Event, tilt_: float, start: float = 0.0) -> Saddle | None:
         gain = gain / (1 - 2 * tilt_ * gain)
     p, centred = law.probabilities, nodes.squares - 1
     slope = float(p @ gain)
-    spread = (3 if event.weighted else 1) * float(p @ (gain * gain)) - slope * slope
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = (3 if event.weighted else 1) * float(p @ (gain * gain)) - slope * slope
+    if not np.isfinite(spread):
+        return None
     shear = float(p @ (gain * centred)) / law.variance
     remaining = spread - shear * shear * law.variance
     return Saddle(tilt_, law, slope, float(np.sqrt(max(remaining, 0.0))), shear)

@@ -147,7 +147,15 @@ def _moments(
     if estimates is None:
         return None
     rough = _uncertified(activation, digits, {name: (e.value, e.error) for name, e in estimates.items()})
-    return budget.attempt(MANY_DIGITS, 0.85, lambda: _refined(activation, digits, rough, names), rough)
+    return _plausible(budget.attempt(MANY_DIGITS, 0.85, lambda: _refined(activation, digits, rough, names), rough))
+
+
+def _plausible(moments: Moments) -> Moments:
+    """Without the E phi'^2 of a quadrature that is below Var phi, as where slopes are steep on too short a stretch."""
+    slope = moments.balls.get("slope_second")
+    if slope is None or not moments.variance > slope:
+        return moments
+    return replace(moments, balls={**moments.balls, "slope_second": arb.nan()})
 
 
 def _refined(
@@ -241,9 +249,11 @@ def decide(
 
 
 def known_normalizations(moments: Moments) -> list[Normalization[arb]]:
-    """Both normalizations, or none if one of their numbers is not known at all."""
+    """Both normalizations, or none if one of their numbers is not known at all, as chi of abs(x) + 1e200."""
     roots = moments.normalizations()
     known = [] if isinstance(roots, NotCertified) else roots
+    if not all(_is_known(ball) for root in known for ball in (root.mean, root.chi)):
+        return []
     return known if all(DecimalNumber.of(ball, 2) is not None for root in known for ball in root.numbers) else []
 
 

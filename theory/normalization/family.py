@@ -30,6 +30,7 @@ from theory.normalization.invariants import Facts, check_invariants
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
 _NAN = float("nan")
 _LONGEST = np.log(1e6)  # of the squared length, either way, where a fixed point is searched for
+_STILL = 1e-12  # growth of log q that is rounding
 _STEPS = 57
 _BITS = 100  # more than float64 moments are worth
 
@@ -284,7 +285,9 @@ def _fixed_point(phi: Phi) -> float:
 
     grid = np.linspace(-_LONGEST, _LONGEST, _STEPS)
     rates = np.array([growth(point) for point in grid])
-    falling = [i for i in range(_STEPS - 1) if rates[i] > 0 >= rates[i + 1] and np.isfinite(rates[i + 1])]
+    moving = np.abs(rates) > _STILL  # every length of the identity is fixed, and none attracts
+    grid, rates = grid[moving], rates[moving]
+    falling = [i for i in range(len(grid) - 1) if rates[i] > 0 > rates[i + 1] and np.isfinite(rates[i + 1])]
     points = [optimize.brentq(growth, grid[i], grid[i + 1], xtol=1e-14) for i in falling]
     return float(np.exp(min(points, key=abs))) if points else float("nan")
 

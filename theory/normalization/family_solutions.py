@@ -27,6 +27,7 @@ QUANTITIES = (
 )  # fmt: skip
 """The numbers of a member that a condition can name, in the order of the columns of a scan."""
 
+_TABULATED = tuple(name for name in FURTHER if name != "slope")  # which is slope_second_moment
 _TOLERANCE = 1e-11  # a condition this close to zero holds, as far as float64 moments can tell
 
 
@@ -106,15 +107,15 @@ class Solutions:
 
 
 def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.DataFrame":
-    """Tabulate the moments, a, b and chi of the members of a family.
+    """Tabulate the moments, a, b and chi of the members of a family, and C''(1), E phi'^4 and the fixed point.
 
     Args:
         spec, parameter: as for `family`.
         values: the values of the parameter at which members are computed.
 
     Returns:
-        One row for each value, columns the parameter, `QUANTITIES` and reason. A
-        member without numbers has nan and a reason.
+        One row for each value, columns the parameter, `QUANTITIES`, those of `FURTHER` that are no moment among them,
+        and reason. A member without numbers has nan and a reason.
 
     Raises:
         SpecificationError: the family cannot be read, or not a single member can be built.
@@ -126,8 +127,9 @@ def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.Da
 
     chosen = family(spec, parameter)
     members = _members(chosen, [float(value) for value in values])
-    rows = [list(_record(row).values()) for row in members]
-    return pd.DataFrame(rows, columns=[_column(chosen.parameter), *QUANTITIES, "reason"])
+    rows = [[*_record(row).values(), *map(row.further, _TABULATED)] for row in members]
+    columns = [_column(chosen.parameter), *QUANTITIES, "reason", *_TABULATED]
+    return pd.DataFrame(rows, columns=columns)[[*columns[: -len(_TABULATED) - 1], *_TABULATED, "reason"]]
 
 
 def _column(parameter: str) -> str:

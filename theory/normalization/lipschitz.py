@@ -55,6 +55,8 @@ class Supremum:
         """
         if not ball.is_finite():
             return cls(np.inf, "infinite")
+        if np.isinf(float(ball.upper())):
+            return cls(np.inf, "not known")  # no float64 is so large
         text = digits_of(ball, 15)
         digits = "" if text == "?" else text.partition("e")[0].replace(".", "").lstrip("0")
         if ball.is_zero() or len(digits) >= _SHARED:

@@ -157,7 +157,7 @@ def _cost(jump: Break, width: float) -> float:
     r"""What a jump adds to E phi'^2 when a ramp takes its place: :math:`s^2 \varphi(x) / w` for size s and width w."""
     if np.isinf(jump.size):
         return float("inf")
-    return float(jump.size**2 / width * np.exp(-(jump.position**2) / 2) / np.sqrt(2 * np.pi))
+    return float(jump.size * jump.size / width * np.exp(-(jump.position**2) / 2) / np.sqrt(2 * np.pi))
 
 
 def _seen_jumps(jumps: Sequence[Break]) -> Obstacle | None:

@@ -84,7 +84,8 @@ def _panel_sums(
     half = 0.5 * (right - left)
     points = (0.5 * (left + right))[:, None] + half[:, None] * nodes
     values = integrands(points)
-    return (values @ weights) * half, (np.abs(values) @ weights) * half
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen by the caller
+        return (values @ weights) * half, (np.abs(values) @ weights) * half
 
 
 @lru_cache(maxsize=3)

@@ -20,6 +20,7 @@ from theory.numerics.quadrature import gauss_legendre
 _REACH, _PANEL, _NODES = 9.0, 0.25, 12
 _HALVINGS = 44  # of an angle in (0, pi)
 _SMALLEST_ANGLE = 1e-9
+_EQUAL = 1e-12  # relative distance of squared slopes that are rounded differently
 _DECADES = 16  # of |w|, from below the upper edge of the support
 
 
@@ -59,6 +60,11 @@ class JacobianSpectrum:
     def atom(self) -> float:
         """The probability of a singular value 0, which is P(phi'(z) = 0) at every depth."""
         return float(self.weights[self.slopes == 0].sum())
+
+    @property
+    def is_point(self) -> bool:
+        """Whether all singular values are equal, as those of the identity and of abs(x)."""
+        return float(np.ptp(self.slopes)) <= _EQUAL * float(self.slopes.max())
 
     def moments(self, order: int) -> FloatArray:
         r"""Moments 1, ..., K of the law, array (K,), by its S-transform.
@@ -107,17 +113,26 @@ class JacobianSpectrum:
             midpoint rule, array (cells,).
 
         Raises:
-            UsageError: one layer alone, whose law is that of phi'(z)^2 itself.
+            UsageError: one layer alone, whose law is that of phi'(z)^2 itself, or one value alone.
         """
         if self.depth < 2:
             raise UsageError("the law of one layer is that of phi'(z)^2 itself, without a density; take depth >= 2")
+        if self.is_point:
+            raise UsageError("all singular values are equal: their law has no density")
         first, last = self._radii(lowest)
         radii = first * (last / first) ** (0.5 * (1 - np.cos(np.linspace(0, np.pi, 2 * cells + 1))))
         log_x, density = self._solved(radii, self._angles(radii))
         return log_x[::2], np.maximum(density[1::2], 0.0) * -np.diff(log_x[::2])
 
     def share_below(self, threshold: float) -> float:
-        """The share of the squared singular values below a threshold > 0, the atom at 0 included."""
+        """The share of the squared singular values below a threshold > 0, the atom at 0 included.
+
+        >>> from theory.activations.specification import activation
+        >>> jacobian_spectrum(activation("identity"), 3).share_below(0.99)
+        0.0
+        """
+        if self.is_point:
+            return float(self.mean < threshold)
         log_x, masses = self.curve(lowest=min(1e-3 * threshold, 1e-8))
         above = np.concatenate([[0.0], np.cumsum(masses)])
         return float(np.clip(1 - np.interp(-np.log(threshold), -log_x, above), self.atom, 1.0))
@@ -193,6 +208,8 @@ def jacobian_spectrum(activation: NumericActivation, depth: int) -> JacobianSpec
         slopes = activation.value_and_slope(z)[1] ** 2
     if not np.isfinite(slopes).all():
         raise UsageError(f"phi'^2 of {activation.name} is not finite on |z| <= {_REACH:g}: its Jacobian has no law")
+    if not slopes.any():
+        raise UsageError(f"phi' of {activation.name} is 0 to float64: its Jacobian has no law")
     return JacobianSpectrum(slopes, probabilities / probabilities.sum(), int(depth))
 
 

@@ -75,7 +75,7 @@ def jacobian_spectrum(report: "SpectrumReport") -> Figure:
             alpha=0.6,
             label="networks" if index == 0 else None,
         )
-    if report.depth > 1:
+    if report.depth > 1 and not report.law.is_point:
         log_x, masses = report.law.curve(lowest=_LEAST * report.law.mean)
         below = 1 - np.concatenate([[0.0], np.cumsum(masses)])
         x = np.exp(log_x) / report.law.mean

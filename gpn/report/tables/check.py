@@ -331,7 +331,9 @@ def family(frame: "pd.DataFrame") -> RenderableType:
 def _entry(name: str, row: Mapping[str, Any]) -> str:
     if isinstance(row[name], str):
         return plain(row[name])
-    return short_number(float(row[name]), 7) if math.isfinite(row[name]) else "-"
+    if math.isfinite(row[name]):
+        return short_number(float(row[name]), 7)
+    return "-" if row.get("reason") or math.isnan(row[name]) else "infinite"
 
 
 def solutions(solutions: "Solutions") -> RenderableType:

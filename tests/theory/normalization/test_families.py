@@ -227,3 +227,17 @@ def test_a_parameter_with_the_name_of_a_column_gets_its_own():
     frame = scan("celu(a)", "a", [0.0, 1.0])
     assert frame.columns.is_unique
     assert frame["parameter a"].tolist() == [0.0, 1.0]
+
+
+def test_a_scan_has_what_check_knows_of_depth():
+    """max(x, 0): C''(1) is infinite and E phi'^4 = 1/2; x: C''(1) = 0 and E phi'^4 = 1."""
+    table = scan("leaky_relu(s)", "s", [0.0, 1.0])
+    assert table["slope_fourth_moment"].tolist() == pytest.approx([0.5, 1.0])
+    assert table["curvature"].tolist() == [np.inf, pytest.approx(0, abs=1e-12)]
+    tanh = scan("tanh(c*x)", "c", [2.0])["fixed_point"][0]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+    assert weights @ np.tanh(2 * np.sqrt(tanh) * nodes) ** 2 / weights.sum() == pytest.approx(tanh, rel=1e-5)
+
+
+def test_no_length_of_the_identity_attracts():
+    assert np.isnan(scan("leaky_relu(s)", "s", [1.0])["fixed_point"][0])
