@@ -147,17 +147,23 @@ def test_the_table_of_widths(depth, epsilon, reference):
 @pytest.mark.parametrize(
     ("name", "root", "width", "depth"),
     [
-        ("erf", "auto", 300, 10),
-        ("sin", "auto", 300, 10),
-        ("hard_tanh", "auto", 400, 10),
-        ("arctan", "auto", 300, 10),
+        ("tanh", "auto", 211, 10),
+        ("erf", "auto", 235, 10),
+        ("sin", "auto", 256, 10),
+        ("hard_tanh", "auto", 239, 10),
+        ("arctan", "auto", 277, 10),
         ("relu", "minus", 1000, 10),
-        ("gelu", "minus", 3200, 50),
-        ("selu", "plus", 1000, 50),
+        ("selu", "plus", 333, 10),
+        ("gelu", "minus", 604, 10),
+        ("elu", "minus", 313, 10),
+        ("silu", "minus", 1342, 10),
+        ("gelu", "minus", 1726, 50),
+        ("selu", "plus", 662, 50),
     ],
 )
 def test_other_activations_are_within_reach(name, root, width, depth):
-    # False alarm as above; the true exceedance is below 1e-3 in every case.
+    # At the widths that are asked for (docs/deep-bound.md); the true exceedance is far below the bound, so twelve
+    # comparisons at 5 standard errors raise a false alarm with probability below 1e-5.
     phi = normalize(activation(name), root)
     found = deep_bound(phi, width, depth, 1.0)
     trials = 4_000_000 // (width * depth) + 200
