@@ -14,7 +14,7 @@ from theory.activations.specification import Phi
 from theory.bounds import network
 from theory.bounds.homogeneous import Readout
 from theory.layer.levy import Bound
-from theory.layer.tails import OneStepTail
+from theory.layer.tails import Tails
 
 _UNKNOWN_TRUTH = 1 / 8  # of its bound: the probability that is assumed for planning where none is known
 
@@ -90,7 +90,7 @@ class Kind:
 class LayerKind(Kind):
     """A statement about one layer: `compute` takes it from the tail of the layer's law."""
 
-    compute: Callable[[OneStepTail], Bound] = lambda tail: tail.levy
+    compute: Callable[[Tails], Bound] = lambda tail: tail.levy
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class NetworkKind(Kind):
     compute: Callable[[Phi, int, int, float, Readout], Bound] = lambda *_: Bound("none", 0.0)
 
 
-def _exact(tail: OneStepTail) -> Bound:
+def _exact(tail: Tails) -> Bound:
     exact = tail.exact
     return Bound("exact", min(exact.log, 0.0)) if exact.available else Bound("none", 0.0, exact.reason)
 

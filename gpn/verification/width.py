@@ -1,6 +1,7 @@
 """How wide a network must be, and the inverses: how deep a width carries, which tolerance it keeps."""
 
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
@@ -21,9 +22,9 @@ from theory.activations.specification import activation as read_activation
 from theory.bounds import network as network_law
 from theory.claims.counted import SIDES, CountedClaim
 from theory.errors import UsageError
-from theory.layer.law import layer_law
+from theory.layer.law import LayerLaw, layer_law
 from theory.layer.levy import Bound
-from theory.layer.tails import OneStepTail, one_step
+from theory.layer.tails import TailParts
 from theory.normalization.normalize import normalize
 from theory.numerics.threads import one_blas_thread
 
@@ -159,7 +160,8 @@ def solve(
     requirements = []
     if problem.unknown != "depth":
         report("single layers")
-        requirements += [requirement for claim in ONE_LAYER for requirement in _one_layer(problem, phi, claim)]
+        law_at = cache(partial(layer_law, phi))
+        requirements += [requirement for claim in ONE_LAYER for requirement in _one_layer(problem, law_at, claim)]
     report("the fluctuation law")
     law = _network(problem, phi, PREDICTION)
     for kind in NETWORK_KINDS:
@@ -229,14 +231,13 @@ def _network(problem: Problem, phi: Phi, kind: NetworkKind, predicted: float | N
     return Requirement(NETWORK, DEEP.name, width, bound.probability, points=(Point(width, bound.probability),))
 
 
-def _one_layer(problem: Problem, phi: Phi, claim: CountedClaim) -> list[Requirement]:
+def _one_layer(problem: Problem, law_at: Callable[[int], LayerLaw], claim: CountedClaim) -> list[Requirement]:
     """By the bounds and the exact law of one layer."""
 
     @cache  # an evaluation at one value serves all kinds
-    def tails(value: float) -> list[OneStepTail]:
+    def tails(value: float) -> list[TailParts]:
         width, _, epsilon = problem.at(value)
-        law = layer_law(phi, width)
-        return [one_step(claim, law, epsilon, side) for side in SIDES]
+        return [TailParts(claim, law_at(width), epsilon, side) for side in SIDES]
 
     def requirement(kind: LayerKind) -> Requirement:
         return search(

@@ -1,6 +1,8 @@
 """All that is known of a one-step tail, in one record: two bounds, the exact probability, an estimate."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -8,12 +10,23 @@ from theory.claims.counted import NORMAL, Side
 from theory.layer.cramer import cramer
 from theory.layer.exact import exact_tail
 from theory.layer.independent import chernoff, gaussian_concentration, independent_tail
-from theory.layer.law import LayerLaw, ceiling, certainty, event, layer_law, unusable
+from theory.layer.law import Event, LayerLaw, ceiling, certainty, event, layer_law, unusable
 from theory.layer.levy import Bound, levy
-from theory.layer.saddle import Prediction, find_saddle, saddlepoint
+from theory.layer.saddle import Prediction, Saddle, find_saddle, saddlepoint
 from theory.layer.special_cases import ExactTail
 
-__all__ = ["LayerLaw", "OneStepTail", "layer_law", "one_step"]
+__all__ = ["LayerLaw", "OneStepTail", "TailParts", "Tails", "layer_law", "one_step"]
+
+
+class Tails(Protocol):
+    """What is known of a tail: two bounds and the probability."""
+
+    @property
+    def levy(self) -> Bound: ...
+    @property
+    def cramer(self) -> Bound: ...
+    @property
+    def exact(self) -> ExactTail: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +89,66 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
             exact=independent_tail(happening),
             saddlepoint=Prediction(np.nan, "the exact probability is as quick"),
         )
-    settled = unusable(happening) or certainty(happening) is not None
-    saddle = None if settled else find_saddle(happening)
-    exact, bound = exact_tail(happening, saddle), cramer(happening, saddle)
-    if not settled and exact.available and abs(ceiling(happening)) <= happening.tolerance:
-        # The end of what can be reached: no exponent is positive, and for lambda to infinity Markov's bound falls to P.
-        bound = Bound(bound.kind, min(bound.log, exact.log + exact.error), bound.reason)
+    parts = TailParts(claim, law, epsilon, side)
     return OneStepTail(
         claim=claim,
         width=law.width,
         q=law.constants.q,
         epsilon=epsilon,
         side=side,
-        levy=levy(claim, law.constants, epsilon, side),
-        cramer=bound,
-        exact=exact,
-        saddlepoint=saddlepoint(happening, saddle),
+        levy=parts.levy,
+        cramer=parts.cramer,
+        exact=parts.exact,
+        saddlepoint=saddlepoint(happening, parts.saddle),
     )
+
+
+@dataclass(frozen=True)
+class TailParts:
+    """The tail of one of `theory.claims.counted.ONE_LAYER`, each part computed when it is asked for.
+
+    Args:
+        claim, law, epsilon, side: as for `one_step`.
+    """
+
+    claim: str
+    law: LayerLaw
+    epsilon: float
+    side: Side
+
+    @cached_property
+    def happening(self) -> Event:
+        """The event."""
+        return event(self.claim, self.law, self.epsilon, self.side)
+
+    @cached_property
+    def settled(self) -> bool:
+        """Whether its probability needs no saddle."""
+        return bool(unusable(self.happening)) or certainty(self.happening) is not None
+
+    @cached_property
+    def saddle(self) -> Saddle | None:
+        """The saddle of both bound and probability."""
+        return None if self.settled else find_saddle(self.happening)
+
+    @cached_property
+    def levy(self) -> Bound:
+        """Lévy's bound."""
+        return levy(self.claim, self.law.constants, self.epsilon, self.side)
+
+    @cached_property
+    def exact(self) -> ExactTail:
+        """The probability."""
+        return exact_tail(self.happening, self.saddle)
+
+    @cached_property
+    def cramer(self) -> Bound:
+        """Cramér's bound.
+
+        At the end of what can be reached no exponent is positive, and for lambda to infinity Markov's bound falls to P.
+        """
+        bound = cramer(self.happening, self.saddle)
+        at_end = not self.settled and abs(ceiling(self.happening)) <= self.happening.tolerance
+        if not at_end or not self.exact.available:
+            return bound
+        return Bound(bound.kind, min(bound.log, self.exact.log + self.exact.error), bound.reason)
