@@ -95,9 +95,9 @@ class Discontinuity:
 def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | None:
     """None if phi (or phi') is proved to be continuous between two neighbouring pieces.
 
-    Continuity of phi is proved from the whole expression where possible (`theory.balls.continuity`), a jump by ranges
-    on both sides that do not meet. Else equality of the one-sided limits is decided by algebra, inequality by ball
-    arithmetic.
+    Continuity of phi is proved from the whole expression where possible (`theory.balls.continuity`), or by envelopes
+    that tend to 0 on both sides; a jump by ranges on both sides that do not meet. Else equality of the one-sided limits
+    is decided by algebra, inequality by ball arithmetic.
 
     >>> from theory.numerics.arithmetic import X
     >>> zero = sympy.Integer(0)
@@ -108,8 +108,9 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     point = left.upper
     if order == "value" and right.is_joined:
         return None
-    if _is_separated(getattr(left, order), getattr(right, order), point):
-        return Discontinuity(point, order, proved=True)
+    seen = _compared(getattr(left, order), getattr(right, order), point)
+    if seen is not None:
+        return Discontinuity(point, order, proved=True) if seen == "apart" else None
     difference = one_sided_limit(getattr(right, order), point, "+") - one_sided_limit(getattr(left, order), point, "-")
     if difference == 0 or sympy.expand(difference) == 0:
         return None
@@ -123,21 +124,26 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     return None if is_zero(difference) else Discontinuity(point, order, proved=False)
 
 
-def _is_separated(left: sympy.Expr, right: sympy.Expr, point: sympy.Expr) -> bool:
-    """Whether a function is proved to be unbounded next to a point, or its ranges on both sides not to meet there."""
+def _compared(left: sympy.Expr, right: sympy.Expr, point: sympy.Expr) -> Literal["apart", "zero"] | None:
+    """What envelopes prove next to a singular point.
+
+    "apart": a function is unbounded there, or its ranges on both sides do not meet. "zero": it tends to 0 on both.
+    """
     if not any(_is_singular(side, point) for side in (left, right)):
-        return False
+        return None
     try:
         for exponent in _DISTANCES:
             with precision(_JOIN_BITS[0]):
                 below, above = (_range(f, point, side, arb(2) ** exponent) for f, side in ((left, -1), (right, 1)))
                 if below.high < above.low or above.high < below.low:
-                    return True
+                    return "apart"
                 if below.growth.is_unbounded() or above.growth.is_unbounded():
-                    return True
+                    return "apart"
+                if below.growth.tends_to_zero() and above.growth.tends_to_zero():
+                    return "zero"
     except NotCertifiable:
-        return False
-    return False
+        return None
+    return None
 
 
 def _is_singular(function: sympy.Expr, point: sympy.Expr) -> bool:

@@ -125,6 +125,10 @@ class Growth:
         low = None if self.above is None else self.above.scaled(arb(-1))
         return any(form is not None and form.tends_to_infinity() for form in (self.lower, self.below, low))
 
+    def tends_to_zero(self) -> bool:
+        """Whether f is proved to tend to 0."""
+        return self.is_zero() or (self.upper is not None and self.upper.scaled(arb(-1)).tends_to_infinity())
+
     def is_zero(self) -> bool:
         return self.upper is not None and self.upper.vanishes()
 
@@ -353,6 +357,8 @@ def singular_gap(growth: Growth) -> arb | None:
 
     .. math:: |f(x)| \le e^{\kappa} x^p \ (x \ge R) \implies
         \int_0^\delta |f(1/t)| dt \le e^{\kappa} \frac{\delta^{1-p}}{1-p}, \qquad p < 1
+
+    An envelope that falls from R on, as that of exp(-x^2) x^3, is at most its value at R.
     """
     if growth.upper is None or not (growth.upper.linear <= 0 and growth.upper.square <= 0):
         return None
@@ -360,7 +366,8 @@ def singular_gap(growth: Growth) -> arb | None:
         return arb(0)
     order, delta = growth.upper.log, 1 / growth.start
     if not order < 1:
-        return None
+        is_falling = growth.upper.is_nonincreasing(growth.start)
+        return _finite(growth.upper.at(growth.start).exp() * delta) if is_falling else None
     return _finite(growth.upper.constant.exp() * delta ** (1 - order) / (1 - order))
 
 

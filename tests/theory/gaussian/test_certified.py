@@ -586,3 +586,27 @@ def test_specifications_can_be_certified():
     found = certified_moments(specified("1.4674*tanh(x)+0.3885"), 20, CONDITIONS)
     assert abs(found.balls["second"] - 1) < 1e-4
     assert not found.balls["second"].contains(1)
+
+
+def test_moments_of_functions_that_are_flat_at_an_essential_singularity():
+    """E exp(-a/z^2) = exp(-s), s = sqrt(2 a). Three derivatives give E exp(-2/z^2)/z^6
+    = (1/s^3 + 3/s^4 + 3/s^5)/e^2.
+    """
+    moments = certified_moments(specified("exp(-1/x**2)*sign(x)"), 25, ["second", "slope_second"])
+    assert isinstance(moments, Moments)
+    with precision(200):
+        assert moments.moment("second").overlaps(arb(-2).exp())
+        assert moments.moment("slope_second").overlaps(arb(-2).exp() * 13 / 8)
+    assert moments.moment("slope_second").rad() < 1e-25
+
+
+def test_moments_of_an_arc_tangent_at_its_pole():
+    """atan(1/x) = sign(x) pi/2 - atan(x)."""
+    moved = "sign(x)*pi/2 - atan(x)"
+    found, expected = (certified_moments(specified(text), 25, ["second"]) for text in ("atan(1/x)", moved))
+    assert isinstance(found, Moments)
+    assert isinstance(expected, Moments)
+    assert found.moment("second").overlaps(expected.moment("second"))
+    report = certified_moments(specified("atan(-1/(x - 1)**4)"), 20, ["slope_second"])
+    assert isinstance(report, Moments)  # no jump: both sides tend to -pi/2
+    assert report.moment("slope_second") > 0
