@@ -57,15 +57,16 @@ FINER = {"_STEP": 0.6, "_HALF": 15, "_DEGREE": 14}
 FINEST = {"_STEP": 0.6, "_HALF": 16, "_DEGREE": 16, "_REACH": 0.5, "_TERMS": 20, "_GRID": 641}
 
 
-@pytest.mark.parametrize("finer", [FINER, pytest.param(FINEST, marks=pytest.mark.slow)])
-def test_finer_rules_change_nothing(bound, monkeypatch, request, finer):
-    # Quadrature, cells, Taylor terms and frequencies refined together: what is numerical is settled.
+@pytest.mark.parametrize(("finer", "gain"), [(FINER, 2e-3), pytest.param(FINEST, 0.02, marks=pytest.mark.slow)])
+def test_finer_rules_change_nothing(bound, monkeypatch, request, finer, gain):
+    # Quadrature and frequencies refined together: what is numerical is settled. Finer cells and grids lower the margins
+    # of the suprema, never raise them.
     for name, value in finer.items():
         [module] = [module for module in (grid, layer_means) if hasattr(module, name)]
         monkeypatch.setattr(module, name, value)
     evaluated.cache_clear()  # of the coarser rule, and afterwards of the finer one
     request.addfinalizer(evaluated.cache_clear)
-    assert verify(bound.certificate, TANH).log == pytest.approx(bound.log, abs=2e-3)
+    assert bound.log - gain <= verify(bound.certificate, TANH).log <= bound.log + 2e-3
 
 
 def test_what_is_out_of_reach_says_why():
@@ -135,12 +136,12 @@ def test_the_required_width_has_its_bound_below_the_probability():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "epsilon", "reference"),
-    [(10, 1.0, 320), (10, 0.5, 830), (50, 1.0, 1330), (50, 0.5, 4950), (200, 1.0, 6100), (200, 0.5, 23800)],
+    [(10, 1.0, 211), (10, 0.5, 742), (50, 1.0, 957), (50, 0.5, 3601), (200, 1.0, 3827), (200, 0.5, 14479)],
 )
 def test_the_table_of_widths(depth, epsilon, reference):
     found = required_width_deep(TANH, depth, epsilon, 0.05)
-    assert found.width <= 1.1 * reference
-    assert 9.5 <= found.width * epsilon**2 / (depth * depth_coefficients(TANH).variance_per_layer) <= 17
+    assert found.width <= 1.03 * reference
+    assert 8.5 <= found.width * epsilon**2 / (depth * depth_coefficients(TANH).variance_per_layer) <= 11
 
 
 @pytest.mark.slow
