@@ -270,6 +270,11 @@ def regularize(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
     rebuilt: sympy.Expr = expression.func(*(regularize(argument, variable) for argument in expression.args))
     if is_analytic_at_zero([rebuilt], variable):
         return rebuilt
+    if isinstance(expression, sympy.Add):  # one fraction of few terms is short
+        regular = [term for term in expression.args if is_analytic_at_zero([term], variable)]
+        singular = regularize(expression - sympy.Add(*regular), variable) if regular else expression
+        if is_analytic_at_zero([singular], variable):
+            return sympy.Add(*regular, singular)
     if isinstance(expression, sympy.atan):
         return _atan_at_pole(expression.args[0], variable) or rebuilt
     numerator, denominator = sympy.fraction(sympy.together(expression))
