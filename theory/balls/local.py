@@ -1,6 +1,7 @@
 """Expressions in the coordinate t = |x - end| next to a point, or t = |x| towards infinity."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import sympy
 from flint import acb, arb
@@ -29,10 +30,15 @@ def localized(expressions: Sequence[sympy.Expr], point: sympy.Expr, direction: i
     Raises:
         NotCertifiable: SymPy cannot compare what stands in them.
     """
-    moved = [value_at(expression, point + direction * T) for expression in expressions]
-    if sympy.nan in moved:
+    return [_localized(expression, point, direction) for expression in expressions]
+
+
+@lru_cache(maxsize=1024)
+def _localized(expression: sympy.Expr, point: sympy.Expr, direction: int) -> sympy.Expr:
+    moved = value_at(expression, point + direction * T)
+    if moved == sympy.nan:
         raise NotCertifiable(f"the form next to {point} is not known")
-    return [e.replace(lambda node: node.is_Add and node.is_polynomial(T), sympy.expand) for e in moved]
+    return moved.replace(lambda node: node.is_Add and node.is_polynomial(T), sympy.expand)
 
 
 def mirrored(expressions: Sequence[sympy.Expr], side: int) -> list[sympy.Expr]:
