@@ -9,7 +9,7 @@ from theory.balls.functions import normal_cdf, normal_pdf
 from theory.balls.program import Program, constant_ball
 from theory.numerics.arithmetic import X, is_infinite
 
-_SHORT = 40  # operations of a slope that is looked at for a hidden polynomial
+_SHORT = 40  # operations of the longest slope in which a hidden polynomial is sought
 
 
 def _end(point: sympy.Expr) -> arb:
