@@ -115,8 +115,8 @@ class RealInputs:
 class Deep:
     """A whole network, forward and backward: log(|dE/dW_l|_F / sqrt(width)) for every layer, for |dE/dx_L| = 1.
 
-    A network that preserves all norms has 0 everywhere; one that float64 cannot hold has nan, and the first layer that
-    is lost is kept (0 for none). With labels |dE/dx_L| is that of the loss. The logarithms of
+    A network that preserves all norms has 0 everywhere; one that float64 cannot hold has a spread of nan, and the first
+    layer that is lost is kept (0 for none). With labels |dE/dx_L| is that of the loss. The logarithms of
     all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
     `keep_backward` keeps log |d_l| too. The method is that of `gpn.simulate`. How many bytes of memory the
     sampler may take changes no bit, and so is no part of what the cell is.
@@ -136,12 +136,12 @@ class Deep:
         sample = self.sample(rng, trials)
         log_gradients = self.log_gradients(sample)
         lost = sample.lost_in
-        log_gradients[lost > 0] = np.nan
         kept = {"log_gradients": log_gradients} if self.keep_layers else {}
         if self.keep_backward:
             with np.errstate(divide="ignore"):  # a gradient that vanished
                 kept["log_backward"] = np.log(sample.backward_norms)
-        return {"spread": spread(log_gradients), "lost in": lost.astype(np.float64), **kept}
+        spreads = np.where(lost > 0, np.nan, spread(log_gradients))
+        return {"spread": spreads, "lost in": lost.astype(np.float64), **kept}
 
     def sample(self, rng: np.random.Generator, trials: int, watch: passes.Watch | None = None) -> sampler.Sample:
         """Draw the networks.
