@@ -62,7 +62,7 @@ class SpectrumReport(Result):
     def measured(self) -> dict[str, FloatArray]:
         """The same of each network, arrays (networks,)."""
         mean = self.squares.mean(axis=1)
-        variance = self.squares.var(axis=1) / mean**2
+        variance = (self.squares / mean[:, None]).var(axis=1)  # the square of the mean may overflow
         return {
             "mean": mean,
             "relative_variance": variance,

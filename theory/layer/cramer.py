@@ -127,7 +127,9 @@ def _small(event: Event) -> Bound:
         )
 
     limit = largest_tilt(event)
-    scale = 1 / (1e-3 + float(np.std(event.profile.values[np.abs(event.profile.nodes.points) < 2])))
+    values = event.profile.values[np.abs(event.profile.nodes.points) < 2]
+    largest = max(float(np.abs(values).max()), np.finfo(float).tiny)  # whose square may overflow
+    scale = 1 / (1e-3 + largest * float(np.std(values / largest)))
     reach = min(limit, 30 * scale) if not event.weighted else min(limit, 1e12)
     minimum = minimize_scalar(
         lambda y: log_mean(reach * y * y, 60), bounds=(0, 1 - 1e-6), method="bounded", options={"xatol": 1e-3}

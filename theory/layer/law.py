@@ -230,7 +230,9 @@ def has_atom(event: Event) -> bool:
 
     It may if it takes few values, or if the target is the end of what can be reached: all neurons of ReLU active.
     """
-    few = not event.weighted and np.unique(event.profile.values.round(12)).size <= _FEW
+    values = event.profile.values
+    largest = max(float(np.abs(values).max()), np.finfo(float).tiny)
+    few = not event.weighted and np.unique((values / largest).round(12)).size <= _FEW
     return few or abs(ceiling(event)) <= event.tolerance
 
 

@@ -45,12 +45,16 @@ class HomogeneousPairs:
 
 
 def squared_slopes(networks: Deep) -> tuple[float, float] | None:
-    """S and s of a network's activation; None where it is not positively homogeneous, or all its ratios are 1."""
+    """S and s of a network's activation.
+
+    None where it is not positively homogeneous, where all its ratios are 1, and where float64 cannot hold the squares.
+    """
     slopes = homogeneous_slopes(networks.activation)
     if slopes is None or slopes.is_isometry:
         return None
     _, values = networks.activation.value_and_slope(np.array([1.0, -1.0]))
-    return float(values[0] ** 2), float(values[1] ** 2)
+    high, low = (float(value) * float(value) for value in values)
+    return (high, low) if 0 < max(high, low) < np.inf else None
 
 
 def exact_norms(
