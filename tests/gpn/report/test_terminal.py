@@ -131,12 +131,15 @@ def test_the_next_step_of_a_verification_is_what_is_missing():
     for root, policy in ((None, "--raw"), ("auto", "--root auto")):
         for until, words in ((None, "--until decided"), ("decided", "width")):
             config = replace(report.config, root=root, until=until)
-            rows = [SimpleNamespace(verdict=gpn.Verdict.UNDECIDED)]
+            rows = [SimpleNamespace(verdict=gpn.Verdict.UNDECIDED, unknown=0)]
             shown = SimpleNamespace(config=config, verdict=gpn.Verdict.UNDECIDED, theory_rows=rows)
             step = next_steps.after_verify(shown)
             understood(shlex.split(step)[2:])
             assert policy in step
             assert words in step
+    lost = [SimpleNamespace(verdict=gpn.Verdict.UNDECIDED, unknown=50)]  # beyond float64, where trials do not help
+    shown = SimpleNamespace(config=report.config, verdict=gpn.Verdict.UNDECIDED, theory_rows=lost)
+    assert "--until" not in (next_steps.after_verify(shown) or "")
     violated = SimpleNamespace(config=report.config, verdict=gpn.Verdict.VIOLATED)
     assert next_steps.after_verify(violated) is None
 
