@@ -162,7 +162,12 @@ def test_a_misspelt_argument_is_named():
         gpn.simulate("tanh", 8, depht=2, trials=3)
 
 
-@pytest.mark.parametrize("name", READS_AN_ACTIVATION)
+LONG = {"design"}  # a search, each step of which integrates a function without a formula over the plane
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in READS_AN_ACTIVATION]
+)
 def test_a_function_by_its_name_is_an_activation_everywhere(name):
     importlib.import_module("gpn.report.explorer.model")
     with contextlib.suppress(Stopped):

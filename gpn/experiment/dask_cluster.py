@@ -126,6 +126,10 @@ class _ClusterExecutor(SupervisedExecutor):
                 f"worker {self._address}"
             )
 
+    def has_lost(self, error: BaseException) -> bool:
+        """Whether an error is that of a call that its worker took with it: Dask raises a text then, and fails."""
+        return isinstance(error, AttributeError) and "with_traceback" in str(error)
+
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
         """Submit a call."""
         return self._inner.submit(compute_alike, computing_versions(), function, *arguments, **keywords)

@@ -44,6 +44,10 @@ class SupervisedExecutor(Executor):
     def check(self) -> None:
         """Raise an error if no worker is left."""
 
+    def has_lost(self, error: BaseException) -> bool:  # noqa: ARG002
+        """Whether an error says only that a worker has left, so that another one may compute the same."""
+        return False
+
 
 def available_cores() -> int:
     """How many cores this process may use."""
@@ -99,6 +103,9 @@ def submitted(
                 executor.check()
             for future in done:
                 item = outstanding.pop(future)
+                if isinstance(executor, SupervisedExecutor) and _lost(future, executor):
+                    items = chain([item], items)
+                    continue
                 with naming(item):
                     result = future.result()
                 del unfinished[item]
@@ -110,6 +117,11 @@ def submitted(
         else:
             for future in outstanding:
                 future.cancel()
+
+
+def _lost(future: Future[Any], executor: SupervisedExecutor) -> bool:
+    error = None if future.cancelled() else future.exception()
+    return error is not None and executor.has_lost(error)
 
 
 def in_own_pool(

@@ -25,10 +25,13 @@ from gpn.verification.rounds import Runner, run_plan
 from gpn.verification.settings import DEFAULT_DEPTHS, MATRIX_FREE, Settings, identity, remembered
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
+from theory.bounds.homogeneous import homogeneous_slopes
 from theory.bounds.network import deep_width
 from theory.errors import UsageError
 from theory.normalization.normalize import normalization
 from theory.numerics.threads import one_blas_thread
+
+_WORTH_A_SEARCH = 5e6  # neurons times layers times trials of a run that may wait some seconds for the width it needs
 
 
 @vocabulary()
@@ -197,7 +200,9 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
         outcome = run_plan(plan, jobs, runner)
     tests = engine.engine_rows(engine_jobs, outcome.outcomes, tested.name, alpha)
     report = evaluate(plan, left_out, outcome, tested, config)
-    report = replace(report, needs=_needs(report, tested))
+    cost = sum(job.cell.cost * job.cell.trials for job in jobs)
+    if cost >= _WORTH_A_SEARCH or homogeneous_slopes(tested) is not None:
+        report = replace(report, needs=_needs(report, tested))
     departures = tuple(sentence for _, sentence in tests if sentence)
     return replace(report, engine=tuple(row for row, _ in tests), departures=departures)
 

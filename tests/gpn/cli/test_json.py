@@ -16,7 +16,8 @@ step = lambda x: (x > 0.3) * 1.0
 half = np.sqrt
 """
 CALLS = [
-    *(["check", spec, "--verbose"] for spec in ("relu", "exp(x)", "abs(x)**0.6", "exp(x**2/4.2)", "0.7*relu(x)", "x")),
+    *(["check", spec, "--verbose"] for spec in ("relu", "exp(x)", "exp(x**2/4.2)", "0.7*relu(x)", "x")),
+    ["check", "abs(x)**0.6", "--verbose", "--time-limit", "3"],
     *(["check", spec] for spec in ("sign", "1/x", "sqrt(x)", "3", "tan(x)", "exp(1/x)", "x**2*sin(1/x)", "sin(1/x)")),
     *(["check", f"blackboxes:{name}"] for name in ("root", "step", "half")),
     ["check", "1.4142*relu(x)"],  # a near miss with a kink: depth factors
@@ -28,7 +29,6 @@ CALLS = [
     ["verify", "exp(x)", "--raw", *SIZE, "--depth", "9", *TINY, "--epsilon", "0.5"],  # overflows
     ["width", "relu", *SMALL, "--epsilon", "0.5"],
     ["width", "exp(x)", *SIZE, *SMALL],
-    ["design", "tanh", *SMALL],
     ["design", "relu", *SMALL],
     ["spectrum", "tanh", *SIZE, *SMALL, "--networks", "2"],
     ["activations"],

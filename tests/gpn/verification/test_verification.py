@@ -218,7 +218,7 @@ def test_forward_frequencies_follow_the_exact_law_of_relu():
         assert exact_test(row.exceedances, row.trials, probability) > 1e-6
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
     monkeypatch.setattr(streams, "CHUNK_NEURONS", 8_000)  # many chunks in each cell
     monkeypatch.setattr(plan, "RARE_DRAWS", 50)
@@ -232,6 +232,7 @@ def test_bits_do_not_depend_on_the_number_of_workers(monkeypatch, workers):
 def test_bits_do_not_depend_on_the_executor(monkeypatch):
     monkeypatch.setattr(streams, "CHUNK_NEURONS", 100)
     monkeypatch.setattr(plan, "RARE_DRAWS", 20)
+    monkeypatch.setattr(plan, "MOST_RARE_COORDINATES", 2_000)
     options = {"widths": 8, "depth": 2, "epsilons": 0.5, "trials": 40}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         elsewhere = gpn.verify("tanh", **options, executor=executor)

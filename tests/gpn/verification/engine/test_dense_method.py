@@ -14,7 +14,7 @@ from theory.activations.catalog import build
 from theory.errors import UsageError
 from theory.normalization.normalize import normalize
 
-SMALL = {"widths": 12, "depth": (1, 3), "epsilons": 0.7, "trials": 60, "method": "dense", "workers": 1}
+SMALL = {"widths": 12, "depth": (1, 3), "epsilons": 0.7, "trials": 40, "method": "dense", "workers": 1}
 
 
 def test_one_layer_has_the_law_of_the_sampler():
