@@ -200,7 +200,7 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
         outcome = run_plan(plan, jobs, runner)
     tests = engine.engine_rows(engine_jobs, outcome.outcomes, tested.name, alpha)
     report = evaluate(plan, left_out, outcome, tested, config)
-    cost = sum(job.cell.cost * job.cell.trials for job in jobs)
+    cost = sum(job.cell.cost * job.cell.trials for job in jobs if job.key[0] == "deep")
     if cost >= _WORTH_A_SEARCH or homogeneous_slopes(tested) is not None:
         report = replace(report, needs=_needs(report, tested))
     departures = tuple(sentence for _, sentence in tests if sentence)
