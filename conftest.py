@@ -1,11 +1,18 @@
 """Markers that follow from where a test stands, for `pytest -m quick`, `-m docs` and `-m cli`."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent
 PLACES = {"docs": ("tests/docs", "notebooks"), "cli": ("tests/gpn/cli",)}
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C where the shell has said to ignore it, as it does in the background: some tests send it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
