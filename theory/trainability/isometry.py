@@ -100,7 +100,8 @@ class JacobianSpectrum:
         r"""The law of log x without its atom at 0, in cells from the upper edge of the support downwards.
 
         The subordination function w of the free convolution (Belinschi and Bercovici 2005) is parametrized by its
-        modulus r: for each r the angle with :math:`(1 - 1/L) \arg\eta(r e^{i\varphi}) = \varphi` is unique, where
+        modulus r: for each r the angle with
+        :math:`(1 - 1/L) \operatorname{arg}\eta(r e^{i\varphi}) = \varphi` is unique, where
         :math:`\eta = \psi/(1+\psi)`, :math:`x = |\eta|^{L-1}/r^L` and the density of log x is
         :math:`\operatorname{Im}\psi/\pi`.
 
