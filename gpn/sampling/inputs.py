@@ -44,9 +44,14 @@ class Inputs:
     name: str
     notes: tuple[str, ...]
 
+    @property
+    def features(self) -> int:
+        """How many numbers a vector has, and so the least width of a network that it fits into."""
+        return int(self.vectors.shape[1])
+
     def __repr__(self) -> str:
         classes = f", {self.classes} classes" if self.classes else ", no labels"
-        return f"<Inputs {self.name}: {len(self.vectors)} samples of {self.vectors.shape[1]} features{classes}>"
+        return f"<Inputs {self.name}: {len(self.vectors)} samples of {self.features} features{classes}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,13 +248,12 @@ def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, in
     """
     if not (settings.default_widths and settings.asks_network) or settings.method == DENSE:
         return
-    features = 0 if settings.loaded is None else settings.loaded.vectors.shape[1]
     for depth in settings.depths:
         most = THEOREM_NEURONS // (THEOREM_TRIALS * depth)
         width = width_that_tests(activation, depth, settings.deep_epsilons[-1], most, _readout(settings))
-        if width is None or features > most:
+        if width is None or settings.features > most:
             continue
-        if (width := max(width, features)) not in settings.widths:
+        if (width := max(width, settings.features)) not in settings.widths:
             yield width, depth
 
 

@@ -151,6 +151,11 @@ class Settings:
         )
 
     @property
+    def features(self) -> int:
+        """How many features the inputs have, 0 for the thin shell itself."""
+        return _features(self.loaded)
+
+    @property
     def asks_network(self) -> bool:
         """Whether anything is asked of whole networks."""
         return CountedClaim.NETWORK in self.claims
@@ -290,8 +295,12 @@ def _tolerances(values: Sequence[float] | float) -> tuple[float, ...]:
     return tuple(sorted({float(number) for number in numbers}))
 
 
+def _features(loaded: Inputs | None) -> int:
+    return 0 if loaded is None else loaded.features
+
+
 def _default_widths(loaded: Inputs | None, method: str) -> tuple[int, ...]:
-    features = 0 if loaded is None else loaded.vectors.shape[1]
+    features = _features(loaded)
     if method == DENSE:
         return DENSE_WIDTHS if features <= DENSE_WIDTHS[0] else (features,)
     return DEFAULT_WIDTHS if features <= DEFAULT_WIDTHS[0] else (features, 2 * features, 4 * features)

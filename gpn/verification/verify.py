@@ -17,7 +17,7 @@ from gpn.statistics.limits import row_alpha
 from gpn.verification import questions
 from gpn.verification.engine import rows as engine
 from gpn.verification.evaluation import evaluate
-from gpn.verification.plan import Plan, in_reach
+from gpn.verification.plan import Job, Plan, in_reach
 from gpn.verification.questions import Question
 from gpn.verification.resources import Resources
 from gpn.verification.results import NEEDED, VerificationReport
@@ -200,21 +200,25 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
         outcome = run_plan(plan, jobs, runner)
     tests = engine.engine_rows(engine_jobs, outcome.outcomes, tested.name, alpha)
     report = evaluate(plan, left_out, outcome, tested, config)
-    cost = sum(job.cell.cost * job.cell.trials for job in jobs if job.key[0] == "deep")
-    if cost >= _WORTH_A_SEARCH or homogeneous_slopes(tested) is not None:
-        report = replace(report, needs=_needs(report, tested))
     departures = tuple(sentence for _, sentence in tests if sentence)
-    return replace(report, engine=tuple(row for row, _ in tests), departures=departures)
+    needs = _needs(report, tested, jobs)
+    return replace(report, engine=tuple(row for row, _ in tests), departures=departures, needs=needs)
 
 
-def _needs(report: VerificationReport, tested: Phi) -> tuple[int, float, int] | None:
-    """Where the chosen widths are too small for the theorem, the width that it needs, by the search of `gpn width`."""
+def _needs(report: VerificationReport, tested: Phi, jobs: Sequence[Job]) -> tuple[int, float, int] | None:
+    """Where the chosen widths are too small for the theorem, the width that it needs, by the search of `gpn width`.
+
+    Only the theorem of homogeneous activations is searched so fast that a small run need not wait.
+    """
     config, place = report.config, report.silent_at
     if place is None or config.default_widths or (config.weights, config.readout) != ("haar", "random"):
         return None
     depth, epsilon, _ = place
     if any(row.depth == depth and row.bound_kind.startswith("none (deep:") for row in report.rows):
         return None  # no width will do
+    cost = sum(job.cell.cost * job.cell.trials for job in jobs if job.key[0] == "deep")
+    if cost < _WORTH_A_SEARCH and homogeneous_slopes(tested) is None:
+        return None
     width, _ = deep_width(tested, depth, epsilon, NEEDED)
     return None if width is None else (depth, epsilon, width)
 

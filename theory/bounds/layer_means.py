@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from theory.bounds.certificate import Mixture
 from theory.bounds.grid import Cells, Nodes, points
@@ -92,11 +91,6 @@ class Envelope:
             spacing = x[1] - x[0]
             best: FloatArray = (total.max(axis=2) + np.maximum(bow - relief, 0.0) * spacing**2 / 8).max(axis=1)
         return np.where(np.isnan(best), np.inf, best)
-
-    def sums_at_centres(self, log_weight: FloatArray) -> FloatArray:
-        """The bound on log sum_j e^{w_j} M_j at the centre of each cell, for w (N, T) as in `suprema`; (N, C)."""
-        logs = self.at_centres().reshape(*log_weight.shape, -1) + log_weight[:, :, None]
-        return np.asarray(logsumexp(logs, axis=1))
 
     def _bow(self, polynomial: Any) -> FloatArray:
         """D with (log p)'' >= -D on each cell, in units of its half-width, (B, C)."""

@@ -101,8 +101,9 @@ def _escapes(draft: Draft, tilts: FloatArray, wanted: float) -> tuple[FloatArray
     signs: tuple[Sign, Sign] = (-1, 1)
     chains = forward_tents(draft, np.concatenate([sign * row for sign, row in zip(signs, tilts, strict=True)]), most=40)
     found: list[tuple[float, Escape]] = []
-    for index, sign in enumerate(signs):
-        escapes = [Escape(float(t), chains[index * len(row) + i]) for row in [tilts[index]] for i, t in enumerate(row)]
+    for sign, row in zip(signs, tilts, strict=True):
+        own, chains = chains[: len(row)], chains[len(row) :]
+        escapes = [Escape(float(tilt), functions) for tilt, functions in zip(row, own, strict=True)]
         needed = [(escape_log(draft.setting, escape, sign) - wanted) / escape.tilt for escape in escapes]
         needed = [distance if np.isfinite(distance) else np.inf for distance in needed]
         best = int(np.argmin(needed))

@@ -37,7 +37,8 @@ def depth_sentence(found: "DepthConditions") -> str:
     else:
         together = f"two inputs of correlation 0 have correlation 0.99 after {layers:,.0f} layer{'s' * (layers != 1)}"
     slope = short_number(found.variance_per_layer)
-    rank = "n" if found.variance_per_layer < 1e-12 else f"n/(1 + {slope} L)".replace(" 1 L", " L")
+    loss = "L" if slope == "1" else f"{slope} L"
+    rank = "n" if found.variance_per_layer < 1e-12 else f"n/(1 + {loss})"
     return f"{together}; the effective rank of the Jacobian is {rank} after L layers."
 
 

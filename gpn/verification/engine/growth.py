@@ -29,7 +29,9 @@ from gpn.verification.engine.trace import Trace, dots, lengths
 PARTS = ("excess", "above", "below", "exponent")
 """What `excess` returns."""
 
-_TYPICAL = 9.0  # log of 1/alpha for which the exponent is best
+TYPICAL = 9.0
+"""Logarithm of 1/alpha for which the exponents of both means are best."""
+
 _MOST = 0.45  # of twice the largest exponent at which the bound exists
 _MOST_EXPONENT = 1e5  # over the mean of B: rounding of many differences must stay small beside the log of 1/alpha
 
@@ -100,7 +102,7 @@ def _exponent(law: _Law, usable: npt.NDArray[np.bool_]) -> FloatArray:
     largest = np.float64(np.abs(deviation).max())
     size = np.float64(np.where(usable, np.maximum(law.centre, law.tau), 0.0).max())
     with quiet():
-        best = min(np.sqrt(2 * _TYPICAL / variance), _MOST * law.rest / largest, _MOST_EXPONENT / max(size, 1.0))
+        best = min(np.sqrt(2 * TYPICAL / variance), _MOST * law.rest / largest, _MOST_EXPONENT / max(size, 1.0))
     return np.full((len(usable), 1), best)
 
 

@@ -76,9 +76,8 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
     if "engine" not in settings.claims:
         return
     slope = proved_slope(tested)
-    features = 0 if settings.loaded is None else settings.loaded.vectors.shape[1]
     ends = (settings.widths[0], settings.widths[-1])
-    narrow, wide = (min(max(width, _NARROWEST), max(_WIDEST, features)) for width in ends)
+    narrow, wide = (min(max(width, _NARROWEST), max(_WIDEST, settings.features)) for width in ends)
     most = settings.depths[-1]
     block = -(-BLOCK // narrow)
     depth = min(most, max(4, NEURONS // (narrow * block)))
@@ -86,7 +85,7 @@ def jobs(settings: Settings, tested: Phi) -> Iterator[Job]:
     deepest = min(most, max(4, _DEEPEST_NEURONS // wide))
     sizes.setdefault((wide, deepest), max(1, NEURONS // (wide * deepest)))
     if settings.method == DENSE:
-        width, depth = min(narrow, max(_DENSE_LARGE[0], features)), min(most, _DENSE_LARGE[1])
+        width, depth = min(narrow, max(_DENSE_LARGE[0], settings.features)), min(most, _DENSE_LARGE[1])
         sizes = {(width, depth): max(2, _DENSE_WEIGHTS // (width**2 * depth))}
     for (width, layers), trials in sizes.items():
         inputs = on_shell(_few(settings.loaded), width)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from gpn.engine.norms import FloatArray, quiet
+from gpn.verification.engine.growth import TYPICAL
 from gpn.verification.engine.trace import Trace, lengths
 from theory.activations.activation import Activation, NumericActivation
 from theory.gaussian.expectations import Functional
@@ -31,7 +32,6 @@ _MISS = 1e-8  # of the interpolation at most, beside a mean square of order 1: a
 _LEAST_WIDTH = 8  # narrower layers differ so much that little can be said of their mean
 _LEAST_VARIANCE = 1e-4  # of q in a layer of one neuron; less is an isometry, or nearly so
 _CENTRE, _HALF = sum(_WINDOW) / 2, (_WINDOW[1] - _WINDOW[0]) / 2
-_TYPICAL = 9.0  # log of 1/alpha for which the exponent is best
 
 
 def proved_slope(activation: NumericActivation) -> float | None:
@@ -103,14 +103,14 @@ def _missed(activation: NumericActivation, width: int, law: FloatArray) -> float
 def _evaluated(law: FloatArray, width: int, q: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Q_n and v at each q."""
     mean, square, along = chebyshev.chebval((q - _CENTRE) / _HALF, law)
-    with np.errstate(over="ignore", invalid="ignore"):  # an infinite variance tests nothing
+    with quiet():  # an infinite variance tests nothing
         return mean, np.maximum(4 * (q * square - along**2) / (width - 1), 0.0)
 
 
 def _exponent(variance: float, most: float, layers: int) -> float:
     """The exponent with the narrowest limits for so many layers of this variance, with values of at most `most`."""
     tried = np.geomspace(1e-3, 30.0, 60) / most
-    slack = layers * _bennett(tried, variance, most) + _TYPICAL
+    slack = layers * _bennett(tried, variance, most) + TYPICAL
     return float(tried[np.argmin(slack / tried)])
 
 
