@@ -29,6 +29,7 @@ _MOST_TICKS = 8
 _LEGEND_LINE = 0.25  # inches
 _STROKE = 1.2
 _PANEL = (4.6, 3.7)  # inches
+_LABEL = 0.1  # share of the axis that the label of a width takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +180,16 @@ def _probability_axis(axes: Axes, floor: float) -> None:
 
 
 def _width_axis(axes: Axes, widths: list[int]) -> None:
+    low, high = widths[0] / 1.45, widths[-1] * 1.45
     axes.set_xscale("log")
-    axes.set_xlim(widths[0] / 1.45, widths[-1] * 1.45)
+    axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator(widths))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(width) for width in widths])
+    labels, free = list[str](), float("inf")
+    for width in reversed(widths):  # a label that would run into that of a larger width is left out
+        labels.append(str(width) if width * (high / low) ** _LABEL <= free else "")
+        free = width if labels[-1] else free
+    axes.set_xticklabels(labels[::-1])
     axes.set_xlabel("width n (neurons)")
 
 

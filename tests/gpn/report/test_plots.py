@@ -145,6 +145,15 @@ def test_no_text_is_clipped_and_no_titles_or_labels_overlap(full_report, draw):
     assert_legible(draw(full_report))
 
 
+def test_widths_that_lie_close_have_one_label():
+    """The width that tests the theorem may lie next to one of the default widths."""
+    rows = [row("deep-gradient-ratio", n, 50, 0.5, "either", 40, None) for n in (64, 174, 256, 903, 1024)]
+    figure = plots.exceedance_against_width(report(rows))
+    assert_legible(figure)
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["64", "174", "256", "", "1024"]
+
+
 @pytest.mark.parametrize("panel", range(5))
 def test_each_panel_alone_is_legible(full_report, panel):
     assert_legible(pictures.panel_pictures(full_report)[panel].figure)
