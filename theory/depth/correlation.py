@@ -260,19 +260,24 @@ class CorrelationDynamics:
     curvature: float
 
 
-def correlation_dynamics(activation: NumericActivation, q: float = 1.0) -> CorrelationDynamics:
+def correlation_dynamics(
+    activation: NumericActivation, q: float = 1.0, *, gain: float = 1.0, bias: float = 0.0
+) -> CorrelationDynamics:
     r"""Fixed points of the normalized correlation map, their stability, and the depth scale of correlations.
 
-    .. math:: \rho \mapsto C(\rho)/C(1), \qquad \xi_c = -1/\log |C'(\rho_*)/C(1)|
+    .. math:: \rho \mapsto \frac{g^2 C(\rho) + \sigma_b^2}{g^2 C(1) + \sigma_b^2}, \qquad
+        \xi_c = -1/\log \frac{g^2 |C'(\rho_*)|}{g^2 C(1) + \sigma_b^2}
 
-    (Schoenholz et al. 2017, for xi_c.) The map is a power series with coefficients p_k >= 0 of sum 1 (the shares of
-    the Hermite degrees). So it is convex on [0, 1], and besides 1 there is a fixed point in [0, 1) exactly if its
-    slope at 1 exceeds 1; a slope closer to 1 than 1e-9 counts as 1. Below 0 it lies above the diagonal, as the odd
-    degrees alone give at least rho, and only an odd phi has the fixed point -1.
+    (Schoenholz et al. 2017, for xi_c.) Both inputs meet the same biases. The map is a power series with coefficients
+    p_k >= 0 of sum 1 (the shares of the Hermite degrees, that of the biases in p_0). So it is convex on [0, 1], and
+    besides 1 there is a fixed point in [0, 1) exactly if its slope at 1 exceeds 1; a slope closer to 1 than 1e-9 counts
+    as 1. Below 0 it lies above the diagonal, as the odd degrees alone give at least rho, and only an odd phi without
+    biases has the fixed point -1.
 
     Args:
         activation: phi without jumps.
-        q: squared length per neuron, normally a fixed point of the length map.
+        q: variance of the pre-activations, normally a fixed point of the length map.
+        gain, bias: g and sigma_b, as for `theory.depth.length_map.length_map`.
 
     Raises:
         UsageError: q not positive, or a function that jumps.
@@ -284,20 +289,25 @@ def correlation_dynamics(activation: NumericActivation, q: float = 1.0) -> Corre
     if steps(activation, "value"):
         raise UsageError(f"{activation.name} jumps: its correlation map has no slope at 1")
     _check(1.0, q, 0)
-    size, steepness = length_map(activation, q).value, q * slope_map(activation, q).value
-    curvature = correlation(activation, 1.0, q=q, order=2).value / size
+    size = length_map(activation, q, gain, bias).value
+
+    def derivative(rho: float, order: Order) -> float:
+        if rho == 1 and order == 1:
+            return q * slope_map(activation, q, gain).value / size
+        return gain * gain * correlation(activation, rho, q=q, order=order).value / size
 
     def drift(rho: float) -> float:
-        return correlation(activation, rho, q=q).value / size - rho
+        return derivative(rho, 0) + bias * bias / size - rho
 
-    excess = steepness / size - 1
+    curvature, excess = derivative(1.0, 2), derivative(1.0, 1) - 1
     odd = drift(-1.0) < MARGINAL
     if odd and abs(excess) < MARGINAL:
         return CorrelationDynamics(q, (), np.inf, curvature)
     roots = [-1.0] if odd else []
     if excess > MARGINAL:
         roots += _inner_root(drift, excess / max(curvature, 1.0))
-    points = tuple(_fixed_point(activation, rho, q, size) for rho in sorted([*roots, 1.0]))
+    slopes_at = [(rho, derivative(rho, 1)) for rho in sorted([*roots, 1.0])]
+    points = tuple(CorrelationPoint(rho, slope, stability(slope)) for rho, slope in slopes_at)
     slopes = [abs(point.slope) for point in points if point.stability == "attracting"]
     scale = np.inf  # without an attracting point
     if slopes:
@@ -315,8 +325,3 @@ def _inner_root(drift: Callable[[float], float], gap: float) -> list[float]:
         if gap < 1e-13:
             return []
     return [float(brentq(drift, 0.0, 1 - gap, xtol=1e-14))]
-
-
-def _fixed_point(activation: NumericActivation, rho: float, q: float, size: float) -> CorrelationPoint:
-    slope = q * slope_map(activation, q).value if rho == 1 else correlation(activation, rho, q=q, order=1).value
-    return CorrelationPoint(rho, slope / size, stability(slope / size))

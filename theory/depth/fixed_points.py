@@ -48,7 +48,13 @@ class LengthDynamics:
 
 
 def length_dynamics(
-    activation: NumericActivation, lowest: float = 1e-6, highest: float = 1e6, points: int = _GRID
+    activation: NumericActivation,
+    lowest: float = 1e-6,
+    highest: float = 1e6,
+    points: int = _GRID,
+    *,
+    gain: float = 1.0,
+    bias: float = 0.0,
 ) -> LengthDynamics:
     """Fixed points of the length map in a range of q, their stability, and the basin of q = 1.
 
@@ -61,6 +67,7 @@ def length_dynamics(
         activation: phi without jumps.
         lowest, highest: range of q, with lowest < 1 < highest.
         points: the points of the grid, at least 3.
+        gain, bias: g and sigma_b of the length map, whose q is the variance of the pre-activations.
 
     Raises:
         UsageError: a range that does not contain 1, or a grid of fewer points.
@@ -73,33 +80,69 @@ def length_dynamics(
         raise UsageError(f"the range of q must be positive and contain 1, not [{lowest}, {highest}]")
     if points < 3:
         raise UsageError(f"the grid needs at least 3 points, not {points}")
-    grid, growth = _tabulate(activation, lowest, highest, points)
-    if np.all(np.abs(growth) < MARGINAL):
-        return LengthDynamics((), None, continuum=True)
-    roots = _roots(activation, grid, growth)
-    fixed = tuple(_fixed_point(activation, q) for q in roots)
-    return LengthDynamics(fixed, _basin(grid, growth, fixed), continuum=False)
+    phi = _LengthMap(activation, gain, bias)
+    return _dynamics(phi, *_tabulate(phi, lowest, highest, points))
 
 
-def _tabulate(
-    activation: NumericActivation, lowest: float, highest: float, points: int = _GRID
-) -> tuple[FloatArray, FloatArray]:
+def dynamics_and_rate(
+    activation: NumericActivation, start: float = 1.0, *, gain: float = 1.0, bias: float = 0.0
+) -> tuple[LengthDynamics, "GradientRate"]:
+    """Both `length_dynamics` and `gradient_rate` from one table of the map, on a grid of a factor 1.26.
+
+    >>> from theory.activations.specification import activation
+    >>> dynamics, rate = dynamics_and_rate(activation("identity"), gain=2.0)
+    >>> [point.q for point in dynamics.fixed_points], rate.q
+    ([0.0], inf)
+    """
+    phi = _LengthMap(activation, gain, bias)
+    table = _tabulate(phi, 1e-6, 1e6, _GRID // 2 + 1)
+    return _dynamics(phi, *table), _rate(phi, start, *table)
+
+
+@dataclass(frozen=True, slots=True)
+class _LengthMap:
+    """The length map Q of an activation with a gain and biases."""
+
+    activation: NumericActivation
+    gain: float
+    bias: float
+
+    def value(self, q: float) -> float:
+        return length_map(self.activation, q, self.gain, self.bias).value
+
+    def slope(self, q: float) -> float:
+        derivative = length_map_slope if q > 0 else slope_map
+        return derivative(self.activation, q, self.gain).value
+
+    def log_factor(self, q: float) -> float:
+        """Logarithm of the factor of a squared gradient; infinite where it overflows."""
+        factor = slope_map(self.activation, q, self.gain).value
+        return np.inf if np.isnan(factor) else float(np.log(factor))
+
+    def growth(self, x: float) -> float:
+        """log(Q(q)/q) at q = e^x, within +-1000; the top where Q overflows, the bottom where it is 0."""
+        squared = self.value(float(np.exp(x)))
+        with np.errstate(divide="ignore"):
+            growth = 1e3 if np.isnan(squared) else float(np.log(squared)) - x
+        return float(np.clip(growth, -1e3, 1e3))
+
+
+def _tabulate(phi: _LengthMap, lowest: float, highest: float, points: int = _GRID) -> tuple[FloatArray, FloatArray]:
     """log q on a grid that holds 1 and its immediate neighbours, and log(Q(q)/q) there."""
     beside = np.array([-1e-5, 0.0, 1e-5])
     grid = np.union1d(np.linspace(np.log(lowest), np.log(highest), points), beside)
     grid = grid[(np.abs(grid) > 1e-2) | np.isin(grid, beside)]
-    return grid, np.array([_growth(activation, x) for x in grid])
+    return grid, np.array([phi.growth(x) for x in grid])
 
 
-def _growth(activation: NumericActivation, x: float) -> float:
-    """log(Q(q)/q) at q = e^x, within +-1000; the top where Q overflows, the bottom where it is 0."""
-    squared = length_map(activation, float(np.exp(x))).value
-    with np.errstate(divide="ignore"):
-        growth = 1e3 if np.isnan(squared) else float(np.log(squared)) - x
-    return float(np.clip(growth, -1e3, 1e3))
+def _dynamics(phi: _LengthMap, grid: FloatArray, growth: FloatArray) -> LengthDynamics:
+    if np.all(np.abs(growth) < MARGINAL):
+        return LengthDynamics((), None, continuum=True)
+    fixed = tuple(_fixed_point(phi, q) for q in _roots(phi, grid, growth))
+    return LengthDynamics(fixed, _basin(grid, growth, fixed), continuum=False)
 
 
-def _roots(activation: NumericActivation, grid: FloatArray, growth: FloatArray) -> list[float]:
+def _roots(phi: _LengthMap, grid: FloatArray, growth: FloatArray) -> list[float]:
     """Fixed points, ascending: 0, sign changes on the grid, and 1 on its own."""
     at_one = int(np.flatnonzero(grid == 0)[0])
     one_is_fixed = abs(growth[at_one]) < MARGINAL
@@ -107,16 +150,14 @@ def _roots(activation: NumericActivation, grid: FloatArray, growth: FloatArray) 
         grid, growth = np.delete(grid, at_one), np.delete(growth, at_one)
     changes = np.flatnonzero(growth[:-1] * growth[1:] < 0)
     roots = [
-        brentq(lambda x: _growth(activation, x), grid[i], grid[i + 1], xtol=1e-13)
-        for i in changes
-        if not (one_is_fixed and i == at_one - 1)
+        brentq(phi.growth, grid[i], grid[i + 1], xtol=1e-13) for i in changes if not (one_is_fixed and i == at_one - 1)
     ]
     lengths = [float(np.exp(root)) for root in roots] + ([1.0] if one_is_fixed else [])
-    return sorted(lengths + ([0.0] if length_map(activation, 0.0).value < 1e-190 else []))
+    return sorted(lengths + ([0.0] if phi.value(0.0) < 1e-190 else []))
 
 
-def _fixed_point(activation: NumericActivation, q: float) -> FixedPoint:
-    slope = length_map_slope(activation, q).value if q > 0 else slope_map(activation, 0.0).value
+def _fixed_point(phi: _LengthMap, q: float) -> FixedPoint:
+    slope = phi.slope(q)
     return FixedPoint(q, slope, stability(slope))
 
 
@@ -173,35 +214,42 @@ class GradientRate:
     rate: float
 
 
-def gradient_rate(activation: NumericActivation, start: float = 1.0) -> GradientRate:
+def gradient_rate(
+    activation: NumericActivation, start: float = 1.0, *, gain: float = 1.0, bias: float = 0.0
+) -> GradientRate:
     r"""Vanishing or exploding rate of a deep network whose activation need not be normalized.
 
-    .. math:: \log E\, \phi'(\sqrt{q_*}\, z)^2
+    .. math:: \log g^2 E\, \phi'(\sqrt{q_*}\, z)^2
 
     at the fixed point :math:`q_*` of the length map that q = `start` flows to (Schoenholz et al. 2017). Where
     the length runs off to 0 or infinity it is the rate at q = 0 or at q = 1e6. It never cycles: the
-    logarithmic slope of Q, :math:`E \phi^2 (z^2-1)/(2 E \phi^2)`, is at least -1/2. A repelling fixed point
-    holds an infinitely wide network, but no finite one: start beside it.
+    logarithmic slope of Q is :math:`E \phi^2 (z^2-1)/(2 E \phi^2)` without biases, at least -1/2, and biases bring it
+    nearer to 0. A repelling fixed point holds an infinitely wide network, but no finite one: start beside it.
 
     Args:
         activation: phi without jumps.
-        start: squared length per neuron of the input, between 1e-6 and 1e6.
+        start: variance of the first pre-activations, between 1e-6 and 1e6: with g = 1 and no biases the squared
+            length per neuron of the input.
+        gain, bias: g and sigma_b of the length map.
 
     >>> from theory.activations.specification import activation
     >>> half = gradient_rate(activation("x/2"))
     >>> half.q, round(half.rate, 10)  # -log 4
     (0.0, -1.3862943611)
     """
+    phi = _LengthMap(activation, gain, bias)
+    return _rate(phi, start, *_tabulate(phi, 1e-6, 1e6))
+
+
+def _rate(phi: _LengthMap, start: float, grid: FloatArray, growth: FloatArray) -> GradientRate:
     if not 1e-6 <= start <= 1e6:
         raise UsageError(f"the start must be between 1e-6 and 1e6, not {start}")
-    grid, growth = _tabulate(activation, 1e-6, 1e6)
     if np.all(np.abs(growth) < MARGINAL):
-        return GradientRate(start, float(np.log(slope_map(activation, start).value)))
-    limits = np.array([*_roots(activation, grid, growth), np.inf])
+        return GradientRate(start, phi.log_factor(start))
+    limits = np.array([*_roots(phi, grid, growth), np.inf])
     last = float(_limits(np.array([np.log(start)]), grid, growth)[0])
     q = _limit(float(np.exp(last)), float(np.interp(last, grid, growth)), limits)
-    slope = slope_map(activation, min(q, 1e6)).value
-    return GradientRate(q, np.inf if np.isnan(slope) else float(np.log(slope)))
+    return GradientRate(q, phi.log_factor(min(q, 1e6)))
 
 
 def _limit(q: float, drift: float, limits: FloatArray) -> float:

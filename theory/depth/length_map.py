@@ -1,7 +1,8 @@
 """Squared lengths and backward signals in an infinitely wide network, layer by layer: the length map and its iteration.
 
-With squared length per neuron q before a layer, the next layer has Q(q). Begin with `length_map`; `follow_length` is
-the one place where a length is followed through the layers.
+With variance q of the pre-activations, those of the next layer have variance Q(q). A gain g of the weights and Gaussian
+biases are part of every map here; without them (g = 1, sigma_b = 0) q is the squared length per neuron before a layer.
+Begin with `length_map`; `follow_length` is the one place where a length is followed through the layers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,29 +21,34 @@ from theory.numerics.quadrature import Estimate
 _SETTLED = 1e-13  # relative change of a length in one layer that counts as none
 
 
-def length_map(activation: NumericActivation, q: float) -> Estimate:
-    r"""Squared length per neuron after a layer of infinite width.
+def length_map(activation: NumericActivation, q: float, gain: float = 1.0, bias: float = 0.0) -> Estimate:
+    r"""Variance of the pre-activations one layer later, in a network of infinite width.
 
-    .. math:: Q(q) = E\, \phi(\sqrt q\, z)^2, \qquad z \sim N(0, 1)
+    .. math:: Q(q) = g^2 E\, \phi(\sqrt q\, z)^2 + \sigma_b^2, \qquad z \sim N(0, 1)
 
     The length map of Poole et al. (2016), "Exponential expressivity in deep neural networks through transient
-    chaos", for weights of variance 1/n and no biases.
+    chaos", for weights of variance g^2/n and biases of variance sigma_b^2.
 
     Args:
         activation: phi.
-        q: squared length per neuron before the layer, >= 0.
+        q: variance of the pre-activations, >= 0: with g = 1 and no biases the squared length per neuron before the
+            layer.
+        gain: g > 0, the factor of orthogonal weights or of Gaussian ones of variance 1/n.
+        bias: sigma_b >= 0, the standard deviation of the biases.
 
     >>> from theory.activations.specification import activation
-    >>> round(length_map(activation("2*x"), 3.0).value, 12)
-    12.0
+    >>> round(length_map(activation("2*x"), 3.0).value, 12), round(length_map(activation("2*x"), 3.0, 0.5, 2).value, 12)
+    (12.0, 7.0)
     """
-    return _expectation(activation, q, lambda _z, value, _slope: value * value)
+    if not (np.isfinite(bias) and bias >= 0):
+        raise UsageError(f"sigma_b, the standard deviation of the biases, must be a number >= 0, not {bias}")
+    return _expectation(activation, q, lambda _z, value, _slope: value * value, gain, bias)
 
 
-def slope_map(activation: NumericActivation, q: float) -> Estimate:
+def slope_map(activation: NumericActivation, q: float, gain: float = 1.0) -> Estimate:
     r"""Mean-field growth per layer of the squared norm of a backward signal.
 
-    .. math:: E\, \phi'(\sqrt q\, z)^2
+    .. math:: g^2 E\, \phi'(\sqrt q\, z)^2
 
     (chi_1 of Poole et al. 2016 and of Schoenholz et al. 2017, "Deep information propagation".) Arguments as for
     `length_map`.
@@ -51,17 +57,18 @@ def slope_map(activation: NumericActivation, q: float) -> Estimate:
     >>> round(slope_map(activation("2*x"), 3.0).value, 12)
     4.0
     """
-    return _expectation(activation, q, lambda _z, _value, slope: slope * slope)
+    return _expectation(activation, q, lambda _z, _value, slope: slope * slope, gain)
 
 
-def length_map_slope(activation: NumericActivation, q: float = 1.0) -> Estimate:
+def length_map_slope(activation: NumericActivation, q: float = 1.0, gain: float = 1.0) -> Estimate:
     r"""Derivative of the length map; at q = 1 of a normalized phi it is chi.
 
-    .. math:: Q'(q) = E\, \phi(\sqrt q\, z)\, \phi'(\sqrt q\, z)\, z / \sqrt q
+    .. math:: Q'(q) = g^2 E\, \phi(\sqrt q\, z)\, \phi'(\sqrt q\, z)\, z / \sqrt q
 
     Args:
         activation: phi without jumps.
-        q: squared length per neuron, > 0.
+        q: variance of the pre-activations, > 0.
+        gain: g, as for `length_map`.
 
     >>> from theory.activations.specification import activation
     >>> round(length_map_slope(activation("2*x")).value, 12)
@@ -69,14 +76,19 @@ def length_map_slope(activation: NumericActivation, q: float = 1.0) -> Estimate:
     """
     if not q > 0:
         raise UsageError(f"the slope of the length map needs q > 0, not {q}")
-    return _expectation(activation, q, lambda z, value, slope: value * slope * z / np.sqrt(q))
+    return _expectation(activation, q, lambda z, value, slope: value * slope * z / np.sqrt(q), gain)
 
 
-def _expectation(activation: NumericActivation, q: float, functional: Functional) -> Estimate:
+def _expectation(
+    activation: NumericActivation, q: float, functional: Functional, gain: float = 1.0, bias: float = 0.0
+) -> Estimate:
     if not (np.isfinite(q) and q >= 0):
         raise UsageError(f"q, the squared length per neuron, must be a number >= 0, not {q}")
+    if not (np.isfinite(gain) and gain > 0):
+        raise UsageError(f"the gain of the weights must be a positive number, not {gain}")
     deviation = max(float(np.sqrt(q)), 1e-100)  # the limit q -> 0 sees both sides of a kink at 0
-    return expectations(activation, {"it": functional}, deviation=deviation)["it"]
+    found = expectations(activation, {"it": functional}, deviation=deviation)["it"]
+    return Estimate(gain * gain * found.value + bias * bias, gain * gain * found.error)
 
 
 LayerMap = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -132,21 +144,25 @@ def follow_length(layer: LayerMap, starts: npt.ArrayLike, tolerance: float = _SE
     yield from repeat(Passage(after, after, log_factors, settled=True))
 
 
-def mean_field_layer(activation: NumericActivation) -> LayerMap:
-    r"""A layer of infinite width, from the length map and the slope map.
+def mean_field_layer(activation: NumericActivation, gain: float = 1.0, bias: float = 0.0) -> LayerMap:
+    r"""A layer x = phi(g W x + b) of infinite width, from the length map and the slope map.
 
-    .. math:: q \mapsto \bigl(E\, \phi(\sqrt q\, z)^2,\ \log E\, \phi'(\sqrt q\, z)^2\bigr)
+    .. math:: q \mapsto \bigl(E\, \phi(\sqrt h\, z)^2,\ \log g^2 E\, \phi'(\sqrt h\, z)^2\bigr), \qquad
+        h = g^2 q + \sigma_b^2
 
-    (Poole et al. 2016; Schoenholz et al. 2017.) Beyond the range of float64 both are infinite.
+    (Poole et al. 2016; Schoenholz et al. 2017.) Here q is the squared length per neuron of x, before and after the
+    layer, and h the variance of the pre-activations between. Beyond the range of float64 both are infinite.
 
     Args:
         activation: phi.
+        gain, bias: g and sigma_b, as for `length_map`.
     """
 
     def passage(q: float) -> tuple[float, float]:
-        if not np.isfinite(q):
+        variance = gain * gain * q + bias * bias
+        if not np.isfinite(variance):
             return np.inf, np.inf
-        after, slope = length_map(activation, q).value, slope_map(activation, q).value
+        after, slope = length_map(activation, variance).value, slope_map(activation, variance, gain).value
         log_factor = (float(np.log(slope)) if slope > 0 else -np.inf) if np.isfinite(slope) else np.inf
         return after if np.isfinite(after) else np.inf, log_factor
 
