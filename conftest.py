@@ -1,11 +1,13 @@
 """Markers that follow from where a test stands, for `pytest -m quick`, `-m docs` and `-m cli`."""
 
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent
+collect_ignore = [f"gpn/{name}.py" for name in ("torch", "jax") if find_spec(name) is None]
 PLACES = {"docs": ("tests/docs", "notebooks"), "cli": ("tests/gpn/cli",)}
 
 

@@ -29,6 +29,7 @@ myst_dmath_double_inline = True
 suppress_warnings = ["misc.highlighting_failure"]
 
 default_role = "py:obj"  # single backticks in docstrings: a link where the name is known, code where not
+autodoc_mock_imports = ["torch", "jax"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

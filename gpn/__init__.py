@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpn.checking.snippets import export
     from gpn.checking.spectrum import spectrum
     from gpn.engine.network import Network
+    from gpn.probing.gain import gain
     from gpn.report.explorer.widget import explore
     from gpn.report.pages.claims import claim
     from gpn.reproduction.reproduce import reproduce
@@ -59,6 +60,7 @@ _HOMES = {
     "design": "gpn.checking.designing",
     "explore": "gpn.report.explorer.widget",
     "export": "gpn.checking.snippets",
+    "gain": "gpn.probing.gain",
     "guaranteed_epsilon": "gpn.verification.width",
     "normalize": "gpn.checking.check",
     "reproduce": "gpn.reproduction.reproduce",
@@ -85,6 +87,7 @@ __all__ = [
     "design",
     "explore",
     "export",
+    "gain",
     "guaranteed_epsilon",
     "normalize",
     "reproduce",
@@ -97,7 +100,12 @@ __all__ = [
 ]
 
 
+_FRAMEWORKS = ("torch", "jax")  # modules that need one of them
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FRAMEWORKS:
+        return import_module(f"gpn.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'gpn' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(_HOMES[name]), name)

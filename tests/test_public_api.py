@@ -84,6 +84,7 @@ READS_AN_ACTIVATION = {
     "depth_profiles": lambda spec: gpn.depth_profiles(spec),
     "design": lambda spec: gpn.design(spec, 2, curvature=0.1),
     "explore": lambda spec: gpn.report.explorer.model.shape(spec, 0.5),
+    "gain": lambda spec: gpn.gain(spec, 8),
     "guaranteed_epsilon": lambda spec: gpn.guaranteed_epsilon(spec, 64, 2, root="minus", progress=_stop),
     "normalize": lambda spec: gpn.normalize(spec, "minus"),
     "required_width": lambda spec: gpn.required_width(spec, 2, 0.5, root="minus", progress=_stop),

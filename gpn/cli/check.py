@@ -1,4 +1,4 @@
-"""The commands about one activation: `gpn check` and `gpn normalize`."""
+"""The commands about one activation: `gpn check`, `gpn normalize` and `gpn gain`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpn.cli import answer, options
-from gpn.cli.options import Derivative, Json, Root, Spec, check_writable, complain, number, option
+from gpn.cli.options import Derivative, Json, Root, Spec, check_writable, complain, completion, number, option
+from theory.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from theory.normalization.conditions import Conditions
 
+_kept = completion("theory.initialization.gains:DEFINITIONS")
+_ensembles = completion("gpn.probing.gain:WEIGHTS")
 GPN, NORMALIZABLE, UNDECIDED, IMPOSSIBLE = 0, 1, 3, 4
 
 
@@ -112,6 +115,62 @@ def normalize(
         return
     table = tables.normalization_report(conditions, chosen)
     answer.show([table], commands.after_normalize(conditions, chosen, spec, derivative), data, as_json)
+
+
+def gain(
+    spec: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SPEC",
+            help="A name, as gelu or 'leaky_relu(0.2)', a formula in x, or module:function.",
+            autocompletion=options.activations,
+        ),
+    ] = None,
+    explain: Annotated[
+        str | None, option("NUMBER", "Say instead which constants round to a number, as 2.74 or 5/3.")
+    ] = None,
+    digits: Annotated[int, number("N", "Significant digits of the gains.", 15)] = 10,
+    keep: Annotated[str, option("WHAT", "For the lines to paste: length, variance or gradient.", _kept)] = "length",
+    weights: Annotated[
+        str, option("NAME", "For the lines to paste: orthogonal or gaussian.", _ensembles)
+    ] = "orthogonal",
+    derivative: Derivative = None,
+    as_json: Json = False,
+) -> None:
+    """Print the gains of an activation: which keeps the length, which gradients, and where depth leads with each.
+
+    For each gain: whether variance 1 of the pre-activations attracts, to which variance q depth leads, the factor of
+    squared gradients per layer, the biases on the edge of chaos, and a line to paste for PyTorch, JAX and Keras.
+
+    \b
+    Examples:
+      gpn gain tanh
+      gpn gain "x*sigmoid(1.3*x)" --digits 20
+      gpn gain gelu --keep gradient --weights gaussian
+      gpn gain --explain 2.74
+    """
+    from gpn.report.tables import gains as tables
+    from gpn.report.words import commands
+
+    if (spec is None) == (explain is None):
+        raise UsageError("give an activation, such as gpn gain tanh, or a number, such as gpn gain --explain 2.74")
+    if spec is None:
+        from gpn.probing.constants import explain as look_up
+
+        found = look_up(str(explain))
+        answer.show([tables.explanation(found)], commands.after_explanation(found), found.to_dict(), as_json)
+        return
+    from gpn.probing.gain import WEIGHTS
+    from gpn.probing.gain import gain as find
+    from theory.initialization.gains import DEFINITIONS
+
+    if keep not in DEFINITIONS:
+        raise unknown("--keep", keep, DEFINITIONS)
+    if weights not in WEIGHTS:
+        raise unknown("--weights", weights, WEIGHTS)
+    report = find(spec, digits, derivative=derivative)
+    next_step = commands.after_gain(report, spec, derivative)
+    answer.show([tables.gain(report, keep, weights)], next_step, report.to_dict(), as_json)
 
 
 def exit_code(conditions: "Conditions") -> int:

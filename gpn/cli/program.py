@@ -22,6 +22,7 @@ _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exp
 STORY = (
     "check",
     "normalize",
+    "gain",
     "verify",
     "width",
     "design",
@@ -73,6 +74,7 @@ def _gpn(
                                     which a, b make it so?
       gpn check mymodule:phi        the same for a function of your own
       gpn normalize silu            the constants, and code to paste
+      gpn gain tanh                 the gain of the weights, and where it leads
       gpn width tanh --depth 50 --epsilon 0.5       how wide must it be?
       gpn design tanh --depth 200     the member of a family that trains there
       gpn spectrum tanh --depth 50    which directions of a gradient survive
@@ -92,6 +94,7 @@ def _gpn(
 
 app.command(short_help="Is an activation GPN, and which a, b make it so?")(check.check)
 app.command(short_help="The constants a, b, and code to paste.")(check.normalize)
+app.command(short_help="The gain of the weights, and where it leads.")(check.gain)
 app.command(short_help="The main job: Monte Carlo against theory.")(verify.verify)
 app.command(short_help="How wide a network must be, and the inverses.")(width.width)
 app.command(short_help="The activation of a family for a depth.")(trainability.design)

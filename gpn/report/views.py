@@ -16,13 +16,15 @@ from gpn.checking.results import CheckReport
 from gpn.checking.spectrum import SpectrumReport
 from gpn.experiment.files import save_figure, write_table, write_text
 from gpn.experiment.result import Result, Shown
+from gpn.probing.constants import Explanation
+from gpn.probing.gain import GainReport
 from gpn.report.pages import pictures
 from gpn.report.pages.check import check_page, conditions_summary
 from gpn.report.pages.numbers import numbers_page
 from gpn.report.pages.page import element, join
 from gpn.report.pages.pictures import Picture
 from gpn.report.pages.verification import verification_page
-from gpn.report.words import findings, paper_findings, trainability, verdicts
+from gpn.report.words import findings, gains, paper_findings, trainability, verdicts
 from gpn.reproduction.comparison_results import ComparisonReport
 from gpn.reproduction.gradient_results import GradientReport
 from gpn.training.results import TrainingReport
@@ -96,6 +98,10 @@ _VIEWS: dict[type, View[Any]] = {
         lambda report: {"spectrum": report.to_frame()},
         pictures.of_spectrum,
     ),
+    Explanation: View[Explanation](
+        "explanation", gains.explanation_finding, lambda found: {"explanation": found.to_frame()}, lambda _: ()
+    ),
+    GainReport: View[GainReport]("gain", gains.gain_finding, lambda report: {"gain": report.to_frame()}, lambda _: ()),
     GradientReport: View[GradientReport](
         "gradients",
         lambda report: " ".join(paper_findings.findings(report)),

@@ -14,6 +14,8 @@ from theory.errors import UsageError
 from theory.gaussian.moments import Moments
 from theory.normalization.evidence import gather_evidence, working_bits
 
+_FLOAT_DIGITS = 18  # enough to round to float64, however few are shown
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -92,12 +94,12 @@ def gains(activation: Activation | CallableActivation, digits: int = 15) -> Gain
     """
     if not 1 <= digits <= 100 or digits != int(digits):
         raise UsageError(f"digits must be a whole number from 1 to 100, not {digits}")
-    evidence = gather_evidence(activation, digits)
+    evidence = gather_evidence(activation, max(digits, _FLOAT_DIGITS))
     moments, obstacle = evidence.moments, evidence.obstacle
     reason = (obstacle.reason if obstacle else None) or evidence.uncertified or ""
     if moments is None:
         return Gains(MappingProxyType(dict.fromkeys(DEFINITIONS)), certified=False, reason=reason)
-    with precision(working_bits(digits)):
+    with precision(working_bits(max(digits, _FLOAT_DIGITS))):
         squares = {name: definition.square(moments) for name, definition in DEFINITIONS.items()}
         values = {name: None if ball is None else _gain(ball, digits) for name, ball in squares.items()}
     return Gains(MappingProxyType(values), moments.certified, reason)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from gpn.checking.audit_results import AuditReport
     from gpn.checking.designing import DesignReport
     from gpn.checking.results import CheckReport
+    from gpn.probing.constants import Explanation
+    from gpn.probing.gain import GainReport
     from gpn.reproduction.gradient_results import GradientReport
     from gpn.training.results import TrainingReport
     from gpn.verification.results import Configuration, VerificationReport
@@ -161,6 +163,18 @@ def after_solve(solutions: "Solutions", spec: str) -> str | None:
         return None
     member = re.sub(rf"\b{re.escape(solutions.parameter)}\b", f"{solutions.values[0]:.15g}", spec)
     return None if member == spec else next_step("check", member)
+
+
+def after_gain(report: "GainReport", spec: str, derivative: str | None = None) -> str | None:
+    """The a and b that keep both norms, where no gain does and they exist."""
+    if report.keeps_both or report.row("gradient").gain is None:
+        return None
+    return next_step("normalize", spec, derivative=derivative)
+
+
+def after_explanation(found: "Explanation") -> str | None:
+    """The gains of the activation whose constant it may be, if there is one."""
+    return next_step("gain", found.matches[0].constant.activation) if found.matches else None
 
 
 def after_gradients(report: "GradientReport") -> str:

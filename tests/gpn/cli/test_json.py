@@ -24,6 +24,9 @@ CALLS = [
     ["check", "tanh(x)*exp(-x**4)", "--time-limit", "0.02"],
     ["normalize", "gelu"],
     ["normalize", "sign"],
+    ["gain", "gelu"],  # depth leads to infinity
+    ["gain", "step"],
+    ["gain", "--explain", "2.74"],
     ["normalize", "relu", "--emit", "torch"],
     ["verify", "relu", *SIZE, *SMALL, *TINY, "--epsilon", "0.5"],
     ["verify", "exp(x)", "--raw", *SIZE, "--depth", "9", *TINY, "--epsilon", "0.5"],  # overflows

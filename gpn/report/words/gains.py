@@ -1,0 +1,61 @@
+"""What a gain keeps and where it leads, and what a number is, in sentences."""
+
+from typing import TYPE_CHECKING
+
+from gpn.report.words.text import plain, short_number
+
+if TYPE_CHECKING:
+    from gpn.probing.constants import Explanation
+    from gpn.probing.gain import GainReport, GainRow
+
+ENSEMBLES = (
+    "Orthogonal and Gaussian weights of one gain share all of this at infinite width. At width n they differ: an "
+    "orthogonal matrix keeps |Wx| exactly, a Gaussian one multiplies |Wx|² by a random factor of relative variance "
+    "2/n, and the singular values of the Jacobian spread further in depth."
+)
+"""Where the two ensembles differ and where not."""
+
+
+def gain_finding(report: "GainReport") -> str:
+    """Which gains there are, and whether one of them keeps both norms."""
+    name, reason = plain(report.activation), plain(report.gains.reason, 1000)
+    length, gradient = report.row("length"), report.row("gradient")
+    if length.gain is None:
+        return f"{name} has no gain that keeps the length: {reason}."
+    if gradient.gain is None:
+        return f"{name}: the gain {length.gain:.6g} keeps the length; none keeps gradients: {reason}."
+    if report.keeps_both:
+        return f"{name}: the gain {length.gain:.6g} keeps both the length of a signal and the norm of gradients."
+    change = "grow" if length.chi is not None and length.chi > 1 else "shrink"
+    repels = f" (but 1 repels: depth leads to q = {_limit(length)})" if length.at_one == "repelling" else ""
+    return (
+        f"{name}: the gain {length.gain:.6g} keeps the length{repels}, and squared gradients then {change} by the "
+        f"factor {short_number(length.chi, 4)} in every layer. The gain {gradient.gain:.6g} keeps gradients at q = 1, "
+        f"but depth leads to q = {_limit(gradient)}. No gain keeps both; a*phi + b does."
+    )
+
+
+def _limit(row: "GainRow") -> str:
+    return "?" if row.regime is None else short_number(row.regime.q)
+
+
+def edge_text(row: "GainRow") -> str:
+    """The biases that bring a gain to the edge of chaos, and whether the length is repelled there."""
+    if row.regime is None:
+        return "-"
+    points = (short_number(point.bias, 4) + " (q repels)" * (point.stability == "repelling") for point in row.edge)
+    return ", ".join(points) or "none"
+
+
+def explanation_finding(found: "Explanation") -> str:
+    """How much of the number is explained, and how much of that is chance."""
+    number, count = plain(found.number), len(found.matches)
+    if not count and not found.near and not found.published:
+        return f"{number}: none of {found.searched} constants shares even three digits with it."
+    if not count:
+        return f"{number}: none of {found.searched} constants rounds to it{'; the nearest ones:' * bool(found.near)}"
+    verb = "constant rounds" if count == 1 else "constants round"
+    return (
+        f"{number}: {count} of {found.searched} {verb} to it; {short_number(found.by_chance)} would do so by chance, "
+        f"for any number of {found.digits} digits."
+    )

@@ -1,0 +1,139 @@
+"""`gpn.gain` and `gpn gain`: whole reports beside closed forms and known fixed points, and what a number is."""
+
+import json
+import math
+
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+import gpn
+from gpn.cli import program as cli
+from gpn.probing.constants import explain
+from theory.activations.specification import activation
+from theory.errors import UsageError
+from theory.initialization.regime import regime
+
+
+def expectation(function):
+    return quad(lambda z: function(z) * norm.pdf(z), -12, 12, epsabs=1e-12, limit=200)[0]
+
+
+@pytest.fixture(scope="module")
+def tanh():
+    return gpn.gain("tanh", 12)
+
+
+def test_gains_and_fixed_points_of_tanh_are_those_of_quadrature(tanh):
+    """The oracle integrates by SciPy and solves for the fixed point by bisection."""
+    square = expectation(lambda z: math.tanh(z) ** 2)
+    slope = expectation(lambda z: (1 - math.tanh(z) ** 2) ** 2)
+    length, variance, gradient = tanh.rows
+    assert (length.gain, gradient.gain) == pytest.approx((square**-0.5, slope**-0.5), rel=1e-9)
+    assert variance.gain == length.gain
+    assert variance.regime is None
+    assert (length.chi, gradient.chi) == pytest.approx((slope / square, 1), rel=1e-9)
+    assert (length.at_one, gradient.at_one) == ("attracting", None)
+    assert length.regime.q == pytest.approx(1, rel=1e-7)
+
+    def drift(q):
+        return expectation(lambda z: math.tanh(math.sqrt(q) * z) ** 2) / slope - q
+
+    q = brentq(drift, 0.05, 0.999)
+    assert gradient.regime.q == pytest.approx(q, rel=1e-6)
+    there = expectation(lambda z: (1 - math.tanh(math.sqrt(q) * z) ** 2) ** 2) / slope
+    assert gradient.regime.chi == pytest.approx(there, rel=1e-6)
+    (point,) = length.edge
+    assert expectation(lambda z: (1 - math.tanh(math.sqrt(point.q) * z) ** 2) ** 2) / square == pytest.approx(1)
+    assert point.bias**2 == pytest.approx(
+        point.q - expectation(lambda z: math.tanh(math.sqrt(point.q) * z) ** 2) / square
+    )
+    assert not tanh.keeps_both
+    assert tanh.gains.certified
+
+
+def test_one_gain_keeps_both_for_relu_and_the_line_holds_it():
+    found = gpn.gain("relu")
+    assert found.keeps_both
+    assert found.row("length").at_one == "marginal"
+    assert found.row("length").edge[0].bias == 0
+    assert "gain=1.4142135623730951" in found.code()
+    assert found.code("keras", weights="gaussian").startswith("kernel_initializer = keras.initializers.VarianceScaling")
+    assert len(found.to_frame()) == 3
+    for wrong in ({"target": "caffe"}, {"keeps": "norm"}, {"weights": "haar"}):
+        with pytest.raises(UsageError, match="unknown"):
+            found.code(**wrong)
+
+
+def test_what_jumps_or_has_no_moments_is_said():
+    jump = gpn.gain("step(x - 1)")
+    p = norm.sf(1)
+    assert jump.row("variance").gain == pytest.approx((p * (1 - p)) ** -0.5, rel=1e-12)
+    assert jump.row("gradient").gain is None
+    assert jump.row("length").regime is None
+    with pytest.raises(UsageError, match=r"no gain that keeps the gradient: .*jumps"):
+        jump.code(keeps="gradient")
+    nothing = gpn.gain("1/x")
+    assert all(row.gain is None for row in nothing.rows)
+    assert nothing.gains.reason
+
+
+@pytest.mark.parametrize(
+    ("spec", "gain", "size", "spread"),
+    [("tanh", 5 / 3, 0.6513, 0.6513), ("selu", 0.75, 0.2024, 0.1996)],
+    ids=["tanh 5/3", "selu 3/4"],
+)
+def test_reported_sizes_are_the_fixed_points(spec, gain, size, spread):
+    """What people measure in deep networks: the root mean square of the signal, and its standard deviation."""
+    phi, found = activation(spec), regime(activation(spec), gain)
+    mean = expectation(lambda z: float(phi.value_and_slope(math.sqrt(found.q) * z)[0]))
+    square = expectation(lambda z: float(phi.value_and_slope(math.sqrt(found.q) * z)[0]) ** 2)
+    assert found.q == pytest.approx(gain**2 * square, rel=1e-6)
+    assert (math.sqrt(square), math.sqrt(square - mean**2)) == pytest.approx((size, spread), abs=5e-5)
+
+
+def test_a_number_is_explained():
+    for text, constant in {
+        "2.74": ("1/sqrt(Var phi)", "step(x - 1)"),
+        "1.7009": ("1/sqrt(Var phi)", "gelu"),
+        "1.5927": None,
+        "sqrt(2)": ("1/sqrt(E phi^2)", "relu"),
+    }.items():
+        found = explain(text)
+        names = [(match.constant.definition, match.constant.activation) for match in found.matches]
+        assert constant is None or constant in names, text
+        assert all(match.digits == found.digits for match in found.matches)
+    assert any("PyTorch" in entry and "tanh" in entry for entry in explain("5/3").published)
+    nothing = explain("7.7131415926")
+    assert not nothing.matches
+    assert nothing.digits == 11
+    close = explain("1.7881293296813965")  # a Monte Carlo estimate of 1/sqrt(Var silu)
+    assert not close.matches
+    assert close.near[0].digits >= 3
+    assert close.published
+    for wrong in ("two", "0", "-1.5", "3", "1e999", "inf"):
+        with pytest.raises(UsageError):
+            explain(wrong)
+
+
+def test_numbers_that_agree_by_chance_are_as_many_as_expected():
+    """Over every third number of 3 digits from 1.00 to 2.50: the sum of `by_chance` is the number of matches."""
+    found = [explain(f"{number / 100:.2f}") for number in range(100, 251, 3)]
+    counted, expected = sum(len(one.matches) for one in found), sum(one.by_chance for one in found)
+    assert counted > 30
+    assert counted == pytest.approx(expected, rel=0.25)
+
+
+def test_the_command_prints_what_the_report_says(capsys, tanh):
+    with pytest.raises(SystemExit):
+        cli.main(["gain", "tanh", "--digits", "12", "--json"])
+    assert json.loads(capsys.readouterr().out) == tanh.to_dict()
+    with pytest.raises(SystemExit):
+        cli.main(["gain", "--explain", "2.74"])
+    assert "step(x - 1)" in capsys.readouterr().out
+    for wrong in (["gain"], ["gain", "tanh", "--explain", "2"], ["gain", "tanh", "--keep", "norms"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(wrong)
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
