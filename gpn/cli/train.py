@@ -36,13 +36,16 @@ Width = Annotated[int | None, number("N", "Neurons in each.  [default: 128]", 12
 OptimizerName = Annotated[
     str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", options.optimizers)
 ]
-Rate = Annotated[float | None, number("R", "At the start.  [default: c / (N L), c by the optimizer]", 0.001)]
+Rate = Annotated[float | None, number("R", "At the start.  [default: by depth, width and effective rank]", 0.001)]
 Schedule = Annotated[
     str | None,
     option("NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", options.schedules),
 ]
 Epochs = Annotated[int | None, number("N", "Passes through the data.  [default: 30]", 30)]
 Batch = Annotated[int | None, number("N", "Samples of a step.  [default: 64]", 64)]
+Samples = Annotated[
+    int | None, number("N", "The most to train on, and the most to test; always the same.  [default: all]", 5000)
+]
 Weights = Annotated[
     str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", options.ensembles)
 ]
@@ -70,6 +73,7 @@ def train(
     schedule: Schedule = None,
     epochs: Epochs = None,
     batch: Batch = None,
+    samples: Samples = None,
     weights: Weights = None,
     constraint: Constraint = None,
     penalty: Penalty = None,
@@ -97,8 +101,9 @@ def train(
 
     \b
     Examples:
-      gpn train selu --depth 200 --learning-rate 0.001 --epochs 40
+      gpn train "tanh(0.2*x)" --depth 200 --epochs 40
       gpn train relu --raw --weights gaussian --depth 200 --out plain
+      gpn train selu --inputs mnist/ --samples 5000 --width 64
       gpn train tanh --inputs mnist/ --constraint polar --optimizer momentum
       gpn train gelu --checkpoint run.npz
       gpn train gelu --checkpoint run.npz --resume     after an interrupt

@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from gpn.data.datasets import Dataset, limited, load_dataset
 from gpn.engine.arguments import count
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
+from gpn.experiment.fingerprint import digest
 from gpn.experiment.identity import Identity
 from gpn.experiment.versions import computing_versions
-from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Candidate, candidates, limited, pick
+from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Candidate, candidates, pick
 from gpn.reproduction.comparison_results import ComparisonReport, Measured, Outcome, Settings
 from gpn.reproduction.comparison_runs import Budget, Run, predictions
 from gpn.reproduction.gradient_settings import check_level, several
-from gpn.training.datasets import Dataset, load_dataset
 from theory.errors import UsageError
 from theory.numerics.threads import one_blas_thread
 
@@ -84,7 +85,7 @@ def training_comparison(
         seeds: measured networks of each kind, at least 2.
         epochs, batch: the passes through the data of each of them, and the samples of a step.
         samples: the most to train on, and the most to test, drawn once; the digits are fewer.
-        factors: learning rates to try, as multiples of `gpn.training.optimizers.default_rate`.
+        factors: learning rates to try, as multiples of `gpn.training.start.default_rate`.
         level: confidence level of each interval.
         seed: the learning rates are tried with this one, the measured networks have seed + 1, seed + 2, ...
         store: a folder; every finished run is stored there in `run.sqlite` and reused when it is asked for
@@ -118,10 +119,10 @@ def training_comparison(
         samples=samples,
     )
     settings = _settings(used, budget, count("seeds", seeds, minimum=2), factors, check_level(level), seed)
-    work = partial(Run, budget=budget, data=data if data is inputs else str(inputs), digest=used.digest)
+    work = partial(Run, budget=budget, data=data if data is inputs else str(inputs), digest=digest(used.arrays))
     place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
     # A store may be extended by activations, depths and seeds: every run in it has an identity of its own.
-    common = {"experiment": "training comparison", "seed": seed, "data": used.digest, **asdict(budget)}
+    common = {"experiment": "training comparison", "seed": seed, "data": digest(used.arrays), **asdict(budget)}
     identity = Identity(common, dict(computing_versions()))
     with (
         nullcontext() if store is None else run_store.open_store(store, identity, replace_finished=replace_finished)
@@ -141,7 +142,7 @@ def _measure(
     tried = [
         work(kind, rate, settings.seed, validate=True)
         for kind in kinds
-        for rate in kind.rates(settings.budget.width, settings.factors)
+        for rate in kind.rates(settings.budget.width, settings.classes, settings.factors)
     ]
     cost_of_trials = float(sum(run.cell().cost for run in tried))
     cost = cost_of_trials + settings.seeds * settings.budget.epochs * sum(kind.depth for kind in kinds)

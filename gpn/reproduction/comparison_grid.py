@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
+from gpn.data.datasets import Dataset
 from gpn.reproduction.gradient_settings import GPN, PLAIN, normalized, roots
-from gpn.training.datasets import Dataset
-from gpn.training.optimizers import default_rate, optimizer
+from gpn.training.optimizers import optimizer
+from gpn.training.settings import TrainingSettings
+from gpn.training.start import default_rate
 from theory.activations.activation import NumericActivation
 from theory.activations.specification import activation as read_activation
 from theory.errors import UsageError
 
 RATE_FACTORS = (0.03125, 0.125, 0.5, 2.0, 8.0)
-"""Times `gpn.training.optimizers.default_rate`: the learning rates that every network may try."""
+"""Times `gpn.training.start.default_rate`: the learning rates that every network may try."""
 
 VALIDATION_SHARE = 0.2
 """Of the training samples, kept apart while a learning rate is picked."""
@@ -87,9 +88,32 @@ class Candidate:
         words = RECIPES[self.recipe].words.replace("GPN, other root", "GPN").replace("GPN", f"GPN (b_{self.root})")
         return f"{self.activation}, {words}, depth {self.depth}"
 
-    def rates(self, width: int, factors: Sequence[float]) -> tuple[float, ...]:
-        """Return the learning rates that may be tried, ascending: `factors` times the default of the optimizer."""
-        base = default_rate(optimizer(RECIPES[self.recipe].optimizer), width, self.depth)
+    def settings(self, width: int) -> TrainingSettings:
+        """Return the settings of `gpn.train` for this network.
+
+        Args:
+            width: n.
+        """
+        recipe = RECIPES[self.recipe]
+        return TrainingSettings(
+            depth=self.depth,
+            width=width,
+            root=None,
+            weights=recipe.weights,
+            batch_normalization=recipe.batch_normalization,
+            optimizer=recipe.optimizer,
+        )
+
+    def rates(self, width: int, classes: int, factors: Sequence[float]) -> tuple[float, ...]:
+        """Return the learning rates that may be tried, ascending: `factors` times the default of `gpn.train`.
+
+        Args:
+            width: n.
+            classes: K.
+            factors: what the default is multiplied by.
+        """
+        settings = self.settings(width)
+        base = default_rate(self.phi, optimizer(settings.optimizer), settings, classes)
         return tuple(base * factor for factor in sorted(factors))
 
 
@@ -160,29 +184,13 @@ def pick(trials: Sequence[Trial]) -> Trial:
     return min(finished or trials, key=order)
 
 
-def limited(data: Dataset, samples: int) -> Dataset:
-    """Return a data set with at most so many samples to train on and to test; always the same ones.
-
-    Args:
-        data: the whole data set.
-        samples: the most of each kind.
-
-    >>> from gpn.training.datasets import load_dataset
-    >>> limited(load_dataset("digits"), 300)
-    <Dataset digits: 300 samples to train on, 300 to test, 64 features, 10 classes>
-    """
-    train, test = (_chosen(len(x), samples) for x in (data.x_train, data.x_test))
-    parts = (data.x_train[train], data.y_train[train], data.x_test[test], data.y_test[test])
-    return Dataset(*parts, data.classes, data.name)
-
-
 def validation_split(data: Dataset) -> Dataset:
     """Return the training samples alone, split into those to train on and, in the place of the test, those to validate.
 
     Args:
         data: whose test samples do not take part.
 
-    >>> from gpn.training.datasets import load_dataset
+    >>> from gpn.data.datasets import load_dataset
     >>> validation_split(load_dataset("digits"))
     <Dataset digits: 1150 samples to train on, 288 to test, 64 features, 10 classes>
     """
@@ -190,9 +198,3 @@ def validation_split(data: Dataset) -> Dataset:
     held, rest = np.split(order, [round(VALIDATION_SHARE * len(order))])
     parts = (data.x_train[rest], data.y_train[rest], data.x_train[held], data.y_train[held])
     return Dataset(*parts, data.classes, data.name)
-
-
-def _chosen(size: int, samples: int) -> npt.NDArray[np.intp] | slice:
-    if size <= samples:
-        return slice(None)
-    return np.sort(np.random.default_rng(2).permutation(size)[:samples])

@@ -32,7 +32,7 @@ class Settings:
     Args:
         budget: what every run may use.
         seeds: measured networks of each kind.
-        factors: learning rates that were tried, as multiples of `gpn.training.optimizers.default_rate`.
+        factors: learning rates that were tried, as multiples of `gpn.training.start.default_rate`.
         level: confidence level of each interval.
         seed: seed of the runs that try learning rates.
         data: name of the data set.

@@ -3,19 +3,18 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
 
+from gpn.data.datasets import Dataset, limited, load_dataset
 from gpn.experiment import streams
 from gpn.experiment.runs import Arrays, Cell
-from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial, limited, validation_split
+from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial, validation_split
 from gpn.reproduction.gradient_settings import GPN
-from gpn.training.datasets import Dataset, load_dataset
 from gpn.training.results import FINISHED
-from gpn.training.settings import TrainingSettings
 from gpn.training.train import run_training
 from theory.depth.batch_normalization import large_batch_growth
 from theory.depth.length_map import mean_field_path
@@ -59,8 +58,8 @@ class Run:
         seed: the seed of the weights and of the order of the samples.
         validate: whether it is trained on a part of the training samples and tested on the others.
         budget: common to all.
-        data: what `gpn.training.datasets.load_dataset` reads, or a data set.
-        digest: the digest of its samples and labels (`Dataset.digest`), wherever they are read from.
+        data: what `gpn.data.datasets.load_dataset` reads, or a data set.
+        digest: of its samples and labels (`gpn.experiment.fingerprint.digest`), wherever they are read from.
     """
 
     candidate: Candidate
@@ -98,15 +97,10 @@ class Run:
             (records,) and log_gradient_norms (records, L + 1), natural logarithms. Of a run that diverged there are
             only the epochs and records before.
         """
-        recipe, budget = RECIPES[self.candidate.recipe], self.budget
+        budget = self.budget
         whole = limited(self.data if isinstance(self.data, Dataset) else _loaded(self.data), budget.samples)
-        settings = TrainingSettings(
-            depth=self.candidate.depth,
-            width=budget.width,
-            root=None,
-            weights=recipe.weights,
-            batch_normalization=recipe.batch_normalization,
-            optimizer=recipe.optimizer,
+        settings = replace(
+            self.candidate.settings(budget.width),
             learning_rate=self.rate,
             epochs=self.epochs,
             batch=budget.batch,

@@ -14,6 +14,7 @@ from zlib import crc32
 
 import numpy as np
 
+from gpn.data.inputs import Inputs, Source, load_inputs, to_thin_shell
 from gpn.engine.arguments import count
 from gpn.engine.norms import FloatArray
 from gpn.experiment import cells, streams
@@ -35,7 +36,6 @@ from gpn.reproduction.gradient_settings import (
     several,
     variants,
 )
-from gpn.sampling.inputs import Inputs, Source, load_inputs, to_thin_shell
 from theory.activations.specification import activation as read_activation
 from theory.depth.coefficients import NoPrediction
 from theory.depth.fluctuation import log_ratio_law

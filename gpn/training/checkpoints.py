@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpn.data.files import read_arrays
 from gpn.experiment.files import write_whole
-from gpn.sampling.inputs import read_arrays
 from theory.errors import UsageError
 
 FORMAT = 1

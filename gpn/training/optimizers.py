@@ -14,6 +14,7 @@ import numpy as np
 
 from gpn.engine.norms import FloatArray
 from theory.errors import UsageError, unknown
+from theory.trainability.step_size import StepSize
 
 Memory = tuple[FloatArray, ...]
 """What an optimizer remembers of one parameter array, each of its shape."""
@@ -229,27 +230,39 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
 """Name -> factor of the learning rate after the share `done` (0 to 1) of all steps."""
 
 
-_SIZES: Mapping[type[Optimizer], float] = MappingProxyType(
-    {SGD: 8.0, Momentum: 0.8, AdaGrad: 1.0, RMSProp: 0.25, Adam: 0.25}
-)
+_OF_GRADIENT: Mapping[type[Optimizer], float] = MappingProxyType({SGD: 6.4, Momentum: 0.64})
+_OF_ITS_OWN: Mapping[type[Optimizer], float] = MappingProxyType({AdaGrad: 8.0, RMSProp: 2.0, Adam: 2.0})
+_SMALLEST, _LARGEST = 0.25, 4.0
 
 
-def default_rate(rule: Optimizer, width: int, depth: int) -> float:
-    r"""Default learning rate of an optimizer.
+def rate_of_step(
+    rule: Optimizer, width: int, depth: int, classes: int, step: StepSize, readout_scale: float = 1.0
+) -> float:
+    r"""Learning rate for a network whose tangent kernel is known.
 
-    $$\eta = \frac{c}{n L}, \qquad c = 8\ (\text{SGD}), 0.8\ (\text{momentum}), 1\ (\text{AdaGrad}),
-    0.25\ (\text{RMSProp, Adam})$$
+    $$\eta = \frac{c\,K}{n (L + 1)\, \text{size} \cdot \text{spread} \cdot s^2}\ (c = 6.4\ \text{SGD}, 0.64\
+    \text{momentum}), \qquad \eta = \frac{c}{n (L + 1)\, \text{spread}}\ (c = 2\ \text{Adam, RMSProp}, 8\
+    \text{AdaGrad})$$
 
-    A step changes the loss by eta |d_l|^2 |x_{l-1}|^2 in each layer; with |x|^2 = n and gradients of equal norm in all
-    layers that is proportional to eta n L (derived in docs/training.md). The constants are by experience with the
-    digits, for a readout of scale 1; SGD and momentum want them divided by the square of another scale.
+    A step changes the logits by eta times the tangent kernel, whose largest eigenvalue is about n (L + 1) size spread
+    s^2; K is the inverse of the largest curvature of the loss where nothing is known yet. The optimizers that divide by
+    the size of their gradients do not feel size and s. A size beyond 1/4 to 4 counts as these: it is that of the
+    start, and a network that learns soon leaves it. Derived in docs/training.md; c by measurement
+    (docs/reproduce-training.md).
 
     Args:
         rule: the optimizer.
         width: n.
         depth: L, hidden layers.
+        classes: K.
+        step: size and spread of the tangent kernel.
+        readout_scale: s.
 
-    >>> default_rate(SGD(), 100, 10)
-    0.008
+    >>> rate_of_step(SGD(), 100, 9, 10, StepSize(1.0, 1.0))
+    0.064
     """
-    return _SIZES.get(type(rule), 0.25) / (width * depth)
+    of_gradient = _OF_GRADIENT.get(type(rule))
+    if of_gradient is None:
+        return _OF_ITS_OWN.get(type(rule), 2.0) / (width * (depth + 1) * step.spread)
+    size = min(max(step.size, _SMALLEST), _LARGEST) * step.spread * readout_scale**2
+    return of_gradient * classes / (width * (depth + 1) * size)

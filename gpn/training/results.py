@@ -84,6 +84,12 @@ class TrainingReport(Result):
         return self.epochs[-1].test_accuracy if self.outcome == FINISHED and self.epochs else None
 
     @property
+    def learned(self) -> bool:
+        """Whether the accuracy in the last epoch of training is nearer to 1 than to that of guessing."""
+        guessing = 1.0 / self.config.classes
+        return self.outcome == FINISHED and 2 * self.epochs[-1].train_accuracy > 1 + guessing
+
+    @property
     def gradient_ratio(self) -> float | None:
         """|dE/dW_1|_F over |dE/dW_L|_F at the first step; None if it is not a finite positive number."""
         if not len(self.gradient_norms):

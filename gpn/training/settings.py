@@ -10,7 +10,7 @@ from gpn.training.optimizers import SCHEDULES, Optimizer
 from gpn.training.step import CONSTRAINTS
 from theory.errors import UsageError, unknown
 
-_ORTHOGONAL = ("haar", "qr_unsigned")
+ORTHOGONAL = ("haar", "qr_unsigned")
 _IDENTITIES = ("activation", "activation_digest", "root", "data", "data_digest")
 _DIGESTS = {"activation_digest": "another activation function", "data_digest": "other samples or labels"}
 
@@ -34,6 +34,7 @@ class TrainingSettings:
     schedule: str = "cosine"
     epochs: int = 30
     batch: int = 64
+    samples: int | None = None
     constraint: str = "none"
     penalty: float = 1.0
     readout_scale: float = 1.0
@@ -46,10 +47,12 @@ class TrainingSettings:
         least = {"width": 2, "seed": 0, "batch": 2 if self.batch_normalization else 1}
         for name in ("depth", "width", "epochs", "batch", "seed", "records"):
             object.__setattr__(self, name, count(name, getattr(self, name), minimum=least.get(name, 1)))
+        if self.samples is not None:
+            object.__setattr__(self, "samples", count("samples", self.samples, minimum=2))
         for name, known in (("schedule", SCHEDULES), ("constraint", CONSTRAINTS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
-        if self.constraint in ("polar", "qr") and self.weights not in _ORTHOGONAL:
+        if self.constraint in ("polar", "qr") and self.weights not in ORTHOGONAL:
             raise UsageError(
                 f"weights {self.weights!r} are not orthogonal to begin with, so the constraint {self.constraint!r} "
                 "cannot keep them so; take weights 'haar'"

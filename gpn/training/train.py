@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,25 +11,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpn.data.datasets import Dataset, ThinShell, limited, load_dataset
 from gpn.engine.arguments import vocabulary
-from gpn.engine.batch_normalization import layers
 from gpn.engine.evaluation import ElementwiseActivation
 from gpn.engine.losses import cross_entropy_of_logits
 from gpn.engine.network import Network
 from gpn.engine.norms import FloatArray, quiet
-from gpn.engine.weights import draw
 from gpn.experiment import streams
 from gpn.experiment.fingerprint import digest
 from gpn.experiment.runs import Progress
 from gpn.experiment.signals import signals_wait
 from gpn.sampling.memory import beside_the_program, check_training
 from gpn.training.checkpoints import Saving, read_checkpoint, write_checkpoint
-from gpn.training.datasets import Dataset, ThinShell, load_dataset
-from gpn.training.optimizers import SCHEDULES, Optimizer, default_rate
+from gpn.training.optimizers import SCHEDULES, Optimizer
 from gpn.training.optimizers import optimizer as find_optimizer
 from gpn.training.orthogonality import deviation
 from gpn.training.results import DIVERGED, FINISHED, EpochRow, TrainingReport
 from gpn.training.settings import TrainingConfig, TrainingSettings
+from gpn.training.start import build, default_rate, normalized, stream
 from gpn.training.step import Stepper, running_statistics
 from theory.errors import UsageError
 from theory.numerics.threads import one_blas_thread
@@ -57,6 +56,7 @@ def train(
     schedule: str = "cosine",
     epochs: int = 30,
     batch: int = 64,
+    samples: int | None = None,
     constraint: str = "none",
     penalty: float = 1.0,
     readout_scale: float = 1.0,
@@ -74,14 +74,14 @@ def train(
     $$x_0 \to h_1 = W_1 x_0, \quad x_l = \phi(h_l), \quad h_{l+1} = W_{l+1} x_l, \quad \text{logits} = R\, x_L$$
 
     with the softmax cross-entropy as the loss. Inputs are scaled to the thin shell
-    (`gpn.training.datasets.ThinShell`). W_1 is made of the first columns of an n x m matrix of the ensemble, m =
+    (`gpn.data.datasets.ThinShell`). W_1 is made of the first columns of an n x m matrix of the ensemble, m =
     max(n_0, n); the readout R of orthonormal rows, times `readout_scale`, whatever the ensemble is: logits of variance
     `readout_scale` squared. Gradients of all layers are proportional to that scale, and a step changes the logits by
     the learning rate times its square.
 
     Args:
         spec: phi, as for `gpn.activation`.
-        inputs: "digits", a folder or a file as for `gpn.training.datasets.load_dataset`, or a data set.
+        inputs: "digits", a folder or a file as for `gpn.data.datasets.load_dataset`, or a data set.
         depth: L, hidden layers; the readout is one more.
         width: n, neurons in each of them.
         root: which normalization a*phi + b, as for `gpn.normalize`; None leaves phi as it is.
@@ -89,10 +89,12 @@ def train(
         batch_normalization: with gains and shifts, in every hidden layer; running statistics in the test.
         biases: b_l in all layers, 0 at the start.
         optimizer: "sgd", "momentum", "adagrad", "rmsprop", "adam", or an object of `gpn.training.optimizers`.
-        learning_rate: at the start; None for `gpn.training.optimizers.default_rate`, which falls like 1 / (n L).
+        learning_rate: at the start; None for `gpn.training.start.default_rate`, which falls like 1 / (n L) and with the
+            effective rank of the network.
         schedule: its course, a key of `gpn.training.optimizers.SCHEDULES`.
         epochs: passes through the training samples.
         batch: samples of a step. What does not fill the last batch of an epoch is left out of that epoch.
+        samples: the most to train on, and the most to test (`gpn.data.datasets.limited`); None for all.
         constraint: "none", "penalty", "polar" or "qr", a key of `gpn.training.step.CONSTRAINTS`.
         penalty: strength of the soft penalty.
         readout_scale: the scale of R at the start, above 0.
@@ -145,22 +147,24 @@ def run_training(
         UsageError: an activation or data that cannot be read, or a run that does not fit into the memory.
     """
     dataset = inputs if isinstance(inputs, Dataset) else load_dataset(inputs)
+    if settings.samples is not None:
+        dataset = limited(dataset, settings.samples)
     rule = find_optimizer(settings.optimizer)
-    phi, root = _activation(spec, settings.root)
+    phi, root = normalized(spec, settings.root)
     rate = settings.learning_rate
     choices = {field.name: getattr(settings, field.name) for field in fields(settings)} | {
         "root": root,
         "optimizer": repr(rule),
-        "learning_rate": default_rate(rule, settings.width, settings.depth) if rate is None else rate,
+        "learning_rate": default_rate(phi, rule, settings, dataset.classes) if rate is None else rate,
         "batch": min(settings.batch, len(dataset.x_train)),
+        "samples": len(dataset.x_train),
     }
     config = TrainingConfig(
         **choices,
         activation=getattr(phi, "name", type(phi).__name__),
         activation_digest=digest(phi),
         data=dataset.name,
-        data_digest=dataset.digest,
-        samples=len(dataset.x_train),
+        data_digest=digest(dataset.arrays),
         features=dataset.features,
         classes=dataset.classes,
     )
@@ -258,7 +262,7 @@ class _Run:
 
     def _batches(self, epoch: int) -> Iterator[npt.NDArray[np.intp]]:
         """The samples of each step; the order depends on the seed and the epoch alone."""
-        order = _stream(self._config.seed, streams.TRAINING_ORDER, epoch).permutation(self._config.samples)
+        order = stream(self._config.seed, streams.TRAINING_ORDER, epoch).permutation(self._config.samples)
         for step in range(self._config.steps_per_epoch):
             yield np.sort(order[step * self._config.batch : (step + 1) * self._config.batch])
 
@@ -314,32 +318,6 @@ class _Run:
         self._before = self._rows[-1].seconds if self._rows else 0.0
 
 
-def build(config: TrainingConfig, phi: ElementwiseActivation) -> Network:
-    """Draw the network of a run: the hidden layers from its ensemble, the readout with orthonormal rows.
-
-    Args:
-        config: the configuration of the run; its seed alone decides the weights.
-        phi: the activation of the hidden layers.
-    """
-    rng = _stream(config.seed, streams.TRAINING_WEIGHTS)
-    width, size = config.width, max(config.width, config.features)
-    matrices = [draw(config.weights, rng, width, size)[:, : config.features]]
-    matrices += [draw(config.weights, rng, width, width) for _ in range(config.depth - 1)]
-    matrices.append(config.readout_scale * draw("haar", rng, config.classes, width))
-    biases = [np.zeros(len(matrix)) for matrix in matrices] if config.biases else None
-    normalizations = [*layers([width] * config.depth, affine=True), None] if config.batch_normalization else None
-    contiguous = [np.ascontiguousarray(matrix) for matrix in matrices]  # so that a resumed run has the same bits
-    return Network(contiguous, [phi] * config.depth + [Identity()], biases, normalizations)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The activation of a readout."""
-
-    def value_and_slope(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return x.copy(), np.ones_like(x)
-
-
 def evaluate(
     network: Network, shell: ThinShell, samples: npt.NDArray[Any], labels: npt.NDArray[np.int64]
 ) -> tuple[float, float]:
@@ -379,22 +357,3 @@ def _divergence(
         layer = int(np.flatnonzero(~np.isfinite(norms))[-1]) + 1
         return f"the gradient is not finite from layer {layer} downwards {when}; {advice}"
     return None
-
-
-def _activation(spec: object, root: str | None) -> tuple[ElementwiseActivation, str | None]:
-    """phi itself, or normalized with the root that was chosen.
-
-    Loads SymPy unless an object that evaluates itself is taken as it is.
-    """
-    if root is None and hasattr(spec, "value_and_slope"):
-        return spec, None
-    from theory.activations.specification import activation
-    from theory.normalization.normalize import normalization, normalize
-
-    phi = activation(spec)
-    return (phi, None) if root is None else (normalize(phi, root), normalization(phi, root).root)
-
-
-def _stream(seed: int, *key: int) -> np.random.Generator:
-    """A generator of its own for every purpose and epoch: nothing has to be remembered to resume."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gpn.data.inputs import to_thin_shell
 from gpn.experiment.versions import versions
-from gpn.sampling.inputs import to_thin_shell
 from gpn.statistics.evidence import Weighted
 from gpn.statistics.limits import MAX_TRIALS, Verdict
 from gpn.verification.plan import Outcomes, Plan

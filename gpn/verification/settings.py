@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from gpn.data.inputs import Inputs, load_inputs
 from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import array_description
 from gpn.experiment.identity import Facts, Identity, resuming_command
 from gpn.experiment.runs import checked_run
 from gpn.experiment.versions import computing_versions, differences
-from gpn.sampling.inputs import Inputs, load_inputs
 from gpn.statistics.limits import row_alpha
 from gpn.verification.results import DEFAULT_DEEP_EPSILONS, DEFAULT_EPSILONS, Configuration
 from theory.activations.activation import Activation

@@ -7,6 +7,7 @@ from rich.text import Text
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import short_number
+from gpn.report.words.training import why_it_failed
 from gpn.training.results import DIVERGED, EpochRow, TrainingReport
 from gpn.training.step import CONSTRAINTS
 
@@ -26,7 +27,8 @@ def training(report: TrainingReport) -> RenderableType:
     """The report of `gpn train`: what was trained, a table by epoch, what came of it."""
     epochs = [terminal_table(_COLUMNS, _shown(report.epochs))] if report.epochs else []
     style = "bold red" if report.outcome == DIVERGED else "bold"
-    return paragraphs([Text(line) for line in _description(report)], epochs, [Text(report.summary(), style=style)])
+    outcome = [Text(report.summary(), style=style), *map(Text, filter(None, [why_it_failed(report)]))]
+    return paragraphs([Text(line) for line in _description(report)], epochs, outcome)
 
 
 def _description(report: TrainingReport) -> list[str]:

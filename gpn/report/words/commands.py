@@ -5,6 +5,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from gpn.report.words.text import plain
+from gpn.report.words.training import lost_conditions
 from theory.claims.counted import chosen
 
 if TYPE_CHECKING:
@@ -188,18 +189,22 @@ def after_design(report: "DesignReport") -> str:
 
 
 def after_train(report: "TrainingReport", spec: str, inputs: str) -> str:
-    """After a divergence a smaller learning rate; else the same depth without what theory asks for."""
+    """After a failure less curvature, a smaller rate or more time; else the same depth without what theory asks for."""
     config = report.config
     network: dict[str, Option] = {
         "inputs": None if inputs == "digits" else inputs,
         "depth": config.depth,
         "width": config.width,
     }
+    if not report.learned and lost_conditions(report) is not None:
+        return next_step("design", spec, depth=config.depth)
     if report.test_accuracy is None:
         return next_step("train", spec, **network, learning_rate=f"{config.learning_rate / 4:.3g}")
-    if config.weights != "gaussian":
-        return next_step("train", spec, **network, raw=True, weights="gaussian", out="plain")
-    return next_step("train", spec, **network, weights="haar", out="haar")
+    if config.weights == "gaussian":
+        return next_step("train", spec, **network, weights="haar", out="haar")
+    if not report.learned:
+        return next_step("train", spec, **network, epochs=2 * config.epochs)
+    return next_step("train", spec, **network, raw=True, weights="gaussian", out="plain")
 
 
 def next_step(name: str, spec: str, **options: Option) -> str:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpn.data.inputs import Inputs
 from gpn.engine.norms import FloatArray
 from gpn.experiment import runs, streams
 from gpn.experiment.cells import Deep
-from gpn.sampling.inputs import Inputs
 from gpn.statistics.evidence import Counted
 from gpn.statistics.limits import Verdict, equals
 from gpn.verification.engine import growth

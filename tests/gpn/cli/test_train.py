@@ -154,3 +154,18 @@ def test_misuse_is_one_sentence(capsys, data, arguments, words):
     assert (code, out) == (2, "")
     assert words in error
     assert error.count("\n") == 1
+
+
+def test_advice_after_a_failure_is_about_curvature(capsys, data):
+    deep = ["--depth", "60", "--width", "8", "--batch", "10", "--epochs", "1", "--samples", "20"]
+    code, out, _ = run(capsys, "relu", *data, *deep)
+    assert code == 0
+    assert "2 steps of 10 samples" in out
+    assert "its curvature is too large for the depth" in " ".join(out.split())
+    assert "Next: gpn design --depth 60 relu" in out
+    _, out, _ = run(capsys, "identity", *data, *deep)
+    assert "curvature" not in out
+    assert "Next: gpn train" in out
+    assert "--epochs 2 identity" in out
+    _, out, _ = run(capsys, "tanh", *data, *deep, "--weights", "gaussian")
+    assert "--weights haar" in out

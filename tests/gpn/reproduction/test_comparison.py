@@ -15,17 +15,19 @@ from scipy import optimize, stats
 
 import gpn
 from gpn.checking.check import normalize
+from gpn.data.datasets import Dataset, limited, load_dataset
+from gpn.experiment.fingerprint import digest
 from gpn.experiment.store import RunStore
 from gpn.report.tables.comparison import comparison as table
 from gpn.report.words import terminal
 from gpn.reproduction import comparison_runs
 from gpn.reproduction import comparison_runs as comparison_theory
 from gpn.reproduction.comparison import training_comparison
-from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Trial, candidates, limited, pick, validation_split
+from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Trial, candidates, pick, validation_split
 from gpn.reproduction.comparison_results import AT_CHANCE, DIVERGED, TRAINED, Outcome, accuracy_interval, exact_interval
 from gpn.reproduction.comparison_runs import CURVES, Budget, Run
-from gpn.training.datasets import Dataset, load_dataset
-from gpn.training.optimizers import default_rate, optimizer
+from gpn.training.optimizers import optimizer
+from gpn.training.start import default_rate
 from theory.depth.correlation import correlation
 from theory.errors import UsageError
 
@@ -93,8 +95,9 @@ def test_the_other_root_is_the_other_one():
 
 def test_all_may_try_the_same_multiples_of_the_default_rate():
     for each in candidates(["tanh"], [10, 50], list(RECIPES)):
-        base = default_rate(optimizer(RECIPES[each.recipe].optimizer), 64, each.depth)
-        assert np.array(each.rates(64, RATE_FACTORS)) / base == pytest.approx(RATE_FACTORS)
+        settings = each.settings(64)
+        base = default_rate(each.phi, optimizer(settings.optimizer), settings, 10)
+        assert np.array(each.rates(64, 10, RATE_FACTORS)) / base == pytest.approx(RATE_FACTORS)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -146,8 +149,8 @@ def test_fewer_samples_are_always_the_same_ones():
     data = load_dataset("digits")
     part = limited(data, 100)
     assert (len(part.x_train), len(part.x_test)) == (100, 100)
-    assert part.digest == limited(data, 100).digest != data.digest
-    assert limited(data, 5000).digest == data.digest
+    assert digest(part.arrays) == digest(limited(data, 100).arrays) != digest(data.arrays)
+    assert digest(limited(data, 5000).arrays) == digest(data.arrays)
 
 
 def test_a_run_is_that_of_gpn_train(report):
@@ -309,9 +312,9 @@ def test_no_two_runs_share_an_identity():
     data = load_dataset("digits")
     budget = Budget(8, 2, 1, 16, 100)
     runs = [
-        Run(each, rate, seed, validate, budget, "digits", data.digest)
+        Run(each, rate, seed, validate, budget, "digits", digest(data.arrays))
         for each in candidates(["selu", "relu"], [2, 3], list(RECIPES))
-        for rate in each.rates(8, (1.0, 2.0))
+        for rate in each.rates(8, 10, (1.0, 2.0))
         for seed in (0, 1)
         for validate in (True, False)
     ]

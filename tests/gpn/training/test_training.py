@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import gpn
+from gpn.data.datasets import Dataset, ThinShell
 from gpn.engine.network import Network
 from gpn.training.checkpoints import read_checkpoint, write_checkpoint
-from gpn.training.datasets import Dataset, ThinShell
 from gpn.training.orthogonality import deviation
 from gpn.training.results import EpochRow
 from gpn.training.settings import TrainingSettings

@@ -7,7 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from gpn.training.datasets import ThinShell, load_dataset
+from gpn.data.datasets import ThinShell, load_dataset
+from gpn.data.inputs import load_inputs
 from theory.errors import UsageError
 
 
@@ -74,6 +75,9 @@ def test_idx_files_are_read(tmp_path, packed, joint):
     np.testing.assert_array_equal(data.x_test, arrays["t10k"][0].reshape(5, 784))
     np.testing.assert_array_equal(data.y_test, arrays["t10k"][1])
     assert (data.classes, data.features, data.x_train.dtype) == (3, 784, np.uint8)
+    inputs = load_inputs(tmp_path)  # one reader: the samples to train on
+    np.testing.assert_array_equal(inputs.vectors, data.x_train)
+    np.testing.assert_array_equal(inputs.labels, data.y_train)
 
 
 def test_damaged_idx_files_are_errors(tmp_path):

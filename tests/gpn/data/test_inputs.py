@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gpn.sampling.inputs import Inputs, load_inputs, to_thin_shell
+from gpn.data.inputs import Inputs, load_inputs, to_thin_shell
 from theory.errors import UsageError
 
 
@@ -64,7 +64,7 @@ def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
 
 
 def test_scikit_learn_is_imported_only_for_digits():
-    code = "import gpn.sampling.inputs, sys; gpn.sampling.inputs.load_inputs([[1.0]]); print('sklearn' in sys.modules)"
+    code = "import gpn.data.inputs, sys; gpn.data.inputs.load_inputs([[1.0]]); print('sklearn' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
 
@@ -344,8 +344,20 @@ def test_digits_fit_from_width_64_on():
     scaled, report = to_thin_shell(vectors, 64)
     np.testing.assert_allclose((scaled**2).sum(axis=1), 64)
     np.testing.assert_allclose(report.minimum, (vectors**2).sum(axis=1).min() / 64)
-    with pytest.raises(UsageError, match=r"width.* 64"):
-        to_thin_shell(vectors, 63)
+
+
+def test_more_features_than_neurons_are_projected_and_scaled():
+    vectors = load_inputs("digits").vectors[:200]
+    scaled, report = to_thin_shell(vectors, 16)
+    assert scaled.shape == (200, 16)
+    np.testing.assert_allclose((scaled**2).sum(axis=1), 16)
+    assert "projected to n of its 64 features" in report.text
+    assert not report.on_shell
+    np.testing.assert_array_equal(scaled, to_thin_shell(vectors, 16)[0])
+    # A projection to 16 of 64 coordinates keeps a cosine c up to (1 - c^2)/4: Johnson and Lindenstrauss (1984).
+    before, after = (x @ x.T for x in (to_thin_shell(vectors, 64)[0] / 8, scaled / 4))
+    errors = (after - before)[np.triu_indices(200, 1)] / (1 - before[np.triu_indices(200, 1)] ** 2)
+    assert np.sqrt(np.mean(errors**2)) < 0.35
 
 
 def test_shell_refuses_what_cannot_be_scaled():

@@ -1,4 +1,4 @@
-"""Real inputs x_0: reading vectors and labels, judging them, scaling them to the thin shell |x|^2 = width.
+"""Real inputs x_0: reading vectors and labels, judging them, bringing them to the thin shell |x|^2 = width.
 
 Trials and samples: each trial draws its own sample, uniformly and with replacement, by the generator of its
 chunk. So trials are independent and identically distributed, as exact limits require, whatever the number of
@@ -6,17 +6,17 @@ samples.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpn.data.files import one_line, read_arrays, read_folder
 from gpn.engine.norms import FloatArray
+from gpn.engine.weights import haar
 from theory.errors import UsageError
 
 IntArray = npt.NDArray[np.int64]
@@ -56,10 +56,11 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class ShellReport:
-    """Extremes and median of |x|^2 / width before the vectors were scaled."""
+    """Extremes and median of |x|^2 / width before the vectors were projected and scaled."""
 
     width: int
     samples: int
+    features: int
     minimum: float
     median: float
     maximum: float
@@ -67,16 +68,17 @@ class ShellReport:
     @property
     def on_shell(self) -> bool:
         """Whether all vectors had |x|^2 = width to begin with, up to rounding."""
-        return 1 - _ON_SHELL <= self.minimum <= self.maximum <= 1 + _ON_SHELL
+        return self.features <= self.width and 1 - _ON_SHELL <= self.minimum <= self.maximum <= 1 + _ON_SHELL
 
     @property
     def text(self) -> str:
         """The report in one sentence."""
         if self.on_shell:
             return f"All {self.samples} inputs lie on the thin shell |x|^2 = n at width n = {self.width}."
+        projected = f"projected to n of its {self.features} features and " if self.features > self.width else ""
         return (
             f"The inputs do not lie on the thin shell |x|^2 = n: at width n = {self.width}, |x|^2/n is "
-            f"between {self.minimum:.4g} and {self.maximum:.4g}, median {self.median:.4g}; each was scaled "
+            f"between {self.minimum:.4g} and {self.maximum:.4g}, median {self.median:.4g}; each was {projected}scaled "
             "to |x|^2 = n."
         )
 
@@ -90,7 +92,7 @@ def load_inputs(spec: Source, labels: Source | None = None) -> Inputs:
         spec: "digits", 1797 handwritten digits of 8 x 8 pixels (scikit-learn; Alpaydin and Kaynak 1998); the
             path of a .npy file or an array: (samples, features), (samples, height, width[, channels]),
             flattened row by row, or one vector (features,); the path of a .npz file with x_train and y_train,
-            or x and y.
+            or x and y; a folder as for `gpn.data.files.read_folder`, whose training samples are taken.
         labels: path of a .npy file, or array, with one whole number for each sample, classes 0, 1, 2, ...;
             they replace those that come with `spec`.
 
@@ -114,17 +116,19 @@ def to_thin_shell(vectors: npt.ArrayLike, width: int) -> tuple[FloatArray, Shell
 
     (the condition on inputs of Lu, Gould, Ajanthan 2020, arXiv 2006.12169). Vectors with fewer than n
     features are not padded: their first weight matrix is n x features with orthonormal columns, which has the
-    same law as padding with zeros in front of a Haar matrix.
+    same law as padding with zeros in front of a Haar matrix. Vectors with more than n features are projected first,
+    by one Haar matrix with n orthonormal rows, always the same: the first layer of `gpn.train` does so too, which keeps
+    |x| on average where here each is scaled to sqrt(n).
 
     Args:
-        vectors: array (samples, features), finite, no row zero, features <= width.
+        vectors: array (samples, features), finite, no row zero.
         width: n, the number of units of a layer.
 
     Returns:
-        The scaled vectors, an array of the same shape, and the report of where they lay before.
+        The scaled vectors, array (samples, min(features, n)), and the report of where they lay before.
 
     Raises:
-        UsageError: more features than the width, a wrong shape, or a vector that cannot be scaled.
+        UsageError: a wrong shape, or a vector that cannot be scaled.
 
     >>> scaled, report = to_thin_shell([[3.0, 4.0], [1.0, 0.0]], width=4)
     >>> (scaled**2).sum(axis=1), report.minimum, report.maximum
@@ -133,16 +137,15 @@ def to_thin_shell(vectors: npt.ArrayLike, width: int) -> tuple[FloatArray, Shell
     x = np.asarray(vectors, dtype=np.float64)
     if x.ndim != 2 or not x.size:
         raise UsageError(f"the inputs have shape {x.shape}; they must be an array (samples, features)")
-    if x.shape[1] > width:
-        raise UsageError(
-            f"the inputs have {x.shape[1]} features, more than the width {width}, and no matrix maps them "
-            f"isometrically; the smallest allowed width is {x.shape[1]}"
-        )
     _check_scalable(x, "the inputs")
+    features = x.shape[1]
     scaled, norms = on_sphere(x, float(np.sqrt(width)))
     with np.errstate(over="ignore"):
         ratios = np.square(norms) / width
-    report = ShellReport(width, len(x), *(float(f(ratios)) for f in (np.min, np.median, np.max)))
+    report = ShellReport(width, len(x), features, *(float(f(ratios)) for f in (np.min, np.median, np.max)))
+    if features > width:
+        projection = haar(np.random.default_rng(0), width, features)
+        scaled = on_sphere(scaled @ projection.T, float(np.sqrt(width)))[0]
     return scaled, report
 
 
@@ -172,8 +175,11 @@ def _read(spec: Source) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, str]
         return *_digits(), "digits"
     if not isinstance(spec, str | os.PathLike):
         return _as_array(spec, "the inputs"), None, "array"
-    loaded = read_arrays(Path(spec), "the inputs")
-    name = os.fspath(spec)
+    path, name = Path(spec), os.fspath(spec)
+    if path.is_dir():
+        vectors, labels, *_ = read_folder(path)
+        return vectors, labels, name
+    loaded = read_arrays(path, "the inputs")
     if isinstance(loaded, np.ndarray):
         return loaded, None, name
     for vectors, labels in _MEMBERS:
@@ -207,67 +213,7 @@ def _as_array(values: npt.ArrayLike, what: str) -> npt.NDArray[Any]:
     try:
         return np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{what} cannot be read as an array of numbers: {_one_line(error)}") from None
-
-
-def read_arrays(
-    path: Path, what: str, wanted: Sequence[str] | None = ("x_train", "y_train", "x", "y")
-) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
-    """Read the array of a .npy file, or the wanted arrays of a .npz file, recognized by its first bytes.
-
-    Args:
-        path: the path of the file; pickles are not read.
-        what: what it is for, as errors call it.
-        wanted: names in a .npz file; those that it does not hold are left out. None for all that it holds.
-
-    Raises:
-        UsageError: not readable, or none of the wanted arrays in it.
-    """
-    with _reading(path, what), path.open("rb") as file:
-        start = file.read(6)
-        if not start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
-            raise UsageError(f"it begins with {start!r}" if start else "it is empty")
-        file.seek(0)
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            members = {name: loaded[name] for name in wanted or loaded.files if name in loaded.files}
-            arrays = {name: array for name, array in members.items() if isinstance(array, np.ndarray)}
-            if not arrays:
-                held = ", ".join(map(repr, loaded.files[:10])) or "nothing"
-                raise UsageError(f"it holds {held}, not arrays x_train (and y_train) or x (and y)")
-            return arrays
-
-
-@contextmanager
-def _reading(path: Path, what: str) -> Iterator[None]:
-    """Every way in which reading a file can fail, as one sentence."""
-    shown = repr(str(path)) if len(str(path)) <= 200 else f"...{str(path)[-200:]!r}"
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError("it is not a file")
-        yield
-    except FileNotFoundError:
-        near = ", did you mean digits?" if get_close_matches(path.name, ["digits"]) else ""
-        raise UsageError(
-            f"{what}: there is no file {shown}{near}; give 'digits' or the path of a .npy or .npz file"
-        ) from None
-    except MemoryError:
-        raise UsageError(
-            f"{what}: {shown} asks for more memory than there is; it is damaged, or give a part of it"
-        ) from None
-    except Exception as error:  # NumPy, zipfile and zlib raise many types on a damaged file
-        raise UsageError(
-            f"{what}: {shown} cannot be read as a .npy or .npz file of numbers ({_one_line(error)}); "
-            "write it with numpy.save or numpy.savez"
-        ) from None
-
-
-def _one_line(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    text = " ".join(reason.split()) or type(error).__name__
-    return text[:200]
+        raise UsageError(f"{what} cannot be read as an array of numbers: {one_line(error)}") from None
 
 
 def _vectors(raw: npt.NDArray[Any], name: str) -> tuple[FloatArray, tuple[str, ...]]:

@@ -1,19 +1,16 @@
 """Labelled data sets to train on, read from files in their published formats; nothing is ever downloaded."""
 
-import gzip
-import struct
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpn.data.files import read_arrays, read_folder
+from gpn.data.inputs import check_finite, check_labels, flattened, load_inputs, on_sphere
 from gpn.engine.norms import FloatArray
-from gpn.experiment.fingerprint import digest
-from gpn.sampling.inputs import check_finite, check_labels, flattened, load_inputs, on_sphere, read_arrays
 from theory.errors import UsageError
 
 IntArray = npt.NDArray[np.int64]
@@ -21,11 +18,6 @@ TEST_SHARE = 0.2
 """Share of the digits, which come without a test set, that is kept for the test."""
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
-_IDX_PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-_IDX_MAGIC = {3: 0x0803, 1: 0x0801}  # unsigned bytes in three dimensions, and in one
-_CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
-_CIFAR_TEST = "test_batch.bin"
-_CIFAR_PIXELS = 3 * 32 * 32
 _ROWS = 4096  # samples that are checked together
 
 
@@ -48,14 +40,14 @@ class Dataset:
     name: str
 
     @property
-    def digest(self) -> str:
-        """Digest of all samples and labels, wherever they were read from."""
-        return digest((self.x_train, self.y_train, self.x_test, self.y_test))
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """All samples and labels: x_train, y_train, x_test, y_test."""
+        return self.x_train, self.y_train, self.x_test, self.y_test
 
     @property
     def nbytes(self) -> int:
         """Bytes of all samples and labels."""
-        return sum(array.nbytes for array in (self.x_train, self.y_train, self.x_test, self.y_test))
+        return sum(array.nbytes for array in self.arrays)
 
     @property
     def features(self) -> int:
@@ -86,8 +78,23 @@ def load_dataset(source: str | Path) -> Dataset:
         return _digits()
     path = Path(source)
     if path.is_dir():
-        return _folder(path)
+        return _checked(read_folder(path), str(path))
     return _npz(path)
+
+
+def limited(data: Dataset, samples: int) -> Dataset:
+    """Return a data set with at most so many samples to train on and to test; always the same ones.
+
+    Args:
+        data: the whole data set.
+        samples: the most of each kind.
+
+    >>> limited(load_dataset("digits"), 300)
+    <Dataset digits: 300 samples to train on, 300 to test, 64 features, 10 classes>
+    """
+    train, test = (_chosen(len(x), samples) for x in (data.x_train, data.x_test))
+    parts = (data.x_train[train], data.y_train[train], data.x_test[test], data.y_test[test])
+    return Dataset(*parts, data.classes, data.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,28 +168,6 @@ def _npz(path: Path) -> Dataset:
     return _checked([loaded[name] for name in _NAMES], str(path))
 
 
-def _folder(path: Path) -> Dataset:
-    """The data set whose files are in a folder, recognized by their names."""
-    files = [_find_idx(path, part) for part in _IDX_PARTS]
-    if any(files):
-        missing = [part for part, file in zip(_IDX_PARTS, files, strict=True) if file is None]
-        if missing:
-            raise UsageError(f"{path} lacks {', '.join(missing)} of the four IDX files {', '.join(_IDX_PARTS)}")
-        # images have three dimensions, labels one
-        arrays = [_read_idx(file, 1 + 2 * (order % 2 == 0)) for order, file in enumerate(files) if file is not None]
-        return _checked(arrays, str(path))
-    for folder in (path, path / "cifar-10-batches-bin"):
-        if any((folder / name).exists() for name in (*_CIFAR_TRAIN, _CIFAR_TEST)):
-            arrays = [*_read_cifar(folder / name for name in _CIFAR_TRAIN), *_read_cifar([folder / _CIFAR_TEST])]
-            return _checked(arrays, str(path))
-    if any(path.glob("**/data_batch_1")):
-        raise UsageError(f"{path} holds the Python version of CIFAR-10, which is pickled; take the binary version")
-    raise UsageError(
-        f"{path} holds no data set: neither IDX files ({_IDX_PARTS[0]}-idx3-ubyte, ..., gzip or not) nor CIFAR-10 "
-        f"({_CIFAR_TRAIN[0]}, ..., {_CIFAR_TEST})"
-    )
-
-
 def _checked(arrays: Sequence[npt.NDArray[Any]], name: str) -> Dataset:
     """What must hold for every source; the arrays in the order of `_NAMES`."""
     x_train, y_train, x_test, y_test = arrays
@@ -213,71 +198,7 @@ def _labels(raw: npt.NDArray[Any], samples: int, part: str) -> IntArray:
         raise UsageError(f"y_{part}: {error}") from None
 
 
-def _find_idx(folder: Path, part: str) -> Path | None:
-    kind = "idx3" if part.endswith("images") else "idx1"
-    names = [f"{part}{joint}{kind}-ubyte{ending}" for joint in "-." for ending in ("", ".gz")]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def _read_idx(path: Path, dimensions: int) -> npt.NDArray[Any]:
-    """An array of unsigned bytes; see Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits."""
-    header = 4 * (1 + dimensions)
-    try:
-        with _opened(path) as file:
-            start = file.read(header)
-            if len(start) < header:
-                raise UsageError(f"{path} is truncated: {len(start)} bytes, less than its header of {header}")
-            magic, *sizes = struct.unpack(f">{1 + dimensions}I", start)
-            if magic != _IDX_MAGIC[dimensions]:
-                wanted = f"{_IDX_MAGIC[dimensions]:#06x} (unsigned bytes in {dimensions} dimensions)"
-                raise UsageError(f"{path} begins with the magic number {magic:#06x}, not {wanted}")
-            size = int(np.prod(sizes, dtype=object))
-            content = _read_at_most(file, size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path} cannot be read or is truncated ({error})") from None
-    if len(content) != size:
-        state = "is truncated" if len(content) < size else "is longer than its header says"
-        shape, there = " x ".join(map(str, sizes)), len(content) if len(content) < size else "more"
-        raise UsageError(f"{path} {state}: {shape} = {size} bytes announced, {there} there")
-    return np.frombuffer(content, dtype=np.uint8).reshape(sizes)
-
-
-def _read_at_most(file: IO[bytes], size: int) -> bytes:
-    """In pieces, so that a header that announces too much asks for no memory."""
-    pieces, wanted = [], size
-    while wanted > 0 and (piece := file.read(min(wanted, 2**24))):
-        pieces.append(piece)
-        wanted -= len(piece)
-    return b"".join(pieces)
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """The content of a file, unpacked if it begins as gzip does, whatever its name."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
-
-
-def _read_cifar(paths: Iterable[Path]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Records of one label and 3 x 32 x 32 pixels; see A. Krizhevsky, Learning multiple layers of features (2009)."""
-    records = np.concatenate([_read_records(path) for path in paths])
-    return records[:, 1:], records[:, 0]
-
-
-def _read_records(path: Path) -> npt.NDArray[Any]:
-    length = 1 + _CIFAR_PIXELS
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read ({error.strerror}); CIFAR-10 has five batches and a test batch"
-        ) from None
-    if not content or len(content) % length:
-        raise UsageError(
-            f"{path} is truncated: {len(content)} bytes are no multiple of {length}, a label and its pixels"
-        )
-    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, length)
-    if records[:, 0].max() > 9:
-        wrong = int(np.argmax(records[:, 0] > 9))
-        raise UsageError(f"{path} has the label {records[wrong, 0]} in record {wrong}; those of CIFAR-10 are 0 to 9")
-    return records
+def _chosen(size: int, samples: int) -> npt.NDArray[np.intp] | slice:
+    if size <= samples:
+        return slice(None)
+    return np.sort(np.random.default_rng(2).permutation(size)[:samples])
