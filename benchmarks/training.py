@@ -21,8 +21,8 @@ import gpn
 from gpn.engine.batch_normalization import layers
 from gpn.engine.weights import haar
 from gpn.training.optimizers import OPTIMIZERS, optimizer
+from gpn.training.start import Identity
 from gpn.training.step import CONSTRAINTS, Stepper
-from gpn.training.train import Identity
 
 CLASSES = 10
 

@@ -176,7 +176,7 @@ def _read(spec: Source) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, str]
     if not isinstance(spec, str | os.PathLike):
         return _as_array(spec, "the inputs"), None, "array"
     path, name = Path(spec), os.fspath(spec)
-    if path.is_dir():
+    if os.path.isdir(name):  # of names that no system takes it says no
         vectors, labels, *_ = read_folder(path)
         return vectors, labels, name
     loaded = read_arrays(path, "the inputs")

@@ -10,8 +10,8 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from gpn.data import inputs as data
 from gpn.experiment import cells, runs, streams
-from gpn.sampling import inputs as data
 from gpn.sampling import rare_events
 from gpn.statistics import limits as statistics
 from gpn.statistics.evidence import Counted, Weighted

@@ -114,10 +114,10 @@ def _path(phi: Evaluated, depth: int, gain: float) -> tuple[list[float], list[fl
         with np.errstate(all="ignore"):
             value, slope = phi.value_and_slope(np.sqrt(gain * lengths[-1]) * z)
             squares = slope * slope
-            second, length = float(weights @ squares), float(weights @ (value * value))
-            fourth = float(weights @ (squares * squares)) / second**2 if second > 0 else 1.0
+            second, length = weights @ squares, weights @ (value * value)
+            fourth = (weights @ (squares * squares)) / (second * second)
         known = np.isfinite(fourth) and 0 < second < _LARGEST
-        lengths.append(length if length < _LARGEST else _LARGEST)
-        slopes.append(second if known else 1.0)
-        kurtoses.append(max(fourth, 1.0) if known else 1.0)
+        lengths.append(float(length) if length < _LARGEST else _LARGEST)
+        slopes.append(float(second) if known else 1.0)
+        kurtoses.append(max(float(fourth), 1.0) if known else 1.0)
     return lengths, slopes, kurtoses

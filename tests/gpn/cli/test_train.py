@@ -163,7 +163,7 @@ def test_advice_after_a_failure_is_about_curvature(capsys, data):
     assert "2 steps of 10 samples" in out
     assert "its curvature is too large for the depth" in " ".join(out.split())
     assert "Next: gpn design --depth 60 relu" in out
-    _, out, _ = run(capsys, "identity", *data, *deep)
+    _, out, _ = run(capsys, "identity", *data, *deep, "--learning-rate", "1e-9")
     assert "curvature" not in out
     assert "Next: gpn train" in out
     assert "--epochs 2 identity" in out

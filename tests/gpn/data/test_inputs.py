@@ -145,7 +145,7 @@ def test_missing_file(tmp_path):
 
 
 def test_a_folder_and_an_empty_path(tmp_path):
-    assert "not a file" in refused(tmp_path)
+    assert "holds no data set" in refused(tmp_path)
     assert "not a file" in refused("")
     assert "null byte" in refused("a\0b")
     assert "File name too long" in refused("x" * 5000)

@@ -20,8 +20,9 @@ from gpn.training.checkpoints import read_checkpoint, write_checkpoint
 from gpn.training.orthogonality import deviation
 from gpn.training.results import EpochRow
 from gpn.training.settings import TrainingSettings
+from gpn.training.start import Identity, build
 from gpn.training.step import parameters, running_statistics
-from gpn.training.train import Identity, build, evaluate
+from gpn.training.train import evaluate
 from tests.oracles.losses import softmax_cross_entropy
 from tests.root import ROOT
 from theory.errors import UsageError

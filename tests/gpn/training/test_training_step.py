@@ -10,8 +10,8 @@ from gpn.engine.network import Network
 from gpn.engine.weights import haar
 from gpn.training.optimizers import OPTIMIZERS, optimizer
 from gpn.training.orthogonality import deviation, tangent
+from gpn.training.start import Identity
 from gpn.training.step import Stepper, parameters
-from gpn.training.train import Identity
 from tests.oracles.losses import linear_readout, softmax_cross_entropy, squared_error
 from theory.activations import catalog
 
