@@ -177,8 +177,8 @@ def _read(spec: Source) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, str]
         return _as_array(spec, "the inputs"), None, "array"
     path, name = Path(spec), os.fspath(spec)
     if os.path.isdir(name):  # of names that no system takes it says no
-        vectors, labels, *_ = read_folder(path)
-        return vectors, labels, name
+        x_train, y_train, *_ = read_folder(path)
+        return x_train, y_train, name
     loaded = read_arrays(path, "the inputs")
     if isinstance(loaded, np.ndarray):
         return loaded, None, name
