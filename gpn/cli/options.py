@@ -43,6 +43,7 @@ methods = completion("gpn.verification.settings:METHODS")
 ensembles = completion("gpn.engine.weights:ENSEMBLES")
 optimizers = completion("gpn.training.optimizers:OPTIMIZERS")
 schedules = completion("gpn.training.optimizers:SCHEDULES")
+precisions = completion("gpn.training.settings:PRECISIONS")
 constraints = completion("gpn.training.step:CONSTRAINTS")
 
 

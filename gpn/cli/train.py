@@ -58,6 +58,9 @@ Scale = Annotated[float | None, number("S", "Standard deviation of the logits at
 Centred = Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")]
 Seed = Annotated[int, number("N", "Of the weights and the order of the samples.", 7)]
 Records = Annotated[int | None, number("N", "Steps at which norms are recorded.  [default: 100]", 100)]
+Precision = Annotated[
+    str | None, option("TYPE", "Of the numbers: float64 or float32.  [default: float64]", options.precisions)
+]
 Checkpoint = Annotated[Path | None, option("FILE", "Save the state there, to continue with --resume.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from --checkpoint, bit for bit.")]
 
@@ -85,6 +88,7 @@ def train(
     raw: Raw = False,
     seed: Seed = 0,
     records: Records = None,
+    precision: Precision = None,
     memory: Annotated[str | None, option("SIZE", "What the run may take, as 4GiB.  [default: what is free]")] = None,
     checkpoint: Checkpoint = None,
     resume: Resume = False,

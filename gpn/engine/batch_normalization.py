@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gpn.engine.norms import FloatArray, quiet
 from theory.errors import UsageError
@@ -72,16 +73,20 @@ class BatchNormalization:
             raise UsageError(f"epsilon of batch normalization must be at least 0, not {self.epsilon!r}; usual is 1e-5")
 
     @classmethod
-    def of_width(cls, width: int, *, affine: bool = False, epsilon: float = EPSILON) -> "BatchNormalization":
+    def of_width(
+        cls, width: int, *, affine: bool = False, epsilon: float = EPSILON, dtype: npt.DTypeLike = np.float64
+    ) -> "BatchNormalization":
         """A fresh layer of n neurons: gain 1, shift 0, running mean 0 and variance 1.
 
         Args:
             width: n.
             affine: with gains and shifts to be trained.
             epsilon: added to the variance.
+            dtype: of all arrays.
         """
-        gains, shifts = (np.ones(width), np.zeros(width)) if affine else (None, None)
-        return cls(np.zeros(width), np.ones(width), gains, shifts, epsilon)
+        zeros, ones = np.zeros(width, dtype), np.ones(width, dtype)
+        gains, shifts = (ones.copy(), zeros.copy()) if affine else (None, None)
+        return cls(zeros, ones, gains, shifts, epsilon)
 
     @property
     def width(self) -> int:
@@ -178,10 +183,12 @@ class BatchNormalization:
         return scale[:, None] * weights, scale * centre + shift
 
 
-def layers(widths: Iterable[int], *, affine: bool = False, epsilon: float = EPSILON) -> tuple[BatchNormalization, ...]:
+def layers(
+    widths: Iterable[int], *, affine: bool = False, epsilon: float = EPSILON, dtype: npt.DTypeLike = np.float64
+) -> tuple[BatchNormalization, ...]:
     """Fresh batch normalization for layers of the given widths n_1, ..., n_L; see `BatchNormalization.of_width`.
 
     >>> layers([3, 2])
     (BatchNormalization(width=3, affine=False, epsilon=1e-05), BatchNormalization(width=2, affine=False, epsilon=1e-05))
     """
-    return tuple(BatchNormalization.of_width(width, affine=affine, epsilon=epsilon) for width in widths)
+    return tuple(BatchNormalization.of_width(n, affine=affine, epsilon=epsilon, dtype=dtype) for n in widths)

@@ -28,11 +28,12 @@ class Network:
     notation of Y. Lu, S. Gould, T. Ajanthan (2020), arXiv 2006.12169, section 2.
 
     Args:
-        weights: W_1, ..., W_L, each an array (n_l, n_{l-1}); float64 arrays are used without a copy, so that
+        weights: W_1, ..., W_L, each an array (n_l, n_{l-1}); arrays of the dtype are used without a copy, so that
             a change in place (training) is seen.
         activation: one for all layers, or a sequence of L.
         biases: None, or b_1, ..., b_L, each (n_l,).
         normalizations: None, or for each layer its batch normalization or None.
+        dtype: float64, or float32 for all arrays but norms and losses: half the memory, and quicker.
 
     Raises:
         UsageError: shapes that do not fit together, or an activation without `value_and_slope`.
@@ -48,7 +49,7 @@ class Network:
     (array([[30., 10.]]),)
     """
 
-    __slots__ = ("_evaluations", "activations", "biases", "normalizations", "weights")
+    __slots__ = ("_evaluations", "activations", "biases", "dtype", "normalizations", "weights")
 
     def __init__(
         self,
@@ -56,11 +57,14 @@ class Network:
         activation: ElementwiseActivation | Sequence[ElementwiseActivation],
         biases: Sequence[npt.ArrayLike] | None = None,
         normalizations: Sequence[BatchNormalization | None] | None = None,
+        *,
+        dtype: npt.DTypeLike = np.float64,
     ) -> None:
-        self.weights = _chain([np.asarray(matrix, dtype=np.float64) for matrix in weights])
+        self.dtype = np.dtype(dtype)
+        self.weights = _chain([np.asarray(matrix, dtype=self.dtype) for matrix in weights])
         self.activations = _per_layer(activation, len(self.weights))
         self._evaluations = tuple(evaluation(phi) for phi in self.activations)
-        self.biases = () if biases is None else _biases(biases, self.weights)
+        self.biases = () if biases is None else _biases(biases, self.weights, self.dtype)
         self.normalizations = () if normalizations is None else _normalizations(normalizations, self.weights)
 
     @classmethod
@@ -229,7 +233,7 @@ class Network:
         for index, normalization in enumerate(self.normalizations):
             if normalization is not None:
                 weights[index], biases[index] = normalization.folded(weights[index], biases[index])
-        return Network(weights, self.activations, biases)
+        return Network(weights, self.activations, biases, dtype=self.dtype)
 
     def _value(self, index: int, h: FloatArray, evaluated: tuple[tuple[FloatArray, FloatArray], ...]) -> FloatArray:
         """x_l, in its place if values and slopes are kept."""
@@ -263,7 +267,7 @@ class Network:
         return list(out.weights), list(out.biases)
 
     def _buffers(self, batch: int) -> tuple[FloatArray, ...]:
-        return tuple(np.empty((batch, width)) for width in self.widths[1:])
+        return tuple(np.empty((batch, width), dtype=self.dtype) for width in self.widths[1:])
 
     def _reuse(self, out: Forward, batch: int) -> tuple[FloatArray, ...]:
         shapes = [h.shape for h in out.preactivations]
@@ -275,7 +279,7 @@ class Network:
     def _rows(
         self, name: str, array: npt.ArrayLike, columns: int, rows: int | None = None, finite: bool = True
     ) -> FloatArray:
-        values = np.asarray(array, dtype=np.float64)
+        values = np.asarray(array, dtype=self.dtype)
         if values.ndim != 2 or len(values) == 0 or values.shape != (rows or len(values), columns):
             wanted = f"({rows or 'batch'}, {columns})"
             raise UsageError(f"{name} must have shape {wanted}, samples in rows, not {values.shape}")
@@ -349,8 +353,10 @@ def _normalizations(
     return tuple(normalizations)
 
 
-def _biases(biases: Sequence[npt.ArrayLike], weights: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
-    arrays = tuple(np.asarray(bias, dtype=np.float64) for bias in biases)
+def _biases(
+    biases: Sequence[npt.ArrayLike], weights: tuple[FloatArray, ...], dtype: npt.DTypeLike
+) -> tuple[FloatArray, ...]:
+    arrays = tuple(np.asarray(bias, dtype=dtype) for bias in biases)
     wanted = [(matrix.shape[0],) for matrix in weights]
     if [bias.shape for bias in arrays] != wanted:
         raise UsageError(f"biases must have shapes {wanted}, not {[bias.shape for bias in arrays]}")

@@ -11,6 +11,8 @@ from gpn.training.step import CONSTRAINTS
 from theory.errors import UsageError, unknown
 
 ORTHOGONAL = ("haar", "qr_unsigned")
+PRECISIONS = ("float64", "float32")
+"""Types of the numbers of a network in training."""
 _IDENTITIES = ("activation", "activation_digest", "root", "data", "data_digest")
 _DIGESTS = {"activation_digest": "another activation function", "data_digest": "other samples or labels"}
 
@@ -41,6 +43,7 @@ class TrainingSettings:
     centred: bool = False
     seed: int = 0
     records: int = 100
+    precision: str = "float64"
 
     def __post_init__(self) -> None:
         # Batch normalization divides by the spread within a batch: one sample has none.
@@ -49,7 +52,7 @@ class TrainingSettings:
             object.__setattr__(self, name, count(name, getattr(self, name), minimum=least.get(name, 1)))
         if self.samples is not None:
             object.__setattr__(self, "samples", count("samples", self.samples, minimum=2))
-        for name, known in (("schedule", SCHEDULES), ("constraint", CONSTRAINTS)):
+        for name, known in (("schedule", SCHEDULES), ("constraint", CONSTRAINTS), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         if self.constraint in ("polar", "qr") and self.weights not in ORTHOGONAL:

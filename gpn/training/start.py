@@ -71,10 +71,12 @@ def build(config: TrainingConfig, phi: ElementwiseActivation) -> Network:
     matrices = [draw(config.weights, rng, width, size)[:, : config.features]]
     matrices += [draw(config.weights, rng, width, width) for _ in range(config.depth - 1)]
     matrices.append(config.readout_scale * draw("haar", rng, config.classes, width))
+    dtype = np.dtype(config.precision)
     biases = [np.zeros(len(matrix)) for matrix in matrices] if config.biases else None
-    normalizations = [*layers([width] * config.depth, affine=True), None] if config.batch_normalization else None
-    contiguous = [np.ascontiguousarray(matrix) for matrix in matrices]  # so that a resumed run has the same bits
-    return Network(contiguous, [phi] * config.depth + [Identity()], biases, normalizations)
+    normalized_layers = layers([width] * config.depth, affine=True, dtype=dtype) if config.batch_normalization else None
+    normalizations = None if normalized_layers is None else [*normalized_layers, None]
+    contiguous = [np.ascontiguousarray(matrix, dtype) for matrix in matrices]  # so that a resumed run has the same bits
+    return Network(contiguous, [phi] * config.depth + [Identity()], biases, normalizations, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True)

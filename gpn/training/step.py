@@ -64,7 +64,7 @@ class Stepper:
         self.time = 0
         self._free = rule.step
         self._constrain = _constraint(rule, constraint, strength)
-        self._scratch = {matrix.shape: np.empty(matrix.shape) for matrix in network.weights}
+        self._scratch = {matrix.shape: np.empty_like(matrix) for matrix in network.weights}
         self._forward: Forward | None = None
 
     def step(

@@ -63,6 +63,7 @@ def train(
     centred: bool = False,
     seed: int = 0,
     records: int = 100,
+    precision: str = "float64",
     checkpoint: str | Path | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 30.0,
@@ -102,6 +103,7 @@ def train(
             accuracy: see docs/training.md.
         seed: the seed of the weights and of the order of the samples; the split of the digits does not depend on it.
         records: how often gradient norms and orthogonality are recorded, evenly over the run.
+        precision: "float64" or "float32", of weights and signals; losses and norms are float64.
         checkpoint: file that is written after an epoch, as often as `checkpoint_seconds` allows, and at the end.
         resume: continue from the checkpoint. On the same machine, with the same libraries, the run ends with the same
             bits as one that was never interrupted.

@@ -16,6 +16,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from theory.numerics.arithmetic import FloatArray
 
 Function = Callable[[Any], list[Any]]
+_BITS = {8: np.int64, 4: np.int32}  # integers of the size of a number
+_Bits: TypeAlias = npt.NDArray[Any]
 _Call: TypeAlias = tuple[np.ufunc, tuple[Any, ...]]
 _POWERS = {2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal, 1.0: np.positive}  # what NumPy's operator ** does
 
@@ -166,24 +168,28 @@ class Evaluator:
         self._last, self._others = branches[-1], list(zip(branches[-2::-1], breakpoints[::-1], strict=True))
 
     def __call__(self, x: FloatArray, results: Sequence[FloatArray]) -> None:
-        """Write the results for `x` into arrays of its shape; floating-point errors are as the caller set them."""
+        """Write the results for `x`, float64 or float32, into arrays of its shape and type.
+
+        Floating-point errors are as the caller set them.
+        """
+        bits = _BITS[x.dtype.itemsize]
         self._last.program(_confined(x, self._last.bounds), results)
         for branch, breakpoint in self._others:
-            left = np.less_equal(x, breakpoint).astype(np.int64)  # 1 where this branch holds
+            left = np.less_equal(x, breakpoint).astype(bits)  # 1 where this branch holds
             if all(constant == 0.0 for constant in branch.program.constants):
                 left -= 1  # now all bits are set where this branch does not hold, none where it does
                 for result in results:
-                    bits = result.view(np.int64)
-                    bits &= left
+                    masked = result.view(bits)
+                    masked &= left
                 continue
             np.negative(left, out=left)
             values = [np.empty_like(x) for _ in results]
             branch.program(_confined(x, branch.bounds), values)
             for result, value in zip(results, values, strict=True):
-                _select(left, value.view(np.int64), result.view(np.int64))
+                _select(left, value.view(bits), result.view(bits))
 
 
-def _select(mask: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64], result: npt.NDArray[np.int64]) -> None:
+def _select(mask: _Bits, chosen: _Bits, result: _Bits) -> None:
     """numpy.copyto(result, chosen, where=mask) on the bits of numbers: faster where the mask is random."""
     chosen ^= result
     chosen &= mask
