@@ -56,6 +56,7 @@ OPTIONS = {"depth": 3, "width": 8, "epochs": 6, "batch": 10, "seed": 3, "records
     {"optimizer": "momentum", "constraint": "polar"},
     {"optimizer": "rmsprop", "constraint": "qr", "centred": True},
     {"optimizer": "adagrad", "constraint": "penalty", "schedule": "step"},
+    {"optimizer": "adam", "constraint": "polar", "precision": "float32", "batch_normalization": True, "biases": True},
 ])  # fmt: skip
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, options):
     data, path = blobs(), tmp_path / "state.npz"
@@ -163,6 +164,16 @@ def test_two_hundred_layers_learn_the_digits():
     plain = gpn.train("relu", **options, epochs=3, root=None, weights="gaussian")
     assert plain.test_accuracy < 0.2
     assert plain.gradient_norms.max() < 1e-20
+
+
+@pytest.mark.parametrize("spec", ["tanh", "relu", "gelu", "hardtanh"])
+def test_float32_is_float64_to_its_digits(spec):
+    double, single = (gpn.train(spec, blobs(), **OPTIONS, precision=each) for each in ("float64", "float32"))
+    assert {array.dtype for array in single.network.weights} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(single.losses, double.losses, rtol=2e-3, atol=1e-4)
+    np.testing.assert_allclose(single.losses[0], double.losses[0], rtol=1e-5)
+    np.testing.assert_allclose(single.gradient_norms[0], double.gradient_norms[0], rtol=1e-4)
+    assert single.gradient_norms.dtype == np.float64
 
 
 def test_the_reported_loss_and_norms_are_those_of_the_first_batch():
