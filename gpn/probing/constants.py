@@ -114,7 +114,7 @@ def explain(text: str | float) -> Explanation:
     target, digits = _read(typed)
     constants = _constants()
     scored = [Match(constant, _shared(constant.value, target, digits)) for constant in constants]
-    scored.sort(key=lambda match: (-match.digits, not match.constant.is_gain))
+    scored.sort(key=lambda match: (-match.digits, not match.constant.is_gain, abs(match.constant.value - target)))
     matches = tuple(match for match in scored if match.digits == digits)
     near = () if matches else tuple(match for match in scored if match.digits >= _FEWEST)[:_MOST_NEAR]
     return Explanation(

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+import gpn
 from theory.errors import UsageError
 
 SIZE, COUNT = 5, 4000
@@ -107,6 +108,18 @@ def test_calculate_gain_is_that_of_pytorch_for_its_names_and_ours_for_others():
     assert calculate_gain(torch.nn.GELU(), keeps="gradient") == pytest.approx(calculate_gain("gelu", keeps="gradient"))
     with pytest.raises(UsageError, match="jumps"):
         calculate_gain("sign", keeps="gradient")
+
+
+def test_the_lines_to_paste_run_and_give_the_gain():
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    layer, report = torch.nn.Conv2d(64, 256, 3), gpn.gain("relu")
+    for weights in ("orthogonal", "gaussian"):
+        names = {"torch": torch, "jax": jax, "layer": layer}
+        exec(report.code("torch", weights=weights), names)
+        exec(report.code("jax", weights=weights), names)
+        drawn = names["kernel_init"](jax.random.key(0), (576, 256))
+        for square in (float(layer.weight.square().mean()), float((drawn**2).mean())):
+            assert square == pytest.approx(2 / 576, rel=0.03)  # 6 standard errors of 147456 squares are 0.022
 
 
 def test_orthogonal_weights_of_jax_are_haar_at_every_shape():
