@@ -7,10 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gpn.engine.batch_normalization import BatchNormalization, BatchStatistics, layers
-from gpn.engine.evaluation import ElementwiseActivation, check_activation, evaluation
+from gpn.engine.evaluation import ElementwiseActivation, evaluation
 from gpn.engine.norms import FloatArray, frobenius_norm, product_norm, quiet, row_dots, row_norms, row_norms_unguarded
+from gpn.engine.parts import chained, checked_biases, checked_branches, checked_normalizations, per_layer
+from gpn.engine.precision import round_to
 from gpn.engine.records import BackwardNorms, Forward, Gradients, LayerGradient
-from gpn.engine.weights import draw
+from gpn.engine.shape import Shape
+from gpn.engine.weights import Weights, draw
 from theory.errors import UsageError
 
 
@@ -22,7 +25,8 @@ class Network:
     backward, with e_L = dE/dx_L,
         d_l = phi_l'(h_l) * e_l,   e_{l-1} = W_l^T d_l,   dE/dW_l = d_l x_{l-1}^T,   dE/db_l = d_l.
     Samples are rows: an input array has shape (batch, n_0). With batch normalization in layer l, phi_l is applied
-    to the normalized h_l; see `gpn.engine.batch_normalization`.
+    to the normalized h_l; see `gpn.engine.batch_normalization`. Around a layer with a branch
+        x_l = x_{l-1} + alpha phi_l(h_l),   d_l = alpha phi_l'(h_l) * e_l,   e_{l-1} = e_l + W_l^T d_l.
 
     Source: D. Rumelhart, G. Hinton, R. Williams, Learning representations by back-propagating errors (1986);
     notation of Y. Lu, S. Gould, T. Ajanthan (2020), arXiv 2006.12169, section 2.
@@ -34,6 +38,8 @@ class Network:
         biases: None, or b_1, ..., b_L, each (n_l,).
         normalizations: None, or for each layer its batch normalization or None.
         dtype: float64, or float32 for all arrays but norms and losses: half the memory, and quicker.
+        branches: None, or for each layer its alpha, None for a layer without a branch.
+        precision: a key of `gpn.engine.precision.FORMATS`: to what weights, h_l, x_l, d_l and e_l are rounded.
 
     Raises:
         UsageError: shapes that do not fit together, or an activation without `value_and_slope`.
@@ -49,7 +55,7 @@ class Network:
     (array([[30., 10.]]),)
     """
 
-    __slots__ = ("_evaluations", "activations", "biases", "dtype", "normalizations", "weights")
+    __slots__ = ("_evaluations", "activations", "biases", "branches", "dtype", "normalizations", "precision", "weights")
 
     def __init__(
         self,
@@ -59,40 +65,53 @@ class Network:
         normalizations: Sequence[BatchNormalization | None] | None = None,
         *,
         dtype: npt.DTypeLike = np.float64,
+        branches: Sequence[float | None] | None = None,
+        precision: str = "float64",
     ) -> None:
         self.dtype = np.dtype(dtype)
-        self.weights = _chain([np.asarray(matrix, dtype=self.dtype) for matrix in weights])
-        self.activations = _per_layer(activation, len(self.weights))
+        self.precision = precision
+        self.weights = chained([self._held(matrix) for matrix in weights])
+        self.activations = per_layer(activation, len(self.weights))
         self._evaluations = tuple(evaluation(phi) for phi in self.activations)
-        self.biases = () if biases is None else _biases(biases, self.weights, self.dtype)
-        self.normalizations = () if normalizations is None else _normalizations(normalizations, self.weights)
+        self.biases = () if biases is None else checked_biases(biases, self.weights, self.dtype)
+        self.normalizations = () if normalizations is None else checked_normalizations(normalizations, self.weights)
+        self.branches = () if branches is None else checked_branches(branches, self.weights)
+        self.biases = tuple(self._held(bias) for bias in self.biases)
 
     @classmethod
     def random(
         cls,
-        widths: Sequence[int],
+        widths: Sequence[int] | Shape,
         activation: ElementwiseActivation | Sequence[ElementwiseActivation],
         rng: np.random.Generator,
-        ensemble: str = "haar",
+        ensemble: Weights = "haar",
         *,
         batch_normalization: bool = False,
+        precision: str = "float64",
     ) -> "Network":
-        """Draw a network without biases, its matrices independent from one ensemble of `gpn.engine.weights`.
+        """Draw a network, its matrices independent from one ensemble of `gpn.engine.weights`.
 
         Args:
-            widths: n_0, n_1, ..., n_L.
+            widths: n_0, n_1, ..., n_L, or a shape with gains, biases and branches.
             activation: one for all layers, or a sequence of L.
             rng: where the randomness comes from.
-            ensemble: a key of `gpn.engine.weights.ENSEMBLES`.
+            ensemble: a name or a function, as `gpn.engine.weights.draw` takes it.
             batch_normalization: in every layer, with gain 1 and shift 0 that are not trained.
+            precision: as for a network.
 
         Raises:
             UsageError: fewer than two widths, or an unknown ensemble.
         """
-        if len(widths) < 2:
-            raise UsageError(f"a network has the widths n_0, ..., n_L of at least one layer, not {list(widths)}")
-        weights = [draw(ensemble, rng, rows, columns) for columns, rows in pairwise(widths)]
-        return cls(weights, activation, normalizations=layers(widths[1:]) if batch_normalization else None)
+        shape = widths if isinstance(widths, Shape) else Shape.read(widths)
+        weights = [draw(ensemble, rng, rows, columns) for columns, rows in pairwise(shape.widths)]
+        for matrix, gain in zip(weights, shape.gains, strict=True):
+            matrix *= gain
+        biases = None
+        if any(shape.biases):
+            biases = [rng.normal(0.0, sigma, n) for n, sigma in zip(shape.widths[1:], shape.biases, strict=True)]
+        normalized = layers(shape.widths[1:]) if batch_normalization else None
+        branches = None if shape.residual is None else shape.branches
+        return cls(weights, activation, biases, normalized, branches=branches, precision=precision)
 
     @property
     def depth(self) -> int:
@@ -120,10 +139,10 @@ class Network:
         Raises:
             UsageError: inputs of another shape or not finite, or an `out` that does not fit.
         """
-        x = self._rows("inputs", inputs, self.widths[0])
+        x = self._held(self._rows("inputs", inputs, self.widths[0]))
         kept = list(self._buffers(len(x)) if out is None else self._reuse(out, len(x)))
         norms = np.empty((len(x), self.depth)) if out is None else out.signal_norms
-        evaluated = self._kept(out, len(x)) if keep else ()
+        evaluated = self._kept(out, len(x)) if keep or self.branches else ()
         statistics: list[BatchStatistics | None] = []
         input_norms = row_norms(x)
         first, signal = None, x
@@ -137,7 +156,8 @@ class Network:
                     normalization = self.normalizations[index]
                     kept[index], moments = normalization.normalize(h) if normalization else (h, None)
                     statistics.append(moments)
-                signal = self._value(index, kept[index], evaluated)
+                round_to(self.precision, kept[index])
+                signal = self._value(index, kept[index], evaluated, signal)
                 norms[:, index] = row_norms_unguarded(signal)
                 # Both: phi may map an infinite preactivation to a finite value, as tanh does.
                 if first is None and not (np.isfinite(norms[:, index]).all() and _is_finite(kept[index])):
@@ -166,7 +186,7 @@ class Network:
                     np.sum(layer.d, axis=0, out=biases[layer.index])
                 if normalizations:
                     normalizations[layer.index] = layer.normalization
-            gradients = layer.d @ self.weights[0]
+            gradients = self._below(0, layer.d, layer.e)
         return Gradients(tuple(weights), tuple(biases), gradients, recorder.norms(), tuple(normalizations))
 
     def backward_norms(
@@ -209,7 +229,7 @@ class Network:
         e = self._rows("output_gradients", output_gradients, self.widths[-1], len(forward.inputs), finite=False)
         _, slope = self._evaluated(forward, self.depth - 1)
         for index in range(self.depth - 1, -1, -1):
-            d = np.multiply(slope, e)
+            d = round_to(self.precision, np.multiply(slope, e))
             normalization = self.normalizations[index] if self.normalizations else None
             statistics = forward.statistics[index] if normalization else None
             trained = normalization.backward(d, statistics) if normalization and statistics else None
@@ -218,7 +238,7 @@ class Network:
                 return
             # W_l is read before the layer is given away: the caller may change it in place.
             x, slope = self._evaluated(forward, index - 1)
-            below = d @ self.weights[index]
+            below = self._below(index, d, e)
             yield LayerGradient(index, d, x, e, trained)
             e = below
 
@@ -233,17 +253,45 @@ class Network:
         for index, normalization in enumerate(self.normalizations):
             if normalization is not None:
                 weights[index], biases[index] = normalization.folded(weights[index], biases[index])
-        return Network(weights, self.activations, biases, dtype=self.dtype)
+        return Network(weights, self.activations, biases, dtype=self.dtype, branches=self.branches or None)
 
-    def _value(self, index: int, h: FloatArray, evaluated: tuple[tuple[FloatArray, FloatArray], ...]) -> FloatArray:
-        """x_l, in its place if values and slopes are kept."""
+    def _held(self, array: npt.ArrayLike) -> FloatArray:
+        """The array as it is, or a rounded copy."""
+        if self.precision == "float64":
+            return np.asarray(array, dtype=self.dtype)
+        return round_to(self.precision, np.array(array, dtype=self.dtype))
+
+    def signals(self, forward: Forward) -> Iterator[FloatArray]:
+        """Give x_1, ..., x_L of a forward pass, each (batch, n_l), in fresh arrays unless they were kept.
+
+        Args:
+            forward: the result of `forward`.
+        """
+        return (self._evaluated(forward, index)[0] for index in range(self.depth))
+
+    def _value(
+        self, index: int, h: FloatArray, evaluated: tuple[tuple[FloatArray, FloatArray], ...], below: FloatArray
+    ) -> FloatArray:
+        """x_l, in its place if values and slopes are kept, as they are where there are branches."""
         if evaluated:
             value, slope = evaluated[index]
             self._evaluations[index].value_and_slope_into(h, value, slope)
+            alpha = self.branches[index] if self.branches else None
+            if alpha is not None:
+                slope *= alpha
+                value *= alpha
+                value += below
         else:
             value = np.empty_like(h)
             self._evaluations[index].value_into(h, value)
-        return value
+        return round_to(self.precision, value)
+
+    def _below(self, index: int, d: FloatArray, e: FloatArray) -> FloatArray:
+        """e_{l-1}, with what passes the layer by on a branch."""
+        below = d @ self.weights[index]
+        if self.branches and self.branches[index] is not None:
+            below += e
+        return round_to(self.precision, below)
 
     def _evaluated(self, forward: Forward, index: int) -> tuple[FloatArray, FloatArray]:
         if forward.evaluated:
@@ -251,6 +299,7 @@ class Network:
         h = forward.preactivations[index]
         value, slope = np.empty_like(h), np.empty_like(h)
         self._evaluations[index].value_and_slope_into(h, value, slope)
+        round_to(self.precision, value)
         return value, slope
 
     def _kept(self, out: Forward | None, batch: int) -> tuple[tuple[FloatArray, FloatArray], ...]:
@@ -312,52 +361,3 @@ class _Recorder:
 def _is_finite(array: FloatArray) -> bool:
     """Whether all entries are finite; their squares, taken first, tell it in one pass unless they overflow."""
     return bool(np.isfinite(row_dots(array, array)).all() or np.isfinite(array).all())
-
-
-def _chain(matrices: list[FloatArray]) -> tuple[FloatArray, ...]:
-    if not matrices:
-        raise UsageError("a network needs at least one weight matrix")
-    for layer, matrix in enumerate(matrices, start=1):
-        if matrix.ndim != 2 or matrix.size == 0:
-            raise UsageError(f"W_{layer} must be a matrix (n_out, n_in), not an array of shape {matrix.shape}")
-    for layer, (lower, upper) in enumerate(pairwise(matrices), start=1):
-        if upper.shape[1] != lower.shape[0]:
-            raise UsageError(
-                f"W_{layer + 1} has {upper.shape[1]} columns but W_{layer} has {lower.shape[0]} rows; "
-                "W_l must be (n_l, n_{l-1})"
-            )
-    return tuple(matrices)
-
-
-def _per_layer(
-    activation: ElementwiseActivation | Sequence[ElementwiseActivation], depth: int
-) -> tuple[ElementwiseActivation, ...]:
-    activations = tuple(activation) if isinstance(activation, Sequence) else (activation,) * depth
-    if len(activations) != depth:
-        raise UsageError(f"{len(activations)} activations for {depth} layers; give one for all, or one for each")
-    # Most networks have one activation in all layers: it is checked once.
-    for distinct in {id(phi): phi for phi in activations}.values():
-        check_activation(distinct)
-    return activations
-
-
-def _normalizations(
-    normalizations: Sequence[BatchNormalization | None], weights: tuple[FloatArray, ...]
-) -> tuple[BatchNormalization | None, ...]:
-    wanted = [len(matrix) for matrix in weights]
-    if len(normalizations) != len(wanted):
-        raise UsageError(f"{len(normalizations)} normalizations for {len(wanted)} layers; None is for a layer without")
-    widths = [n if layer is None else layer.width for layer, n in zip(normalizations, wanted, strict=True)]
-    if widths != wanted:
-        raise UsageError(f"batch normalization must have the widths {wanted} of the layers, not {widths}")
-    return tuple(normalizations)
-
-
-def _biases(
-    biases: Sequence[npt.ArrayLike], weights: tuple[FloatArray, ...], dtype: npt.DTypeLike
-) -> tuple[FloatArray, ...]:
-    arrays = tuple(np.asarray(bias, dtype=dtype) for bias in biases)
-    wanted = [(matrix.shape[0],) for matrix in weights]
-    if [bias.shape for bias in arrays] != wanted:
-        raise UsageError(f"biases must have shapes {wanted}, not {[bias.shape for bias in arrays]}")
-    return arrays

@@ -11,6 +11,20 @@ from gpn.engine.norms import FloatArray
 from theory.errors import UsageError, unknown
 
 Ensemble = Callable[[np.random.Generator, int, int], FloatArray]
+Weights = str | Ensemble
+"""A name of `ENSEMBLES` or `SPELLINGS`, or a function (rng, rows, columns) -> array."""
+
+SPELLINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "orthogonal": "haar",
+        "lecun": "gaussian",
+        "kaiming": "he",
+        "xavier": "glorot",
+        "kaiming_uniform": "he_uniform",
+        "xavier_uniform": "glorot_uniform",
+    }
+)
+"""The words of the frameworks -> the names here."""
 
 
 def haar(rng: np.random.Generator, rows: int, columns: int | None = None) -> FloatArray:
@@ -59,6 +73,15 @@ def qr_unsigned(rng: np.random.Generator, rows: int, columns: int | None = None)
     return q.T if transposed else q
 
 
+def orthogonal_scale(ensemble: str, rows: int, columns: int) -> float:
+    """Give the factor of the semi-orthogonal matrix: 1 for "haar", max(1, sqrt(n_out/n_in)) for "scaled_orthogonal".
+
+    >>> orthogonal_scale("scaled_orthogonal", 8, 2), orthogonal_scale("scaled_orthogonal", 2, 8)
+    (2.0, 1.0)
+    """
+    return float(np.sqrt(max(1.0, rows / columns))) if ensemble == "scaled_orthogonal" else 1.0
+
+
 def standard_deviation(ensemble: str, rows: int, columns: int) -> float:
     """Give the standard deviation of one entry of an i.i.d. Gaussian ensemble.
 
@@ -83,27 +106,53 @@ def standard_deviation(ensemble: str, rows: int, columns: int) -> float:
     return float(np.sqrt(variances[ensemble]))
 
 
-def draw(ensemble: str, rng: np.random.Generator, rows: int, columns: int | None = None) -> FloatArray:
-    """Draw one weight matrix W (n_out by n_in) from a named ensemble.
+def canonical(weights: str) -> str:
+    """Give the name of `ENSEMBLES` for a word of the frameworks, any other as it is.
 
-    "haar": uniform orthogonal; "gaussian", "he", "glorot": i.i.d. N(0, s^2) with s of `standard_deviation`;
+    >>> canonical("orthogonal"), canonical("he")
+    ('haar', 'he')
+    """
+    return SPELLINGS.get(weights, weights)
+
+
+def draw(ensemble: Weights, rng: np.random.Generator, rows: int, columns: int | None = None) -> FloatArray:
+    """Draw one weight matrix W (n_out by n_in) from an ensemble.
+
+    "haar": uniform orthogonal; "scaled_orthogonal": the same times sqrt(n_out/n_in) where that is above 1, so that
+    squared lengths per neuron are kept; "gaussian", "he", "glorot": i.i.d. N(0, s^2) with s of `standard_deviation`;
     "lecun_uniform", "he_uniform", "glorot_uniform": i.i.d. uniform on [-sqrt(3) s, sqrt(3) s] with the same
     variances; "qr_unsigned": a negative control that is orthogonal but not uniform.
 
+    Source of "scaled_orthogonal": J. Martens et al. (2021), arXiv 2110.01765 (scaled uniform orthogonal).
+
     Args:
-        ensemble: a key of `ENSEMBLES`.
+        ensemble: a key of `ENSEMBLES` or of `SPELLINGS`, or a function (rng, rows, columns) -> array.
         rng: where the randomness comes from.
         rows, columns: n_out and n_in; `columns` left out means a square matrix.
 
     Raises:
-        UsageError: an unknown ensemble, or a size that is not a positive whole number.
+        UsageError: an unknown ensemble, a size that is not a positive whole number, or a function that gives no
+            finite array of that size.
 
     >>> draw("glorot_uniform", np.random.default_rng(0), 2, 3).shape
     (2, 3)
     """
-    if ensemble not in ENSEMBLES:
-        raise unknown("weights", ensemble, ENSEMBLES)
-    return ENSEMBLES[ensemble](rng, *_shape(rows, columns))
+    shape = _shape(rows, columns)
+    if not isinstance(ensemble, str):
+        return _drawn_by(ensemble, rng, shape)
+    name = canonical(ensemble)
+    if name not in ENSEMBLES:
+        raise unknown("weights", ensemble, [*ENSEMBLES, *SPELLINGS])
+    return ENSEMBLES[name](rng, *shape)
+
+
+def _drawn_by(function: Ensemble, rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    if not callable(function):
+        raise UsageError(f"weights must be a name or a function (rng, rows, columns) -> array, not {function!r:.60}")
+    matrix = np.array(function(rng, *shape), dtype=np.float64)
+    if matrix.shape != shape or not np.isfinite(matrix).all():
+        raise UsageError(f"the weights function {function!r:.60} must give a finite array of shape {shape}")
+    return matrix
 
 
 def _shape(rows: int, columns: int | None) -> tuple[int, int]:
@@ -116,6 +165,10 @@ def _qr(rng: np.random.Generator, rows: int, columns: int) -> tuple[FloatArray, 
     normals = rng.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(normals)
     return q, np.diagonal(r), rows < columns
+
+
+def _scaled_orthogonal(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
+    return haar(rng, rows, columns) * orthogonal_scale("scaled_orthogonal", rows, columns)
 
 
 def _gaussian(variance: str, rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
@@ -132,6 +185,7 @@ def _uniform(variance: str, rng: np.random.Generator, rows: int, columns: int) -
 ENSEMBLES: Mapping[str, Ensemble] = MappingProxyType(
     {
         "haar": haar,
+        "scaled_orthogonal": _scaled_orthogonal,
         "gaussian": partial(_gaussian, "gaussian"),
         "he": partial(_gaussian, "he"),
         "glorot": partial(_gaussian, "glorot"),

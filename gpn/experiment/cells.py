@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpn.sampling import batch_ends, batch_sampler, passes, rare_events, sampler, simulation
+from gpn.engine.shape import Shape
+from gpn.sampling import batch_sampler, passes, rare_events, sampler, simulation
+from gpn.sampling.ends import ends_of
 from theory.activations.activation import Activation, NumericActivation
 from theory.activations.callable import CallableActivation
 from theory.claims.counted import CountedClaim
@@ -152,10 +154,8 @@ class Deep:
         """
         drawn = self.inputs.draw(rng, (trials,), self.width) if self.inputs else {}
         if self.method == "dense":
-            ends = batch_ends.ends_of(self.width, trials, 1, **(_NO_ENDS | drawn))
-            return simulation.dense(
-                self.activation, ends, self.depth, trials, rng, self.weights, self.memory, watch=watch
-            )
+            ends, shape = ends_of(self.width, trials, 1, **(_NO_ENDS | drawn)), Shape.square(self.width, self.depth)
+            return simulation.dense(self.activation, ends, shape, trials, rng, self.weights, self.memory, watch=watch)
         options: dict[str, Any] = {"weights": self.weights, "memory": self.memory, "watch": watch, **drawn}
         return sampler.sample(self.activation, self.width, self.depth, trials, rng, **options)
 

@@ -30,7 +30,7 @@ from gpn.engine.batch_normalization import BatchNormalization, BatchStatistics
 from gpn.engine.evaluation import ElementwiseActivation, check_activation
 from gpn.engine.norms import FloatArray, quiet, row_norms
 from gpn.engine.weights import standard_deviation
-from gpn.sampling.batch_ends import Ends, ends_of
+from gpn.sampling.ends import Ends, ends_of
 from gpn.sampling.laws import check_ensemble
 from gpn.sampling.reflections import Reflections, coordinates_alone, factorize
 from gpn.sampling.sampler import Sample

@@ -142,23 +142,38 @@ def least_memory(width: int, depth: int, trials: int, rows: int) -> int:
     return results + (_WORK + 1) * layer + _TEMPORARIES * tile + _PADDING + depth * _STATE
 
 
-def check_dense(width: int, depth: int, trials: int, batch: int, memory: int, *, grams: bool = False) -> None:
+def check_dense(widths: Sequence[int], trials: int, batch: int, memory: int, *, grams: bool = False) -> None:
     """Check that a network with explicit matrices fits: its weights, one decomposition, its layers and the results.
 
     Args:
-        width, depth, trials, batch: sizes of the simulation.
+        widths: n_0, ..., n_L.
+        trials, batch: sizes of the simulation.
         memory: the budget in bytes.
         grams: whether Gram matrices are kept.
 
     Raises:
         UsageError: it does not.
     """
-    matrices = (depth + _DECOMPOSITION) * width**2
-    layers = (depth + _WORK) * batch * width
-    results = trials * (depth + 1) * batch * (8 + batch * grams)
-    size = _NUMBER * (matrices + layers + results) + _PADDING
-    what = f"explicit matrices of width {width} and depth {depth} need"
+    sizes = [narrow * wide for narrow, wide in pairwise(widths)]
+    layers = (sum(widths[1:]) + _WORK * max(widths)) * batch
+    results = trials * len(widths) * batch * (8 + batch * grams)
+    size = _NUMBER * (sum(sizes) + _DECOMPOSITION * max(sizes) + layers + results) + _PADDING
+    what = f"explicit matrices of width {max(widths)} and depth {len(sizes)} need"
     _check_fits(size, memory, what, "use method='matrix-free'")
+
+
+def check_branches(width: int, depth: int, trials: int, rows: int, memory: int) -> None:
+    """Check that networks with residual branches fit: preactivations and signals of all layers of a block.
+
+    Args:
+        width, depth, trials, rows, memory: as for `layers_that_fit`.
+
+    Raises:
+        UsageError: they do not.
+    """
+    size = least_memory(width, depth, trials, rows) + 2 * depth * _NUMBER * rows * width
+    what = f"{trials} trials of a network of width {width} and depth {depth} with residual branches need"
+    _check_fits(size, memory, what, "run fewer trials or layers")
 
 
 def check_batch(

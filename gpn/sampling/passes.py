@@ -7,7 +7,7 @@ gives the same bits.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from gpn.engine.evaluation import Evaluation
 from gpn.engine.norms import FloatArray, row_dots, row_norms, row_norms_unguarded
-from gpn.sampling.laws import Law, reciprocals
+from gpn.sampling.laws import Biased, Law, chi_square, reciprocals
 from gpn.sampling.normals import fill_normals
 
 TILE_NEURONS = 2**17
@@ -71,7 +71,7 @@ class Transposed(NamedTuple):
     """W^T d for the matrix W of the layer above, up to the factor |d|.
 
     Attributes:
-        law: the law of W.
+        law: the law of W, with its gain.
         along: <d, W x> / (|d| |x|), (trials,).
         inverse: 1 / |x|, (trials,).
     """
@@ -89,7 +89,8 @@ class Transposed(NamedTuple):
                 squares.append(row_dots(tile.e, tile.e))
             drawn.append(tile)
         overlap = total(overlaps) * self.inverse
-        coefficient, share = self.law.transposed(self.along, overlap, total(squares))
+        every = with_hidden(total(squares), self.law.hidden[1], rng)
+        coefficient, share = self.law.transposed(self.along, overlap, every)
         return Drawn(drawn, share, coefficient * self.inverse)
 
 
@@ -113,23 +114,33 @@ ReadoutLaw = Callable[[Top], tuple[Source, FloatArray]]
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkLaw:
-    """The law of the networks that are simulated: activation, weights and readout.
+class LayerLaw:
+    """The law of one layer.
 
     Attributes:
         activation: phi.
-        first_law, upper_law: the laws of W_1 and of the other matrices.
-        readout: how e_L arises.
+        matrix: the law of W, with its gain.
+        bias: the standard deviation of the entries of b.
+        branch: alpha of a residual branch, None without one.
     """
 
     activation: Evaluation
-    first_law: Law
-    upper_law: Law
-    readout: ReadoutLaw
+    matrix: Law
+    bias: float = 0.0
+    branch: float | None = None
 
-    def law(self, layer: int) -> Law:
-        """Return the law of the matrix that makes layer 0, 1, ... ."""
-        return self.upper_law if layer else self.first_law
+
+@dataclass(frozen=True, slots=True)
+class NetworkLaw:
+    """The law of the networks that are simulated.
+
+    Attributes:
+        layers: those of the layers, from below.
+        readout: how e_L arises.
+    """
+
+    layers: Sequence[LayerLaw]
+    readout: ReadoutLaw
 
 
 class StoredLayers:
@@ -141,23 +152,25 @@ class StoredLayers:
     layers in turn.
 
     Args:
-        depth, width: L and n.
+        widths: n_1, ..., n_L.
         rows: trials of a block, at most.
-        kept: how many layers are kept, at most `depth`.
+        kept: how many layers are kept, at most L.
     """
 
-    def __init__(self, depth: int, width: int, rows: int, kept: int) -> None:
-        self._missing = depth - kept
-        self._kept = np.empty((kept, rows, width))
-        self._spare = np.empty((min(self._missing, 1), rows, width))
-        self._work = np.empty((3, rows, width))
+    def __init__(self, widths: Sequence[int], rows: int, kept: int) -> None:
+        self._missing = len(widths) - kept
+        self._widths = widths
+        self._kept = [np.empty((rows, width)) for width in widths[self._missing :]]
+        self._spare = np.empty(rows * max(widths[: self._missing], default=0))
+        self._work = np.empty((3, rows * max(widths)))
         self._states: list[Any] = []
 
     def array(self, layer: int, trials: int) -> FloatArray:
         """Return the array of h_{layer + 1}, (trials, n)."""
-        kept = layer >= self._missing
-        arrays: FloatArray = self._kept[layer - self._missing] if kept else self._spare[0]
-        return arrays[:trials]
+        if layer >= self._missing:
+            return self._kept[layer - self._missing][:trials]
+        width = self._widths[layer]
+        return self._spare[: trials * width].reshape(trials, width)
 
     def save_state(self, layer: int, rng: np.random.Generator) -> None:
         """Save the state of the generator before a layer is drawn, unless the layer is kept."""
@@ -172,30 +185,41 @@ class StoredLayers:
         again.bit_generator.state = self._states.pop()
         return again
 
-    def work(self, trials: int) -> list[list[FloatArray]]:
-        """Return the tiles of the arrays for values, slopes and gradients of one layer, which are overwritten."""
-        return [tiles(array[:trials]) for array in self._work]
+    def work(self, layer: int, trials: int) -> list[list[FloatArray]]:
+        """Return the tiles of the arrays for values, slopes and gradients of a layer, which the next overwrites."""
+        width = self._widths[layer]
+        return [tiles(array[: trials * width].reshape(trials, width)) for array in self._work]
 
 
-def forward(network: NetworkLaw, layers: StoredLayers, norms: FloatArray, rng: np.random.Generator) -> None:
-    """Draw h_1, ..., h_L into `layers` and |x_1|, ..., |x_L| into norms[1:], from norms[0] = |x_0|."""
-    space, *_ = layers.work(norms.shape[1])
-    for layer in range(len(norms) - 1):
-        h = layers.array(layer, norms.shape[1])
-        layers.save_state(layer, rng)
-        scale = draw_normals(network.law(layer), norms[layer], h, rng)
+def forward(
+    network: NetworkLaw, layers: StoredLayers, norms: FloatArray, rng: np.random.Generator
+) -> list[Biased | None]:
+    """Draw h_1, ..., h_L into `layers` and |x_1|, ..., |x_L| into norms[1:], from norms[0] = |x_0|.
+
+    Returns:
+        What the biases leave to be known of W_l x_{l-1}, None for a layer without one.
+    """
+    known = []
+    for index, layer in enumerate(network.layers):
+        h = layers.array(index, norms.shape[1])
+        space, *_ = layers.work(index, norms.shape[1])
+        layers.save_state(index, rng)
+        scale, biased = draw_normals(layer, norms[index], h, rng)
+        known.append(biased)
         parts = []
         for tile, out in zip(tiles(h), space, strict=True):
             tile *= scale
-            network.activation.value_into(tile, out)
+            layer.activation.value_into(tile, out)
             parts.append(row_norms_unguarded(out))
-        norms[layer + 1] = total_norm(parts)
+        norms[index + 1] = total_norm(parts)
+    return known
 
 
 def backward(
     network: NetworkLaw,
     layers: StoredLayers,
     norms: FloatArray,
+    known: Sequence[Biased | None],
     block: slice,
     rng: np.random.Generator,
     watch: Watch | None = None,
@@ -206,7 +230,7 @@ def backward(
     slope: no dearer than to keep three arrays.
 
     Args:
-        network, layers, norms: after the forward pass.
+        network, layers, norms, known: after the forward pass.
         block: which trials these are.
         rng: as the forward pass left it.
         watch: called with the vectors of every layer, from the top down; None for nothing.
@@ -215,18 +239,18 @@ def backward(
     inverses = reciprocals(norms)
     sizes, scales = np.empty((depth, trials)), np.empty((depth, trials))
     source, log_scale = network.readout(Top(norms[-1], inverses[-1], block, rng))
-    for layer in range(depth - 1, -1, -1):
-        h = layers.array(layer, trials)
-        again = layers.generator_for_redraw(layer, rng)
+    for index in range(depth - 1, -1, -1):
+        layer, h = network.layers[index], layers.array(index, trials)
+        again = layers.generator_for_redraw(index, rng)
         if again is not None:
-            h *= draw_normals(network.law(layer), norms[layer], h, again)
-        drawn = source(evaluated(network.activation, h, layers.work(trials)), rng)
-        sizes[layer], overlap = _through_slopes(drawn)
-        scales[layer] = drawn.scale
+            h *= draw_normals(layer, norms[index], h, again)[0]
+        drawn = source(evaluated(layer.activation, h, layers.work(index, trials)), rng)
+        sizes[index], overlap = _through_slopes(drawn)
+        scales[index] = drawn.scale
         if watch is not None:
-            watch(layer, block, *drawn.vectors())
-        cosine = overlap * inverses[layer] * reciprocals(sizes[layer])
-        source = Transposed(network.upper_law, cosine, inverses[layer]).draw
+            watch(index, block, *drawn.vectors())
+        cosine = along(layer, known[index], overlap, reciprocals(sizes[index]), inverses[index], rng)
+        source = Transposed(layer.matrix, cosine, inverses[index]).draw
     logs: FloatArray = log_scale + np.cumsum((np.log(sizes) + np.log(scales))[::-1], axis=0)[::-1]
     logs[:, ~np.isfinite(norms).all(axis=0)] = np.nan
     return logs
@@ -239,14 +263,50 @@ def evaluated(activation: Evaluation, h: FloatArray, work: list[list[FloatArray]
         yield Tile(tile, x, slope, e)
 
 
-def draw_normals(law: Law, radius: FloatArray, h: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Fill `h` with standard normals and give the factors (trials, 1) that make them W x for |x| = radius."""
+def draw_normals(
+    layer: LayerLaw, radius: FloatArray, h: FloatArray, rng: np.random.Generator
+) -> tuple[FloatArray, Biased | None]:
+    """Fill `h` with standard normals.
+
+    Returns:
+        The factors (trials, 1) that make them W x + b for |x| = radius, and what a bias leaves to be known of W x.
+    """
     squares = []
     for tile in tiles(h):
         fill_normals(rng, tile)
-        if law.needs_squares:
+        if layer.matrix.needs_squares:
             squares.append(row_dots(tile, tile))
-    return law.stretch(radius, total(squares))[:, None]
+    visible = total(squares)
+    every = with_hidden(visible, layer.matrix.hidden[0], rng)
+    if not layer.bias:
+        return layer.matrix.stretch(radius, every)[:, None], None
+    scale, biased = layer.matrix.biased(layer.bias, radius, visible, every, rng)
+    return scale[:, None], biased
+
+
+def along(
+    layer: LayerLaw,
+    biased: Biased | None,
+    overlap: FloatArray,
+    inverse_d: FloatArray,
+    inverse_x: FloatArray,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """<d, W x> / (|d| |x|) from overlap = <d, h>, exactly where there is no bias, else drawn given h and d.
+
+    Args:
+        layer, biased: the law of the layer, and what its bias leaves to be known.
+        overlap, inverse_d, inverse_x: <d, h>, 1 / |d| and 1 / |x|, arrays (trials,).
+    """
+    if biased is None:
+        return overlap * inverse_x * inverse_d
+    share = overlap * inverse_d
+    return biased.part * share + biased.rest * layer.matrix.unseen(share * biased.inverse, rng)
+
+
+def with_hidden(squares: FloatArray, hidden: int, rng: np.random.Generator) -> FloatArray:
+    """|g|^2 with that of so many more coordinates that nobody sees."""
+    return squares + chi_square(rng, hidden, len(squares)) if hidden else squares
 
 
 def tiles(rows: FloatArray) -> list[FloatArray]:

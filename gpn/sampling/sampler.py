@@ -4,20 +4,24 @@ The laws of W_l on a signal and of its transpose on a gradient are those of `gpn
 over all layers, in O(n) per layer. The passes through the network are in `gpn.sampling.passes`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from gpn.engine.arguments import check_generator, count
-from gpn.engine.evaluation import ElementwiseActivation, check_activation, evaluation
+from gpn.engine.evaluation import ElementwiseActivation, Evaluation, check_activation, evaluation
 from gpn.engine.norms import FloatArray, quiet, row_dots, row_norms
-from gpn.sampling import passes
-from gpn.sampling.batch_ends import ends_of
+from gpn.engine.parts import per_layer
+from gpn.engine.shape import Shape
+from gpn.engine.weights import Weights
+from gpn.sampling import passes, residual
+from gpn.sampling.ends import Ends, ends_of, readout_of
 from gpn.sampling.laws import LEAST_LENGTH, law
-from gpn.sampling.memory import budget, layers_that_fit
+from gpn.sampling.memory import budget, check_branches, layers_that_fit
 from gpn.sampling.normals import fill_normals
-from gpn.sampling.readouts import readout_of
 from theory.errors import UsageError
 
 BLOCK_NEURONS = 2**16
@@ -65,7 +69,7 @@ class Sample:
     @classmethod
     def of_norms(
         cls,
-        width: int,
+        width: int | FloatArray,
         norms: FloatArray,
         log_backward: FloatArray,
         log_batch: FloatArray | None = None,
@@ -74,7 +78,7 @@ class Sample:
         """Make a sample of what the matrix-free passes draw, in logarithms: a norm beyond float64 is inf or 0.
 
         Args:
-            width: n.
+            width: n, or an array of n_0, ..., n_L.
             norms: |x_l| for l = 0..L, array (trials, L + 1) or (trials, L + 1, k).
             log_backward: log |d_l| for l = 1..L, (trials, L) or (trials, L, k); it is overwritten.
             log_batch: log |dE/dW_l|_F of the summed loss, (trials, L); None for one input.
@@ -164,13 +168,14 @@ def block_trials(width: int, depth: int) -> int:
 
 
 def sample(
-    activation: ElementwiseActivation,
+    activation: ElementwiseActivation | Sequence[ElementwiseActivation],
     width: int,
     depth: int,
     trials: int,
     rng: np.random.Generator,
     *,
-    weights: str = "haar",
+    shape: Shape | None = None,
+    weights: Weights = "haar",
     inputs: npt.ArrayLike | None = None,
     readout: str | npt.ArrayLike = "random",
     labels: npt.ArrayLike | None = None,
@@ -180,20 +185,23 @@ def sample(
 ) -> Sample:
     """Draw forward and backward norms of independent random networks with one input each, exactly in law.
 
-    The formulas and their sources are those of the module. Only the length of the input matters, not its
-    direction: h_1 = W_1 x_0 is uniform on a sphere (or isotropic Gaussian) whatever the direction of x_0, and
-    W_1^T, which would see it, is not needed for dE/dW_1 = d_1 x_0^T.
+    The formulas and their sources are those of the module. Without residual branches only the length of the input
+    matters, not its direction: h_1 = W_1 x_0 is uniform on a sphere (or isotropic Gaussian) whatever the direction of
+    x_0, and W_1^T, which would see it, is not needed for dE/dW_1 = d_1 x_0^T.
 
     Args:
-        activation: any object with `value_and_slope(x) -> (value, slope)`, two fresh float64 arrays; if it
-            has `value(x)` too, the forward pass calls that; if it has `value_into(x, out)` and
+        activation: any object with `value_and_slope(x) -> (value, slope)`, two fresh float64 arrays, or one for each
+            layer; if it has `value(x)` too, the forward pass calls that; if it has `value_into(x, out)` and
             `value_and_slope_into(x, value, slope)`, those are called instead of both and save memory traffic.
         width: n, neurons in each layer; here 1 is allowed.
         depth, trials, inputs, readout, labels, classes: as for `gpn.simulate` with a batch of 1.
         rng: the source of randomness.
-        weights: "haar", or i.i.d. "gaussian" (variance 1/n_in), "he" (2/n_in), "glorot" (2/(n_in + n_out)).
+        shape: widths, gains, biases and branches, with `width` n_0 and `depth` layers; None for square layers.
+        weights: "haar", "scaled_orthogonal", or i.i.d. "gaussian" (variance 1/n_in), "he" (2/n_in), "glorot"
+            (2/(n_in + n_out)).
         memory: what the arrays may take at the worst moment, results included and inputs not, as for `gpn.simulate`.
-        watch: called with the vectors of every layer of the backward pass, see `gpn.sampling.passes.Watch`.
+        watch: called with the vectors of every layer of the backward pass, see `gpn.sampling.passes.Watch`; not where
+            there are branches.
 
     Raises:
         UsageError: an argument outside of what is described here, or less memory than one layer and the results need.
@@ -208,23 +216,69 @@ def sample(
     """
     width, depth, trials = count("width", width), count("depth", depth), count("trials", trials)
     check_generator(rng)
-    check_activation(activation)
-    ends = ends_of(width, trials, 1, inputs, readout, labels, classes)
-    laws = law(weights, width, ends.input_width), law(weights, width, width)
-    network = passes.NetworkLaw(evaluation(activation), *laws, readout_of(ends))
-    rows = min(block_trials(width, depth), trials)
-    layers = passes.StoredLayers(depth, width, rows, layers_that_fit(width, depth, trials, rows, budget(memory)))
+    top = None if shape is None else shape.widths[-1]
+    shape = shape or Shape.square(width, depth)
+    activations = [evaluation(phi) for phi in per_layer(activation, depth)]
+    ends = ends_of(width, trials, 1, inputs, readout, labels, classes, top)
+    network = passes.NetworkLaw(_layer_laws(shape.fed_by(ends.input_width), activations, weights), readout_of(ends))
+    widest = max(shape.widths[1:])
+    rows = min(block_trials(widest, depth), trials)
+    if shape.residual is not None:
+        return _residual(network, ends, shape, trials, rows, rng, budget(memory))
+    kept = layers_that_fit(widest, depth, trials, rows, budget(memory))
+    layers = passes.StoredLayers(shape.widths[1:], rows, kept)
     norms, log_backward = np.empty((trials, depth + 1)), np.empty((trials, depth))
     norms[:, 0] = np.sqrt(width) if ends.inputs is None else row_norms(ends.inputs[:, 0])
     with quiet():
         for start in range(0, trials, rows):
             block = slice(start, min(start + rows, trials))
             signals = np.ascontiguousarray(norms[block].T)
-            passes.forward(network, layers, signals, rng)
-            log_backward[block] = passes.backward(network, layers, signals, block, rng, watch).T
+            known = passes.forward(network, layers, signals, rng)
+            log_backward[block] = passes.backward(network, layers, signals, known, block, rng, watch).T
             norms[block] = signals.T
         del layers
-        return Sample.of_norms(width, norms, log_backward)
+        return Sample.of_norms(np.array(shape.widths), norms, log_backward)
+
+
+def _layer_laws(shape: Shape, activations: Sequence[Evaluation], weights: Weights) -> list[passes.LayerLaw]:
+    """The law of each layer of a shape; layers that are alike have one."""
+    laws = {(rows, columns): law(weights, rows, columns) for columns, rows in pairwise(shape.widths)}
+    sizes = [laws[rows, columns] for columns, rows in pairwise(shape.widths)]
+    matrices = [matrix.scaled(gain) for matrix, gain in zip(sizes, shape.gains, strict=True)]
+    return list(map(passes.LayerLaw, activations, matrices, shape.biases, shape.branches))
+
+
+def _residual(
+    network: passes.NetworkLaw,
+    ends: Ends,
+    shape: Shape,
+    trials: int,
+    rows: int,
+    rng: np.random.Generator,
+    memory: int,
+) -> Sample:
+    """Networks with branches: signals are kept beside the preactivations, and no layer is drawn twice."""
+    check_branches(max(shape.widths), shape.depth, trials, rows, memory)
+    norms, log_backward = np.empty((trials, shape.depth + 1)), np.empty((trials, shape.depth))
+    kept = residual.Kept(shape.widths, rows)
+    with quiet():
+        for start in range(0, trials, rows):
+            block = slice(start, min(start + rows, trials))
+            signals = np.empty((shape.depth + 1, block.stop - start))
+            _inputs(ends, block, kept.signals[0][: block.stop - start], rng)
+            known = residual.forward(network, kept, signals, rng)
+            log_backward[block] = residual.backward(network, kept, signals, known, block, rng).T
+            norms[block] = signals.T
+        return Sample.of_norms(np.array(shape.widths), norms, log_backward)
+
+
+def _inputs(ends: Ends, block: slice, x: FloatArray, rng: np.random.Generator) -> None:
+    """Write x_0 of a block of trials."""
+    if ends.inputs is not None:
+        x[...] = ends.inputs[block, 0]
+        return
+    fill_normals(rng, x)
+    x *= (np.sqrt(ends.width) / row_norms(x))[:, None]
 
 
 def one_step(
@@ -233,7 +287,7 @@ def one_step(
     trials: int,
     rng: np.random.Generator,
     *,
-    weights: str = "haar",
+    weights: Weights = "haar",
     q: float = 1.0,
 ) -> LayerRatios:
     """Draw what one layer does to the squared length, forward and backward, from an input with |x|^2 = n q.
@@ -265,8 +319,8 @@ def one_step(
         raise UsageError(f"q must be a squared length, finite and not negative, not {q!r}")
     matrix = law(weights, width, width)
     rows = min(block_trials(width, 1), trials)
-    layers = passes.StoredLayers(1, width, rows, 1)
-    phi = evaluation(activation)
+    layers = passes.StoredLayers([width], rows, 1)
+    layer = passes.LayerLaw(evaluation(activation), matrix)
     forward, fixed, random = np.empty(trials), np.empty(trials), np.empty(trials)
     radius = np.full(rows, np.sqrt(width * q))
     with quiet():
@@ -274,8 +328,8 @@ def one_step(
             block = slice(start, min(start + rows, trials))
             size = block.stop - block.start
             h = layers.array(0, size)
-            h *= passes.draw_normals(matrix, radius[:size], h, rng)
-            parts = [_squares(tile, rng) for tile in passes.evaluated(phi, h, layers.work(size))]
+            h *= passes.draw_normals(layer, radius[:size], h, rng)[0]
+            parts = [_squares(tile, rng) for tile in passes.evaluated(layer.activation, h, layers.work(0, size))]
             value, slope, product, direction = (passes.total(list(squares)) for squares in zip(*parts, strict=True))
             forward[block], fixed[block], random[block] = value / width, slope / width, product / direction
     return LayerRatios(forward, random, fixed)

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from gpn.engine.arguments import count
-from gpn.engine.weights import ENSEMBLES, draw, haar, qr_unsigned, standard_deviation
+from gpn.engine.uniformity import check_claim
+from gpn.engine.weights import ENSEMBLES, SPELLINGS, draw, haar, qr_unsigned, standard_deviation
 from theory.errors import UsageError
 
 FALSE_ALARM = 1e-6  # of each statistical test below, all its comparisons together
@@ -92,7 +93,9 @@ def test_width_one_is_a_fair_coin():
     assert {qr_unsigned(np.random.default_rng([6, i]), 1)[0, 0] for i in range(50)} == {1.0}
 
 
-@pytest.mark.parametrize("name", [name for name in ENSEMBLES if name not in ("haar", "qr_unsigned")])
+@pytest.mark.parametrize(
+    "name", [name for name in ENSEMBLES if name not in ("haar", "scaled_orthogonal", "qr_unsigned")]
+)
 def test_independent_entries_have_the_stated_variance(name):
     """Mean and variance of 50,000 entries within 5.2 standard errors; false alarm 4e-7."""
     rows, columns = 250, 200
@@ -126,3 +129,44 @@ def test_misuse_is_an_error():
         standard_deviation("haar", 2, 2)
     with pytest.raises(UsageError, match="True"):
         count("trials", True)
+
+
+def test_words_of_the_frameworks_are_names_of_the_ensembles():
+    for word, name in SPELLINGS.items():
+        first, second = (draw(each, np.random.default_rng(9), 5, 3) for each in (word, name))
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_scaled_orthogonal_matrix_keeps_squared_lengths_per_neuron():
+    for rows, columns in ((6, 2), (2, 6)):
+        w = draw("scaled_orthogonal", np.random.default_rng(10), rows, columns)
+        gram = w @ w.T if rows <= columns else w.T @ w
+        np.testing.assert_allclose(gram, np.eye(2) * max(1, rows // columns), atol=1e-14)
+
+
+def turned(w):
+    w[0] *= np.sign(np.linalg.det(w))
+    return w
+
+
+def test_a_function_that_claims_to_be_haar_is_tested():
+    def right(rng, rows, columns):
+        return np.float32(haar(rng, rows, columns))
+
+    wrong = {
+        "entry": lambda rng, *shape: qr_unsigned(rng, *shape),
+        "determinant": lambda rng, rows, columns: (
+            turned(haar(rng, rows)) if rows == columns else haar(rng, rows, columns)
+        ),
+        "orthogonal": lambda rng, rows, columns: draw("gaussian", rng, rows, columns),
+        "shape": lambda rng, rows, _: haar(rng, rows),
+    }
+    for function in (right, *wrong.values()):
+        check_claim(function, np.random.default_rng(11))  # claims nothing
+        function.ensemble = "haar"
+    check_claim(right, np.random.default_rng(11))
+    for message, function in wrong.items():
+        with pytest.raises(UsageError, match=message):
+            check_claim(function, np.random.default_rng(12))
+    with pytest.raises(UsageError, match="function"):
+        draw(3, np.random.default_rng(0), 2)

@@ -131,7 +131,7 @@ def test_the_dense_engine_keeps_its_budget():
     for batch in (1, 7):
         for allowed in range(2**20, 2**25, 2**18):
             try:
-                check_dense(200, 6, 3, batch, allowed)
+                check_dense([200] * 7, 3, batch, allowed)
             except UsageError:
                 continue
             break
