@@ -19,6 +19,8 @@ extensions = [
     "docstrings",
     "links",
     "mathematics",
+    "names",
+    "notebooks",
 ]
 exclude_patterns = ["_extensions", "Thumbs.db"]
 nitpicky = False  # types of NumPy, SymPy and Typer have no pages here; what our own pages name is checked by `links`

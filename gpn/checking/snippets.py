@@ -97,7 +97,7 @@ def _constants(phi: Activation, root: str) -> _Constants:
         return _estimated(chosen, roots.reason)
     balls = next((root for root in roots if root.root == chosen.root), None)
     if balls is None:
-        return _estimated(chosen, "the enclosures do not tell the two roots apart")
+        return _estimated(chosen, "the enclosures of the two roots overlap")
     literals = [_literal(ball, value) for ball, value in ((balls.a, chosen.a), (balls.b, chosen.b))]
     if None in literals:
         return _estimated(chosen, "the enclosure is too wide to round correctly")

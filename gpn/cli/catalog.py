@@ -27,10 +27,13 @@ def activations(as_json: Json = False) -> None:
 
 def family(
     spec: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="With a free parameter: 'elu(alpha)', 'x*sigmoid(b*x)'.")
+        str,
+        typer.Argument(
+            metavar="FAMILY", help="A family with a free parameter, such as 'elu(alpha)' or 'x*sigmoid(b*x)'."
+        ),
     ],
     values: Annotated[Floats | None, numbers("V,V", "Values of the parameter to tabulate.", "0.5,1,1.5")] = None,
-    condition: Annotated[str | None, option("TEXT", "What to solve for, as 'chi_minus = 0.5' or 'b = 0'.")] = None,
+    condition: Annotated[str | None, option("TEXT", "Equation to solve, such as 'chi_minus = 0.5' or 'b = 0'.")] = None,
     between: Annotated[
         Floats | None, numbers("LOW,HIGH", "Where to look for solutions.  [default: 0,1]", "0.0,1.0")
     ] = None,
@@ -38,10 +41,11 @@ def family(
 ) -> None:
     """Tabulate a family of activations over its parameter (--values), or solve for the parameter (--condition).
 
-    FAMILY is a name or a formula with a free parameter; or module:function, a function phi(x, parameter), or one of
-    the parameter alone that returns an activation. A condition may name the columns of the table, and slope or
-    curvature of the correlation map (C'(1), C''(1)), slope_fourth_moment (E phi'^4) and fixed_point (of the squared
-    length).
+    FAMILY is a name or a formula with a free parameter, or module:function. Such a function is phi(x, parameter), or
+    takes the parameter alone and returns an activation.
+
+    A condition may name a column of the table, or one of these: slope and curvature of the correlation map (C'(1),
+    C''(1)), slope_fourth_moment (E phi'^4), and fixed_point (of the squared length).
 
     \b
     Examples:
@@ -70,7 +74,8 @@ def family(
 
 def audit(
     table: Annotated[
-        str | None, typer.Argument(metavar="[TABLE.csv]", help="Your own constants; the published ones if left out.")
+        str | None,
+        typer.Argument(metavar="[TABLE.csv]", help="A table of your own; without it, the published constants."),
     ] = None,
     digits: Annotated[int, number("N", "Significant digits of the exact values.", 20)] = 15,
     as_json: Json = False,

@@ -21,7 +21,7 @@ def check(
     spec: Spec,
     digits: Annotated[int, number("N", "Significant digits of the moments.", 50)] = 30,
     derivative: Derivative = None,
-    time_limit: Annotated[float, number("SECONDS", "Processor time, after which parts are given up.", 60.0)] = 20.0,
+    time_limit: Annotated[float, number("SECONDS", "Processor time; parts that need more are left out.", 60.0)] = 20.0,
     depth: Annotated[
         int | None, number("L", "Judge norms, length, separation and isometry after L layers.", 200)
     ] = None,
@@ -35,10 +35,10 @@ def check(
 
     Exit code: 0 GPN, 1 not GPN but normalizable, 3 undecided, 4 cannot be normalized, 2 wrong use.
 
-    A function on NumPy arrays, of PyTorch or of JAX is imported from a module, in the current folder too; its kinks
-    and jumps are detected numerically, and nothing about it is certified.
+    A function of NumPy, PyTorch or JAX is imported from a module, which may be in the current folder. Its kinks and
+    jumps are found numerically, and nothing about it is certified.
 
-    Parts of the report that are not finished within the time limit are given up and listed; the rest is printed.
+    Parts of the report that exceed the time limit are left out and listed; the rest is printed.
 
     \b
     Examples:
@@ -84,8 +84,8 @@ def normalize(
 ) -> None:
     """Print a and b such that a*phi + b is Gaussian-Poincare normalized, and a snippet to paste.
 
-    Of the two values of b, auto takes b_plus unless the squared length is unstable in depth with it. With
-    --emit only the snippet is printed, so it can be redirected to a file.
+    There are two values of b. The root auto is b_plus, unless the squared length is unstable in depth with it. With
+    --emit, only the snippet is printed, so you can redirect it to a file.
 
     Exit code: 0, or 4 with the reason when no a, b exist, 3 when undecided, 2 wrong use.
 

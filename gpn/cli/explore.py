@@ -31,11 +31,12 @@ def explore(
         list[str] | None,
         typer.Argument(
             metavar="[SPEC] [-- OPTIONS]",
-            help="A name or a formula in x, also with a parameter, 'elu(alpha)'; then options of JupyterLab.",
+            help="A name or a formula in x, also with a parameter, such as 'elu(alpha)'; then options of JupyterLab.",
         ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(metavar="FILE.ipynb", help="Keep the notebook there; it must not exist yet.")
+        Path | None,
+        typer.Option(metavar="FILE.ipynb", help="Keep the notebook in this file, which must not exist yet."),
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:

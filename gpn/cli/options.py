@@ -128,7 +128,7 @@ Spec = Annotated[
     str,
     typer.Argument(
         metavar="SPEC",
-        help="A name, as gelu or 'leaky_relu(0.2)', a formula in x, or module:function.",
+        help="A name such as gelu or 'leaky_relu(0.2)', a formula in x, or module:function.",
         autocompletion=activations,
     ),
 ]
@@ -137,9 +137,9 @@ DefaultSpec = Annotated[
     typer.Argument(metavar="SPEC", help="A name, a formula in x, or module:function.", autocompletion=activations),
 ]
 Root = Annotated[str, option("ROOT", "Which b: auto, plus, minus, or stable (the smaller |chi|).", roots)]
-Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, where SPEC is a module:function.")]
+Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, if SPEC is a module:function.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")]
-Seed = Annotated[int, number("N", "The same seed gives the same bits with any --workers.", 7)]
+Seed = Annotated[int, number("N", "The same seed gives the same bits, with any --workers.", 7)]
 Level = Annotated[float, number("P", "Confidence level of each interval.", 0.99)]
 Inputs = Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")]
 Dataset = Annotated[str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10, or a file .npz.")]
@@ -215,7 +215,7 @@ def check_writable(folder: Path) -> Path:
 
 
 def _check_backend() -> None:
-    """Refuse a name in MPLBACKEND that Matplotlib does not know; figures go to files, so that any other will do."""
+    """Refuse a name in MPLBACKEND that Matplotlib does not know; figures go to files, so any known one works."""
     if "MPLBACKEND" in os.environ:
         try:
             import matplotlib as mpl  # noqa: F401
@@ -233,7 +233,7 @@ def unwritable(folder: Path, reason: str) -> UsageError:
 
 
 class Lines:
-    """Progress for a log: a line after some seconds, and then ever more seldom, with the time that is left.
+    """Progress for a log: a line after some seconds, then less and less often, with the time that is left.
 
     Args:
         write: prints a line.

@@ -25,10 +25,10 @@ from gpn.cli.options import (
 )
 
 Activations = Annotated[
-    Words | None, option("NAME,NAME", "Of the catalog.  [default: selu,relu,gelu,tanh]", read=words)
+    Words | None, option("NAME,NAME", "Activations by name.  [default: selu,relu,gelu,tanh]", read=words)
 ]
 Recipes = Annotated[
-    Words | None, option("KEY,KEY", "Which networks, as gpn,plain-gaussian.  [default: all eight]", read=words)
+    Words | None, option("KEY,KEY", "Networks, such as gpn,plain-gaussian.  [default: all eight]", read=words)
 ]
 _FACTORS = "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]"
 
@@ -44,8 +44,10 @@ def training(
     epochs: Annotated[
         int | None, number("N", "Passes through the data; half to try a rate.  [default: 20]", 20)
     ] = None,
-    batch: Annotated[int | None, number("N", "Samples of a step.  [default: 64]", 64)] = None,
-    samples: Annotated[int | None, number("N", "The most to train on and to test.  [default: 2000]", 2000)] = None,
+    batch: Annotated[int | None, number("N", "Samples in each step.  [default: 64]", 64)] = None,
+    samples: Annotated[
+        int | None, number("N", "Largest number of samples to train on, and to test on.  [default: 2000]", 2000)
+    ] = None,
     factors: Annotated[Floats | None, numbers("C,C", _FACTORS, "0.5,2")] = None,
     level: Level = 0.95,
     seed: Annotated[int, number("N", "Learning rates are tried with N, networks measured with N+1, ...", 7)] = 0,
@@ -56,11 +58,11 @@ def training(
 ) -> None:
     """Train very deep networks on real data: GPN beside plain activations, Gaussian weights, batch norm and Adam.
 
-    Every kind of network tries the same learning rates on validation samples, then networks with other seeds are
-    trained and tested. A network that fails is shown as failed. Writes training.csv, training-runs.csv,
-    training-curves.csv, training.json and three figures into the folder --out; with --json only if --out is given.
-    Finished runs are kept there: the same command resumes where it was stopped. The default takes about twenty minutes
-    on two cores.
+    Every kind of network tries the same learning rates on validation samples. Then networks with other seeds are
+    trained and tested. A network that fails is shown as failed. The default takes about twenty minutes on two cores.
+
+    The command writes training.csv, training-runs.csv, training-curves.csv, training.json and three figures into the
+    folder --out; with --json, only if you give --out. Finished runs are kept there, and the same command resumes.
 
     \b
     Exit code: 0, 2 wrong use, 75 lost workers or a full disk.
@@ -99,7 +101,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def _experiments(context: typer.Context) -> None:
-    """Run the experiments of the paper, and set what is measured beside what theory predicts.
+    """Run the experiments of the paper, and compare them with what theory predicts.
 
     \b
     Examples:
@@ -135,11 +137,13 @@ def gradients(
 ) -> None:
     """Measure |dE/dW_l|_F by layer at initialization, for every activation of the paper.
 
-    As it is, normalized (root auto, and the other root where it behaves differently), with Haar and Gaussian weights,
-    and with batch normalization; beside them the band and the rates that theory predicts. Writes gradients.csv,
-    gradients-layers.csv, gradients-batch-normalization.csv, gradients.json and a figure into the folder --out; with
-    --json only if --out is given. What is finished is kept there: the same command resumes where it was stopped. The
-    default takes one to three minutes.
+    Each activation is taken as it is, normalized (root auto, and the other root if it behaves differently), and with
+    batch normalization; with Haar and with Gaussian weights. Beside them stand the band and the rates that theory
+    predicts. The default takes one to three minutes.
+
+    The command writes gradients.csv, gradients-layers.csv, gradients-batch-normalization.csv, gradients.json and a
+    figure into the folder --out; with --json, only if you give --out. Finished work is kept there, and the same command
+    resumes.
 
     Exit code: 0, 2 wrong use, 75 lost workers or a full disk.
 

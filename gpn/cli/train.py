@@ -32,22 +32,26 @@ UNFINISHED = "unfinished.npz"
 SECONDS = 30.0  # least time between two checkpoints
 
 Depth = Annotated[int | None, number("L", "Hidden layers; the readout is one more.  [default: 50]", 50)]
-Width = Annotated[int | None, number("N", "Neurons in each.  [default: 128]", 128)]
+Width = Annotated[int | None, number("N", "Neurons in each hidden layer.  [default: 128]", 128)]
 OptimizerName = Annotated[
     str | None, option("NAME", "sgd, momentum, adagrad, rmsprop or adam.  [default: sgd]", options.optimizers)
 ]
-Rate = Annotated[float | None, number("R", "At the start.  [default: by depth, width and effective rank]", 0.001)]
+Rate = Annotated[
+    float | None, number("R", "Learning rate at the start.  [default: by depth, width and effective rank]", 0.001)
+]
 Schedule = Annotated[
     str | None,
-    option("NAME", "Of the learning rate: constant, cosine, linear or step.  [default: cosine]", options.schedules),
+    option(
+        "NAME", "Schedule of the learning rate: constant, cosine, linear or step.  [default: cosine]", options.schedules
+    ),
 ]
 Epochs = Annotated[int | None, number("N", "Passes through the data.  [default: 30]", 30)]
-Batch = Annotated[int | None, number("N", "Samples of a step.  [default: 64]", 64)]
+Batch = Annotated[int | None, number("N", "Samples in each step.  [default: 64]", 64)]
 Samples = Annotated[
-    int | None, number("N", "The most to train on, and the most to test; always the same.  [default: all]", 5000)
+    int | None, number("N", "Largest number to train on, and to test on; always the same.  [default: all]", 5000)
 ]
 Weights = Annotated[
-    str | None, option("NAME", "At the start: haar, gaussian, he, ...  [default: haar]", options.ensembles)
+    str | None, option("NAME", "Weights at the start: haar, gaussian, he, ...  [default: haar]", options.ensembles)
 ]
 _CONSTRAINTS = "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]"
 Constraint = Annotated[str | None, option("NAME", _CONSTRAINTS, options.constraints)]
@@ -56,10 +60,10 @@ BatchNormalization = Annotated[bool, typer.Option("--batch-normalization", help=
 Biases = Annotated[bool, typer.Option("--biases", help="Biases, 0 at the start.")]
 Scale = Annotated[float | None, number("S", "Standard deviation of the logits at the start.  [default: 1]", 1.0)]
 Centred = Annotated[bool, typer.Option("--centred", help="Subtract the mean sample first.")]
-Seed = Annotated[int, number("N", "Of the weights and the order of the samples.", 7)]
+Seed = Annotated[int, number("N", "Seed of the weights and of the order of the samples.", 7)]
 Records = Annotated[int | None, number("N", "Steps at which norms are recorded.  [default: 100]", 100)]
 Precision = Annotated[
-    str | None, option("TYPE", "Of the numbers: float64 or float32.  [default: float64]", options.precisions)
+    str | None, option("TYPE", "Type of the numbers: float64 or float32.  [default: float64]", options.precisions)
 ]
 Checkpoint = Annotated[Path | None, option("FILE", "Save the state there, to continue with --resume.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from --checkpoint, bit for bit.")]
@@ -89,7 +93,9 @@ def train(
     seed: Seed = 0,
     records: Records = None,
     precision: Precision = None,
-    memory: Annotated[str | None, option("SIZE", "What the run may take, as 4GiB.  [default: what is free]")] = None,
+    memory: Annotated[
+        str | None, option("SIZE", "Memory that the run may take, such as 4GiB.  [default: what is free]")
+    ] = None,
     checkpoint: Checkpoint = None,
     resume: Resume = False,
     out: Results = None,
@@ -97,9 +103,9 @@ def train(
 ) -> None:
     """Train a deep dense network as a classifier, and record loss, accuracy, gradient norms and orthogonality.
 
-    SPEC is normalized first. Prints a table by epoch and writes training.csv, norms.csv (by step and layer),
-    training.json and a figure into the folder --out; with --json only if --out is given. Nothing is downloaded. A run
-    that is stopped is kept there: the same command resumes it.
+    SPEC is normalized first. The command prints a table by epoch. It writes training.csv, norms.csv (by step and
+    layer), training.json and a figure into the folder --out; with --json, only if you give --out. A run that is stopped
+    is kept there, and the same command resumes it. Nothing is downloaded.
 
     Exit code: 0 finished, 1 diverged, 2 wrong use.
 
@@ -135,7 +141,7 @@ def train(
         table, next_step = tables.training(report), commands.after_train(report, spec, inputs)
         answer.deliver(report, table, next_step, as_json=as_json, folder=folder)
         if saving is not None and checkpoint is None:
-            saving.path.unlink(missing_ok=True)  # the run has come to its end, and its results are written
+            saving.path.unlink(missing_ok=True)  # the run is finished, and its results are written
     raise typer.Exit(DIVERGED_CODE if report.test_accuracy is None else 0)
 
 

@@ -26,7 +26,7 @@ def design(
     curvature: Annotated[
         float, number("TAU", "Budget: two orthogonal inputs keep 1/(1 + TAU/2) of their distance.", 1.0)
     ] = 1.0,
-    parameter: Annotated[str | None, option("NAME", "The free parameter, where there are several names.")] = None,
+    parameter: Annotated[str | None, option("NAME", "The free parameter, if the formula has several names.")] = None,
     root: Root = "auto",
     emit: Annotated[
         str | None, option("TARGET", "Print code instead: numpy, torch, jax, keras or latex.", targets)
@@ -36,9 +36,9 @@ def design(
 ) -> None:
     """Choose the activation of a family that keeps a network of a given depth trainable.
 
-    SPEC is a family with a free parameter, as "tanh(s*x)", or a plain activation phi, for which phi(s*x) or
-    x + s*phi(x) is offered. The member is Gaussian-Poincare normalized, so the norms are kept; its parameter is set
-    so that two inputs stay apart and enough directions of a gradient survive.
+    SPEC is a family with a free parameter, such as "tanh(s*x)". For a plain activation phi, the family is phi(s*x) or
+    x + s*phi(x). The member is Gaussian-Poincare normalized, so the norms are kept. Its parameter is set so that two
+    inputs stay apart, and enough directions of a gradient survive.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def spectrum(
 ) -> None:
     """Sample the singular values of the Jacobian of a deep network beside their law.
 
-    Norms can be kept while most directions of a gradient vanish: the effective rank says how many survive.
+    A network may keep norms while most directions of a gradient vanish. The effective rank says how many survive.
 
     \b
     Examples:

@@ -36,11 +36,11 @@ def verify(
     epsilon: Annotated[
         Floats | None, numbers("E,E", "Tolerances.  [default: 0.1,0.2; whole network 0.5,1]", "0.2,0.5")
     ] = None,
-    trials: Annotated[int | None, number("N", "Networks for each row.  [default: as many as decide it]", 1000)] = None,
+    trials: Annotated[int | None, number("N", "Networks for each row.  [default: enough to decide it]", 1000)] = None,
     seed: Annotated[int, number("N", "The same seed gives the same bits with any --workers.", 7)] = 0,
     level: Annotated[float, number("P", "Confidence level of all rows together.", 0.99)] = 0.99,
     claims: Annotated[
-        str | None, option("NAME,NAME", "What to ask: network, one-layer, engine, or claims by id.  [default: all]")
+        str | None, option("NAME,NAME", "Questions: network, one-layer, engine, or claims by id.  [default: all]")
     ] = None,
     weights: Annotated[str, option("NAME", "haar, or a control: gaussian, he, glorot.", options.weights)] = "haar",
     method: Annotated[
@@ -52,14 +52,16 @@ def verify(
     inputs: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
     labels: Annotated[str | None, option("FILE", "Class labels of --inputs: a file .npy.")] = None,
     until: Annotated[str | None, option("decided", "Stop each row once it is decided, instead of --trials.")] = None,
-    cap: Annotated[int | None, number("N", "With --until decided, the most trials of a row.", 100000)] = None,
+    cap: Annotated[
+        int | None, number("N", "With --until decided, the largest number of trials of a row.", 100000)
+    ] = None,
     workers: Annotated[int | None, number("N", "How many threads or processes.  [default: all cores]", 2)] = None,
     executor: Annotated[
         str | None, option("KIND", "threads or processes.  [default: by the length of the run]")
     ] = None,
-    scheduler: Annotated[str | None, option("ADDRESS", "Run on a Dask cluster, as tcp://host:8786.")] = None,
+    scheduler: Annotated[str | None, option("ADDRESS", "Run on a Dask cluster, such as tcp://host:8786.")] = None,
     memory: Annotated[
-        str | None, option("SIZE", "What the run may take, as 4GiB.  [default: half of what is free]")
+        str | None, option("SIZE", "Memory that the run may take, such as 4GiB.  [default: half of what is free]")
     ] = None,
     resume: Annotated[Path | None, option("FOLDER", "Resume the run that was stopped there.")] = None,
     trust: Annotated[
@@ -71,10 +73,12 @@ def verify(
 ) -> None:
     """Verify by Monte Carlo that signals and gradients concentrate as the theorem says: the main job.
 
-    SPEC is normalized first. Prints the findings in a few lines, then tables (--details: every one-layer event), and
-    writes results.csv, results.json, figures and the page report.html into the folder --out; with --json only if --out
-    is given. Finished chunks are kept there in run.sqlite: --resume continues a run that was stopped, and gives the
-    same bits. Unless --width is given, widths are added at which the theorem on the whole network says something.
+    SPEC is normalized first. The command prints the findings in a few lines, then tables (--details: every one-layer
+    event). It writes results.csv, results.json, figures and the page report.html into the folder --out; with --json,
+    only if you give --out.
+
+    Finished chunks are kept there in run.sqlite: --resume continues a run that was stopped, with the same bits. Without
+    --width, the run adds widths at which the theorem on the whole network says something.
 
     Exit code: 0 each question was tested and holds, 1 violated, 3 undecided or not tested, 2 wrong use, 75 workers lost
     or store not writable.

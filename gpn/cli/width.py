@@ -17,23 +17,21 @@ if TYPE_CHECKING:
 def width(
     context: typer.Context,
     spec: Spec,
-    width: Annotated[
-        int | None, number("N", "Width n, to ask for the depth or the tolerance it carries.", 1024)
-    ] = None,
+    width: Annotated[int | None, number("N", "Width n; the depth or the tolerance is then solved for.", 1024)] = None,
     depth: Annotated[int | None, number("L", "Depth L.", 50)] = None,
     epsilon: Annotated[float | None, number("E", "Tolerance: squared gradient norms within e^-E and e^E.", 0.5)] = None,
     probability: Annotated[float, number("P", "Accepted probability of leaving the tolerance.", 0.05)] = 0.05,
     root: Root = "auto",
     raw: Raw = False,
     simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
-    seed: Annotated[int, number("N", "Of the simulation.", 7)] = 0,
+    seed: Annotated[int, number("N", "Seed of the simulation.", 7)] = 0,
     out: Annotated[Path | None, option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
     as_json: Json = False,
 ) -> None:
     """Tabulate the width that each rigorous bound and the prediction ask for; SPEC is normalized first.
 
     Give two of --width, --depth and --epsilon; the third is solved for. A simulation that is stopped is kept in the
-    folder --out, if there is one: the same command resumes it.
+    folder --out, if you give one, and the same command resumes it.
 
     \b
     Examples:

@@ -177,7 +177,7 @@ def _read_records(path: Path) -> npt.NDArray[Any]:
         ) from None
     if not content or len(content) % length:
         raise UsageError(
-            f"{path} is truncated: {len(content)} bytes are no multiple of {length}, a label and its pixels"
+            f"{path} is truncated: {len(content)} bytes are not a multiple of {length}, a label and its pixels"
         )
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, length)
     if records[:, 0].max() > 9:

@@ -64,7 +64,7 @@ class DamagedStore(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run store holds: which run, how many of its chunks, and whether it has come to its end."""
+    """What a run store holds: which run, how many of its chunks, and whether it is finished."""
 
     identity: Identity
     chunks: int
@@ -129,7 +129,7 @@ class RunStore:
                 self.connection.execute(insert, row)
 
     def finish(self) -> None:
-        """Note that the run has come to its end."""
+        """Note that the run is finished."""
         with _failures(self.path), self.connection:
             self.connection.execute("INSERT OR REPLACE INTO facts VALUES ('finished', 'true')")
 
@@ -181,7 +181,7 @@ def open_store(
     Args:
         folder: where `run.sqlite` is or will be; it is made if it does not exist.
         identity: of the run.
-        replace_finished: delete the store of another run, if that has come to its end, instead of refusing it.
+        replace_finished: delete the store of another run, if that is finished, instead of refusing it.
 
     Raises:
         UsageError: the folder cannot be written, another process runs in it, or its store belongs to another run.

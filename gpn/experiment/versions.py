@@ -26,9 +26,9 @@ def versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def computing_versions() -> tuple[tuple[str, str], ...]:
-    """(name, version) of whatever could change a bit of a result: not of Python, but of source code and arithmetic.
+    """(name, version) of all that could change a bit of a result: not of Python, but of source code and arithmetic.
 
-    Two processes whose answers differ must not share a run: the numbers of one are no continuation of the other's.
+    Two processes whose answers differ must not share a run: their numbers do not belong together.
     """
     own = [(name, number) for name, number in versions().items() if name != "python"]
     return (*own, ("gpn source", source_digest()), ("arithmetic of the processor", arithmetic_digest()))

@@ -185,7 +185,7 @@ def pick(trials: Sequence[Trial]) -> Trial:
 
 
 def validation_split(data: Dataset) -> Dataset:
-    """Return the training samples alone, split into those to train on and, in the place of the test, those to validate.
+    """Return the training samples alone, split into those to train on and, instead of a test set, those to validate.
 
     Args:
         data: whose test samples do not take part.

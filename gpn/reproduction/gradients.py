@@ -215,7 +215,7 @@ def _identity(variant: Variant, depth: int, batch: int = 1) -> int:
 def _network(
     variant: Variant, arrays: Mapping[str, FloatArray], settings: Settings, *, random_readout: bool
 ) -> NetworkGradients:
-    """What was measured of one kind of network, beside what is predicted."""
+    """The measurements of one kind of network beside the predictions."""
     log_gradients = arrays["log_gradients"]
     known = ~np.isnan(log_gradients).any(axis=1)
     quantiles = np.full((settings.depth, len(PROBABILITIES)), np.nan)

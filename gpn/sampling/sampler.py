@@ -121,7 +121,7 @@ class Sample:
         """The first layer 1..L whose signal float64 cannot hold, 0 where there is none, (trials,) for one input.
 
         It overflowed, or underflowed: it is shorter than 1e-280, or 0 after a layer that was shorter than 1e-100. A
-        signal that is 0 after a longer one has died, and is known. Nothing is known of the ratios of gradients in
+        signal that is 0 after a longer one has died, and is known. Nothing is known about the ratios of gradients in
         networks that are lost.
         """
         norms = self.signal_norms

@@ -1,4 +1,4 @@
-"""What the trials of one event say of its probability: by counting, or by importance sampling."""
+"""What the trials of one event say about its probability: by counting, or by importance sampling."""
 
 import math
 from dataclasses import dataclass, field

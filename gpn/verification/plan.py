@@ -216,7 +216,7 @@ def _sampled(settings: Settings, wanted: dict[Question, int], activation: Phi) -
 
 
 def _guesses(questions: Iterable[Question]) -> dict[Event, float]:
-    """Events, each with its probability, or a tenth of its least bound: Cramér's is seldom further above it."""
+    """Events, each with its probability, or a tenth of its least bound: Cramér's is rarely further above it."""
     guesses: dict[Event, float] = {}
     for question in questions:
         guess = question.prediction or 0.1 * (question.value or 0.0)

@@ -1,4 +1,4 @@
-"""What theory says of every event of a verification, before any trial: bounds, exact laws and predictions.
+"""What theory says about every event of a verification, before any trial: bounds, exact laws and predictions.
 
 A question is one statement about one event: its probability is at most a bound, equal to an exact value, or close to a
 prediction. Questions about the same event share its trials.

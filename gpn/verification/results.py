@@ -67,7 +67,7 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What theory says of one event at one width, depth and epsilon, and what the trials say of it.
+    """What theory says about one event at one width, depth and epsilon, and what the trials say about it.
 
     Args:
         claim: the id of the claim whose event was counted, one of `CountedClaim`, or of `EngineClaim`.
@@ -335,7 +335,7 @@ class VerificationReport(Result):
     def plan(self) -> pd.DataFrame:
         """For each row the trials it had, and how many decide it with probability 0.95 (missing: no number does).
 
-        For a prediction as many as tell the probability to within a factor 2; its margin may want far more.
+        For a prediction, enough to know the probability to within a factor 2; its margin may need far more.
         """
         columns = ["claim", "width", "depth", "epsilon", "side", "bound_kind", "bound", "method", "trials", "verdict"]
         kinds = [EXACT if row.equal else row.kind for row in self.rows]

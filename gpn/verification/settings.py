@@ -273,7 +273,7 @@ def _check_stopping(until: str | None, trials: int | None, cap: int | None) -> N
     if until not in (None, DECIDED):
         raise UsageError(f"until must be {DECIDED!r} or left out, not {until!r:.40}")
     if until is None and cap is not None:
-        raise UsageError(f"cap is for runs with until={DECIDED!r}; give that as well, or trials in the place of cap")
+        raise UsageError(f"cap is for runs with until={DECIDED!r}; give that as well, or give trials instead of cap")
     if until is not None and trials is not None:
         raise UsageError(
             f"trials fixes their number, until={DECIDED!r} does not; leave trials out, or give cap instead"

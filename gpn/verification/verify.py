@@ -182,7 +182,7 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
         )
     alpha = row_alpha(settings.level, rows) / 2  # of each of the two limits of a row
     left_out: list[Question] = []
-    if settings.default_epsilons:  # a question that the user did not ask by name is left out where it is in vain
+    if settings.default_epsilons:  # a question that the user did not name is left out where it has no answer
         asked, left_out = in_reach(settings, asked, alpha)
     plan = Plan.make(settings, asked, tested, alpha)
     planned = [*plan.jobs(tested, raw if settings.root else None), *engine_jobs]
@@ -215,7 +215,7 @@ def _needs(report: VerificationReport, tested: Phi, jobs: Sequence[Job]) -> tupl
         return None
     depth, epsilon, _ = place
     if any(row.depth == depth and row.bound_kind.startswith("none (deep:") for row in report.rows):
-        return None  # no width will do
+        return None  # no width is enough
     cost = sum(job.cell.cost * job.cell.trials for job in jobs if job.key[0] == "deep")
     if cost < _WORTH_A_SEARCH and homogeneous_slopes(tested) is None:
         return None

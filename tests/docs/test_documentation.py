@@ -4,6 +4,7 @@ import doctest
 import importlib.util
 import re
 import shlex
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -157,10 +158,25 @@ def test_elision_is_not_blind():
 
 
 def test_docstrings_are_read_as_their_extension_says():
-    """Its doctests; the folder of the extensions is no package, and Sphinx need not be there."""
-    path = ROOT / "docs/_extensions/docstrings.py"
-    spec = importlib.util.spec_from_file_location("docstrings", path)
+    """Its doctests; the folder of the extensions is not a package, and Sphinx need not be there."""
+    failed, tried = doctest.testmod(module_of("docs/_extensions/docstrings.py"))
+    assert (failed, tried > 0) == (0, True)
+
+
+def test_the_page_of_the_commands_is_made_from_them():
+    """Every command has a section with its options and an example; nothing in it is written by hand."""
+    module = module_of("docs/commands.py")
+    page = text_of("docs/commands.md")
+    assert page == module.page(), "run: python docs/commands.py > docs/commands.md"
+    names = [name for name, _ in module.commands()]
+    assert {"gpn check", "gpn verify", "gpn reproduce training"} <= set(names)
+    assert re.findall(r"^## (.*)$", page, re.MULTILINE) == names
+    assert {path.stem for path in module.EXAMPLES.iterdir()} == {name.replace(" ", "-") for name in names}
+
+
+def module_of(path):
+    """A file of the documentation as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    failed, tried = doctest.testmod(module)
-    assert (failed, tried > 0) == (0, True)
+    return module

@@ -265,7 +265,7 @@ def _check_elementwise(function: ArrayFunction, name: str) -> None:
             hint = (
                 "it is random or keeps a state (a module in training mode? call its eval())"
                 if how == "asked again"
-                else "each value must depend on its own x alone (softmax and batch normalization are no activations), "
+                else "each value must depend on its own x alone (softmax and batch normalization are not activations), "
                 "and numpy.vectorize needs otypes=[float]"
             )
             raise SpecificationError(f"{name} gives other values when the same numbers are {_verb(how)}: {hint}")

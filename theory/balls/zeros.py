@@ -54,7 +54,7 @@ class MultipleZero(NotCertifiable):
 class Zeros:
     """The zeros strictly between two points, ascending; all of them from `lower` to `upper`, which may be infinite.
 
-    Where nothing is known of an interval beyond the reach, `lower` is its upper end and `upper` its lower end.
+    Where nothing is known about an interval beyond the reach, `lower` is its upper end and `upper` its lower end.
     """
 
     points: tuple[sympy.Expr, ...]

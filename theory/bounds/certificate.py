@@ -22,7 +22,7 @@ KINDS = ("random", "any", "aligned")
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """What is known of the gradient e_L = dE/dx_L at the top.
+    """What is known about the gradient e_L = dE/dx_L at the top.
 
     Args:
         kind: "random", a direction uniform on the sphere and independent of the weights; "any", no knowledge at all:
@@ -143,7 +143,7 @@ class Certificate:
 
     Args:
         width, depth, epsilon: n, L and the deviation of the logarithm.
-        readout: what is known of e_L.
+        readout: what is known about e_L.
         low, high: ends of the tube I of squared lengths, low < 1 < high.
         escapes: leaving I below and above.
         a_high: limit of a_h.

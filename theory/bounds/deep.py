@@ -53,7 +53,7 @@ def deep_bound(
         activation: phi, normalized (`theory.normalization.normalize.normalize`).
         width, depth: n and L; W_1, ..., W_L are n x n.
         epsilon: > 0, of the natural logarithm of the ratio of squared norms.
-        readout: what is known of e_L = dE/dx_L: "random", a uniform direction independent of the weights; "any", any
+        readout: what is known about e_L = dE/dx_L: "random", a uniform direction independent of the weights; "any", any
             function of the forward pass and of independent noise (then the bound is for P(|dE/dW_L| > 0 and ...)); or
             a `theory.bounds.certificate.Readout` with the alignment of e_L and x_L.
 

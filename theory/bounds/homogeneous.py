@@ -148,7 +148,7 @@ def required_width(slopes: Slopes, depth: int, epsilon: float, probability: floa
         probability: strictly between 0 and 1.
 
     Returns:
-        n >= 8; None if no width up to 10^7 will do (or phi = 0).
+        n >= 8; None if no width up to 10^7 is enough (or phi = 0).
 
     Raises:
         UsageError: a probability outside (0, 1), and as for `deep_bound`.

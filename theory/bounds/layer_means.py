@@ -181,7 +181,7 @@ def _saddles(
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Tilted laws (S, K) with about the mean square q, logarithms of their masses, tilts and variances, (S,) each.
 
-    The identity holds for every tilt, so one near the saddle will do. What does not converge is not a number.
+    The identity holds for every tilt, so one near the saddle is enough. What does not converge is not a number.
     """
     square = nodes.z**2
     powers = np.stack([square, square**2], axis=1)

@@ -71,7 +71,7 @@ def direction_majorant(s: Setting, tau: FloatArray, shifts: FloatArray) -> Kerne
     .. math:: E_w e^{\tau w^T N w} \le \frac{\Gamma(n/4 - 1/2)}{4 \sqrt\pi\, \Gamma(n/4) f_n(n)} e^{-cn}
               \prod_i (1 - 2c - 2\tau s_i)^{-1/2 + 1/n}
 
-    with f_n the chi-squared density; any c with positive factors will do (docs/deep-bound.md, Lemma F).
+    with f_n the chi-squared density; any c with positive factors works (docs/deep-bound.md, Lemma F).
 
     Args:
         s: the setting.

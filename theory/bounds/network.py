@@ -99,7 +99,7 @@ def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) 
         return found.width, found.bound
     width = homogeneous.required_width(slopes, depth, epsilon, probability)
     if width is None:
-        return None, Bound("deep", 0.0, "no width up to 10^7 will do")
+        return None, Bound("deep", 0.0, "no width up to 10^7 is enough")
     return width, homogeneous.slopes_deep_bound(slopes, width, depth, epsilon)
 
 

@@ -47,7 +47,7 @@ def propose(
     Args:
         activation: phi, normalized.
         width, depth, epsilon: n, L and the deviation.
-        readout: what is known of e_L.
+        readout: what is known about e_L.
         budget: what all bad events together may cost, a probability.
         near: a certificate of the same activation for a like width or budget, near which the search begins.
     """
@@ -63,7 +63,7 @@ def propose(
 
 
 def _tube(draft: Draft) -> Draft | str:
-    """The narrowest tube whose two sides are left seldom enough."""
+    """The narrowest tube whose two sides are left rarely enough."""
     chi, width = draft.moments.chi, draft.certificate.width
     if abs(chi) >= 0.995:
         return f"the squared length does not return to 1 in depth (chi = {chi:.4f})"
@@ -97,7 +97,7 @@ def _first_tube(draft: Draft, wanted: float) -> tuple[FloatArray, FloatArray]:
 
 
 def _escapes(draft: Draft, tilts: FloatArray, wanted: float) -> tuple[FloatArray, tuple[Escape, Escape]]:
-    """For each end the least distance from 1 that is exceeded seldom enough, and how."""
+    """For each end the least distance from 1 that is exceeded rarely enough, and how."""
     signs: tuple[Sign, Sign] = (-1, 1)
     chains = forward_tents(draft, np.concatenate([sign * row for sign, row in zip(signs, tilts, strict=True)]), most=40)
     found: list[tuple[float, Escape]] = []
@@ -113,7 +113,7 @@ def _escapes(draft: Draft, tilts: FloatArray, wanted: float) -> tuple[FloatArray
 
 
 def _limits(draft: Draft) -> Draft | str:
-    """Six limits that fail about as seldom as they may."""
+    """Six limits that fail about as rarely as they may."""
     m, wanted, near = draft.moments, draft.log_share("limit"), draft.near
     square, reach = draft.setting.square, np.sqrt(draft.setting.square) * 2
     mixed = m.second_slope_second

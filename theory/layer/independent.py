@@ -69,7 +69,7 @@ def chernoff(event: Event) -> Bound:
     (H. Cramér 1938.) The integral over a coordinate is by quadrature; a second rule tells its error, which is added.
 
     Args:
-        event: with z in the place of a point on the sphere.
+        event: with z instead of a point on the sphere.
     """
     known = _known(event)
     if known is not None:
@@ -89,7 +89,7 @@ def independent_tail(event: Event) -> ExactTail:
     through the saddle, by the trapezoid rule; a g of two values has a binomial law.
 
     Args:
-        event: with z in the place of a point on the sphere.
+        event: with z instead of a point on the sphere.
 
     >>> from theory.activations.specification import activation
     >>> from theory.layer.law import event, gaussian_law

@@ -1,4 +1,4 @@
-"""All that is known of a one-step tail, in one record: two bounds, the exact probability, an estimate."""
+"""All that is known about a one-step tail, in one record: two bounds, the exact probability, an estimate."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ __all__ = ["LayerLaw", "OneStepTail", "TailParts", "Tails", "layer_law", "one_st
 
 
 class Tails(Protocol):
-    """What is known of a tail: two bounds and the probability."""
+    """What is known about a tail: two bounds and the probability."""
 
     @property
     def levy(self) -> Bound: ...

@@ -244,7 +244,7 @@ def _with_parameter(entry: Entry, parameter: str | None) -> str:
 
 
 class _Substitution(ast.NodeTransformer):
-    """Puts a number in the place of a name."""
+    """Replaces a name by a number."""
 
     def __init__(self, name: str, value: float) -> None:
         self._name = name

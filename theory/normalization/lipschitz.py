@@ -272,7 +272,7 @@ def _modulus(activation: NumericActivation, order: Order) -> Callable[[FloatArra
 
 
 def _replace_far(activation: NumericActivation, x: FloatArray, slopes: FloatArray) -> None:
-    """Put mean slopes in the place of those by differences where kinks are not looked for.
+    """Put mean slopes, not slopes by differences, where kinks are not searched.
 
     Five points around a kink that is not known overshoot; a mean slope is never above the supremum.
     """

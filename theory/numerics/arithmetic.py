@@ -55,7 +55,7 @@ def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmeti
 
 
 def value_at(expression: sympy.Expr, point: sympy.Expr) -> sympy.Expr:
-    """The expression with another in the place of x; nan where SymPy cannot compare what then stands in it.
+    """The expression with another instead of x; nan where SymPy cannot compare what then stands in it.
 
     >>> value_at(X**2, sympy.pi), value_at(sympy.Max(1 / X - 1 / X**2, X), sympy.Integer(0))
     (pi**2, nan)

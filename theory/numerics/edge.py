@@ -1,4 +1,4 @@
-"""The edge of a set of numbers that is reached from one side: the least width, or the largest depth, that will do."""
+"""The edge of a set of numbers that is reached from one side: the least width, or the largest depth, that is enough."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def edge(
     beyond the edge are bad is assumed, not checked.
 
     Args:
-        good: whether a number will do.
+        good: whether a number is enough.
         start: where to begin.
         ends: least and largest number to try.
         towards_good: the factor that leads to good numbers; below 1 if small numbers are good.

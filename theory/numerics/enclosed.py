@@ -47,7 +47,7 @@ class Enclosed(sympy.AtomicExpr):  # type: ignore[misc]
 
 
 def without_enclosed(expression: sympy.Expr, digits: int) -> sympy.Expr:
-    """The expression with a decimal number in the place of each number that has no formula."""
+    """The expression with each number that has no formula as a decimal number."""
     constants = expression.atoms(sympy.CRootOf, Enclosed)
     exact: sympy.Expr = expression.xreplace({constant: constant.evalf(digits) for constant in constants})
     return exact

@@ -23,7 +23,7 @@ _POWERS = {2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal, 1.0: np.positive} 
 
 
 class _NotRecordable(TypeError):
-    """The function does something else than to call ufuncs on float64 arrays and real numbers."""
+    """The function does more than call ufuncs on float64 arrays and real numbers."""
 
 
 class _Step(NamedTuple):

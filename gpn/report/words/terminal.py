@@ -100,7 +100,7 @@ def show(content: RenderableType, stream: IO[str] | None = None) -> None:
 
 
 def emit(text: str, stream: IO[str] | None = None) -> None:
-    """Write text and a newline; a reader that has gone away (`gpn activations | head`) is no error."""
+    """Write text and a newline; a reader that has gone away (`gpn activations | head`) is not an error."""
     target = sys.stdout if stream is None else stream
     try:
         target.write(text.rstrip("\n") + "\n")

@@ -153,7 +153,7 @@ def _not_covered(report: "VerificationReport", rows: "Sequence[Row]") -> Iterato
             reason = absent[0].removeprefix("none (deep: ").removesuffix(")")
             yield f"At depth {depth}{at} there is none to test: {plain(reason, 200)}."
             return
-        advice = f"it needs {need}" if need else "`gpn width` tells which width it needs, if any will do"
+        advice = f"it needs {need}" if need else "`gpn width` says which width it needs, if there is one"
         yield f"At depth {depth}{at} it says nothing at width {_widths(silent)}; {advice}."
         return
     yield f"At depth {depth} and width {_widths(silent)} no theorem applies{f' (needs {need})' if need else ''}."

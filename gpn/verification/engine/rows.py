@@ -126,7 +126,7 @@ def _job(name: str, stream: int, compute: runs.Compute, networks: Deep, trials: 
 
 
 class Found(NamedTuple):
-    """What the trials say of one law: the numbers of a row, and the first layer in which an identity is missed."""
+    """What the trials say about one law: the numbers of a row, and the first layer in which an identity fails."""
 
     trials: int
     exceedances: int
@@ -165,7 +165,7 @@ def _all_found(outcome: Mapping[str, FloatArray], alpha: float) -> Iterator[tupl
         elif law in _COINS and np.isfinite(seen).any():
             yield _COINS[law], side, _coin(seen, alpha)
     for law, claim in _MEANS.items():
-        # no exponent is left where the squares of the slopes overflow: then nothing can be said of their mean
+        # no exponent is left where the squares of the slopes overflow: then nothing is known about their mean
         if np.isfinite(outcome.get(f"{law} excess", np.nan)).any() and outcome[f"{law} exponent"][0, 0] > 0:
             yield claim, "either", _mean(law, outcome, alpha)
 

@@ -29,7 +29,7 @@ from theory.normalization.lipschitz import lipschitz_constants
 _WINDOW = (0.5, 2.0)  # squared lengths per neuron of the layer below; a layer beyond them is left out, which they tell
 _DEGREE = 20  # of the interpolation between exact means
 _MISS = 1e-8  # of the interpolation at most, beside a mean square of order 1: a kink may enter or leave the sphere
-_LEAST_WIDTH = 8  # narrower layers differ so much that little can be said of their mean
+_LEAST_WIDTH = 8  # narrower layers differ so much that little is known about their mean
 _LEAST_VARIANCE = 1e-4  # of q in a layer of one neuron; less is an isometry, or nearly so
 _CENTRE, _HALF = sum(_WINDOW) / 2, (_WINDOW[1] - _WINDOW[0]) / 2
 
