@@ -229,7 +229,7 @@ class _Run:
         return self._report(DIVERGED, f"the loss on the test samples is {loss} after the last step; {advice}")
 
     def _epoch(self, epoch: int, start: float, report: Progress, interruptible: Callable[[], None]) -> str | None:
-        """One pass, or what is left of it; gives the reason if the run diverges."""
+        """One pass, or the rest of one; gives the reason if the run diverges."""
         config, first = self._config, (epoch - 1) * self._config.steps_per_epoch
         for chosen in islice(self._batches(epoch), len(self._losses) - first, None):
             step = len(self._losses) + 1

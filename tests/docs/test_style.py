@@ -37,6 +37,18 @@ PHRASES = {
     r"does its work": "works",
     r"stand(s)? in (for|its) place of": "replaces",
     r"to be had\b": "available",
+    r"\b[Ss]eldom\b": "rarely, less and less often",
+    r"in the place of": "instead of, in place of",
+    r"is no (proof|matter|error|cheating|continuation|case)\b": "is not a",
+    r"come to (its|an) end": "is finished",
+    r"\bwill do\b": "is enough, works",
+    r"another matter": "name the difference",
+    r"as the theory has it": "as theory says",
+    r"says? nothing of\b": "does not cover",
+    r"nothing is at stake": "name what is compared",
+    r"had one known": "if it were known",
+    r"is the quicker one": "is quicker",
+    r"what is left of": "the rest of",
 }
 FILES = (
     *PAGES,

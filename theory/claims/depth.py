@@ -42,8 +42,9 @@ _FLUCTUATIONS = (
         id="fluctuation-law",
         kind="prediction",
         title="Fluctuation law of the gradients",
-        words="In each layer the squared length follows a linear recursion and the backward norm takes an independent "
-        "step, both of variance 1/n; so the log ratio of gradients is normal with a variance proportional to L/n.",
+        words="In each layer the squared length follows a linear recursion, and the backward norm takes an "
+        "independent step. Both have variance of order 1/n. So the log ratio of gradients is normal, with a variance "
+        "proportional to L/n.",
         statement=(
             r"\eta_l = q_l - 1 = \chi \eta_{l-1} + \xi_l, \qquad \log \frac{|d_l|^2}{|e_l|^2} = \kappa \eta_{l-1} + "
             r"\nu_l",
@@ -87,7 +88,7 @@ _FLUCTUATIONS = (
         id="homogeneous-diffusion",
         kind="prediction",
         title="Diffusion limit of homogeneous activations",
-        words="For a positively homogeneous activation the log ratio of gradients does not grow without end: it "
+        words="For a positively homogeneous activation, the log ratio of gradients does not grow without end. It "
         "follows a diffusion whose variance saturates.",
         statement=(
             r"dy = (\zeta e^{-y} - 1) d\tau + 2 dW, \qquad \zeta \sim \chi_1^2, \qquad \tau = \operatorname{Var} s(z) "
@@ -106,8 +107,8 @@ _FLUCTUATIONS = (
         id="prediction-margin",
         kind="prediction",
         title="The error of a predicted crossing probability",
-        words="The standard deviation behind a predicted probability is right up to a relative error that shrinks like "
-        "1/width; its constant is calibrated by simulation.",
+        words="The standard deviation behind a predicted probability is right up to a relative error that shrinks "
+        "like 1/width. The constant of that error is calibrated by simulation.",
         statement=(
             r"z_{\pm} = z e^{\pm \delta}, \qquad P(\max_{t \leq 1} |W_t| \geq z) = p, \qquad "
             r"\delta = \frac{\omega}{2 n} (1 + z^2)",
@@ -210,8 +211,8 @@ _BOUNDS = (
         id="relu-deep-bound",
         kind="bound",
         title="Deep bound for ReLU",
-        words="The gradients of all layers stay within a factor e^epsilon of the top one, from finite sums of Gamma "
-        "ratios alone. A layer in which no neuron is active counts as leaving.",
+        words="The gradients of all layers stay within a factor e^epsilon of the top one. The bound needs only "
+        "finite sums of Gamma ratios. A layer in which no neuron is active counts as leaving.",
         statement=(
             rf"{_DEEP_EVENT} \leq (L-1) P(k < k_0 \text{{ or }} k > n - k_0) + 2^{{-n}} + P(\rho_L^2 > r_J) + "
             r"\sum_{j=1}^J P(r_{j-1} < \rho_L^2 \leq r_j) \min(1, U_j + V_j)",

@@ -65,8 +65,8 @@ ENTRIES = (
         id=EngineClaim.GRADIENT,
         kind="law",
         title="The norm of a gradient is a product of two norms",
-        words="The gradient of a weight matrix has rank one, so its norm is that of the backward signal above times "
-        "that of the signal below, and the backward signal's is a product over the layers above.",
+        words="The gradient of a weight matrix has rank one. So its norm is that of the backward signal above times "
+        "that of the signal below. The norm of the backward signal is a product over the layers above.",
         statement=(
             r"\left|\frac{\partial E}{\partial W_l}\right|_F = |d_l| |x_{l-1}|, \qquad "
             r"|d_l| = |e_L| \prod_{k=l}^{L} \frac{|\phi'(h_k) \odot e_k|}{|e_k|} "
@@ -144,8 +144,8 @@ ENTRIES = (
         id=EngineClaim.GROWTH,
         kind="theorem",
         title="The growth of backward signals inside a network has its exact mean",
-        words="Given the forward pass and the alignment the growth of a layer misses its exact mean by a martingale "
-        "difference whose exponential moment has a bound in closed form.",
+        words="Given the forward pass and the alignment, the growth of a layer differs from its exact mean by a "
+        "martingale difference. The exponential moment of that difference has a bound in closed form.",
         statement=(
             r"E_v B_l = \bar s + \left(\alpha^2 - \frac{1}{n}\right) \frac{n}{n-1} (\tau - \bar s)",
             r"E_v e^{\lambda (B_l - E_v B_l)} \leq \det(M)^{-1/2} e^{b^2 c^T M^{-1} c/2}, \qquad "
@@ -179,8 +179,8 @@ ENTRIES = (
         id=EngineClaim.SQUARE,
         kind="theorem",
         title="The squared length of a layer inside a network has its exact mean",
-        words="Given the layers below, the squared length of a layer misses its exact mean by a martingale difference "
-        "whose exponential moment has a bound in closed form.",
+        words="Given the layers below, the squared length of a layer differs from its exact mean by a martingale "
+        "difference. The exponential moment of that difference has a bound in closed form.",
         statement=(
             r"E[q_l \mid q_{l-1}] = Q_n(q_{l-1}) = E \phi(h_1)^2, \qquad |h|^2 = n q_{l-1}",
             r"\log E e^{\lambda (q_l - Q_n)} \leq v \frac{e^{\lambda m} - 1 - \lambda m}{m^2}, \qquad "
@@ -214,8 +214,8 @@ ENTRIES = (
         id=EngineClaim.PAIRS,
         kind="law",
         title="Networks without and with explicit matrices have one law",
-        words="Of a network sampled without matrices and one with explicit matrices, either has the larger number with "
-        "probability 1/2.",
+        words="Take a network sampled without matrices and one with explicit matrices. Either has the larger number "
+        "with probability 1/2.",
         statement=(r"P(f > f') = \frac{1}{2}",),
         symbols=(
             ("f", "|x_L|, |d_1|, or the largest ratio of gradients, without matrices"),
@@ -231,8 +231,8 @@ ENTRIES = (
         id=EngineClaim.HOMOGENEOUS,
         kind="law",
         title="Deep positively homogeneous networks have their exact law",
-        words="Of a network and a draw from the exact law of its norms, either has the larger number with probability "
-        "1/2.",
+        words="Take a network and a draw from the exact law of its norms. Either has the larger number with "
+        "probability 1/2.",
         statement=(
             r"\frac{|x_l|^2}{|x_{l-1}|^2} = Q = s + (S - s) B, \qquad \frac{|d_l|^2}{|e_l|^2} = Q Y, \qquad "
             r"\rho_l^2 = \frac{\rho_{l+1}^2}{Y}, \qquad P(f > f') = \frac{1}{2}",

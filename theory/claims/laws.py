@@ -7,7 +7,7 @@ ENTRIES = (
         id="uniform-preactivation",
         kind="law",
         title="A pre-activation is uniform on a sphere",
-        words="Given the layer's input, the pre-activation is uniform on the sphere of the input's length, so the "
+        words="Given the layer's input, the pre-activation is uniform on the sphere of the input's length. So the "
         "squared lengths of the layers form a Markov chain.",
         statement=(
             r"h = |x| \frac{g}{|g|}, \qquad g \sim N(0, I_n)",
@@ -27,8 +27,8 @@ ENTRIES = (
         id="matrix-free-one-input",
         kind="theorem",
         title="A Haar matrix used once forward and once backward need not be drawn",
-        words="Given the forward pass, the backward signal is one fixed direction along x plus a uniform vector in its "
-        "orthogonal complement: exact in law, jointly over all layers, at a cost of O(n) for each.",
+        words="Given the forward pass, the backward signal is one fixed direction along x plus a uniform vector in "
+        "its orthogonal complement. This is exact in law, jointly over all layers, at a cost of O(n) for each.",
         statement=(
             r"W^T d = \alpha x + v, \qquad \alpha = \frac{\langle d, h \rangle}{|h|^2}",
             r"v \sim \operatorname{Unif}\left(v \perp x, \quad |v|^2 = |d|^2 - \alpha^2 |h|^2\right)",
@@ -49,9 +49,9 @@ ENTRIES = (
         id="matrix-free-batch",
         kind="theorem",
         title="The same for k inputs at once",
-        words="For a batch, the pre-activations are a uniform frame times a triangular factor, and the backward "
-        "signals "
-        "a fixed part in the span of the inputs plus a uniform frame in its complement: O(n k^2) for each layer.",
+        words="For a batch, the pre-activations are a uniform frame times a triangular factor. The backward signals "
+        "are a fixed part in the span of the inputs plus a uniform frame in its complement. The cost is O(n k^2) for "
+        "each layer.",
         statement=(
             r"X = Q R, \qquad W X = U R, \qquad U \sim \operatorname{Haar-Stiefel}(n, k)",
             r"W^T D = Q U^T D + P R_D, \qquad R_D^T R_D = D^T (I - U U^T) D",
@@ -76,7 +76,8 @@ ENTRIES = (
         id="mean-squared-length",
         kind="law",
         title="Mean squared length after one layer of finite width",
-        words="It misses 1 by the fourth Hermite coefficient of phi^2 over 4n.",
+        words="At squared length 1 it differs from 1 by the fourth Hermite coefficient of phi^2 over 4n, to first "
+        "order.",
         statement=(
             r"Q_n(q) = E q_1 = \int \phi(\sqrt{nq} t)^2 w_n(t) dt",
             r"Q_n(1) = 1 - \frac{E \phi(z)^2 He_4(z)}{4n} + O(n^{-2})",
@@ -109,7 +110,7 @@ ENTRIES = (
         id="squared-length-variance",
         kind="law",
         title="Variance of the squared length after one layer",
-        words="It is exact at every width; for GPN ReLU it is 3/(n+2).",
+        words="The formula is exact at every width. For GPN ReLU it gives 3/(n+2).",
         statement=(
             r"\operatorname{Var} q_1 = \frac{1}{n} E f(h_1)^2 + \left(1 - \frac{1}{n}\right) E f(h_1) f(h_2) - "
             r"Q_n(q)^2, \qquad f = \phi^2",
@@ -125,7 +126,7 @@ ENTRIES = (
         id="backward-ratio-variance",
         kind="law",
         title="Variance of the factor of one layer for a fresh backward direction",
-        words="It is exact at every width for a direction that is independent of the layer.",
+        words="The formula is exact at every width, for a direction that is independent of the layer.",
         statement=(r"\operatorname{Var} B = \frac{3 E s(h_1)^2 + (n-1) E s(h_1) s(h_2)}{n+2} - S_n(q)^2",),
         symbols=letters("n", "h", "s", "B", "S_n(q)"),
         assumptions=(UNIFORM, FRESH),
@@ -165,7 +166,7 @@ ENTRIES = (
         id="alignment",
         kind="prediction",
         title="Alignment of backward and forward signals",
-        words="Backward signals keep a small component along the forward ones, n times whose mean square obeys a "
+        words="Backward signals keep a small component along the forward ones. Its mean square, times n, obeys a "
         "linear recursion down the layers.",
         statement=(
             r"A_l = n E \alpha_l^2, \qquad A_L = 1, \qquad A_l = \chi^2 A_{l+1} + 1 + 2 \kappa - \chi^2",
@@ -185,8 +186,8 @@ ENTRIES = (
         id="gaussians-conditioned-on-a-sphere",
         kind="theorem",
         title="Products over the coordinates of a uniform point",
-        words="The mean of a product over the coordinates of a uniform point on a sphere is a density at one point of "
-        "a sum of independent variables, found by one Fourier inversion.",
+        words="The mean of a product over the coordinates of a uniform point on a sphere is the density of a sum of "
+        "independent variables at one point. One Fourier inversion finds it.",
         statement=(
             r"E \exp\left(\sum_i \psi(h_i)\right) = \frac{e^{n (\Lambda(\mu) - \mu q)} \tilde f(nq)}{f(nq)}, \qquad "
             r"\Lambda(\mu) = \log E\left[e^{\psi(z) + \mu z^2}; |z| \leq \sqrt{nq}\right]",

@@ -35,8 +35,8 @@ ENTRIES = (
         id="gpn-normalization",
         kind="theorem",
         title="Both normalizations of an activation",
-        words="Every non-constant activation with finite moments has two images a phi + b that are GPN, up to the sign "
-        "of a; an affine one has one.",
+        words="For every non-constant activation phi with finite moments there are two GPN functions a phi + b with "
+        "a > 0. For an affine phi there is one.",
         statement=(
             r"a = \left(E \phi'(z)^2\right)^{-1/2}, \qquad b_{\pm} = -a E \phi(z) \pm \sqrt{1 - a^2 "
             r"\operatorname{Var} \phi(z)}",
@@ -55,7 +55,7 @@ ENTRIES = (
         id="gpn-mean",
         kind="theorem",
         title="Mean of a normalized activation",
-        words="A GPN activation has a mean that vanishes for phi(x) = x and phi(x) = -x only.",
+        words="The mean of a GPN activation is 0 only for phi(x) = x and phi(x) = -x.",
         statement=(r"E \phi(z)^2 = 1 = E \phi'(z)^2, \quad E \phi(z) = 0 \quad\Rightarrow\quad \phi(x) = \pm x",),
         symbols=letters(r"\phi", "z"),
         assumptions=(WEAK, GPN),
@@ -68,8 +68,8 @@ ENTRIES = (
         id="gpn-hermite",
         kind="theorem",
         title="GPN as a balance of the Hermite spectrum",
-        words="An activation is GPN if and only if its Hermite powers sum to 1 both plainly and weighted by the "
-        "degree; the square of its mean then pays for the degrees above 1.",
+        words="An activation is GPN if and only if its Hermite powers sum to 1, both plain and weighted by the "
+        "degree. The square of its mean then balances the degrees above 1.",
         statement=(
             r"E \phi(z)^2 = \sum_{k \geq 0} c_k^2, \qquad E \phi'(z)^2 = \sum_{k \geq 1} k c_k^2",
             r"\sum_k c_k^2 = \sum_k k c_k^2 = 1 \quad\Rightarrow\quad c_0^2 = \sum_{k \geq 2} (k-1) c_k^2",
@@ -86,8 +86,8 @@ ENTRIES = (
         id="jumps-are-excluded",
         kind="theorem",
         title="A function with a jump cannot be normalized",
-        words="Smooth functions that approach a function with a jump have slopes of unbounded mean square: the "
-        "derivative between the jumps must not be used in its place.",
+        words="If smooth functions approach a function with a jump, the mean squares of their slopes tend to "
+        "infinity. So the derivative between the jumps must not replace them.",
         statement=(
             r"|\phi(x_0+) - \phi(x_0-)| > 0, \quad E \left(\phi_m - \phi\right)^2 \to 0 \quad\Rightarrow\quad "
             r"E \phi_m'(z)^2 \to \infty",
@@ -120,8 +120,8 @@ ENTRIES = (
         id="length-map-slope",
         kind="theorem",
         title="Slope of the length map",
-        words="The slope chi of the length map at 1 is one plus the mean of phi times its second derivative, kinks "
-        "counted as point masses; it is never below -1/2.",
+        words="The slope chi of the length map at 1 is one plus the mean of phi times its second derivative, with "
+        "kinks counted as point masses. It is never below -1/2.",
         statement=(
             r"\chi = Q'(1) = E \phi(z) \phi'(z) z = \frac{1}{2} E \phi(z)^2 (z^2 - 1)",
             r"\chi = 1 + E \phi(z) \phi''(z) + \sum_t \phi(t) \left[\phi'(t+) - \phi'(t-)\right] p(t), "
@@ -144,8 +144,8 @@ ENTRIES = (
         id="length-stability",
         kind="theorem",
         title="Stability of the squared length in depth",
-        words="In infinite width the squared length returns to 1 from nearby if |chi| < 1 and leaves 1 if |chi| > 1; "
-        "GPN alone decides neither. Every positively homogeneous GPN activation has chi = 1.",
+        words="In infinite width, the squared length returns to 1 from nearby if |chi| < 1, and leaves 1 if |chi| > "
+        "1. GPN alone decides neither. Every positively homogeneous GPN activation has chi = 1.",
         statement=(
             r"q_l = Q(q_{l-1}): \qquad |\chi| < r < 1 \quad\Rightarrow\quad |q_l - 1| \leq r^l |q_0 - 1| \quad "
             r"\text{for } q_0 \text{ near } 1",

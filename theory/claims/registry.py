@@ -89,14 +89,14 @@ def page() -> str:
     lines = [
         "# Claims",
         "",
-        "Everything that this project states about bidirectionally self-normalizing networks: what it says, what it",
-        "assumes, where it is proved, which function computes it, which test would fail were it false.",
+        "Every statement of this project about bidirectionally self-normalizing networks: what it says, what it",
+        "assumes, where it is proved, which function computes it, and which test would fail if it were false.",
         "",
         "| rigour | claims |",
         "|---|---|",
         *(f"| {rigor} | {count} |" for rigor, count in counts.most_common()),
         "",
-        "This page is generated from `theory/claims/` by `python -m theory.claims.registry > docs/claims.md`.",
+        "This page is generated from `theory/claims/` by `python -m theory.claims > docs/claims.md`.",
         "",
     ]
     for chapter, entries in _CHAPTERS.items():

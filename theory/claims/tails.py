@@ -90,7 +90,8 @@ _LEVY = (
         id="levy-forward",
         kind="bound",
         title="Lévy bound, forward",
-        words="Bound on the squared length leaving 1 in one layer, from the Lipschitz constant of phi.",
+        words="Bound on the probability that the squared length leaves 1 in one layer, from the Lipschitz constant "
+        "of phi.",
         statement=(
             r"P(q_1 \geq 1+\epsilon) \leq e^{-(n-1) t^2/(2 K^2 q)}, \qquad t = \sqrt{1+\epsilon} - \sqrt{Q_n(q)} > 0",
             r"P(q_1 \leq 1-\epsilon) \leq e^{-(n-1) t^2/(2 K^2 q)}, \qquad t = \sqrt{Q_n(q) - \frac{K^2 q}{n-1}} - "
@@ -108,7 +109,7 @@ _LEVY = (
         id="levy-backward-random",
         kind="bound",
         title="Lévy bound, backward, random direction",
-        words="Bound on the squared norm of a fresh direction changing in one layer.",
+        words="Bound on the probability that one layer changes the squared norm of a fresh direction.",
         statement=(
             r"P(|D u|^2 \geq 1+\epsilon) \leq e^{-(n-1) t^2/(2 c^2)}, \qquad t = \sqrt{1+\epsilon} - \sqrt{S_n(q)} > 0",
             r"P(|D u|^2 \leq 1-\epsilon) \leq e^{-(n-1) t^2/(2 c^2)}, \qquad t = \sqrt{S_n(q) - \frac{c^2}{n-1}} - "
@@ -127,8 +128,8 @@ _LEVY = (
         id="levy-backward-fixed",
         kind="bound",
         title="Lévy bound, backward, fixed direction",
-        words="Bound on the squared norm of a fixed vector changing in one layer; a vector with one nonzero entry does "
-        "not concentrate.",
+        words="Bound on the probability that one layer changes the squared norm of a fixed vector. A vector with one "
+        "nonzero entry does not concentrate.",
         statement=(
             r"P(|D y|^2 \geq (1+\epsilon) |y|^2) \leq e^{-(n-1) t^2/(2 c^2)}, \qquad t = \sqrt{1+\epsilon} - "
             r"\sqrt{S_n(q)} > 0",
@@ -269,8 +270,8 @@ _SADDLEPOINT = Claim(
     id="saddlepoint",
     kind="estimate",
     title="Saddlepoint estimate of a one-step tail",
-    words="The Cramér bound divided by the factor that it wastes: close to the truth, but neither above nor below it "
-    "for certain.",
+    words="The Cramér bound divided by the factor that it wastes. It is close to the true probability, but it may "
+    "lie above or below it.",
     statement=(
         r"P \approx P_{\lambda} e^{x^2/2} (1 - \Phi(x)), \qquad x = \lambda \sigma \sqrt{n}, \qquad e^{x^2/2} "
         r"(1 - \Phi(x)) \approx \frac{1}{x \sqrt{2 \pi}}",

@@ -31,7 +31,7 @@ ENTRIES = (
         id="anytime-limits",
         kind="theorem",
         title="Limits of a counted probability that hold at every number of trials at once",
-        words="A run may stop when it likes: the probability that the upper limit ever lies below the true "
+        words="A run may stop at any time: the probability that the upper limit ever lies below the true "
         "probability, at any number of trials, is at most alpha.",
         statement=(
             r"M_n(p) = \int_0^1 a u^{a-1} \frac{u^k}{(1 - (1-u) p)^n} du, \qquad a = \frac{1}{2}",
@@ -84,7 +84,7 @@ ENTRIES = (
         "twice their error.",
         statement=(r"P(p < \underline{p} \quad \text{or} \quad p > \overline{p}) \leq 2 \alpha",),
         symbols=letters(r"\alpha", p="the exact probability"),
-        assumptions=(_TRIALS, "p is exact: an error of its own is found out once the trials are many."),
+        assumptions=(_TRIALS, "p is exact: with many trials, any error of it is detected."),
         rigor="proved",
         reference="C. J. Clopper, E. S. Pearson 1934, Biometrika 26, 404-413",
         proof="docs/statistics.md#exact-laws",
@@ -96,7 +96,7 @@ ENTRIES = (
         id="equivalence-test",
         kind="theorem",
         title="Equivalence test of a prediction",
-        words="A prediction with an error of its own is confirmed when both limits lie within its margin.",
+        words="A prediction with an error of its own is confirmed if both limits lie within its margin.",
         statement=(
             r"\text{equivalent}: \quad \underline{p} \geq m, \quad \overline{p} \leq M",
             r"P(\text{equivalent}) \leq \alpha \quad \text{whenever} \quad p > M \quad \text{or} \quad p < m",
@@ -113,7 +113,7 @@ ENTRIES = (
         id="trials-to-decide",
         kind="theorem",
         title="How many trials a verdict needs",
-        words="Nothing seen confirms a bound b after N trials; fewer can never do so.",
+        words="If none of N trials shows the event, they confirm the bound b. Fewer trials can never do so.",
         statement=(r"N = \left\lceil \frac{\log \alpha}{\log (1-b)} \right\rceil",),
         symbols=letters("N", r"\alpha", b="the bound, above 0 and below 1"),
         assumptions=(_TRIALS,),

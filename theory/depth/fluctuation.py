@@ -114,7 +114,7 @@ def _obstacle(numbers: DepthCoefficients[float], width: int, depth: int, q0: flo
     elif variance / width > _LARGEST_LENGTH_NOISE or numbers.backward_noise / width > _LARGEST_NOISE:
         return _too_narrow(width, max(variance / _LARGEST_LENGTH_NOISE, numbers.backward_noise / _LARGEST_NOISE))
     if not (numbers.length_noise > _LEAST_NOISE and numbers.residual_noise > _LEAST_NOISE):
-        return NoPrediction("the layers of this activation add no noise to speak of")
+        return NoPrediction("the layers of this activation add almost no noise")
     return None
 
 
