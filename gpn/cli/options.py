@@ -255,7 +255,9 @@ class Lines:
             self._announced = False
             self._write(f"gpn: {words}")
         now = self._clock()
-        first, since = self._before = self._before or (done, now)
+        first, since = self._before or (done, now)
+        if total:  # what is searched before counts for no pace
+            self._before = first, since
         if now < self._next:
             return
         self._next = now + min(max(_FIRST_LINE, (now - self._begin) / 4), _MOST_SILENCE)

@@ -4,11 +4,12 @@ The flow is `Settings` -> questions -> plan -> jobs -> `run_plan` -> rows -> rep
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from gpn.engine.arguments import vocabulary
 from gpn.experiment import store as run_store
@@ -31,6 +32,7 @@ from theory.errors import UsageError
 from theory.normalization.normalize import normalization
 from theory.numerics.threads import one_blas_thread
 
+Item = TypeVar("Item")
 _WORTH_A_SEARCH = 5e6  # neurons times layers times trials of a run that may wait some seconds for the width it needs
 
 
@@ -97,7 +99,7 @@ def verify(
             if the run is long), or any `concurrent.futures.Executor`.
         memory: the memory that the program may take, all workers together: bytes, or a text such as "4GiB"; None for
             half of what is free. Layers of a network that do not fit are drawn twice, which changes no bit.
-        progress: called with (done, total, words) as chunks finish.
+        progress: called with (done, total, words) as chunks finish; before, while bounds are searched, the total is 0.
         store: a folder; finished chunks are kept there in `run.sqlite`, and read from there if the same run was
             stopped before. See `resume`.
         replace_finished: whether a finished run of another configuration or version may be deleted from `store`,
@@ -170,9 +172,14 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
     resources.budget.check(settings)  # refuses what is impossible before any theory is computed
     raw = read_activation(settings.activation, derivative=settings.derivative)
     tested, scale, shift = _prepare(raw, settings.root)
-    settings = replace(settings, theorem=tuple(questions.theorem_cells(settings, tested)))
-    layers = (*questions.one_step_questions(settings, tested), *questions.lemma_questions(settings, tested))
-    asked = [*layers, *questions.deep_questions(settings, tested)]
+    told = partial(_told, resources.progress)
+    cells = told("searching widths for the deep bound", questions.theorem_cells(settings, tested))
+    settings = replace(settings, theorem=tuple(cells))
+    asked = [
+        *told("the laws of single layers", questions.one_step_questions(settings, tested)),
+        *questions.lemma_questions(settings, tested),
+        *told("searching the deep bounds", questions.deep_questions(settings, tested)),
+    ]
     engine_jobs = list(engine.jobs(settings, tested))
     rows = len(asked) + (engine.MOST_ROWS if engine_jobs else 0)
     if not rows:
@@ -201,11 +208,22 @@ def run_verification(settings: Settings, resources: Resources) -> VerificationRe
     tests = engine.engine_rows(engine_jobs, outcome.outcomes, tested.name, alpha)
     report = evaluate(plan, left_out, outcome, tested, config)
     departures = tuple(sentence for _, sentence in tests if sentence)
-    needs = _needs(report, tested, jobs)
+    needs = _needs(report, tested, jobs, resources.progress)
     return replace(report, engine=tuple(row for row, _ in tests), departures=departures, needs=needs)
 
 
-def _needs(report: VerificationReport, tested: Phi, jobs: Sequence[Job]) -> tuple[int, float, int] | None:
+def _told(progress: Progress | None, words: str, items: Iterable[Item]) -> Iterator[Item]:
+    """The items, with a word of progress before the first of them is computed and after each."""
+    report = partial(progress or (lambda *_: None), 0, 0, words)
+    report()
+    for item in items:
+        report()
+        yield item
+
+
+def _needs(
+    report: VerificationReport, tested: Phi, jobs: Sequence[Job], progress: Progress | None
+) -> tuple[int, float, int] | None:
     """Where the chosen widths are too small for the theorem, the width that it needs, by the search of `gpn width`.
 
     Only the theorem of homogeneous activations is searched so fast that a small run need not wait.
@@ -219,6 +237,8 @@ def _needs(report: VerificationReport, tested: Phi, jobs: Sequence[Job]) -> tupl
     cost = sum(job.cell.cost * job.cell.trials for job in jobs if job.key[0] == "deep")
     if cost < _WORTH_A_SEARCH and homogeneous_slopes(tested) is None:
         return None
+    if progress is not None:
+        progress(0, 0, "searching the width that the theorem needs")
     width, _ = deep_width(tested, depth, epsilon, NEEDED)
     return None if width is None else (depth, epsilon, width)
 

@@ -25,6 +25,8 @@ def test_the_time_that_is_left_is_that_of_the_pace_since_the_first_report():
     assert line == "gpn: simulating, 60% after 11 s, about 40 s left"
     assert written([(0.0, 50, 100), (11.0, 50, 100)]) == ["gpn: simulating, 50% after 11 s"]
     assert written([(0.0, 0, 0), (11.0, 0, 0)]) == ["gpn: simulating after 11 s"]
+    _, line = written([(0.0, 0, 0), (50.0, 0, 0), (60.0, 0, 100), (80.0, 50, 100)])  # what was searched has no pace
+    assert line == "gpn: simulating, 50% after 1 min 20 s, about 20 s left"
 
 
 def test_lines_become_seldom_and_never_cease():

@@ -315,6 +315,9 @@ def test_progress_never_falls_and_ends_at_the_total():
     assert done == sorted(done)
     assert told[-1][0] == told[-1][1]
     assert len({total for _, total, _ in told}) > 2
+    searching = {words for _, total, words in told if total == 0}
+    deep = {"searching widths for the deep bound", "searching the deep bounds"}
+    assert searching == {"the laws of single layers", *deep}
 
 
 @pytest.mark.usefixtures("small_rounds")
