@@ -20,7 +20,7 @@ from flint import ctx
 from theory.errors import UsageError
 
 _PERIOD = 0.05  # seconds between two looks at the clock
-_REPEAT = 0.5  # an exception that foreign code has swallowed is raised again
+_REPEAT = 0.5  # an exception that foreign code has swallowed is raised again; sooner if Python reports that it was
 _GRACE = 0.05  # share of the whole that a part has at least, when earlier ones have spent everything
 Value = TypeVar("Value")
 Other = TypeVar("Other")
@@ -103,7 +103,7 @@ class _Watch:
         self._deadline = deadline
         self._watched = threading.get_ident()
         self._clock = time.pthread_getcpuclockid(self._watched) if hasattr(time, "pthread_getcpuclockid") else None
-        self.has_raised = False
+        self.has_raised = self._ignored = False
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -115,7 +115,9 @@ class _Watch:
 
     def _report_others(self, unraisable: "sys.UnraisableHookArgs") -> None:
         """Pass over `_OutOfTime` in a destructor or a callback, where Python ignores it; it is raised again."""
-        if not issubclass(unraisable.exc_type, _OutOfTime):
+        if issubclass(unraisable.exc_type, _OutOfTime):
+            self._ignored = True
+        else:
             self._report(unraisable)
 
     def stop(self) -> None:
@@ -127,15 +129,15 @@ class _Watch:
             sys.unraisablehook = self._report
 
     def _run(self) -> None:
-        wait = _PERIOD
+        wait, again = _PERIOD, 0.0  # the processor time from which on it is raised again
         while not self._stopped.wait(wait):
-            left = self._deadline - self._used()
-            wait = max(_PERIOD, left / 2)
-            if left <= 0:
-                wait = _REPEAT
+            used = self._used()
+            wait = max(_PERIOD, (self._deadline - used) / 2)
+            if used >= self._deadline and (used >= again or self._ignored):
+                again = used + _REPEAT
                 with self._lock:
                     if not self._stopped.is_set():
-                        self.has_raised = True
+                        self.has_raised, self._ignored = True, False
                         raised = ctypes.py_object(_OutOfTime)
                         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._watched), raised)
 
