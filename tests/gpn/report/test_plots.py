@@ -263,19 +263,29 @@ def test_everything_always_seen_and_bounds_of_zero_draw():
 
 
 def test_gradient_figure_shows_the_claim_first_and_states_its_factor(full_report):
-    axes = plots.gradient_by_layer(full_report).axes[0]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    figure = plots.gradient_by_layer(full_report)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     names = ["GPN tanh, Haar", "tanh, Haar", "GPN tanh, Gaussian"]
     assert labels == [*(f"{name} (100 networks)" for name in names), "all norms preserved"]
     factor = np.exp(0.04 * 19)
-    assert f"factor {factor:.2f}" in axes.get_title(loc="left")
+    assert f"factor {factor:.2f}" in figure.get_suptitle()
+
+
+def test_gradient_figure_enlarges_the_claim_beside_networks_that_leave_it_by_more_than_a_decade():
+    near, far = profile(), profile(role="control", label="tanh")
+    assert len(plots.gradient_by_layer(report([row()], [near, far])).axes) == 1
+    far.gradient_norms[:] = near.gradient_norms.min() / 10.1
+    overview, enlarged = plots.gradient_by_layer(report([row()], [near, far])).axes
+    assert overview.get_ylim()[0] < far.gradient_norms.min() < enlarged.get_ylim()[0] < near.gradient_norms.min()
+    assert overview.get_ylim()[1] > near.gradient_norms.max()
+    assert enlarged.get_ylim()[1] == pytest.approx(1.6 * near.gradient_norms.max())
 
 
 def test_gradient_figure_takes_the_deepest_and_widest_networks():
     profiles = [profile(width=64, depth=50), profile(width=256, depth=50), profile(width=1024, depth=20)]
-    axes = plots.gradient_by_layer(report([row()], profiles)).axes[0]
-    assert "n = 256" in axes.get_legend().get_title().get_text()
-    assert axes.get_xlim() == (1, 50)
+    figure = plots.gradient_by_layer(report([row()], profiles))
+    assert "n = 256" in figure.legends[0].get_title().get_text()
+    assert figure.axes[0].get_xlim() == (1, 50)
 
 
 def test_vanished_and_overflowed_gradients_are_left_out():
