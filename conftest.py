@@ -1,5 +1,6 @@
-"""Markers that follow from where a test stands, for `pytest -m quick`, `-m docs` and `-m cli`."""
+"""Markers that follow from where a test stands, for `pytest -m quick`, `-m docs` and `-m cli`; processes of a run."""
 
+import os
 import signal
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,12 @@ def pytest_configure() -> None:
     """Heed Ctrl-C where the shell has said to ignore it, as it does in the background: some tests send it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: a sixth of the time tests wait for processes that they have started."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

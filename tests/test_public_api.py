@@ -163,7 +163,12 @@ def test_a_misspelt_argument_is_named():
         gpn.simulate("tanh", 8, depht=2, trials=3)
 
 
-LONG = {"design"}  # a search, each step of which integrates a function without a formula over the plane
+LONG = {
+    "design",
+    "depth_profiles",
+    "carried_depth",
+    "check_report",
+}  # they integrate a function without a formula often
 
 
 @pytest.mark.parametrize(

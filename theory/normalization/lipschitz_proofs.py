@@ -7,6 +7,7 @@ end of a piece, ranges (`theory.balls.tail`) and growth envelopes (`theory.balls
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import sympy
@@ -109,10 +110,14 @@ def certified_supremum(
         piece = activation.undefined[0]
         return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
     end = sympy.oo if radius == math.inf else exact(radius)
-    same = Activation(activation.name, without_floats(activation.expression))
+    return _enclosed(Activation(activation.name, without_floats(activation.expression)), order, end, tolerance)
+
+
+@lru_cache(maxsize=64)  # a layer's law, Lévy's bound, the hypotheses and the report each ask for the same ones
+def _enclosed(activation: Activation, order: Order, end: sympy.Expr, tolerance: float) -> arb | NotCertified:
     try:
         with precision(_BITS):
-            return _supremum(same, order, end, tolerance)
+            return _supremum(activation, order, end, tolerance)
     except NotCertifiable as reason:
         return NotCertified(str(reason))
     except RecursionError:  # SymPy's

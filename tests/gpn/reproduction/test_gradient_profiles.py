@@ -334,9 +334,16 @@ def test_nothing_in_the_figure_overlaps(report):
     assert figure.axes[7]._left_title.get_window_extent(renderer).x1 < figure.bbox.x1
 
 
-@pytest.mark.parametrize("activations", [["gelu"], ["relu", "gelu"], ["relu", "gelu", "tanh"], PAPER])
+@pytest.mark.parametrize(
+    "activations",
+    [
+        ["gelu"],
+        *(pytest.param(names, marks=pytest.mark.slow) for names in (["relu", "gelu"], ["relu", "gelu", "tanh"])),
+        PAPER,
+    ],
+)
 def test_title_and_legend_stay_within_the_figure(activations):
-    small = gradient_profiles(activations, width=32, depth=8, trials=4, batch=4, batches=())
+    small = gradient_profiles(activations, width=16, depth=4, trials=2, batch=4, batches=())
     figure = small.plot()
     FigureCanvasAgg(figure).draw()
     for artist in (figure._suptitle, *figure.legends):

@@ -405,7 +405,7 @@ print(peak() - before, int(seen[-1]))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
-@pytest.mark.parametrize("run", [("adam", 4, 1000), ("sgd", 100, 64)])
+@pytest.mark.parametrize("run", [pytest.param(("adam", 4, 1000), marks=pytest.mark.slow), ("sgd", 100, 64)])
 def test_what_a_run_takes_is_what_the_budget_counts(run):
     """Weights with their memories in the one, the layers of a large batch in the other."""
     command = [sys.executable, "-c", PEAK, *map(str, run)]

@@ -84,6 +84,7 @@ print(int(peak) * 1024, expected, PROGRAM)  # ru_maxrss would count the process 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
 def test_the_peak_with_real_inputs_is_what_was_counted(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -170,6 +170,7 @@ def wait_for_a_chunk(log, empty, process):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_terminated_command_resumes_in_another_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with start(tmp_path, *LONG, "--out", "o", "--workers", "1") as process:
@@ -335,7 +336,7 @@ def test_a_finished_run_is_kept_by_the_same_command_and_by_a_wrong_one(command, 
 @pytest.mark.parametrize(("given", "words"), [
     (["--scheduler", "tcp://h:1", "--workers", "2"], "leave out --workers and --executor"),
     (["--executor", "fibres"], "must be threads or processes"),
-    (["--scheduler", "tcp://127.0.0.1:1"], "Dask"),
+    pytest.param(["--scheduler", "tcp://127.0.0.1:1"], "Dask", marks=pytest.mark.slow),  # waits for ten seconds
 ])  # fmt: skip
 def test_places_that_cannot_be_are_refused(command, given, words):
     code, out, err = command(*TINY, *given)

@@ -82,7 +82,7 @@ def test_rows_have_the_bits_of_a_fixed_run_with_as_many_trials():
     counted = [row for row in decided.rows if row.method == "counting, anytime"]
     numbers = {row.trials for row in counted}
     assert len(numbers) > 3
-    for number in sorted(numbers)[-3:]:
+    for number in sorted(numbers)[-2:]:
         fixed = by_event(gpn.verify("tanh", **SMALL, trials=number, workers=1))
         for row in counted:
             if row.trials == number:
@@ -90,7 +90,7 @@ def test_rows_have_the_bits_of_a_fixed_run_with_as_many_trials():
 
 
 @pytest.mark.usefixtures("small_rounds")
-@pytest.mark.parametrize("batch", [1, 2_000_000])
+@pytest.mark.parametrize("batch", [1, pytest.param(2_000_000, marks=pytest.mark.slow)])
 def test_decisions_do_not_depend_on_workers_or_batches(monkeypatch, batch):
     one = gpn.verify("tanh", **SMALL, until="decided", cap=1500, workers=1)
     monkeypatch.setattr(rounds, "BATCH_TRIALS", batch)
@@ -146,7 +146,7 @@ PLACES = [{"workers": 1}, {"workers": 3, "memory": "1GiB"}, {"workers": 2, "exec
 
 
 @pytest.mark.usefixtures("small_rounds")
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kills=st.lists(st.tuples(st.integers(0, 250), st.booleans()), min_size=1, max_size=3),
     places=st.lists(st.sampled_from(PLACES), min_size=4, max_size=4),

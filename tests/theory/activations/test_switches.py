@@ -302,6 +302,7 @@ def test_breakpoints_that_may_be_one_are_no_reason_to_refuse(text):
     assert {piece.kind for piece in activation(text).pieces} & {"unlisted", "unresolved"}
 
 
+@pytest.mark.slow
 def test_a_limit_where_sympy_cannot_compare_is_no_crash():
     found = gaussian_poincare(activation("tanh(1/(x-exp(-x)))*atan(tan(2*x+sqrt(2)))"), 15)
     assert found.is_gpn == "fails"

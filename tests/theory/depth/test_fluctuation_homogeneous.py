@@ -139,6 +139,7 @@ def test_relu_networks_of_width_512():
     check_networks(512, 100, 3000, 5, 0.01)
 
 
+@pytest.mark.slow
 def test_deep_relu_networks_saturate_where_the_naive_sum_does_not():
     """n Var at width 128, depth 400: the finite sum says 1596, the diffusion 753; 4.5 standard errors and 5 %."""
     law = relu_law(128, 400)

@@ -407,7 +407,9 @@ def test_fluctuation_of_relu_in_closed_form():
         assert ball.rad() < 1e-20
 
 
-@pytest.mark.parametrize(("name", "root"), [("tanh", "plus"), ("gelu", "minus"), ("selu", "plus")])
+@pytest.mark.parametrize(
+    ("name", "root"), [("tanh", "plus"), ("gelu", "minus"), pytest.param("selu", "plus", marks=pytest.mark.slow)]
+)
 def test_depth_coefficients_against_their_definitions(name, root):
     """Each coefficient by mpmath from the normalized function itself, not from raw moments."""
     certified = certified_moments(catalog.build(name), 20)

@@ -29,6 +29,7 @@ def threads() -> list[int]:
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_bit():
     """At width 400 the exact tail differs in its last digits between one thread and two where nothing limits them."""
     answers = [

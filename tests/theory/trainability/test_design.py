@@ -8,7 +8,11 @@ from theory.trainability.design import design
 
 
 @pytest.mark.parametrize(
-    ("spec", "depth", "curvature"), [("tanh", 200, 1.0), ("relu", 50, 2.0), ("x + s*gelu(x)", 20, 0.3)]
+    ("spec", "depth", "curvature"),
+    [
+        ("relu", 50, 2.0),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("tanh", 200, 1.0), ("x + s*gelu(x)", 20, 0.3)]),
+    ],
 )
 def test_the_member_spends_the_budget(spec, depth, curvature):
     made = design(spec, depth, curvature)

@@ -37,8 +37,8 @@ def test_the_difference_has_mean_zero(name, cosine):
     assert mean - difference.mean() == pytest.approx(float(conditional_growth(h, phi, cosine)), rel=1e-12)
 
 
-@pytest.mark.parametrize("cosine", [0.0, 0.3, -0.6])
-@pytest.mark.parametrize("size", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("cosine", [0.0, pytest.param(0.3, marks=pytest.mark.slow), -0.6])
+@pytest.mark.parametrize("size", [0.2, pytest.param(1.0, marks=pytest.mark.slow), 3.0])
 def test_the_moment_bound_holds_and_is_sharp(cosine, size):
     """The bound is compared with the moment, to five standard errors; in wide layers it is within 5 % of log E."""
     phi = normalize(build("tanh"))
