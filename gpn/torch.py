@@ -61,7 +61,7 @@ def orthogonal_(
     *,
     scaled: bool = False,
     groups: int = 1,
-    generator: torch.Generator | None = None,
+    generator: "torch.Generator | None" = None,  # in quotes, since the documentation imports this without PyTorch
 ) -> torch.Tensor:
     r"""Fill a weight with a Haar-distributed orthogonal matrix, in place.
 

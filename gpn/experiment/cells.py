@@ -121,7 +121,7 @@ class Deep:
     layer that is lost is kept (0 for none). With labels |dE/dx_L| is that of the loss. The logarithms of
     all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
     `keep_backward` keeps log |d_l| too. The method is that of `gpn.simulate`. How many bytes of memory the
-    sampler may take changes no bit, and so is no part of what the cell is.
+    sampler may take changes no bit, so it is not a part of what the cell is.
     """
 
     activation: NumericActivation

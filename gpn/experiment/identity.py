@@ -29,7 +29,7 @@ def parse_identity(text: str) -> Identity:
     """Return the identity that a file holds as JSON; the file may come from anywhere.
 
     Raises:
-        ValueError: the text is no identity.
+        ValueError: the text is not an identity.
 
     >>> parse_identity('{"settings": {}, "versions": {"gpn": "1"}}').versions
     {'gpn': '1'}

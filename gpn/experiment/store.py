@@ -365,7 +365,7 @@ def _refusal(path: Path, error: StoreError) -> Exception:
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return UsageError(f"another run is at work in {path.parent}; wait for its end, or name another folder")
     if name == "SQLITE_NOTADB":
-        return UsageError(f"{path} is no run store of this program; name another folder, or move that file away")
+        return UsageError(f"{path} is not a run store of this program; name another folder, or move that file away")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) and cause is not None:
         return _unwritable(path, cause)
     return error

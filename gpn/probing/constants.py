@@ -132,7 +132,7 @@ def _read(text: str) -> tuple[float, int]:
         try:
             value, digits = float(number(text, _FORMULA_DIGITS)), _FORMULA_DIGITS
         except SpecificationError as error:
-            raise UsageError(f"{text!r:.60} is no number such as 2.74 or 5/3: {error}") from error
+            raise UsageError(f"{text!r:.60} is not a number such as 2.74 or 5/3: {error}") from error
     if not (np.isfinite(value) and value > 0):
         raise UsageError(f"the number must be positive, not {text:.60}")
     if digits < 2:

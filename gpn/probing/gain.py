@@ -63,7 +63,7 @@ class GainRow:
 
     @property
     def at_one(self) -> Stability | None:
-        """Whether the variance 1 of the pre-activations attracts under this gain; None if it is no fixed point."""
+        """Whether the variance 1 of the pre-activations attracts under this gain; None if it is not a fixed point."""
         if self.regime is None:
             return None
         if self.regime.continuum:

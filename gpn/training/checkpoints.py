@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[A
     """
     arrays = read_arrays(path, "the checkpoint", None)
     if isinstance(arrays, np.ndarray) or _HEADER not in arrays:
-        raise UsageError(f"{path} is no checkpoint of a training run; name the file that --checkpoint wrote")
+        raise UsageError(f"{path} is not a checkpoint of a training run; name the file that --checkpoint wrote")
     try:
         header = dict(json.loads(str(arrays.pop(_HEADER)[()])))
     except (TypeError, ValueError):

@@ -191,7 +191,7 @@ def optimizer(spec: "str | Optimizer") -> Optimizer:
     """
     if not isinstance(spec, str):
         if not hasattr(spec, "step"):
-            raise UsageError(f"{spec!r} is no optimizer; name one of {', '.join(OPTIMIZERS)}")
+            raise UsageError(f"{spec!r} is not an optimizer; name one of {', '.join(OPTIMIZERS)}")
         return spec
     if spec not in OPTIMIZERS:
         raise unknown("optimizer", spec, OPTIMIZERS)

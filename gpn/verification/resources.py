@@ -53,7 +53,7 @@ class Budget:
             executor: what computes them.
 
         Raises:
-            UsageError: the text is no size.
+            UsageError: the text is not a size.
 
         >>> Budget.read("4GiB", 2, None)
         Budget(total=4294967296, workers=2, processes=0, inputs=0)

@@ -127,7 +127,7 @@ def taylor_coefficients(program: Evaluable, count: int) -> list[arb]:
     with precision(ctx.prec, count + _SPARE_TERMS):
         try:
             (value,) = program.bind(SERIES)(arb_series([0, 1]))
-        except (ValueError, ArithmeticError) as error:  # a quotient, logarithm or root that is no power series
+        except (ValueError, ArithmeticError) as error:  # a quotient, logarithm or root that is not a power series
             raise NotCertifiable(f"no Taylor series at the singular point ({error})") from error
         series = value + arb_series([0])
         coefficients = [series[k] for k in range(count)]

@@ -202,7 +202,7 @@ ENTRIES = (
             "phi is Lipschitz.",
             "n >= 8.",
             "Layers whose input has 1/2 <= q <= 2.",
-            "phi is no isometry.",
+            "phi is not an isometry.",
         ),
         rigor="proved",
         reference="G. Bennett 1962, JASA 57, 33-45; M. Ledoux 2001",

@@ -67,7 +67,7 @@ def certified_moments(
         raise UsageError(f"digits must be a positive whole number, not {digits}")
     unknown = [name for name in names if name not in MOMENTS]
     if unknown:
-        raise UsageError(f"{unknown[0]!r} is no moment; the moments are {', '.join(MOMENTS)}")
+        raise UsageError(f"{unknown[0]!r} is not a moment; the moments are {', '.join(MOMENTS)}")
     if not isinstance(activation, Activation):
         return NotCertified("a Python function has no expression about which anything could be proved")
     if activation.undefined:

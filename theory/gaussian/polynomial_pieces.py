@@ -19,7 +19,7 @@ def _end(point: sympy.Expr) -> arb:
 
 
 def polynomials(piece: Piece) -> tuple[arb_poly, arb_poly, arb_poly] | None:
-    """z, phi and phi' as polynomials with balls as coefficients, None if phi is no polynomial.
+    """z, phi and phi' as polynomials with balls as coefficients, None if phi is not a polynomial.
 
     The formula of phi may hide it, as that of atan(tan(x)) does, unlike its slope.
     """

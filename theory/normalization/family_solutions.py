@@ -114,7 +114,7 @@ def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.Da
         values: the values of the parameter at which members are computed.
 
     Returns:
-        One row for each value, columns the parameter, `QUANTITIES`, those of `FURTHER` that are no moment among them,
+        One row for each value, columns the parameter, `QUANTITIES`, those of `FURTHER` that are not moments among them,
         and reason. A member without numbers has nan and a reason.
 
     Raises:

@@ -60,7 +60,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The same of an answer that is no report: a normalization, a member of a family, a row of an audit."""
+    """The same of an answer that is not a report: a normalization, a member of a family, a row of an audit."""
 
     certified: bool
     variance: float | None

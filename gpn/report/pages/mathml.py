@@ -28,7 +28,7 @@ def mathml(latex: str, display: bool) -> str:
         display: on a line of its own.
 
     Raises:
-        ValueError: something in it was not understood, or is no mathematics.
+        ValueError: something in it was not understood, or is not mathematics.
 
     >>> mathml("n^2", display=False).partition("<mrow>")[2]
     '<msup><mi>n</mi><mn>2</mn></msup></mrow></math>'
@@ -47,7 +47,7 @@ def mathml(latex: str, display: bool) -> str:
         node.tag = str(node.tag).removeprefix(_NAMESPACE)
         node.text = _BRACES.get(node.text or "", node.text)
         if node.tag not in _KNOWN or any(name.startswith("on") or "href" in name for name in node.attrib):
-            raise ValueError(f"<{node.tag}> is no mathematics")
+            raise ValueError(f"<{node.tag}> is not mathematics")
         if _UNREAD in (node.text or "") and node.text != _UNREAD:
             raise ValueError(f"unknown command {node.text}")
     _space(tree)

@@ -40,7 +40,7 @@ def finding(report: TrainingReport) -> str:
 
 def _losses(axes: Axes, report: TrainingReport) -> None:
     steps = np.arange(1, len(report.losses) + 1)
-    marker = "." if len(steps) == 1 else ""  # one point is no line
+    marker = "." if len(steps) == 1 else ""  # one point is not a line
     means = _means(steps.astype(np.float64), report.losses)
     axes.plot(*means, color=PALETTE[0], linewidth=1.6, marker=marker, label="training batches")
     per_epoch = report.config.steps_per_epoch

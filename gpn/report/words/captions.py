@@ -58,7 +58,7 @@ def gradients(report: "VerificationReport", profiles: "Iterable[Profile]") -> st
 
 
 def tightness(report: "VerificationReport") -> str:
-    """What `bound_tightness` shows: how many bounds, against which truth, and that it is no simulation."""
+    """What `bound_tightness` shows: how many bounds, against which truth, and that it is not a simulation."""
     kinds = tight_rows(report)
     rows = [row for of_kind in kinds.values() for row in of_kind]
     if not rows:

@@ -32,7 +32,7 @@ def lost_conditions(report: "TrainingReport") -> "DepthConditions | None":
 
 
 def why_it_failed(report: "TrainingReport") -> str:
-    """What the depth leaves of distances and directions, in one sentence; empty where that is no reason.
+    """What the depth leaves of distances and directions, in one sentence; empty where that is not the reason.
 
     Args:
         report: the run.

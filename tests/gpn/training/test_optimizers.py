@@ -81,7 +81,7 @@ def test_steps_are_those_of_pytorch(name):
 def test_misuse_is_an_error():
     for wrong, message in [
         (lambda: optimizer("adm"), "'adam'"),
-        (lambda: optimizer(3), "no optimizer"),
+        (lambda: optimizer(3), "not an optimizer"),
         (lambda: Momentum(1.0), "below 1"),
         (lambda: RMSProp(decay=-0.1), "at least 0"),
         (lambda: AdaGrad(epsilon=0.0), "above 0"),
