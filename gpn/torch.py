@@ -110,7 +110,7 @@ def orthogonal_(
     return tensor
 
 
-def _haar(rows: int, columns: int, like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+def _haar(rows: int, columns: int, like: torch.Tensor, generator: "torch.Generator | None") -> torch.Tensor:
     """A Haar-distributed matrix with orthonormal rows or columns, drawn in float32 at least."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     normal = torch.randn(max(rows, columns), min(rows, columns), dtype=dtype, device=like.device, generator=generator)
