@@ -71,7 +71,7 @@ def simulate(
         width: n >= 2, neurons in each layer.
         depth: L >= 1, layers.
         trials: independent networks.
-        layers: n_0, ..., n_L, in the place of width and depth, where the widths differ.
+        layers: n_0, ..., n_L, instead of width and depth, if the widths differ.
         gain: g_l, a number or one for each layer.
         bias: the standard deviation of the entries of b_l, a number or one for each layer.
         residual: alpha, or None for no branches.

@@ -39,7 +39,7 @@ PHRASES = {
     r"to be had\b": "available",
     r"\b[Ss]eldom\b": "rarely, less and less often",
     r"in the place of": "instead of, in place of",
-    r"is no (proof|matter|error|cheating|continuation|case)\b": "is not a",
+    r"(?<!here )is no (proof|matter|error|cheating|continuation|case)\b": "is not a",
     r"come to (its|an) end": "is finished",
     r"\bwill do\b": "is enough, works",
     r"another matter": "name the difference",
