@@ -1,6 +1,7 @@
-"""For PyTorch: gains of any activation and initializers that draw truly orthogonal weights.
+"""For PyTorch: gains of any activation, initializers that draw truly orthogonal weights, and a monitor of training.
 
-Begin with `orthogonal_`; `calculate_gain` takes the place of the function of the same name in `torch.nn.init`.
+Begin with `orthogonal_`; `calculate_gain` takes the place of the function of the same name in `torch.nn.init`, and
+`Monitor` records the norms of every layer while a model trains.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,12 @@ try:
 except ImportError as error:
     raise ImportError("gpn.torch needs PyTorch, which is not installed: pip install torch") from error
 
+from gpn.probing.monitor import Monitor
 from theory.activations.specification import activation
 from theory.errors import UsageError, unknown
 from theory.initialization.gains import DEFINITIONS, gains
+
+__all__ = ["Monitor", "calculate_gain", "orthogonal_"]
 
 
 def calculate_gain(
