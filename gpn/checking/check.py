@@ -59,7 +59,7 @@ def check(
         digits: significant digits of the moments, 1 to 1000.
         derivative: derivative of a Python function, as a function or "module:function"; it is compared with
             differences. If left out, automatic differentiation (PyTorch, JAX) or differences are used.
-        time_limit: seconds of processor time. Parts of the report that are not finished in it are given up, and
+        time_limit: seconds of processor time. Parts of the report that need more are left out, and
             `given_up` lists them.
 
     Returns:
@@ -89,7 +89,7 @@ def check_within(budget: Budget, spec: object, digits: int, derivative: object) 
 def normalize(
     spec: object, root: str = "auto", *, derivative: object = None
 ) -> NormalizedActivation | NormalizedCallable:
-    r"""The Gaussian-Poincaré normalized activation a*phi + b, with the b of `root`.
+    r"""Return the Gaussian-Poincaré normalized activation a*phi + b, with the b of `root`.
 
     $$a = (E\,\phi'^2)^{-1/2}, \qquad b_\pm = -a\,E\phi \pm \sqrt{1 - a^2 \mathrm{Var}\,\phi}$$
 

@@ -84,7 +84,7 @@ def check_report(
     time_limit: float = checking.TIME_LIMIT,
     depth: int = DEPTH,
 ) -> CheckReport:
-    """Check an activation as it is and gather what a page shows of it.
+    """Check an activation as it is, and gather all that its page shows.
 
     Args:
         spec, digits, derivative, time_limit: as for `gpn.check`.

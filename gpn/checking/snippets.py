@@ -28,7 +28,7 @@ _LONGEST_FORMULA = 80
 
 @vocabulary()
 def export(spec: object, target: str, root: str = "auto") -> str:
-    r"""A whole file of code that computes the Gaussian-Poincaré normalized activation a*phi + b, with the b of `root`.
+    r"""Return a file of code that computes the Gaussian-Poincaré normalized activation a*phi + b, with the b of `root`.
 
     $$f(x) = a\,\phi(x) + b, \qquad E f(z)^2 = E f'(z)^2 = 1, \qquad z \sim N(0, 1)$$
 

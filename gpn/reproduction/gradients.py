@@ -262,12 +262,12 @@ def _notes(settings: Settings, kinds: Sequence[Variant], loaded: Inputs | None) 
         elif variant.weights == "haar":
             yield (
                 f"{variant.name} under batch normalization: a deviation of one input's length from those of its "
-                f"batch grows {variant.chi:.4g}-fold per layer, so that the state in which all inputs are alike, "
-                "which the prediction assumes, is lost in depth."
+                f"batch grows {variant.chi:.4g}-fold per layer. So in depth the inputs of a batch do not stay "
+                "alike, as the prediction assumes."
             )
     yield (
-        "With batch normalization a and b of a normalization drop out (but for one constant factor a), so each "
-        f"activation stands there once; its gradients are those of the loss summed over {settings.batch} inputs."
+        "With batch normalization, a and b of a normalization have no effect (but for one constant factor a), so each "
+        f"activation appears once. Its gradients are those of the loss summed over {settings.batch} inputs."
     )
     if loaded is not None:
         yield from loaded.notes

@@ -92,10 +92,10 @@ def train(
         optimizer: "sgd", "momentum", "adagrad", "rmsprop", "adam", or an object of `gpn.training.optimizers`.
         learning_rate: at the start; None for `gpn.training.start.default_rate`, which falls like 1 / (n L) and with the
             effective rank of the network.
-        schedule: its course, a key of `gpn.training.optimizers.SCHEDULES`.
+        schedule: schedule of the learning rate, a key of `gpn.training.optimizers.SCHEDULES`.
         epochs: passes through the training samples.
-        batch: samples of a step. What does not fill the last batch of an epoch is left out of that epoch.
-        samples: the most to train on, and the most to test (`gpn.data.datasets.limited`); None for all.
+        batch: samples in each step. What does not fill the last batch of an epoch is left out of that epoch.
+        samples: largest number to train on, and to test on (`gpn.data.datasets.limited`); None for all.
         constraint: "none", "penalty", "polar" or "qr", a key of `gpn.training.step.CONSTRAINTS`.
         penalty: strength of the soft penalty.
         readout_scale: the scale of R at the start, above 0.

@@ -219,8 +219,8 @@ class VerificationReport(Result):
     """What `gpn.verify` returns: configuration, rows of evidence, quantile profiles, notes and versions.
 
     Alpha is the one-sided error probability of each limit, with which the run was planned and judged. Rows are about
-    theory; those of `engine` test the engine by exact laws, and the frame has them after the others. Departures say of
-    each of them that is violated which law it is, and in which layer it is first missed. `needs` is the depth, the
+    theory; those of `engine` test the engine by exact laws, and the frame has them after the others. Departures name,
+    for each violated row of `engine`, the law and the first layer in which it fails. `needs` is the depth, the
     tolerance and the width from which on the deep bound is at most `NEEDED`, where the chosen widths are too small.
     """
 

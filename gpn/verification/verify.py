@@ -64,7 +64,7 @@ def verify(
 ) -> VerificationReport:
     r"""Test whether gradients concentrate in a deep orthogonal network; the activation is normalized first (`root`).
 
-    The weights are Haar orthogonal, the test is by Monte Carlo. Tested are the one-step inequalities
+    The test is by Monte Carlo, with Haar orthogonal weights. It covers the one-step inequalities
 
     $$P(|\,|\phi(h)|^2/n - 1| \ge \epsilon), \quad P(|\,|D u|^2 - 1| \ge \epsilon), \quad D = \mathrm{diag}\,\phi'(h),$$
 
@@ -91,10 +91,11 @@ def verify(
         labels: class labels of the inputs, a path or array; the gradients are then those of softmax cross-entropy.
         until: "decided" to run in rounds and stop each row once it is decided; its limits hold at every number of
             trials at once, see `gpn.statistics.sequential`. None for numbers that are fixed beforehand.
-        cap: with until="decided" the most trials of each row; by default four times as many as could be planned.
+        cap: with until="decided", the largest number of trials of each row; by default four times as many as could
+            be planned.
         method: "matrix-free", or "dense" to draw every weight matrix: the same law, at the cube of the width for each
             layer; by default of widths 16 and 64.
-        claims: what to ask: "network", "one-layer", "engine", ids of counted claims, or several; by default everything.
+        claims: the questions: "network", "one-layer", "engine", ids of counted claims, or several; by default all.
         executor: "threads" or "processes", a pool of `workers` (by default one for each core, and processes
             if the run is long), or any `concurrent.futures.Executor`.
         memory: the memory that the program may take, all workers together: bytes, or a text such as "4GiB"; None for

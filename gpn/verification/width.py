@@ -46,7 +46,7 @@ def required_width(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WidthReport:
-    r"""The least width at which all gradient norms stay within a tolerance, phi normalized first (`root`).
+    r"""Return the least width at which all gradient norms stay within a tolerance, phi normalized first (`root`).
 
     .. math:: \min\Bigl\{n : P\Bigl(\max_l \Bigl|\log \tfrac{\|\partial E/\partial W_l\|_F^2}{\|\partial E/\partial
               W_L\|_F^2}\Bigr| \ge \epsilon\Bigr) \le p\Bigr\}
@@ -87,9 +87,9 @@ def carried_depth(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WidthReport:
-    """The largest depth at which a width keeps all gradient norms within a tolerance, phi normalized first (`root`).
+    """Return the largest depth at which a width keeps all gradient norms in a tolerance, phi normalized first (`root`).
 
-    The inverse of `required_width`; methods about one layer have no say in it.
+    The inverse of `required_width`; Methods about one layer are left out.
 
     Args:
         activation, epsilon, probability, root, simulate, seed, progress: as for `required_width`.
@@ -115,7 +115,7 @@ def guaranteed_epsilon(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> WidthReport:
-    """The least tolerance that all gradient norms of a network keep, phi normalized first (`root`), by every method.
+    """Return the least tolerance that all gradient norms keep, phi normalized first (`root`), by every method.
 
     The inverse of `required_width`.
 
