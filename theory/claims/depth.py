@@ -85,6 +85,37 @@ _FLUCTUATIONS = (
         test="tests/theory/depth/test_fluctuation.py::test_means_against_the_nonlinear_recursion",
     ),
     Claim(
+        id="fluctuation-law-of-shapes",
+        kind="prediction",
+        title="Fluctuation law of layers that differ",
+        words="Where widths, gains, biases and activations differ, each layer responds linearly at the variance of its "
+        "own pre-activations; so the logarithms of the gradient norms are jointly normal.",
+        statement=(
+            r"\delta_l = a_l (\eta_{l-1} + \beta_l) + b_l, \qquad \eta_l = \chi_l \delta_l + \xi_l",
+            r"\log \frac{|d_l|^2}{|e_l|^2} = \log m_l + \kappa_l \delta_l + \nu_l, \qquad \log "
+            r"\frac{|e_{l-1}|^2}{|d_l|^2} = \log F_l + \gamma_l",
+        ),
+        symbols=letters(
+            "d_l",
+            "e_l",
+            **{r"\delta_l": "relative deviation of the squared length of h_l", r"\eta_l": "that of x_l"},
+            a_l="share of W x in the variance of h_l",
+            m_l="E of the squared slope at that variance",
+            F_l="E |W_l|_F^2 / n_l",
+        ),
+        assumptions=(
+            "The matrices are semi-orthogonal and uniform, or Gaussian, times a gain; biases are Gaussian.",
+            SHELL,
+            RANDOM_READOUT,
+            WIDE,
+            "There are no residual branches.",
+        ),
+        rigor="asymptotic prediction",
+        proof="docs/fluctuation-law.md#9-layers-that-differ",
+        function="theory.initialization.shaped:shaped_law",
+        test="tests/theory/initialization/test_shaped.py::test_law_against_networks",
+    ),
+    Claim(
         id="homogeneous-diffusion",
         kind="prediction",
         title="Diffusion limit of homogeneous activations",

@@ -130,7 +130,7 @@ _FUNCTIONALS: Mapping[str, Functional] = {
 }
 
 
-def depth_coefficients(activation: NumericActivation) -> DepthCoefficients[float]:
+def depth_coefficients(activation: NumericActivation, deviation: float = 1.0) -> DepthCoefficients[float]:
     r"""The coefficients of an activation as it is, in float64.
 
     .. math::
@@ -142,13 +142,14 @@ def depth_coefficients(activation: NumericActivation) -> DepthCoefficients[float
 
     Args:
         activation: phi without jumps; where an expectation diverges its coefficients are nan and `error` infinite.
+        deviation: of the pre-activations; phi and phi' are those at it times z.
 
     >>> from theory.activations.specification import activation
     >>> relu = depth_coefficients(activation("sqrt(2)*max(x, 0)"))
     >>> relu.homogeneous, [round(number, 10) for number in (relu.chi, relu.length_noise, relu.backward_noise)]
     (True, [1.0, 3.0, 3.0])
     """
-    estimates = expectations(activation, _FUNCTIONALS)
+    estimates = expectations(activation, _FUNCTIONALS, deviation=deviation)
     m = {name: estimate.value for name, estimate in estimates.items()}
     size = 1 + max(abs(number) for number in m.values())
     error = max(estimate.error for estimate in estimates.values())
