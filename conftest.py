@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-collect_ignore = [f"gpn/{name}.py" for name in ("torch", "jax") if find_spec(name) is None]
+NEEDS = {
+    "torch": ("torch", "probing/libraries/torch_model", "probing/libraries/torch_functions"),
+    "jax": ("jax", "probing/libraries/jax_model"),
+}
+collect_ignore = [f"gpn/{name}.py" for needed, names in NEEDS.items() if find_spec(needed) is None for name in names]
 PLACES = {"docs": ("tests/docs", "notebooks"), "cli": ("tests/gpn/cli",)}
 
 

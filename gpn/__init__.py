@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpn.checking.spectrum import spectrum
     from gpn.engine.network import Network
     from gpn.probing.gain import gain
+    from gpn.probing.probe import probe
     from gpn.report.explorer.widget import explore
     from gpn.report.pages.claims import claim
     from gpn.reproduction.reproduce import reproduce
@@ -63,6 +64,7 @@ _HOMES = {
     "gain": "gpn.probing.gain",
     "guaranteed_epsilon": "gpn.verification.width",
     "normalize": "gpn.checking.check",
+    "probe": "gpn.probing.probe",
     "reproduce": "gpn.reproduction.reproduce",
     "required_width": "gpn.verification.width",
     "resume": "gpn.verification.verify",
@@ -90,6 +92,7 @@ __all__ = [
     "gain",
     "guaranteed_epsilon",
     "normalize",
+    "probe",
     "reproduce",
     "required_width",
     "resume",

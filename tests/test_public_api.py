@@ -186,6 +186,7 @@ def test_progress_has_one_signature_everywhere():
     calls = {
         "verify": lambda listen: gpn.verify("relu", 8, 2, 0.5, 16, progress=listen),
         "resume": None,  # the same run as `verify`
+        "probe": None,  # it needs PyTorch or JAX, and has tests of its own
         "required_width": lambda listen: gpn.required_width("tanh", 2, 0.5, progress=listen),
         "carried_depth": lambda listen: gpn.carried_depth("tanh", 64, 0.5, progress=listen),
         "guaranteed_epsilon": lambda listen: gpn.guaranteed_epsilon("tanh", 64, 2, progress=listen),

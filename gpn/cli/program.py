@@ -20,6 +20,7 @@ MISUSE, INTERNAL, INTERRUPTED = 2, 70, long_run.INTERRUPTED
 _CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]  # not exported under a name of its own
 
 STORY = (
+    "probe",
     "check",
     "normalize",
     "gain",
@@ -69,6 +70,8 @@ def _gpn(
 
     \b
     Examples:
+      gpn probe mymodel:build       is my PyTorch or JAX network normalized,
+                                    and where does it leave the theory?
       gpn verify                    does the theorem hold? (under a minute)
       gpn check gelu                is GELU Gaussian-Poincare normalized, and
                                     which a, b make it so?
@@ -92,6 +95,7 @@ def _gpn(
         print(context.get_help())
 
 
+app.command(short_help="A PyTorch or JAX network beside the prediction.")(trainability.probe)
 app.command(short_help="Is an activation GPN, and which a, b make it so?")(check.check)
 app.command(short_help="The constants a, b, and code to paste.")(check.normalize)
 app.command(short_help="The gain of the weights, and where it leads.")(check.gain)

@@ -1,11 +1,14 @@
-"""The commands about trainability: `gpn design` and `gpn spectrum`."""
+"""The commands about networks in depth: `gpn design`, `gpn spectrum` and `gpn probe`."""
 
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from gpn.cli import answer
 from gpn.cli.options import (
     Json,
+    Level,
     Raw,
     Root,
     Seed,
@@ -13,6 +16,7 @@ from gpn.cli.options import (
     check_writable,
     chosen_root,
     number,
+    only_given,
     option,
     progress_bar,
     targets,
@@ -93,3 +97,45 @@ def spectrum(
         )
     next_step = commands.next_step("design", spec, depth=depth)
     answer.deliver(report, tables.spectrum(report), next_step, as_json=as_json, folder=out)
+
+
+def probe(
+    model: Annotated[str, typer.Argument(metavar="MODULE:FACTORY", help="A factory or module, as mymodel:build.")],
+    inputs: Annotated[
+        str | None, option("DATA", "Inputs: a file .npy, module:name, or a shape as 8,3,32,32 for random ones.")
+    ] = None,
+    initializations: Annotated[int | None, number("K", "Fresh initializations.", 5)] = None,
+    layers: Annotated[str, option("PATTERN", "Only modules with such names, as 'encoder.*'.")] = "*",
+    source: Annotated[bool, typer.Option("--source", help="Also the model line by line with its scales.")] = False,
+    seed: Seed = 0,
+    level: Level = 0.99,
+    out: Annotated[Path | None, option("FOLDER", "Write probe.csv, probe.json, a figure and a page there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a PyTorch or JAX model in every layer beside the prediction, and say what to change.
+
+    MODULE:FACTORY is called for each initialization and returns a torch.nn.Module, or for JAX a pair
+    (function, params).
+
+    Exit code: 0 it follows the theory of itself and is normalized, 1 it does not, 3 undecided, 2 wrong use.
+
+    \b
+    Examples:
+      gpn probe mymodel:build
+      gpn probe mymodel:Net --inputs 8,3,32,32 --source
+      gpn probe mymodel:build --layers "encoder.*" --json
+    """
+    from gpn.probing.models import read_inputs
+    from gpn.probing.probe import probe as measure
+    from gpn.report.tables import probing as tables
+    from theory.activations.specification import load
+
+    if out is not None:
+        check_writable(out)
+    options = only_given(locals(), "initializations")
+    given = None if inputs is None else read_inputs(inputs, seed)
+    with progress_bar() as progress:
+        report = measure(load(model), given, layers=layers, seed=seed, level=level, progress=progress, **options)
+    answer.deliver(report, tables.probe(report, source), None, as_json=as_json, folder=out)
+    if report.code:
+        raise typer.Exit(report.code)

@@ -36,6 +36,9 @@ NORMAL_LAYER = 10
 SPECTRUM = 30
 """`gpn.spectrum`: networks whose Jacobians are decomposed."""
 
+PROBE = 31
+"""`gpn.probe`: seeds of the initializations, inputs and directions at the output."""
+
 PROFILE = 20
 """`gpn.reproduce("gradients")`: networks with one input each."""
 

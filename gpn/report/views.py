@@ -18,13 +18,14 @@ from gpn.experiment.files import save_figure, write_table, write_text
 from gpn.experiment.result import Result, Shown
 from gpn.probing.constants import Explanation
 from gpn.probing.gain import GainReport
+from gpn.probing.results import ProbeReport
 from gpn.report.pages import pictures
 from gpn.report.pages.check import check_page, conditions_summary
 from gpn.report.pages.numbers import numbers_page
 from gpn.report.pages.page import element, join
 from gpn.report.pages.pictures import Picture
 from gpn.report.pages.verification import verification_page
-from gpn.report.words import findings, gains, paper_findings, trainability, verdicts
+from gpn.report.words import findings, gains, paper_findings, probing, trainability, verdicts
 from gpn.reproduction.comparison_results import ComparisonReport
 from gpn.reproduction.gradient_results import GradientReport
 from gpn.training.results import TrainingReport
@@ -113,6 +114,13 @@ _VIEWS: dict[type, View[Any]] = {
         pictures.of_gradients,
         float_format="%.9g",
         indent=1,
+    ),
+    ProbeReport: View[ProbeReport](
+        "probe",
+        probing.probe_paragraph,
+        lambda report: {"probe": report.to_frame()},
+        pictures.of_probe,
+        page_name="probe",
     ),
     TrainingReport: View[TrainingReport](
         "training",

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpn.report import plots
-from gpn.report.plots import comparison, profiles, trainability, training
+from gpn.report.plots import comparison, probing, profiles, trainability, training
 from gpn.report.plots.exceedance import exceedance_legend, exceedance_panel
 from gpn.report.words import captions, findings, paper_findings
+from gpn.report.words import probing as probing_words
 from gpn.report.words import trainability as trainability_words
 from gpn.report.words.selection import largest, panel_rows, tight_rows
 from theory.gaussian.hermite import hermite_spectrum as spectrum_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gpn.checking.designing import DesignReport
     from gpn.checking.results import CheckReport
     from gpn.checking.spectrum import SpectrumReport
+    from gpn.probing.results import ProbeReport
     from gpn.reproduction.comparison_results import ComparisonReport
     from gpn.reproduction.gradient_results import GradientReport
     from gpn.training.results import TrainingReport
@@ -60,6 +62,11 @@ def of_width(report: "WidthReport") -> Iterator[Picture]:
 def of_design(report: "DesignReport") -> Iterator[Picture]:
     """The path of the family, with the chosen member."""
     yield Picture("design", trainability.design_path(report), trainability_words.design_finding(report), "")
+
+
+def of_probe(report: "ProbeReport") -> Iterator[Picture]:
+    """Lengths and gradients by layer in their bands."""
+    yield Picture("probe", probing.scales_by_layer(report), probing_words.probe_finding(report), captions.probe(report))
 
 
 def of_spectrum(report: "SpectrumReport") -> Iterator[Picture]:

@@ -10,6 +10,7 @@ from gpn.report.words.text import STABILITY, plain, short_number
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
+    from gpn.probing.results import ProbeReport
     from gpn.verification.results import Profile, Row, VerificationReport
     from theory.balls.decimal import DecimalNumber
     from theory.gaussian.hermite import HermiteSpectrum
@@ -26,6 +27,14 @@ def exceedance(report: "VerificationReport") -> str:
         "Lines: upper bounds by kind; dotted: the exact probability for one layer, the prediction for a network.",
     )
     return f"{' '.join(sentences)}{_below(report.rows)}"
+
+
+def probe(report: "ProbeReport") -> str:
+    """What `scales_by_layer` shows."""
+    return (
+        f"{plain(report.model)}: means over {report.initializations} initializations and {report.samples} inputs. Each "
+        f"bar is the law of one step given what arrives at it, all of them together at level {report.level:g}."
+    )
 
 
 def panel(rows: "Sequence[Row]") -> str:

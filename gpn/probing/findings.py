@@ -1,0 +1,297 @@
+"""What is wrong with a model, in sentences: which layers, by how much, and what to change."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from gpn.probing.results import Finding, PartRow
+from theory.activations.specification import Phi
+from theory.depth.length_map import length_map, slope_map
+from theory.errors import UsageError
+from theory.normalization.normalize import normalization
+
+KEPT = 0.1
+"""A layer that by its own theory changes log |x|^2/n or log |dE/dx|^2 by more than this is not normalized."""
+DEPARTS, NOT_NORMALIZED, NOTE = "departs", "not normalized", "note"
+_BIAS = 0.1  # root mean square of a bias, in units of the pre-activation, from which it is named
+_DIGITS = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A linear map and the activation after it.
+
+    Args:
+        map, activation: their rows; None where no activation follows.
+        phi: the activation.
+        transposed: whether the scale of the weights is one of the transposed matrix.
+    """
+
+    map: PartRow
+    activation: PartRow | None
+    phi: Phi | None
+    transposed: bool
+
+    @property
+    def number(self) -> int:
+        return self.map.layer
+
+    @property
+    def forward(self) -> float:
+        """The factor of the squared length, by its own theory."""
+        after = 1.0 if self.activation is None else self.activation.forward_factor
+        return self.map.forward_factor * after
+
+    @property
+    def backward(self) -> float:
+        """The factor of the squared gradient from its output to its input, by its own theory."""
+        return float("nan") if self.activation is None else self.activation.backward_factor * self.map.backward_factor
+
+    @property
+    def kept(self) -> bool:
+        """Whether theory keeps lengths and gradients, as far as it speaks of them."""
+        logs = np.log([value for value in (self.forward, self.backward) if np.isfinite(value) and value > 0])
+        lost = any(value == 0 for value in (self.forward, self.backward))
+        return not lost and bool(np.all(np.abs(logs) <= KEPT))
+
+    @property
+    def known(self) -> bool:
+        """Whether theory speaks of both directions."""
+        return bool(np.isfinite(self.forward) and np.isfinite(self.backward))
+
+
+def numbers(layers: Iterable[int]) -> str:
+    """Numbers of layers in words.
+
+    >>> numbers([3]), numbers([1, 2, 3, 7])
+    ('layer 3', 'layers 1-3, 7')
+    """
+    ordered = sorted(set(layers))
+    runs: list[list[int]] = []
+    for number in ordered:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return f"layer{'s' * (len(ordered) > 1)} {', '.join(parts)}"
+
+
+def of_layers(layers: Sequence[Layer]) -> Iterator[Finding]:
+    """What the layers do to norms by their own theory, and what they are made of."""
+    hidden = [layer for layer in layers if layer.activation is not None]
+    for same in _alike([layer for layer in hidden if not layer.kept], _signature):
+        kind, weight = "not normalized", NOT_NORMALIZED
+        if _is_kept_at_one(same[0]):  # what is wrong is below it
+            kind, weight = "input length", NOT_NORMALIZED if same[0].number == 1 else NOTE
+        yield Finding(kind, _numbers(same), _unnormalized(same), weight)
+    yield from _gains(hidden)
+    for same in _alike([layer for layer in hidden if layer.transposed], lambda layer: layer.map.weights):
+        one = same[0].map
+        text = (
+            f"The weights of {numbers(_numbers(same))} have the scale of the transposed matrix ({one.weights}; "
+            f"{one.width_in} to {one.width}): the gain is {one.gain:.4g}; initialize by fan-in, or transpose."
+        )
+        yield Finding("transposed", _numbers(same), text, NOTE)
+    biased = [layer for layer in hidden if layer.map.bias > _BIAS * np.sqrt(max(layer.map.length, 1e-300))]
+    if biased:
+        size = max(layer.map.bias for layer in biased)
+        text = (
+            f"The bias of {numbers(_numbers(biased))} is not small (root mean square up to {size:.3g}): the "
+            "constants of a normalized activation hold for bias 0."
+        )
+        yield Finding("bias", _numbers(biased), text, NOTE)
+    yield from _ensembles(layers)
+
+
+def _gains(hidden: Sequence[Layer]) -> Iterator[Finding]:
+    odd = [layer for layer in hidden if abs(layer.map.gain - 1) > _gain_noise(layer.map)]
+    for same in _alike(odd, lambda layer: (layer.map.weights, f"{layer.map.gain:.1f}")):
+        text = f"The gain of {numbers(_numbers(same))} is {same[0].map.gain:.4g}, not 1 ({same[0].map.weights})."
+        yield Finding("gain", _numbers(same), text, NOTE)
+
+
+def _gain_noise(row: PartRow) -> float:
+    """The gain of independent entries fluctuates by 1/sqrt(2 n_in n_out)."""
+    return 0.02 + 3 / float(np.sqrt(row.width * row.width_in))
+
+
+def _is_kept_at_one(layer: Layer) -> bool:
+    """Whether the layer would keep norms if lengths were 1: then what arrives is to blame."""
+    if layer.phi is None or layer.map.bias > _BIAS or abs(layer.map.gain - 1) > _gain_noise(layer.map):
+        return False
+    moments = (length_map(layer.phi, 1.0).value, slope_map(layer.phi, 1.0).value)
+    return all(abs(moment - 1) < KEPT for moment in moments)
+
+
+def _ensembles(layers: Sequence[Layer]) -> Iterator[Finding]:
+    """Weights that are not Haar: the theorem speaks of Haar ones."""
+    other = [
+        layer
+        for layer in layers
+        if not layer.map.weights.startswith(("Haar", "semi-orthogonal,")) and layer.map.weights != "semi-orthogonal"
+    ]
+    for same in _alike(other, lambda layer: layer.map.weights):
+        weights = same[0].map.weights
+        if weights.startswith(("Gaussian", "uniform", "truncated", "independent")):
+            kind, what = (
+                "not orthogonal",
+                "norms are kept on average only, and fluctuate more",
+            )
+        elif "not Haar" in weights:
+            kind, what = "not Haar", "the theorem and the bands need a uniformly random one"
+        else:
+            kind, what = "no known ensemble", "what theory says of its layer holds for its singular values as found"
+        text = f"The weights of {numbers(_numbers(same))} are {weights}: {what}."
+        yield Finding(kind, _numbers(same), text, NOTE)
+
+
+def _unnormalized(layers: Sequence[Layer]) -> str:
+    """Why some equal layers change norms, and what to change."""
+    one = layers[len(layers) // 2]
+    backward = [layer.backward for layer in layers if np.isfinite(layer.backward)]
+    forward = [layer.forward for layer in layers if np.isfinite(layer.forward)]
+    changes = []
+    if backward and min(backward) == 0:
+        changes.append("squared gradients vanish")
+    elif backward and max(abs(np.log(backward))) > KEPT:
+        changes.append(f"squared gradients change by {_typical(backward):.3g} per layer")
+    if forward and max(abs(np.log(np.maximum(forward, 1e-300)))) > KEPT:
+        changes.append(f"squared lengths by {_typical(forward):.3g}")
+        if len(changes) == 1:
+            changes[0] = f"squared lengths change by {_typical(forward):.3g} per layer"
+    where = numbers(_numbers(layers))
+    return f"In {where} {' and '.join(changes)}, because {_reason(one)}."
+
+
+def _reason(layer: Layer) -> str:
+    phi, gain = layer.phi, layer.map.gain
+    assert phi is not None  # hidden layers have one
+    try:
+        second, slope = length_map(phi, 1.0).value, slope_map(phi, 1.0).value
+        constants = f"E phi^2 = {second:.4g} and E phi'^2 = {slope:.4g}"
+        if abs(second - 1) < _DIGITS and abs(slope - 1) < _DIGITS:
+            return _outside(layer, phi)
+        chosen = normalization(phi)
+    except UsageError:
+        return f"{phi.name} with gain {gain:.4g} cannot be normalized, as far as gpn knows"
+    return f"{phi.name} with gain {gain:.4g} has {constants} at length 1: {_remedy(phi.name, chosen.a, chosen.b)}"
+
+
+def _remedy(name: str, a: float, b: float) -> str:
+    """What to change: scale and shift, or the gain alone, which keeps gradients only."""
+    if abs(b) < 1e-9:
+        return f"use gain {float(a):.5g}"
+    if abs(a - 1) < _DIGITS:
+        return f"add {float(b):.4g} to it, with gain 1"
+    return (
+        f"multiply {name} by {float(a):.4g} and add {float(b):.4g} with gain 1 (gpn.export has the code), or use gain "
+        f"{float(a):.5g}, which keeps gradients at length 1"
+    )
+
+
+def _outside(layer: Layer, phi: Phi) -> str:
+    """The activation is normalized; what is not is the gain, the bias or the length of what arrives."""
+    reasons = []
+    if abs(layer.map.gain - 1) > 0.02:
+        reasons.append(f"the gain is {layer.map.gain:.4g}, not 1")
+    if layer.map.bias > _BIAS * np.sqrt(max(layer.map.length, 1e-300)):
+        reasons.append(f"the bias has root mean square {layer.map.bias:.3g}")
+    if not reasons and abs(np.log(max(layer.map.length_in, 1e-300))) > KEPT:
+        reasons.append(f"its input has squared length per neuron {layer.map.length_in:.4g}, not 1")
+    return f"{phi.name} is normalized, but " + (" and ".join(reasons) or "its pre-activations have not length 1")
+
+
+def _signature(layer: Layer) -> tuple[object, ...]:
+    phi = "" if layer.phi is None else layer.phi.name
+    digits = 2 if layer.map.weights.startswith(("Haar", "semi")) else 1  # that of independent entries fluctuates
+    shift = layer.map.bias if layer.map.bias > _BIAS else 0.0
+    return phi, layer.map.weights, f"{layer.map.gain:.{digits}f}", f"{shift:.1f}", _is_kept_at_one(layer)
+
+
+def _alike(layers: Sequence[Layer], key: Callable[[Layer], object]) -> Iterator[list[Layer]]:
+    """Layers with the same key, in the order of the first of them."""
+    order: dict[object, list[Layer]] = {}
+    for layer in layers:
+        order.setdefault(key(layer), []).append(layer)
+    yield from order.values()
+
+
+def _numbers(layers: Iterable[Layer]) -> tuple[int, ...]:
+    return tuple(layer.number for layer in layers)
+
+
+def _typical(values: Sequence[float]) -> float:
+    return float(np.exp(np.median(np.log(np.maximum(values, 1e-300)))))
+
+
+def of_rows(rows: Sequence[PartRow], allowed: float) -> Iterator[Finding]:
+    """Departures from the laws, values that are not finite, and coarse types.
+
+    Args:
+        rows: all parts.
+        allowed: the probability below which a comparison counts as a departure.
+    """
+    broken = [row for row in rows if row.nonfinite]
+    if broken:
+        first = broken[0]
+        text = f"Values are infinite or no numbers from {_place(first)} on ({first.nonfinite} entries there)."
+        yield Finding("not finite", (first.layer,), text, DEPARTS)
+    vanished = [row for row in rows if row.gradient == 0]
+    if vanished:
+        text = f"No gradient arrives at {_place(vanished[-1])}: |dE/dh| = 0."
+        yield Finding("no gradient", (vanished[-1].layer,), text, DEPARTS)
+    for row in rows:
+        for side, judgement in (("forward", row.forward), ("backward", row.backward)):
+            if judgement is not None and judgement.probability < allowed:
+                ratio = judgement.measured / judgement.predicted
+                text = (
+                    f"{_place(row)} departs from its theory {side}: the squared norm is {ratio:.4g} times what follows "
+                    f"from its weights and its activation (band {judgement.lower / judgement.predicted:.4g} to "
+                    f"{judgement.upper / judgement.predicted:.4g})."
+                )
+                yield Finding("departs", (row.layer,), text[0].upper() + text[1:], DEPARTS)
+    coarse = sorted({row.dtype for row in rows if row.dtype in ("float16", "bfloat16")})
+    if coarse:
+        layers = tuple(sorted({row.layer for row in rows if row.dtype in coarse}))
+        unit = 2.0**-7 if "bfloat16" in coarse else 2.0**-10
+        unit = 2.0**-7 if "bfloat16" in coarse else 2.0**-10
+        text = (
+            f"The model computes in {' and '.join(coarse)}, whose numbers are {unit:.2g} apart at 1: the bands "
+            "are wider by four times as much, and smaller departures are not seen."
+        )
+        yield Finding("precision", layers, text, NOTE)
+    for row in rows:
+        if row.kind == "dropout":
+            text = (
+                f"Dropout is on in {row.name or 'the model'}: it multiplies squared norms by {row.forward_factor:.4g}."
+            )
+            yield Finding("dropout", (), text, NOT_NORMALIZED if row.forward_factor > 1 + KEPT else NOTE)
+
+
+def _place(row: PartRow) -> str:
+    name = f" ({row.name})" if row.name else ""
+    return f"layer {row.layer}, {row.label}{name}" if row.layer else f"{row.label}{name}"
+
+
+def of_keys(keys: Sequence[Sequence[int]]) -> Iterator[Finding]:
+    """Weights that should be independent and are not.
+
+    Args:
+        keys: for each initialization the keys of the matrices of all layers.
+    """
+    for _, group in groupby(sorted(range(len(keys[0])), key=lambda index: keys[0][index]), lambda i: keys[0][i]):
+        same = [index + 1 for index in group]
+        if len(same) > 1:
+            text = (
+                f"The weights of {numbers(same)} are the same matrix: draw them independently (one random stream, not "
+                "one seed for each)."
+            )
+            yield Finding("equal weights", tuple(same), text, NOTE)
+    if len(keys) > 1:
+        fixed = [index + 1 for index in range(len(keys[0])) if len({row[index] for row in keys}) == 1]
+        if fixed and len(fixed) < len(keys[0]):
+            text = f"The weights of {numbers(fixed)} are the same in every initialization."
+            yield Finding("fixed weights", tuple(fixed), text, NOTE)

@@ -1,0 +1,187 @@
+"""Does each step follow its law: residuals over fresh initializations, and their probabilities."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpn.probing.prediction import Law, activation_step, independent_convolution, rotated_map, sum_of, tail_probability
+from gpn.probing.prediction import with_bias as shifted
+from gpn.probing.recognition import Unit
+from gpn.probing.tape import Tape
+from theory.numerics.arithmetic import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One comparison of a measured squared norm, or factor of one, with its law, in one initialization.
+
+    Args:
+        measured: array (samples,).
+        law: what theory says.
+    """
+
+    measured: FloatArray
+    law: Law
+
+    @property
+    def ratio(self) -> float:
+        """Measured over predicted, the mean over samples; nan where nothing was measured or predicted."""
+        with np.errstate(all="ignore"):
+            return float(np.mean(self.measured / self.law.mean))
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The comparison over all initializations.
+
+    Args:
+        measured: the mean.
+        predicted: the mean of the laws.
+        lower, upper: the band of the measured mean, at the level of the whole report.
+        probability: of so large a deviation, two-sided; nan where it is not judged.
+    """
+
+    measured: float
+    predicted: float
+    lower: float
+    upper: float
+    probability: float
+
+
+def steps_of(tape: Tape, unit: Unit, units: dict[int, Unit]) -> tuple[Step | None, Step | None]:
+    """The comparisons of one unit, forward and backward, as far as theory speaks of them.
+
+    Args:
+        tape: an initialization.
+        unit: one of its units.
+        units: all of them, by the value that they make.
+    """
+    if unit.kind == "linear":
+        return _linear(tape, unit)
+    if unit.kind == "convolution":
+        return _convolution(tape, unit)
+    if unit.kind == "activation":
+        return _activation(tape, unit, units)
+    if unit.kind == "add":
+        return _sum(tape, unit, units), None
+    return None, None
+
+
+def _linear(tape: Tape, unit: Unit) -> tuple[Step | None, Step | None]:
+    operation = unit.operation
+    assert operation is not None
+    assert operation.weights is not None
+    x, h = tape.values[operation.inputs[0]], tape.values[operation.output]
+    weights = operation.weights
+    if (x.size, h.size) != (weights.columns, weights.rows) or x.rows != h.rows or not np.isfinite(weights.traces).all():
+        return None, None
+    law = rotated_map(weights, x.squares)
+    if operation.bias is not None:
+        law = shifted(law, operation.bias, h.rows)
+    back = None
+    if operation.pulled is not None:
+        back = Step(operation.pulled, rotated_map(weights, h.gradient, backward=True))
+    return Step(h.squares, law), back
+
+
+def _convolution(tape: Tape, unit: Unit) -> tuple[Step | None, Step | None]:
+    operation = unit.operation
+    assert operation is not None
+    assert operation.weights is not None
+    assert operation.patches is not None
+    weights, h = operation.weights, tape.values[operation.output]
+    law = independent_convolution(weights, operation.patches, weights.rows, operation.groups)
+    if operation.bias is not None:
+        law = shifted(law, operation.bias, h.rows)
+    back = None
+    if operation.pulled is not None and operation.back_patches is not None:
+        channels = tape.values[operation.inputs[0]].size
+        back = Step(
+            operation.pulled, independent_convolution(weights, operation.back_patches, channels, operation.groups)
+        )
+    return Step(h.squares, law), back
+
+
+def _activation(tape: Tape, unit: Unit, units: dict[int, Unit]) -> tuple[Step | None, Step | None]:
+    """The law needs a pre-activation of any direction: that of a linear map, or a multiple of it."""
+    source = units.get(unit.inputs[0])
+    if source is None or source.kind not in ("linear", "convolution") or unit.phi is None:
+        return None, None
+    operation = source.operation
+    assert operation is not None
+    assert operation.core is not None
+    if not np.isfinite(operation.core).all():
+        return None, None
+    h, x = tape.values[operation.output], tape.values[unit.output]
+    passage = activation_step(unit.phi, operation.core, operation.bias, h.size, h.rows)
+    if not unit.alone:
+        return Step(x.squares, passage.forward), None
+    with np.errstate(all="ignore"):
+        factor = h.gradient / x.gradient
+    return Step(x.squares, passage.forward), Step(factor, passage.backward)
+
+
+def _sum(tape: Tape, unit: Unit, units: dict[int, Unit]) -> Step | None:
+    """Of x + W y; the branch may be scaled."""
+    for branch, other in (unit.inputs, unit.inputs[::-1]):
+        source = units.get(branch)
+        if source is not None and source.kind == "scale":
+            source = units.get(source.inputs[0])
+        if source is not None and source.kind in ("linear", "convolution") and branch != other:
+            assert source.operation is not None
+            return Step(
+                tape.values[unit.output].squares, sum_of(tape.values[other], tape.values[branch], source.operation.bias)
+            )
+    return None
+
+
+def judge(steps: Sequence[Step], epsilon: float, tail: float) -> Judgement:
+    """Compare the mean over initializations with its law; several samples of one network count as one.
+
+    Args:
+        steps: one for each initialization.
+        epsilon: the rounding unit of the model.
+        tail: the two-sided probability outside of the band.
+    """
+    known = [step for step in steps if np.isfinite(step.law.mean).all() and np.isfinite(step.measured).all()]
+    known = [step for step in known if (step.law.mean > 0).all()]
+    if not known:
+        measured = float(np.mean([step.measured.mean() for step in steps]))
+        return Judgement(measured, float("nan"), float("nan"), float("nan"), float("nan"))
+    count = len(known)
+    variance = sum(step.law.variance for step in known) / count**2
+    third = sum(step.law.third for step in known) / count**3
+    slack = max(step.law.slack for step in known) + 4 * epsilon + 1e-12
+    deviation = float(np.mean([step.ratio for step in known])) - 1
+    excess = float(np.sign(deviation)) * max(abs(deviation) - slack, 0.0)
+    predicted = float(np.mean([step.law.mean.mean() for step in known]))
+    lower, upper = band(variance, third, tail)
+    return Judgement(
+        predicted * (1 + deviation),
+        predicted,
+        predicted * max(lower - slack, 0.0),
+        predicted * (upper + slack),
+        tail_probability(excess, variance, third),
+    )
+
+
+def band(variance: float, third: float, tail: float) -> tuple[float, float]:
+    """The ratios to the mean that the law leaves, with so much probability outside.
+
+    >>> [round(end, 3) for end in band(0.01, 0.0, 0.05)], band(0.0, 0.0, 0.05)
+    ([0.804, 1.196], (1.0, 1.0))
+    """
+    from scipy import stats
+
+    if variance <= 0:
+        return 1.0, 1.0
+    deviation = float(np.sqrt(variance))
+    law = stats.pearson3(float(np.clip(third / deviation**3, -3, 3)))
+    low, high = law.ppf([tail / 2, 1 - tail / 2])
+    return 1 + deviation * float(low), 1 + deviation * float(high)
+
+
+def judged(judgements: Iterable[Judgement | None]) -> int:
+    """How many comparisons have a probability."""
+    return sum(one is not None and one.probability == one.probability for one in judgements)

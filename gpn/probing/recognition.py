@@ -1,0 +1,213 @@
+"""What the operations of a tape are to the theory: layers, activations, sums, and what is beyond it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gpn.probing.tape import Operation, Tape
+from theory.activations import catalog
+from theory.activations.callable import CallableActivation
+from theory.activations.frameworks import on_arrays
+from theory.activations.specification import Phi, activation, look_alike
+from theory.errors import UsageError
+from theory.numerics.arithmetic import FloatArray
+
+_GRID: FloatArray = np.linspace(-4.0, 4.0, 101) + 0.0137
+_ALIKE = 2e-6  # relative agreement with a named activation: constants may be in single precision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """A part of the model that the theory speaks of, or does not.
+
+    Args:
+        kind: "linear", "convolution", "activation", "scale", "add", "normalization", "dropout", "mask" or "other".
+        name: the module that it belongs to.
+        label: the function that was called.
+        inputs: the values that it takes, without reshapes.
+        output: the value that it makes.
+        operation: of a linear map, a convolution, a normalization or dropout.
+        phi: of an activation.
+        scale: of a scale.
+        alone: whether nothing else takes its input, so that the gradient there is what this unit sends back.
+    """
+
+    kind: str
+    name: str
+    label: str
+    inputs: tuple[int, ...]
+    output: int
+    operation: Operation | None = None
+    phi: Phi | None = None
+    scale: float = 1.0
+    alone: bool = True
+
+
+@dataclass(slots=True)
+class Recognizer:
+    """Reads tapes; an activation that was met before, in another layer or initialization, is not read again.
+
+    Args:
+        read: what was found for the values that a function has on a grid.
+    """
+
+    read: dict[bytes, tuple[str, Phi | None, float]] = field(default_factory=dict)
+
+    def units(self, tape: Tape) -> list[Unit]:
+        """The units of a tape in the order in which they ran; elementwise functions of one value are one unit."""
+        graph = _Graph(tape)
+        found = []
+        for operation in tape.operations:
+            kind = graph.kinds[operation.output]
+            if kind == "reshape" or (kind == "elementwise" and not graph.is_final(operation.output)):
+                continue
+            inputs = tuple(graph.base(value) for value in operation.inputs)
+            if kind == "elementwise":
+                found.append(self._elementwise(graph, operation))
+            else:
+                alone = all(graph.readers(value) == {operation.output} for value in inputs)
+                found.append(
+                    Unit(kind, operation.name, operation.label, inputs, operation.output, operation, alone=alone)
+                )
+        return found
+
+    def _elementwise(self, graph: "_Graph", operation: Operation) -> Unit:
+        root = graph.roots[operation.output]
+        inside = graph.inside(operation.output)
+        alone = graph.readers(root) <= inside
+        name, phi, scale = self._function(graph.function(operation.output), graph.labels(operation.output))
+        kind = "activation" if phi is not None else "scale" if name == "scale" else "other"
+        label = phi.name if phi is not None else name
+        return Unit(kind, operation.name, label, (root,), operation.output, None, phi, scale, alone)
+
+    def _function(self, function: Callable[..., Any], labels: list[str]) -> tuple[str, Phi | None, float]:
+        """What an elementwise function is: a scale, a named activation, a phi of its own, or unknown."""
+        try:
+            values = _values(function, labels)
+        except UsageError:
+            return labels[-1], None, 1.0
+        key = values.tobytes()
+        if key not in self.read:
+            self.read[key] = _identify(values, function, labels)
+        return self.read[key]
+
+
+def _values(function: Callable[..., Any], labels: list[str]) -> FloatArray:
+    """The function on a grid; refused if it fails there or takes other values at the second call."""
+    try:
+        first, again = (np.asarray(on_arrays(function)[0](_GRID.copy()), dtype=np.float64) for _ in range(2))
+    except Exception as error:  # an operation of the library may refuse what it took from the model
+        raise UsageError(f"{labels[-1]} cannot be evaluated alone") from error
+    if first.shape != _GRID.shape or not np.array_equal(first, again, equal_nan=True):
+        raise UsageError(f"{labels[-1]} is not a function of each entry")
+    return first
+
+
+def _identify(values: FloatArray, function: Callable[..., Any], labels: list[str]) -> tuple[str, Phi | None, float]:
+    slope = (values[-1] - values[0]) / (_GRID[-1] - _GRID[0])
+    if np.allclose(values, slope * _GRID, rtol=_ALIKE, atol=_ALIKE * np.abs(values).max()):
+        return "scale", None, float(slope)
+    for label in reversed(labels):
+        entry = catalog.find(label)
+        named = None if entry is None else _affine_of(catalog.build(entry.name), values)
+        if named is not None:
+            return named.name, named, 1.0
+    text = "(".join(reversed(labels)) + "(x" + ")" * len(labels)
+    try:
+        own = activation(function, name=text)
+    except UsageError:  # its own derivative may be wrong, which the gradients will show
+        value = on_arrays(function)[0]
+        try:
+            own = activation(lambda x: value(x), name=text)
+        except UsageError:
+            return labels[-1], None, 1.0
+    name = look_alike(own) if isinstance(own, CallableActivation) else None
+    chosen = own if name is None else catalog.build(name)
+    return chosen.name, chosen, 1.0
+
+
+def _affine_of(phi: Phi, values: FloatArray) -> Phi | None:
+    """The activation a phi + b that has these values on the grid; None if there is none."""
+    basis = np.column_stack([phi.value(_GRID), np.ones_like(_GRID)])
+    if not np.isfinite(basis).all() or not np.isfinite(values).all():
+        return None
+    (a, b), *_ = np.linalg.lstsq(basis, values)
+    size = np.abs(values).max()
+    if not np.allclose(basis @ [a, b], values, rtol=0, atol=_ALIKE * size):
+        return None
+    a, b = (round(float(number), 12) for number in (a, b))
+    if abs(a - 1) < _ALIKE and abs(b) < _ALIKE * size:
+        return phi
+    if abs(b) < _ALIKE * size:
+        b = 0.0
+    return phi.affine(a, b, f"{a:.6g}*{phi.name}" + (f"{b:+.6g}" if b else ""))
+
+
+class _Graph:
+    """The tape as a graph, with the root of every elementwise value."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.makers, self._taken = tape.makers(), tape.consumers()
+        self._tape = tape
+        self.roots: dict[int, int] = {}
+        self.kinds: dict[int, str] = {}
+        for operation in tape.operations:
+            self.kinds[operation.output] = self._kind(operation)
+
+    def _kind(self, operation: Operation) -> str:
+        """Elementwise functions of several values are sums, products or unknown."""
+        if operation.kind != "elementwise":
+            return operation.kind
+        sources = {self.roots.get(self.base(value), self.base(value)) for value in operation.inputs}
+        if len(sources) == 1:
+            self.roots[operation.output] = sources.pop()
+            return "elementwise"
+        return "add" if operation.label in ("add", "radd", "sub") and len(operation.inputs) == 2 else "other"
+
+    def base(self, value: int) -> int:
+        """The value before reshapes."""
+        while value in self.makers and self.kinds[value] == "reshape":
+            value = self.makers[value].inputs[0]
+        return value
+
+    def readers(self, value: int) -> set[int]:
+        """The values made directly of this one, reshapes left out."""
+        made: set[int] = set()
+        for position in self._taken.get(value, []):
+            output = self._tape.operations[position].output
+            made |= self.readers(output) if self.kinds[output] == "reshape" else {output}
+        return made
+
+    def is_final(self, value: int) -> bool:
+        """Whether an elementwise value is taken by something else than elementwise functions of its root."""
+        readers = self.readers(value)
+        return not readers or any(self.roots.get(reader) != self.roots[value] for reader in readers)
+
+    def inside(self, value: int) -> set[int]:
+        """The elementwise values between the root and this one, both ends counted but the root."""
+        if value not in self.roots:
+            return set()
+        found = {value}
+        for source in self.makers[value].inputs:
+            found |= self.inside(self.base(source))
+        return found
+
+    def labels(self, value: int) -> list[str]:
+        """The functions from the root to this value."""
+        return [self.makers[inner].label for inner in sorted(self.inside(value))]
+
+    def function(self, value: int) -> Callable[[Any], Any]:
+        """The elementwise function from the root to this value, on arrays of the library."""
+        order, root = sorted(self.inside(value)), self.roots[value]
+
+        def call(x: Any) -> Any:
+            known = {root: x}
+            for inner in order:
+                maker = self.makers[inner]
+                assert maker.call is not None  # elementwise operations have one
+                known[inner] = maker.call(*(known[self.base(source)] for source in maker.inputs))
+            return known[value]
+
+        return call

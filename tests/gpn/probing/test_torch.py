@@ -1,0 +1,257 @@
+"""Probes of PyTorch models: parity with autograd, right models, and a table of faults."""
+
+import importlib
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import gpn
+from gpn.probing.results import Answer
+from theory.errors import UsageError
+
+torch = pytest.importorskip("torch")
+nn, torch_model = torch.nn, importlib.import_module("gpn.probing.libraries.torch_model")
+
+A, B = 1.4674135916, 0.3885416701  # of tanh
+WIDTH, DEPTH = 96, 8
+
+
+class NormalizedTanh(nn.Module):
+    def forward(self, x):
+        return A * torch.tanh(x) + B
+
+
+class WrongSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(_, x):
+        return A * torch.tanh(x) + B
+
+    @staticmethod
+    def backward(_, gradient):
+        return 0.5 * gradient
+
+
+class WronglyDifferentiated(nn.Module):
+    def forward(self, x):
+        return WrongSlope.apply(x)
+
+
+def network(activation=NormalizedTanh, gain=1.0, draw=None, widths=(WIDTH,) * (DEPTH + 1), bias=False):
+    """Linear maps and activations; Haar unless `draw` says otherwise."""
+    parts = []
+    for columns, rows in pairwise(widths):
+        linear = nn.Linear(columns, rows, bias=bias, dtype=torch.float64)
+        if draw is None:
+            nn.init.orthogonal_(linear.weight, gain)
+        else:
+            draw(linear)
+        parts += [linear, activation()]
+    return nn.Sequential(*parts)
+
+
+def changed(change):
+    """A factory of the right network with one thing changed, to `part(layer)` counted from 1."""
+
+    def factory():
+        model = network()
+        with torch.no_grad():
+            change(model, lambda layer: model[2 * layer - 2])
+        return model
+
+    return factory
+
+
+def one_layer_plain(model, _):
+    model[9] = nn.Tanh()
+
+
+def biased(_, part):
+    for layer in range(1, DEPTH + 1):
+        part(layer).bias = nn.Parameter(torch.full((WIDTH,), 0.5, dtype=torch.float64))
+
+
+def identity(_, part):
+    nn.init.eye_(part(5).weight)
+
+
+def shared(_, part):
+    for layer in range(2, DEPTH + 1):
+        part(layer).weight.copy_(part(1).weight)
+
+
+def spike(_, part):
+    one = torch.ones(WIDTH, dtype=torch.float64) / WIDTH**0.5
+    part(5).weight += 4 * torch.outer(one, one)
+
+
+def not_a_number(_, part):
+    part(5).weight[1, 2] = float("nan")
+
+
+def dropout(model, _):
+    model[9] = nn.Sequential(model[9], nn.Dropout(0.5))
+
+
+def wrong_slope(model, _):
+    model[9] = WronglyDifferentiated()
+
+
+def dead(_, part):
+    part(5).weight.zero_()
+
+
+def lecun_by_fan_out(linear):
+    nn.init.normal_(linear.weight, std=linear.out_features**-0.5)
+
+
+ALL = tuple(range(1, DEPTH + 1))
+FAULTS = {
+    "gain 5/3 on tanh": (lambda: network(nn.Tanh, 5 / 3), "not normalized", ALL),
+    "Gaussian for orthogonal": (
+        lambda: network(draw=lambda m: nn.init.normal_(m.weight, std=WIDTH**-0.5)),
+        "not orthogonal",
+        ALL,
+    ),
+    "one layer not normalized": (changed(one_layer_plain), "not normalized", (5,)),
+    "transposed initialization": (
+        lambda: network(draw=lecun_by_fan_out, widths=(96, 24) * 4 + (96,)),
+        "transposed",
+        ALL,
+    ),
+    "bias of 0.5": (changed(biased), "bias", ALL),
+    "bfloat16": (changed(lambda model, _: model.bfloat16()), "precision", ALL),
+    "PyTorch's default initialization": (lambda: network(draw=lambda _: None), "gain", ALL),
+    "gain sqrt 2 on a normalized activation": (lambda: network(gain=2**0.5), "not normalized", ALL),
+    "plain GELU": (lambda: network(nn.GELU), "not normalized", ALL),
+    "identity in place of a Haar matrix": (changed(identity), "not Haar", (5,)),
+    "one matrix in all layers": (changed(shared), "equal weights", ALL),
+    "a spike in one matrix": (changed(spike), "no known ensemble", (5,)),
+    "a weight that is no number": (changed(not_a_number), "not finite", (5,)),
+    "dropout left on": (changed(dropout), "dropout", ()),
+    "a wrong derivative": (changed(wrong_slope), "departs", (5,)),
+    "a layer of zeros": (changed(dead), "no gradient", (4,)),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found_and_named(name):
+    factory, kind, layers = FAULTS[name]
+    report = gpn.probe(factory, initializations=3)
+    assert kind in {finding.kind for finding in report.findings}
+    assert set(report.found(kind)) == set(layers)
+    if kind in ("not normalized", "gain", "dropout", "bias", "transposed"):
+        assert report.normalized is Answer.NO
+    if kind in ("departs", "not finite", "no gradient"):
+        assert report.follows is Answer.NO
+    assert report.code == (0 if report.follows is report.normalized is Answer.YES else 1)
+
+
+def test_a_right_network_follows_and_is_normalized():
+    report = gpn.probe(network, initializations=3)
+    assert (report.follows, report.normalized, report.findings) == (Answer.YES, Answer.YES, ())
+    assert (report.code, report.comparisons, report.layers) == (0, 4 * DEPTH, DEPTH)
+    frame = report.to_frame()
+    assert len(frame) == 2 * DEPTH
+    maps, activations = frame[frame.kind == "linear"], frame[frame.kind == "activation"]
+    assert set(maps.weights) == {"Haar"}
+    assert np.allclose(maps.forward_factor, 1)
+    assert set(activations.label) == {"1.46741*tanh+0.388542"}
+    assert ((activations.forward_lower < activations.length) & (activations.length < activations.forward_upper)).all()
+
+
+class Branches(nn.Module):
+    """Vectors, a residual branch with a scale, a composite activation, and layers that are used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = (nn.Linear(12, n, dtype=torch.float64) for n in (12, 12, 5))
+
+    def forward(self, x):
+        h = self.first(x)
+        x = h * torch.sigmoid(1.3 * h)
+        x = x + 0.5 * self.second(x)
+        return self.last(self.first(x).relu_())
+
+
+def test_norms_are_those_of_autograd():
+    """Every value by hand, with retained gradients: to 1e-10."""
+    torch.manual_seed(3)
+    model, x = Branches(), torch.randn(3, 12, dtype=torch.float64)
+    report = gpn.probe(model, x)
+    tape = torch_model.run(model, x, np.random.default_rng(5), 3)
+    leaf = x.clone().requires_grad_(True)
+    h = model.first(leaf)
+    y = h * torch.sigmoid(1.3 * h)
+    branch = model.second(y)
+    total = y + 0.5 * branch
+    again = model.first(total)
+    kept = torch.relu(again)
+    out = model.last(kept)
+    values = [leaf, h, y, branch, total, again, kept, out]
+    for value in values:
+        value.retain_grad()
+    e = np.random.default_rng(5).standard_normal((3, 5))
+    out.backward(torch.tensor(e / np.linalg.norm(e, axis=1, keepdims=True)))
+    for value in values:
+        found = [
+            v
+            for v in tape.values
+            if np.allclose(v.squares, (value**2).sum(1).detach(), rtol=1e-10, atol=0)
+            and np.allclose(v.gradient, (value.grad**2).sum(1), rtol=1e-10, atol=0)
+        ]
+        assert found
+    weights = {o.parameter: o.weight_gradient for o in tape.operations if o.weights}
+    for name, parameter in model.named_parameters():
+        if name.endswith("weight"):
+            assert weights[name] == pytest.approx(float(parameter.grad.norm()), rel=1e-10)
+    assert report.initializations == 1
+    assert "x" in report.annotated()
+
+
+def test_what_the_user_has_is_left_as_it_was():
+    """Gradients, running statistics, mode, random numbers."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(8 * 25, 3),
+    )
+    model[0].weight.grad = torch.ones_like(model[0].weight)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    report = gpn.probe(model, np.random.default_rng(0).standard_normal((6, 3, 5, 5)))
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(model[0].weight.grad, torch.ones_like(model[0].weight))
+    assert model[5].weight.grad is None
+    assert [row.kind for row in report.rows] == [
+        "convolution",
+        "normalization",
+        "activation",
+        "dropout",
+        "linear",
+    ]
+    assert report.follows is Answer.YES
+    assert report.fresh == "the one initialization that was given"
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "words"),
+    [
+        (3, None, "not int"),
+        (lambda: 3, None, "returns int"),
+        (lambda a, b: a + b, None, "takes no argument or one"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 3, 3)), None, "does not tell the shape"),
+        (lambda: nn.Linear(3, 3), np.ones((2, 4)), "fails on inputs of shape"),
+        (lambda: 1 / 0, None, "ZeroDivisionError"),
+        (lambda: nn.Embedding(3, 3), None, "begins with a Embedding"),
+    ],
+)
+def test_wrong_use_is_one_sentence(model, inputs, words):
+    with pytest.raises(UsageError, match=words):
+        gpn.probe(model, inputs)
