@@ -2,6 +2,16 @@
 
 from theory.claims.claim import GPN, WEAK, Claim, letters
 
+_EDGE = {
+    "q": "variance of the pre-activations",
+    "g": "gain, the factor of the weights",
+    r"\sigma_b": "standard deviation of the biases",
+}
+_BIASED = {
+    **_EDGE,
+    r"\rho": "correlation of two inputs",
+    "u, v": "standard normal variables of correlation rho",
+}
 ENTRIES = (
     Claim(
         id="gaussian-poincare-inequality",
@@ -201,5 +211,48 @@ ENTRIES = (
         proof="docs/gpn.md#depth-horizon",
         function="theory.depth.fixed_points:gradient_rate",
         test="tests/theory/depth/test_propagation.py::test_rates_of_vanishing_and_exploding_networks",
+    ),
+    Claim(
+        id="gain-and-biases",
+        kind="prediction",
+        title="Gain and biases",
+        words="With a gain g of the weights and Gaussian biases, the variance of the pre-activations, the factor of a "
+        "squared gradient and the covariance of two inputs follow three maps of one Gaussian variable or two.",
+        statement=(
+            r"q_{l+1} = g^2 E \phi(\sqrt{q_l} z)^2 + \sigma_b^2, \qquad \chi_g(q) = g^2 E \phi'(\sqrt{q} z)^2",
+            r"q_{l+1} \rho_{l+1} = g^2 E \phi(\sqrt{q_l} u) \phi(\sqrt{q_l} v) + \sigma_b^2",
+        ),
+        symbols=letters(r"\phi", "z", "l", **_BIASED),
+        assumptions=(
+            "Weights are Haar-uniform orthogonal, or Gaussian of variance 1/n.",
+            "Biases are Gaussian; weights and biases are independent.",
+            "The width tends to infinity first.",
+        ),
+        rigor="asymptotic prediction",
+        reference="B. Poole et al. 2016; S. Schoenholz et al. 2017",
+        proof="docs/gpn.md#gain-and-biases",
+        function="theory.initialization.regime:regime",
+        test="tests/theory/initialization/test_gains.py::test_regime_is_that_of_sampled_networks",
+    ),
+    Claim(
+        id="edge-with-biases",
+        kind="theorem",
+        title="The shift b is the bias of the edge of chaos",
+        words="For a function of mean 0, weights with the gain a and biases of standard deviation |b| are at the edge "
+        "of chaos, with pre-activations of variance 1.",
+        statement=(
+            r"g^2 = \frac{1}{E \phi'(\sqrt{q} z)^2}, \qquad \sigma_b^2 = q - g^2 E \phi(\sqrt{q} z)^2",
+            r"E \phi = 0, \quad q = 1: \qquad g = a, \qquad \sigma_b = |b|",
+        ),
+        symbols=letters(
+            r"\phi", "z", **_EDGE, a="scale of the normalization a phi + b", b="shift of the normalization a phi + b"
+        ),
+        assumptions=(WEAK, "phi is not constant.", "Infinite width."),
+        rigor="proved",
+        reference="S. Hayou, A. Doucet, J. Rousseau 2019, algorithm 1 (the curve)",
+        proof="docs/gpn.md#gain-and-biases",
+        function="theory.initialization.edge:edge_point",
+        test="tests/theory/initialization/test_gains.py::"
+        "test_the_edge_at_length_one_has_the_constants_of_the_normalization",
     ),
 )

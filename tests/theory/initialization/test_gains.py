@@ -14,6 +14,7 @@ from theory.initialization.edge import edge_of_chaos, edge_point
 from theory.initialization.gains import gains
 from theory.initialization.path import Layer, network_path
 from theory.initialization.regime import regime
+from theory.normalization.normalize import normalization
 
 pytestmark = pytest.mark.quick
 ERF, SIN, RELU, TANH = (activation(name) for name in ("erf", "sin", "relu", "tanh"))
@@ -73,6 +74,12 @@ def test_edge_of_chaos_of_erf_is_the_closed_curve():
     critical = math.sqrt(math.pi) / 2  # g phi'(0) = 1
     assert edge_of_chaos(ERF, critical)[0].q == 0.0
     assert edge_point(activation("x + 1"), 1.0) is None  # no variance is left for biases
+
+
+def test_the_edge_at_length_one_has_the_constants_of_the_normalization():
+    for phi in (TANH, ERF, SIN):
+        point, found = edge_point(phi, 1.0), normalization(phi)
+        assert (point.gain, point.bias) == pytest.approx((found.a, abs(found.b)), rel=1e-12)
 
 
 def test_regimes_of_relu_are_those_of_he_2015():
