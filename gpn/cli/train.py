@@ -53,7 +53,7 @@ Samples = Annotated[
 Weights = Annotated[
     str | None, option("NAME", "Weights at the start: haar, gaussian, he, ...  [default: haar]", options.ensembles)
 ]
-_CONSTRAINTS = "Hidden weights: none, penalty, or kept orthogonal by polar or qr.  [default: none]"
+_CONSTRAINTS = "Hidden weights: none, penalty, unit rows, or orthogonal by polar or qr.  [default: none]"
 Constraint = Annotated[str | None, option("NAME", _CONSTRAINTS, options.constraints)]
 Penalty = Annotated[float | None, number("S", "Strength of the penalty |W^T W - I|^2.  [default: 1]", 1.0)]
 BatchNormalization = Annotated[bool, typer.Option("--batch-normalization", help="Batch normalization in every layer.")]

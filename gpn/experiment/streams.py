@@ -51,6 +51,9 @@ BATCH_GROWTH = 22
 COMPARISON = 23
 """`gpn.reproduce("training")`: training runs; each draws from the seed of its own."""
 
+TABLE_1 = 24
+"""`gpn.reproduce("table-1")`: training runs; each draws from the seed of its own."""
+
 TRAINING_WEIGHTS, TRAINING_ORDER = 0, 1
 """`gpn.train`: initial weights, and the order of the samples in an epoch."""
 

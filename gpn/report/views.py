@@ -28,6 +28,7 @@ from gpn.report.pages.verification import verification_page
 from gpn.report.words import findings, gains, paper_findings, probing, trainability, verdicts
 from gpn.reproduction.comparison_results import ComparisonReport
 from gpn.reproduction.gradient_results import GradientReport
+from gpn.reproduction.table_1_results import TableReport
 from gpn.training.results import TrainingReport
 from gpn.verification.results import VerificationReport
 from gpn.verification.width_results import WidthReport
@@ -121,6 +122,9 @@ _VIEWS: dict[type, View[Any]] = {
         lambda report: {"probe": report.to_frame()},
         pictures.of_probe,
         page_name="probe",
+    ),
+    TableReport: View[TableReport](
+        "table-1", paper_findings.table_1_finding, lambda report: {"table-1": report.to_frame()}, lambda _: ()
     ),
     TrainingReport: View[TrainingReport](
         "training",

@@ -8,6 +8,7 @@ from theory.errors import UsageError, unknown
 EXPERIMENTS = {
     "gradients": "gpn.reproduction.gradients:gradient_profiles",
     "training": "gpn.reproduction.comparison:training_comparison",
+    "table-1": "gpn.reproduction.table_1:table_1",
 }
 """Name of an experiment -> the function that runs it."""
 
@@ -18,7 +19,8 @@ def reproduce(name: str, **options: Any) -> Any:
     Args:
         name: a key of `EXPERIMENTS`: "gradients", gradient norms by layer at initialization
             (`gpn.reproduction.gradients.gradient_profiles`); "training", very deep networks trained on real data beside
-            their baselines (`gpn.reproduction.comparison.training_comparison`).
+            their baselines (`gpn.reproduction.comparison.training_comparison`); "table-1", the setting of the paper's
+            Table 1 as it was (`gpn.reproduction.table_1.table_1`).
         options: the keywords of that function.
 
     Returns:

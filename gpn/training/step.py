@@ -1,7 +1,8 @@
 """One step of training: forward, backward, and every array changed on the way down."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -20,6 +21,7 @@ CONSTRAINTS: Mapping[str, str] = MappingProxyType(
         "penalty": "weights softly penalized by strength * |W^T W - I|_F^2",
         "polar": "weights orthogonal, Riemannian gradient with polar retraction",
         "qr": "weights orthogonal, Riemannian gradient with QR retraction",
+        "unit": "the incoming weights of each neuron kept at their first norm, 1 for orthogonal ones",
     }
 )
 """Ways to treat the hidden weights during training -> what they mean. The readout is always free."""
@@ -55,13 +57,29 @@ class Stepper:
         rule: the optimizer.
         constraint: a key of `CONSTRAINTS`, for all layers but the readout.
         strength: the strength of the penalty.
+        free: layers, counted from 0, that the constraint spares beside the readout.
+        biased: layers whose biases are trained; None for all that have biases.
     """
 
-    def __init__(self, network: Network, rule: Optimizer, constraint: str = "none", strength: float = 1.0) -> None:
+    def __init__(
+        self,
+        network: Network,
+        rule: Optimizer,
+        constraint: str = "none",
+        strength: float = 1.0,
+        *,
+        free: Collection[int] = (),
+        biased: Collection[int] | None = None,
+    ) -> None:
         self.network = network
         self.parameters = parameters(network)
         self.memories = dict(zip(self.parameters, memories(rule, list(self.parameters.values())), strict=True))
         self.time = 0
+        self._spared = {*free, network.depth - 1}
+        self._biased = range(network.depth) if biased is None else biased
+        if constraint == "unit":
+            for index in set(range(network.depth)) - self._spared:  # the norms of the parameters are state
+                self.memories[f"W{index + 1}"] += (np.linalg.norm(network.weights[index], axis=1, keepdims=True),)
         self._free = rule.step
         self._constrain = _constraint(rule, constraint, strength)
         self._scratch = {matrix.shape: np.empty_like(matrix) for matrix in network.weights}
@@ -100,10 +118,9 @@ class Stepper:
         gradient = np.matmul(layer.d.T, layer.x, out=self._scratch[weights.shape])
         if norms is not None:
             norms[index] = frobenius_norm(gradient)
-        memory, last = self.memories[f"W{index + 1}"], index == network.depth - 1
-        change = self._free if last else self._constrain
-        change(weights, gradient, memory, rate, self.time)
-        if network.biases:
+        change = self._free if index in self._spared else self._constrain
+        change(weights, gradient, self.memories[f"W{index + 1}"], rate, self.time)
+        if network.biases and index in self._biased:
             self._free(network.biases[index], layer.d.sum(axis=0), self.memories[f"b{index + 1}"], rate, self.time)
         normalization = network.normalizations[index] if network.normalizations else None
         if normalization is None or layer.normalization is None or normalization.gains is None:
@@ -156,6 +173,8 @@ def _constraint(rule: Optimizer, constraint: str, strength: float) -> _Change:
             rule.step(weights, gradient, memory, rate, time)
 
         return penalized
+    if constraint == "unit":
+        return partial(_unit_step, rule)
     retract = orthogonality.RETRACTIONS[constraint]
 
     def retracted(weights: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int) -> None:
@@ -171,3 +190,24 @@ def _constraint(rule: Optimizer, constraint: str, strength: float) -> _Change:
         weights[...] = retract(weights) if np.abs(weights).max() < _FARTHEST else np.nan
 
     return retracted
+
+
+def _unit_step(
+    rule: Optimizer, weights: FloatArray, gradient: FloatArray, memory: Memory, rate: float, time: int
+) -> None:
+    r"""Step of the parameters V where W is V with rows of constant norms: the gradient goes through the norms.
+
+    $$w = \rho\, v / |v|, \qquad \frac{\partial E}{\partial v} = \frac{\rho}{|v|}
+    \bigl(g - \hat w\, (\hat w \cdot g)\bigr), \qquad \hat w = v / |v|$$
+
+    (T. Salimans, D. Kingma 2016, arXiv 1602.07868, with constant rho.) The norms |v| are the last of the memory.
+    """
+    *held, norms = memory
+    lengths = np.linalg.norm(weights, axis=1, keepdims=True)
+    weights /= lengths
+    gradient -= weights * np.einsum("ij,ij->i", weights, gradient)[:, None]
+    gradient *= lengths / norms
+    weights *= norms
+    rule.step(weights, gradient, tuple(held), rate, time)
+    norms[...] = np.linalg.norm(weights, axis=1, keepdims=True)
+    weights *= lengths / norms

@@ -96,7 +96,7 @@ def train(
         epochs: passes through the training samples.
         batch: samples in each step. What does not fill the last batch of an epoch is left out of that epoch.
         samples: largest number to train on, and to test on (`gpn.data.datasets.limited`); None for all.
-        constraint: "none", "penalty", "polar" or "qr", a key of `gpn.training.step.CONSTRAINTS`.
+        constraint: "none", "penalty", "polar", "qr" or "unit", a key of `gpn.training.step.CONSTRAINTS`.
         penalty: strength of the soft penalty.
         readout_scale: the scale of R at the start, above 0.
         centred: whether the mean of the training samples is subtracted first. In very deep networks that costs

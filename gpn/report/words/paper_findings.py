@@ -12,6 +12,7 @@ from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN
 if TYPE_CHECKING:
     from gpn.reproduction.comparison_results import ComparisonReport, Measured
     from gpn.reproduction.gradient_results import GradientReport, NetworkGradients
+    from gpn.reproduction.table_1_results import TableReport
 
 NAMES = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU"}
 _LOG10 = math.log(10.0)
@@ -104,3 +105,19 @@ def network_words(measured: "Measured") -> str:
     words = ["plain" if root is None else f"GPN {'b+' if root == 'plus' else 'b-'}"]
     words.append({"haar": "Haar", "gaussian": "Gauss"}[recipe.weights])
     return ", ".join(words + ["BN"] * recipe.batch_normalization + ["Adam"] * (recipe.optimizer == "adam"))
+
+
+def table_1_finding(report: "TableReport") -> str:
+    """How many activations reach which accuracy, as they are, normalized and with batch normalization.
+
+    Args:
+        report: the reproduction of Table 1.
+    """
+    parts = []
+    for treatment, words in ((PLAIN, "as they are"), (GPN, "normalized"), (BATCH_NORMALIZED, "with batch norm")):
+        found = [report.find(name, treatment).test_accuracy for name in report.activations]
+        known = [accuracy for accuracy in found if accuracy is not None]
+        reach = f"{min(known):.0f} to {max(known):.0f} %" if known else "none finished"
+        parts.append(f"{words} {reach}")
+    count = len(report.activations)
+    return f"Test accuracy of {count} activation{'s' * (count != 1)}: {', '.join(parts)}."

@@ -56,6 +56,7 @@ OPTIONS = {"depth": 3, "width": 8, "epochs": 6, "batch": 10, "seed": 3, "records
     {"optimizer": "momentum", "constraint": "polar"},
     {"optimizer": "rmsprop", "constraint": "qr", "centred": True},
     {"optimizer": "adagrad", "constraint": "penalty", "schedule": "step"},
+    {"optimizer": "momentum", "constraint": "unit"},
     {"optimizer": "adam", "constraint": "polar", "precision": "float32", "batch_normalization": True, "biases": True},
 ])  # fmt: skip
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, options):
@@ -361,7 +362,7 @@ def test_misuse_is_an_error():
     for options, message in [
         ({"optimizer": "adamw"}, "'adam'"),
         ({"schedule": "cosin"}, "'cosine'"),
-        ({"constraint": "orthogonal"}, "none, penalty, polar, qr"),
+        ({"constraint": "orthogonal"}, "none, penalty, polar, qr, unit"),
         ({"constraint": "qr", "weights": "gaussian"}, "orthogonal"),
         ({"weights": "har"}, "'haar'"),
         ({"learning_rate": 0.0}, "learning_rate"),
