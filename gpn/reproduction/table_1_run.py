@@ -110,7 +110,7 @@ class PaperRun:
         first, readout = ((width, setting.features), (setting.classes, width))
 
         def linear(shape: tuple[int, ...], inputs: int) -> FloatArray:
-            return rng.uniform(-1.0, 1.0, shape) / np.sqrt(inputs)
+            return np.asarray(rng.uniform(-1.0, 1.0, shape) / np.sqrt(inputs))
 
         weights = [linear(first, setting.features)]
         weights += [haar(rng, width) for _ in range(setting.depth)]

@@ -321,7 +321,10 @@ class _Run:
 
 
 def evaluate(
-    network: Network, shell: ThinShell, samples: npt.NDArray[Any], labels: npt.NDArray[np.int64]
+    network: Network,
+    shell: Callable[[npt.NDArray[Any]], FloatArray],
+    samples: npt.NDArray[Any],
+    labels: npt.NDArray[np.int64],
 ) -> tuple[float, float]:
     """Compute the mean cross-entropy and the accuracy on samples, batch normalization by its running statistics.
 

@@ -1,5 +1,6 @@
 """The paper's Table 1 beside ours in the terminal."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -12,7 +13,7 @@ from gpn.report.words.text import plain, short_number
 from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN
 
 if TYPE_CHECKING:
-    from gpn.reproduction.table_1_results import TableReport, TableRow
+    from gpn.reproduction.table_1_results import TableReport
 
 
 def table_1(report: "TableReport") -> RenderableType:
@@ -26,8 +27,8 @@ def table_1(report: "TableReport") -> RenderableType:
     treatments = ((PLAIN, "as it is"), (GPN, "GPN"), (BATCH_NORMALIZED, "batch norm"))
     columns: list[Column[str]] = [Column("activation", display)]
     for treatment, words in treatments:
-        columns.append(Column(words, lambda name, kind=treatment: _ours(report.find(name, kind)), right=True))
-        columns.append(Column("paper", lambda name, kind=treatment: _paper(report.find(name, kind)), right=True))
+        columns.append(Column(words, partial(_ours, report, treatment), right=True))
+        columns.append(Column("paper", partial(_paper, report, treatment), right=True))
     notes = (
         "Test accuracy in %, in brackets on the training samples of the last epoch. Paper: Table 1 of Lu, Gould, "
         "Ajanthan (arXiv 2006.12169) by the slides on the first author's site.",
@@ -41,11 +42,13 @@ def table_1(report: "TableReport") -> RenderableType:
     )
 
 
-def _ours(row: "TableRow") -> str:
+def _ours(report: "TableReport", treatment: str, activation: str) -> str:
+    row = report.find(activation, treatment)
     if row.test_accuracy is None or row.train_accuracy is None:
         return "diverged"
     return f"{row.test_accuracy:.1f} ({row.train_accuracy:.0f})"
 
 
-def _paper(row: "TableRow") -> str:
+def _paper(report: "TableReport", treatment: str, activation: str) -> str:
+    row = report.find(activation, treatment)
     return "" if row.paper is None else f"{row.paper:.2f}"
