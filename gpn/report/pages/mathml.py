@@ -16,6 +16,7 @@ _BRACES = {r"\lbrace": "{", r"\rbrace": "}"}
 _UNREAD = "\\"
 _TAG = re.compile(r"\\tag\{([^{}]*)\}")
 _PRIME = r"\prime "
+_PRIMES = {"′", "″", "‴", "⁗"}
 _PRIMES_AND_POWER = re.compile(r"(?<!\^)('{2,})\^(\{[^{}]*\}|.)")
 
 
@@ -32,6 +33,8 @@ def mathml(latex: str, display: bool) -> str:
 
     >>> mathml("n^2", display=False).partition("<mrow>")[2]
     '<msup><mi>n</mi><mn>2</mn></msup></mrow></math>'
+    >>> mathml("f'^2", display=False).partition("<mrow>")[2]
+    '<msup><mrow><mi>f</mi><mo lspace="0" rspace="0">′</mo></mrow><mn>2</mn></msup></mrow></math>'
     >>> mathml(r"\nonsense", display=False)
     Traceback (most recent call last):
     ...
@@ -51,6 +54,7 @@ def mathml(latex: str, display: bool) -> str:
         if _UNREAD in (node.text or "") and node.text != _UNREAD:
             raise ValueError(f"unknown command {node.text}")
     _space(tree)
+    _unraise(tree)
     return ElementTree.tostring(tree, encoding="unicode")
 
 
@@ -74,6 +78,32 @@ def _space(tree: ElementTree.Element) -> None:
         for left, right in reversed(list(pairwise(parent))):
             if {left.tag, right.tag} <= _TOUCHING and any(map(_is_named, (left, right))):
                 parent.insert(list(parent).index(right), ElementTree.Element("mspace", width="0.17em"))
+
+
+def _unraise(tree: ElementTree.Element) -> None:
+    """Primes beside what they mark: fonts raise them already, and a superscript would make them small and too high."""
+    for node in [node for node in tree.iter() if node.tag in ("msup", "msubsup")]:
+        script = node[-1]
+        parts = list(script) if script.tag == "mrow" else [script]
+        others = [part for part in parts if part.text not in _PRIMES]
+        if len(others) == len(parts):
+            continue
+        marked = ElementTree.Element("mrow")
+        marked.extend([node[0], *(part for part in parts if part.text in _PRIMES)])
+        for prime in marked[1:]:
+            prime.tag, prime.attrib = "mo", {"lspace": "0", "rspace": "0"}
+        node[:] = [marked, *node[1:-1], *_grouped(others)]
+        if not others:
+            node.tag = "mrow" if node.tag == "msup" else "msub"
+
+
+def _grouped(nodes: list[ElementTree.Element]) -> list[ElementTree.Element]:
+    """The nodes as one argument of a script."""
+    if len(nodes) < 2:
+        return nodes
+    group = ElementTree.Element("mrow")
+    group.extend(nodes)
+    return [group]
 
 
 def _is_named(node: ElementTree.Element) -> bool:
