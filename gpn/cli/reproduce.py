@@ -177,24 +177,30 @@ def table_1(
     context: typer.Context,
     activations: Annotated[
         Words | None,
-        option("SPEC,SPEC", "[default: tanh,relu,leaky_relu,elu,selu,quick_gelu]", read=words),
+        option("SPEC,SPEC", "Names or formulas.  [default: tanh,relu,leaky_relu,elu,selu,quick_gelu]", read=words),
     ] = None,
     inputs: Dataset = "digits",
     width: Annotated[int | None, number("N", "Width n; the paper has 500.  [default: 64]", 64)] = None,
     depth: Annotated[int | None, number("L", "Layers n x n; the paper has 200.  [default: 200]", 200)] = None,
-    epochs: Annotated[int | None, number("N", "The paper has 50 or 100.  [default: 5]", 5)] = None,
-    samples: Annotated[int | None, number("N", "The most to train on and to test.  [default: 2000]", 2000)] = None,
-    learning_rate: Annotated[float | None, number("R", "Constant.  [default: 10 / (N L)]", 0.0001)] = None,
-    seed: Annotated[int, number("N", "Of the weights and the order of the samples.", 7)] = 0,
+    epochs: Annotated[
+        int | None, number("N", "Passes through the data; the paper has 50 or 100.  [default: 5]", 5)
+    ] = None,
+    samples: Annotated[
+        int | None, number("N", "Largest number to train on, and to test on.  [default: 2000]", 2000)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, number("R", "Constant learning rate.  [default: 10 / (N L)]", 0.0001)
+    ] = None,
+    seed: Annotated[int, number("N", "Seed of the weights and of the order of the samples.", 7)] = 0,
     workers: Annotated[int | None, number("N", "Processes.  [default: one on each core]", 2)] = None,
     out: Results = None,
     as_json: Json = False,
 ) -> None:
     """Train the networks of the paper's Table 1 in its setting: unit rows, momentum 0.5, standardized pixels.
 
-    Each activation as it is, normalized, and with batch normalization. Writes table-1.csv and table-1.json into the
-    folder --out; with --json only if --out is given. Finished runs are kept there: the same command resumes. The
-    default takes minutes, the full size days.
+    Each activation is trained as it is, normalized, and with batch normalization. The command writes table-1.csv and
+    table-1.json into the folder --out; with --json, only if you give --out. Finished runs are kept there, and the same
+    command resumes. The default takes minutes, the full size days.
 
     Exit code: 0, 2 wrong use, 75 lost workers or a full disk.
 

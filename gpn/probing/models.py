@@ -1,4 +1,4 @@
-"""Where models come from: factories, modules and pairs, drawn anew for each initialization; and their inputs."""
+"""Where models come from: factories, modules and pairs, drawn again for each initialization; and their inputs."""
 
 import copy
 import inspect
@@ -26,7 +26,7 @@ _WANTED = "a torch.nn.Module, a pair (function, params) of JAX, or a factory of 
 
 @dataclass(slots=True)
 class Source:
-    """A model that can be drawn anew.
+    """A model that can be drawn again.
 
     Args:
         name: what a report calls it.
@@ -89,7 +89,7 @@ def source_of(model: Any, seed: int) -> Source:
     library = _library(first)
     if library is None:
         raise UsageError(f"{name} returns {type(first).__name__}; a factory returns {_WANTED[: _WANTED.rfind(',')]}")
-    return Source(name, make, True, f"{name} called anew", library, first)
+    return Source(name, make, True, f"{name} called again", library, first)
 
 
 def read_inputs(text: str, seed: int) -> Any:

@@ -43,9 +43,9 @@ def probe(
     law given what arrives: that of its own weights, activation and bias. Derivation: docs/own-network.md.
 
     Args:
-        model: a factory, called anew for each initialization (with a seed, if it takes one argument), that returns a
+        model: a factory, called again for each initialization (with a seed, if it takes one argument), that returns a
             `torch.nn.Module` or, for JAX, a pair (function, params) with y = function(params, x); or such a thing
-            itself, or the class of a module. A module that is given itself is drawn anew by its own
+            itself, or the class of a module. A module that is given itself is drawn again by its own
             `reset_parameters`; without one there is one initialization.
         inputs: array or tensor (samples, ...); None for random ones of length |x|^2 = n, if the first layer tells n.
         initializations: how many, at least 1.
