@@ -9,8 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 import gpn
+from theory.depth.fluctuation import log_ratio_law, prediction_margin, spread_quantile
 from theory.errors import UsageError
 
 SIZE, COUNT = 5, 4000
@@ -120,6 +122,42 @@ def test_the_lines_to_paste_run_and_give_the_gain():
         drawn = names["kernel_init"](jax.random.key(0), (576, 256))
         for square in (float(layer.weight.detach().square().mean()), float((drawn**2).mean())):
             assert square == pytest.approx(2 / 576, rel=0.03)  # 6 standard errors of 147456 squares are 0.022
+
+
+def test_an_exported_module_with_orthogonal_weights_follows_the_fluctuation_law():
+    """The spread of gradients over the layers of 150 networks: the share beyond each quantile is the predicted one.
+
+    The exact limits at 1 - 1e-6 of the count allow for the margin of the prediction at this width.
+    """
+    torch = pytest.importorskip("torch")
+    from gpn.torch import orthogonal_
+
+    width, depth, networks, names = 64, 8, 150, {}
+    exec(gpn.export("tanh", "torch"), names)
+    generator = torch.Generator().manual_seed(4)
+    spread = np.array(
+        [_spread(torch, names["GPNTanh"](), orthogonal_, width, depth, generator) for _ in range(networks)]
+    )
+    law = log_ratio_law(gpn.normalize("tanh"), width, depth)
+    for probability in (0.5, 0.1):
+        epsilon = spread_quantile(law, probability)
+        low, high = prediction_margin(law, probability)
+        beyond = int((spread >= epsilon).sum())
+        assert binom.ppf(1e-6, networks, low) <= beyond <= binom.ppf(1 - 1e-6, networks, high), probability
+
+
+def _spread(torch, phi, orthogonal_, width, depth, generator):
+    """The largest |log ratio| of squared gradient norms of a layer and the top layer, for a random readout."""
+    layers = [torch.nn.Linear(width, width, bias=False).double() for _ in range(depth)]
+    for layer in layers:
+        orthogonal_(layer.weight, generator=generator)
+    draw = torch.randn(2, width, dtype=torch.float64, generator=generator)
+    x = draw[0] * math.sqrt(width) / draw[0].norm()
+    for layer in layers:
+        x = phi(layer(x))
+    (draw[1] @ x).backward()
+    norms = np.array([2 * math.log(float(layer.weight.grad.norm())) for layer in layers])
+    return np.abs(norms - norms[-1]).max()
 
 
 def test_orthogonal_weights_of_jax_are_haar_at_every_shape():
