@@ -135,6 +135,7 @@ def gain(
         str, option("NAME", "For the lines to paste: orthogonal or gaussian.", _ensembles)
     ] = "orthogonal",
     derivative: Derivative = None,
+    out: Annotated[Path | None, option("FOLDER", "Write gain.csv, gain.json and the edge of chaos there.")] = None,
     as_json: Json = False,
 ) -> None:
     """Print the gains of an activation: which keeps the length, which gradients, and where depth leads with each.
@@ -154,11 +155,14 @@ def gain(
 
     if (spec is None) == (explain is None):
         raise UsageError("give an activation, such as gpn gain tanh, or a number, such as gpn gain --explain 2.74")
+    if out is not None:
+        check_writable(out)
     if spec is None:
         from gpn.probing.constants import explain as look_up
 
         found = look_up(str(explain))
-        answer.show([tables.explanation(found)], commands.after_explanation(found), found.to_dict(), as_json)
+        next_step = commands.after_explanation(found)
+        answer.deliver(found, tables.explanation(found), next_step, as_json=as_json, folder=out)
         return
     from gpn.probing.gain import WEIGHTS
     from gpn.probing.gain import gain as find
@@ -170,7 +174,7 @@ def gain(
         raise unknown("--weights", weights, WEIGHTS)
     report = find(spec, digits, derivative=derivative)
     next_step = commands.after_gain(report, spec, derivative)
-    answer.show([tables.gain(report, keep, weights)], next_step, report.to_dict(), as_json)
+    answer.deliver(report, tables.gain(report, keep, weights), next_step, as_json=as_json, folder=out)
 
 
 def exit_code(conditions: "Conditions") -> int:

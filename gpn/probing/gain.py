@@ -11,7 +11,7 @@ from gpn.engine.arguments import vocabulary
 from gpn.experiment.files import finite
 from gpn.experiment.result import Result
 from theory.activations.activation import steps
-from theory.activations.specification import activation
+from theory.activations.specification import Phi, activation
 from theory.balls.decimal import DecimalNumber
 from theory.depth.fixed_points import FixedPoint, Stability
 from theory.errors import UsageError, unknown
@@ -76,14 +76,19 @@ class GainReport(Result):
     """The gains of one activation; `gain` makes it.
 
     Args:
-        activation: its name.
+        phi: the activation.
         gains: the gains with their digits, and whether they are certified.
         rows: one for each definition.
     """
 
-    activation: str
+    phi: Phi
     gains: Gains
     rows: tuple[GainRow, ...]
+
+    @property
+    def activation(self) -> str:
+        """The name of the activation."""
+        return self.phi.name
 
     def row(self, keeps: str) -> GainRow:
         """The row of a gain by what it keeps: "length", "variance" or "gradient".
@@ -211,4 +216,4 @@ def gain(spec: object, digits: int = 15, *, derivative: object = None) -> GainRe
             where, edge = known[float(value)]
         chi = None if value is None or backward is None else float(value / backward) ** 2
         rows.append(GainRow(name, value, chi, where, edge))
-    return GainReport(phi.name, found, tuple(rows))
+    return GainReport(phi, found, tuple(rows))

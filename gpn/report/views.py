@@ -103,7 +103,9 @@ _VIEWS: dict[type, View[Any]] = {
     Explanation: View[Explanation](
         "explanation", gains.explanation_finding, lambda found: {"explanation": found.to_frame()}, lambda _: ()
     ),
-    GainReport: View[GainReport]("gain", gains.gain_finding, lambda report: {"gain": report.to_frame()}, lambda _: ()),
+    GainReport: View[GainReport](
+        "gain", gains.gain_finding, lambda report: {"gain": report.to_frame()}, pictures.of_gain
+    ),
     GradientReport: View[GradientReport](
         "gradients",
         lambda report: " ".join(paper_findings.findings(report)),

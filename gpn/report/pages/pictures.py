@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpn.report import plots
-from gpn.report.plots import comparison, probing, profiles, trainability, training
+from gpn.report.plots import activation, comparison, probing, profiles, trainability, training
 from gpn.report.plots.exceedance import exceedance_legend, exceedance_panel
-from gpn.report.words import captions, findings, paper_findings
+from gpn.report.words import captions, findings, gains, paper_findings
 from gpn.report.words import probing as probing_words
 from gpn.report.words import trainability as trainability_words
 from gpn.report.words.selection import largest, panel_rows, tight_rows
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpn.checking.designing import DesignReport
     from gpn.checking.results import CheckReport
     from gpn.checking.spectrum import SpectrumReport
+    from gpn.probing.gain import GainReport
     from gpn.probing.results import ProbeReport
     from gpn.reproduction.comparison_results import ComparisonReport
     from gpn.reproduction.gradient_results import GradientReport
@@ -67,6 +68,12 @@ def of_design(report: "DesignReport") -> Iterator[Picture]:
 def of_probe(report: "ProbeReport") -> Iterator[Picture]:
     """Lengths and gradients by layer in their bands."""
     yield Picture("probe", probing.scales_by_layer(report), probing_words.probe_finding(report), captions.probe(report))
+
+
+def of_gain(report: "GainReport") -> Iterator[Picture]:
+    """The edge of chaos, where there is one: a function that jumps has no gradients."""
+    if report.row("gradient").gain is not None:
+        yield Picture("edge-of-chaos", activation.edge_of_chaos(report), gains.gain_finding(report), "")
 
 
 def of_spectrum(report: "SpectrumReport") -> Iterator[Picture]:

@@ -13,8 +13,10 @@ from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, one_pan
 from gpn.report.words.text import short_number
 from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.length_map import length_map
+from theory.initialization.edge import edge_point
 
 if TYPE_CHECKING:
+    from gpn.probing.gain import GainReport
     from theory.activations.specification import Phi
     from theory.gaussian.hermite import HermiteSpectrum
 
@@ -24,6 +26,7 @@ LENGTHS = (1 / 4, 4.0)
 """The squared lengths per neuron that a length map is drawn for."""
 _STARTS = (0.5, 2.0)
 _STEPS = 40
+_EDGE_LENGTHS = (1e-3, 10.0)  # of the pre-activations, along the edge of chaos
 _FILLS = {"attracting": "full", "marginal": "left", "repelling": "none"}
 _SHOWN_DEGREES = 24
 _LEAST_POWER = 1e-12
@@ -76,6 +79,29 @@ def length_map_cobweb(phi: "Phi", finding: str) -> Figure:
     axes.set(xlabel="squared length per neuron q before a layer", ylabel="after it, at infinite width")
     title(axes, finding)
     axes.legend(fontsize=9, frameon=False, loc="upper left")
+    return figure
+
+
+def edge_of_chaos(report: "GainReport") -> Figure:
+    """Draw the curve of gains and biases at the edge of chaos, and the gains without biases below it."""
+    figure, axes = one_panel(5.8, 4.4)
+    points = [edge_point(report.phi, float(q)) for q in np.geomspace(*_EDGE_LENGTHS, 61)]
+    for kind, style in (("attracting", "-"), ("repelling", ":"), ("marginal", "D")):  # of ReLU it is one point
+        there = [(p.gain, p.bias) if p is not None and (p.stability == kind) else (np.nan, np.nan) for p in points]
+        if np.isfinite(there).any():
+            words = f"edge of chaos (χ = 1), {kind} length"
+            axes.plot(*np.transpose(there), style, color=PALETTE[0], linewidth=2.0, markersize=14, label=words)
+    for order, row in enumerate((report.row("length"), report.row("gradient"))):
+        if row.gain is not None:
+            colour, label = PALETTE[5 - 3 * order], f"gain {row.gain:.5g} keeps the {row.name}"
+            axes.plot([float(row.gain)], [0.0], "os"[order], color=colour, markersize=8 - 2 * order, label=label)
+            for point in row.edge:
+                axes.plot([point.gain] * 2, [0.0, point.bias], color=colour, linewidth=1.0)
+    style_axes(axes)
+    axes.set(xlabel="gain g of the weights", ylabel=r"standard deviation $\sigma_b$ of the biases")
+    axes.set_ylim(bottom=0.0)
+    title(axes, f"{report.activation}: gains and biases that keep gradients")
+    axes.legend(fontsize=9, frameon=False, loc="best")
     return figure
 
 

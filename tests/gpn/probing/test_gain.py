@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.optimize import brentq
@@ -64,6 +65,16 @@ def test_one_gain_keeps_both_for_relu_and_the_line_holds_it():
     for wrong in ({"target": "caffe"}, {"keeps": "norm"}, {"weights": "haar"}):
         with pytest.raises(UsageError, match="unknown"):
             found.code(**wrong)
+
+
+def test_the_figure_shows_the_edge_of_chaos_and_what_jumps_has_none(tanh, tmp_path):
+    axes = tanh.plot().axes[0]
+    gains, biases = axes.lines[0].get_data()
+    at_one = np.argmin(np.abs(gains - float(tanh.row("gradient").gain)))
+    assert biases[at_one] == pytest.approx(gpn.normalize("tanh").b, rel=0.1)  # the curve has a point near q = 1
+    assert {path.name for path in tanh.save(tmp_path)} >= {"gain.csv", "gain.json", "edge-of-chaos.png"}
+    with pytest.raises(UsageError, match="tables only"):
+        gpn.gain("sign").plot()
 
 
 def test_what_jumps_or_has_no_moments_is_said():
