@@ -28,9 +28,9 @@ Activations = Annotated[
     Words | None, option("NAME,NAME", "Activations by name.  [default: selu,relu,gelu,tanh]", read=words)
 ]
 Recipes = Annotated[
-    Words | None, option("KEY,KEY", "Networks, such as gpn,plain-gaussian.  [default: all eight]", read=words)
+    Words | None, option("KEY,KEY", "Networks, such as gpn,plain-gaussian.  [default: all nine]", read=words)
 ]
-_FACTORS = "Learning rates to try, times the default.  [default: 0.03125,0.125,0.5,2,8]"
+_FACTORS = "Learning rates to try first, times the default.  [default: 0.25,1,4]"
 
 
 def training(

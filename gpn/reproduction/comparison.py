@@ -18,7 +18,16 @@ from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import digest
 from gpn.experiment.identity import Identity
 from gpn.experiment.versions import computing_versions
-from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Candidate, candidates, pick
+from gpn.reproduction.comparison_grid import (
+    EXTENSIONS,
+    RATE_FACTORS,
+    RECIPES,
+    Candidate,
+    Trial,
+    beyond,
+    candidates,
+    pick,
+)
 from gpn.reproduction.comparison_results import ComparisonReport, Measured, Outcome, Settings
 from gpn.reproduction.comparison_runs import Budget, Run, predictions
 from gpn.reproduction.gradient_settings import check_level, several
@@ -33,7 +42,7 @@ QUICK: Mapping[str, Any] = MappingProxyType(
     {
         "activations": ("selu",),
         "depths": (3, 12),
-        "recipes": ("gpn", "gpn-other", "plain-gaussian", "plain-gaussian-bn"),
+        "recipes": ("gpn", "gpn-other", "plain-gaussian", "plain-gaussian-bn", "linear"),
         "width": 16,
         "seeds": 2,
         "epochs": 4,
@@ -69,9 +78,10 @@ def training_comparison(
 
     Each kind of network (activation, recipe, depth) first tries every learning rate of the same small grid, with one
     seed, for half of the epochs, on four fifths of the training samples; the rate with the highest accuracy on the
-    last fifth is taken (`gpn.reproduction.comparison_grid.pick`). With that rate `seeds` networks with other seeds are
-    trained on all training samples and tested once, after the last epoch. A run that diverges or learns nothing is a
-    result.
+    last fifth is taken (`gpn.reproduction.comparison_grid.pick`). Where it is the smallest or the largest, further ones
+    are tried until it lies inside, five times at most (`gpn.reproduction.comparison_grid.beyond`). With that rate
+    `seeds` networks with other seeds are trained on all training samples and tested once, after the last epoch. A run
+    that diverges or learns nothing is a result.
 
     Source: the experiments on real data of Y. Lu, S. Gould, T. Ajanthan (2020), arXiv 2006.12169; described in
     docs/reproduce-training.md.
@@ -85,7 +95,7 @@ def training_comparison(
         seeds: measured networks of each kind, at least 2.
         epochs, batch: the passes through the data of each of them, and the samples of a step.
         samples: the most to train on, and the most to test, drawn once; the digits are fewer.
-        factors: learning rates to try, as multiples of `gpn.training.start.default_rate`.
+        factors: learning rates to try first, as multiples of `gpn.training.start.default_rate`.
         level: confidence level of each interval.
         seed: the learning rates are tried with this one, the measured networks have seed + 1, seed + 2, ...
         store: a folder; every finished run is stored there in `run.sqlite` and reused when it is asked for
@@ -155,8 +165,12 @@ def _measure(
         listen = progress and (lambda done, _total, _words: progress(before + done, cost, "training"))
         return run_cells([run.cell() for run in runs], progress=listen)
 
-    results = compute(tried, 0.0)
-    trials = _groups([run.trial(arrays) for run, arrays in zip(tried, results, strict=True)], len(settings.factors))
+    def trial(runs: Sequence[Run], before: float) -> list[Trial]:
+        return [run.trial(arrays) for run, arrays in zip(runs, compute(runs, before), strict=True)]
+
+    trials = [list(group) for group in _groups(trial(tried, 0.0), len(settings.factors))]
+    announce = partial(progress, cost_of_trials, cost) if progress is not None else lambda _: None
+    _extend(trials, kinds, lambda kind, rate: work(kind, rate, settings.seed, validate=True), run_cells, announce)
     picked = [pick(group) for group in trials]
     measured = [
         work(kind, trial.rate, settings.seed + order, validate=False)
@@ -167,8 +181,27 @@ def _measure(
         Outcome.of({name: array[0] for name, array in arrays.items()}, run.seed, settings)
         for run, arrays in zip(measured, compute(measured, cost_of_trials), strict=True)
     ]
-    rows = zip(kinds, trials, picked, _groups(outcomes, settings.seeds), predictions(kinds), strict=True)
+    rows = zip(kinds, map(tuple, trials), picked, _groups(outcomes, settings.seeds), predictions(kinds), strict=True)
     return (Measured(*row) for row in rows)
+
+
+def _extend(
+    trials: Sequence[list[Trial]],
+    kinds: Sequence[Candidate],
+    work: Callable[[Candidate, float], Run],
+    run_cells: Callable[..., list[experiment.Arrays]],
+    announce: Callable[[str], object],
+) -> None:
+    """Try further rates of every kind of network whose best rate lies at an end of those tried so far."""
+    for _ in range(EXTENSIONS):
+        ends = [(group, kind, beyond(group)) for group, kind in zip(trials, kinds, strict=True)]
+        wanted = [(group, work(kind, rate)) for group, kind, rate in ends if rate is not None]
+        if not wanted:
+            return
+        announce(f"{len(wanted)} best rates lie at an end: further ones are tried")
+        results = run_cells([run.cell() for _, run in wanted], progress=None)
+        for (group, run), arrays in zip(wanted, results, strict=True):
+            group.append(run.trial(arrays))
 
 
 def _groups(items: Sequence[Item], size: int) -> list[tuple[Item, ...]]:

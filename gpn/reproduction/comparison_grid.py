@@ -15,8 +15,14 @@ from theory.activations.activation import NumericActivation
 from theory.activations.specification import activation as read_activation
 from theory.errors import UsageError
 
-RATE_FACTORS = (0.03125, 0.125, 0.5, 2.0, 8.0)
-"""Times `gpn.training.start.default_rate`: the learning rates that every network may try."""
+RATE_FACTORS = (0.25, 1.0, 4.0)
+"""Times `gpn.training.start.default_rate`: the learning rates that every network tries first."""
+
+EXTENSIONS = 5
+"""How often a further rate is tried where the best one is the smallest or the largest so far."""
+
+LINEAR = "linear"
+"""Key of the control that has no activation."""
 
 VALIDATION_SHARE = 0.2
 """Of the training samples, kept apart while a learning rate is picked."""
@@ -49,9 +55,10 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "plain-gaussian-bn": Recipe("plain, Gaussian, batch norm", None, "gaussian", batch_normalization=True),
         "gpn-adam": Recipe("GPN, orthogonal, Adam", "auto", "haar", optimizer="adam"),
         "plain-gaussian-adam": Recipe("plain, Gaussian, Adam", None, "gaussian", optimizer="adam"),
+        LINEAR: Recipe("linear control", None, "haar"),
     }
 )
-"""Every network of the comparison by its key; each is built from every activation."""
+"""Every network of the comparison by its key; each is built from every activation, the linear control once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ class Candidate:
         >>> next(candidates(["relu"], [10], ["gpn"])).words
         'relu, GPN (b_plus), orthogonal, depth 10'
         """
+        if self.recipe == LINEAR:
+            return f"linear control, depth {self.depth}"
         words = RECIPES[self.recipe].words.replace("GPN, other root", "GPN").replace("GPN", f"GPN (b_{self.root})")
         return f"{self.activation}, {words}, depth {self.depth}"
 
@@ -118,7 +127,7 @@ class Candidate:
 
 
 def candidates(activations: Sequence[object], depths: Sequence[int], recipes: Sequence[str]) -> Iterator[Candidate]:
-    """Yield all kinds of networks: for each activation, recipe and depth.
+    """Yield all kinds of networks: for each activation, recipe and depth; the linear control last, for each depth.
 
     The other root is left out where it behaves like the recommended one: an odd activation has mirror images.
 
@@ -141,6 +150,8 @@ def candidates(activations: Sequence[object], depths: Sequence[int], recipes: Se
         seen.add(phi.name)
         chosen, other = roots(phi)
         for recipe in recipes:
+            if recipe == LINEAR:
+                continue
             wanted = RECIPES[recipe].normalized
             root = chosen if wanted == "auto" else other
             for depth in depths:
@@ -148,6 +159,10 @@ def candidates(activations: Sequence[object], depths: Sequence[int], recipes: Se
                     yield Candidate(phi.name, recipe, depth, phi)
                 elif root is not None:
                     yield Candidate(phi.name, recipe, depth, normalized(phi, root), root.root, root.chi)
+    if LINEAR in recipes:
+        identity = read_activation("identity")
+        for depth in depths:
+            yield Candidate(identity.name, LINEAR, depth, identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +197,24 @@ def pick(trials: Sequence[Trial]) -> Trial:
         return -(trial.accuracy or 0.0), loss, trial.rate
 
     return min(finished or trials, key=order)
+
+
+def beyond(trials: Sequence[Trial]) -> float | None:
+    """Return the rate to try next: beyond the best one if that lies at an end of those tried, else None.
+
+    The next rate continues the grid by the ratio of its last two rates.
+
+    Args:
+        trials: one for each learning rate, in any order.
+
+    >>> beyond([Trial(0.1, 0.8, 0.5), Trial(0.4, 0.9, 0.4)]), beyond([Trial(0.1, 0.9, 0.1)])
+    (1.6, None)
+    """
+    rates = sorted(trial.rate for trial in trials)
+    best = pick(trials).rate
+    if len(rates) < 2 or rates[0] < best < rates[-1]:
+        return None
+    return rates[-1] / rates[-2] * rates[-1] if best == rates[-1] else rates[0] / rates[1] * rates[0]
 
 
 def validation_split(data: Dataset) -> Dataset:

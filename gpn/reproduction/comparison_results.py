@@ -14,7 +14,7 @@ from gpn.engine.norms import FloatArray
 from gpn.experiment.files import finite, finite_record
 from gpn.experiment.result import Result
 from gpn.experiment.runs import Arrays
-from gpn.reproduction.comparison_grid import RECIPES, Candidate, Trial
+from gpn.reproduction.comparison_grid import LINEAR, RECIPES, Candidate, Trial
 from gpn.reproduction.comparison_runs import CURVES, Budget, Prediction
 from gpn.statistics.limits import lower_limit, mean_interval, upper_limit
 
@@ -202,8 +202,9 @@ class ComparisonReport(Result):
 
     @property
     def activations(self) -> tuple[str, ...]:
-        """Their names, in the order in which they were given."""
-        return tuple(dict.fromkeys(kind.candidate.activation for kind in self.measured))
+        """Their names, in the order in which they were given; that of the linear control only if it is alone."""
+        names = dict.fromkeys(kind.candidate.activation for kind in self.measured if kind.candidate.recipe != LINEAR)
+        return tuple(names) or ("identity",)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -211,7 +212,8 @@ class ComparisonReport(Result):
         return tuple(sorted({kind.candidate.depth for kind in self.measured}))
 
     def find(self, activation: str, recipe: str, depth: int) -> Measured | None:
-        """Return one kind of network; None if it was not run."""
+        """Return one kind of network, the linear control for every activation; None if it was not run."""
+        activation = "identity" if recipe == LINEAR else activation
         kinds = {
             (kind.candidate.activation, kind.candidate.recipe, kind.candidate.depth): kind for kind in self.measured
         }

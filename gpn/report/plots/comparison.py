@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from gpn.reproduction.comparison_results import ComparisonReport, Measured, Outcome
 
 _ROWS = (
-    ("Normalization, root and weights", ("gpn", "gpn-other", "gpn-gaussian", "plain", "plain-gaussian")),
-    ("Usual remedies", ("gpn", "gpn-adam", "plain-gaussian", "plain-gaussian-bn", "plain-gaussian-adam")),
+    ("Normalization, root and weights", ("gpn", "gpn-other", "gpn-gaussian", "plain", "plain-gaussian", "linear")),
+    ("Usual remedies", ("gpn", "gpn-adam", "plain-gaussian", "plain-gaussian-bn", "plain-gaussian-adam", "linear")),
 )
 _LOOKS: dict[str, tuple[int, str, Any]] = {  # colour, marker, line style
     "gpn": (0, "o", "-"),
@@ -34,6 +34,7 @@ _LOOKS: dict[str, tuple[int, str, Any]] = {  # colour, marker, line style
     "plain-gaussian-bn": (3, "P", "-."),
     "gpn-adam": (6, "X", "--"),
     "plain-gaussian-adam": (2, "<", ":"),
+    "linear": (6, "*", ":"),
 }
 _DECADES = (-6.0, 2.0)  # of gradient norms, relative to the median of the first step
 

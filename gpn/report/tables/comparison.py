@@ -30,7 +30,8 @@ def comparison(report: "ComparisonReport") -> RenderableType:
     ]
     tries = ", ".join(f"{factor:g}" for factor in settings.factors)
     legend = (
-        f"rate: the best of {tries} times the default on validation samples (one seed, {budget.trial_epochs} epochs).",
+        f"rate: the best of {tries} times the default on validation samples (one seed, {budget.trial_epochs} epochs), "
+        "and of further ones while the best lies at an end.",
         f"accuracy: mean test accuracy over the seeds; interval: {100 * settings.level:g} % t interval of that mean "
         "(choice of weights, not of test samples).",
         f"trained: networks better than guessing ({settings.commonest:.1%}), the lower exact limit of their accuracy "

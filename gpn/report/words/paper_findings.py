@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpn.report.words.text import plain
-from gpn.reproduction.comparison_grid import RECIPES
+from gpn.reproduction.comparison_grid import LINEAR, RECIPES
 from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def finding(report: "ComparisonReport", activation: str) -> str:
 def network_words(measured: "Measured") -> str:
     """The kind of network, with its root: "GPN b+, Haar"."""
     recipe, root = RECIPES[measured.candidate.recipe], measured.candidate.root
+    if measured.candidate.recipe == LINEAR:
+        return "linear, Haar"
     words = ["plain" if root is None else f"GPN {'b+' if root == 'plus' else 'b-'}"]
     words.append({"haar": "Haar", "gaussian": "Gauss"}[recipe.weights])
     return ", ".join(words + ["BN"] * recipe.batch_normalization + ["Adam"] * (recipe.optimizer == "adam"))

@@ -20,10 +20,19 @@ from gpn.experiment.fingerprint import digest
 from gpn.experiment.store import RunStore
 from gpn.report.tables.comparison import comparison as table
 from gpn.report.words import terminal
-from gpn.reproduction import comparison_runs
+from gpn.reproduction import comparison, comparison_runs
 from gpn.reproduction import comparison_runs as comparison_theory
 from gpn.reproduction.comparison import training_comparison
-from gpn.reproduction.comparison_grid import RATE_FACTORS, RECIPES, Trial, candidates, pick, validation_split
+from gpn.reproduction.comparison_grid import (
+    LINEAR,
+    RATE_FACTORS,
+    RECIPES,
+    Trial,
+    beyond,
+    candidates,
+    pick,
+    validation_split,
+)
 from gpn.reproduction.comparison_results import AT_CHANCE, DIVERGED, TRAINED, Outcome, accuracy_interval, exact_interval
 from gpn.reproduction.comparison_runs import CURVES, Budget, Run
 from gpn.training.optimizers import optimizer
@@ -45,7 +54,7 @@ TINY = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_theory():
-    """The map of correlations is computed once for all tests."""
+    """The map of correlations is computed once for all tests, and no grid is extended but in its own test."""
     patch = pytest.MonkeyPatch()
     known = {}
     slow = comparison_theory.correlation_map
@@ -54,6 +63,7 @@ def _quick_theory():
         return known[phi.name] if phi.name in known else known.setdefault(phi.name, slow(phi))
 
     patch.setattr(comparison_theory, "correlation_map", once)
+    patch.setattr(comparison, "EXTENSIONS", 0)
     yield
     patch.undo()
 
@@ -77,8 +87,9 @@ def test_every_activation_meets_every_recipe_at_every_depth():
     names, depths = ["tanh", "selu", "relu", "gelu"], [10, 200]
     found = [(each.activation, each.recipe, each.depth) for each in candidates(names, depths, list(RECIPES))]
     mirrored = {("tanh", "gpn-other", depth) for depth in depths}
+    once = {("identity", LINEAR, depth) for depth in depths}
     assert len(found) == len(set(found))
-    assert set(found) == set(itertools.product(names, RECIPES, depths)) - mirrored
+    assert set(found) == set(itertools.product(names, set(RECIPES) - {LINEAR}, depths)) - mirrored | once
 
 
 def test_the_other_root_is_the_other_one():
@@ -98,6 +109,29 @@ def test_all_may_try_the_same_multiples_of_the_default_rate():
         settings = each.settings(64)
         base = default_rate(each.phi, optimizer(settings.optimizer), settings, 10)
         assert np.array(each.rates(64, 10, RATE_FACTORS)) / base == pytest.approx(RATE_FACTORS)
+
+
+def test_the_grid_is_extended_until_the_best_rate_lies_inside(monkeypatch):
+    """Trials whose accuracy depends on the rate alone, best at 100 times the default, far beyond the grid."""
+
+    def quick(self, *_):
+        best = 100 * self.candidate.rates(12, 10, (1.0,))[0]
+        accuracy = 1.0 / (1.0 + abs(np.log(self.rate / best)))
+        curves = np.full((1, 1, len(CURVES)), accuracy)
+        arrays = {"recorded_steps": np.ones((1, 1)), "log_gradient_norms": np.zeros((1, 1, self.candidate.depth + 1))}
+        return arrays | {"finished": np.array([True]), "reason": np.array([""]), "curves": curves}
+
+    monkeypatch.setattr(Run, "__call__", quick)
+    monkeypatch.setattr(comparison, "EXTENSIONS", 5)
+    report = training_comparison(**TINY | {"depths": [2], "recipes": ["gpn", "linear"], "factors": [0.25, 1.0, 4.0]})
+    for measured in report.measured:
+        base = measured.candidate.rates(12, 10, (1.0,))[0]
+        assert measured.picked.rate == pytest.approx(64 * base)
+        assert sorted(trial.rate / base for trial in measured.trials) == pytest.approx([0.25, 1, 4, 16, 64, 256])
+    assert [measured.candidate.words for measured in report.measured][-1] == "linear control, depth 2"
+    assert report.activations == ("relu",)
+    assert report.find("relu", "linear", 2) is report.measured[-1]
+    assert beyond([Trial(1.0, None, None), Trial(4.0, None, None)]) == 0.25  # everything diverged: slower
 
 
 @pytest.mark.parametrize("seed", range(20))
