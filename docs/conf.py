@@ -9,7 +9,7 @@ sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent)]
 from gpn import __version__  # noqa: E402
 
 project = "gpn"
-author = "the gpn authors"
+author = copyright = "the gpn authors"
 release = version = __version__
 
 extensions = [
