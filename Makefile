@@ -6,7 +6,7 @@ export OPENBLAS_NUM_THREADS = 1
 
 PARALLEL = --numprocesses=auto --dist=loadfile
 
-.PHONY: quick tests docs lint slow pages minimum
+.PHONY: quick tests docs lint slow pages generated minimum
 
 quick:  # every module once
 	pytest $(PARALLEL) -m "quick and not slow" tests theory gpn
@@ -17,6 +17,10 @@ tests:  # everything but pages, notebooks and long studies
 docs:  # what README, pages and notebooks show, executed; then the pages as Sphinx builds them
 	pytest $(PARALLEL) --nbmake -m "docs and not slow" tests/docs notebooks
 	$(MAKE) pages
+
+generated:  # the pages that are made from the code
+	python -m theory.claims > docs/claims.md
+	python docs/commands.py > docs/commands.md
 
 pages:
 	python -m sphinx -q -W --keep-going docs build/docs
