@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gpn.probing.probe import probe
     from gpn.report.explorer.widget import explore
     from gpn.report.pages.claims import claim
+    from gpn.report.plots.exceedance import plot_exceedance
     from gpn.reproduction.reproduce import reproduce
     from gpn.sampling.simulation import simulate
     from gpn.statistics.limits import Verdict
@@ -64,6 +65,7 @@ _HOMES = {
     "gain": "gpn.probing.gain",
     "guaranteed_epsilon": "gpn.verification.width",
     "normalize": "gpn.checking.check",
+    "plot_exceedance": "gpn.report.plots.exceedance",
     "probe": "gpn.probing.probe",
     "reproduce": "gpn.reproduction.reproduce",
     "required_width": "gpn.verification.width",
@@ -92,6 +94,7 @@ __all__ = [
     "gain",
     "guaranteed_epsilon",
     "normalize",
+    "plot_exceedance",
     "probe",
     "reproduce",
     "required_width",

@@ -5,7 +5,7 @@ same evidence in `gpn.report.pages.pictures`.
 """
 
 from gpn.report.plots.activation import activation_and_slope, hermite_spectrum, length_map_cobweb
-from gpn.report.plots.exceedance import exceedance_against_width
+from gpn.report.plots.exceedance import exceedance_against_width, plot_exceedance
 from gpn.report.plots.gradients import gradient_by_layer
 from gpn.report.plots.style import PALETTE
 from gpn.report.plots.tightness import bound_tightness
@@ -19,5 +19,6 @@ __all__ = [
     "gradient_by_layer",
     "hermite_spectrum",
     "length_map_cobweb",
+    "plot_exceedance",
     "probability_against_unknown",
 ]

@@ -18,6 +18,7 @@ from gpn.report.words.findings import claim_finding, claim_title, kind_name, rep
 from gpn.report.words.selection import below_floor, below_panel, panel_floor, panel_rows
 from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
+from theory.errors import UsageError
 
 if TYPE_CHECKING:
     from gpn.verification.results import Row, VerificationReport
@@ -72,6 +73,92 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
     else:
         figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
     return figure
+
+
+def plot_exceedance(
+    reports: "VerificationReport | Sequence[VerificationReport]",
+    claim: str = CountedClaim.NETWORK,
+    *,
+    depth: int | None = None,
+    epsilon: float | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    r"""Draw how often one event was seen against width, for several activations in one pair of axes.
+
+    By default the event of the theorem on a whole network, :math:`\max_l |\log G_l| \ge \epsilon`. Each report has its
+    colour: estimates with their limits, its bounds as lines, the predicted probability dotted.
+
+    Args:
+        reports: what `gpn.verify` returned, once or several times.
+        claim: the claim whose event is drawn, such as "forward-one-step".
+        depth: L; the largest of the reports by default.
+        epsilon: the tolerance; by default the largest that all reports have at this depth.
+        ax: matplotlib axes to draw in; by default those of a new figure.
+
+    Raises:
+        UsageError: a report has no such event.
+
+    >>> import gpn
+    >>> runs = [gpn.verify(name, widths=(8, 16), depth=2, epsilons=0.5, trials=20) for name in ("relu", "abs")]
+    >>> [line.get_text() for line in plot_exceedance(runs).axes[0].get_legend().get_texts()][:2]
+    ['relu', 'abs']
+    """
+    several = [reports] if not isinstance(reports, Sequence) else list(reports)
+    chosen = _same_event(several, claim, depth, epsilon)
+    figure, axes = one_panel(7.6, 4.4) if ax is None else (ax.get_figure(root=True), ax)
+    assert figure is not None
+    looks = _Looks.of([row for rows in chosen for row in rows])
+    floor = panel_floor([row for rows in chosen for row in rows])
+    handles: list[Artist] = []
+    for order, (report, rows) in enumerate(zip(several, chosen, strict=True)):
+        colour = PALETTE[order % len(PALETTE)]
+        shift = 1.0 + 0.05 * (order - (len(several) - 1) / 2)  # bars at one width side by side
+        _event(axes, rows, looks, colour, (shift, floor, order % 2 == 0))
+        handles.append(Line2D([], [], color=colour, linewidth=5, label=literal(report.config.activation)))
+    handles += [Line2D([], [], color=GREY, linestyle=style, label=kind_name(k)) for k, style in looks.styles.items()]
+    handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label="exact or predicted probability"))
+    _probability_axis(axes, floor)
+    _width_axis(axes, sorted({row.width for rows in chosen for row in rows}))
+    first = chosen[0][0]
+    axes.set_ylabel(f"${CLAIMS[claim].event}$" if claim in CLAIMS else "probability")
+    axes.set_title(
+        f"{claim_title(claim, first.depth)}, ε = {first.epsilon:g}", fontsize=11, fontweight="bold", loc="left"
+    )
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9, frameon=False)
+    style_axes(axes)
+    return figure
+
+
+def _event(axes: Axes, rows: "list[Row]", looks: _Looks, colour: str, place: tuple[float, float, bool]) -> None:
+    """One event of one report: what was seen, shifted aside, its bounds and its probability."""
+    for side in dict.fromkeys(row.side for row in rows):
+        series = sorted((row for row in rows if row.side == side), key=lambda row: row.width)
+        shift, floor, filled = place
+        _observed(axes, _one_for_each_event(series), shift, floor, colour, SIDES[side][0], filled)
+        for kind, style in looks.styles.items():
+            look = {"color": colour, "linestyle": style, "linewidth": 1.3}
+            _line(axes, [row for row in series if row.bound_kind == kind], "bound", look)
+        _line(axes, _one_for_each_event(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
+
+
+def _same_event(
+    reports: "Sequence[VerificationReport]", claim: str, depth: int | None, epsilon: float | None
+) -> "list[list[Row]]":
+    """The rows of one event at all widths, for each report."""
+    rows = [[row for row in report.rows if row.claim == claim] for report in reports]
+    depths = set.intersection(*({row.depth for row in each} for each in rows)) if rows else set()
+    deep = max(depths, default=None) if depth is None else depth
+    rows = [[row for row in each if row.depth == deep] for each in rows]
+    tolerances = set.intersection(*({row.epsilon for row in each} for each in rows)) if rows else set()
+    wanted = max(tolerances, default=None) if epsilon is None else epsilon
+    chosen = [[row for row in each if row.epsilon == wanted] for each in rows]
+    if not chosen or not all(chosen):
+        have = sorted({f"{row.claim} at depth {row.depth}, epsilon {row.epsilon:g}" for r in reports for row in r.rows})
+        raise UsageError(
+            f"not every report has {claim} at one depth ({deep}) and epsilon ({wanted}); "
+            f"the reports have {'; '.join(have[:8]) or 'no rows'}"
+        )
+    return chosen
 
 
 def exceedance_panel(report: "VerificationReport", claim: str, depth: int) -> Figure:

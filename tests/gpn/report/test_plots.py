@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWN
 from PIL import Image
 
@@ -21,6 +22,7 @@ from gpn.report.words.selection import below_panel
 from gpn.statistics.limits import Verdict
 from gpn.verification.results import Configuration, Profile, Row, VerificationReport
 from theory.depth.length_map import length_map
+from theory.errors import UsageError
 from theory.gaussian.hermite import hermite_spectrum
 
 CLAIMS = ("forward-one-step", "backward-one-step-random", "backward-one-step-fixed")
@@ -260,6 +262,28 @@ def test_everything_always_seen_and_bounds_of_zero_draw():
         row(width=128, exceedances=0, upper=1e-300, bound=0.0),
     ]
     FigureCanvasAgg(plots.exceedance_against_width(report(rows))).draw()
+
+
+def deep_report(name, widths=(64, 256), epsilon=0.5):
+    return report([row(claim="deep-gradient-ratio", side="either", width=width, depth=5, epsilon=epsilon,
+                       bound_kind="deep") for width in widths], activation=name)  # fmt: skip
+
+
+def test_several_activations_stand_in_one_pair_of_axes():
+    axes = Figure().subplots()
+    figure = plots.plot_exceedance([deep_report("tanh"), deep_report("gelu")], ax=axes)
+    assert figure is axes.figure
+    assert [text.get_text() for text in axes.get_legend().get_texts()][:3] == ["tanh", "gelu", "deep bound"]
+    assert axes.get_title(loc="left") == "Whole network, depth 5, ε = 0.5"
+    assert len({bars.lines[0].get_color() for bars in axes.containers}) == 2
+    FigureCanvasAgg(plots.plot_exceedance(deep_report("tanh"))).draw()
+
+
+def test_reports_without_a_common_event_are_refused():
+    with pytest.raises(UsageError, match="not every report has deep-gradient-ratio"):
+        plots.plot_exceedance([deep_report("tanh"), deep_report("gelu", epsilon=1.0)])
+    with pytest.raises(UsageError, match="no rows"):
+        plots.plot_exceedance([])
 
 
 def test_gradient_figure_shows_the_claim_first_and_states_its_factor(full_report):
