@@ -79,11 +79,11 @@ def _gpn(
       gpn normalize silu            the constants, and code to paste
       gpn gain tanh                 the gain of the weights, and where it leads
       gpn width tanh --depth 50 --epsilon 0.5       how wide must it be?
-      gpn design tanh --depth 200     the member of a family that trains there
-      gpn spectrum tanh --depth 50    which directions of a gradient survive
+      gpn design tanh --depth 200   the member of a family for this depth
+      gpn spectrum tanh --depth 50  which directions of a gradient survive
       gpn activations               every activation known by name
       gpn family "elu(alpha)" --values 0.5,1        scan over a parameter
-      gpn explore                   the same by hand in Jupyter
+      gpn explore                   a formula and sliders in Jupyter
       gpn audit                     published constants against certified ones
       gpn reproduce gradients       gradient norms of 200 layers: vanishing,
                                     exploding, preserved (minutes)
@@ -95,20 +95,20 @@ def _gpn(
         print(context.get_help())
 
 
-app.command(short_help="A PyTorch or JAX network beside the prediction.")(trainability.probe)
+app.command(short_help="Compare a PyTorch or JAX network with the prediction.")(trainability.probe)
 app.command(short_help="Is an activation GPN, and which a, b make it so?")(check.check)
-app.command(short_help="The constants a, b, and code to paste.")(check.normalize)
-app.command(short_help="The gain of the weights, and where it leads.")(check.gain)
-app.command(short_help="The main job: Monte Carlo against theory.")(verify.verify)
-app.command(short_help="How wide a network must be, and the inverses.")(width.width)
-app.command(short_help="The activation of a family for a depth.")(trainability.design)
-app.command(short_help="Singular values of the Jacobian.")(trainability.spectrum)
-app.command(short_help="Every activation known by name.")(catalog.activations)
-app.command(short_help="Scan or solve over a parameter of an activation.")(catalog.family)
-app.command(short_help="Published constants against the exact ones.")(catalog.audit)
-app.command("train", short_help="Train a deep network, gradient norms recorded.")(train.train)
+app.command(short_help="Print the constants a, b, and code to paste.")(check.normalize)
+app.command(short_help="Find the gain of the weights, and where it leads.")(check.gain)
+app.command(short_help="Test the theorem by Monte Carlo: the main job.")(verify.verify)
+app.command(short_help="Find the width that a network needs, or its depth or tolerance.")(width.width)
+app.command(short_help="Choose the activation of a family for a depth.")(trainability.design)
+app.command(short_help="Sample the singular values of the Jacobian.")(trainability.spectrum)
+app.command(short_help="List every activation known by name.")(catalog.activations)
+app.command(short_help="Tabulate a family over its parameter, or solve for it.")(catalog.family)
+app.command(short_help="Compare published constants with the exact ones.")(catalog.audit)
+app.command("train", short_help="Train a deep network, and record its gradient norms.")(train.train)
 app.command(short_help="Explore in Jupyter: a formula and sliders.")(explore.explore)
-app.add_typer(reproduce.app, name="reproduce", short_help="The paper's experiments.")
+app.add_typer(reproduce.app, name="reproduce", short_help="Run the paper's experiments.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -113,7 +113,7 @@ def _experiments(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command(short_help="Gradient norm by layer at initialization.")
+@app.command(short_help="Measure gradient norms by layer at initialization.")
 def gradients(
     context: typer.Context,
     activations: Annotated[
@@ -169,10 +169,10 @@ def gradients(
         answer.deliver(report, tables.gradients(report), next_step, as_json=as_json, folder=folder)
 
 
-app.command("training", short_help="Very deep networks trained on real data.")(training)
+app.command("training", short_help="Train very deep networks on real data.")(training)
 
 
-@app.command("table-1", short_help="The setting of the paper's Table 1, its numbers beside ours.")
+@app.command("table-1", short_help="Train as for the paper's Table 1, its numbers beside ours.")
 def table_1(
     context: typer.Context,
     activations: Annotated[
