@@ -10,7 +10,6 @@ import pandas as pd
 from gpn.engine.arguments import vocabulary
 from gpn.experiment.files import finite
 from gpn.experiment.result import Result
-from theory.activations.activation import steps
 from theory.activations.specification import Phi, activation
 from theory.balls.decimal import DecimalNumber
 from theory.depth.fixed_points import FixedPoint, Stability
@@ -50,8 +49,9 @@ class GainRow:
         gain: g; None where its moment is infinite, zero or not known.
         chi: g^2 E phi'^2, the factor of squared gradients per layer where pre-activations have variance 1; None where
             it is not known.
-        regime: where depth leads with it and no biases; None without a gain, for a function that jumps, and for the
-            gain that keeps the variance, as it is meant for weights that take the mean away.
+        regime: where depth leads with it and no biases; None without a gain, where E phi'^2 is infinite, for gains
+            outside [1e-3, 1e3], and for the gain that keeps the variance, which is meant for weights that take the
+            mean away.
         edge: points of the edge of chaos with this gain, and their biases.
     """
 
@@ -210,7 +210,7 @@ def gain(spec: object, digits: int = 15, *, derivative: object = None) -> GainRe
     for name, value in found.values.items():
         where: Regime | None = None
         edge: tuple[EdgePoint, ...] = ()
-        if value is not None and name != "variance" and 1e-3 <= value <= 1e3 and not steps(phi, "value"):
+        if value is not None and backward is not None and name != "variance" and 1e-3 <= value <= 1e3:
             if float(value) not in known:
                 known[float(value)] = regime(phi, float(value)), edge_of_chaos(phi, float(value))
             where, edge = known[float(value)]

@@ -18,6 +18,7 @@ from theory.numerics.arithmetic import FloatArray
 
 MARGINAL = 1e-9  # |slope| this close to 1, and Q(q)/q this close to 1 on a whole range, count as equal to 1
 _GRID = 241
+_NO_SLOPE = 1e-190  # E phi'^2 of a phi with phi'(0) = 0, at the deviation that stands for q = 0
 _MANY_LAYERS = 2000  # after which a length on the grid counts as arrived
 Stability = Literal["attracting", "marginal", "repelling"]
 
@@ -115,9 +116,10 @@ class _LengthMap:
         return derivative(self.activation, q, self.gain).value
 
     def log_factor(self, q: float) -> float:
-        """Logarithm of the factor of a squared gradient; infinite where it overflows."""
+        """Logarithm of the factor of a squared gradient; infinite where it overflows or is 0."""
         factor = slope_map(self.activation, q, self.gain).value
-        return np.inf if np.isnan(factor) else float(np.log(factor))
+        with np.errstate(divide="ignore"):
+            return np.inf if np.isnan(factor) else float(np.log(factor if factor > _NO_SLOPE else 0.0))
 
     def growth(self, x: float) -> float:
         """log(Q(q)/q) at q = e^x, within +-1000; the top where Q overflows, the bottom where it is 0."""

@@ -1,6 +1,7 @@
 """The edge of chaos: gains and biases for which gradients keep their norm at the fixed point of the length."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import brentq
@@ -94,16 +95,14 @@ def edge_of_chaos(
 
     grid = np.linspace(np.log(lowest), np.log(highest), _GRID)
     values = np.array([excess(x) for x in grid])
+    values[np.abs(values) < MARGINAL] = 0.0  # of phi that oscillates the excess tends to 0: rounding changes its sign
     middle = edge_point(activation, 1.0)
-    if np.all(np.abs(values) < MARGINAL):
+    if not values.any():
         homogeneous = middle is not None and middle.bias == 0
         return (EdgePoint(gain, 0.0, None, "marginal"),) if homogeneous else ()
-    points = [edge_point(activation, float(np.exp(brentq(excess, grid[i], grid[i + 1])))) for i in _changes(values)]
+    ends = np.flatnonzero(values)
+    brackets = [(grid[i], grid[j]) for i, j in pairwise(ends) if values[i] * values[j] < 0]
+    points = [edge_point(activation, float(np.exp(brentq(excess, *bracket)))) for bracket in brackets]
     found = [EdgePoint(gain, point.bias, point.q, point.stability) for point in points if point is not None]
     at_zero = length_map(activation, 0.0).value < 1e-190 and abs(slope_map(activation, 0.0, gain).value - 1) < MARGINAL
     return (*([EdgePoint(gain, 0.0, 0.0, "marginal")] if at_zero else []), *found)
-
-
-def _changes(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[int]:
-    """Indices i with a change of sign between i and i + 1."""
-    return [int(i) for i in np.flatnonzero(values[:-1] * values[1:] < 0)]

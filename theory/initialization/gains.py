@@ -97,6 +97,8 @@ def gains(activation: Activation | CallableActivation, digits: int = 15) -> Gain
     evidence = gather_evidence(activation, max(digits, _FLOAT_DIGITS))
     moments, obstacle = evidence.moments, evidence.obstacle
     reason = (obstacle.reason if obstacle else None) or evidence.uncertified or ""
+    if not reason and moments is not None and not moments.balls["second"] * moments.balls["slope_second"] > 0:
+        reason = "a moment is 0, or not told from 0"
     if moments is None:
         return Gains(MappingProxyType(dict.fromkeys(DEFINITIONS)), certified=False, reason=reason)
     with precision(working_bits(max(digits, _FLOAT_DIGITS))):

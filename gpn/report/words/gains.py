@@ -24,19 +24,21 @@ def gain_finding(report: "GainReport") -> str:
         return f"{name} has no gain that keeps the length: {reason}."
     if gradient.gain is None:
         return f"{name}: the gain {length.gain:.6g} keeps the length; none keeps gradients: {reason}."
+    repels = f" (but 1 repels: {_leads(length)})" if length.at_one == "repelling" else ""
     if report.keeps_both:
-        return f"{name}: the gain {length.gain:.6g} keeps both the length of a signal and the norm of gradients."
+        return (
+            f"{name}: the gain {length.gain:.6g} keeps both the length of a signal and the norm of gradients{repels}."
+        )
     change = "grow" if length.chi is not None and length.chi > 1 else "shrink"
-    repels = f" (but 1 repels: depth leads to q = {_limit(length)})" if length.at_one == "repelling" else ""
     return (
         f"{name}: the gain {length.gain:.6g} keeps the length{repels}, and squared gradients then {change} by the "
         f"factor {short_number(length.chi, 4)} in every layer. The gain {gradient.gain:.6g} keeps gradients at q = 1, "
-        f"but depth leads to q = {_limit(gradient)}. No gain keeps both; a*phi + b does."
+        f"but {_leads(gradient)}. No gain keeps both; a*phi + b does."
     )
 
 
-def _limit(row: "GainRow") -> str:
-    return "?" if row.regime is None else short_number(row.regime.q)
+def _leads(row: "GainRow") -> str:
+    return "q does not stay 1" if row.regime is None else f"depth leads to q = {short_number(row.regime.q)}"
 
 
 def edge_text(row: "GainRow") -> str:

@@ -85,6 +85,12 @@ def test_what_jumps_or_has_no_moments_is_said():
     assert jump.row("length").regime is None
     with pytest.raises(UsageError, match=r"no gain that keeps the gradient: .*jumps"):
         jump.code(keeps="gradient")
+    steep = gpn.gain("sqrt(abs(x))")  # E phi^2 is finite, E phi'^2 is not
+    assert steep.row("length").gain == pytest.approx(math.sqrt(math.sqrt(math.pi / 2)))
+    assert steep.row("length").regime is None
+    assert gpn.gain("0*x").gains.reason == "a moment is 0, or not told from 0"
+    cubic = gpn.gain("x**3").row("length").regime  # depth leads to 0, where phi' is 0
+    assert (cubic.q, cubic.chi, cubic.phase) == (0.0, 0.0, "vanishing")
     nothing = gpn.gain("1/x")
     assert all(row.gain is None for row in nothing.rows)
     assert nothing.gains.reason

@@ -71,6 +71,9 @@ def test_edge_of_chaos_of_erf_is_the_closed_curve():
     there = regime(ERF, gain, bias)
     assert (there.q, there.phase) == (pytest.approx(q, rel=1e-7), "edge of chaos")
     assert edge_of_chaos(ERF, 0.5) == ()
+    assert edge_of_chaos(activation("sin(3*x)"), math.sqrt(2) / 3) == ()  # there chi = 1 + exp(-18 q), above 1
+    (on_the_grid,) = edge_of_chaos(activation("x**2"), 0.5)  # 4 g^2 q = 1 at q = 1, and sigma_b^2 = 1 - 3/4
+    assert (on_the_grid.q, on_the_grid.bias) == pytest.approx((1, 0.5))
     critical = math.sqrt(math.pi) / 2  # g phi'(0) = 1
     assert edge_of_chaos(ERF, critical)[0].q == 0.0
     assert edge_point(activation("x + 1"), 1.0) is None  # no variance is left for biases
