@@ -79,8 +79,8 @@ def _gpn(
       gpn normalize silu            the constants, and code to paste
       gpn gain tanh                 the gain of the weights, and where it leads
       gpn width tanh --depth 50 --epsilon 0.5       how wide must it be?
-      gpn design tanh --depth 200   the member of a family for this depth
-      gpn spectrum tanh --depth 50  which directions of a gradient survive
+      gpn design tanh --depth 200     the member of a family for a depth
+      gpn spectrum tanh --depth 50    which directions of a gradient survive
       gpn activations               every activation known by name
       gpn family "elu(alpha)" --values 0.5,1        scan over a parameter
       gpn explore                   a formula and sliders in Jupyter
