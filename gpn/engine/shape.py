@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from gpn.engine.arguments import count
+from gpn.engine.norms import FloatArray
 from theory.errors import UsageError
 
 Numbers = float | Sequence[float]
@@ -95,12 +96,28 @@ class Shape:
         return replace(self, widths=(features, *self.widths[1:]))
 
 
+def numbers(name: str, given: Numbers) -> FloatArray:
+    """Check one finite number, or several, and return them as an array of no or one dimension.
+
+    Args:
+        name: what a message calls them.
+        given: the numbers.
+
+    Raises:
+        UsageError: anything else.
+    """
+    try:
+        array = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.full((1, 1), np.nan)
+    if array.ndim > 1 or not np.isfinite(array).all():
+        raise UsageError(f"{name} must be one finite number, or one for each layer, not {given!r:.60}")
+    return array
+
+
 def _each(name: str, given: Numbers, depth: int) -> tuple[float, ...]:
     """A number for each layer."""
-    try:
-        numbers = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        numbers = np.full(1, np.nan)
-    if numbers.shape not in ((), (depth,)) or not np.isfinite(numbers).all():
-        raise UsageError(f"{name} must be one finite number, or one for each of the {depth} layers, not {given!r:.60}")
-    return tuple(float(number) for number in np.broadcast_to(numbers, depth))
+    array = numbers(name, given)
+    if array.shape not in ((), (depth,)):
+        raise UsageError(f"{name} must be one number, or one for each of the {depth} layers, not {given!r:.60}")
+    return tuple(float(number) for number in np.broadcast_to(array, depth))

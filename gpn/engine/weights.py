@@ -115,6 +115,32 @@ def canonical(weights: str) -> str:
     return SPELLINGS.get(weights, weights)
 
 
+def is_orthogonal(ensemble: str) -> bool:
+    """Whether a matrix of the ensemble is a factor times a semi-orthogonal one that is uniform."""
+    return ensemble in ("haar", "scaled_orthogonal")
+
+
+def mean_factor(ensemble: str, rows: int, columns: int) -> float:
+    """Give the factor of the semi-orthogonal matrix, or of Gaussian entries of variance 1/n_in.
+
+    >>> mean_factor("he", 10, 8) ** 2, mean_factor("scaled_orthogonal", 8, 2)
+    (2.0000000000000004, 2.0)
+    """
+    if is_orthogonal(ensemble):
+        return orthogonal_scale(ensemble, rows, columns)
+    return standard_deviation(ensemble, rows, columns) * float(np.sqrt(columns))
+
+
+def mean_length_factor(ensemble: str, rows: int, columns: int) -> float:
+    r"""Give E |W|_F^2/n_out, by which squared lengths per neuron grow forward, and squared gradients backward.
+
+    >>> mean_length_factor("haar", 8, 2), mean_length_factor("haar", 2, 8), round(mean_length_factor("he", 8, 2), 12)
+    (0.25, 1.0, 2.0)
+    """
+    seen = min(1.0, columns / rows) if is_orthogonal(ensemble) else 1.0
+    return mean_factor(ensemble, rows, columns) ** 2 * seen
+
+
 def draw(ensemble: Weights, rng: np.random.Generator, rows: int, columns: int | None = None) -> FloatArray:
     """Draw one weight matrix W (n_out by n_in) from an ensemble.
 

@@ -120,6 +120,7 @@ class Deep:
     A network that preserves all norms has 0 everywhere; one that float64 cannot hold has a spread of nan, and the first
     layer that is lost is kept (0 for none). With labels |dE/dx_L| is that of the loss. The logarithms of
     all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
+    With a shape it is log(|dE/dW_l|_F / sqrt(n_{l-1})), and the width that of the widest layer.
     `keep_backward` keeps log |d_l| too. The method is that of `gpn.simulate`. How many bytes of memory the
     sampler may take changes no bit, so it is not a part of what the cell is.
     """
@@ -133,6 +134,7 @@ class Deep:
     keep_backward: bool = False
     method: str = "matrix-free"
     memory: int | None = field(default=None, compare=False)
+    shape: Shape | None = None
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         sample = self.sample(rng, trials)
@@ -152,16 +154,19 @@ class Deep:
             rng, trials: the randomness, and how many.
             watch: called with the vectors of every layer, see `gpn.sampling.passes.Watch`.
         """
-        drawn = self.inputs.draw(rng, (trials,), self.width) if self.inputs else {}
+        first, last = (self.width, None) if self.shape is None else (self.shape.widths[0], self.shape.widths[-1])
+        drawn = self.inputs.draw(rng, (trials,), first) if self.inputs else {}
         if self.method == "dense":
-            ends, shape = ends_of(self.width, trials, 1, **(_NO_ENDS | drawn)), Shape.square(self.width, self.depth)
+            ends = ends_of(first, trials, 1, **(_NO_ENDS | drawn), top=last)
+            shape = self.shape or Shape.square(self.width, self.depth)
             return simulation.dense(self.activation, ends, shape, trials, rng, self.weights, self.memory, watch=watch)
         options: dict[str, Any] = {"weights": self.weights, "memory": self.memory, "watch": watch, **drawn}
-        return sampler.sample(self.activation, self.width, self.depth, trials, rng, **options)
+        return sampler.sample(self.activation, first, self.depth, trials, rng, shape=self.shape, **options)
 
     def log_gradients(self, sample: sampler.Sample) -> FloatArray:
-        """log(|dE/dW_l|_F / sqrt(width)) of networks that were drawn, array (trials, depth)."""
-        logs: FloatArray = sample.log_gradient_norms - np.log(self.width) / 2
+        """log(|dE/dW_l|_F / sqrt(n_{l-1})) of networks that were drawn, array (trials, depth)."""
+        widths = self.width if self.shape is None else self.shape.widths[:-1]
+        logs: FloatArray = sample.log_gradient_norms - np.log(widths) / 2
         return logs
 
 

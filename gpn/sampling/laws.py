@@ -21,7 +21,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 import numpy as np
 
 from gpn.engine.norms import FloatArray
-from gpn.engine.weights import Weights, orthogonal_scale, standard_deviation
+from gpn.engine.weights import Weights, is_orthogonal, orthogonal_scale, standard_deviation
 from theory.errors import UsageError
 
 ENSEMBLES = ("haar", "scaled_orthogonal", "gaussian", "he", "glorot")
@@ -192,7 +192,7 @@ def law(weights: Weights, rows: int, columns: int) -> Law:
     Gaussian(deviation=0.5)
     """
     name = check_ensemble(weights)
-    if name in ("haar", "scaled_orthogonal"):
+    if is_orthogonal(name):
         return Haar(rows, columns, orthogonal_scale(name, rows, columns))
     return Gaussian(standard_deviation(name, rows, columns))
 

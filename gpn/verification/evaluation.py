@@ -1,17 +1,18 @@
 """How the outcome of a run becomes a report: its rows, quantiles and notes."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 
 from gpn.data.inputs import to_thin_shell
+from gpn.engine.weights import mean_length_factor
 from gpn.experiment.versions import versions
 from gpn.statistics.evidence import Weighted
 from gpn.statistics.limits import MAX_TRIALS, Verdict
 from gpn.verification.plan import Outcomes, Plan
-from gpn.verification.questions import Question, share
+from gpn.verification.questions import Question, law_of_shape, share
 from gpn.verification.results import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.verification.rounds import RunOutcome, waits
 from gpn.verification.settings import MOST_TRIALS, Settings
@@ -19,9 +20,12 @@ from theory.activations.specification import Phi
 from theory.bounds.homogeneous import homogeneous_slopes
 from theory.bounds.network import predicted_norms
 from theory.claims.counted import ONE_LAYER
-from theory.depth.length_map import length_map_slope
+from theory.depth.coefficients import NoPrediction
+from theory.depth.length_map import length_map_slope, mean_field_path
+from theory.initialization.path import Layer, network_path
 from theory.normalization.conditions import gaussian_poincare
 from theory.normalization.lipschitz import missing_hypotheses
+from theory.numerics.arithmetic import FloatArray
 
 _COVERING = dict(zip(ONE_LAYER, ("cramer-forward", "cramer-backward-random", "cramer-backward-fixed"), strict=True))
 """Claim of one layer -> the bound that asks for no Lipschitz constant."""
@@ -51,7 +55,7 @@ def evaluate(
     stopping = _stopping(plan, asked, outcome) if settings.until else _undecided(asked, rows, plan.alpha)
     notes = (
         *_hypotheses(tested),
-        *_outside_the_paper(settings, tested),
+        *(() if settings.is_shaped else _outside_the_paper(settings, tested)),
         *_notes(settings),
         *_lost(rows, outcome.outcomes),
         *_left_out(skipped),
@@ -59,7 +63,9 @@ def evaluate(
     )
     profiles = tuple(_profiles(settings, tested, config, outcome.outcomes))
     spreads = tuple(_spreads(settings, outcome.outcomes))
-    return VerificationReport(config, rows, profiles, spreads, notes, versions(), plan.alpha)
+    return VerificationReport(
+        config, rows, profiles, spreads, notes, versions(), plan.alpha, log_lengths=_log_lengths(settings, tested)
+    )
 
 
 def _row(question: Question, outcome: RunOutcome, activation: str, alpha: float) -> Row:
@@ -127,8 +133,37 @@ def _profiles(settings: Settings, activation: Phi, config: Configuration, outcom
                 norms = np.exp(np.quantile(log_gradients, PROBABILITIES, axis=0, method="nearest").T)
             # a loss has no gradient of fixed length at the top, and only the claim has the weights of the law
             applies = kind == "deep" and settings.weights == "haar" and config.readout == "random"
-            band = predicted_norms(activation, width, depth, PROBABILITIES) if applies else None
+            band = _shaped_band(settings, activation) if settings.is_shaped else None
+            if applies and not settings.is_shaped:
+                band = predicted_norms(activation, width, depth, PROBABILITIES)
             yield Profile(label, role, width, depth, len(log_gradients), PROBABILITIES, norms, band)
+
+
+def _shaped_band(settings: Settings, activation: Phi) -> FloatArray | None:
+    law = law_of_shape(settings, activation, settings.widths[-1], settings.depths[-1])
+    return None if isinstance(law, NoPrediction) else np.exp(law.bands(PROBABILITIES))
+
+
+def _log_lengths(settings: Settings, tested: Phi) -> tuple[float, ...]:
+    """Logarithms of the squared lengths of infinite width, where they leave 1 by more than a factor 100; else empty.
+
+    A normalized activation keeps them, and branches carry them on.
+    """
+    width, depth = settings.widths[-1], settings.depths[-1]
+    shape = settings.shape(width, depth)
+    if (shape is None and settings.root is not None) or settings.residual is not None:
+        return ()
+    if shape is None:
+        lengths = mean_field_path(tested, depth).squared_lengths
+    else:
+        chain, sizes = zip(shape.gains, shape.biases, strict=True), pairwise(shape.widths)
+        scales = [mean_length_factor(settings.weights, rows, columns) ** 0.5 for columns, rows in sizes]
+        lengths = network_path(
+            [Layer(tested, gain * scale, bias) for (gain, bias), scale in zip(chain, scales, strict=True)]
+        ).squared_lengths
+    with np.errstate(divide="ignore"):
+        logs = np.log(lengths)
+    return tuple(logs.tolist()) if np.abs(logs).max() > np.log(100.0) else ()
 
 
 def _hypotheses(tested: Phi) -> Iterator[str]:
@@ -172,14 +207,20 @@ def _outside_the_paper(settings: Settings, tested: Phi) -> Iterator[str]:
 def _notes(settings: Settings) -> Iterator[str]:
     """What a reader must know beside the table."""
     loaded = settings.loaded
-    if settings.weights != "haar":
+    if settings.is_shaped:
+        yield (
+            "The bounds on one layer, the deep bound and the exact laws of the engine are proved for square layers of "
+            "gain 1 without biases and branches, and have no rows here. Gradients are compared for each input of their "
+            "layer: |dE/dW_l|_F^2/n_{l-1}."
+        )
+    elif settings.weights != "haar":
         yield (
             f"The bounds are those of Haar orthogonal weights; {settings.weights} weights lie outside the theorem, so "
             "the rows ask whether its conclusion holds all the same."
         )
     if loaded is not None:
         yield from loaded.notes
-        yield to_thin_shell(loaded.vectors, settings.widths[0])[1].text
+        yield to_thin_shell(loaded.vectors, (settings.layers or settings.widths)[0])[1].text
         yield (
             "Random weights treat every direction alike, so the law of the norms depends on an input only through its "
             "length, which the scaling makes equal, and on a label not at all: these rows agree in law with those of "

@@ -124,7 +124,8 @@ class Plan:
         layers += [self._normal_layer(tested, key, trials) for key, trials in self.trials.items() if key[0] == "normal"]
         rare = [_rare_job(tested, event, sampling) for event, sampling in self.sampled.items()]
         shell = cache(partial(on_shell, self.settings.loaded))  # one copy of the inputs for each width
-        controls = _controls(self.settings, tested, control, shell) if self.settings.asks_network else ()
+        controlled = self.settings.asks_network and not self.settings.is_shaped
+        controls = _controls(self.settings, tested, control, shell) if controlled else ()
         return [*layers, *self._networks(tested, shell), *controls, *rare]
 
     def _normal_layer(self, tested: Phi, key: Key, trials: int) -> Job:
@@ -138,8 +139,9 @@ class Plan:
             kind, width, depth = key
             if kind == "deep":
                 drawn = (width, depth) == (self.settings.widths[-1], self.settings.depths[-1])
-                inputs = shell(width)
-                options: dict[str, Any] = {"keep_layers": drawn, "method": self.settings.method}
+                shape = self.settings.shape(width, depth)
+                inputs = shell(width if shape is None else shape.widths[0])
+                options: dict[str, Any] = {"keep_layers": drawn, "method": self.settings.method, "shape": shape}
                 network = cells.Deep(tested, width, depth, self.settings.weights, inputs, **options)
                 yield _job(key, streams.DEEP, network, trials)
 

@@ -6,11 +6,12 @@ prediction. Questions about the same event share its trials.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
 
+from gpn.engine.weights import is_orthogonal, mean_factor
 from gpn.sampling.rare_events import Tilt
 from gpn.statistics.evidence import Evidence, Weighted
 from gpn.statistics.limits import Decision, Verdict, equals, near, within
@@ -20,7 +21,9 @@ from theory.activations.specification import Phi
 from theory.bounds.homogeneous import Readout
 from theory.bounds.network import predicted_margin, width_that_tests
 from theory.claims.counted import NORMAL, ONE_LAYER, SIDES, CountedClaim, Side
-from theory.depth.coefficients import depth_coefficients
+from theory.depth.coefficients import NoPrediction, depth_coefficients
+from theory.initialization.path import Layer
+from theory.initialization.shaped import ShapedLaw, shaped_law
 from theory.layer.independent import coordinate_count, normal_distance_bound, shell_probabilities
 from theory.layer.law import Event as LayerEvent
 from theory.layer.law import LayerLaw, gaussian_law, has_atom, layer_law, unusable
@@ -222,6 +225,9 @@ def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
     covered = readout == "random" and settings.weights == "haar"
     coefficients = depth_coefficients(activation)
     asked = product(settings.widths, settings.depths, settings.deep_epsilons) if settings.asks_network else ()
+    if settings.is_shaped:
+        yield from _shaped_questions(settings, activation)
+        return
     for width, depth, epsilon in [*asked, *((*cell, settings.deep_epsilons[-1]) for cell in settings.theorem)]:
         [side] = CountedClaim.NETWORK.sides
         event = Event(CountedClaim.NETWORK, width, depth, epsilon, side)
@@ -235,6 +241,42 @@ def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
                 yield Question(event, kind, kind.compute(*at), _probability(law))
 
 
+def _shaped_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
+    """The prediction for networks whose layers differ from those of the theorem."""
+    [side] = CountedClaim.NETWORK.sides
+    for width, depth in product(settings.widths, settings.depths):
+        law = law_of_shape(settings, activation, width, depth)
+        for epsilon in settings.deep_epsilons:
+            event = Event(CountedClaim.NETWORK, width, depth, epsilon, side)
+            if isinstance(law, NoPrediction):
+                yield Question(event, PREDICTION, Bound("none", 0.0, law.reason), None)
+                continue
+            probability = law.spread_probability(epsilon)
+            with np.errstate(divide="ignore"):
+                bound = Bound("prediction", float(np.log(probability)))
+            yield Question(event, PREDICTION, bound, probability, margin=law.margin(probability))
+
+
+def law_of_shape(settings: Settings, activation: Phi, width: int, depth: int) -> ShapedLaw | NoPrediction:
+    """The fluctuation law of networks with widths, gains and biases of their own.
+
+    Args:
+        settings: with a shape.
+        activation: phi, as it is tested.
+        width, depth: which of the networks.
+    """
+    shape = settings.shape(width, depth)
+    assert shape is not None
+    if shape.residual is not None:
+        return NoPrediction("there is no law of networks with residual branches")
+    if _readout(settings) != "random":
+        return NoPrediction("the fluctuation law is that of a random readout")
+    factors = [mean_factor(settings.weights, rows, columns) for columns, rows in pairwise(shape.widths)]
+    gains = [gain * factor for gain, factor in zip(shape.gains, factors, strict=True)]
+    layers = [Layer(activation, gain, bias) for gain, bias in zip(gains, shape.biases, strict=True)]
+    return shaped_law(layers, shape.widths, orthogonal=is_orthogonal(settings.weights))
+
+
 def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, int]]:
     """Yield (width, depth) at which the theorem speaks, for each depth, unless the user chose the widths.
 
@@ -246,7 +288,7 @@ def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, in
         settings: what is verified.
         activation: phi, as it is tested.
     """
-    if not (settings.default_widths and settings.asks_network) or settings.method == DENSE:
+    if not (settings.default_widths and settings.asks_network) or settings.method == DENSE or settings.is_shaped:
         return
     for depth in settings.depths:
         most = THEOREM_NEURONS // (THEOREM_TRIALS * depth)

@@ -82,7 +82,8 @@ class Budget:
         """
         trials = settings.trials or settings.cap or DEFAULT_DEEP_TRIALS
         if settings.method == DENSE:
-            memory.check_dense([settings.widths[-1]] * (settings.depths[-1] + 1), 1, 1, self.share())
+            width, depth = settings.widths[-1], settings.depths[-1]
+            memory.check_dense(settings.layers or [width] * (depth + 1), 1, 1, self.share())
         for width in settings.widths:
             least = max(_RARE, *(_least(width, depth, trials) for depth in (1, *settings.depths)))
             if least > self.share():

@@ -31,7 +31,8 @@ class Configuration:
     Trials None means planned, or with until = "decided" as many as decide each row, up to the cap (None: planned).
     Spec and derivative are what was typed for them, None where it was no text (or nothing); labels are a path, "array",
     or None where none were given beside the inputs. Claims are as in `theory.claims.counted.chosen`; theorem are pairs
-    (width, depth) that were added because the deep bound says something there.
+    (width, depth) that were added because the deep bound says something there. Layers, gain, bias and residual are as
+    in `gpn.verification.settings.Settings`.
     """
 
     activation: str
@@ -58,6 +59,22 @@ class Configuration:
     default_widths: bool = False
     theorem: tuple[tuple[int, int], ...] = ()
     method: str = "matrix-free"
+    layers: tuple[int, ...] = ()
+    gain: tuple[float, ...] = (1.0,)
+    bias: tuple[float, ...] = (0.0,)
+    residual: float | None = None
+
+    @property
+    def shape_words(self) -> str:
+        """What the networks have beside square layers, for a title; empty for those of the theorem."""
+        parts = [f"layers {', '.join(map(str, self.layers))}"] if self.layers else []
+        if self.gain != (1.0,):
+            parts.append(f"gain {', '.join(f'{gain:.6g}' for gain in self.gain)}")
+        if self.bias != (0.0,):
+            parts.append(f"bias {', '.join(f'{bias:.6g}' for bias in self.bias)}")
+        if self.residual is not None:
+            parts.append(f"branches x + {self.residual:.6g} phi")
+        return ", ".join(parts)
 
     @property
     def has_default_epsilons(self) -> bool:
@@ -222,6 +239,7 @@ class VerificationReport(Result):
     theory; those of `engine` test the engine by exact laws, and the frame has them after the others. Departures name,
     for each violated row of `engine`, the law and the first layer in which it fails. `needs` is the depth, the
     tolerance and the width from which on the deep bound is at most `NEEDED`, where the chosen widths are too small.
+    Where signals leave their length, `log_lengths` are log q_0, ..., log q_L in the limit of infinite width.
     """
 
     config: Configuration
@@ -234,6 +252,7 @@ class VerificationReport(Result):
     engine: tuple[Row, ...] = ()
     departures: tuple[str, ...] = ()
     needs: tuple[int, float, int] | None = None
+    log_lengths: tuple[float, ...] = ()
 
     @property
     def verdicts(self) -> dict[str, Verdict]:

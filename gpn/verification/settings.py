@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from gpn.data.inputs import Inputs, load_inputs
+from gpn.engine.shape import Numbers, Shape, numbers
+from gpn.engine.weights import canonical
 from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import array_description
 from gpn.experiment.identity import Facts, Identity, resuming_command
@@ -26,7 +28,7 @@ DEFAULT_WIDTHS = (64, 256, 1024)
 DEFAULT_DEPTHS = (10, 50, 200)
 DEFAULT_ONE_STEP_TRIALS = 100_000
 DEFAULT_DEEP_TRIALS = 1_000
-WEIGHTS = ("haar", "gaussian", "he", "glorot")
+WEIGHTS = ("haar", "scaled_orthogonal", "gaussian", "he", "glorot")
 MATRIX_FREE, DENSE = METHODS = ("matrix-free", "dense")
 """How networks are drawn, as in `gpn.simulate`: without matrices, or with every matrix written out."""
 
@@ -40,6 +42,7 @@ MAX_EPSILON = 1e6
 _MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
 _FILES = ("inputs", "labels")  # the arguments that may be paths
 _SHOWN = ("root", "widths", "depths", "trials", "seed", "level", "weights", "until", "cap", "claims", "method")
+_SHAPE = ("layers", "gain", "bias", "residual")
 """What is shown as it was understood."""
 
 
@@ -62,6 +65,8 @@ class Settings:
         default_widths: whether the widths are the default ones, so that wider networks may be added for the theorem.
         method: how networks are drawn, one of `METHODS`.
         theorem: pairs (width, depth) of networks that are added because the deep bound says something there.
+        layers: n_0, ..., n_L of one network, which is called by its widest layer; empty for square layers.
+        gain, bias, residual: as `gpn.engine.shape.Shape.read` takes them.
     """
 
     activation: Any = field(compare=False)
@@ -85,6 +90,10 @@ class Settings:
     default_widths: bool
     method: str
     theorem: tuple[tuple[int, int], ...] = ()
+    layers: tuple[int, ...] = ()
+    gain: tuple[float, ...] = (1.0,)
+    bias: tuple[float, ...] = (0.0,)
+    residual: float | None = None
 
     @classmethod
     def read(
@@ -106,12 +115,12 @@ class Settings:
         cap: int | None = None,
         claims: Sequence[str] | str | None = None,
         method: str = MATRIX_FREE,
+        layers: Sequence[int] | None = None,
+        gain: Numbers = 1.0,
+        bias: Numbers = 0.0,
+        residual: float | None = None,
     ) -> "Settings":
-        """Check the arguments of `gpn.verify` and load the inputs.
-
-        Args:
-            activation, widths, depth, epsilons, trials, derivative, level, seed, weights, root, inputs, labels, until,
-                cap, claims, method: as for `gpn.verify`.
+        """Check the arguments of `gpn.verify`, which these are, and load the inputs.
 
         Raises:
             UsageError: an argument outside its range, or inputs that cannot be read.
@@ -123,11 +132,14 @@ class Settings:
         trials, cap = _trials("trials", trials), _trials("cap", cap)
         _check_stopping(until, trials, cap)
         row_alpha(level, 1)  # refuses an impossible level before the work begins
-        if weights not in WEIGHTS:
+        if (weights := canonical(weights)) not in WEIGHTS:
             raise unknown("weights", weights, WEIGHTS)
-        if method not in METHODS:
-            raise unknown("method", method, METHODS)
-        return cls(
+        if layers is not None:
+            if widths is not None or depth is not DEFAULT_DEPTHS:
+                raise UsageError("layers are the widths n_0, ..., n_L of all layers; leave width and depth out")
+            chain = Shape.read(layers).widths
+            widths, depth = max(chain[1:]), len(chain) - 1
+        settings = cls(
             activation,
             derivative,
             inputs,
@@ -148,7 +160,41 @@ class Settings:
             claims=chosen(claims),
             default_widths=widths is None,
             method=method,
+            layers=() if layers is None or len(set(chain)) == 1 < chain[0] else chain,
+            gain=_alike("gain", gain),
+            bias=_alike("bias", bias),
+            residual=residual,
         )
+        return settings._shaped(claims is None)
+
+    def _shaped(self, default_claims: bool) -> "Settings":
+        """The same with a checked shape; of networks that are not those of the theorem only the whole is asked."""
+        for depth in self.depths:
+            shape = self._shape(self.widths[0], depth)
+        plain = replace(self, residual=shape.residual)
+        if not plain.is_shaped:
+            return replace(plain, weights="haar" if self.weights == "scaled_orthogonal" else self.weights)
+        if default_claims:
+            return replace(plain, claims=chosen("network"))
+        if set(self.claims) != set(chosen("network")):
+            raise UsageError(
+                "of networks with layers, gain, bias or residual only whole networks can be asked: the bounds on one "
+                "layer and the laws of the engine are those of square layers; leave claims out"
+            )
+        return plain
+
+    def _shape(self, width: int, depth: int) -> Shape:
+        gain, bias = (each[0] if len(each) == 1 else each for each in (self.gain, self.bias))
+        return Shape.read(self.layers or [width] * (depth + 1), gain, bias, self.residual)
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether the networks differ from those of the theorem by widths, gains, biases or branches."""
+        return bool(self.layers) or (self.gain, self.bias, self.residual) != ((1.0,), (0.0,), None)
+
+    def shape(self, width: int, depth: int) -> Shape | None:
+        """Return the shape of the networks of a width and depth, None for that of the theorem."""
+        return self._shape(width, depth) if self.is_shaped else None
 
     @property
     def features(self) -> int:
@@ -182,7 +228,7 @@ class Settings:
             deep_epsilons=self.deep_epsilons,
             theorem=self.theorem,
             default_widths=self.default_widths,
-            **{name: getattr(self, name) for name in _SHOWN},
+            **{name: getattr(self, name) for name in (*_SHOWN, *_SHAPE)},
         )
 
 
@@ -258,6 +304,12 @@ def recall(folder: str | os.PathLike[str]) -> Facts:
     return call | {name: _existing_path(call.get(name)) for name in _FILES}
 
 
+def _alike(name: str, given: Numbers) -> tuple[float, ...]:
+    """The numbers of all layers, one where they are alike."""
+    each = tuple(np.atleast_1d(numbers(name, given)).tolist())
+    return each[:1] if len(set(each)) == 1 else each
+
+
 def _trials(name: str, number: int | None) -> int | None:
     if number is None:
         return None
@@ -313,8 +365,13 @@ def _typed(value: Any) -> str | None:
 
 def _writable_call(settings: Settings) -> Facts | None:
     """The arguments of `gpn.verify` that ask for the same, None if they hold more than numbers, text and paths."""
-    call = {name: getattr(settings, name) for name in ("activation", "derivative", "epsilons", *_FILES, *_SHOWN)}
+    names = ("activation", "derivative", "epsilons", *_FILES, *_SHOWN, *_SHAPE)
+    call = {name: getattr(settings, name) for name in names}
     call["depth"] = call.pop("depths")
+    call["layers"] = settings.layers or None
+    if settings.layers:
+        del call["depth"]
+        call["widths"] = None
     if settings.default_epsilons:
         call["epsilons"] = None
     if settings.default_widths:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from gpn.engine.arguments import vocabulary
+from gpn.engine.shape import Numbers
 from gpn.experiment import store as run_store
 from gpn.experiment.runs import Progress
 from gpn.statistics.limits import row_alpha
@@ -55,6 +56,10 @@ def verify(
     cap: int | None = None,
     claims: Sequence[str] | str | None = None,
     method: str = MATRIX_FREE,
+    layers: Sequence[int] | None = None,
+    gain: Numbers = 1.0,
+    bias: Numbers = 0.0,
+    residual: float | None = None,
     executor: Executor | str | None = None,
     workers: int | None = None,
     memory: int | str | None = None,
@@ -96,6 +101,12 @@ def verify(
         method: "matrix-free", or "dense" to draw every weight matrix: the same law, at the cube of the width for each
             layer; by default of widths 16 and 64.
         claims: the questions: "network", "one-layer", "engine", ids of counted claims, or several; by default all.
+        layers: n_0, ..., n_L in the place of widths and depth, where the widths differ; the network is then shown under
+            its widest layer.
+        gain, bias: of each layer, or one for all, as for `gpn.simulate`. With layers, gain, bias or residual the event
+            is about |dE/dW_l|_F^2/n_{l-1}, and only the fluctuation law speaks of it: the theorems are those of square
+            layers.
+        residual: alpha of branches x + alpha phi(h), of which no law speaks.
         executor: "threads" or "processes", a pool of `workers` (by default one for each core, and processes
             if the run is long), or any `concurrent.futures.Executor`.
         memory: the memory that the program may take, all workers together: bytes, or a text such as "4GiB"; None for
@@ -130,6 +141,10 @@ def verify(
         cap=cap,
         claims=claims,
         method=method,
+        layers=layers,
+        gain=gain,
+        bias=bias,
+        residual=residual,
     )
     return run_verification(settings, Resources.read(executor, workers, memory, progress, store, replace_finished))
 
@@ -230,7 +245,12 @@ def _needs(
     Only the theorem of homogeneous activations is searched so fast that a small run need not wait.
     """
     config, place = report.config, report.silent_at
-    if place is None or config.default_widths or (config.weights, config.readout) != ("haar", "random"):
+    if (
+        place is None
+        or config.shape_words
+        or config.default_widths
+        or (config.weights, config.readout) != ("haar", "random")
+    ):
         return None
     depth, epsilon, _ = place
     if any(row.depth == depth and row.bound_kind.startswith("none (deep:") for row in report.rows):

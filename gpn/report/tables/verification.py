@@ -116,7 +116,8 @@ def header(report: "VerificationReport") -> str:
             f"GPN {plain(config.activation)}: a = {config.scale:.10g}, b = {config.shift:.10g} (root {config.root})"
         )
     inputs = "" if config.inputs is None else f", inputs {plain(str(config.inputs))}"
-    return f"{subject}; weights {config.weights}, seed {config.seed}{inputs}"
+    shape = f"; {config.shape_words}" if config.shape_words else ""
+    return f"{subject}; weights {config.weights}{shape}, seed {config.seed}{inputs}"
 
 
 def _claim_heading(rows: "Sequence[Row]") -> list[Text]:

@@ -38,8 +38,12 @@ def verify_command(config: "Configuration") -> str:
     """
     options = {
         "derivative": config.derivative,
-        "width": None if config.default_widths else config.widths,
-        "depth": config.depths,
+        "width": None if config.default_widths or config.layers else config.widths,
+        "depth": None if config.layers else config.depths,
+        "layers": config.layers or None,
+        "gain": None if config.gain == (1.0,) else config.gain,
+        "bias": None if config.bias == (0.0,) else config.bias,
+        "residual": config.residual,
         "epsilon": None if config.has_default_epsilons else config.epsilons,
         "trials": config.trials,
         "until": config.until,
@@ -113,6 +117,8 @@ def after_verify(report: "VerificationReport") -> str | None:
     """More trials for rows that are undecided, else the width that the theorem asks for; nothing after a violation."""
     config, outcome = report.config, str(report.verdict.value)
     if config.spec is None or outcome == "violated" or config.inputs is not None or config.weights != "haar":
+        return None
+    if config.shape_words:
         return None
     root: dict[str, Option] = {"raw": config.root is None, "root": config.root}
     undecided = any(str(row.verdict) == "undecided" and not row.unknown for row in report.theory_rows)

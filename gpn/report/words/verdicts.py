@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NAMES = {"network": "Whole network", "one-layer": "One layer", "lemmas": "Lemmas", "engine": "Engine"}
 _LARGEST_LOG = 700.0  # of a ratio that float64 can hold
+_LARGEST = {"float16": 65504.0, "float32": 3.4e38, "float64": 1.8e308}
 _NOUNS = {"network": "rows", "one-layer": "rows", "lemmas": "rows on Gaussian inputs", "engine": "exact laws"}
 
 
@@ -68,6 +69,8 @@ def untested_parts(report: "VerificationReport") -> Iterator[str]:
 
 
 def _lines(report: "VerificationReport") -> Iterator[str]:
+    if report.log_lengths:
+        yield growth_words(report.log_lengths)
     if report.engine_finding:
         yield report.engine_finding
     yield from _missed_prediction(report)
@@ -84,6 +87,31 @@ def _lines(report: "VerificationReport") -> Iterator[str]:
     missing = " and ".join(untested_parts(report))
     because = f" ({missing} not tested)" if missing else ""
     yield f"Together: {report.verdict}{because}, at level {report.config.level:g} for all rows at once."
+
+
+def growth_words(log_lengths: "Sequence[float]") -> str:
+    """How far signals grow or shrink, and from which layer on a format cannot hold them.
+
+    Args:
+        log_lengths: natural logarithms of the squared lengths per neuron q_0, ..., q_L.
+
+    >>> growth_words([0.0, 4.852, 9.704, 14.556, 19.408, 24.26]).split(";")[1]
+    ' they overflow float16 from layer 5 on. Rows about ratios of gradients may hold all the same.'
+    """
+    last, depth = log_lengths[-1], len(log_lengths) - 1
+    finite = [log for log in log_lengths if abs(log) < np.inf]
+    factor = np.exp((finite[-1] - finite[0]) / max(len(finite) - 1, 1))
+    end = f"10^{last / np.log(10):.0f}" if np.isfinite(last) else "0" if last < 0 else "infinity"
+    reached = []
+    for name, largest in _LARGEST.items():
+        beyond = [layer for layer, log in enumerate(log_lengths) if log / 2 > np.log(largest)]
+        reached += [f"{name} from layer {beyond[0]} on"] if beyond else []
+    over = f"; they overflow {', '.join(reached)}" if reached else ""
+    return (
+        f"Signals {'grow' if last > 0 else 'shrink'}: squared lengths by a factor {factor:.3g} per "
+        f"layer, to {end} after {depth} layers (infinite width){over}. Rows about ratios of gradients may hold all the "
+        "same."
+    )
 
 
 def _practice(spread: "DepthSpread") -> str:
