@@ -123,17 +123,30 @@ def _activation(tape: Tape, unit: Unit, units: dict[int, Unit]) -> tuple[Step | 
 
 
 def _sum(tape: Tape, unit: Unit, units: dict[int, Unit]) -> Step | None:
-    """Of x + W y; the branch may be scaled."""
+    """Of x + W y, where x does not depend on W y; the branch may be scaled."""
     for branch, other in (unit.inputs, unit.inputs[::-1]):
         source = units.get(branch)
         if source is not None and source.kind == "scale":
             source = units.get(source.inputs[0])
-        if source is not None and source.kind in ("linear", "convolution") and branch != other:
-            assert source.operation is not None
-            return Step(
-                tape.values[unit.output].squares, sum_of(tape.values[other], tape.values[branch], source.operation.bias)
-            )
+        if source is None or source.kind not in ("linear", "convolution") or _depends(other, source.output, units):
+            continue
+        assert source.operation is not None
+        law = sum_of(tape.values[other], tape.values[branch], source.operation.bias)
+        return Step(tape.values[unit.output].squares, law)
     return None
+
+
+def _depends(value: int, on: int, units: dict[int, Unit]) -> bool:
+    """Whether one value is computed from another, or is it."""
+    waiting, seen = [value], set()
+    while waiting:
+        one = waiting.pop()
+        if one == on:
+            return True
+        if one in units and one not in seen:
+            seen.add(one)
+            waiting += units[one].inputs
+    return False
 
 
 def judge(steps: Sequence[Step], epsilon: float, tail: float) -> Judgement:

@@ -1,6 +1,7 @@
 """What the operations of a tape are to the theory: layers, activations, sums, and what is beyond it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +9,8 @@ import numpy as np
 
 from gpn.probing.tape import Operation, Tape
 from theory.activations import catalog
-from theory.activations.callable import CallableActivation
 from theory.activations.frameworks import on_arrays
-from theory.activations.specification import Phi, activation, look_alike
+from theory.activations.specification import Phi, activation
 from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
@@ -61,7 +61,9 @@ class Recognizer:
         found = []
         for operation in tape.operations:
             kind = graph.kinds[operation.output]
-            if kind == "reshape" or (kind == "elementwise" and not graph.is_final(operation.output)):
+            if kind == "reshape" or tape.values[operation.output].dtype == "bool":
+                continue
+            if kind == "elementwise" and not graph.is_final(operation.output):
                 continue
             inputs = tuple(graph.base(value) for value in operation.inputs)
             if kind == "elementwise":
@@ -77,55 +79,51 @@ class Recognizer:
         root = graph.roots[operation.output]
         inside = graph.inside(operation.output)
         alone = graph.readers(root) <= inside
-        name, phi, scale = self._function(graph.function(operation.output), graph.labels(operation.output))
+        name, phi, scale = self._function(graph, operation.output)
         kind = "activation" if phi is not None else "scale" if name == "scale" else "other"
         label = phi.name if phi is not None else name
         return Unit(kind, operation.name, label, (root,), operation.output, None, phi, scale, alone)
 
-    def _function(self, function: Callable[..., Any], labels: list[str]) -> tuple[str, Phi | None, float]:
-        """What an elementwise function is: a scale, a named activation, a phi of its own, or unknown."""
+    def _function(self, graph: "_Graph", value: int) -> tuple[str, Phi | None, float]:
+        """What the function from the root to a value is: a scale, a named activation, a phi of its own, or unknown."""
+        function, labels = graph.function(value), graph.labels(value)
         try:
-            values = _values(function, labels)
-        except UsageError:
+            first, again = (graph.evaluate(function, _GRID.copy()) for _ in range(2))
+        except Exception:  # an operation of the library may refuse to be evaluated alone
             return labels[-1], None, 1.0
-        key = values.tobytes()
+        if first.shape != _GRID.shape or not np.array_equal(first, again, equal_nan=True):
+            return labels[-1], None, 1.0
+        key = first.tobytes()
         if key not in self.read:
-            self.read[key] = _identify(values, function, labels)
+            self.read[key] = _identify(first, function, labels)
         return self.read[key]
-
-
-def _values(function: Callable[..., Any], labels: list[str]) -> FloatArray:
-    """The function on a grid; refused if it fails there or takes other values at the second call."""
-    try:
-        first, again = (np.asarray(on_arrays(function)[0](_GRID.copy()), dtype=np.float64) for _ in range(2))
-    except Exception as error:  # an operation of the library may refuse what it took from the model
-        raise UsageError(f"{labels[-1]} cannot be evaluated alone") from error
-    if first.shape != _GRID.shape or not np.array_equal(first, again, equal_nan=True):
-        raise UsageError(f"{labels[-1]} is not a function of each entry")
-    return first
 
 
 def _identify(values: FloatArray, function: Callable[..., Any], labels: list[str]) -> tuple[str, Phi | None, float]:
     slope = (values[-1] - values[0]) / (_GRID[-1] - _GRID[0])
     if np.allclose(values, slope * _GRID, rtol=_ALIKE, atol=_ALIKE * np.abs(values).max()):
         return "scale", None, float(slope)
-    for label in reversed(labels):
-        entry = catalog.find(label)
-        named = None if entry is None else _affine_of(catalog.build(entry.name), values)
+    for name in _candidates(labels):
+        named = _affine_of(catalog.build(name), values)
         if named is not None:
             return named.name, named, 1.0
-    text = "(".join(reversed(labels)) + "(x" + ")" * len(labels)
-    try:
-        own = activation(function, name=text)
-    except UsageError:  # its own derivative may be wrong, which the gradients will show
-        value = on_arrays(function)[0]
-        try:
-            own = activation(lambda x: value(x), name=text)
-        except UsageError:
-            return labels[-1], None, 1.0
-    name = look_alike(own) if isinstance(own, CallableActivation) else None
-    chosen = own if name is None else catalog.build(name)
-    return chosen.name, chosen, 1.0
+    own = _own(function, f"own function [{', '.join(labels)}]")
+    return labels[-1] if own is None else own.name, own, 1.0
+
+
+def _candidates(labels: list[str]) -> list[str]:
+    """Named activations, those with the name of a function first."""
+    called = [entry.name for entry in map(catalog.find, reversed(labels)) if entry is not None]
+    return list(dict.fromkeys([*called, *catalog.names()]))
+
+
+def _own(function: Callable[..., Any], name: str) -> Phi | None:
+    """A function that has no name of its own; its own derivative may be wrong, which the gradients will show."""
+    value = on_arrays(function)[0]
+    for form in (function, lambda x: value(x)):
+        with suppress(UsageError):
+            return activation(form, name=name)
+    return None
 
 
 def _affine_of(phi: Phi, values: FloatArray) -> Phi | None:
@@ -150,7 +148,7 @@ class _Graph:
 
     def __init__(self, tape: Tape) -> None:
         self.makers, self._taken = tape.makers(), tape.consumers()
-        self._tape = tape
+        self._tape, self.evaluate = tape, tape.evaluate
         self.roots: dict[int, int] = {}
         self.kinds: dict[int, str] = {}
         for operation in tape.operations:

@@ -145,11 +145,13 @@ class Tape:
 
     Args:
         library: "PyTorch" or "JAX".
+        evaluate: the values of an elementwise function on arrays of the library, at points of an array, in float64.
         operations, values: as they were made; value 0 is the input, made by no operation.
         epsilon: the rounding unit of the coarsest type among the values.
     """
 
     library: str
+    evaluate: Callable[[Callable[..., Any], FloatArray], FloatArray]
     operations: list[Operation] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     epsilon: float = 0.0

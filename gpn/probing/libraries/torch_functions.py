@@ -22,7 +22,7 @@ ELEMENTWISE = frozenset(
         "true_divide truediv rtruediv clamp clip erf erfc atan arctan sinh cosh asinh arcsinh sign heaviside where"
     )
     + _words("maximum minimum reciprocal expm1 log1p logaddexp sinc to type type_as float double half bfloat16 clone")
-    + _words("detach where")
+    + _words("detach where gt lt ge le eq ne greater less logical_and logical_or logical_not masked_fill")
 )
 RESHAPES = frozenset(
     _words("view reshape flatten unflatten permute transpose contiguous squeeze unsqueeze movedim moveaxis swapaxes t")
@@ -67,6 +67,12 @@ def is_uniform(tensor: torch.Tensor) -> bool:
 
 def array(tensor: torch.Tensor) -> FloatArray:
     return np.asarray(tensor.detach().cpu().double().numpy())
+
+
+def evaluate(function: Callable[..., Any], points: FloatArray) -> FloatArray:
+    """The values of an elementwise function of a tensor."""
+    with torch.no_grad():
+        return array(function(torch.tensor(points, dtype=torch.float64)))
 
 
 def by_sample(tensor: torch.Tensor, samples: int) -> FloatArray:

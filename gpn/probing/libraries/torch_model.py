@@ -23,6 +23,7 @@ from gpn.probing.libraries.torch_functions import (
     array,
     by_sample,
     empty_value,
+    evaluate,
     is_uniform,
     measure,
     places,
@@ -169,7 +170,7 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def __init__(self, model: torch.nn.Module, inputs: torch.Tensor) -> None:
         super().__init__()
-        self.tape = Tape("PyTorch")
+        self.tape = Tape("PyTorch", evaluate)
         self.scopes: list[str] = []
         self.samples = len(inputs)
         self._parameters = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -215,7 +216,7 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
         return result
 
     def _note(self, func: Any, kind: str, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> None:
-        if not result.is_floating_point():
+        if not (result.is_floating_point() or result.dtype == torch.bool):
             return
         tensors = [(place, item) for place, item in places(args, kwargs) if isinstance(item, torch.Tensor)]
         data = [(place, item) for place, item in tensors if self._is_data(item)]
@@ -270,7 +271,8 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
         with torch.no_grad():
             value = measure(tensor, self.samples, axis)
         self.tape.values.append(value)
-        self.tape.epsilon = max(self.tape.epsilon, float(torch.finfo(tensor.dtype).eps))
+        if tensor.is_floating_point():
+            self.tape.epsilon = max(self.tape.epsilon, float(torch.finfo(tensor.dtype).eps))
         self._known[id(tensor)] = (position, tensor, axis)
         self._listen(tensor, position)
         return position
