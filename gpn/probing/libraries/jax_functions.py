@@ -1,4 +1,4 @@
-"""Equations of JAX: calls put in the place of their callers, elementwise ones evaluated at points of any shape."""
+"""Equations of JAX: calls replaced by what they call, elementwise ones evaluated at points of any shape."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Line:
 
 
 class Program:
-    """A jaxpr as lines; calls that are not elementwise stand in the place of their callers.
+    """A jaxpr as lines; calls that are not elementwise are replaced by what they call.
 
     Args:
         closed: a jaxpr with its constants.
