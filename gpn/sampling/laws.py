@@ -34,9 +34,9 @@ _LEAST_ACROSS = 1e-50  # far below one rounding of the component along x; keeps 
 
 
 class Biased(NamedTuple):
-    """What is known of W x once h = W x + b is drawn: <d, W x> = |x| (part <d, h> + rest z |d|), z by `Law.unseen`.
+    """What is known about W x once h = W x + b is drawn: <d, W x> = |x| (part <d, h> + rest z |d|), z by `Law.unseen`.
 
-    Attributes:
+    Args:
         part, rest: arrays (trials,).
         inverse: 1 / |h|, (trials,).
     """
