@@ -47,7 +47,7 @@ def verify(
         str | None, option("NAME", "matrix-free, or dense: every matrix written out.", options.methods)
     ] = None,
     layers: Annotated[
-        Integers | None, numbers("N,N", "All widths n_0, ..., n_L, in the place of --width and --depth.", "784,512,10")
+        Integers | None, numbers("N,N", "All widths n_0, ..., n_L, instead of --width and --depth.", "784,512,10")
     ] = None,
     gain: Annotated[Floats | None, numbers("G,G", "Gains, one for all layers or one for each.", "1.5,1.0")] = None,
     bias: Annotated[Floats | None, numbers("S,S", "Deviations of Gaussian biases, as --gain.", "0.1,0.0")] = None,

@@ -101,7 +101,7 @@ def verify(
         method: "matrix-free", or "dense" to draw every weight matrix: the same law, at the cube of the width for each
             layer; by default of widths 16 and 64.
         claims: the questions: "network", "one-layer", "engine", ids of counted claims, or several; by default all.
-        layers: n_0, ..., n_L in the place of widths and depth, where the widths differ; the network is then shown under
+        layers: n_0, ..., n_L instead of widths and depth, if the widths differ; the network is then shown under
             its widest layer.
         gain, bias: of each layer, or one for all, as for `gpn.simulate`. With layers, gain, bias or residual the event
             is about |dE/dW_l|_F^2/n_{l-1}, and only the fluctuation law speaks of it: the theorems are those of square
