@@ -177,6 +177,20 @@ def test_the_function_of_every_claim_has_a_place_in_the_reference():
     assert {name: home for name, home in homes.items() if home not in documented} == {}
 
 
+def test_the_index_leads_to_what_a_newcomer_wants():
+    wanted = (
+        "check an activation",
+        "paste constants",
+        "is normalized",
+        "read a verdict",
+        "cite",
+        "report a bug",
+        "add an",
+    )
+    rows = [line for line in text_of("docs/index.md").splitlines() if line.startswith("| ") and "](" in line]
+    assert all(any(words in row.split("|")[1] for row in rows) for words in wanted)
+
+
 def module_of(path):
     """A file of the documentation as a module."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
