@@ -17,12 +17,14 @@ from theory.activations.specification import activation
 from theory.errors import SpecificationError, UsageError
 from theory.gaussian.expectations import expectations
 from theory.gaussian.moments import FUNCTIONALS
+from theory.initialization.regime import regime
 from theory.normalization.published import PUBLISHED, number
 from theory.numerics.quadrature import gauss_legendre
 
 BESIDE = ("leaky_relu(0.1)", "leaky_relu(0.2)", "leaky_relu(0.25)", "step(x - 1)", "step(x - 0.5)")
 """Activations that are compared besides the catalog: slopes and firing thresholds that people use."""
 
+_SETTLING = ("tanh", "selu", "sigmoid")  # the others are homogeneous: every size is kept
 _FORMULA_DIGITS = 12  # of a number that is given as a formula; float64 moments have hardly more
 _FEWEST = 3  # digits that a constant must share to be named as near
 _MOST_NEAR = 3
@@ -97,8 +99,9 @@ def explain(text: str | float) -> Explanation:
     """Find the constants of activations that round to a number.
 
     Compared are the activations of the catalog and a few more (`BESIDE`), each with its moments at z ~ N(0, 1), the
-    inverse roots of these, its normalizations a and b, and the gains for uniform inputs; and the published constants of
-    `gpn.audit`. A number of three digits agrees with several constants by chance: `by_chance` says with how many.
+    inverse roots of these, its normalizations a and b, and the gains for uniform inputs; the sizes at which signals
+    settle under PyTorch's gains; and the published constants of `gpn.audit`. A number of three digits agrees with
+    several constants by chance: `by_chance` says with how many.
 
     Args:
         text: a decimal as it was printed, of which every digit counts ("2.74"), or a formula ("5/3", "sqrt(2)").
@@ -183,7 +186,16 @@ def _constants() -> tuple[Constant, ...]:
         for definition, (value, is_gain) in _definitions(phi).items():
             if np.isfinite(value) and abs(value) > 1e-9:
                 rows.append(Constant(definition, name, abs(value), is_gain))
-    return tuple(rows)
+    return (*rows, *_settled())
+
+
+def _settled() -> Iterator[Constant]:
+    """Sizes at which signals settle in depth under the gains that PyTorch recommends: what people measure."""
+    for entry in PUBLISHED:
+        if entry.source == "PyTorch calculate_gain" and entry.activation in _SETTLING:
+            gain = float(number(entry.values[0], 17))
+            size = sqrt(regime(activation(entry.activation), gain).q) / gain
+            yield Constant(f"size of the signal in depth at the gain {entry.values[0]}", entry.activation, size, False)
 
 
 def _definitions(phi: Activation) -> Mapping[str, tuple[float, bool]]:

@@ -56,8 +56,8 @@ def explanation_finding(found: "Explanation") -> str:
         return f"{number}: none of {found.searched} constants shares even three digits with it."
     if not count:
         return f"{number}: none of {found.searched} constants rounds to it{'; the nearest ones:' * bool(found.near)}"
-    verb = "constant rounds" if count == 1 else "constants round"
+    rounds = "rounds" if count == 1 else "round"
     return (
-        f"{number}: {count} of {found.searched} {verb} to it; {short_number(found.by_chance)} would do so by chance, "
-        f"for any number of {found.digits} digits."
+        f"{number}: {count} of {found.searched} constants {rounds} to it; {short_number(found.by_chance)} would do so "
+        f"by chance, for any number of {found.digits} digits."
     )

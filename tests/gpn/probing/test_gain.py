@@ -114,6 +114,7 @@ def test_a_number_is_explained():
     for text, constant in {
         "2.74": ("1/sqrt(Var phi)", "step(x - 1)"),
         "1.7009": ("1/sqrt(Var phi)", "gelu"),
+        "0.6513": ("size of the signal in depth at the gain 5/3", "tanh"),
         "1.5927": None,
         "sqrt(2)": ("1/sqrt(E phi^2)", "relu"),
     }.items():
