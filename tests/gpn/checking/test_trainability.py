@@ -11,6 +11,8 @@ from gpn.report.tables import check as tables
 from gpn.report.words import trainability as words
 from theory.errors import UsageError
 from theory.normalization.normalize import normalize
+from theory.trainability.separation import separation
+from theory.trainability.tangent_kernel import tangent_kernel_ratio
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +119,21 @@ def test_few_digits_are_enough_for_the_laws_of_depth():
         == gpn.check_report("tanh", 30, detailed=False).depth.layers_to_99
         == 319
     )
+
+
+@pytest.mark.parametrize("spec", ["tanh", "relu"])
+def test_the_tangent_kernel_at_finite_width_is_that_of_infinite_width(spec):
+    """Of 60 pairs of orthogonal inputs in networks of 512, to 4 standard errors and L/(2n): the inner product of two
+    gradients is half of what the norm of their sum has beyond those of each.
+    """
+    width, depth, networks = 512, 20, 60
+    phi = gpn.normalize(spec)
+    inputs = np.sqrt(width) * np.eye(2, width)
+    signs = np.random.default_rng(5).choice([-1.0, 1.0], width) / np.sqrt(width)  # away from the mean of x_L
+    sample = gpn.simulate(phi, width, depth, networks, seed=0, batch=2, inputs=inputs, readout=np.tile(signs, (2, 1)))
+    squares = sample.gradient_norms**2
+    across = (sample.batch_gradient_norms**2 - squares.sum(axis=-1)).sum(axis=1) / 2
+    ratios = across / np.sqrt(np.prod(squares.sum(axis=1), axis=-1))
+    law = tangent_kernel_ratio(separation(phi), depth)[-1]
+    assert ratios.mean() == pytest.approx(law, abs=4 * ratios.std() / np.sqrt(networks) + depth / (2 * width))
+    assert abs(law - 1.0) > 0.5  # equal inputs would have 1, orthogonal ones in a linear network 0
