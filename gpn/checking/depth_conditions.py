@@ -15,8 +15,8 @@ from theory.trainability.separation import Separation, separation
 
 Light = Literal["kept", "weak", "lost"]
 _TOLERANCE = 1e-6
-_DISTANCE = (0.25, 0.05)  # of two orthogonal inputs: above the first kept, below the second lost
-_RANK = (0.1, 0.03)  # effective rank over n, see docs/trainability.md
+_DISTANCE = (0.1, 0.02)  # of two orthogonal inputs: above the first kept, below the second lost
+_RANK = (0.05, 0.01)  # effective rank over n; both limits are those of the study in docs/reproduce-training.md
 _TENFOLD = 2 * float(np.log(10.0))  # of a norm, in the logarithm of its square
 
 
@@ -43,8 +43,9 @@ class DepthConditions:
 
     Norms: :math:`(E\phi'^2)^L`, the factor of the squared gradient norm. Length: :math:`\chi`, where |chi| > 1 drives
     the squared length away from 1. Separation: :math:`1 - \rho_L` of two orthogonal inputs. Isometry: the effective
-    rank over the width, :math:`1/(1 + \sigma^2)`. The limits between kept, weak and lost are 0.25 and 0.05 for the
-    separation, 0.1 and 0.03 for the rank: what trains at 200 layers (docs/trainability.md).
+    rank over the width, :math:`1/(1 + \sigma^2)`. The limits between kept, weak and lost are 0.1 and 0.02 for the
+    separation, 0.05 and 0.01 for the rank: above the first networks train, below the second they learn next to nothing,
+    as far as was measured (docs/reproduce-training.md).
 
     Args:
         depth: L.
