@@ -6,13 +6,15 @@ from types import MappingProxyType
 
 from flint import arb
 
-from theory.activations.activation import Activation
+from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
 from theory.balls.core import precision
 from theory.balls.decimal import DecimalNumber
 from theory.errors import UsageError
+from theory.gaussian.expectations import Functional
 from theory.gaussian.moments import Moments
 from theory.normalization.evidence import gather_evidence, working_bits
+from theory.normalization.invariants import Facts, check_invariants, must_be_one, refuse
 
 _FLOAT_DIGITS = 18  # enough to round to float64, however few are shown
 
@@ -85,6 +87,7 @@ def gains(activation: Activation | CallableActivation, digits: int = 15) -> Gain
 
     Raises:
         UsageError: digits out of range.
+        ContradictionError: moments that contradict a theorem or the quadrature in float64: a defect.
 
     >>> import sympy
     >>> from theory.numerics.arithmetic import X
@@ -97,14 +100,29 @@ def gains(activation: Activation | CallableActivation, digits: int = 15) -> Gain
     evidence = gather_evidence(activation, max(digits, _FLOAT_DIGITS))
     moments, obstacle = evidence.moments, evidence.obstacle
     reason = (obstacle.reason if obstacle else None) or evidence.uncertified or ""
-    if not reason and moments is not None and not moments.balls["second"] * moments.balls["slope_second"] > 0:
+    if not reason and moments is not None and not (moments.balls["second"] > 0 and moments.balls["slope_second"] > 0):
         reason = "a moment is 0, or not told from 0"
     if moments is None:
         return Gains(MappingProxyType(dict.fromkeys(DEFINITIONS)), certified=False, reason=reason)
     with precision(working_bits(max(digits, _FLOAT_DIGITS))):
         squares = {name: definition.square(moments) for name, definition in DEFINITIONS.items()}
         values = {name: None if ball is None else _gain(ball, digits) for name, ball in squares.items()}
+    _check(activation, moments, values["length"])
     return Gains(MappingProxyType(values), moments.certified, reason)
+
+
+def _check(activation: Activation | CallableActivation, moments: Moments, length: DecimalNumber | None) -> None:
+    """Refuse gains that break an invariant of `theory.normalization.invariants`."""
+    slope = moments.balls.get("slope_second", arb.nan())
+    known = float(slope) if slope.is_finite() else None
+    error = max(float(ball.rad()) for ball in (moments.variance, slope) if ball.is_finite())
+    jumps = tuple(map(str, steps(activation, "value")))
+    check_invariants(
+        Facts(moments.certified, float(moments.variance), known, error, (), jumps, normalizable=""), activation
+    )
+    if length is not None and 1e-150 < length < 1e150:  # else float64 overflows
+        square: Functional = lambda _z, value, _slope: (length * value) ** 2  # noqa: E731
+        refuse(must_be_one(activation, {"E (g phi)^2": square}, f"the gain g = {length.digits}"), activation)
 
 
 def _gain(square: arb, digits: int) -> DecimalNumber | None:

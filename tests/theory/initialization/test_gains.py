@@ -1,6 +1,7 @@
 """Gains, regimes, the edge of chaos and paths, beside closed forms of sin and erf (Williams 1997) and of ReLU."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from theory.activations.specification import activation
 from theory.depth.correlation import correlation_dynamics
 from theory.depth.fixed_points import length_dynamics
 from theory.depth.length_map import length_map, length_map_slope, slope_map
-from theory.errors import UsageError
+from theory.errors import ContradictionError, UsageError
 from theory.initialization.edge import edge_of_chaos, edge_point
 from theory.initialization.gains import gains
 from theory.initialization.path import Layer, network_path
 from theory.initialization.regime import regime
+from theory.normalization.evidence import Evidence, gather_evidence
 from theory.normalization.normalize import normalization
 
 pytestmark = pytest.mark.quick
@@ -110,6 +112,17 @@ def test_gains_are_the_closed_forms_and_say_what_is_missing():
     assert gains(activation("0*x + 2")).values["gradient"] is None
     with pytest.raises(UsageError, match="digits"):
         gains(SIN, 0)
+
+
+def test_a_wrong_moment_is_refused(monkeypatch):
+    moments = gather_evidence(TANH, 18).moments
+    for name, words in (("second", r"E \(g phi\)\^2"), ("slope_second", "above E phi'")):
+        wrong = replace(moments, balls={**moments.balls, name: moments.balls[name] / 2})
+        monkeypatch.setattr(
+            "theory.initialization.gains.gather_evidence", lambda *_, wrong=wrong: Evidence(None, wrong)
+        )
+        with pytest.raises(ContradictionError, match=words):
+            gains(TANH)
 
 
 def test_path_of_different_layers_is_followed_layer_by_layer():
