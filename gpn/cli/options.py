@@ -139,7 +139,7 @@ DefaultSpec = Annotated[
 Root = Annotated[str, option("ROOT", "Which b: auto, plus, minus, or stable (the smaller |chi|).", roots)]
 Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, if SPEC is a module:function.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")]
-Seed = Annotated[int, number("N", "The same seed gives the same bits, with any --workers.", 7)]
+Seed = Annotated[int, number("N", "The same seed gives the same bits.", 7)]
 Level = Annotated[float, number("P", "Confidence level of each interval.", 0.99)]
 Inputs = Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")]
 Dataset = Annotated[str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10, or a file .npz.")]
