@@ -3,9 +3,10 @@
     python benchmarks/sampler.py
     python benchmarks/sampler.py --repeats 20 --widths 1024 4096 --parts floor profile
 
-Five parts. generators: which of NumPy's is the fastest. floor: how far is the sampler from the time that NumPy takes
+Six parts. generators: which of NumPy's is the fastest. floor: how far is the sampler from the time that NumPy takes
 to draw two standard normals per neuron, layer and trial with the same generator. profile: where the time goes. cores:
 what a second core brings. scaling: time per neuron and layer from narrow to wide, beside explicit Haar matrices.
+shapes: what gains, biases, branches and unequal widths cost, over square layers.
 
 Times are processor times (of `cores`, by the clock on the wall). The two sides of a ratio are timed in turns, so that
 other work on the machine touches both alike; a ratio is the median over neighbouring timings, beside its quartiles.
@@ -27,6 +28,7 @@ import numpy as np
 
 import gpn
 from gpn.engine.norms import row_dots
+from gpn.engine.shape import Shape
 from gpn.sampling.normals import fill_normals
 from gpn.sampling.sampler import BLOCK_NEURONS, sample
 
@@ -146,6 +148,32 @@ def print_scaling(options: argparse.Namespace, activations: dict[str, Any]) -> N
         print(f"{width:>7} {cost:>11.1f} " + "".join(f"{each:>10.0f} {each / cost:>12.0f}" for each in explicit))
 
 
+def print_shapes(options: argparse.Namespace, activations: dict[str, Any]) -> None:
+    """Layers with gains, biases, branches or two widths in turn, over square ones with as many neurons."""
+    print(f"\nShapes, tanh, depth {options.depth}: ns per neuron and layer, over square layers")
+    for width in options.widths:
+        square = [width] * (options.depth + 1)
+        shapes = {
+            "gain": Shape.read(square, gain=1.1),
+            "bias": Shape.read(square, bias=0.1),
+            "branches": Shape.read(square, residual=0.5),
+            "widths": Shape.read([width + (-1) ** layer * (width // 4) for layer in range(options.depth + 1)]),
+        }
+        run = partial(run_shape, activations["tanh"], options, width)
+        plain, *others = alternate(
+            [partial(run, None), *(partial(run, each) for each in shapes.values())], options.repeats
+        )
+        neurons = width * trials_of(width, options) * options.depth
+        for name, times in zip(shapes, others, strict=True):
+            print(f"{width:>7} {name:>9} {median(times, 1e9 / neurons):>6.1f} {ratio(times, plain)}")
+
+
+def run_shape(phi: Any, options: argparse.Namespace, width: int, shape: Shape | None) -> None:
+    rng = np.random.Generator(GENERATORS[options.generator](1))
+    first = width if shape is None else shape.widths[0]
+    sample(phi, first, options.depth, trials_of(width, options), rng, shape=shape)
+
+
 def against_floor(phi: Any, width: int, options: argparse.Namespace, generator: str) -> tuple[float, float, str]:
     """Nanoseconds of floor and sampler per neuron and layer, and their ratio in words."""
     rng = np.random.Generator(GENERATORS[generator](1))
@@ -189,6 +217,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
     "profile": print_profile,
     "cores": print_cores,
     "scaling": print_scaling,
+    "shapes": print_shapes,
 }
 
 if __name__ == "__main__":

@@ -93,6 +93,8 @@ def _asked(config: "Configuration") -> Iterator[tuple[str, str]]:
         yield "normalized as a φ + b", f"a = {config.scale!r}, b = {config.shift!r} (root {config.root})"
     yield "widths", _list(config.widths)
     yield "depths", _list(config.depths)
+    if config.shape_words:
+        yield "shape", config.shape_words
     yield "ε, one layer", _list(config.epsilons)
     yield "ε, whole network", _list(config.deep_epsilons)
     if config.theorem:

@@ -156,7 +156,9 @@ def claim_events(rows: "Iterable[Row]") -> "list[list[Row]]":
 
 
 def claim_columns(rows: "Sequence[Row]", level: float) -> "list[Column[list[Row]]]":
-    """Return the columns of the table of one claim, whose items are events; the last one is the verdict.
+    """Return the columns of the table of one claim, whose items are events; the last one is the verdict on theory.
+
+    Where there are predictions alone, which are not theorems, there is none.
 
     Args:
         rows: all rows of the claim.
@@ -167,6 +169,7 @@ def claim_columns(rows: "Sequence[Row]", level: float) -> "list[Column[list[Row]
     depths: list[Column[list[Row]]] = [
         Column("depth", lambda event: TableCell(str(event[0].depth), event[0].depth), right=True)
     ]
+    verdicts: list[Column[list[Row]]] = [Column("verdict", _verdict, wraps=True)]
     return [
         *(depths if len({row.depth for row in rows}) > 1 else []),
         Column("width", lambda event: TableCell(str(event[0].width), event[0].width), right=True),
@@ -175,7 +178,7 @@ def claim_columns(rows: "Sequence[Row]", level: float) -> "list[Column[list[Row]
         Column("seen", _seen, right=True),
         Column(f"{100 * level:g} % limits", _limits),
         *(Column(_column(kind), partial(_value, kind)) for kind in kinds),
-        Column("verdict", _verdict, wraps=True),
+        *(verdicts if any(not row.kind.is_prediction for row in rows) else []),
     ]
 
 
