@@ -5,6 +5,7 @@ Begin with `orthogonal_`; `calculate_gain` takes the place of the function of th
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 try:
     import torch
@@ -31,7 +32,7 @@ def calculate_gain(
 
     Args:
         nonlinearity: a name, as "gelu" or "leaky_relu(0.2)"; a formula; a function or module on tensors.
-        param: the negative slope of "leaky_relu", as in PyTorch.
+        param: the negative slope of "leaky_relu", as in PyTorch; or the parameter of another name.
         keeps: "length", "variance" or "gradient" for gpn's number of every name; None as above.
 
     Raises:
@@ -40,17 +41,16 @@ def calculate_gain(
     >>> calculate_gain("tanh"), round(calculate_gain("tanh", keeps="length"), 6), round(calculate_gain("gelu"), 6)
     (1.6666666666666667, 1.592537, 1.53353)
     """
-    if keeps is None and isinstance(nonlinearity, str):
-        try:
-            return float(torch.nn.init.calculate_gain(nonlinearity, param))
-        except ValueError:
-            if param is not None:
-                raise
     name = keeps or "length"
     if name not in DEFINITIONS:
         raise unknown("gain", name, DEFINITIONS)
-    linear = isinstance(nonlinearity, str) and nonlinearity.startswith(("conv", "linear"))
-    spec = "identity" if linear else f"leaky_relu({param})" if param is not None else nonlinearity
+    spec: object = nonlinearity
+    if isinstance(nonlinearity, str):
+        if keeps is None:
+            with suppress(ValueError):  # a name that PyTorch does not know
+                return float(torch.nn.init.calculate_gain(nonlinearity, param))
+        linear = nonlinearity.startswith(("linear", "conv"))
+        spec = "identity" if linear else nonlinearity if param is None else f"{nonlinearity}({param})"
     phi = activation(spec)
     known = gains(phi)
     found = known.values[name]

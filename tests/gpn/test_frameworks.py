@@ -104,12 +104,18 @@ def test_calculate_gain_is_that_of_pytorch_for_its_names_and_ours_for_others():
     assert calculate_gain("leaky_relu", 0.2) == torch.nn.init.calculate_gain("leaky_relu", 0.2)
     assert calculate_gain("leaky_relu", 0.2, keeps="length") == pytest.approx(math.sqrt(2 / 1.04), rel=1e-14)
     assert calculate_gain("conv2d", keeps="length") == 1
+    assert calculate_gain("elu", 2.0) == calculate_gain("elu(2.0)") != calculate_gain("elu")
     assert calculate_gain("selu", keeps="length") == pytest.approx(1, abs=1e-12)
     gelu = calculate_gain("gelu")
     assert calculate_gain(torch.nn.functional.gelu) == pytest.approx(gelu, rel=1e-9)
     assert calculate_gain(torch.nn.GELU(), keeps="gradient") == pytest.approx(calculate_gain("gelu", keeps="gradient"))
-    with pytest.raises(UsageError, match="jumps"):
-        calculate_gain("sign", keeps="gradient")
+    for wrong, words in (
+        (("sign", None, "gradient"), "jumps"),
+        (("tanh", None, "norm"), "unknown gain"),
+        (("tanhh",), ""),
+    ):
+        with pytest.raises(UsageError, match=words):
+            calculate_gain(*wrong[:2], **({"keeps": wrong[2]} if len(wrong) > 2 else {}))
 
 
 def test_the_lines_to_paste_run_and_give_the_gain():
