@@ -59,9 +59,10 @@ def ensemble_of(weights: Weights, dtype: str) -> Ensemble:
     if abs(weights.traces[1] / weights.traces[0] ** 2 / expected - 1) > 10 / np.sqrt(count) + 2 / short:
         sparse = f", {weights.zeros:.0%} zeros" if weights.zeros > 0.1 else ""
         return Ensemble("unknown", f"no known ensemble{sparse}", weights.gain, scale)
-    shape = next((name for name, value in _SHAPES.items() if abs(weights.kurtosis - value) < noise + 0.05), "")
+    near = [name for name, value in _SHAPES.items() if abs(weights.kurtosis - value) < noise + 0.05]
+    shape = near[0] if len(near) == 1 else ""  # a small matrix does not tell
     usual, transposed = _usual_scale(weights, count)
-    label = f"{shape or 'independent'}, {usual or f'standard deviation {scale:.4g}/sqrt(n_in)'}"
+    label = f"{shape or 'independent'}, {usual or f'standard deviation {scale:.2g}/sqrt(n_in)'}"
     return Ensemble("independent", label, weights.gain, scale, transposed)
 
 

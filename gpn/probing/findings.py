@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from theory.depth.length_map import length_map, slope_map
 from theory.errors import UsageError
 from theory.normalization.normalize import normalization
 
+K = TypeVar("K")
 KEPT = 0.1
 """A layer that by its own theory changes log |x|^2/n or log |dE/dx|^2 by more than this is not normalized."""
 DEPARTS, NOT_NORMALIZED, NOTE = "departs", "not normalized", "note"
@@ -82,13 +84,13 @@ def numbers(layers: Iterable[int]) -> str:
 def of_layers(layers: Sequence[Layer]) -> Iterator[Finding]:
     """What the layers do to norms by their own theory, and what they are made of."""
     hidden = [layer for layer in layers if layer.activation is not None]
-    for same in _alike([layer for layer in hidden if not layer.kept], _signature):
+    for same in _sorted_by(_signature, (layer for layer in hidden if not layer.kept)).values():
         kind, weight = "not normalized", NOT_NORMALIZED
         if _is_kept_at_one(same[0]):  # what is wrong is below it
             kind, weight = "input length", NOT_NORMALIZED if same[0].number == 1 else NOTE
         yield Finding(kind, _numbers(same), _unnormalized(same), weight)
     yield from _gains(hidden)
-    for same in _alike([layer for layer in hidden if layer.transposed], lambda layer: layer.map.weights):
+    for same in _sorted_by(lambda layer: layer.map.weights, (layer for layer in hidden if layer.transposed)).values():
         one = same[0].map
         text = (
             f"The weights of {numbers(_numbers(same))} have the scale of the transposed matrix ({one.weights}; "
@@ -108,9 +110,10 @@ def of_layers(layers: Sequence[Layer]) -> Iterator[Finding]:
 
 def _gains(hidden: Sequence[Layer]) -> Iterator[Finding]:
     odd = [layer for layer in hidden if abs(layer.map.gain - 1) > _gain_noise(layer.map)]
-    for same in _alike(odd, lambda layer: (layer.map.weights, f"{layer.map.gain:.1f}")):
-        text = f"The gain of {numbers(_numbers(same))} is {same[0].map.gain:.4g}, not 1 ({same[0].map.weights})."
-        yield Finding("gain", _numbers(same), text, NOTE)
+    if odd:
+        low, high = (f"{end(layer.map.gain for layer in odd):.3g}" for end in (min, max))
+        size = low if low == high else f"between {low} and {high}"
+        yield Finding("gain", _numbers(odd), f"The gain of {numbers(_numbers(odd))} is {size}, not 1.", NOTE)
 
 
 def _gain_noise(row: PartRow) -> float:
@@ -128,24 +131,31 @@ def _is_kept_at_one(layer: Layer) -> bool:
 
 def _ensembles(layers: Sequence[Layer]) -> Iterator[Finding]:
     """Weights that are not Haar: the theorem speaks of Haar ones."""
-    other = [
-        layer
-        for layer in layers
-        if not layer.map.weights.startswith(("Haar", "semi-orthogonal,")) and layer.map.weights != "semi-orthogonal"
-    ]
-    for same in _alike(other, lambda layer: layer.map.weights):
-        weights = same[0].map.weights
-        if weights.startswith(("Gaussian", "uniform", "truncated", "independent")):
-            kind, what = (
-                "not orthogonal",
-                "norms are kept on average only, and fluctuate more",
-            )
-        elif "not Haar" in weights:
-            kind, what = "not Haar", "the theorem and the bands need a uniformly random one"
-        else:
-            kind, what = "no known ensemble", "what theory says of its layer holds for its singular values as found"
-        text = f"The weights of {numbers(_numbers(same))} are {weights}: {what}."
-        yield Finding(kind, _numbers(same), text, NOTE)
+    for kind, same in _sorted_by(_ensemble_kind, layers).items():
+        if kind == "":
+            continue
+        labels = _sorted_by(lambda layer: layer.map.weights, same)
+        named = [f"{numbers(_numbers(some))} {label}" for label, some in labels.items()]
+        shown = "; ".join([*named[:_MOST_LABELS], *["..."] * (len(named) > _MOST_LABELS)])
+        yield Finding(kind, _numbers(same), f"{_ENSEMBLES[kind]} ({shown}).", NOTE)
+
+
+_MOST_LABELS = 4
+_ENSEMBLES = {
+    "not orthogonal": "Weights are not orthogonal, so that norms are kept on average only, and fluctuate more",
+    "not Haar": "Weights are orthogonal but not Haar, for which there is neither theorem nor band",
+    "no known ensemble": "Weights are of no known ensemble, and the laws are those of their singular values",
+}
+
+
+def _ensemble_kind(layer: Layer) -> str:
+    """The kind of a finding; empty for Haar and semi-orthogonal weights."""
+    label = layer.map.weights
+    if label.startswith(("Gaussian", "uniform", "truncated", "independent")):
+        return "not orthogonal"
+    if "not Haar" in label:
+        return "not Haar"
+    return "" if label.startswith(("Haar", "semi-orthogonal")) else "no known ensemble"
 
 
 def _unnormalized(layers: Sequence[Layer]) -> str:
@@ -211,12 +221,12 @@ def _signature(layer: Layer) -> tuple[object, ...]:
     return phi, layer.map.weights, f"{layer.map.gain:.{digits}f}", f"{shift:.1f}", _is_kept_at_one(layer)
 
 
-def _alike(layers: Sequence[Layer], key: Callable[[Layer], object]) -> Iterator[list[Layer]]:
-    """Layers with the same key, in the order of the first of them."""
-    order: dict[object, list[Layer]] = {}
+def _sorted_by(key: Callable[[Layer], K], layers: Iterable[Layer]) -> dict[K, list[Layer]]:
+    """Layers by a key, in the order of the first of each."""
+    order: dict[K, list[Layer]] = {}
     for layer in layers:
         order.setdefault(key(layer), []).append(layer)
-    yield from order.values()
+    return order
 
 
 def _numbers(layers: Iterable[Layer]) -> tuple[int, ...]:
@@ -263,12 +273,13 @@ def of_rows(rows: Sequence[PartRow], allowed: float) -> Iterator[Finding]:
             "are wider by four times as much, and smaller departures are not seen."
         )
         yield Finding("precision", layers, text, NOTE)
-    for row in rows:
-        if row.kind == "dropout":
-            text = (
-                f"Dropout is on in {row.name or 'the model'}: it multiplies squared norms by {row.forward_factor:.4g}."
-            )
-            yield Finding("dropout", (), text, NOT_NORMALIZED if row.forward_factor > 1 + KEPT else NOTE)
+    dropped = [row for row in rows if row.kind == "dropout"]
+    if dropped:
+        factor = max(row.forward_factor for row in dropped)
+        names = [row.name or "the model" for row in dropped]
+        where = ", ".join(names[:_MOST_LABELS]) + f" and {len(names) - _MOST_LABELS} more" * (len(names) > _MOST_LABELS)
+        text = f"Dropout is on in {where}: it multiplies squared norms by up to {factor:.4g}."
+        yield Finding("dropout", (), text, NOT_NORMALIZED if factor > 1 + KEPT else NOTE)
 
 
 def _place(row: PartRow) -> str:

@@ -162,6 +162,7 @@ class _Reading:
         before, after, _ = made[0]
         forward, backward = (judge(side, self.epsilon, allowed) if side else None for side in steps)
         ensemble = self._ensemble(unit)
+        weights = None if unit.operation is None else unit.operation.weights
         biases = [u.operation.bias for _, _, u in made if u.operation is not None and u.operation.bias is not None]
         with np.errstate(all="ignore"):
             return PartRow(
@@ -169,7 +170,7 @@ class _Reading:
                 kind=unit.kind,
                 name=unit.name,
                 label=unit.label,
-                width_in=before.size,
+                width_in=before.size if weights is None else weights.columns,
                 width=after.size,
                 rows=after.rows,
                 weights="" if ensemble is None else ensemble.label,

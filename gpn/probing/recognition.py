@@ -114,7 +114,7 @@ def _identify(values: FloatArray, function: Callable[..., Any], labels: list[str
 def _candidates(labels: list[str]) -> list[str]:
     """Named activations, those with the name of a function first."""
     called = [entry.name for entry in map(catalog.find, reversed(labels)) if entry is not None]
-    return list(dict.fromkeys([*called, *catalog.names()]))
+    return list(dict.fromkeys([*called, *(name for name in catalog.names() if name != "hermite")]))  # of any degree
 
 
 def _own(function: Callable[..., Any], name: str) -> Phi | None:

@@ -1,5 +1,6 @@
 """Equations of JAX: calls replaced by what they call, elementwise ones evaluated at points of any shape."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +44,9 @@ class Line:
 
     @property
     def scope(self) -> str:
-        """The named scopes around it, as "MLP.Dense_0"."""
-        return str(self.equation.source_info.name_stack).replace("/", ".")
+        """The named scopes around it, as "MLP.Dense_0": without transformations, the last name of each path."""
+        plain = re.sub(r"\w+\(|\)", "", str(self.equation.source_info.name_stack))
+        return ".".join(part.rpartition(".")[2] for part in plain.split("/") if part)
 
     def arguments(self, known: dict[int, Any]) -> list[Any]:
         """Its arguments, from keys and literals."""

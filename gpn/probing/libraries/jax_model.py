@@ -208,7 +208,7 @@ class _Recorder:
         operation.core = self.tape.values[operation.output].lengths
         if key in self._origin:
             operation.parameter = self.names[self._origin[key]]
-            operation.name = operation.name or operation.parameter.rpartition(".")[0]
+            operation.name = operation.parameter.rpartition(".")[0] or operation.name
         source = operation.inputs[0]
 
         def pull(gradient: Any) -> FloatArray:

@@ -1,5 +1,6 @@
 """The figure of `gpn probe`: measured lengths and gradients by layer in their predicted bands."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,76 +9,45 @@ from matplotlib.figure import Figure
 
 from gpn.report.plots.style import GREY, PALETTE, literal, panel_title, style_axes
 from gpn.report.words.probing import layer_rows, probe_finding
+from theory.numerics.arithmetic import FloatArray
 
 if TYPE_CHECKING:
-    from gpn.probing.results import PartRow, ProbeReport
+    from gpn.probing.judging import Judgement
+    from gpn.probing.results import ProbeReport
 
 
 def scales_by_layer(report: "ProbeReport") -> Figure:
-    """Draw |x_l|^2/n and |dE/dh_l|^2; the bands are those of each step given what arrives at it."""
-    figure = Figure(figsize=(8.0, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """Draw |x_l|^2/n and |dE/dh_l|^2, and below each its ratio to the law of the step in the band of that law."""
+    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, height_ratios=(3, 2))
     pairs = layer_rows(report)
+    numbers = np.array([pair[0].layer for pair in pairs])
     tops = [pair[1] or pair[0] for pair in pairs]
-    numbers = np.array([row.layer for row in tops])
-    _panel(left, numbers, np.array([row.length for row in tops]), _forward_bands(tops), "|x|²/n after the layer")
-    maps = [pair[0] for pair in pairs]
-    _panel(
-        right,
-        numbers,
-        np.array([row.gradient for row in maps]),
-        _backward_bands(pairs),
-        "|∂E/∂h|² before the activation",
-    )
-    departing = [row.layer for row in report.rows if row.follows == "no" and row.layer]
-    for axes in (left, right):
-        for layer in departing:
-            axes.axvline(layer, color=PALETTE[5], linewidth=0.8, linestyle=":")
+    _scales(panels[0, 0], numbers, np.array([row.length for row in tops]), "|x|²/n after the layer")
+    _scales(panels[0, 1], numbers, np.array([pair[0].gradient for pair in pairs]), "|∂E/∂h|² before the activation")
+    _ratios(panels[1, 0], numbers, [row.forward for row in tops], "squared length over its law")
+    _ratios(panels[1, 1], numbers, [pair[1].backward if pair[1] else None for pair in pairs], "factor over its law")
     figure.suptitle(literal(probe_finding(report)), fontsize=11, fontweight="bold", x=0.01, ha="left", wrap=True)
     return figure
 
 
-def _panel(axes: Axes, numbers: np.ndarray, values: np.ndarray, bands: np.ndarray, words: str) -> None:
+def _scales(axes: Axes, numbers: FloatArray, values: FloatArray, words: str) -> None:
     known = np.isfinite(values) & (values > 0)
-    lower, upper = bands
-    drawn = np.isfinite(lower) & np.isfinite(upper) & (upper > 0)
-    if drawn.any():
-        middle = (lower + upper)[drawn] / 2
-        ends = np.abs(np.stack([middle - np.maximum(lower[drawn], middle * 1e-6), upper[drawn] - middle]))
-        axes.errorbar(
-            numbers[drawn],
-            middle,
-            yerr=ends,
-            fmt="none",
-            ecolor=PALETTE[4],
-            elinewidth=5,
-            alpha=0.6,
-            label="predicted from what arrives",
-        )
-    axes.plot(numbers[known], values[known], "o", color=PALETTE[0], markersize=4, label="measured")
+    axes.plot(numbers[known], values[known], "o-", color=PALETTE[0], markersize=4, linewidth=0.8)
     axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle="--")
     style_axes(axes)
-    axes.set(xlabel="layer", yscale="log" if known.any() else "linear")
+    axes.set(yscale="log" if known.any() else "linear")
     panel_title(axes, words)
-    if known.any():
-        axes.legend(fontsize=8, frameon=False, loc="best")
 
 
-def _forward_bands(rows: "list[PartRow]") -> np.ndarray:
-    missing = (np.nan, np.nan)
-    ends = [missing if row.forward is None else (row.forward.lower, row.forward.upper) for row in rows]
-    sizes = np.array([row.width * row.rows for row in rows])
-    return np.asarray(np.array(ends).T / sizes)
-
-
-def _backward_bands(pairs: object) -> np.ndarray:
-    """|dE/dh|^2 as the factor of the activation says, times the gradient above it."""
-    ends = []
-    for _, after in pairs:  # type: ignore[attr-defined]
-        known = after is not None and after.backward is not None
-        ends.append(
-            (after.backward.lower * after.gradient, after.backward.upper * after.gradient)
-            if known
-            else (np.nan, np.nan)
-        )
-    return np.array(ends).T
+def _ratios(axes: Axes, numbers: FloatArray, judgements: "Sequence[Judgement | None]", words: str) -> None:
+    """Measured over predicted; a point outside of its band is red."""
+    known = [(n, j) for n, j in zip(numbers, judgements, strict=True) if j is not None and j.predicted > 0]
+    for number, judgement in known:
+        low, high, seen = (end / judgement.predicted for end in (judgement.lower, judgement.upper, judgement.measured))
+        axes.plot([number, number], [low, high], color=PALETTE[4], linewidth=4, alpha=0.7, solid_capstyle="butt")
+        axes.plot(number, seen, "o", color=PALETTE[0] if low <= seen <= high else PALETTE[5], markersize=4)
+    axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle="--")
+    style_axes(axes)
+    axes.set(xlabel="layer")
+    panel_title(axes, words)
