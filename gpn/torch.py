@@ -27,8 +27,8 @@ def calculate_gain(
 
     .. math:: g = (E\, \phi(z)^2)^{-1/2}, \qquad z \sim N(0, 1)
 
-    A drop-in for `torch.nn.init.calculate_gain`, which knows ten names and takes 5/3 for tanh, 1 for sigmoid and 3/4
-    for SELU, numbers that keep neither norm at 1 (docs/famous-constants.md).
+    A drop-in for `torch.nn.init.calculate_gain`, which knows a few names and takes 5/3 for tanh, 1 for sigmoid and 3/4
+    for SELU, numbers that keep neither norm where q = 1 (docs/famous-constants.md).
 
     Args:
         nonlinearity: a name, as "gelu" or "leaky_relu(0.2)"; a formula; a function or module on tensors.

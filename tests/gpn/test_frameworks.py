@@ -109,13 +109,10 @@ def test_calculate_gain_is_that_of_pytorch_for_its_names_and_ours_for_others():
     gelu = calculate_gain("gelu")
     assert calculate_gain(torch.nn.functional.gelu) == pytest.approx(gelu, rel=1e-9)
     assert calculate_gain(torch.nn.GELU(), keeps="gradient") == pytest.approx(calculate_gain("gelu", keeps="gradient"))
-    for wrong, words in (
-        (("sign", None, "gradient"), "jumps"),
-        (("tanh", None, "norm"), "unknown gain"),
-        (("tanhh",), ""),
-    ):
+    cases = (("sign", "gradient", "jumps"), ("tanh", "norm", "unknown gain"), ("tanhh", None, "tanh"))
+    for name, keeps, words in cases:
         with pytest.raises(UsageError, match=words):
-            calculate_gain(*wrong[:2], **({"keeps": wrong[2]} if len(wrong) > 2 else {}))
+            calculate_gain(name, keeps=keeps)
 
 
 def test_the_lines_to_paste_run_and_give_the_gain():
