@@ -140,6 +140,20 @@ class ThinShell:
                     )
         return shell
 
+    def correlation(self, samples: npt.NDArray[Any]) -> float:
+        """Return the mean correlation of two inputs, the squared length of the mean direction.
+
+        Args:
+            samples: array (samples, features).
+
+        >>> ThinShell(None, 2.0).correlation(np.array([[3.0, 0.0], [0.0, 1.0]]))
+        0.5
+        """
+        total = np.zeros(samples.shape[1])
+        for start in range(0, len(samples), _ROWS):
+            total += self(samples[start : start + _ROWS]).sum(axis=0)
+        return float(total @ total) / (self.radius * len(samples)) ** 2
+
     def __call__(self, samples: npt.NDArray[Any]) -> FloatArray:
         """Map samples (rows) to inputs of a network."""
         rows = samples.astype(np.float64)

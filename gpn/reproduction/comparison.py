@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gpn.data.datasets import Dataset, limited, load_dataset
+from gpn.data.datasets import Dataset, ThinShell, limited, load_dataset
 from gpn.engine.arguments import count
 from gpn.experiment import runs as experiment
 from gpn.experiment import store as run_store
@@ -152,7 +152,7 @@ def _measure(
     tried = [
         work(kind, rate, settings.seed, validate=True)
         for kind in kinds
-        for rate in kind.rates(settings.budget.width, settings.classes, settings.factors)
+        for rate in kind.rates(settings.budget.width, settings.classes, settings.correlation, settings.factors)
     ]
     cost_of_trials = float(sum(run.cell().cost for run in tried))
     cost = cost_of_trials + settings.seeds * settings.budget.epochs * sum(kind.depth for kind in kinds)
@@ -219,6 +219,7 @@ def _settings(data: Dataset, budget: Budget, seeds: int, factors: Sequence[float
         seed=seed,
         data=data.name,
         classes=data.classes,
+        correlation=ThinShell.of(data, budget.width).correlation(data.x_train),
         train_samples=len(data.x_train),
         test_samples=len(data.x_test),
         commonest=float(np.bincount(data.y_test).max() / len(data.y_test)),

@@ -113,16 +113,17 @@ class Candidate:
             optimizer=recipe.optimizer,
         )
 
-    def rates(self, width: int, classes: int, factors: Sequence[float]) -> tuple[float, ...]:
+    def rates(self, width: int, classes: int, correlation: float, factors: Sequence[float]) -> tuple[float, ...]:
         """Return the learning rates that may be tried, ascending: `factors` times the default of `gpn.train`.
 
         Args:
             width: n.
             classes: K.
+            correlation: mean correlation of two training samples.
             factors: what the default is multiplied by.
         """
         settings = self.settings(width)
-        base = default_rate(self.phi, optimizer(settings.optimizer), settings, classes)
+        base = default_rate(self.phi, optimizer(settings.optimizer), settings, classes, correlation)
         return tuple(base * factor for factor in sorted(factors))
 
 

@@ -37,6 +37,7 @@ class Settings:
         seed: seed of the runs that try learning rates.
         data: name of the data set.
         classes: the number of classes of its labels.
+        correlation: mean correlation of two training samples.
         train_samples, test_samples: that were used.
         commonest: share of the commonest class in the test samples: the accuracy of the best guess.
     """
@@ -48,6 +49,7 @@ class Settings:
     seed: int
     data: str
     classes: int
+    correlation: float
     train_samples: int
     test_samples: int
     commonest: float

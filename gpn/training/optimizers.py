@@ -230,25 +230,32 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
 """Name -> factor of the learning rate after the share `done` (0 to 1) of all steps."""
 
 
-_OF_GRADIENT: Mapping[type[Optimizer], float] = MappingProxyType({SGD: 6.4, Momentum: 0.64})
+_OF_GRADIENT: Mapping[type[Optimizer], float] = MappingProxyType({SGD: 2.58, Momentum: 0.258})
 _OF_ITS_OWN: Mapping[type[Optimizer], float] = MappingProxyType({AdaGrad: 8.0, RMSProp: 2.0, Adam: 2.0})
 _SMALLEST, _LARGEST = 0.25, 4.0
+_LEAST_CORRELATION = 0.25
 
 
 def rate_of_step(
-    rule: Optimizer, width: int, depth: int, classes: int, step: StepSize, readout_scale: float = 1.0
+    rule: Optimizer,
+    width: int,
+    depth: int,
+    classes: int,
+    step: StepSize,
+    correlation: float = 0.4,
+    readout_scale: float = 1.0,
 ) -> float:
     r"""Learning rate for a network whose tangent kernel is known.
 
-    $$\eta = \frac{c\,K}{n (L + 1)\, \text{size} \cdot \text{spread} \cdot s^2}\ (c = 6.4\ \text{SGD}, 0.64\
-    \text{momentum}), \qquad \eta = \frac{c}{n (L + 1)\, \text{spread}}\ (c = 2\ \text{Adam, RMSProp}, 8\
-    \text{AdaGrad})$$
+    $$\eta = \frac{c\,K}{\kappa\, n (L + 1)\, \text{size} \cdot \text{spread} \cdot s^2}\
+    (c = 2.58\ \text{SGD}, 0.258\ \text{momentum}), \qquad
+    \eta = \frac{c}{n (L + 1)\, \text{spread}}\ (c = 2\ \text{Adam, RMSProp}, 8\ \text{AdaGrad})$$
 
     A step changes the logits by eta times the tangent kernel, whose largest eigenvalue is about n (L + 1) size spread
-    s^2; K is the inverse of the largest curvature of the loss where nothing is known yet. The optimizers that divide by
-    the size of their gradients do not feel size and s. A size beyond 1/4 to 4 counts as these: it is that of the
-    start, and a network that learns soon leaves it. Derived in docs/training.md; c by measurement
-    (docs/reproduce-training.md).
+    s^2, and kappa times this where all samples of a batch pull together; K is the inverse of the largest curvature of
+    the loss where nothing is known yet. The optimizers that divide by the size of their gradients do not feel size and
+    s. A size beyond 1/4 to 4 counts as these: it is that of the start, and a network that learns soon leaves it.
+    Derived in docs/training.md; c by measurement (docs/reproduce-training.md).
 
     Args:
         rule: the optimizer.
@@ -256,13 +263,14 @@ def rate_of_step(
         depth: L, hidden layers.
         classes: K.
         step: size and spread of the tangent kernel.
+        correlation: kappa, the mean correlation of the inputs; below 1/4 it counts as that.
         readout_scale: s.
 
-    >>> rate_of_step(SGD(), 100, 9, 10, StepSize(1.0, 1.0))
-    0.064
+    >>> rate_of_step(SGD(), 100, 9, 10, StepSize(1.0, 1.0), 0.5)
+    0.0516
     """
     of_gradient = _OF_GRADIENT.get(type(rule))
     if of_gradient is None:
         return _OF_ITS_OWN.get(type(rule), 2.0) / (width * (depth + 1) * step.spread)
     size = min(max(step.size, _SMALLEST), _LARGEST) * step.spread * readout_scale**2
-    return of_gradient * classes / (width * (depth + 1) * size)
+    return of_gradient * classes / (max(correlation, _LEAST_CORRELATION) * width * (depth + 1) * size)

@@ -35,7 +35,9 @@ def normalized(spec: object, root: str | None) -> tuple[ElementwiseActivation, s
     return (phi, None) if root is None else (normalize(phi, root), normalization(phi, root).root)
 
 
-def default_rate(phi: ElementwiseActivation, rule: Optimizer, settings: TrainingSettings, classes: int) -> float:
+def default_rate(
+    phi: ElementwiseActivation, rule: Optimizer, settings: TrainingSettings, classes: int, correlation: float
+) -> float:
     r"""Return the learning rate that a run takes if none is given.
 
     `gpn.training.optimizers.rate_of_step` of `theory.trainability.step_size.step_size`, for the network as it is drawn.
@@ -46,17 +48,18 @@ def default_rate(phi: ElementwiseActivation, rule: Optimizer, settings: Training
         rule: the optimizer.
         settings: width, depth, weights, batch normalization and the scale of the readout.
         classes: K.
+        correlation: mean correlation of two training samples (`gpn.data.datasets.ThinShell.correlation`).
 
     >>> from gpn.training.optimizers import SGD
-    >>> float(f"{default_rate(Identity(), SGD(), TrainingSettings(width=64, depth=199), 10):.6g}")
-    0.005
+    >>> float(f"{default_rate(Identity(), SGD(), TrainingSettings(width=64, depth=199), 10, 0.4):.6g}")
+    0.00503906
     """
     width, depth, weights = settings.width, settings.depth, settings.weights
     gain = _GAINS.get(weights, 1.0)
     step = step_size(phi, width, depth, classes, gain=gain, gaussian=weights not in ORTHOGONAL)
     if settings.batch_normalization:
         step = StepSize(1.0, step.spread)
-    return rate_of_step(rule, width, depth, classes, step, settings.readout_scale)
+    return rate_of_step(rule, width, depth, classes, step, correlation, settings.readout_scale)
 
 
 def build(config: TrainingConfig, phi: ElementwiseActivation) -> Network:

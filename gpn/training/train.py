@@ -157,7 +157,7 @@ def run_training(
     choices = {field.name: getattr(settings, field.name) for field in fields(settings)} | {
         "root": root,
         "optimizer": repr(rule),
-        "learning_rate": default_rate(phi, rule, settings, dataset.classes) if rate is None else rate,
+        "learning_rate": _default_rate(phi, rule, settings, dataset) if rate is None else rate,
         "batch": min(settings.batch, len(dataset.x_train)),
         "samples": len(dataset.x_train),
     }
@@ -173,6 +173,11 @@ def run_training(
     sizes = {"memories": len(rule.slots), "records": config.records, "memory": beside_the_program(memory)}
     check_training(dataset.nbytes, config.neurons, config.batch, **sizes)
     return _Run(config, dataset, phi, rule, saving).train(progress)
+
+
+def _default_rate(phi: ElementwiseActivation, rule: Optimizer, settings: TrainingSettings, data: Dataset) -> float:
+    shell = ThinShell.of(data, settings.width, centred=settings.centred)
+    return default_rate(phi, rule, settings, data.classes, shell.correlation(data.x_train))
 
 
 class _Run:

@@ -107,15 +107,15 @@ def test_the_other_root_is_the_other_one():
 def test_all_may_try_the_same_multiples_of_the_default_rate():
     for each in candidates(["tanh"], [10, 50], list(RECIPES)):
         settings = each.settings(64)
-        base = default_rate(each.phi, optimizer(settings.optimizer), settings, 10)
-        assert np.array(each.rates(64, 10, RATE_FACTORS)) / base == pytest.approx(RATE_FACTORS)
+        base = default_rate(each.phi, optimizer(settings.optimizer), settings, 10, 0.5)
+        assert np.array(each.rates(64, 10, 0.5, RATE_FACTORS)) / base == pytest.approx(RATE_FACTORS)
 
 
 def test_the_grid_is_extended_until_the_best_rate_lies_inside(monkeypatch):
     """Trials whose accuracy depends on the rate alone, best at 100 times the default, far beyond the grid."""
 
     def quick(self, *_):
-        best = 100 * self.candidate.rates(12, 10, (1.0,))[0]
+        best = 100 * self.candidate.rates(12, 10, 0.69, (1.0,))[0]
         accuracy = 1.0 / (1.0 + abs(np.log(self.rate / best)))
         curves = np.full((1, 1, len(CURVES)), accuracy)
         arrays = {"recorded_steps": np.ones((1, 1)), "log_gradient_norms": np.zeros((1, 1, self.candidate.depth + 1))}
@@ -125,7 +125,7 @@ def test_the_grid_is_extended_until_the_best_rate_lies_inside(monkeypatch):
     monkeypatch.setattr(comparison, "EXTENSIONS", 5)
     report = training_comparison(**TINY | {"depths": [2], "recipes": ["gpn", "linear"], "factors": [0.25, 1.0, 4.0]})
     for measured in report.measured:
-        base = measured.candidate.rates(12, 10, (1.0,))[0]
+        base = measured.candidate.rates(12, 10, report.settings.correlation, (1.0,))[0]
         assert measured.picked.rate == pytest.approx(64 * base)
         assert sorted(trial.rate / base for trial in measured.trials) == pytest.approx([0.25, 1, 4, 16, 64, 256])
     assert [measured.candidate.words for measured in report.measured][-1] == "linear control, depth 2"
@@ -348,7 +348,7 @@ def test_no_two_runs_share_an_identity():
     runs = [
         Run(each, rate, seed, validate, budget, "digits", digest(data.arrays))
         for each in candidates(["selu", "relu"], [2, 3], list(RECIPES))
-        for rate in each.rates(8, 10, (1.0, 2.0))
+        for rate in each.rates(8, 10, 0.5, (1.0, 2.0))
         for seed in (0, 1)
         for validate in (True, False)
     ]

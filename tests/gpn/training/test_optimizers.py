@@ -92,14 +92,16 @@ def test_misuse_is_an_error():
 
 
 def test_the_rate_falls_with_the_kernel_where_the_gradient_is_followed():
-    def ratio(rule, size, spread, classes=10, scale=1.0):
-        step = StepSize(size, spread)
-        return rate_of_step(rule, 64, 199, classes, step, scale) / rate_of_step(rule, 64, 199, 10, StepSize(1.0, 1.0))
+    def ratio(rule, size, spread, classes=10, kappa=0.4, scale=1.0):
+        rate = rate_of_step(rule, 64, 199, classes, StepSize(size, spread), kappa, scale)
+        return rate / rate_of_step(rule, 64, 199, 10, StepSize(1.0, 1.0))
 
     for rule in (SGD(), Momentum()):
         assert ratio(rule, 2.0, 5.0) == pytest.approx(1 / 10)
         assert ratio(rule, 1.0, 1.0, scale=0.5) == pytest.approx(4)
         assert ratio(rule, 1.0, 1.0, classes=20) == pytest.approx(2)
+        assert ratio(rule, 1.0, 1.0, kappa=0.8) == pytest.approx(1 / 2)
+        assert ratio(rule, 1.0, 1.0, kappa=0.0) == pytest.approx(0.4 / 0.25)
         assert ratio(rule, 1e-9, 1.0) == pytest.approx(4)
         assert ratio(rule, 1e9, 1.0) == pytest.approx(1 / 4)
     assert ratio(Adam(), 2.0, 5.0) == pytest.approx(1 / 5)
