@@ -1,11 +1,18 @@
 """Does each step follow its law: residuals over fresh initializations, and their probabilities."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from gpn.probing.prediction import Law, activation_step, independent_convolution, rotated_map, sum_of, tail_probability
+from gpn.probing.prediction import (
+    Law,
+    PearsonCurve,
+    activation_step,
+    independent_convolution,
+    rotated_map,
+    sum_of,
+)
 from gpn.probing.prediction import with_bias as shifted
 from gpn.probing.recognition import Unit
 from gpn.probing.tape import Tape
@@ -169,32 +176,12 @@ def judge(steps: Sequence[Step], epsilon: float, tail: float) -> Judgement:
     deviation = float(np.mean([step.ratio for step in known])) - 1
     excess = float(np.sign(deviation)) * max(abs(deviation) - slack, 0.0)
     predicted = float(np.mean([step.law.mean.mean() for step in known]))
-    lower, upper = band(variance, third, tail)
+    curve = PearsonCurve(variance, third)
+    lower, upper = curve.band(tail)
     return Judgement(
         predicted * (1 + deviation),
         predicted,
-        predicted * max(lower - slack, 0.0),
-        predicted * (upper + slack),
-        tail_probability(excess, variance, third),
+        predicted * max(1 + lower - slack, 0.0),
+        predicted * (1 + upper + slack),
+        curve.tail(excess),
     )
-
-
-def band(variance: float, third: float, tail: float) -> tuple[float, float]:
-    """The ratios to the mean that the law leaves, with so much probability outside.
-
-    >>> [round(end, 3) for end in band(0.01, 0.0, 0.05)], band(0.0, 0.0, 0.05)
-    ([0.804, 1.196], (1.0, 1.0))
-    """
-    from scipy import stats
-
-    if variance <= 0:
-        return 1.0, 1.0
-    deviation = float(np.sqrt(variance))
-    law = stats.pearson3(float(np.clip(third / deviation**3, -3, 3)))
-    low, high = law.ppf([tail / 2, 1 - tail / 2])
-    return 1 + deviation * float(low), 1 + deviation * float(high)
-
-
-def judged(judgements: Iterable[Judgement | None]) -> int:
-    """How many comparisons have a probability."""
-    return sum(one is not None and one.probability == one.probability for one in judgements)

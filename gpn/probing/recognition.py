@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def _identify(values: FloatArray, function: Callable[..., Any], labels: list[str
     if np.allclose(values, slope * _GRID, rtol=_ALIKE, atol=_ALIKE * np.abs(values).max()):
         return "scale", None, float(slope)
     for name in _candidates(labels):
-        named = _affine_of(catalog.build(name), values)
+        named = _affine_of(name, values)
         if named is not None:
             return named.name, named, 1.0
     own = _own(function, f"own function [{', '.join(labels)}]")
@@ -126,9 +127,17 @@ def _own(function: Callable[..., Any], name: str) -> Phi | None:
     return None
 
 
-def _affine_of(phi: Phi, values: FloatArray) -> Phi | None:
+@cache
+def _named(name: str) -> tuple[Phi, FloatArray]:
+    """A named activation and its values on the grid."""
+    phi = catalog.build(name)
+    return phi, phi.value(_GRID)
+
+
+def _affine_of(name: str, values: FloatArray) -> Phi | None:
     """The activation a phi + b that has these values on the grid; None if there is none."""
-    basis = np.column_stack([phi.value(_GRID), np.ones_like(_GRID)])
+    phi, own = _named(name)
+    basis = np.column_stack([own, np.ones_like(_GRID)])
     if not np.isfinite(basis).all() or not np.isfinite(values).all():
         return None
     (a, b), *_ = np.linalg.lstsq(basis, values)

@@ -6,11 +6,11 @@ from scipy import stats
 
 from gpn.probing.ensembles import ensemble_of
 from gpn.probing.prediction import (
+    PearsonCurve,
     activation_step,
     independent_convolution,
     rotated_map,
     sum_of,
-    tail_probability,
     with_bias,
 )
 from gpn.probing.tape import Value, Weights
@@ -102,12 +102,15 @@ def test_a_convolution_of_one_position_is_a_gaussian_map():
     assert law.variance == 2 / 500
 
 
-def test_tails_of_a_chi_squared_sum():
-    """The Pearson curve of type III is exact for it."""
+def test_tails_of_a_chi_squared_sum_and_of_its_mirror():
+    """The Pearson curve of type III is exact for it; the band and the tail are inverse."""
     n = 10
-    for quantile in (0.001, 0.999):
-        x = stats.chi2(n).ppf(quantile) / n - 1
-        assert tail_probability(x, 2 / n, 8 / n**2) == pytest.approx(0.002, rel=1e-6)
+    for sign in (1, -1):
+        curve = PearsonCurve(2 / n, sign * 8 / n**2)
+        ends = sorted(sign * (stats.chi2(n).ppf([0.001, 0.999]) / n - 1))
+        assert curve.band(0.002) == pytest.approx(ends, rel=1e-9)
+        assert [curve.tail(end) for end in ends] == pytest.approx([0.002, 0.002], rel=1e-9)
+    assert PearsonCurve(1.0, 1e-5).band(0.01) == pytest.approx(PearsonCurve(1.0, 2e-4).band(0.01), abs=1e-3)
 
 
 @pytest.mark.parametrize(

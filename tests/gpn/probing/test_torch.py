@@ -160,6 +160,27 @@ def test_a_right_network_follows_and_is_normalized():
     assert ((activations.forward_lower < activations.length) & (activations.length < activations.forward_upper)).all()
 
 
+def test_what_is_exported_and_drawn_by_gpn_follows():
+    """A rectangular network of the exported module and Haar matrices of `gpn.torch`, in float32."""
+    names = {}
+    exec(gpn.export("gelu", "torch"), names)
+    module = next(value for value in names.values() if isinstance(value, type) and issubclass(value, nn.Module))
+
+    def build():
+        parts = []
+        for columns, rows in pairwise((64, 96, 96, 96)):
+            linear = nn.Linear(columns, rows)
+            importlib.import_module("gpn.torch").orthogonal_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            parts += [linear, module()]
+        return nn.Sequential(*parts)
+
+    report = gpn.probe(build, initializations=3)
+    assert report.follows is Answer.YES
+    assert report.found("not normalized") == (1,)  # 64 inputs spread over 96 neurons have two thirds of the length
+    assert [row.weights for row in report.rows if row.kind == "linear"] == ["semi-orthogonal", "Haar", "Haar"]
+
+
 class Branches(nn.Module):
     """Vectors, a residual branch with a scale, a composite activation, and layers that are used twice."""
 
