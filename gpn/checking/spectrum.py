@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gpn.engine.arguments import count, vocabulary
-from gpn.engine.weights import draw
+from gpn.engine.weights import canonical, draw
 from gpn.experiment.result import Result
 from gpn.experiment.runs import generator
 from gpn.experiment.streams import SPECTRUM, cell_number
@@ -131,6 +131,7 @@ def spectrum(
     (3,)
     """
     depth, width, networks = count("depth", depth), count("width", width, 2), count("networks", networks)
+    weights = canonical(weights)
     phi = activation(spec) if root is None else normalize(activation(spec), root)
     law = jacobian_spectrum(phi, depth)
     squares = np.empty((networks, width))

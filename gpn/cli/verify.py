@@ -52,6 +52,9 @@ def verify(
     gain: Annotated[Floats | None, numbers("G,G", "Gains, one for all layers or one for each.", "1.5,1.0")] = None,
     bias: Annotated[Floats | None, numbers("S,S", "Deviations of Gaussian biases, as --gain.", "0.1,0.0")] = None,
     residual: Annotated[float | None, number("A", "Branches x + A phi(h) around layers of one width.", 0.5)] = None,
+    linear_output: Annotated[
+        bool, typer.Option("--linear-output", help="The last layer has no activation, like logits.")
+    ] = False,
     root: Root = "auto",
     derivative: Derivative = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
@@ -96,7 +99,7 @@ def verify(
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
       gpn verify gelu --width 256 --depth 10 --claims one-layer,engine
-      gpn verify relu --layers 784,512,512,10 --gain 1.4142 --bias 0.1 --raw
+      gpn verify relu --layers 784,512,512,10 --gain 1.4142 --bias 0.1 --raw --linear-output
       gpn verify tanh --method dense --width 64 --depth 10
       gpn verify tanh --until decided --cap 1000000
       gpn verify --width 1000000 --depth 200 --trials 3 --memory 4GiB
@@ -111,6 +114,7 @@ def verify(
     names = ("depth", "trials", "seed", "level", "weights", "derivative", "inputs", "labels", "until", "cap")
     named = locals() | {"widths": width, "epsilons": epsilon}
     given = only_given(named, "widths", "epsilons", "claims", "method", "layers", "residual", *names)
+    given |= {"linear_output": True} if linear_output else {}
     for name, numbers_given in (("gain", gain), ("bias", bias)):
         if numbers_given is not None:
             given[name] = numbers_given if len(numbers_given) > 1 else numbers_given[0]

@@ -120,7 +120,8 @@ class Deep:
     A network that preserves all norms has 0 everywhere; one that float64 cannot hold has a spread of nan, and the first
     layer that is lost is kept (0 for none). With labels |dE/dx_L| is that of the loss. The logarithms of
     all layers are kept only for a network whose profile is drawn, otherwise only the spread of each trial;
-    With a shape it is log(|dE/dW_l|_F / sqrt(n_{l-1})), and the width that of the widest layer.
+    With a shape it is log(|dE/dW_l|_F / sqrt(n_{l-1})), and the width that of the widest layer; `last` is the
+    activation of the last layer where that is another one.
     `keep_backward` keeps log |d_l| too. The method is that of `gpn.simulate`. How many bytes of memory the
     sampler may take changes no bit, so it is not a part of what the cell is.
     """
@@ -135,6 +136,7 @@ class Deep:
     method: str = "matrix-free"
     memory: int | None = field(default=None, compare=False)
     shape: Shape | None = None
+    last: NumericActivation | None = None
 
     def __call__(self, rng: np.random.Generator, trials: int) -> dict[str, FloatArray]:
         sample = self.sample(rng, trials)
@@ -156,12 +158,13 @@ class Deep:
         """
         first, last = (self.width, None) if self.shape is None else (self.shape.widths[0], self.shape.widths[-1])
         drawn = self.inputs.draw(rng, (trials,), first) if self.inputs else {}
+        phi = self.activation if self.last is None else [*[self.activation] * (self.depth - 1), self.last]
         if self.method == "dense":
             ends = ends_of(first, trials, 1, **(_NO_ENDS | drawn), top=last)
             shape = self.shape or Shape.square(self.width, self.depth)
-            return simulation.dense(self.activation, ends, shape, trials, rng, self.weights, self.memory, watch=watch)
+            return simulation.dense(phi, ends, shape, trials, rng, self.weights, self.memory, watch=watch)
         options: dict[str, Any] = {"weights": self.weights, "memory": self.memory, "watch": watch, **drawn}
-        return sampler.sample(self.activation, first, self.depth, trials, rng, shape=self.shape, **options)
+        return sampler.sample(phi, first, self.depth, trials, rng, shape=self.shape, **options)
 
     def log_gradients(self, sample: sampler.Sample) -> FloatArray:
         """log(|dE/dW_l|_F / sqrt(n_{l-1})) of networks that were drawn, array (trials, depth)."""

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from gpn.engine.arguments import count
+from gpn.engine.weights import canonical
 from gpn.training.optimizers import SCHEDULES, Optimizer
 from gpn.training.step import CONSTRAINTS
 from theory.errors import UsageError, unknown
 
-ORTHOGONAL = ("haar", "qr_unsigned")
+ORTHOGONAL = ("haar", "scaled_orthogonal", "qr_unsigned")
 PRECISIONS = ("float64", "float32")
 """Types of the numbers of a network in training."""
 _IDENTITIES = ("activation", "activation_digest", "root", "data", "data_digest")
@@ -46,6 +47,7 @@ class TrainingSettings:
     precision: str = "float64"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", canonical(self.weights))
         # Batch normalization divides by the spread within a batch: one sample has none.
         least = {"width": 2, "seed": 0, "batch": 2 if self.batch_normalization else 1}
         for name in ("depth", "width", "epochs", "batch", "seed", "records"):

@@ -12,7 +12,7 @@ from gpn.experiment.versions import versions
 from gpn.statistics.evidence import Weighted
 from gpn.statistics.limits import MAX_TRIALS, Verdict
 from gpn.verification.plan import Outcomes, Plan
-from gpn.verification.questions import Question, law_of_shape, share
+from gpn.verification.questions import Question, law_of_shape, of_layers, share
 from gpn.verification.results import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.verification.rounds import RunOutcome, waits
 from gpn.verification.settings import MOST_TRIALS, Settings
@@ -156,11 +156,10 @@ def _log_lengths(settings: Settings, tested: Phi) -> tuple[float, ...]:
     if shape is None:
         lengths = mean_field_path(tested, depth).squared_lengths
     else:
-        chain, sizes = zip(shape.gains, shape.biases, strict=True), pairwise(shape.widths)
+        sizes, phis = pairwise(shape.widths), of_layers(settings, tested, depth)
         scales = [mean_length_factor(settings.weights, rows, columns) ** 0.5 for columns, rows in sizes]
-        lengths = network_path(
-            [Layer(tested, gain * scale, bias) for (gain, bias), scale in zip(chain, scales, strict=True)]
-        ).squared_lengths
+        gains = [gain * scale for gain, scale in zip(shape.gains, scales, strict=True)]
+        lengths = network_path(list(map(Layer, phis, gains, shape.biases))).squared_lengths
     with np.errstate(divide="ignore"):
         logs = np.log(lengths)
     return tuple(logs.tolist()) if np.abs(logs).max() > np.log(100.0) else ()

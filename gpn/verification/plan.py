@@ -16,7 +16,7 @@ from gpn.sampling import rare_events
 from gpn.statistics import limits as statistics
 from gpn.statistics.evidence import Counted, Weighted
 from gpn.verification import kinds
-from gpn.verification.questions import THEOREM_TRIALS, Event, Question, rare_tilt
+from gpn.verification.questions import THEOREM_TRIALS, Event, Question, of_layers, rare_tilt
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, DENSE, Settings
 from theory.activations.specification import Phi
 from theory.claims.counted import ONE_LAYER, CountedClaim
@@ -142,6 +142,8 @@ class Plan:
                 shape = self.settings.shape(width, depth)
                 inputs = shell(width if shape is None else shape.widths[0])
                 options: dict[str, Any] = {"keep_layers": drawn, "method": self.settings.method, "shape": shape}
+                if self.settings.linear_output:
+                    options["last"] = of_layers(self.settings, tested, depth)[-1]
                 network = cells.Deep(tested, width, depth, self.settings.weights, inputs, **options)
                 yield _job(key, streams.DEEP, network, trials)
 

@@ -17,6 +17,7 @@ from gpn.statistics.evidence import Evidence, Weighted
 from gpn.statistics.limits import Decision, Verdict, equals, near, within
 from gpn.verification.kinds import DIACONIS_FREEDMAN, EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
 from gpn.verification.settings import DENSE, Settings
+from theory.activations.catalog import build
 from theory.activations.specification import Phi
 from theory.bounds.homogeneous import Readout
 from theory.bounds.network import predicted_margin, width_that_tests
@@ -257,6 +258,18 @@ def _shaped_questions(settings: Settings, activation: Phi) -> Iterator[Question]
             yield Question(event, PREDICTION, bound, probability, margin=law.margin(probability))
 
 
+def of_layers(settings: Settings, activation: Phi, depth: int) -> tuple[Phi, ...]:
+    """The activation of each of the layers.
+
+    Args:
+        settings: whether the last one has none.
+        activation: phi, as it is tested.
+        depth: L.
+    """
+    last = build("identity") if settings.linear_output else activation
+    return (activation,) * (depth - 1) + (last,)
+
+
 def law_of_shape(settings: Settings, activation: Phi, width: int, depth: int) -> ShapedLaw | NoPrediction:
     """The fluctuation law of networks with widths, gains and biases of their own.
 
@@ -273,7 +286,7 @@ def law_of_shape(settings: Settings, activation: Phi, width: int, depth: int) ->
         return NoPrediction("the fluctuation law is that of a random readout")
     factors = [mean_factor(settings.weights, rows, columns) for columns, rows in pairwise(shape.widths)]
     gains = [gain * factor for gain, factor in zip(shape.gains, factors, strict=True)]
-    layers = [Layer(activation, gain, bias) for gain, bias in zip(gains, shape.biases, strict=True)]
+    layers = list(map(Layer, of_layers(settings, activation, depth), gains, shape.biases))
     return shaped_law(layers, shape.widths, orthogonal=is_orthogonal(settings.weights))
 
 

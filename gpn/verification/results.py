@@ -63,6 +63,7 @@ class Configuration:
     gain: tuple[float, ...] = (1.0,)
     bias: tuple[float, ...] = (0.0,)
     residual: float | None = None
+    linear_output: bool = False
 
     @property
     def shape_words(self) -> str:
@@ -74,6 +75,8 @@ class Configuration:
             parts.append(f"bias {', '.join(f'{bias:.6g}' for bias in self.bias)}")
         if self.residual is not None:
             parts.append(f"branches x + {self.residual:.6g} phi")
+        if self.linear_output:
+            parts.append("a linear last layer")
         return ", ".join(parts)
 
     @property

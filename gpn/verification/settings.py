@@ -41,8 +41,8 @@ MOST_TRIALS = 10**12  # of one row; more cannot be run
 MAX_EPSILON = 1e6
 _MOST_UNITS = 2**32 - 1  # neurons of a layer, and layers: the identity of a random stream holds both
 _FILES = ("inputs", "labels")  # the arguments that may be paths
-_SHOWN = ("root", "widths", "depths", "trials", "seed", "level", "weights", "until", "cap", "claims", "method")
-_SHAPE = ("layers", "gain", "bias", "residual")
+_SHAPE = ("layers", "gain", "bias", "residual", "linear_output")
+_SHOWN = ("root", "widths", "depths", "trials", "seed", "level", "weights", "until", "cap", "claims", "method", *_SHAPE)
 """What is shown as it was understood."""
 
 
@@ -66,7 +66,7 @@ class Settings:
         method: how networks are drawn, one of `METHODS`.
         theorem: pairs (width, depth) of networks that are added because the deep bound says something there.
         layers: n_0, ..., n_L of one network, which is called by its widest layer; empty for square layers.
-        gain, bias, residual: as `gpn.engine.shape.Shape.read` takes them.
+        gain, bias, residual, linear_output: as for `gpn.verify`; gain and bias one number, or one for each layer.
     """
 
     activation: Any = field(compare=False)
@@ -94,6 +94,7 @@ class Settings:
     gain: tuple[float, ...] = (1.0,)
     bias: tuple[float, ...] = (0.0,)
     residual: float | None = None
+    linear_output: bool = False
 
     @classmethod
     def read(
@@ -119,6 +120,7 @@ class Settings:
         gain: Numbers = 1.0,
         bias: Numbers = 0.0,
         residual: float | None = None,
+        linear_output: bool = False,
     ) -> "Settings":
         """Check the arguments of `gpn.verify`, which these are, and load the inputs.
 
@@ -164,24 +166,21 @@ class Settings:
             gain=_alike("gain", gain),
             bias=_alike("bias", bias),
             residual=residual,
+            linear_output=linear_output,
         )
         return settings._shaped(claims is None)
 
     def _shaped(self, default_claims: bool) -> "Settings":
         """The same with a checked shape; of networks that are not those of the theorem only the whole is asked."""
         for depth in self.depths:
-            shape = self._shape(self.widths[0], depth)
-        plain = replace(self, residual=shape.residual)
-        if not plain.is_shaped:
-            return replace(plain, weights="haar" if self.weights == "scaled_orthogonal" else self.weights)
+            self._shape(self.widths[0], depth)  # refuses what does not fit
+        if not self.is_shaped:
+            return replace(self, weights="haar" if self.weights == "scaled_orthogonal" else self.weights)
         if default_claims:
-            return replace(plain, claims=chosen("network"))
+            return replace(self, claims=chosen("network"))
         if set(self.claims) != set(chosen("network")):
-            raise UsageError(
-                "of networks with layers, gain, bias or residual only whole networks can be asked: the bounds on one "
-                "layer and the laws of the engine are those of square layers; leave claims out"
-            )
-        return plain
+            raise UsageError("with layers, gain, bias or residual only whole networks can be asked; leave claims out")
+        return self
 
     def _shape(self, width: int, depth: int) -> Shape:
         gain, bias = (each[0] if len(each) == 1 else each for each in (self.gain, self.bias))
@@ -190,7 +189,7 @@ class Settings:
     @property
     def is_shaped(self) -> bool:
         """Whether the networks differ from those of the theorem by widths, gains, biases or branches."""
-        return bool(self.layers) or (self.gain, self.bias, self.residual) != ((1.0,), (0.0,), None)
+        return [getattr(self, name) for name in _SHAPE] != [(), (1.0,), (0.0,), None, False]
 
     def shape(self, width: int, depth: int) -> Shape | None:
         """Return the shape of the networks of a width and depth, None for that of the theorem."""
@@ -228,7 +227,7 @@ class Settings:
             deep_epsilons=self.deep_epsilons,
             theorem=self.theorem,
             default_widths=self.default_widths,
-            **{name: getattr(self, name) for name in (*_SHOWN, *_SHAPE)},
+            **{name: getattr(self, name) for name in _SHOWN},
         )
 
 
@@ -365,7 +364,7 @@ def _typed(value: Any) -> str | None:
 
 def _writable_call(settings: Settings) -> Facts | None:
     """The arguments of `gpn.verify` that ask for the same, None if they hold more than numbers, text and paths."""
-    names = ("activation", "derivative", "epsilons", *_FILES, *_SHOWN, *_SHAPE)
+    names = ("activation", "derivative", "epsilons", *_FILES, *_SHOWN)
     call = {name: getattr(settings, name) for name in names}
     call["depth"] = call.pop("depths")
     call["layers"] = settings.layers or None

@@ -60,6 +60,7 @@ def verify(
     gain: Numbers = 1.0,
     bias: Numbers = 0.0,
     residual: float | None = None,
+    linear_output: bool = False,
     executor: Executor | str | None = None,
     workers: int | None = None,
     memory: int | str | None = None,
@@ -107,6 +108,7 @@ def verify(
             is about |dE/dW_l|_F^2/n_{l-1}, and only the fluctuation law speaks of it: the theorems are those of square
             layers.
         residual: alpha of branches x + alpha phi(h), of which no law speaks.
+        linear_output: whether the last layer has no activation, x_L = h_L, as logits have none.
         executor: "threads" or "processes", a pool of `workers` (by default one for each core, and processes
             if the run is long), or any `concurrent.futures.Executor`.
         memory: the memory that the program may take, all workers together: bytes, or a text such as "4GiB"; None for
@@ -145,6 +147,7 @@ def verify(
         gain=gain,
         bias=bias,
         residual=residual,
+        linear_output=linear_output,
     )
     return run_verification(settings, Resources.read(executor, workers, memory, progress, store, replace_finished))
 

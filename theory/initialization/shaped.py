@@ -191,7 +191,9 @@ def _passages(
         if key not in known:
             known[key] = depth_coefficients(layer.activation, np.sqrt(p))
         c = known[key]
-        reason = _obstacle(layer, c, n, float(delta @ delta))
+        # the length of the last signal is seen by nothing but the slopes there
+        felt = 1.0 if index < len(layers) - 1 else c.kappa / (c.slope_second or 1.0)
+        reason = _obstacle(layer, c, n, felt**2 * float(delta @ delta))
         if reason is not None:
             yield NoPrediction(f"layer {index + 1}: {reason}")
             return

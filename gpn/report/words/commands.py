@@ -44,6 +44,7 @@ def verify_command(config: "Configuration") -> str:
         "gain": None if config.gain == (1.0,) else config.gain,
         "bias": None if config.bias == (0.0,) else config.bias,
         "residual": config.residual,
+        "linear_output": config.linear_output or None,
         "epsilon": None if config.has_default_epsilons else config.epsilons,
         "trials": config.trials,
         "until": config.until,

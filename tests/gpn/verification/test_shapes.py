@@ -85,6 +85,20 @@ def test_the_same_run_with_other_workers_and_after_a_resume_has_the_same_bits(tm
     assert gpn.resume(tmp_path).rows == first.rows
 
 
+def test_a_linear_last_layer_may_be_narrow():
+    """Ten logits: with an activation in their layer the law would need more of them."""
+    report = gpn.verify(
+        "relu", layers=[300, 200, 10], bias=0.1, root=None, linear_output=True, trials=2000, epsilons=0.1
+    )
+    [row] = report.rows
+    assert row.estimate == pytest.approx(row.prediction, abs=0.06)  # five standard errors
+    assert 0.1 < row.prediction < 0.9
+    assert "a linear last layer" in report.config.shape_words
+    assert "--linear-output" in verify_command(report.config)
+    curved = gpn.verify("relu", layers=[300, 200, 10], root=None, trials=20)
+    assert "layer 2: at a width of 10" in curved.rows[0].bound_kind
+
+
 def test_growth_is_said_first():
     """relu(16 x) doubles 8^2 times: 128 per layer, exactly; float16 ends at 65504 < 128^(5/2)."""
     report = gpn.verify("relu", widths=16, depth=40, gain=16.0, root=None, trials=50)
