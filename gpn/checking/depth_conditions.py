@@ -11,12 +11,14 @@ from theory.depth.horizon import length_layers
 from theory.depth.length_map import length_map_slope, slope_map
 from theory.layer.pairs import squared_length_variance
 from theory.trainability.isometry import jacobian_spectrum
+from theory.trainability.lengths import length_path
 from theory.trainability.separation import Separation, separation
 
 Light = Literal["kept", "weak", "lost"]
 _TOLERANCE = 1e-6
 _DISTANCE = (0.1, 0.02)  # of two orthogonal inputs: above the first kept, below the second lost
 _RANK = (0.05, 0.01)  # effective rank over n; both limits are those of the study in docs/reproduce-training.md
+_LONG, _RUNAWAY = 4.0, 10.0  # a squared length that neurons and training reach, and the factor that is too much
 _TENFOLD = 2 * float(np.log(10.0))  # of a norm, in the logarithm of its square
 
 
@@ -42,10 +44,11 @@ class DepthConditions:
     r"""The four conditions of depth of an activation with E phi^2 = 1.
 
     Norms: :math:`(E\phi'^2)^L`, the factor of the squared gradient norm. Length: :math:`\chi`, where |chi| > 1 drives
-    the squared length away from 1. Separation: :math:`1 - \rho_L` of two orthogonal inputs. Isometry: the effective
-    rank over the width, :math:`1/(1 + \sigma^2)`. The limits between kept, weak and lost are 0.1 and 0.02 for the
-    separation, 0.05 and 0.01 for the rank: above the first networks train, below the second they learn next to nothing,
-    as far as was measured (docs/reproduce-training.md).
+    the squared length away from 1; with |chi| < 1 it is weak where a squared length of 4 grows tenfold. Separation:
+    :math:`1 - \rho_L` of two orthogonal inputs. Isometry: the effective rank over the width,
+    :math:`1/(1 + \sigma^2)`. The limits between kept, weak and lost are 0.1 and 0.02 for the separation, 0.05 and 0.01
+    for the rank: above the first networks train, below the second they learn next to nothing, as far as was measured
+    (docs/reproduce-training.md).
 
     Args:
         depth: L.
@@ -131,6 +134,9 @@ def _length(phi: Phi, depth: int, width: int) -> Condition:
     else:
         light = "weak" if depth < layers else "lost"
     words = "is chi, the slope of the length map at 1"
+    if light == "kept" and (reached := length_path(phi, depth, start=_LONG).lengths[-1]) > _RUNAWAY * _LONG:
+        light = "weak"
+        words += f"; but a squared length of {_LONG:g} grows to {reached:.2g}"
     if np.isfinite(layers):
         words += f"; at width {width} the squared length drifts by a factor 2 in about {layers:,.0f} layers"
     return Condition("length", light, chi, words)

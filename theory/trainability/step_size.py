@@ -5,24 +5,11 @@ A step of rate eta on one sample changes the K logits by :math:`-\eta\, \Theta r
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from theory.errors import UsageError
-
-FloatArray = npt.NDArray[np.float64]
-
-_REACH, _NODES = 9.0, 18_000  # an even number: no node at 0, where kinks are
-_SETTLED = 1e-12
-_LARGEST = 1e100  # squared lengths beyond are not followed
-
-
-class Evaluated(Protocol):
-    """An activation that gives phi and phi'."""
-
-    def value_and_slope(self, x: FloatArray, /) -> tuple[FloatArray, FloatArray]: ...
+from theory.trainability.lengths import Evaluated, length_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +65,10 @@ def step_size(
     """
     if width < 2 or depth < 1 or classes < 2:
         raise UsageError(f"a classifier has width and classes of at least 2 and depth 1, not {width, classes, depth}")
-    lengths, slopes, kurtoses = _path(phi, depth, gain)
+    path = length_path(phi, depth, gain=gain)
     n, a, b, log_gradient = float(width), float(width), float(width) ** 2, 0.0
-    sizes, spreads = [float(lengths[-1])], [1.0]
-    for length, slope, kurtosis in zip(lengths[-2::-1], slopes[::-1], kurtoses[::-1], strict=True):
+    sizes, spreads = [path.lengths[-1]], [1.0]
+    for length, slope, kurtosis in zip(path.lengths[-2::-1], path.slopes[::-1], path.kurtoses[::-1], strict=True):
         diagonal = (b + 2 * a) / (n + 2)
         a, b = kurtosis * diagonal + (n * a - b) / (n + 2), b + (kurtosis - 1) * diagonal
         log_gradient += float(np.log(slope)) if slope > 0 else -np.inf
@@ -95,29 +82,3 @@ def step_size(
     total = sum(sizes)
     spread = sum(size * one for size, one in zip(sizes, spreads, strict=True)) / total if total > 0 else 1.0
     return StepSize(total / (depth + 1), spread)
-
-
-def _path(phi: Evaluated, depth: int, gain: float) -> tuple[list[float], list[float], list[float]]:
-    """Squared lengths q_0..q_L, and of each layer E phi'^2 and E phi'^4/(E phi'^2)^2, to a few digits."""
-    z = np.linspace(-_REACH, _REACH, _NODES)
-    weights = np.exp(-0.5 * z * z)
-    weights /= weights.sum()
-    lengths: list[float] = [1.0]
-    slopes: list[float] = []
-    kurtoses: list[float] = []
-    for layer in range(depth):
-        if layer > 1 and abs(lengths[-1] - lengths[-2]) <= _SETTLED * lengths[-1]:
-            lengths.append(lengths[-1])
-            slopes.append(slopes[-1])
-            kurtoses.append(kurtoses[-1])
-            continue
-        with np.errstate(all="ignore"):
-            value, slope = phi.value_and_slope(np.sqrt(gain * lengths[-1]) * z)
-            squares = slope * slope
-            second, length = weights @ squares, weights @ (value * value)
-            fourth = (weights @ (squares * squares)) / (second * second)
-        known = np.isfinite(fourth) and 0 < second < _LARGEST
-        lengths.append(float(length) if length < _LARGEST else _LARGEST)
-        slopes.append(float(second) if known else 1.0)
-        kurtoses.append(max(float(fourth), 1.0) if known else 1.0)
-    return lengths, slopes, kurtoses

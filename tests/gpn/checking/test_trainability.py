@@ -11,6 +11,7 @@ from gpn.report.tables import check as tables
 from gpn.report.words import trainability as words
 from theory.errors import UsageError
 from theory.normalization.normalize import normalize
+from theory.trainability.lengths import length_path
 from theory.trainability.separation import separation
 from theory.trainability.tangent_kernel import tangent_kernel_ratio
 
@@ -137,3 +138,21 @@ def test_the_tangent_kernel_at_finite_width_is_that_of_infinite_width(spec):
     law = tangent_kernel_ratio(separation(phi), depth)[-1]
     assert ratios.mean() == pytest.approx(law, abs=4 * ratios.std() / np.sqrt(networks) + depth / (2 * width))
     assert abs(law - 1.0) > 0.5  # equal inputs would have 1, orthogonal ones in a linear network 0
+
+
+def test_a_length_that_runs_away_from_far_is_seen():
+    """m + a x + b (x^2 - 1) with m = -sqrt(2) b, a^2 = 1 - 4 b^2 is GPN with chi = 1 - 2 sqrt(2) b^2 < 1.
+
+    Its length map, a quadratic, has the second fixed point (3 + 2 sqrt(2))/3 = 1.94, which repels.
+    """
+    b = 0.3
+    phi = gpn.activation(f"-sqrt(2)*{b} + sqrt(1 - 4*{b}**2)*x + {b}*(x**2 - 1)")
+    found = depth_conditions(phi, 50).length
+    assert found.value == pytest.approx(1 - 2 * np.sqrt(2) * b**2)
+    assert found.light == "weak"
+    assert "a squared length of 4 grows to 1e+100" in found.words
+    inside = length_path(phi, 400, start=1.9).lengths[-1]
+    assert inside == pytest.approx(1, abs=1e-3)
+    assert length_path(phi, 400, start=2.0).lengths[-1] > 1e3
+    assert depth_conditions(normalize(gpn.activation("softplus")), 50).length.light == "weak"  # it diverges in training
+    assert depth_conditions(normalize(gpn.activation("gelu")), 50).length.light == "kept"
