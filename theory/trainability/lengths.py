@@ -61,10 +61,10 @@ def length_path(phi: Evaluated, depth: int, *, gain: float = 1.0, start: float =
             with np.errstate(all="ignore"):
                 value, slope = phi.value_and_slope(np.sqrt(gain * path.lengths[-1]) * z)
                 squares = slope * slope
-                second, length = weights @ squares, weights @ (value * value)
-                fourth = (weights @ (squares * squares)) / (second * second)
+                second, length = float(weights @ squares), float(weights @ (value * value))
+                fourth = float((weights @ (squares * squares)) / np.float64(second) ** 2)
         known = np.isfinite(fourth) and 0 < second < _LARGEST
-        path.lengths.append(float(length) if length < _LARGEST else _LARGEST)
-        path.slopes.append(float(second) if known else 1.0)
-        path.kurtoses.append(max(float(fourth), 1.0) if known else 1.0)
+        path.lengths.append(length if length < _LARGEST else _LARGEST)
+        path.slopes.append(second if known else 1.0)
+        path.kurtoses.append(max(fourth, 1.0) if known else 1.0)
     return path
