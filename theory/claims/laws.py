@@ -24,6 +24,26 @@ ENTRIES = (
         test="tests/theory/layer/test_sphere.py::test_agrees_with_the_literal_density",
     ),
     Claim(
+        id="rotated-map",
+        kind="law",
+        title="The length after a matrix of any singular values",
+        words="If the right singular vectors of W are uniformly random, the squared length after it is a weighted "
+        "sum of squared coordinates of a uniform unit vector. For a Haar matrix it does not vary.",
+        statement=(
+            r"\frac{|W x|^2}{|x|^2} = \sum_i a_i u_i^2, \qquad E = \bar a",
+            r"Var = \frac{2}{n+2} \overline{(a - \bar a)^2}, \qquad "
+            r"E\Big(\frac{|W x|^2}{|x|^2} - \bar a\Big)^3 = \frac{8 \overline{(a - \bar a)^3}}{(n+2)(n+4)}",
+        ),
+        symbols=letters(
+            n="columns of W", a="eigenvalues of W^T W, zeros included; the bar is their mean", u="uniform unit vector"
+        ),
+        assumptions=("The right singular vectors of W are Haar and independent of x, which is not zero.",),
+        rigor="exact law",
+        proof="docs/own-network.md#a-linear-map",
+        function="gpn.probing.prediction:rotated_map",
+        test="tests/gpn/probing/test_prediction.py::test_a_map_with_any_singular_values",
+    ),
+    Claim(
         id="matrix-free-one-input",
         kind="theorem",
         title="A Haar matrix used once forward and once backward need not be drawn",
