@@ -32,7 +32,7 @@ ENTRIES = (
         statement=(
             r"\frac{|W x|^2}{|x|^2} = \sum_i a_i u_i^2, \qquad E = \bar a",
             r"Var = \frac{2}{n+2} \overline{(a - \bar a)^2}, \qquad "
-            r"E\Big(\frac{|W x|^2}{|x|^2} - \bar a\Big)^3 = \frac{8 \overline{(a - \bar a)^3}}{(n+2)(n+4)}",
+            r"E\left(\frac{|W x|^2}{|x|^2} - \bar a\right)^3 = \frac{8 \overline{(a - \bar a)^3}}{(n+2)(n+4)}",
         ),
         symbols=letters(
             n="columns of W", a="eigenvalues of W^T W, zeros included; the bar is their mean", u="uniform unit vector"
