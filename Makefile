@@ -6,7 +6,7 @@ export OPENBLAS_NUM_THREADS = 1
 
 PARALLEL = --numprocesses=auto --dist=loadfile
 
-.PHONY: quick tests docs lint slow pages generated minimum
+.PHONY: quick tests docs lint slow pages generated minimum frameworks
 
 quick:  # every module once
 	pytest $(PARALLEL) -m "quick and not slow" tests theory gpn
@@ -27,6 +27,10 @@ pages:
 
 slow:  # long statistical studies
 	pytest $(PARALLEL) -m slow
+
+frameworks:  # what needs PyTorch and JAX: pip install -e ".[test,torch,jax]"
+	pytest $(PARALLEL) tests/gpn/test_frameworks.py tests/gpn/probing tests/gpn/checking/test_export_frameworks.py \
+	  tests/theory/activations/test_frameworks.py gpn/torch.py gpn/jax.py gpn/probing
 
 minimum:  # the declared minimum of every dependency, in a fresh environment of Python 3.11
 	.ci/minimum
