@@ -99,7 +99,7 @@ def verify(
       gpn verify tanh --weights gaussian --seed 7
       gpn verify relu --inputs digits
       gpn verify gelu --width 256 --depth 10 --claims one-layer,engine
-      gpn verify relu --layers 784,512,512,10 --gain 1.4142 --bias 0.1 --raw --linear-output
+      gpn verify relu --layers 784,512,10 --gain 1.41 --raw --linear-output
       gpn verify tanh --method dense --width 64 --depth 10
       gpn verify tanh --until decided --cap 1000000
       gpn verify --width 1000000 --depth 200 --trials 3 --memory 4GiB
