@@ -137,7 +137,7 @@ def _read(text: str) -> tuple[float, int]:
         except SpecificationError as error:
             raise UsageError(f"{text!r:.60} is not a number such as 2.74 or 5/3: {error}") from error
     if not (np.isfinite(value) and value > 0):
-        raise UsageError(f"the number must be positive, not {text:.60}")
+        raise UsageError(f"the number must be positive and finite, not {text:.60}")
     if digits < 2:
         raise UsageError(f"{text:.60} has one digit, which says nothing; give two or more, such as 1.6")
     return value, min(digits, _FORMULA_DIGITS)
