@@ -94,7 +94,7 @@ class ShapedLaw:
         .. math:: z \mapsto z e^{\pm\delta}, \qquad \delta = c\, \omega (1 + z^2)
 
         with the largest noise :math:`\omega`, and four standard errors of the draws. c = 1/2 was calibrated on square
-        layers of normalized activations.
+        layers of normalized activations; the shapes of benchmarks/shapes.py need 0.32 at most.
         """
         level = brownian_level(float(np.clip(probability, 1e-300, 1 - 1e-16)))
         delta = min(_CALIBRATED * self.largest_noise * (1 + level**2), 1.0)
