@@ -99,6 +99,7 @@ def table_1(
         test_samples=len(data.x_test),
     )
     runs = [run for spec in several("activations", activations) for run in _runs(spec, setting, data)]
+    listen = progress and (lambda done, total, _words: progress(done, total, "training"))
     place: Executor | str | None = "processes" if executor is None and workers > 1 else executor
     facts = {"experiment": "table 1", **asdict(setting), "digest": digest(data.arrays)}
     identity = Identity(facts, dict(computing_versions()))
@@ -106,7 +107,7 @@ def table_1(
         nullcontext() if store is None else run_store.open_store(store, identity, replace_finished=replace_finished)
     ) as finished:
         cells = [run.cell() for run in runs]
-        results = experiment.run(cells, seed, executor=place, workers=workers, store=finished, progress=progress)
+        results = experiment.run(cells, seed, executor=place, workers=workers, store=finished, progress=listen)
     rows = (TableRow.of(run.name, run.treatment, arrays, setting) for run, arrays in zip(runs, results, strict=True))
     return TableReport(setting, tuple(rows))
 
