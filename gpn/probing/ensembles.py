@@ -59,11 +59,17 @@ def ensemble_of(weights: Weights, dtype: str) -> Ensemble:
     if abs(weights.traces[1] / weights.traces[0] ** 2 / expected - 1) > 10 / np.sqrt(count) + 2 / short:
         sparse = f", {weights.zeros:.0%} zeros" if weights.zeros > 0.1 else ""
         return Ensemble("unknown", f"no known ensemble{sparse}", weights.gain, scale)
-    near = [name for name, value in _SHAPES.items() if abs(weights.kurtosis - value) < noise + 0.05]
-    shape = near[0] if len(near) == 1 else ""  # a small matrix does not tell
+    shape = _shape(weights.kurtosis, noise)
     usual, transposed = _usual_scale(weights, count)
     label = f"{shape or 'independent'}, {usual or f'standard deviation {scale:.2g}/sqrt(n_in)'}"
     return Ensemble("independent", label, weights.gain, scale, transposed)
+
+
+def _shape(kurtosis: float, noise: float) -> str:
+    """The law of the entries by their kurtosis; empty where a small matrix does not tell, or for another law."""
+    ranked = sorted((abs(kurtosis - value), name) for name, value in _SHAPES.items())
+    is_clear = ranked[1][0] - ranked[0][0] > 2 * noise / _NOISE
+    return ranked[0][1] if ranked[0][0] < noise + 0.05 and is_clear else ""
 
 
 def _usual_scale(weights: Weights, count: int) -> tuple[str, bool]:

@@ -103,10 +103,8 @@ def _convolution(tape: Tape, unit: Unit) -> tuple[Step | None, Step | None]:
         law = shifted(law, operation.bias, h.rows)
     back = None
     if operation.pulled is not None and operation.back_patches is not None:
-        channels = tape.values[operation.inputs[0]].size
-        back = Step(
-            operation.pulled, independent_convolution(weights, operation.back_patches, channels, operation.groups)
-        )
+        back_law = independent_convolution(weights, operation.back_patches, operation.channels, operation.groups)
+        back = Step(operation.pulled, back_law)
     return Step(h.squares, law), back
 
 

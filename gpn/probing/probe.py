@@ -106,8 +106,9 @@ class _Reading:
                 self.numbers.setdefault(-unit.output, self.numbers[unit.inputs[0]])
         self.chosen = [place for place, unit in enumerate(units[0]) if fnmatch(unit.name, pattern)]
         if not self.chosen:
-            names = sorted({unit.name for unit in units[0]})
-            raise UsageError(f"no module runs under a name like {pattern!r}; there are {', '.join(names)[:200]}")
+            names = ", ".join(sorted({unit.name for unit in units[0]}))
+            there = f"there are {names[:200]}" if names else "the model runs none"
+            raise UsageError(f"no module runs under a name like {pattern!r}; {there}")
 
     def report(self) -> ProbeReport:
         steps = {place: self._steps(place) for place in self.chosen}

@@ -118,7 +118,7 @@ class Operation:
         pulled: squared norm of what it sends back to its input, array (samples,).
         weight_gradient: |dE/dW|_F.
         rate: of dropout, the share of entries that is dropped.
-        groups: of a convolution.
+        groups, channels: of a convolution, how many groups, and the channels before it.
     """
 
     kind: Kind
@@ -137,6 +137,7 @@ class Operation:
     weight_gradient: float = float("nan")
     rate: float = 0.0
     groups: int = 1
+    channels: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -202,6 +202,7 @@ class _Recorder:
             order = line.equation.params["dimension_numbers"].rhs_spec
             matrix = np.asarray(jnp.transpose(weight, order), dtype=np.float64)
             matrix = matrix.reshape(len(matrix), -1)
+            operation.channels = arguments[0].shape[line.equation.params["dimension_numbers"].lhs_spec[1]]
             operation.groups = int(line.equation.params["feature_group_count"])
             self._patches(operation, line, arguments)
         operation.weights = Weights.of(np.ascontiguousarray(matrix))

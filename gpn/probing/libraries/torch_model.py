@@ -139,9 +139,14 @@ def _first_tensor(output: Any) -> torch.Tensor:
             if found is not None:
                 return found
     raise UsageError(
-        f"the model returns no tensor of floating-point numbers with a gradient (it returns {type(output).__name__}); "
-        "give a function or a module that returns one"
+        "the model returns no tensor (samples, ...) of floating-point numbers with a gradient, but "
+        f"{_described(output)}; probe a module that returns one, without the loss"
     )
+
+
+def _described(output: Any) -> str:
+    shape = f" of shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else ""
+    return f"{type(output).__name__}{shape}"
 
 
 def _first_tensor_or_none(part: Any) -> torch.Tensor | None:
@@ -173,7 +178,7 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
         self.tape = Tape("PyTorch", evaluate)
         self.scopes: list[str] = []
         self.samples = len(inputs)
-        self._parameters = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._derived = {id(parameter): (name, parameter) for name, parameter in model.named_parameters()}
         self._weights: dict[int, Weights] = {}
         self._known: dict[int, tuple[int, torch.Tensor, int]] = {}  # value, the tensor kept alive, axis of the neurons
         self._heard: set[int] = set()
@@ -199,7 +204,7 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
     def finish(self) -> None:
         """Gradients of weights, once the backward pass has run."""
         for operation, weight in self._owners:
-            if weight.grad is not None:
+            if weight.is_leaf and weight.grad is not None:
                 operation.weight_gradient = float(weight.grad.detach().double().norm())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -220,7 +225,9 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
             return
         tensors = [(place, item) for place, item in places(args, kwargs) if isinstance(item, torch.Tensor)]
         data = [(place, item) for place, item in tensors if self._is_data(item)]
-        if not data or (len(result.shape) == 0 and self.samples > 0):
+        if not data:
+            self._derive(tensors, result)
+        if not data or result.ndim == 0:
             return
         inputs = tuple(self._value(item) for _, item in data)
         axis = self._known[id(data[0][1])][2]
@@ -238,9 +245,15 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def _is_data(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor depends on the inputs; one that appears from nowhere with a gradient does, too."""
-        if id(tensor) in self._known:
-            return True
+        if id(tensor) in self._known or id(tensor) in self._derived:
+            return id(tensor) in self._known
         return tensor.requires_grad and not tensor.is_leaf and tensor.ndim > 0 and len(tensor) == self.samples
+
+    def _derive(self, tensors: Any, result: torch.Tensor) -> None:
+        """Note what is computed of parameters alone, as a weight with a parametrization."""
+        names = {self._derived[id(item)][0] for _, item in tensors if id(item) in self._derived}
+        if names:
+            self._derived[id(result)] = (", ".join(sorted(names)), result)
 
     def _value(self, tensor: torch.Tensor) -> int:
         if id(tensor) not in self._known:
@@ -254,7 +267,8 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
             return "convolution"
         if name in ("linear", "matmul", "mm", "addmm") and len(data) == 1:
             others = [item for _, item in tensors if item is not data[0][1] and item.ndim == 2]
-            return "linear" if len(others) == 1 and id(others[0]) in self._parameters else "other"
+            in_front = name == "linear" or data[0][0] != 1 or name == "addmm"
+            return "linear" if len(others) == 1 and id(others[0]) in self._derived and in_front else "other"
         if name in NORMALIZATIONS:
             return "normalization"
         if name in DROPOUTS:
@@ -300,7 +314,7 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
             if where != place and isinstance(item, torch.nn.Parameter | torch.Tensor) and item.ndim >= 2
         )
         bias = next((i for w, i in given.items() if w != place and isinstance(i, torch.Tensor) and i.ndim == 1), None)
-        operation.parameter = self._parameters.get(id(weight), "")
+        operation.parameter = self._derived[id(weight)][0] if id(weight) in self._derived else ""
         matrix = weight.T if transposed else weight
         if id(weight) not in self._weights:
             self._weights[id(weight)] = Weights.of(array(matrix.reshape(len(matrix), -1)))
@@ -317,6 +331,7 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
         if operation.kind == "linear":
             pull = lambda gradient: gradient @ matrix  # noqa: E731
         else:
+            operation.channels = x.shape[1]
             operation.groups = int(kwargs.get("groups", args[6] if len(args) > 6 else 1))
             pull = _convolution(operation, func, args, kwargs, x, weight, self.samples)
         if result.requires_grad:

@@ -46,7 +46,7 @@ def _normalized(report: "ProbeReport") -> str:
     if report.normalized is Answer.YES:
         return "By that theory every layer that it knows keeps squared lengths and gradients: it is normalized."
     if report.normalized is Answer.UNDECIDED:
-        return ""
+        return "Whether it is normalized is undecided: of no layer theory knows both directions."
     lost = set(report.found("not normalized"))
     kept = {row.layer for row in report.rows if row.kind == "activation" and row.layer} - lost
     if not kept or not lost:

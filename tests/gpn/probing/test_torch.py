@@ -264,6 +264,37 @@ def test_what_the_user_has_is_left_as_it_was():
     assert report.fresh == "the one initialization that was given"
 
 
+class Mean(nn.Module):
+    """A loss rather than a network."""
+
+    def forward(self, x):
+        return x.mean()
+
+
+class Parametrized(nn.Module):
+    """Weights that are computed, axes of channels that are not the last, a matrix on the right."""
+
+    def __init__(self):
+        super().__init__()
+        self.field = nn.Conv1d(6, 40, 5, padding="same", dtype=torch.float64)
+        self.map = nn.utils.parametrizations.weight_norm(nn.Linear(40, 40, dtype=torch.float64))
+        self.matrix = nn.Parameter(torch.randn(40, 40, dtype=torch.float64) / 40**0.5)
+
+    def forward(self, x):
+        x = torch.relu(self.field(x)).mean(2)
+        return torch.tanh(self.map(x)) @ self.matrix
+
+
+def test_weights_in_every_form_have_their_law():
+    report = gpn.probe(Parametrized, np.random.default_rng(0).standard_normal((4, 6, 20)), initializations=4)
+    maps = {row.name: row for row in report.rows if row.layer and row.kind != "activation"}
+    assert list(maps) == ["field", "map", ""]
+    assert report.follows is Answer.YES
+    assert all(row.backward is not None and row.forward is not None for row in maps.values())
+    assert (maps["field"].width_in, maps["field"].width, maps["field"].rows) == (30, 40, 20)
+    assert maps[""].weights.endswith(", LeCun")
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "words"),
     [
@@ -273,6 +304,7 @@ def test_what_the_user_has_is_left_as_it_was():
         (lambda: nn.Sequential(nn.Conv2d(3, 3, 3)), None, "does not tell the shape"),
         (lambda: nn.Linear(3, 3), np.ones((2, 4)), "fails on inputs of shape"),
         (lambda: 1 / 0, None, "ZeroDivisionError"),
+        (lambda: nn.Sequential(nn.Linear(3, 1), Mean()), np.ones((2, 3)), r"but Tensor of shape \(\)"),
         (lambda: nn.Embedding(3, 3), None, "begins with a Embedding"),
     ],
 )
