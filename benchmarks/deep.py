@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument(
         "--activations", nargs="+", default=["tanh", "selu:plus", "gelu:minus", "elu:minus", "silu:minus"]
     )
-    parser.add_argument("--depths", type=int, nargs="+", default=[10, 50, 200])
+    parser.add_argument("--depths", type=int, nargs="+", default=[10, 50, 200, 1000])
     parser.add_argument("--epsilons", type=float, nargs="+", default=[1.0, 0.5])
     options = parser.parse_args()
     print("activation    depth  epsilon  required     true  ratio  search s  bound s")
@@ -53,7 +53,8 @@ def row(name, phi, depth: int, epsilon: float) -> None:  # type: ignore[no-untyp
     start = time.process_time()
     deep_bound(phi, found.width, depth, epsilon)
     once, ratio = time.process_time() - start, found.width / true
-    print(f"{name:12} {depth:6} {epsilon:8g} {found.width:9} {true:8.0f} {ratio:6.2f} {search:9.1f} {once:8.2f}")
+    widths = f"{found.width:9} {true:8.0f} {ratio:6.2f}"
+    print(f"{name:12} {depth:6} {epsilon:8g} {widths} {search:9.1f} {once:8.2f}", flush=True)
 
 
 if __name__ == "__main__":

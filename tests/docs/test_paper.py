@@ -12,7 +12,7 @@ TRACED = {
     "1.48111": "docs/tutorial.md",
     "within 44 layers": "docs/guides/audit.md",
     "2.3": "docs/tutorial.md",
-    "3,601": "docs/guides/width.md",
+    "3,561": "docs/guides/width.md",
     "1,869": "docs/guides/width.md",
     "13.8 ns": "docs/speed.md",
     "76 µs": "docs/speed.md",

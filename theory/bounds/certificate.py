@@ -104,7 +104,8 @@ class Chain:
             sum_j w_j e^{-t_j y} >= y^-lambda for y >= y0 on the lower.
         shifts: c_j, the tilt in the majorant of the mean of e^{+-t_j Y} over a uniform direction.
         functions: f_0, ..., f_J of the layers below the top; the last of them serves all deeper layers.
-        reflection: the second half of the potential; unused for two layers.
+        sums: H_1, ..., H_J for the sum of all X_l in place of their maximum; the last serves all deeper layers.
+        reflection: the second half of the potential of the maximum; both are unused for two layers.
     """
 
     exponent: float
@@ -112,6 +113,7 @@ class Chain:
     log_weights: tuple[float, ...]
     shifts: tuple[float, ...]
     functions: tuple[Mixture, ...]
+    sums: tuple[Mixture, ...]
     reflection: Reflection
 
 
@@ -122,6 +124,8 @@ class Side:
     Args:
         b: weight of the alignment in V = P + b A^2: b >= 0 above, -1 < b <= 0 below.
         horizon: T, no rate of a chain is larger.
+        spread, spread_shift: omega >= 1 and c of the bound omega max(1, 1/(1 - 2 c -+ 2 T s/(n - 1))) on the variances
+            of a tilted direction.
         bracket_tilts: exponents of the bracket of Lemma A, one for each gamma of its grid, at least two.
         floor: y0 below (event E3); unused above.
         floor_tilt, floor_shift: Chernoff exponent of E3, at most T, and its c; unused above.
@@ -130,6 +134,8 @@ class Side:
 
     b: float
     horizon: float
+    spread: float
+    spread_shift: float
     bracket_tilts: tuple[float, ...]
     floor: float
     floor_tilt: float
@@ -211,6 +217,7 @@ def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
     yield 0 < c.lower.floor and 0 < c.lower.floor_tilt <= c.lower.horizon, "the floor y0 and its exponent are positive"
     for side in (c.upper, c.lower):
         yield side.horizon > 0, "the horizon T is positive"
+        yield side.spread >= 1, "omega is 1 or more"
         yield len(side.bracket_tilts) >= 2 and min(side.bracket_tilts) > 0, "two or more positive bracket exponents"
         yield len(side.chains) > 0, "each side has a chain"
         for chain in side.chains:
@@ -219,12 +226,13 @@ def _conditions(c: Certificate) -> Iterator[tuple[bool, str]]:
             yield min(chain.rates) >= 0 and max(chain.rates) <= side.horizon, "the rates lie in [0, T]"
             yield len(chain.functions) > 1, "a chain has two or more functions"
             yield len(chain.functions) == len(chain.reflection.functions) + 1, "each f_k with k > 0 has its g_k"
+            yield len(chain.functions) == len(chain.sums) + 1, "each f_k with k > 0 has its H_k"
             yield chain.reflection.power > 0, "the power a is positive"
             yield (
                 len(chain.reflection.shares) == len(chain.rates) and min(chain.reflection.shares) > 0,
                 "each rate has a share",
             )
-            for functions in (chain.functions, chain.reflection.functions):
+            for functions in (chain.functions, chain.sums, chain.reflection.functions):
                 yield alike(functions), "the functions of a chain have equally many terms"
     for escape in c.escapes:
         yield alike(escape.functions), "the functions of an escape have equally many terms"

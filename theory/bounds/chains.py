@@ -1,5 +1,6 @@
 """The parts of a certificate that bound the moments of the gradients: brackets, exponents and dominating functions."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,13 +18,15 @@ from theory.bounds.moments import (
     bracket_functions,
     dominates_power,
     ends,
+    identity,
     inverse_power,
     kappa,
     layer_kernel,
     layer_majorant,
     log_alignment_cost,
+    top_cost,
 )
-from theory.bounds.verifier import tail_log, top_alignment
+from theory.bounds.verifier import tail_log
 from theory.numerics.arithmetic import FloatArray
 
 Found = TypeVar("Found")
@@ -43,6 +46,7 @@ MULTIPLES = (
 _TAKEN = 1e9  # credit of an exponent that is taken at once
 _KEPT = 0.38  # share of lambda epsilon, for the largest, that must be left for an exponent to be taken at once
 _GAMMAS = 3
+_SPREAD = 1.01
 _UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
 _LOWER_B = tuple(-b for b in (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.87, 0.93, 0.97, 0.985))
 _FIRST_B = 0.5  # where the search begins, up to the sign
@@ -58,12 +62,9 @@ _MIRROR, _STEEP, _LEVELS = (
 def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float, near: Side | None) -> Side | str:
     """The b of a list that costs least, found downhill from that of another side."""
     choices = _UPPER_B if sign > 0 else _LOWER_B
-    allowed = [b for b in choices if kappa(draft.setting, horizon, b) > 0]
-    if not allowed:
-        return f"the exponents it takes are too large for width {draft.certificate.width}: kappa' is not positive"
     guess = near.b if near else _FIRST_B * sign
-    at = int(np.argmin([abs(b - guess) for b in allowed]))
-    side = downhill(lambda i: _priced(draft, sign, allowed[i], horizon, exponent), len(allowed), at)
+    at = int(np.argmin([abs(b - guess) for b in choices]))
+    side = downhill(lambda i: _priced(draft, sign, choices[i], horizon, exponent), len(choices), at)
     return side or f"the bracket has no mean at width {draft.certificate.width}"
 
 
@@ -92,17 +93,20 @@ def downhill(
 def _priced(draft: Draft, sign: Sign, b: float, horizon: float, exponent: float) -> tuple[float, Side]:
     """What one b costs, by C_b, by the top, and by how often the bracket is positive; and its side."""
     c, steps = draft.certificate, draft.certificate.depth - 1
-    q, side = np.array([c.low, 1.0, c.high]), Side(b, horizon, (1.0,) * _GAMMAS, 0.5, horizon, 0.0, ())
+    q, spread = np.array([c.low, 1.0, c.high]), shifts(draft, np.array([sign * horizon / (c.width - 1)]))
+    side = Side(b, horizon, _SPREAD, float(spread[0]), (1.0,) * _GAMMAS, 0.5, horizon, 0.0, ())
+    if not kappa(draft.setting, sign, side) > 0:
+        return np.inf, side
     psi = bracket_functions(draft.setting, sign, side)
     _, tilts = cramer(draft.setting.nodes, psi, c.width, q)  # (gammas, q)
-    tilts = np.maximum(tilts, 1.5 * horizon / (c.width * c.low * (1 + b)))
+    tilts = np.maximum(np.minimum(tilts, 3 * tilts.min()), 1.5 * horizon / (c.width * c.low * (1 + b)))
     side = replace(side, bracket_tilts=tuple(map(float, tilts)))
     rate = np.array([exponent])
     layer = layer_majorant(draft.setting, sign, side, rate, shifts(draft, sign * rate / (c.width - 1)))
     terms = kernel_means(draft, layer, q)
     rarity = float((np.exp(logsumexp(terms[1:] - terms[0], axis=0)) * (0.3, 1.0, 0.3)).max())
-    alignment = float(log_alignment_cost(draft.setting, rate, b)[0])
-    cost = steps * (alignment + rarity) + sign * exponent * np.log1p(b * _top(draft, sign, side))
+    alignment = float(log_alignment_cost(draft.setting, sign, side, rate)[0])
+    cost = steps * (alignment + rarity) + _top(draft, sign, side, exponent)
     return float(np.nan_to_num(cost, nan=np.inf)), side
 
 
@@ -110,11 +114,11 @@ def _side(c: Certificate | None, sign: Sign) -> Side | None:
     return None if c is None else c.upper if sign > 0 else c.lower
 
 
-def _top(draft: Draft, sign: Sign, side: Side) -> float:
-    """r2, the limit of the alignment at the top."""
-    if sign > 0 or draft.certificate.readout.kind != "aligned":
-        return top_alignment(draft.certificate)
-    return top_alignment(draft.with_(lower=side).certificate)
+def _top(draft: Draft, sign: Sign, side: Side, exponent: float) -> float:
+    """What the alignment at the top costs."""
+    if sign < 0 and draft.certificate.readout.kind == "aligned":
+        draft = draft.with_(lower=side)
+    return top_cost(draft.setting, sign, side, exponent)
 
 
 def upper(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
@@ -142,8 +146,7 @@ def lower(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
         found = _exponentials(draft, side, exponent) if side.floor > 0.02 else None
         if found is None:
             continue
-        start = -np.log1p(side.b * _top(draft, -1, side))
-        cost = exponent * start + (draft.certificate.depth - 1) * found[2]
+        cost = _top(draft, -1, side, exponent) + (draft.certificate.depth - 1) * found[2]
         if best is not None and cost >= best[0]:
             break
         best = cost, side, *found[:2]
@@ -209,7 +212,7 @@ def _raised(rates: FloatArray, weights: FloatArray, exponent: float, floor: floa
 def _bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
     """A chain without functions."""
     first, second = tuple(map(float, rates)), tuple(map(float, weights))
-    return Chain(exponent, first, second, (0.0,) * len(first), (), Reflection(1.0, (1.0,) * len(first), ()))
+    return Chain(exponent, first, second, (0.0,) * len(first), (), (), Reflection(1.0, (1.0,) * len(first), ()))
 
 
 def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatArray, weights: FloatArray) -> Side:
@@ -221,6 +224,7 @@ def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatA
     [first] = fit(draft, lambda q: -power * np.log(q))
     steps = min(1 + int(np.ceil(np.log(0.1) / np.log(max(abs(draft.moments.chi), 0.5)))), draft.certificate.depth - 1)
     chain = replace(chain, functions=_smoothed(draft, kernel, _iterated(draft, kernel, first, steps)))
+    chain = replace(chain, sums=_sums(draft, kernel, power, chain.functions))
     return replace(side, chains=(replace(chain, reflection=_reflection(draft, sign, kernel, chain)),))
 
 
@@ -255,6 +259,22 @@ def _smoothed(draft: Draft, kernel: Kernel, functions: tuple[Mixture, ...]) -> t
             weight = float(np.log(excess) + f.log(q[end]) - slope * (q[end] - 1)) + _SMOOTHING[1]
             functions = tuple(Mixture((*g.slopes, slope), (*g.log_weights, weight)) for g in functions)
     return functions
+
+
+def _sums(draft: Draft, kernel: Kernel, power: float, functions: tuple[Mixture, ...]) -> tuple[Mixture, ...]:
+    """Tents fitted to G_1 = f_1, G_2 = f_2 + F G_1, ..."""
+    forward, level, found = identity(draft.setting), 0.0, list[Mixture]()
+    for before, after in itertools.pairwise(functions):
+        level += float(mapped(draft, kernel, [before], np.ones(1))[0, 0] - after.log(1.0))
+
+        def total(q: FloatArray, f: Mixture = after, level: float = level) -> FloatArray:
+            own = level + power * np.log(q) + f.log(q)
+            return np.asarray(np.logaddexp(own, mapped(draft, forward, found[-1:], q)[0]) if found else own)
+
+        [(slope, bend)] = fit(draft, total)
+        shape, height = tent(float(slope), float(bend)), float(total(np.ones(1))[0])
+        found.append(Mixture(shape.slopes, tuple(weight + height for weight in shape.log_weights)))
+    return tuple(found)
 
 
 def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Reflection:

@@ -45,7 +45,7 @@ def deep_bound(
     r"""Bound the probability that the squared gradient of some layer differs by a factor e^epsilon from the last one's.
 
     .. math:: P\Big(\max_{l \le L} |\log G_l| \ge \epsilon\Big) \le P(\text{bad}) + \sum_\pm \min_\lambda
-              e^{-\lambda\epsilon} (1 + b_\pm r_2)^{\pm\lambda} \big(f_{L-1}(1) + g_{L-1}(1)\big)
+              e^{-\lambda\epsilon} T_\pm \big(f_{L-1}(1) + g_{L-1}(1)\big)
 
     (derived for this project, docs/deep-bound.md).
 
@@ -125,10 +125,13 @@ def _ideal_log(moments: DepthCoefficients[float], width: float, depth: int, epsi
     return float(np.log(2) - width * epsilon**2 / (2 * moments.log_ratio_variance(depth - 1)))
 
 
-def _best(activation: NumericActivation, moments: DepthCoefficients[float], problem: Problem) -> DeepBound:
+def _best(
+    activation: NumericActivation, moments: DepthCoefficients[float], problem: Problem, budget: float | None = None
+) -> DeepBound:
     """The least of the bounds for this tolerance and for smaller ones, which are left more often.
 
-    Each by two budgets for the bad events: what the tails of the gradients may cost, and then a share of what they do.
+    Each by a few budgets for the bad events: a share of what the tails of the gradients may cost, and then of what they
+    do. The first is a guess, unless it is given.
     """
     width, depth, epsilon, readout = problem
     best = DeepBound("deep", 0.0, "no tolerance was tried")
@@ -138,7 +141,7 @@ def _best(activation: NumericActivation, moments: DepthCoefficients[float], prob
         ideal = _ideal_log(moments, *smaller[:3])
         if ideal > _VACUOUS or (best.log < 0 and _REACHED * ideal > best.log):
             break
-        found = _budgeted(activation, smaller, float(_SHARE * np.exp(0.7 * ideal)), best)
+        found = _budgeted(activation, smaller, budget or float(_SHARE * np.exp(0.5 * ideal)), best)
         if found.log < best.log or best.log == 0:
             best = found
         else:
@@ -167,10 +170,10 @@ def _budgeted(activation: NumericActivation, problem: Problem, budget: float, li
             if budget == _LARGEST_BUDGET:
                 break
             budget = _LARGEST_BUDGET
-        elif 0.25 < wanted / budget < 10:
+        elif 0.5 < wanted / budget < 4:
             break
         else:
-            budget = np.sqrt(budget * wanted)
+            budget = wanted
     return best
 
 
@@ -248,7 +251,7 @@ def required_width_deep(
 
     width: float | None = _crossing(attempt, wanted, np.ceil(_FIRST_WIDTH * least), (least, most))
     while width is not None:
-        bound = _best(activation, moments, (int(width), depth, epsilon, asked))
+        bound = _best(activation, moments, (int(width), depth, epsilon, asked), _SHARE * probability)
         if bound.log < wanted:
             return DeepWidth(int(width), bound)
         width = np.ceil(1.01 * width)

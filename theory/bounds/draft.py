@@ -56,7 +56,7 @@ class Draft:
 
 def blank_certificate(width: int, depth: int, epsilon: float, readout: Readout) -> Certificate:
     """A certificate with the given problem and placeholders that every step of the search replaces."""
-    side = Side(0.0, 1.0, (1.0, 1.0), 0.5, 1.0, 0.0, ())
+    side = Side(0.0, 1.0, 1.0, 0.0, (1.0, 1.0), 0.5, 1.0, 0.0, ())
     escape = Escape(1.0, (tent(0.0, 0.0),))
     return Certificate(
         width, depth, epsilon, readout, 0.5, 2.0, (escape, escape), 9.0, 9.0, 0.0, 9.0, -1.0, 1.0, (1.0,) * 6, 0.1,

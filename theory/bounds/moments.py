@@ -53,16 +53,24 @@ def identity(s: Setting) -> Kernel:
     return Kernel(np.zeros(1), np.zeros((1, len(s.nodes.z))))
 
 
-def kappa(s: Setting, t: float, b: float) -> float:
-    """kappa'_t = n - 3 - 2 t K^2 - 2 t |b| sigma+."""
-    return s.certificate.width - 3 - 2 * t * s.square - 2 * t * abs(b) * s.certificate.sigma_high
+def variance_room(s: Setting, sign: Sign, side: Side, square: FloatArray | float) -> FloatArray:
+    """1/v, v = omega max(1, 1/(1 - 2 c -+ 2 T s/(n - 1))) the bound on variances of a tilted direction, s = phi'^2."""
+    line = 1 - 2 * side.spread_shift - 2 * sign * side.horizon / (s.certificate.width - 1) * np.asarray(square)
+    return np.asarray(np.minimum(1.0, line) / side.spread)
 
 
-def log_alignment_cost(s: Setting, t: FloatArray, b: float) -> FloatArray:
-    """log C_b(t) = -(1/2) log(1 - 2 t |b| sigma+/kappa_t); infinite where kappa'_t <= 0."""
-    base = s.certificate.width - 3 - 2 * t * s.square
-    share = 2 * t * abs(b) * s.certificate.sigma_high / base
-    return np.where((base > 0) & (share < 1), -0.5 * np.log1p(-np.clip(share, None, 1)), np.inf)
+def kappa(s: Setting, sign: Sign, side: Side) -> float:
+    """kappa' = (n - 1)^2/n - 2 T |b| sigma+ sup v."""
+    n = s.certificate.width
+    room = min(float(variance_room(s, sign, side, end)) for end in (0.0, s.square))
+    return (n - 1) ** 2 / n - 2 * side.horizon * abs(side.b) * s.certificate.sigma_high / (room if room > 0 else np.nan)
+
+
+def log_alignment_cost(s: Setting, sign: Sign, side: Side, t: FloatArray) -> FloatArray:
+    """log C_b(t) = -(1/2) log(1 - 2 t |b| sigma+ sup v n/(n - 1)^2); infinite where kappa' is not positive."""
+    room = kappa(s, sign, side)
+    share = t / side.horizon * (1 - room * s.certificate.width / (s.certificate.width - 1) ** 2)
+    return np.where(room > 0, -0.5 * np.log1p(-np.clip(share, None, 1)), np.inf)
 
 
 def direction_majorant(s: Setting, tau: FloatArray, shifts: FloatArray) -> Kernel:
@@ -79,47 +87,120 @@ def direction_majorant(s: Setting, tau: FloatArray, shifts: FloatArray) -> Kerne
     """
     n = s.certificate.width
     room = 1 - 2 * shifts[:, None] - 2 * tau[:, None] * s.nodes.slope**2
-    level = gammaln(n / 4 - 0.5) - gammaln(n / 4) - np.log(4 * np.sqrt(np.pi)) - log_chi_squared(n, 1.0)
     allowed = 1 - 2 * shifts - 2 * np.maximum(tau * s.square, 0.0) > 0
-    return Kernel(np.where(allowed, level - shifts * n, np.inf), (1 / n - 0.5) * np.log(np.where(room > 0, room, 1.0)))
+    constants = np.where(allowed, log_modulus(n) - shifts * n, np.inf)
+    return Kernel(constants, (1 / n - 0.5) * np.log(np.where(room > 0, room, 1.0)))
+
+
+def log_modulus(n: int) -> float:
+    """log Lambda, the constant of Lemma F."""
+    return float(gammaln(n / 4 - 0.5) - gammaln(n / 4) - np.log(4 * np.sqrt(np.pi)) - log_chi_squared(n, 1.0))
 
 
 def layer_majorant(s: Setting, sign: Sign, side: Side, rates: FloatArray, shifts: FloatArray) -> Kernel:
-    r"""Lemmas A and F: a kernel whose weights sum to more than :math:`E_v e^{\pm tY}` for each rate t.
+    r"""Lemma A: a kernel whose weights sum to more than :math:`E_v e^{\pm tY}` for each rate t.
 
     Of each rate first the product for a bracket that is not positive, then one term for each gamma of its grid:
     :math:`e^{tB_+} - 1 \le \sum_\gamma \frac{t}{\theta-t} (1 - t/\theta)^{\theta/t} e^{\theta B_\gamma}` for theta > t.
     """
     c, n, value = s.certificate, s.certificate.width, s.nodes.value
-    direction = direction_majorant(s, sign * rates / (n - 1), shifts)
+    tau = sign * rates / (n - 1)
+    direction = direction_majorant(s, tau, shifts)
     length = c.high if sign > 0 else c.low
-    along = -sign * rates[:, None] / ((n - 1) * n * length) * (s.nodes.slope * value) ** 2
-    constants, exponents = direction.constants + log_alignment_cost(s, rates, side.b), direction.exponents + along
-    tilts = np.array(side.bracket_tilts)
-    theta = tilts * n * c.low * (1 + side.b)
-    ratio = rates[rates > 0][:, None] / theta
-    with np.errstate(all="ignore"):
-        cost = np.where(ratio < 1, np.log(ratio / (1 - ratio)) + np.log1p(-ratio) / ratio, np.inf)
-    brackets = tilts[:, None] * bracket_functions(s, sign, side)
+    along = -tau[:, None] / (n * length) * (s.nodes.slope * value) ** 2
+    kept = np.array([_within(s, sign, side, *pair) for pair in zip(tau, shifts, strict=True)])
+    constants = direction.constants + np.where(kept, log_alignment_cost(s, sign, side, rates), np.inf)
+    exponents, tilts = direction.exponents + along, np.array(side.bracket_tilts)
+    slack = log_modulus(n) / float(rates.min(initial=np.inf, where=rates > 0))
+    cost = bracket_costs(rates[rates > 0], tilts * n * c.low * (1 + side.b), least_loss(s, sign, side, slack))
+    brackets = tilts[:, None] * bracket_functions(s, sign, side, slack)
     return Kernel(
         np.concatenate([constants, (constants[rates > 0][:, None] + cost).ravel()]),
         np.concatenate([exponents, (exponents[rates > 0][:, None] + brackets).reshape(-1, len(value))]),
     )
 
 
-def bracket_functions(s: Setting, sign: Sign, side: Side) -> FloatArray:
-    """S with (1 + b) |x|^2 B <= max S, B the bracket of Lemma A: the summands, one for each gamma of the grid."""
+def bracket_costs(rates: FloatArray, theta: FloatArray, loss: float) -> FloatArray:
+    r"""log c with :math:`\max_\pi e^{t(\pi B - \pi^2 \ell)} \le 1 + c e^{\theta B}` for all real B and 0 <= pi <= 1.
+
+    For B >= 2 l the maximum is at pi = 1, and c that of a tangent; below it is :math:`e^{t B^2/(4 \ell)}`, bounded on
+    small cells.
+
+    Args:
+        rates, theta: t, (R,), and theta, (T,).
+        loss: l >= 0.
+
+    Returns:
+        (R, T); infinite where theta <= t.
+    """
+    t, theta, edges = rates[:, None], theta[None, :], np.linspace(0.0, 2 * loss, _GRID)
+    with np.errstate(all="ignore"):
+        far = np.maximum(loss - np.log1p(-t / theta) / t, 2 * loss)
+        cost = np.log(np.expm1(t * (far - loss))) - theta * far
+        if loss > 0:
+            near = np.log(np.expm1(t[..., None] * edges[1:] ** 2 / (4 * loss))) - theta[..., None] * edges[:-1]
+            cost = np.maximum(cost, near.max(axis=2))
+    return np.asarray(np.where(t < theta, cost, np.inf))
+
+
+def least_loss(s: Setting, sign: Sign, side: Side, slack: float) -> float:
+    """l, below which the loss in a bracket is not where the bracket is positive (upper side; 0 on the lower)."""
+    room, c = kappa(s, sign, side), s.certificate
+    if sign < 0 or not room > 0:
+        return 0.0
+    p, w = 2 * side.horizon / room, (1 + side.b) * ((c.width * c.z_low - c.a_high) / (c.width - 1) - slack)
+    return float(max((2 * p * w + 1 - np.sqrt(4 * p * w + 1)) / (2 * p), 0.0) / (1 + side.b)) if w > 0 else 0.0
+
+
+def _within(s: Setting, sign: Sign, side: Side, tau: float, shift: float) -> bool:
+    """Whether the variances 1/(1 - 2c - 2 tau s) of a tilted direction are within their bound v(s) on [0, K^2].
+
+    1/v is the smaller of the constant 1/omega and a line. Where 1 - 2c - 2 tau s is below the constant, an interval,
+    it must lie above the line: to be compared at the ends.
+    """
+    ends = np.array([0.0, s.square])
+    if not np.all(1 - 2 * shift - 2 * tau * ends >= variance_room(s, sign, side, ends)):
+        return False
+    meets = (1 - 1 / side.spread - 2 * shift) / (2 * tau) if tau else -1.0  # the constant
+    return not 0 < meets < s.square or bool(variance_room(s, sign, side, meets) < 1 / side.spread)
+
+
+def bracket_functions(s: Setting, sign: Sign, side: Side, slack: float = 0.0) -> FloatArray:
+    """S with (1 + b) |x|^2 (B + slack) <= max S, B the bracket: the summands, one for each gamma of the grid."""
     c, n = s.certificate, s.certificate.width
-    mean = (n * c.z_low - c.a_high) / (n - 1) if sign > 0 else n * c.z_high / (n - 1)
     count = len(side.bracket_tilts)
     gamma = np.linspace(c.gamma_low, c.gamma_high, count)[:, None]
     eta = (c.gamma_high - c.gamma_low) / (2 * (count - 1))
     value, slope, z = s.nodes.value, s.nodes.slope, s.nodes.z
+    limit = (n * c.z_low - c.a_high) / (n - 1) if sign > 0 else n * c.z_high / (n - 1)
+    mean = (n * slope**2 - (c.a_high if sign > 0 else 0.0)) / (n - 1)
     form = slope**2 * value**2 + side.b * (2 * gamma * value * slope * z - gamma**2 * z**2)
-    gain = sign * (form - (1 + side.b) * mean * value**2)
-    room = kappa(s, side.horizon, side.b)
-    loss = 2 * side.horizon / (room if room > 0 else np.nan) * (slope**2 * value + side.b * gamma * slope * z) ** 2
-    return np.asarray(gain + loss + eta**2 * abs(side.b) * z**2)
+    gain = sign * (form - (1 + side.b) * (limit * value**2 + c.low * (mean - limit)))
+    room = kappa(s, sign, side)
+    price = 2 * side.horizon / (room if room > 0 else np.nan) / variance_room(s, sign, side, slope**2)
+    loss = price * (slope**2 * value + side.b * gamma * slope * z) ** 2
+    return np.asarray(gain + loss + eta**2 * abs(side.b) * z**2 + (1 + side.b) * slack * value**2)
+
+
+def top_alignment(c: Certificate) -> float:
+    """r2, a bound on |rho_L|^2 = A_L^2/P_L on the good event."""
+    if c.readout.kind == "any":
+        return 1.0
+    if c.readout.kind == "random":
+        return float(min(1.0, c.sigma_high * c.overlap / c.top_floor))
+    alpha, gamma = c.readout.alignment, max(abs(c.gamma_low), abs(c.gamma_high))
+    along = alpha * gamma * np.sqrt(c.high / c.low) + np.sqrt(c.overlap * c.sigma_high)
+    return float(min(1.0, along**2 / (c.lower.floor * (1 + c.lower.b * alpha**2))))
+
+
+def top_cost(s: Setting, sign: Sign, side: Side, exponent: float) -> float:
+    """log of a bound on the mean of (1 + b rho_L^2)^{+-lambda}; without a random readout the worst case."""
+    c, worst = s.certificate, top_alignment(s.certificate)
+    if c.readout.kind != "random":
+        return float(sign * exponent * np.log1p(side.b * worst))
+    steepest = 1.0 if sign > 0 else 1 / (1 + side.b * worst)
+    share = 2 * exponent * abs(side.b) * steepest * c.sigma_high / (c.top_floor * c.width)
+    return float(-0.5 * np.log1p(-share)) if share < 1 else np.inf
 
 
 def layer_kernel(s: Setting, sign: Sign, side: Side, chain: Chain) -> Kernel:
@@ -148,13 +229,28 @@ def log_maximum(s: Setting, sign: Sign, side: Side, chain: Chain) -> float:
     bare = levels[-1] + _last(shapes, c.depth - 1).log(1.0)
     if c.depth == 2:
         return float(bare)
+    total = _log_sum(s, power, chain, levels, float(bare))
     g, a = reflection.functions, reflection.power
     mirror = inverse_power(kernel, a, np.array(reflection.shares))
     rises = _levels(s.costs(mirror, g, (*g[1:], g[-1])), c.depth - 1)
     lacks = np.array([power_supremum((1 + a) * power, f, h, s.tube) for f, h in zip(shapes[1:], g, strict=True)])
     k = np.arange(1, c.depth - 1)  # a g_k >= f_k where the maximum is taken
     needed = levels[k] - rises[k - 1] - np.log(a) + lacks[np.minimum(k, len(g)) - 1]
-    return float(np.logaddexp(bare, needed.max() + rises[-1] + _last(g, c.depth - 2).log(1.0)))
+    maximum = np.logaddexp(bare, needed.max() + rises[-1] + _last(g, c.depth - 2).log(1.0))
+    return float(np.fmin(maximum, total))
+
+
+def _log_sum(s: Setting, power: float, chain: Chain, levels: FloatArray, bare: float) -> float:
+    """The logarithm of a bound on E[sum_l X_l; good] by G_k = f_k + F G_{k-1}, G_k at most e^{level} H_k."""
+    shapes, sums, depth = chain.functions, chain.sums, s.certificate.depth
+    excess = np.array([power_supremum(power, f, h, s.tube) for f, h in zip(shapes[1:], sums, strict=True)])
+    steps = s.costs(identity(s), sums, (*sums[1:], sums[-1]))  # from H_k to H_{k+1}
+    level = levels[1] + excess[0]
+    for k in range(2, depth):
+        level += steps[min(k - 2, len(steps) - 1)]
+        if k < depth - 1:
+            level = np.logaddexp(level, levels[k] + excess[min(k, len(sums)) - 1])
+    return float(np.logaddexp(bare, level + _last(sums, depth - 2).log(1.0)))
 
 
 def _levels(steps: FloatArray, count: int) -> FloatArray:

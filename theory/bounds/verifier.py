@@ -3,7 +3,7 @@ r"""The deep bound from a certificate: the only code that has to be trusted for 
 For an activation and a `theory.bounds.certificate.Certificate` it evaluates the right-hand side of
 
 .. math:: P\Big(\max_l |\log G_l| \ge \epsilon\Big) \le P(\text{bad}) + \sum_\pm \min_\lambda
-          e^{-\lambda\epsilon} (1 + b_\pm r_2)^{\pm\lambda} \big(f_{L-1}(1) + g_{L-1}(1)\big), \qquad
+          e^{-\lambda\epsilon} T_\pm \big(f_{L-1}(1) + g_{L-1}(1)\big), \qquad
           G_l = \frac{|\partial E/\partial W_l|^2}{|\partial E/\partial W_L|^2}
 
 (derived for this project, docs/deep-bound.md, whose names are used). A number that is not finite, an inversion that
@@ -24,7 +24,16 @@ from theory.activations.activation import NumericActivation
 from theory.bounds.certificate import Certificate, Escape, Mixture, Side, defect
 from theory.bounds.grid import Nodes, cells, gaussian_nodes
 from theory.bounds.layer_means import log_mean
-from theory.bounds.moments import Setting, Sign, direction_majorant, ends, identity, layer_majorant, log_maximum
+from theory.bounds.moments import (
+    Setting,
+    Sign,
+    direction_majorant,
+    ends,
+    identity,
+    layer_majorant,
+    log_maximum,
+    top_cost,
+)
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 from theory.normalization.lipschitz import lipschitz_constants
@@ -128,7 +137,7 @@ def _terms(s: Setting) -> dict[str, float]:
 def tail_log(s: Setting, sign: Sign, side: Side, index: int = 0) -> float:
     """Lemma D: the logarithm of a bound on P(max_l +-log G_l >= epsilon; good) with one of the exponents."""
     chain = side.chains[index]
-    start = sign * chain.exponent * np.log1p(side.b * top_alignment(s.certificate))
+    start = top_cost(s, sign, side, chain.exponent)
     return float(start + log_maximum(s, sign, side, chain) - chain.exponent * s.certificate.epsilon)
 
 
@@ -212,17 +221,6 @@ def top(s: Setting) -> dict[str, float]:
         "top, overlap": overlap,
         "top, floor": c.top_tilt * c.top_floor + float((floor.constants + suprema(s, floor.exponents))[0]),
     }
-
-
-def top_alignment(c: Certificate) -> float:
-    """r2, a bound on |rho_L|^2 = A_L^2/P_L on the good event."""
-    if c.readout.kind == "any":
-        return 1.0
-    if c.readout.kind == "random":
-        return float(min(1.0, c.sigma_high * c.overlap / c.top_floor))
-    alpha, gamma = c.readout.alignment, max(abs(c.gamma_low), abs(c.gamma_high))
-    along = alpha * gamma * np.sqrt(c.high / c.low) + np.sqrt(c.overlap * c.sigma_high)
-    return float(min(1.0, along**2 / (c.lower.floor * (1 + c.lower.b * alpha**2))))
 
 
 def suprema(s: Setting, psi: FloatArray) -> FloatArray:

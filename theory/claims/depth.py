@@ -186,7 +186,7 @@ _BOUNDS = (
         "bounded at a width of the order L/epsilon^2.",
         statement=(
             rf"{_DEEP_EVENT} \leq P(\text{{bad}}) + \sum_{{\pm}} \min_\lambda e^{{-\lambda \epsilon}} "
-            r"(1 + b_\pm r)^{\pm \lambda} \left[f_{L-1}(1) + g_{L-1}(1)\right]",
+            r"T_\pm \left[f_{L-1}(1) + g_{L-1}(1)\right]",
             r"f_{L-1}(1) + g_{L-1}(1) \geq E\left[\max_{l < L} X_l; \text{good}\right]",
         ),
         symbols=letters(
@@ -197,6 +197,7 @@ _BOUNDS = (
             r"\epsilon",
             r"\lambda",
             X_l="product of the forward factors of the layers l, ..., L-1",
+            **{r"T_\pm": "what the alignment at the top costs, 1 or little more"},
         ),
         assumptions=(
             HAAR,

@@ -22,7 +22,8 @@ _EVENTS = (
         symbols=letters("n", "h", r"\phi", r"\epsilon"),
         assumptions=(UNIFORM, GPN, "phi is Lipschitz.", "q = 1."),
         rigor="proved",
-        reference="Y. Lu, S. Gould, T. Ajanthan 2020 (without constants)",
+        reference="Y. Lu, S. Gould, T. Ajanthan 2020 (without constants); J. Martens 2021, arXiv 2104.05878, for the "
+        "kernel of one layer, of which this is the case of two equal inputs",
         proof="docs/one-step.md#levy-bounds",
         function="gpn.verification.verify:verify",
         test="tests/gpn/verification/test_verification.py::test_forward_frequencies_follow_the_exact_law_of_relu",

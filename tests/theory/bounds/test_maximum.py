@@ -17,6 +17,8 @@ from theory.bounds.moments import (
     log_alignment_cost,
     log_maximum,
     power_supremum,
+    top_alignment,
+    top_cost,
 )
 from theory.bounds.search import propose
 from theory.bounds.verifier import prepare
@@ -94,11 +96,30 @@ def test_the_level_of_the_majorant_is_its_formula(setting):
 
 
 def test_the_cost_of_the_alignment_is_its_formula(setting):
-    c, t, b = setting.certificate, 6.0, -0.7
-    base = N - 3 - 2 * t * setting.square
-    expected = (1 - 2 * t * 0.7 * c.sigma_high / base) ** -0.5
-    assert np.exp(log_alignment_cost(setting, np.array([t]), b))[0] == pytest.approx(expected, rel=1e-12)
-    assert log_alignment_cost(setting, np.array([0.6 * (N - 3) / setting.square]), 0.5)[0] == np.inf
+    c, t = setting.certificate, 6.0
+    side = dataclasses.replace(c.lower, b=-0.7, horizon=8.0, spread=1.2, spread_shift=0.01)
+    most = 1.2 / 0.98  # at phi' = 0
+    expected = (1 - 2 * t * 0.7 * c.sigma_high * most * N / (N - 1) ** 2) ** -0.5
+    assert np.exp(log_alignment_cost(setting, -1, side, np.array([t])))[0] == pytest.approx(expected, rel=1e-12)
+    far = dataclasses.replace(side, horizon=4000.0)
+    assert log_alignment_cost(setting, -1, far, np.array([t]))[0] == np.inf
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_alignment_at_the_top_costs_at_most_its_mean(setting, sign):
+    # Two comparisons at 5 standard errors, false alarm 6e-7.
+    side, c, rng = dict(sides(setting))[sign], setting.certificate, np.random.default_rng(8)
+    h = forward(rng, L)[-1]
+    _, d = TANH.value_and_slope(h)
+    e = rng.standard_normal((40_000, N))
+    e /= np.linalg.norm(e, axis=1, keepdims=True)
+    power, square = ((e * d) ** 2).sum(axis=1), (e @ (d * h)) ** 2 / (h @ h)
+    ratio, exponent = square / power, side.chains[0].exponent
+    sample = np.where(
+        (power >= c.top_floor) & (ratio <= top_alignment(c)), (1 + side.b * ratio) ** (sign * exponent), 0
+    )
+    bound = np.exp(top_cost(setting, sign, side, exponent))
+    assert sample.mean() - 5 * sample.std() / 200 <= bound <= 1.2 * sample.mean()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -106,10 +127,10 @@ def test_one_layer_is_dominated_whatever_the_alignment_and_the_bracket(setting, 
     # Lemmas A and F by simulation over v: 2 x 24 comparisons at 5 standard errors, false alarm below 2e-5. With these b
     # the bracket is often positive.
     phi = normalize(activation("silu"), "minus") if sign > 0 else TANH
-    rng, t, positive = np.random.default_rng(1), 5.0, 0
+    rng, positive = np.random.default_rng(1), 0
     for h in [layer for _ in range(8) for layer in forward(rng, 3)]:
         f, d = phi.value_and_slope(h)
-        b, rho = sign * rng.choice([0.0, 0.3]), rng.uniform(-1, 1)
+        b, rho, t = sign * rng.choice([0.0, 0.3]), rng.uniform(-1, 1), rng.choice([5.0, 15.0])
         x, hat, gamma = f / np.linalg.norm(f), h / np.linalg.norm(h), np.sum(f * d * h) / np.sum(h * h)
         limits = dataclasses.replace(
             setting.certificate,
@@ -122,7 +143,8 @@ def test_one_layer_is_dominated_whatever_the_alignment_and_the_bracket(setting, 
             low=np.mean(f * f),
             high=np.mean(f * f),
         )
-        side = dataclasses.replace(dict(sides(setting))[sign], b=b, bracket_tilts=(0.05,) * 3, horizon=t)
+        changes = {"b": b, "bracket_tilts": (0.1,) * 3, "horizon": t, "spread": 1.001}
+        side = dataclasses.replace(dict(sides(setting))[sign], spread_shift=-sign * t / (N - 1), **changes)
         here = dataclasses.replace(at(setting, h, phi), certificate=limits, square=float((d * d).max()))
         kernel = layer_majorant(here, sign, side, np.array([t]), np.array([-sign * t / (N - 1)]))
         logs = kernel.constants + kernel.exponents.sum(axis=1)
@@ -177,20 +199,24 @@ def test_the_backward_pass_is_a_supermartingale_given_the_forward_pass(setting, 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_potential_bounds_the_mean_of_the_maximum(setting, sign):
-    # Lemma E: E max_(l < L) X_l <= f + g on 500 forward passes; 2 comparisons at 5 standard errors, false alarm 6e-7.
+    # Lemma E: E max_(l < L) X_l <= f + g on 500 forward passes, and that of the sum; 4 comparisons at 5 standard
+    # errors, false alarm 2e-6.
     side, rng = dict(sides(setting))[sign], np.random.default_rng(6)
     chain, power = side.chains[0], sign * side.chains[0].exponent
-    sample = np.empty(500)
+    sample, totals = np.empty((2, 500))
     for trial in range(len(sample)):
         layers, product, logs = forward(rng, L), 0.0, []
         for h in reversed(layers[: L - 1]):
             q = np.mean(TANH.value_and_slope(h)[0] ** 2)
             product += log_majorant(setting, sign, side, chain, h) + power * np.log(np.mean(h**2) / q)
             logs.append(product)
-        sample[trial] = np.exp(max(logs))
+        sample[trial], totals[trial] = np.exp(max(logs)), np.exp(logs).sum()
     bound = np.exp(log_maximum(setting, sign, side, chain))
     assert sample.mean() + 5 * sample.std() / np.sqrt(len(sample)) <= bound
     assert bound <= 6 * sample.mean()
+    useless = dataclasses.replace(chain, reflection=dataclasses.replace(chain.reflection, power=1e-9))
+    bound = np.exp(log_maximum(setting, sign, side, useless))  # of the sum of all X_l
+    assert totals.mean() + 5 * totals.std() / np.sqrt(len(totals)) <= bound <= 6 * totals.mean()
 
 
 def test_a_potential_that_lacks_something_pays_for_it(setting):

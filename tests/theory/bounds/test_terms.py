@@ -59,26 +59,49 @@ def direction(tau, shift):
     return constant, (-0.5 + 1 / N) * np.log(1 - 2 * shift - 2 * tau * S)
 
 
-def layer(c, sign, side, t, shift):
-    """(2), (3) and (6): pairs of a constant and an exponent whose sum lies above E exp(+-t Y)."""
-    kappa = N - 3 - 2 * t * K2
-    cost = -0.5 * np.log(1 - 2 * t * abs(side.b) * c.sigma_high / kappa)
-    constant, exponent = direction(sign * t / (N - 1), shift)
-    length = N * (c.high if sign > 0 else c.low)
-    plain = cost + constant, exponent - sign * t / (N - 1) * S * F**2 / length
-    if t == 0:
-        return [plain]
+def bound_on_variances(sign, side, s):
+    tilted = 1 / (1 - 2 * side.spread_shift - 2 * sign * side.horizon / (N - 1) * s)
+    return side.spread * np.maximum(1, tilted)
+
+
+def excess(t, theta, least):
+    """log sup over B of (max over pi of exp(t (pi B - pi^2 l)) - 1) e^(-theta B), pi being B/2l or 1."""
+    b = np.concatenate([np.linspace(1e-6, 2 * least, 4001)[:-1], np.geomspace(2 * least or 1e-6, 5, 10_001)])
+    most = np.where(b < 2 * least, b**2 / (4 * least or 1), b - least)
+    return np.max(np.log(np.expm1(t * most)) - theta * b)
+
+
+def layer(c, sign, side, rates, shifts):
+    """(2), (3) and (6): for each rate pairs of a constant and an exponent whose sum lies above E exp(+-t Y)."""
+    most = max(bound_on_variances(sign, side, end) for end in (0.0, K2))
+    whole = (N - 1) ** 2 / N
+    room = whole - 2 * side.horizon * abs(side.b) * c.sigma_high * most
+    modulus, positive = direction(0.0, 0.0)[0], [t for t in rates if t > 0]
+    slack = modulus / min(positive)
     z = (N * c.z_low - c.a_high) / (N - 1) if sign > 0 else N * c.z_high / (N - 1)
-    room = N - 3 - 2 * side.horizon * K2 - 2 * side.horizon * abs(side.b) * c.sigma_high
-    gammas, found = np.linspace(c.gamma_low, c.gamma_high, len(side.bracket_tilts)), [plain]
+    price, least = 2 * side.horizon / room, 0.0
+    if sign > 0:  # the root of x = p (w - x)^2
+        w = (1 + side.b) * (z - slack)
+        roots = np.roots([price, -2 * price * w - 1, price * w**2])
+        least = min(roots.real) / (1 + side.b)
+    mean = (N * S - (c.a_high if sign > 0 else 0)) / (N - 1)
+    corner = z * F**2 + c.low * (mean - z)  # McCormick's plane under (over) the product of Z and |x|^2
+    gammas, found = np.linspace(c.gamma_low, c.gamma_high, len(side.bracket_tilts)), []
     eta = (gammas[1] - gammas[0]) / 2
-    for gamma, tilt in zip(gammas, side.bracket_tilts, strict=True):
-        form = S * F**2 + side.b * (2 * gamma * F * D * Z - gamma**2 * Z**2) - (1 + side.b) * z * F**2
-        loss = 2 * side.horizon / room * (S * F + side.b * gamma * D * Z) ** 2
-        bracket = eta**2 * abs(side.b) * Z**2 + sign * form + loss
-        theta = tilt * N * c.low * (1 + side.b)
-        price = np.log(t / (theta - t)) + theta / t * np.log(1 - t / theta)
-        found.append((plain[0] + price, plain[1] + tilt * bracket))
+    for t, shift in zip(rates, shifts, strict=True):
+        cost = -0.5 * np.log(1 - 2 * t * abs(side.b) * c.sigma_high * most / whole)
+        constant, exponent = direction(sign * t / (N - 1), shift)
+        length = N * (c.high if sign > 0 else c.low)
+        plain = cost + constant, exponent - sign * t / (N - 1) * S * F**2 / length
+        found.append([plain])
+        if t == 0:
+            continue
+        for gamma, tilt in zip(gammas, side.bracket_tilts, strict=True):
+            form = S * F**2 + side.b * (2 * gamma * F * D * Z - gamma**2 * Z**2) - (1 + side.b) * corner
+            loss = price * bound_on_variances(sign, side, S) * (S * F + side.b * gamma * D * Z) ** 2
+            bracket = eta**2 * abs(side.b) * Z**2 + sign * form + loss + (1 + side.b) * slack * F**2
+            theta = tilt * N * c.low * (1 + side.b)
+            found[-1].append((plain[0] + excess(t, theta, least), plain[1] + tilt * bracket))
     return found
 
 
@@ -114,7 +137,7 @@ def top_and_floor(c):
     yield "top, overlap", stats.beta(0.5, (N - 1) / 2).logsf(c.overlap)
     constant, exponent = direction(-c.top_tilt / N, c.top_shift)
     yield "top, floor", c.top_tilt * c.top_floor + constant + max(mean(exponent, q) for q in lengths(c))
-    pairs = layer(c, -1, c.lower, c.lower.floor_tilt, c.lower.floor_shift)
+    [pairs] = layer(c, -1, c.lower, [c.lower.floor_tilt], [c.lower.floor_shift])
     total = logsumexp([constant + max(mean(psi, q) for q in lengths(c)) for constant, psi in pairs])
     yield "floor of one layer", np.log(L - 1) + c.lower.floor_tilt * c.lower.floor + total
 
@@ -143,8 +166,8 @@ def tail(c, sign, side):
     [chain] = side.chains
     power, a, f, g = sign * chain.exponent, chain.reflection.power, chain.functions, chain.reflection.functions
     nodes = [
-        [(constant + weight, psi) for constant, psi in layer(c, sign, side, t, shift)]
-        for t, weight, shift in zip(chain.rates, chain.log_weights, chain.shifts, strict=True)
+        [(constant + weight, psi) for constant, psi in pairs]
+        for weight, pairs in zip(chain.log_weights, layer(c, sign, side, chain.rates, chain.shifts), strict=True)
     ]
     shares = np.array(chain.reflection.shares) / sum(chain.reflection.shares)
     first = [(share, pairs[0]) for share, pairs in zip(shares, nodes, strict=True)]
@@ -163,9 +186,27 @@ def tail(c, sign, side):
 
     raised = max(level[k] - up[k - 1] + lack(k) for k in range(1, L - 1)) + up[L - 2]
     bare = level[L - 1] + mixture(f[min(L - 1, len(f) - 1)], 1.0)
-    r2 = min(1.0, c.sigma_high * c.overlap / c.top_floor)
     maximum = np.logaddexp(bare, raised + mixture(g[min(L - 2, len(g)) - 1], 1.0))
-    return power * np.log(1 + side.b * r2) + maximum - chain.exponent * EPSILON
+    total = np.logaddexp(bare, sums(c, chain, power, level))
+    r2 = min(1.0, c.sigma_high * c.overlap / c.top_floor)
+    rate = chain.exponent * abs(side.b) * c.sigma_high / c.top_floor / (1 if sign > 0 else 1 + side.b * r2)
+    top = -0.5 * np.log(1 - 2 * rate / N)
+    return top + min(maximum, total) - chain.exponent * EPSILON
+
+
+def sums(c, chain, power, level):
+    """The layers l > 1 in the sum of all X_l."""
+    f, h = chain.functions, chain.sums
+    plain, total = [(0.0, np.zeros(len(Z)))], -np.inf
+    for k in range(1, L):
+        hk = h[min(k, len(h)) - 1]
+        if k > 1:
+            total += max(mapped(plain, h[min(k - 1, len(h)) - 1], q) - mixture(hk, q) for q in lengths(c))
+        if k < L - 1:
+            fk = f[min(k, len(f) - 1)]
+            own = level[k] + max(power * np.log(q) + mixture(fk, q) - mixture(hk, q) for q in lengths(c))
+            total = np.logaddexp(total, own)
+    return total + mixture(h[min(L - 1, len(h)) - 1], 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -233,9 +274,10 @@ def differs(moments, c):
         [chain] = side.chains
         rates, shifts = np.array(chain.rates), np.array(chain.shifts)
         found = moments.layer_majorant(setting, sign, side, rates, shifts)
-        pairs = [layer(c, sign, side, t, shift) for t, shift in zip(rates, shifts, strict=True)]
+        pairs = layer(c, sign, side, rates, shifts)
         ordered = [group[0] for group in pairs] + [pair for group in pairs for pair in group[1:]]
-        if not np.allclose(found.constants, [constant for constant, _ in ordered], rtol=1e-10, atol=0):
+        above = found.constants - [constant for constant, _ in ordered]
+        if not np.all((above > -1e-6) & (above < 5e-3)):  # a supremum is bounded on cells
             return True
         if not np.allclose(found.exponents, [psi for _, psi in ordered], rtol=1e-10, atol=1e-13):
             return True
@@ -258,6 +300,12 @@ def undershoots(moments, power, centre):
     return not -1e-12 <= excess <= 0.01 * (power + bend**2) * spacing**2
 
 
+def misses(moments):
+    """Whether the cost of a bracket lies below its supremum, which is between 1.8 and 2 times the loss here."""
+    t, theta, least = 1.0, 11.0, 0.1
+    return not moments.bracket_costs(np.array([t]), np.array([theta]), least)[0, 0] >= excess(t, theta, least)
+
+
 MODULES = ("moments", "verifier")
 CENTRES = ((0.0, 2000), (3000.0, 0))
 
@@ -266,6 +314,7 @@ CENTRES = ((0.0, 2000), (3000.0, 0))
 def test_a_number_that_is_lowered_is_seen(certificate, twins, name):
     honest, missed, index = dict(verify(certificate, PHI).terms), [], 0
     assert not differs(honest_moments, certificate)
+    assert not misses(honest_moments)
     assert not any(undershoots(honest_moments, *case) for case in CENTRES)
     while True:
         transformer = Lowered(index)
@@ -273,7 +322,8 @@ def test_a_number_that_is_lowered_is_seen(certificate, twins, name):
             try:
                 moments, verifier = reloaded(patch, MODULES, name, transformer)
                 terms = dict(verifier.verify(certificate, PHI).terms)
-                seen = differs(moments, certificate) or any(undershoots(moments, *case) for case in CENTRES)
+                seen = misses(moments) or any(undershoots(moments, *case) for case in CENTRES)
+                seen = seen or differs(moments, certificate)
             except (TypeError, IndexError, ValueError):  # a number of things is none any more
                 terms, seen = {}, True
         if transformer.left >= 0:
@@ -282,5 +332,5 @@ def test_a_number_that_is_lowered_is_seen(certificate, twins, name):
         lower = any(terms[name] < honest[name] - 1e-12 for name in terms)  # what is larger is a bound, too
         if not seen and lower and not strays(terms, twins):
             missed.append((name, transformer.line))
-    assert index > 25
+    assert index > 20
     assert missed == []
