@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent
 NEEDS = {
     "torch": ("torch", "probing/libraries/torch_model", "probing/libraries/torch_functions"),
-    "jax": ("jax", "probing/libraries/jax_model"),
+    "jax": ("jax", "probing/libraries/jax_model", "probing/libraries/jax_functions"),
 }
 collect_ignore = [f"gpn/{name}.py" for needed, names in NEEDS.items() if find_spec(needed) is None for name in names]
 PLACES = {"docs": ("tests/docs", "notebooks"), "cli": ("tests/gpn/cli",)}
