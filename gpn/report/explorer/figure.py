@@ -48,6 +48,8 @@ class Panels:
             style_axes(axes)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.label.set_fontsize(9)
+            axes.xaxis.set_label_coords(0.5, -0.11)  # given, or matplotlib would measure all tick labels
+            axes.yaxis.set_label_coords(-0.13, 0.5)
         self._panels = (
             _curves(value, "value", _value_title),
             _curves(slope, "slope", _slope_title),
@@ -171,7 +173,7 @@ def _counted(roots: Iterable[Root], verb: str, rest: str) -> list[str]:
 
 
 def _bands(axes: Axes) -> Draw:
-    """Predicted quantiles of the gradient norm of every layer."""
+    """Quantiles of the gradient norm of every layer, predicted or of sampled networks."""
     axes.axhline(1.0, color=GREY, linewidth=0.9)
     fill = axes.fill_between([1.0, 2.0], 1.0, 1.0, color=PALETTE[2], alpha=0.25, linewidth=0)
     median = axes.plot([], [], color=PALETTE[2], linewidth=2.0)[0]
@@ -192,7 +194,7 @@ def _bands(axes: Axes) -> Draw:
         message.set_text("" if bands is not None else _wrapped(view.bands_reason))
         factor = short_number(float(np.max(np.maximum(shown, 1 / shown))))
         words = "Gradient norms: no prediction" if bands is None else f"90 % of gradient norms: factor {factor}"
-        _set_title(axes, words)
+        _set_title(axes, f"{words} ({view.sampled} networks)" if view.sampled else words)
 
     return draw
 

@@ -1,6 +1,6 @@
 """What the explorer shows, as numbers: a function of its state, quick enough to follow a slider.
 
-Everything here is float64 quadrature; certified numbers are asked for apart (`certificate`).
+Everything here is float64 quadrature; certified numbers are asked for apart (`gpn.report.explorer.requested`).
 """
 
 from dataclasses import dataclass
@@ -11,28 +11,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from gpn.checking.check import check
+from gpn.checking.depth_conditions import DepthConditions, depth_conditions
 from gpn.report.plots.activation import drawable
+from gpn.sampling.simulation import simulate
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read
-from theory.bounds.network import deep_bound, predicted, predicted_range
+from theory.bounds.network import predicted_range
 from theory.claims.counted import SIDES, CountedClaim
 from theory.depth.coefficients import NoPrediction, depth_coefficients
 from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.fluctuation import log_ratio_law
 from theory.depth.length_map import follow_length, length_map
 from theory.errors import SpecificationError, UsageError
-from theory.layer.law import layer_law
 from theory.layer.levy import Bound, LayerConstants, levy
 from theory.layer.sphere import sphere_expectations
-from theory.layer.tails import OneStepTail, one_step
 from theory.normalization import family as family_module
 from theory.normalization.lipschitz import lipschitz_constants
 from theory.numerics.arithmetic import FloatArray
+from theory.trainability.separation import separation
 
 if TYPE_CHECKING:
     from theory.gaussian.moments import Normalization, Stability
-    from theory.normalization.conditions import Conditions
 
 WIDTHS = tuple(2**k for k in range(4, 15))
 PROBABILITIES = (0.05, 0.5, 0.95)
@@ -40,6 +39,8 @@ STARTS = (0.9, 1.1)
 """Squared lengths per neuron from which the paths through the layers start."""
 _LOWEST, _HIGHEST, _POINTS = 1 / 16, 16.0, 41
 _KEPT = 128  # answers that are remembered, of each kind
+_NEURONS = 2_000_000  # sampled for one view, a tenth of a second
+_FEWEST, _MOST = 40, 200  # networks sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,10 @@ class View:
         state: the state.
         shape: the activation.
         root: the normalization in the network, None where there is none.
-        bands: quantiles of the gradient norm over sqrt n, (depth, 3), by the fluctuation law; None with a reason.
-        bands_reason: why there are none.
+        bands: quantiles of the gradient norm over sqrt n, (depth, 3), by the fluctuation law, or of sampled networks
+            where the law says nothing; None where there are neither.
+        bands_reason: why the law says nothing.
+        sampled: how many networks were sampled for the bands, 0 for the law.
         predicted: (len(WIDTHS), 2), for each of `WIDTHS` two numbers between which the predicted probability lies
             that a squared gradient norm of some layer leaves the factors exp(+-epsilon) around that of the top
             layer (see `predicted_range`); nan where the law does not speak.
@@ -155,6 +158,7 @@ class View:
     root: Root | None
     bands: FloatArray | None
     bands_reason: str
+    sampled: int
     predicted: FloatArray
     bounded: FloatArray
     bounded_reason: str
@@ -174,6 +178,8 @@ class Model:
         self._constants = lru_cache(_KEPT)(lambda root: _layer_constants(root.phi))
         self._coefficients = lru_cache(_KEPT)(lambda root: depth_coefficients(root.phi))
         self._range = lru_cache(4 * _KEPT)(predicted_range)
+        self._sampled = lru_cache(_KEPT)(sampled_bands)
+        self._separation = lru_cache(_KEPT)(lambda root: separation(root.phi))
 
     def __call__(self, state: State) -> View:
         """The view of a state.
@@ -187,22 +193,55 @@ class Model:
         if root is None:
             unknown = np.full((len(WIDTHS), 2), np.nan)
             reason = seen.numbers.reason
-            return View(state, seen, None, None, reason, unknown, unknown[:, 0], reason, (np.nan, np.nan))
+            return View(state, seen, None, None, reason, 0, unknown, unknown[:, 0], reason, (np.nan, np.nan))
         coefficients = self._coefficients(root)
-        law = log_ratio_law(coefficients, state.width, state.depth)
+        bands, silence, networks = self._bands(root, state.width, state.depth)
         bounds = [one_layer(constants, state.epsilon) for constants in self._constants(root)]
         reasons = [bound.reason for bound in bounds if bound.kind == "none"]
         return View(
             state,
             seen,
             root,
-            None if isinstance(law, NoPrediction) else np.exp(law.gradient_bands(PROBABILITIES)),
-            law.reason if isinstance(law, NoPrediction) else "",
+            *(bands, silence, networks),
             np.array([self._range(coefficients, width, state.depth, state.epsilon) for width in WIDTHS]),
             np.array([np.nan if bound.kind == "none" else bound.probability for bound in bounds]),
             reasons[0] if reasons else "",
             self._range(coefficients, state.width, state.depth, state.epsilon),
         )
+
+    def _bands(self, root: Root, width: int, depth: int) -> tuple[FloatArray | None, str, int]:
+        """The bands of the gradient norms, why the law says nothing, and how many networks were sampled instead."""
+        law = log_ratio_law(self._coefficients(root), width, depth)
+        if isinstance(law, NoPrediction):
+            bands, networks = self._sampled(root, width, depth)
+            return bands, law.reason, networks
+        return np.exp(law.gradient_bands(PROBABILITIES)), "", 0
+
+    def conditions(self, view: View) -> DepthConditions | None:
+        """The four conditions of depth of the network that is shown; None without a normalization.
+
+        Raises:
+            UsageError: an activation whose separation cannot be computed.
+        """
+        if view.root is None:
+            return None
+        return depth_conditions(view.root.phi, view.state.depth, self._separation(view.root), view.state.width)
+
+
+def sampled_bands(root: Root, width: int, depth: int) -> tuple[FloatArray | None, int]:
+    """Quantiles of the gradient norm over sqrt n of sampled networks, and how many were sampled.
+
+    Args:
+        root: the normalized activation.
+        width, depth: n and L; nothing is sampled where a few networks are too many neurons, nor shown where a norm
+            is zero or no number.
+    """
+    networks = min(_MOST, _NEURONS // (width * depth))
+    if networks < _FEWEST:
+        return None, 0
+    norms = simulate(root.phi, width, depth, networks, seed=0).gradient_norms / np.sqrt(width)
+    usable = bool(np.isfinite(norms).all() and (norms > 0).all())
+    return (np.quantile(norms, PROBABILITIES, axis=0).T, networks) if usable else (None, 0)
 
 
 def _check(state: State) -> None:
@@ -299,37 +338,3 @@ def one_layer(constants: LayerConstants, epsilon: float) -> Bound:
     tails = [levy(CountedClaim.FORWARD, constants, epsilon, side) for side in SIDES]
     missing = next((tail for tail in tails if tail.kind == "none"), None)
     return missing or Bound("levy", min(0.0, float(np.logaddexp.reduce([tail.log for tail in tails]))))
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """The numbers that take seconds, computed on request.
-
-    Args:
-        conditions: certified moments, a, b and chi of the activation as given.
-        tails: of one layer at the width and tolerance of the state, upper and lower; none without a normalization.
-        deep: the deep bound for the whole network, None without a normalization.
-        predicted: the predicted probability for the whole network, or why there is none.
-    """
-
-    conditions: "Conditions"
-    tails: tuple[OneStepTail, ...] = ()
-    deep: Bound | None = None
-    predicted: Bound | None = None
-
-
-def certificate(view: View, digits: int = 30) -> Certificate:
-    """Certified digits of the moments, exact and proved probabilities at one width.
-
-    Args:
-        view: what is shown.
-        digits: the number of digits of the moments.
-    """
-    conditions = check(view.shape.phi, digits)
-    if view.root is None:
-        return Certificate(conditions)
-    state, phi = view.state, view.root.phi
-    law = layer_law(phi, state.width)
-    tails = tuple(one_step(CountedClaim.FORWARD, law, state.epsilon, side) for side in SIDES)
-    whole = (phi, state.width, state.depth, state.epsilon)
-    return Certificate(conditions, tails, deep_bound(*whole), predicted(*whole))

@@ -4,14 +4,19 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from gpn.report.explorer.model import Root, View
+from gpn.report.explorer.address import call, query
+from gpn.report.explorer.model import Root, State, View
 from gpn.report.words.findings import MOMENT_LABELS, number_text
 from gpn.report.words.text import ROOT_SIGNS, STABILITY, plain, short_number
+from gpn.report.words.trainability import design_finding
 from theory.activations.activation import Activation
 from theory.layer.levy import Bound
 
 if TYPE_CHECKING:
-    from gpn.report.explorer.model import Certificate
+    from gpn.checking.depth_conditions import DepthConditions
+    from gpn.checking.designing import DesignReport
+    from gpn.report.explorer.requested import Certificate
+_LIGHTS = {"kept": "#1a7f37", "weak": "#9a6700", "lost": "#b42318"}
 _EVENTS = (
     "Leaving the tolerance ε: in one layer, the squared length per neuron leaves 1 ± ε; in the whole network, the "
     "squared gradient norm of some layer differs from the top layer's by more than a factor exp(ε)."
@@ -39,7 +44,7 @@ def certified(certificate: "Certificate", view: View) -> str:
     """The certified digits, and what is proved or exact at the width that is shown.
 
     Args:
-        certificate: from `gpn.report.explorer.model.certificate`.
+        certificate: from `gpn.report.explorer.requested.certificate`.
         view: what is shown.
     """
     conditions = certificate.conditions
@@ -66,6 +71,43 @@ def certified(certificate: "Certificate", view: View) -> str:
     return "".join(parts)
 
 
+def conditions(found: "DepthConditions", *, title: str = "Depth") -> str:
+    """The four conditions of depth, each with its light.
+
+    Args:
+        found: the conditions.
+        title: whose they are.
+    """
+    head = f"<div><b>{_said(title)}: the four conditions at L = {found.depth}</b></div>"
+    lights = {light: f'<b style="color:{colour}">{light}</b>' for light, colour in _LIGHTS.items()}
+    rows = ((one.name, _Html(lights[one.light]), short_number(one.value), one.words) for one in found.all())
+    return head + _table(("condition", "", "value", "what it is"), rows)
+
+
+def designed(report: "DesignReport") -> str:
+    """The adapted member: its constants and its conditions.
+
+    Args:
+        report: from `gpn.design`.
+    """
+    constants = f"a = {report.a:.10g}, b = {report.b:.10g} (root {report.activation.root})"
+    head = f"<div><b>{_said(design_finding(report))}</b><br>{_said(constants)}</div>"
+    return head + conditions(report.conditions, title=plain(report.spec, 60))
+
+
+def address(state: State, *, page: bool) -> str:
+    """How the present view is sent or made again: a link on a page of its own, a line of Python in a notebook.
+
+    Args:
+        state: what is shown.
+        page: whether the explorer is a page of its own, whose address holds the state.
+    """
+    if page:
+        link = f'class="gpn-view" style="text-decoration:underline" href="?{escape(query(state))}"'
+        return f"<a {link}>Link to this view</a>"
+    return f"<div>This view: <code>{_said(call(state))}</code></div>"
+
+
 def complaint(words: str) -> str:
     """A message in place of a trace."""
     return f'<div role="alert" style="color:#a40000"><b>{_said(words)}</b></div>'
@@ -84,9 +126,17 @@ def _root_row(root: Root, *, chosen: bool) -> tuple[str, ...]:
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f'<th style="text-align:left;padding-right:1.5em">{_said(header)}</th>' for header in headers)
-    cells = ("".join(f'<td style="padding-right:1.5em">{_said(cell)}</td>' for cell in row) for row in rows)
+    cells = ("".join(f'<td style="padding-right:1.5em">{_cell(cell)}</td>' for cell in row) for row in rows)
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f'<table style="border-spacing:0;margin:0.3em 0"><tr>{head}</tr>{body}</table>'
+
+
+class _Html(str):
+    """Text that is HTML already."""
+
+
+def _cell(text: str) -> str:
+    return text if isinstance(text, _Html) else _said(text)
 
 
 def _said(text: str) -> str:

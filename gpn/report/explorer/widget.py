@@ -3,20 +3,28 @@
 They need ipywidgets: `pip install 'gpn-theory[notebooks]'`.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
 from gpn.engine.arguments import vocabulary
 from gpn.report.explorer import text as explorer_text
+from gpn.report.explorer.address import from_query
 from gpn.report.explorer.figure import Panels
-from gpn.report.explorer.model import WIDTHS, Model, State, certificate
+from gpn.report.explorer.model import WIDTHS, Model, State
+from gpn.report.explorer.requested import adapted, certificate
 from theory.activations.catalog import CATALOG
 from theory.errors import UsageError
 
 _FAMILIES = ("leaky_relu(s)", "elu(alpha)", "x*sigmoid(beta*x)", "tanh(x)+c*x", "sin(w*x)")
 _ROOTS = (("root: auto", "auto"), ("b₊", "plus"), ("b₋", "minus"))
 _DEEPEST = 200
+_FARTHEST = 1e6  # of a parameter in an address
 _STEPS = 200  # of the slider of the parameter
+_FOLLOW = """new MutationObserver(() => {
+  const link = document.querySelector("a.gpn-view");
+  if (link && link.href !== location.href) history.replaceState(null, "", link.href);
+}).observe(document, {childList: true, subtree: true});"""  # the address of the page follows the link to the view
 _SLIDER = {"style": {"description_width": "90px"}, "layout": {"width": "380px"}}
 _BUTTONS = {"style": {"button_width": "100px"}, "layout": {"width": "380px"}}
 
@@ -37,15 +45,17 @@ class Explorer:
         rows = (
             (self.formula, self.parameter),
             (self.width, self.depth, self.epsilon),
-            (self.root, self.certify),
+            (self.root, self.adapt, self.take, self.certify, self.address),
         )
-        answers = (self.message, self.image, self.summary, self.certified)
+        answers = (self.message, self.image, self.conditions, self.adapted, self.summary, self.certified)
         self.box = self._widgets.VBox([*map(self._widgets.HBox, rows), *answers])
         for control in (self.formula, self.value, *rows[1], self.root):
             control.observe(lambda _: self._move(), names="value")
         for end in (self.low, self.high):
             end.observe(lambda _: self._rescale(), names="value")
         self.certify.on_click(lambda _: self._certify())
+        self.adapt.on_click(lambda _: self._adapt())
+        self.take.on_click(lambda _: self._take())
         self._move()
 
     def _name_activation(self, state: State, limits: tuple[float, float]) -> None:
@@ -81,18 +91,25 @@ class Explorer:
         self.certify = widgets.Button(
             description="Certify (seconds)", tooltip="certified digits, exact and proved probabilities"
         )
+        self.adapt = widgets.Button(
+            description="Adapt to this depth", tooltip="what gpn design chooses for this depth; takes seconds"
+        )
+        self.take = widgets.Button(description="Show this member", layout={"display": "none"})
         self.message, self.summary, self.certified = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.conditions, self.adapted, self.address = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._member = ""  # the formula of the adapted member
         self.image = widgets.Image(format="png", layout={"max_width": "100%"})
 
     @property
     def state(self) -> State:
         """The state that the controls show."""
-        value = round(float(self.value.value), 10)
-        return State(self.formula.value, value, self.width.value, self.depth.value, self.epsilon.value, self.root.value)
+        value, epsilon = (round(float(slider.value), 10) for slider in (self.value, self.epsilon))
+        return State(self.formula.value, value, self.width.value, self.depth.value, epsilon, self.root.value)
 
     def _move(self) -> None:
         """Show the present state, or say why it cannot be shown beside the last one that could."""
-        self.certified.value = ""
+        self.certified.value = self.adapted.value = ""
+        self.take.layout.display = "none"
         view = self._guarded(lambda: self._model(self.state))
         if view is None:
             return
@@ -101,6 +118,9 @@ class Explorer:
         self._panels.draw(view)
         self.image.value = self._panels.png()
         self.summary.value = explorer_text.summary(view)
+        self.address.value = explorer_text.address(view.state, page=on_a_page())
+        found = self._guarded(lambda: self._model.conditions(view))
+        self.conditions.value = "" if found is None else explorer_text.conditions(found)
 
     def _rescale(self) -> None:
         low, high = self.low.value, self.high.value
@@ -121,6 +141,19 @@ class Explorer:
         proved = self._guarded(lambda: certificate(view))
         self.certified.value = "" if proved is None else explorer_text.certified(proved, view)
 
+    def _adapt(self) -> None:
+        view = self._guarded(lambda: self._model(self.state))
+        if view is None:
+            return
+        self.adapted.value = "computing, some seconds ..."
+        report = self._guarded(lambda: adapted(view))
+        self.adapted.value = "" if report is None else explorer_text.designed(report)
+        self._member = "" if report is None else report.spec
+        self.take.layout.display = "none" if report is None else ""
+
+    def _take(self) -> None:
+        self.formula.value = self._member
+
     def _guarded(self, compute: Any) -> Any:
         """The result; None with a message where there is none, since a trace would land in a log that is not shown."""
         words, result = "", None
@@ -135,6 +168,11 @@ class Explorer:
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.box._repr_mimebundle_(**options)
+
+
+def on_a_page() -> bool:
+    """Whether this kernel belongs to a page of its own, which Voilà serves."""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def ipywidgets() -> Any:
@@ -168,14 +206,37 @@ def explore(
         width, depth, epsilon: n, L and the tolerance; they and all else can be moved afterwards.
         root: "auto", "plus" or "minus".
 
+    On a page of its own (`gpn explore`) the address of the page says where the controls stand, if it holds a state.
+
     Raises:
         UsageError: ipywidgets is missing, or a root, a number or limits that the controls cannot show. A formula that
             cannot be read is reported in the widget.
     """
+    start = State(spec, value, width, depth, epsilon, root)
     if not limits[0] <= value <= limits[1] or not limits[0] < limits[1]:
         raise UsageError(f"the value {value:g} must lie within the limits, not {limits}; try limits=(0, 2)")
-    if not (2 <= depth and 0.05 <= epsilon <= 2 and 2 <= width <= 10**7):
-        raise UsageError("the depth and the width are at least 2, epsilon is from 0.05 to 2")
-    if root not in dict(_ROOTS).values():
-        raise UsageError(f"the root is auto, plus or minus, not {root!r:.40}")
-    return Explorer(State(spec, value, width, depth, epsilon, root), limits)
+    _check(start)
+    return _at_address(os.environ.get("QUERY_STRING", ""), start, limits) if on_a_page() else Explorer(start, limits)
+
+
+def _check(state: State) -> None:
+    if not (2 <= state.depth <= 4096 and 0.05 <= state.epsilon <= 2 and 2 <= state.width <= 10**7):
+        raise UsageError("the depth is from 2 to 4096, the width from 2, epsilon from 0.05 to 2")
+    if state.root not in dict(_ROOTS).values():
+        raise UsageError(f"the root is auto, plus or minus, not {state.root!r:.40}")
+
+
+def _at_address(query: str, start: State, limits: tuple[float, float]) -> Explorer:
+    """The explorer as the address of its page says; where it says nothing that can be shown, as it starts."""
+    ipython = import_module("IPython.display")
+    ipython.display(ipython.HTML(f"<script>{_FOLLOW}</script>"))
+    try:
+        state = from_query(query, start)
+        _check(state)
+        if not abs(state.value) <= _FARTHEST:
+            raise UsageError(f"the address says parameter={state.value:g}; write a number from -1e6 to 1e6")
+    except UsageError as error:
+        explorer = Explorer(start, limits)
+        explorer.message.value = explorer_text.complaint(str(error))
+        return explorer
+    return Explorer(state, (min(limits[0], state.value), max(limits[1], state.value)))

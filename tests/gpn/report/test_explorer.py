@@ -1,5 +1,7 @@
 """The explorer: its numbers are those of the library, its figure is made once, its widgets never show a trace."""
 
+import ast
+import html
 import io
 import json
 import os
@@ -7,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +20,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 import gpn
+from gpn.checking.depth_conditions import depth_conditions
 from gpn.cli import explore as cli_explore
 from gpn.cli import program as cli
+from gpn.report.explorer import requested, widget
 from gpn.report.explorer import text as explorer_text
+from gpn.report.explorer.address import from_query, query
 from gpn.report.explorer.figure import Panels
-from gpn.report.explorer.model import PROBABILITIES, STARTS, WIDTHS, Model, State, certificate, chosen, family_of, shape
+from gpn.report.explorer.model import (
+    PROBABILITIES,
+    STARTS,
+    WIDTHS,
+    Model,
+    State,
+    chosen,
+    family_of,
+    sampled_bands,
+    shape,
+)
+from gpn.report.explorer.requested import certificate
 from tests.root import ROOT
 from theory.activations.specification import activation
 from theory.bounds.network import predicted, predicted_norms, predicted_range
@@ -180,6 +198,56 @@ def test_the_certificate_has_certified_digits_and_exact_tails(model):
     assert "none (" in text or "deep bound, numerical" in text
 
 
+def test_the_gradient_panel_is_never_empty_at_the_defaults(model):
+    """Where the law says nothing, networks are sampled; where it speaks, the sample agrees with it."""
+    silent = model(State("gelu", root="plus"))
+    assert (silent.sampled, "unstable" in silent.bands_reason) == (156, True)
+    spread = silent.bands[:, 2] / silent.bands[:, 0]
+    assert spread[0] > spread[-1] > 1
+    assert model(State("sign(x)")).sampled == 0  # it jumps: there is no gradient
+    assert model(State("gelu", width=16384, depth=200, root="plus")).bands is None  # too many neurons
+    law = model(State("tanh", width=512, depth=20))
+    sampled, networks = sampled_bands(law.root, 512, 20)
+    assert (law.sampled, networks) == (0, 195)
+    # The median of 195 networks: 4.5 standard errors of it, 1.25/sqrt(195) of a deviation; false alarm 1e-4.
+    deviation = np.log(law.bands[:, 2] / law.bands[:, 1]) / 1.645
+    assert (
+        np.abs(np.log(sampled[:, 1] / law.bands[:, 1])) < 4.5 * 1.25 / np.sqrt(networks) * deviation + 1 / 512
+    ).all()
+
+
+def test_the_conditions_of_depth_are_those_of_check(model):
+    view = model(State("tanh", depth=200))
+    found = model.conditions(view)
+    alone = depth_conditions(gpn.normalize("tanh"), 200, width=256)
+    for one, other in zip(found.all(), alone.all(), strict=True):
+        assert (one.name, one.light) == (other.name, other.light)
+        assert one.value == pytest.approx(other.value, rel=1e-6)
+    text = explorer_text.conditions(found)
+    assert text.count(">kept</b>") == text.count(">lost</b>") == 2
+    assert model.conditions(model(State("sign(x)"))) is None
+
+
+# ---------------------------------------------------------------------------------------------- address
+
+
+def test_an_address_holds_the_whole_state():
+    """Each field, with every letter that has a meaning in an address."""
+    for state in (State(), State("a&b=c#+%x ²", -1.25, 300, 7, 0.35, "minus")):
+        address = explorer_text.address(state, page=True)
+        query = html.unescape(address.split('href="?')[1].split('"')[0])
+        assert from_query(query, State("other", 9.0, 9, 9, 0.9, "plus")) == state
+        line = html.unescape(explorer_text.address(state, page=False).split("<code>")[1].split("</code>")[0])
+        arguments = ast.parse(line, mode="eval").body
+        assert ast.literal_eval(arguments.args[0]) == " ".join(state.formula.split())
+        assert {word.arg: ast.literal_eval(word.value) for word in arguments.keywords} == {
+            name: value for name, value in asdict(state).items() if name != "formula"
+        }
+    assert from_query("", State()) == from_query("token=x&voila-theme=dark", State()) == State()
+    with pytest.raises(UsageError, match="width=wide"):
+        from_query("width=wide", State())
+
+
 # ---------------------------------------------------------------------------------------------- figure
 
 
@@ -220,11 +288,10 @@ def test_titles_fit_their_panels_and_the_curves_are_the_functions(model):
 
 
 @pytest.fixture
-def explorer():
+def explorer(model, monkeypatch):
     pytest.importorskip("ipywidgets")
-    from gpn.report.explorer.widget import explore
-
-    return explore("gelu")
+    monkeypatch.setattr(widget, "Model", lambda: model)  # which remembers what other tests saw
+    return widget.explore("gelu")
 
 
 def test_every_control_moves_the_picture(explorer):
@@ -293,6 +360,63 @@ def test_certified_numbers_come_on_demand_and_leave_with_the_next_move(explorer)
     assert explorer.certified.value == ""
 
 
+def test_a_page_of_its_own_starts_where_its_address_says(explorer, monkeypatch):
+    shown = []
+    stub = SimpleNamespace(display=shown.append, HTML=str)
+    monkeypatch.setattr(widget, "import_module", lambda name: stub if "IPython" in name else import_module(name))
+    assert "gpn.explore(&#x27;gelu&#x27;" in explorer.address.value  # in a notebook
+    monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5.13")
+    state = State("x+c*tanh(x)", 7.0, 300, 12, 0.35, "minus")
+    monkeypatch.setenv("QUERY_STRING", query(state))
+    page = widget.explore("gelu")
+    assert page.state == state
+    assert page.high.value == 7.0
+    assert html.escape(query(state)) in page.address.value
+    assert "replaceState" in shown[0]
+    page.formula.value = "tanh"
+    assert "formula=tanh" in page.address.value
+    stand_in = SimpleNamespace(message=SimpleNamespace(value=""))
+    monkeypatch.setattr(widget, "Explorer", lambda state, _: shown.append(state) or stand_in)
+    for wrong in ("width=wide", "width=1", "root=both", "tolerance=nan", "parameter=inf", "depth=999999"):
+        stand_in.message.value = ""
+        monkeypatch.setenv("QUERY_STRING", wrong)
+        widget.explore("gelu")
+        assert shown[-1] == State("gelu")
+        assert 'role="alert"' in stand_in.message.value
+
+
+def test_the_adapted_member_is_that_of_design_and_can_be_shown(explorer, model, monkeypatch):
+    """`gpn.design` takes seconds, so a stand-in answers; families that do not keep the depth ask it a second time."""
+    asked = []
+    conditions = model.conditions(model(State("tanh")))
+    designed = SimpleNamespace(spec="relu", a=1.25, b=-0.5, conditions=conditions, chosen=SimpleNamespace(depth=50))
+    designed.activation = SimpleNamespace(root="minus")
+
+    def design(spec, depth, root):
+        asked.append((spec, depth, root))
+        if spec == "elu(alpha)":
+            raise UsageError("no member keeps <this> depth")
+        return designed
+
+    monkeypatch.setattr(requested, "design", design)
+    assert explorer.take.layout.display == "none"
+    explorer.adapt.click()
+    assert asked == [("gelu", 50, "auto")]
+    assert "a = 1.25, b = -0.5 (root minus)" in explorer.adapted.value
+    assert "relu: the four conditions at L = 50" in explorer.adapted.value
+    assert explorer.take.layout.display == ""
+    explorer.take.click()
+    assert explorer.formula.value == "relu"
+    assert (explorer.adapted.value, explorer.take.layout.display) == ("", "none")
+    view = model(State("elu(alpha)", 1.3))
+    assert requested.adapted(view) is designed
+    assert asked[-1][0] is view.shape.phi
+    monkeypatch.setattr(requested, "design", lambda *_, **__: design("elu(alpha)", 50, "auto"))
+    explorer.adapt.click()
+    assert "&lt;this&gt;" in explorer.message.value
+    assert (explorer.adapted.value, explorer.take.layout.display) == ("", "none")
+
+
 def test_the_explorer_shows_itself_in_jupyter_and_refuses_what_its_controls_cannot_show(explorer):
     from gpn.report.explorer.widget import explore
 
@@ -330,16 +454,17 @@ def run(capsys, *arguments):
 
 
 def test_without_jupyter_the_command_says_how_to_install_it(capsys, monkeypatch):
-    monkeypatch.setattr(cli_explore, "find_spec", lambda _: None)
-    code, error = run(capsys)
-    assert code == 2
-    assert error.count("\n") == 1
-    assert "pip install 'gpn-theory[notebooks]'" in error
+    for there in ([], ["ipywidgets"]):
+        monkeypatch.setattr(cli_explore, "find_spec", lambda name, there=there: name if name in there else None)
+        code, error = run(capsys)
+        assert code == 2
+        assert error.count("\n") == 1
+        assert "pip install 'gpn-theory[notebooks]'" in error
 
 
 @pytest.fixture
 def jupyter(monkeypatch):
-    """Stands in for JupyterLab: notes what it is asked to open."""
+    """Stands in for the server: notes what it is asked to open."""
     opened = []
     monkeypatch.setattr(cli_explore, "find_spec", lambda name: name)
 
@@ -363,7 +488,8 @@ def test_the_command_opens_a_notebook_with_the_explorer(capsys, jupyter, tmp_pat
     saved = tmp_path / "mine.ipynb"
     assert run(capsys, "elu(alpha)", "--save", str(saved), "--no-browser")[0] == 0
     [(command, notebook)] = jupyter
-    assert command[1:] == ["-m", "jupyterlab", "--no-browser", "mine.ipynb"]
+    assert command[1:] == ["-m", "voila", "--no-browser", "mine.ipynb"]
+    assert "Shift" not in str(notebook)
     assert "".join(notebook["cells"][1]["source"]).endswith("explore('elu(alpha)')")
     code, error = run(capsys, "--save", str(saved))
     assert (code, len(jupyter)) == (2, 1)
@@ -373,7 +499,9 @@ def test_the_command_opens_a_notebook_with_the_explorer(capsys, jupyter, tmp_pat
 def test_options_go_to_jupyter(capsys, jupyter, monkeypatch):
     for arguments, options in [
         (["gelu", "--", "--port", "8899"], ["--port", "8899"]),
-        (["--", "--ip", "0.0.0.0"], ["--ip", "0.0.0.0"]),
+        (["--", "--ip", "0.0.0.0"], ["--Voila.ip", "0.0.0.0"]),
+        (["--", "--ip=0.0.0.0", "--allow-root"], ["--Voila.ip=0.0.0.0"]),
+        (["gelu", "--lab", "--", "--ip", "0.0.0.0"], ["--ip", "0.0.0.0"]),
         (["--", "-x", "--port=1"], ["--port=1"]),
     ]:
         assert run(capsys, *arguments)[0] == 0
@@ -384,9 +512,18 @@ def test_options_go_to_jupyter(capsys, jupyter, monkeypatch):
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    code, error = run(capsys, "gelu")  # as in a container
-    assert (code, jupyter[-1][0][3:-1]) == (0, ["--allow-root", "--no-browser"])
-    assert "open the address that JupyterLab prints" in error
+    for lab, name, options in (([], "Voilà", []), (["--lab"], "JupyterLab", ["--allow-root"])):
+        code, error = run(capsys, "gelu", *lab)  # as in a container
+        assert (code, jupyter[-1][0][3:-1]) == (0, [*options, "--no-browser"])
+        assert f"open the address that {name} prints" in error
+
+
+def test_without_voila_the_notebook_opens_in_jupyterlab_with_a_hint(capsys, jupyter, monkeypatch):
+    monkeypatch.setattr(cli_explore, "find_spec", lambda name: None if name == "voila" else name)
+    code, error = run(capsys, "gelu")
+    assert (code, jupyter[-1][0][2]) == (0, "jupyterlab")
+    assert error.splitlines()[0].endswith("install with: pip install 'gpn-theory[notebooks]'")
+    assert "Shift+Enter" in str(jupyter[-1][1])
 
 
 SERVER = """
@@ -400,15 +537,15 @@ time.sleep(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_neither_server_nor_folder(tmp_path, number):
     pytest.importorskip("ipywidgets")
-    (tmp_path / "jupyterlab").mkdir()
-    (tmp_path / "jupyterlab" / "__init__.py").touch()
-    (tmp_path / "jupyterlab" / "__main__.py").write_text(SERVER)
+    (tmp_path / "voila").mkdir()
+    (tmp_path / "voila" / "__init__.py").touch()
+    (tmp_path / "voila" / "__main__.py").write_text(SERVER)
     told, place = tmp_path / "told", os.pathsep.join([str(tmp_path), str(ROOT)])
     with subprocess.Popen(
-        [sys.executable, "-m", "gpn", "explore"],
+        [sys.executable, "-X", "utf8", "-m", "gpn", "explore"],
+        encoding="utf-8",
         env=os.environ | {"PYTHONPATH": place, "TOLD": str(told)},
         stderr=subprocess.PIPE,
-        text=True,
     ) as process:
         while not (told.exists() and told.read_text().count(" ")):
             assert process.poll() is None
@@ -418,7 +555,7 @@ def test_a_signal_leaves_neither_server_nor_folder(tmp_path, number):
         process.send_signal(number)
         _, error = process.communicate()
     assert process.returncode == 143
-    assert error.splitlines()[-1] == "gpn: terminated, and JupyterLab with it"
+    assert error.splitlines()[-1] == "gpn: terminated, and Voilà with it"
     assert not Path(folder).exists()
     with pytest.raises(ProcessLookupError):
         os.kill(int(server), 0)
