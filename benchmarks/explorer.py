@@ -1,4 +1,4 @@
-"""How long the explorer takes for one move of a slider: processor time of the model, the figure and its PNG.
+"""How long the explorer takes for one move of a slider: processor time of the numbers, the figure and its PNG.
 
 Run: python benchmarks/explorer.py
 """
@@ -36,6 +36,7 @@ def main() -> None:
         for move, state in moves(formula):
             start = time.process_time()
             view = model(state)
+            model.conditions(view)
             middle = time.process_time()
             panels.draw(view)
             panels.png()

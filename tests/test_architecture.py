@@ -77,6 +77,119 @@ def test_the_check_of_private_names_sees_both_ways_to_use_one(tmp_path, monkeypa
     assert list(private_names(Path("module.py"))) == ["theory.layer.cramer._refine", "theory.layer.levy._bound"]
 
 
+ELSEWHERE = {  # what is not in every operating system -> what stands near a call that is safe there
+    "fcntl": 'sys.platform == "win32"',
+    "os.geteuid": 'hasattr(os, "geteuid")',
+    "os.sched_getaffinity": 'hasattr(os, "sched_getaffinity")',
+    "os.sysconf": "AttributeError",
+    "/proc/meminfo": "OSError",
+    "/sys/fs/cgroup/memory.max": "OSError",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes": "OSError",
+}
+FOREIGN_MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "msvcrt", "winreg"}
+FOREIGN_NAMES = re.compile(
+    r"os\.(fork\w*|kill\w*|get\w*[ug]ids?|set\w*id|nice|sched_\w+|sysconf|uname|getloadavg|chown|mkfifo|symlink|link|wait\w*"
+    r"|spawn\w+|sync|pipe2|O_(NONBLOCK|SYNC|CLOEXEC))|signal\.(SIG(?!INT|TERM|_)\w+|alarm|setitimer|pause|sigwait)"
+)
+FOREIGN_PLACES = re.compile(r"/(tmp|proc|dev|sys|usr|etc|var)(/|$)|[A-Za-z]:\\\\")
+TEXT_METHODS = {"read_text": 0, "write_text": 1}  # -> the place of the argument `encoding`
+
+
+def test_every_call_works_in_every_operating_system():
+    """What only some systems have stands behind a question for it, and text says its encoding and its line ends."""
+    found = {path: unsafe_calls((ROOT / path).read_text(encoding="utf-8")) for path in MODULES}
+    assert not {path: calls for path, calls in found.items() if calls}
+
+
+def unsafe_calls(text: str) -> list[str]:
+    """What of a module is not in every system, where no word in its function asks for it; and vague text."""
+    tree = ast.parse(text)
+    alien = [
+        name
+        for name, scope in system_names(tree)
+        if name not in ELSEWHERE or ELSEWHERE[name] not in ast.unparse(scope).replace("'", '"')
+    ]
+    return [*alien, *vague_text(tree)]
+
+
+def system_names(tree: ast.AST, scope: ast.AST | None = None) -> Iterator[tuple[str, ast.AST]]:
+    """Names, modules and places of some systems, each with the function that it stands in."""
+    scope = tree if scope is None else scope
+    for node in ast.iter_child_nodes(tree):
+        inner = node if isinstance(node, ast.FunctionDef) else scope
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name in FOREIGN_MODULES]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name for name in names if node.module in FOREIGN_MODULES or FOREIGN_NAMES.fullmatch(name)]
+        elif isinstance(node, ast.Attribute):
+            names = [name for name in [ast.unparse(node)] if FOREIGN_NAMES.fullmatch(name)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and FOREIGN_PLACES.match(node.value):
+            names = [node.value]
+        yield from ((name, inner) for name in names)
+        yield from system_names(node, inner)
+
+
+def vague_text(tree: ast.AST) -> Iterator[str]:
+    """Calls that read text in the encoding of the system, or write it with the line ends of the system."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        given = {word.arg for word in node.keywords}
+        if name in TEXT_METHODS and len(node.args) <= TEXT_METHODS[name]:
+            needed = {"encoding"} if name == "read_text" else {"encoding", "newline"}
+        elif name == "open" and (mode := text_mode(node)):
+            needed = {"encoding"} if mode == "r" else {"encoding", "newline"}
+        else:
+            continue
+        if needed - given:
+            yield f"line {node.lineno}: {name}() without {' and '.join(sorted(needed - given))}"
+
+
+def text_mode(call: ast.Call) -> str:
+    """The mode of a call of `open` or `Path.open` for text; empty for bytes, and where it is no call for a file."""
+    builtin = isinstance(call.func, ast.Name)
+    if not builtin and ast.unparse(call.func.value) in ("os", "gzip", "Image", "webbrowser"):
+        return ""
+    given = [*call.args[builtin:], *(word.value for word in call.keywords if word.arg == "mode")]
+    mode = given[0].value if given and isinstance(given[0], ast.Constant) else "" if given else "r"
+    return "" if "b" in str(mode) else str(mode)
+
+
+def test_the_check_of_systems_sees_what_it_is_for():
+    """Each line alone is found; what is asked for, or says its encoding, is not."""
+    wrong = (
+        "import resource",
+        "from os import fork",
+        "os.kill(1, 9)",
+        "signal.SIGHUP",
+        "os.geteuid()",
+        "Path('/tmp/x')",
+        "'/proc/self/status'",
+        "path.read_text()",
+        "path.write_text(words, encoding='utf-8')",
+        "open('x')",
+        "open('x', 'w', encoding='utf-8')",
+        "path.open('x', encoding='utf-8')",
+        "path.open(mode='a', newline='')",
+    )
+    right = (
+        "hasattr(os, 'geteuid') and os.geteuid()",
+        "signal.SIGINT, signal.SIGTERM, signal.SIG_IGN",
+        "path.read_text('utf-8')",
+        "path.read_bytes()",
+        "path.open('rb')",
+        "path.write_text(words, encoding='utf-8', newline='')",
+        "'a/tmp/b', '/', 'x/(x + 1)'",
+        "open('x', encoding='utf-8')",
+    )
+    for lines, count in ((wrong, 1), (right, 0)):
+        for line in lines:
+            assert len(unsafe_calls(line)) == count, line
+
+
 def test_the_engine_imports_numpy_alone():
     """The contract in pyproject.toml forbids some packages; here are all that are allowed."""
     graph = grimp.build_graph("gpn", "theory", include_external_packages=True)

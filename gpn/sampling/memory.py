@@ -67,7 +67,7 @@ def free_memory() -> int:
     whole memory of the machine, or 2 GiB where that is unknown.
     """
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         available = {line.split(":")[0]: int(line.split()[1]) for line in lines}["MemAvailable"] * 1024
     except (OSError, ValueError, KeyError, IndexError):
         try:
@@ -81,7 +81,7 @@ def _group_limit() -> int:
     """The memory limit of the control group (version 2, or 1) of a container; endless without one."""
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            return int(Path(limit).read_text())
+            return int(Path(limit).read_text(encoding="ascii"))
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return 2**63

@@ -66,6 +66,11 @@ class Page:
             await asyncio.sleep(0.1)
         return found
 
+    async def close(self):
+        self.socket.close()
+        while await self.socket.read_message() is not None:
+            pass
+
     async def press(self, key):
         for kind in ("keyDown", "keyUp"):
             await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=39)
@@ -85,6 +90,15 @@ def kernel_seconds(server):
         one for one in psutil.Process(server).children(recursive=True) if "ipykernel" in " ".join(one.cmdline())
     ]
     return sum(kernel.cpu_times()[:2])
+
+
+async def at_rest(server):
+    """The same, once the kernel has nothing left to do."""
+    before, now = -1.0, kernel_seconds(server)
+    while now - before > 0.02:
+        await asyncio.sleep(1)
+        before, now = now, kernel_seconds(server)
+    return now
 
 
 def wait_for(ready, process):
@@ -136,14 +150,15 @@ def test_the_page_loads_and_follows_a_slider(server, browser):
         assert await page.until(VIEW) == start
         await page.until('document.body.innerText.includes("four conditions at L = 70")')
         assert await page.until("document.querySelector('img[src^=blob]')?.naturalWidth") > 1000
-        used, picture = kernel_seconds(pid), await page.value("document.querySelector('img[src^=blob]').src")
+        used, picture = await at_rest(pid), await page.value("document.querySelector('img[src^=blob]').src")
         await page.value(HANDLE)
         await page.press("ArrowRight")
         await page.until('document.body.innerText.includes("four conditions at L = 71")')
         await page.until(f"document.querySelector('img[src^=blob]').src !== {json.dumps(picture)}")
-        used = kernel_seconds(pid) - used
+        used = await at_rest(pid) - used
         assert await page.value("location.href") == start.replace("depth=70", "depth=71")
         picture = imread(io.BytesIO(base64.b64decode((await page.call("Page.captureScreenshot"))["data"])))
+        await page.close()
         return page.errors, used, picture
 
     errors, used, picture = asyncio.run(visit())
