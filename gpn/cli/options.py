@@ -141,7 +141,7 @@ Derivative = Annotated[str | None, option("MODULE:FUNCTION", "The derivative, if
 Raw = Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")]
 Seed = Annotated[int, number("N", "The same seed gives the same bits.", 7)]
 Level = Annotated[float, number("P", "Confidence level of each interval.", 0.99)]
-Inputs = Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")]
+Inputs = Annotated[str | None, option("DATA", "Real inputs: digits, a folder as for gpn train, .npy or .npz.")]
 Dataset = Annotated[str, option("DATA", "digits, a folder with MNIST, Fashion-MNIST or CIFAR-10, or a file .npz.")]
 Results = Annotated[Path | None, option("FOLDER", "Folder of the results.  [default: gpn-output]")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

@@ -58,7 +58,9 @@ def verify(
     root: Root = "auto",
     derivative: Derivative = None,
     raw: Annotated[bool, typer.Option("--raw", help="Leave SPEC as it is: no normalization.")] = False,
-    inputs: Annotated[str | None, option("DATA", "Real inputs: digits, or a file .npy or .npz.")] = None,
+    inputs: Annotated[
+        str | None, option("DATA", "Real inputs: digits, a folder as for gpn train, .npy or .npz.")
+    ] = None,
     labels: Annotated[str | None, option("FILE", "Class labels of --inputs: a file .npy.")] = None,
     until: Annotated[str | None, option("decided", "Stop each row once it is decided, instead of --trials.")] = None,
     cap: Annotated[
