@@ -93,8 +93,8 @@ def verify(
         seed: non-negative integer; results are the same bits for any number of workers.
         weights: "haar", or "gaussian", "he", "glorot" as controls outside the theorem.
         root: "auto", "plus", "minus" or "stable" (see `gpn.normalize`); None leaves the activation as it is.
-        inputs: "digits", a path to .npy or .npz or to a folder as for `gpn.train`, or an array (samples, features); None
-            for the thin shell itself. More features than the width are projected.
+        inputs: "digits", a path to .npy or .npz, a folder as for `gpn.train`, or an array (samples, features); None for
+            the thin shell itself. More features than the width are projected.
         labels: class labels of the inputs, a path or array; the gradients are then those of softmax cross-entropy.
         until: "decided" to run in rounds and stop each row once it is decided; its limits hold at every number of
             trials at once, see `gpn.statistics.sequential`. None for numbers that are fixed beforehand.
