@@ -31,7 +31,7 @@ def simulate(
     activation: object,
     width: int | None = None,
     depth: int | None = None,
-    trials: int = 1,
+    trials: int | None = None,
     *,
     layers: Sequence[int] | None = None,
     gain: Numbers = 1.0,
@@ -116,6 +116,8 @@ def simulate(
     >>> simulate("relu", layers=[784, 512, 10], gain=2**0.5, bias=0.1, trials=10).signal_norms.shape
     (10, 2)
     """
+    if trials is None:
+        raise UsageError("how many networks? give trials, such as trials=100")
     shape = _shape(width, depth, layers, gain, bias, residual)
     trials, batch = count("trials", trials), count("batch", batch)
     rng = _generator(seed)

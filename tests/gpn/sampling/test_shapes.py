@@ -142,6 +142,7 @@ def test_misuse_is_an_error():
         ({"layers": [4, 3], "width": 4}, "leave width and depth out"),
         ({"depth": 3}, "its layers"),
         ({"layers": [4]}, "at least one layer"),
+        ({"layers": [4, 3], "trials": None}, "how many networks"),
         ({"layers": [4, 0]}, "every width"),
         ({"layers": [4, 3], "gain": -1.0}, "positive"),
         ({"layers": [4, 3], "gain": [1.0, 2.0]}, "each of the 1 layers"),
