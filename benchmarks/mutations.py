@@ -46,24 +46,19 @@ class Mutation:
 
 
 class _Wrong:
-    """phi and phi' by factors, in all layers or in that of one number, counted in the order of the pass."""
+    """phi and phi' by factors."""
 
-    def __init__(self, inner: Any, value: float = 1.0, slope: float = 1.0, layer: int | None = None) -> None:
-        self.inner, self.value, self.slope, self.layer, self.calls = inner, value, slope, layer, -1
-
-    def factors(self) -> tuple[float, float]:
-        self.calls += 1
-        return (self.value, self.slope) if self.layer in (None, self.calls) else (1.0, 1.0)
+    def __init__(self, inner: Any, value: float = 1.0, slope: float = 1.0) -> None:
+        self.inner, self.value, self.slope = inner, value, slope
 
     def value_into(self, h: Any, out: Any) -> None:
         self.inner.value_into(h, out)
-        out *= self.factors()[0]
+        out *= self.value
 
     def value_and_slope_into(self, h: Any, value: Any, slope: Any) -> None:
         self.inner.value_and_slope_into(h, value, slope)
-        by_value, by_slope = self.factors()
-        value *= by_value
-        slope *= by_slope
+        value *= self.value
+        slope *= self.slope
 
 
 class _Single(_Wrong):
@@ -82,17 +77,21 @@ def activation(
     value: float = 1.0, slope: float = 1.0, layer: int | None = None, kind: type[_Wrong] = _Wrong
 ) -> list[Patch]:
     """phi and phi' of deep networks by factors, in all layers or in one, forward and backward alike."""
-    forward, backward = passes.forward, passes.backward
 
-    def up(network: Any, layers: Any, norms: Any, *rest: Any) -> Any:
-        return forward(replace(network, activation=kind(network.activation, value, slope, layer)), layers, norms, *rest)
+    def wrong(number: int, phi: Any) -> Any:
+        return kind(phi, value, slope) if layer in (None, number) else phi
 
-    def down(network: Any, layers: Any, norms: Any, *rest: Any) -> Any:
-        place = None if layer is None else len(norms) - 2 - layer
-        wrong = replace(network, activation=kind(network.activation, value, slope, place))
-        return backward(wrong, layers, norms, *rest)
+    return _activations(wrong)
 
-    return [(passes, "forward", up), (passes, "backward", down)]
+
+def _activations(wrong: Callable[[int, Any], Any]) -> list[Patch]:
+    """Other activations of deep networks; `wrong` takes the number of the layer, from 0, and phi."""
+
+    def wrapped(function: Any, network: Any, *rest: Any) -> Any:
+        layers = [replace(law, activation=wrong(i, law.activation)) for i, law in enumerate(network.layers)]
+        return function(replace(network, layers=layers), *rest)
+
+    return [(passes, name, partial(wrapped, getattr(passes, name))) for name in ("forward", "backward")]
 
 
 def matrices(factor: float) -> list[Patch]:
@@ -214,7 +213,6 @@ def longer_input(factor: float) -> list[Patch]:
 
 def no_shift() -> list[Patch]:
     """The shift b of the normalized activation is left out of deep networks."""
-    forward, backward = passes.forward, passes.backward
 
     class Unshifted(_Wrong):
         def value_into(self, h: Any, out: Any) -> None:
@@ -225,10 +223,7 @@ def no_shift() -> list[Patch]:
             self.inner.value_and_slope_into(h, value, slope)
             value -= float(self.inner.value(np.zeros(1))[0])
 
-    def wrapped(function: Any, network: Any, *rest: Any) -> Any:
-        return function(replace(network, activation=Unshifted(network.activation)), *rest)
-
-    return [(passes, "forward", partial(wrapped, forward)), (passes, "backward", partial(wrapped, backward))]
+    return _activations(lambda _, phi: Unshifted(phi))
 
 
 MUTATIONS: Mapping[str, Mutation] = MappingProxyType(
