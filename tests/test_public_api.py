@@ -112,7 +112,14 @@ FUNCTIONS = {name: getattr(gpn, name) for name in PUBLIC if inspect.isfunction(g
 SIGNATURES = {name: inspect.signature(function).parameters for name, function in FUNCTIONS.items()}
 OTHER = {"width": "widths", "depth": "depths", "epsilon": "epsilons", "activation": "spec"}
 OTHER |= {other: name for name, other in OTHER.items()}
-NOT_ASKED = {"activation": "it reads one", "claim": "", "plot_exceedance": "", "audit": "", "reproduce": "", "resume": ""}
+NOT_ASKED = {
+    "activation": "it reads one",
+    "claim": "",
+    "plot_exceedance": "",
+    "audit": "",
+    "reproduce": "",
+    "resume": "",
+}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
