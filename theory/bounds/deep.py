@@ -156,24 +156,24 @@ def _budgeted(activation: NumericActivation, problem: Problem, budget: float, li
 
     The search begins near the certificate of a like problem, if that proves anything.
     """
-    best = DeepBound("deep", 0.0, "no budget was tried")
+    best, last = DeepBound("deep", 0.0, "no budget was tried"), 0.0
     for _ in range(4):
         budget = float(np.clip(budget, 1e-100, _LARGEST_BUDGET))
-        near = best if best.log < 0 else like
+        near = best if best.log < 0 and budget < 5 * last else like  # what a far smaller budget needs is no guide
         found = _attempt(activation, problem, budget, near.certificate if near.log < 0 else None)
         if found.log < best.log or best.log == 0:
             best = found
         elif found.log < 0:
             break
-        wanted = _SHARE * sum(np.exp(log) for name, log in found.terms if "gradients" in name)
+        last, wanted = budget, _SHARE * sum(np.exp(log) for name, log in found.terms if "gradients" in name)
         if found.log == 0:
             if budget == _LARGEST_BUDGET:
                 break
             budget = _LARGEST_BUDGET
         elif 0.5 < wanted / budget < 4:
             break
-        else:
-            budget = wanted
+        else:  # upwards with care: a small budget makes the tails large, which then want too much
+            budget = min(wanted, budget * (wanted / budget) ** 0.75)
     return best
 
 
