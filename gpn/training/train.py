@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -153,11 +153,10 @@ def run_training(
         dataset = limited(dataset, settings.samples)
     rule = find_optimizer(settings.optimizer)
     phi, root = normalized(spec, settings.root)
-    rate = settings.learning_rate
     choices = {field.name: getattr(settings, field.name) for field in fields(settings)} | {
         "root": root,
         "optimizer": repr(rule),
-        "learning_rate": _default_rate(phi, rule, settings, dataset) if rate is None else rate,
+        "learning_rate": settings.learning_rate or 1.0,
         "batch": min(settings.batch, len(dataset.x_train)),
         "samples": len(dataset.x_train),
     }
@@ -172,6 +171,8 @@ def run_training(
     )
     sizes = {"memories": len(rule.slots), "records": config.records, "memory": beside_the_program(memory)}
     check_training(dataset.nbytes, config.neurons, config.batch, **sizes)
+    if settings.learning_rate is None:  # after the check: the widths are possible ones
+        config = replace(config, learning_rate=_default_rate(phi, rule, settings, dataset))
     return _Run(config, dataset, phi, rule, saving).train(progress)
 
 
