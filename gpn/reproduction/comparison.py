@@ -219,7 +219,7 @@ def _settings(data: Dataset, budget: Budget, seeds: int, factors: Sequence[float
         seed=seed,
         data=data.name,
         classes=data.classes,
-        correlation=ThinShell.of(data, budget.width).correlation(data.x_train),
+        correlation=ThinShell(None, 1.0).correlation(data.x_train),
         train_samples=len(data.x_train),
         test_samples=len(data.x_test),
         commonest=float(np.bincount(data.y_test).max() / len(data.y_test)),

@@ -16,6 +16,7 @@ from gpn.experiment.versions import computing_versions
 from gpn.reproduction.gradient_settings import BATCH_NORMALIZED, GPN, PLAIN, normalized, roots, several
 from gpn.reproduction.table_1_results import Setting, TableReport, TableRow
 from gpn.reproduction.table_1_run import PaperRun
+from gpn.sampling.memory import beside_the_program, check_training
 from theory.activations.specification import activation as read_activation
 from theory.errors import UsageError
 from theory.numerics.threads import one_blas_thread
@@ -84,6 +85,8 @@ def table_1(
     loaded = inputs if isinstance(inputs, Dataset) else load_dataset(inputs)
     data = loaded if samples is None else limited(loaded, count("samples", samples, minimum=2))
     batch = min(count("batch", batch, minimum=2), len(data.x_train))
+    neurons = [data.features, *[width] * (depth + 1), data.classes]
+    check_training(data.nbytes, neurons, batch, memories=1, records=1, memory=beside_the_program(None))
     setting = Setting(
         width=width,
         depth=depth,

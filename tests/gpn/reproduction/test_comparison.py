@@ -405,6 +405,7 @@ def test_the_table_fits_eighty_columns(report):
         ({"activations": ["relu", "relu"]}, "given once"),
         ({"depths": []}, "depths"),
         ({"factors": [0.0]}, "factors"),
+        ({"width": int(50 * "1")}, "needs"),
         ({"level": 1.0}, "level"),
         ({"seeds": 1}, "seeds"),
         ({"inputs": "no/such/file.npz"}, "no/such/file.npz"),

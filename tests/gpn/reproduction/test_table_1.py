@@ -100,7 +100,10 @@ def test_the_report_sets_the_papers_numbers_beside_ours(tmp_path):
     assert lost[0].test_accuracy is None
 
 
-@pytest.mark.parametrize("options", [{"precision": "float16"}, {"learning_rate": -1.0}, {"width": 1}, {"epochs": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "float16"}, {"learning_rate": -1.0}, {"width": 1}, {"width": int(50 * "1")}, {"epochs": 0}],
+)
 def test_wrong_settings_are_refused(options):
     with pytest.raises(UsageError):
         table_1(["tanh"], images(), **TINY | options)
