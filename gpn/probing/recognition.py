@@ -24,7 +24,7 @@ class Unit:
     """A part of the model that the theory speaks of, or does not.
 
     Args:
-        kind: "linear", "convolution", "activation", "scale", "add", "normalization", "dropout", "mask" or "other".
+        kind: "linear", "convolution", "activation", "scale", "add", "normalization", "dropout" or "other".
         name: the module that it belongs to.
         label: the function that was called.
         inputs: the values that it takes, without reshapes.

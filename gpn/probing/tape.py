@@ -12,9 +12,7 @@ import numpy as np
 
 from theory.numerics.arithmetic import FloatArray
 
-Kind = Literal[
-    "input", "linear", "convolution", "elementwise", "normalization", "dropout", "reshape", "add", "mask", "other"
-]
+Kind = Literal["input", "linear", "convolution", "elementwise", "normalization", "dropout", "reshape", "add", "other"]
 """What an operation is to the theory; "other" is what it knows nothing of."""
 
 MOST_ROWS = 16

@@ -106,16 +106,25 @@ def _jax_functions(function: Any) -> tuple[ArrayFunction, ArrayFunction]:
 
 def _in_float64(jax: Any, function: Any) -> ArrayFunction:
     """A JAX function on NumPy arrays of any shape."""
-    scoped = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # JAX before 0.8
 
     def evaluate(x: FloatArray) -> FloatArray:
         padded = np.zeros(max(64, 1 << (x.size - 1).bit_length()))  # powers of 2: JAX compiles for few shapes
         padded[: x.size] = x.ravel()
-        with scoped(True):
+        with jax_in_float64(jax):
             result = np.asarray(function(jax.numpy.asarray(padded)), dtype=np.float64)
         return result[: x.size].reshape(x.shape) if result.shape == padded.shape else result
 
     return evaluate
+
+
+def jax_in_float64(jax: Any) -> Any:
+    """A context in which JAX computes in float64.
+
+    Args:
+        jax: the library.
+    """
+    scoped = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # JAX before 0.8
+    return scoped(True)
 
 
 def _succeeds(slope: ArrayFunction) -> bool:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from theory.activations.frameworks import jax_in_float64
 from theory.numerics.arithmetic import FloatArray
 
 _SMOOTH = (
@@ -165,8 +166,7 @@ def _as_type(value: Any, like: Any) -> Any:
 
 def evaluate(function: Callable[..., Any], points: FloatArray) -> FloatArray:
     """The values of an elementwise function of an array."""
-    scoped = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # JAX before 0.8
-    with scoped(True):
+    with jax_in_float64(jax):
         return np.asarray(function(jnp.asarray(points)), dtype=np.float64)
 
 

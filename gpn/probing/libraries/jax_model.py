@@ -306,8 +306,7 @@ def _bias(other: Any, shape: tuple[int, ...], neuron: int) -> FloatArray | None:
 
 def _by_sample(array: Any, axis: int) -> FloatArray:
     """Squared norm of each sample, array (samples,)."""
-    plain = np.moveaxis(np.asarray(array, dtype=np.float64), axis, 0)
-    return np.asarray((plain**2).reshape(len(plain), -1).sum(1))
+    return _sums(np.square(np.asarray(array, dtype=np.float64)), axis)
 
 
 def _sums(array: Any, axis: int) -> FloatArray:

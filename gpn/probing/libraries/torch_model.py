@@ -252,7 +252,7 @@ class _Recorder(TorchFunctionMode):  # type: ignore[misc]
     def _derive(self, tensors: Any, result: torch.Tensor) -> None:
         """Note what is computed of parameters alone, as a weight with a parametrization."""
         names = {self._derived[id(item)][0] for _, item in tensors if id(item) in self._derived}
-        if names:
+        if names and all(item.is_floating_point() for _, item in tensors):  # whole numbers may be the inputs
             self._derived[id(result)] = (", ".join(sorted(names)), result)
 
     def _value(self, tensor: torch.Tensor) -> int:
