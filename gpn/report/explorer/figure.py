@@ -29,6 +29,7 @@ _STYLES = {"plus": CURVE_STYLES[1], "minus": CURVE_STYLES[0]}
 _MARKS = {"attracting": ("full", 6), "marginal": ("left", 8), "repelling": ("none", 10)}  # one may lie on another
 _LEAST = 1e-6
 _WORDS = 44  # characters of a line in a panel
+_FINE_TICKS, _DECADES = (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 8.5), 30.0  # of gradient norms, by their range
 _NOWHERE = np.empty(0)
 Draw = Callable[[View], None]
 
@@ -188,13 +189,15 @@ def _bands(axes: Axes) -> Draw:
         median.set_data(layers, shown[:, 1] if bands is not None else layers * np.nan)
         low, high = (0.5, 2.0) if bands is None else (float(shown.min()) / 1.1, float(shown.max()) * 1.1)
         axes.set(xlim=(1, max(depth, 2)), ylim=(min(low, 0.8), max(high, 1.25)))
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 8.5)))
+        wide = high > _DECADES * low
+        axes.yaxis.set_major_locator(LogLocator(numticks=8) if wide else LogLocator(subs=_FINE_TICKS))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_major_formatter(lambda value, _: _power(value) if wide else f"{value:g}")
         message.set_text("" if bands is not None else _wrapped(view.bands_reason))
         factor = short_number(float(np.max(np.maximum(shown, 1 / shown))))
-        words = "Gradient norms: no prediction" if bands is None else f"90 % of gradient norms: factor {factor}"
-        _set_title(axes, f"{words} ({view.sampled} networks)" if view.sampled else words)
+        those = f"{view.sampled} networks" if view.sampled else "gradient norms"
+        words = "Gradient norms: no prediction" if bands is None else f"90 % of {those}: factor {factor}"
+        _set_title(axes, words)
 
     return draw
 

@@ -276,7 +276,12 @@ def test_titles_fit_their_panels_and_the_curves_are_the_functions(model):
     np.testing.assert_allclose(given.get_ydata(), activation("gelu").value(given.get_xdata()))
     np.testing.assert_allclose(plus.get_ydata(), view.shape.roots[0].phi.value(plus.get_xdata()), atol=1e-12)
     renderer = FigureCanvasAgg(panels.figure).get_renderer()
-    for state in (State("gelu"), State("leaky_relu(s)", 0.05, depth=200, width=16384), State("sin(3*x)", width=16)):
+    for state in (
+        State("gelu"),
+        State("gelu", root="plus"),  # sampled
+        State("leaky_relu(s)", 0.05, depth=200, width=16384),
+        State("sin(3*x)", width=16),
+    ):
         panels.draw(model(state))
         for axes in panels.figure.axes:
             room = axes.get_window_extent(renderer).width * 1.15
