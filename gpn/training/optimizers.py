@@ -231,7 +231,7 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = MappingProxyType(
 
 
 _OF_GRADIENT: Mapping[type[Optimizer], float] = MappingProxyType({SGD: 2.58, Momentum: 0.258})
-_OF_ITS_OWN: Mapping[type[Optimizer], float] = MappingProxyType({AdaGrad: 8.0, RMSProp: 2.0, Adam: 2.0})
+_OF_ITS_OWN: Mapping[type[Optimizer], float] = MappingProxyType({AdaGrad: 8.0, RMSProp: 0.5, Adam: 2.0})
 _SMALLEST, _LARGEST = 0.25, 4.0
 _LEAST_CORRELATION = 0.25
 
@@ -249,7 +249,7 @@ def rate_of_step(
 
     $$\eta = \frac{c\,K}{\kappa\, n (L + 1)\, \text{size} \cdot \text{spread} \cdot s^2}\
     (c = 2.58\ \text{SGD}, 0.258\ \text{momentum}), \qquad
-    \eta = \frac{c}{n (L + 1)\, \text{spread}}\ (c = 2\ \text{Adam, RMSProp}, 8\ \text{AdaGrad})$$
+    \eta = \frac{c}{n (L + 1)\, \text{spread}}\ (c = 2\ \text{Adam}, 0.5\ \text{RMSProp}, 8\ \text{AdaGrad})$$
 
     A step changes the logits by eta times the tangent kernel, whose largest eigenvalue is about n (L + 1) size spread
     s^2, and kappa times this where all samples of a batch pull together; K is the inverse of the largest curvature of
