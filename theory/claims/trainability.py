@@ -129,4 +129,33 @@ ENTRIES = (
         function="theory.trainability.isometry:finite_width_variance",
         test=f"{_TESTS}/test_isometry.py::test_the_variance_at_finite_width_is_the_mean_over_independent_layers",
     ),
+    Claim(
+        id="tangent-kernel-size",
+        kind="prediction",
+        title="How much a step of gradient descent changes the logits",
+        words="The tangent kernel of the logits has a mean eigenvalue that grows like width times depth, and a largest "
+        "one that is larger by up to the number of classes where the Jacobian has lost its directions.",
+        statement=(
+            r"\frac{1}{K} \operatorname{tr} \Theta \approx n (L + 1) s, \qquad "
+            r"\lambda_{\max}(\Theta) \approx n (L + 1) s \sigma",
+            r"s = \frac{1}{L + 1} (q_L + \sum_{l=1}^{L} q_{l-1} g_l)",
+        ),
+        symbols=letters(
+            "n",
+            "L",
+            "l",
+            **{
+                "K": "number of classes",
+                r"\Theta": "tangent kernel of the logits for one input",
+                "q_l": "squared length per neuron after layer l",
+                "g_l": "mean squared gradient of a logit by the pre-activations of layer l",
+                r"\sigma": "spread: K tr M^2 / (tr M)^2 for M = J J^T, J the Jacobian of the logits",
+            },
+        ),
+        assumptions=(HAAR, "The width is large.", "The readout has orthonormal rows in random directions."),
+        rigor="asymptotic prediction",
+        proof="docs/training.md#the-learning-rate",
+        function="theory.trainability.step_size:step_size",
+        test=f"{_TESTS}/test_step_size.py::test_drawn_networks_have_the_size_and_the_spread",
+    ),
 )
