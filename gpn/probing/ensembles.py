@@ -1,5 +1,6 @@
 """Which ensemble a weight matrix looks drawn from, and with what scale."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +32,15 @@ class Ensemble:
     transposed: bool = False
 
 
-def ensemble_of(weights: Weights, dtype: str) -> Ensemble:
+def ensemble_of(weights: Weights, dtype: str, again: Sequence[Weights] = ()) -> Ensemble:
     """Recognize the ensemble of one matrix by its residual, its spectrum and the moments of its entries.
 
     Orthogonal matrices whose entries have the kurtosis of Haar ones are called Haar: one matrix cannot tell more.
+
+    Args:
+        weights: the matrix.
+        dtype: its type, as in "float32".
+        again: the same layer in other initializations: small matrices tell the law of their entries only together.
 
     >>> ensemble_of(Weights.of(3 * np.eye(64)), "float64").label
     'orthogonal but not Haar, times 3'
@@ -59,22 +65,32 @@ def ensemble_of(weights: Weights, dtype: str) -> Ensemble:
     if abs(weights.traces[1] / weights.traces[0] ** 2 / expected - 1) > 10 / np.sqrt(count) + 2 / short:
         sparse = f", {weights.zeros:.0%} zeros" if weights.zeros > 0.1 else ""
         return Ensemble("unknown", f"no known ensemble{sparse}", weights.gain, scale)
-    shape = _shape(weights.kurtosis, noise)
-    usual, transposed = _usual_scale(weights, count)
-    label = f"{shape or 'independent'}, {usual or f'standard deviation {scale:.2g}/sqrt(n_in)'}"
+    drawn = list({one.key: one for one in (weights, *again)}.values())
+    shape = _shape([one.kurtosis for one in drawn], count)
+    usual, transposed = _usual_scale(drawn)
+    label = f"{shape}, {usual or f'standard deviation {scale:.2g}/sqrt(n_in)'}"
     return Ensemble("independent", label, weights.gain, scale, transposed)
 
 
-def _shape(kurtosis: float, noise: float) -> str:
-    """The law of the entries by their kurtosis; empty where a small matrix does not tell, or for another law."""
+def _shape(kurtoses: Sequence[float], count: int) -> str:
+    """The law of the entries by their kurtosis, where it is told from the others; "independent" for another law."""
+    noise = float(np.sqrt(24 / (count * len(kurtoses))))
+    kurtosis = float(np.mean(kurtoses)) + 6 / count  # what the sample moments of normal entries miss by
     ranked = sorted((abs(kurtosis - value), name) for name, value in _SHAPES.items())
-    is_clear = ranked[1][0] - ranked[0][0] > 2 * noise / _NOISE
-    return ranked[0][1] if ranked[0][0] < noise + 0.05 and is_clear else ""
+    if ranked[0][0] > _NOISE * noise + 0.05:
+        return "independent"
+    is_clear = ranked[1][0] - ranked[0][0] > 2 * noise
+    return ranked[0][1] if is_clear else "independent (too few to tell)"
 
 
-def _usual_scale(weights: Weights, count: int) -> tuple[str, bool]:
-    """The name of the variance of the entries, and whether it is one of the transposed matrix alone."""
-    variance, inward, outward = weights.traces[0] / count, weights.columns, weights.rows
+def _usual_scale(drawn: Sequence[Weights]) -> tuple[str, bool]:
+    """The names of the variance of the entries, and whether it is one of the transposed matrix alone.
+
+    Empty where the matrices are too small to tell more than two of them apart.
+    """
+    inward, outward = drawn[0].columns, drawn[0].rows
+    count = inward * outward
+    variance = float(np.mean([one.traces[0] for one in drawn])) / count
     own = {
         "LeCun": 1 / inward,
         "He": 2 / inward,
@@ -86,9 +102,9 @@ def _usual_scale(weights: Weights, count: int) -> tuple[str, bool]:
         "He by fan-out": 2 / outward,
         "PyTorch's default by fan-out": 1 / (3 * outward),
     }
-    tolerance = _NOISE * np.sqrt(2 / count)
-    for names, transposed in ((own, False), (other, True)):
-        for name, value in names.items():
-            if abs(variance / value - 1) < tolerance:
-                return name, transposed
+    tolerance = _NOISE * np.sqrt(2 / (count * len(drawn)))
+    for scales, transposed in ((own, False), (other, True)):
+        fits = {value: name for name, value in reversed(scales.items()) if abs(variance / value - 1) < tolerance}
+        if fits:
+            return (" or ".join(list(fits.values())[::-1]) if len(fits) < 3 else ""), transposed
     return "", False

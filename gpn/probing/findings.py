@@ -29,12 +29,14 @@ class Layer:
         map, activation: their rows; None where no activation follows.
         phi: the activation.
         transposed: whether the scale of the weights is one of the transposed matrix.
+        aside: whether it lies in a branch, so that signals and gradients pass beside it, too.
     """
 
     map: PartRow
     activation: PartRow | None
     phi: Phi | None
     transposed: bool
+    aside: bool = False
 
     @property
     def number(self) -> int:
@@ -86,7 +88,9 @@ def of_layers(layers: Sequence[Layer]) -> Iterator[Finding]:
     hidden = [layer for layer in layers if layer.activation is not None]
     for same in _sorted_by(_signature, (layer for layer in hidden if not layer.kept)).values():
         kind, weight = "not normalized", NOT_NORMALIZED
-        if _is_kept_at_one(same[0]):  # what is wrong is below it
+        if same[0].aside:  # what it does to the network is seen in the stream
+            kind, weight = "branch", NOTE
+        elif _is_kept_at_one(same[0]):  # what is wrong is below it
             kind, weight = "input length", NOT_NORMALIZED if same[0].number == 1 else NOTE
         yield Finding(kind, _numbers(same), _unnormalized(same), weight)
     yield from _gains(hidden)
@@ -173,7 +177,30 @@ def _unnormalized(layers: Sequence[Layer]) -> str:
         if len(changes) == 1:
             changes[0] = f"squared lengths change by {_typical(forward):.3g} per layer"
     where = numbers(_numbers(layers))
+    if one.aside:
+        where = f"the branches of {where}, taken alone,"
     return f"In {where} {' and '.join(changes)}, because {_reason(one)}."
+
+
+def of_stream(blocks: int, length: float, gradient: float) -> Finding:
+    """What residual sums do to all that passes them, as it was measured.
+
+    Args:
+        blocks: how many sums x + f(x).
+        length, gradient: the factor of the squared length per entry, forward, and of the squared gradient, backward,
+            from one block to the next, geometric means over blocks.
+
+    >>> of_stream(4, 1.05, 1.2).text
+    'Along the residual stream squared lengths change by 1.05, squared gradients by 1.2 per block (4 blocks, measured).'
+    """
+    known = [value for value in (length, gradient) if np.isfinite(value) and value > 0]
+    words = [f"squared lengths change by {length:.3g}"] if np.isfinite(length) else []
+    if np.isfinite(gradient):
+        words.append(f"squared gradients {'by' if words else 'change by'} {gradient:.3g}")
+    many = f"{blocks} block{'s' * (blocks > 1)}"
+    text = f"Along the residual stream {', '.join(words)} per block ({many}, measured)."
+    lost = any(abs(np.log(value)) > KEPT for value in known)
+    return Finding("stream", (), text, NOT_NORMALIZED if lost else NOTE)
 
 
 def _reason(layer: Layer) -> str:
@@ -187,7 +214,8 @@ def _reason(layer: Layer) -> str:
         chosen = normalization(phi)
     except UsageError:
         return f"{phi.name} with gain {gain:.4g} cannot be normalized, as far as gpn knows"
-    return f"{phi.name} with gain {gain:.4g} has {constants} at length 1: {_remedy(phi.name, chosen.a, chosen.b)}"
+    remedy = "" if layer.aside else f": {_remedy(phi.name, chosen.a, chosen.b)}"
+    return f"{phi.name} with gain {gain:.4g} has {constants} at length 1{remedy}"
 
 
 def _remedy(name: str, a: float, b: float) -> str:
@@ -218,7 +246,8 @@ def _signature(layer: Layer) -> tuple[object, ...]:
     phi = "" if layer.phi is None else layer.phi.name
     digits = 2 if layer.map.weights.startswith(("Haar", "semi")) else 1  # that of independent entries fluctuates
     shift = layer.map.bias if layer.map.bias > _BIAS else 0.0
-    return phi, layer.map.weights, f"{layer.map.gain:.{digits}f}", f"{shift:.1f}", _is_kept_at_one(layer)
+    kind = layer.map.weights.split(",")[0], f"{layer.map.gain:.{digits}f}", f"{shift:.1f}"
+    return layer.aside, phi, *kind, _is_kept_at_one(layer)
 
 
 def _sorted_by(key: Callable[[Layer], K], layers: Iterable[Layer]) -> dict[K, list[Layer]]:
@@ -253,6 +282,13 @@ def of_rows(rows: Sequence[PartRow], allowed: float) -> Iterator[Finding]:
     if vanished:
         text = f"No gradient arrives at {_place(vanished[-1])}: |dE/dh| = 0."
         yield Finding("no gradient", (vanished[-1].layer,), text, DEPARTS)
+    cut = [row.layer for row in rows if row.kind in ("linear", "convolution") and np.isnan(row.gradient)]
+    if cut and not broken:
+        text = f"The output has no gradient at {numbers(cut)}: detached, under no_grad, or not on the way to it."
+        yield Finding("no gradient", tuple(cut), text, NOTE)
+    unknown = sorted({row.label for row in rows if row.kind in ("other", "normalization")})
+    if unknown:
+        yield Finding("no theory", (), f"Without a law, and only measured (--source): {_some(unknown)}.", NOTE)
     for row in rows:
         for side, judgement in (("forward", row.forward), ("backward", row.backward)):
             if judgement is not None and judgement.probability < allowed:
@@ -267,7 +303,6 @@ def of_rows(rows: Sequence[PartRow], allowed: float) -> Iterator[Finding]:
     if coarse:
         layers = tuple(sorted({row.layer for row in rows if row.dtype in coarse}))
         unit = 2.0**-7 if "bfloat16" in coarse else 2.0**-10
-        unit = 2.0**-7 if "bfloat16" in coarse else 2.0**-10
         text = (
             f"The model computes in {' and '.join(coarse)}, whose numbers are {unit:.2g} apart at 1: the bands "
             "are wider by four times as much, and smaller departures are not seen."
@@ -276,10 +311,13 @@ def of_rows(rows: Sequence[PartRow], allowed: float) -> Iterator[Finding]:
     dropped = [row for row in rows if row.kind == "dropout"]
     if dropped:
         factor = max(row.forward_factor for row in dropped)
-        names = [row.name or "the model" for row in dropped]
-        where = ", ".join(names[:_MOST_LABELS]) + f" and {len(names) - _MOST_LABELS} more" * (len(names) > _MOST_LABELS)
+        where = _some([row.name or "the model" for row in dropped])
         text = f"Dropout is on in {where}: it multiplies squared norms by up to {factor:.4g}."
         yield Finding("dropout", (), text, NOT_NORMALIZED if factor > 1 + KEPT else NOTE)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_LABELS]) + f" and {len(names) - _MOST_LABELS} more" * (len(names) > _MOST_LABELS)
 
 
 def _place(row: PartRow) -> str:
@@ -297,8 +335,8 @@ def of_keys(keys: Sequence[Sequence[int]]) -> Iterator[Finding]:
         same = [index + 1 for index in group]
         if len(same) > 1:
             text = (
-                f"The weights of {numbers(same)} are the same matrix: draw them independently (one random stream, not "
-                "one seed for each)."
+                f"The weights of {numbers(same)} are the same matrix, or its transpose: draw them independently (one "
+                "random stream, not one seed for each)."
             )
             yield Finding("equal weights", tuple(same), text, NOTE)
     if len(keys) > 1:

@@ -21,7 +21,8 @@ from theory.activations.specification import is_reference, load
 from theory.errors import UsageError
 
 SAMPLES = 4
-_WANTED = "a torch.nn.Module, a pair (function, params) of JAX, or a factory of one of them"
+_MODEL = "a torch.nn.Module or a pair (function, params) of JAX"
+_WANTED = f"{_MODEL}, or a factory of one of them"
 
 
 @dataclass(slots=True)
@@ -88,7 +89,7 @@ def source_of(model: Any, seed: int) -> Source:
     first = make(0)
     library = _library(first)
     if library is None:
-        raise UsageError(f"{name} returns {type(first).__name__}; a factory returns {_WANTED[: _WANTED.rfind(',')]}")
+        raise UsageError(f"{name} returns {type(first).__name__}; a factory returns {_MODEL}")
     return Source(name, make, True, f"{name} called again", library, first)
 
 

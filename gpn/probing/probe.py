@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from gpn.probing import findings
 from gpn.probing.ensembles import Ensemble, ensemble_of
 from gpn.probing.judging import Judgement, Step, judge, steps_of
 from gpn.probing.models import Source, source_of
-from gpn.probing.recognition import Recognizer, Unit
+from gpn.probing.recognition import Recognizer, Unit, branches
 from gpn.probing.results import Answer, Finding, PartRow, ProbeReport
 from gpn.probing.tape import Tape
 from theory.errors import UsageError
 from theory.numerics.threads import one_blas_thread
 
 INITIALIZATIONS = 5
+_STREAM = ("activation", "scale", "normalization", "dropout")
 _ORDER = {findings.DEPARTS: 0, findings.NOT_NORMALIZED: 1, findings.NOTE: 2}
 
 
@@ -67,6 +69,9 @@ def probe(
         if progress is not None:
             progress(index, total, "initializations")
         tapes.append(source.tape(index, inputs, generator(seed, PROBE, 0, index)))
+    broken = tapes[0].values[0].nonfinite
+    if broken:
+        raise UsageError(f"the inputs hold {broken} values that are infinite or no numbers; probe needs finite ones")
     units = [recognizer.units(tape) for tape in tapes]
     _check_same(units)
     keys = [
@@ -104,11 +109,13 @@ class _Reading:
                 self.numbers[unit.output] = 1 + sum(key >= 0 for key in self.numbers)
             elif unit.inputs and unit.inputs[0] in self.numbers and unit.kind in ("activation", "scale"):
                 self.numbers.setdefault(-unit.output, self.numbers[unit.inputs[0]])
+        self.blocks, self.aside = branches(units[0])
         self.chosen = [place for place, unit in enumerate(units[0]) if fnmatch(unit.name, pattern)]
         if not self.chosen:
             names = ", ".join(sorted({unit.name for unit in units[0]}))
-            there = f"there are {names[:200]}" if names else "the model runs none"
-            raise UsageError(f"no module runs under a name like {pattern!r}; {there}")
+            if not names:
+                raise UsageError("the model does nothing with its inputs that has a gradient")
+            raise UsageError(f"no module runs under a name like {pattern!r}; there are {names[:200]}")
 
     def report(self) -> ProbeReport:
         steps = {place: self._steps(place) for place in self.chosen}
@@ -116,12 +123,13 @@ class _Reading:
         allowed = (1 - self.level) / max(count, 1)
         rows = [self._row(place, steps[place], allowed) for place in self.chosen]
         layers = self._layers(rows)
-        found = [*findings.of_rows(rows, allowed), *findings.of_layers(layers), *self._of_keys()]
+        found = [*findings.of_rows(rows, allowed), *findings.of_layers(layers), *self._of_stream(), *self._of_keys()]
         found.sort(key=lambda finding: _ORDER[finding.weight])
         weights = {finding.weight for finding in found}
         follows = Answer.NO if findings.DEPARTS in weights else Answer.YES if count else Answer.UNDECIDED
-        known = [layer for layer in layers if layer.known]
-        normalized = Answer.YES if known else Answer.UNDECIDED
+        known = [layer for layer in layers if layer.known and not layer.aside]
+        stream = self.blocks and all(unit.kind != "other" or unit.output in self.aside for unit in self.units[0])
+        normalized = Answer.YES if known or stream else Answer.UNDECIDED
         if findings.NOT_NORMALIZED in weights:
             normalized = Answer.NO
         samples = len(self.tapes[0].values[0].gradient)
@@ -144,6 +152,37 @@ class _Reading:
             return []
         return list(findings.of_keys(self.keys))
 
+    def _of_stream(self) -> list[Finding]:
+        """Residual sums from the input of each to that of the next, where nothing but a normalization lies between."""
+        blocks = [block for block in self.blocks if block.place in self.chosen]
+        factors = []
+        for block, after in zip_longest(blocks, blocks[1:]):
+            to = after if after is not None and self._passes(block.end, after.start) else None
+            for tape, units in zip(self.tapes, self.units, strict=True):
+                start = tape.values[self._same(block.start, units)]
+                end = tape.values[self._same(block.end if to is None else to.start, units)]
+                with np.errstate(all="ignore"):
+                    gradient = start.gradient.mean() / end.gradient.mean()
+                    factors.append([end.lengths.mean() / start.lengths.mean(), gradient])
+        if not factors:
+            return []
+        with np.errstate(all="ignore"):
+            length, gradient = np.exp(np.log(factors).mean(axis=0)).tolist()
+        return [findings.of_stream(len(blocks), length, gradient)] if np.isfinite([length, gradient]).any() else []
+
+    def _same(self, value: int, units: Sequence[Unit]) -> int:
+        """A value of the first initialization in another one."""
+        places = (place for place, unit in enumerate(self.units[0]) if unit.output == value)
+        place = next(places, None)
+        return value if place is None else units[place].output
+
+    def _passes(self, value: int, on: int) -> bool:
+        """Whether a value is another one after activations, normalizations and dropout, or itself."""
+        makers = {unit.output: unit for unit in self.units[0]}
+        while on != value and on in makers and makers[on].kind in _STREAM:
+            on = makers[on].inputs[0]
+        return on == value
+
     def _steps(self, place: int) -> tuple[list[Step], list[Step]]:
         forward: list[Step] = []
         backward: list[Step] = []
@@ -162,7 +201,7 @@ class _Reading:
         ]
         before, after, _ = made[0]
         forward, backward = (judge(side, self.epsilon, allowed) if side else None for side in steps)
-        ensemble = self._ensemble(unit)
+        ensemble = self._ensemble(place)
         weights = None if unit.operation is None else unit.operation.weights
         biases = [u.operation.bias for _, _, u in made if u.operation is not None and u.operation.bias is not None]
         with np.errstate(all="ignore"):
@@ -192,27 +231,33 @@ class _Reading:
                 follows=_follows((forward, backward), allowed),
             )
 
-    def _ensemble(self, unit: Unit) -> Ensemble | None:
-        if unit.operation is None or unit.operation.weights is None:
+    def _ensemble(self, place: int) -> Ensemble | None:
+        operations = [units[place].operation for units in self.units]
+        drawn = [
+            operation.weights for operation in operations if operation is not None and operation.weights is not None
+        ]
+        if not drawn:
             return None
-        return ensemble_of(unit.operation.weights, self.tapes[0].values[unit.output].dtype)
+        return ensemble_of(drawn[0], self.tapes[0].values[self.units[0][place].output].dtype, drawn[1:])
 
     def _layers(self, rows: Sequence[PartRow]) -> list[findings.Layer]:
         """Each map with its activation."""
         units = {self.units[0][place].output: self.units[0][place] for place in self.chosen}
+        places = dict(zip(units, self.chosen, strict=True))
         by_output = dict(zip(units, rows, strict=True))
         layers = []
         for output, unit in units.items():
             if unit.kind not in ("linear", "convolution"):
                 continue
             after = next((u for u in units.values() if u.kind == "activation" and u.inputs[0] == output), None)
-            ensemble = self._ensemble(unit)
+            ensemble = self._ensemble(places[output])
             layers.append(
                 findings.Layer(
                     by_output[output],
                     by_output[after.output] if after else None,
                     after.phi if after else None,
                     ensemble is not None and ensemble.transposed,
+                    output in self.aside,
                 )
             )
         return layers

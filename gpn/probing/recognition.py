@@ -1,6 +1,6 @@
 """What the operations of a tape are to the theory: layers, activations, sums, and what is beyond it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,6 +44,43 @@ class Unit:
     phi: Phi | None = None
     scale: float = 1.0
     alone: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A residual sum x + f(x) with weights in f.
+
+    Args:
+        place: of the sum among the units.
+        start, end: the values x and x + f(x).
+    """
+
+    place: int
+    start: int
+    end: int
+
+
+def branches(units: Sequence[Unit]) -> tuple[list[Block], set[int]]:
+    """The residual sums that lie in no other branch, and all values that are computed beside another path.
+
+    Paths are parallel if a sum brings them together: f in x + f(x), both in f(x) + g(x).
+    """
+    above: dict[int, set[int]] = {}
+    blocks: list[tuple[Block, set[int]]] = []
+    aside: set[int] = set()
+    weighted = {unit.output for unit in units if unit.kind in ("linear", "convolution", "other")}
+    scaled = {unit.output: unit.inputs[0] for unit in units if unit.kind == "scale"}
+    for place, unit in enumerate(units):
+        paths = [above.get(value, {value}) for value in unit.inputs]
+        above[unit.output] = {unit.output}.union(*paths)
+        own = paths[0] ^ paths[1] if unit.kind == "add" else set()
+        if not own & weighted or unit.label == "sub":
+            continue
+        aside |= own
+        starts = [scaled.get(value, value) for value in unit.inputs]
+        sides = [side for side in (0, 1) if starts[side] in paths[1 - side]]
+        blocks += [(Block(place, starts[side], unit.output), own) for side in sides[:1]]
+    return [block for block, _ in blocks if not any(block.end in inner for _, inner in blocks)], aside
 
 
 @dataclass(slots=True)

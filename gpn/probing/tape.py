@@ -57,7 +57,7 @@ class Weights:
         residual: largest entry of :math:`|W^T W / c - 1|`, or of W W^T if it is smaller, c the mean of the diagonal.
         mean, kurtosis: of the entries, the kurtosis in excess of 3.
         zeros: share of the entries that are 0.
-        key: the same for equal matrices.
+        key: the same for equal matrices, and for a matrix and its transpose.
     """
 
     rows: int
@@ -88,7 +88,8 @@ class Weights:
             fourth = float(np.mean((matrix - mean) ** 4))
             kurtosis = fourth / variance**2 - 3 if variance > 0 else np.nan
         zeros = float(np.mean(matrix == 0))
-        return cls(rows, columns, traces, residual, mean, kurtosis, zeros, hash(matrix.tobytes()))
+        key = min(hash(one.tobytes()) for one in (matrix, matrix.T))
+        return cls(rows, columns, traces, residual, mean, kurtosis, zeros, key)
 
     @property
     def gain(self) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from gpn.probing.tape import Value, measured_rows
+from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
 
@@ -85,6 +86,8 @@ def by_sample(tensor: torch.Tensor, samples: int) -> FloatArray:
 
 def measure(tensor: torch.Tensor, samples: int, axis: int) -> Value:
     """Lengths, correlation and what is not finite."""
+    if tensor.is_complex():
+        raise UsageError("the model computes with complex numbers; probe measures real ones")
     plain = tensor.detach().double()
     moved = plain.movedim(axis, -1) if plain.ndim > 1 else plain.reshape(-1, 1)
     size = moved.shape[-1]

@@ -65,7 +65,7 @@ def random_inputs(model: torch.nn.Module, rng: np.random.Generator, samples: int
     first = next(
         (module for module in model.modules() if next(module.parameters(recurse=False), None) is not None), None
     )
-    if not isinstance(first, torch.nn.Linear):
+    if not isinstance(first, torch.nn.Linear) or first.in_features == 0:  # a lazy one does not know yet
         kind = "no weights" if first is None else f"a {type(first).__name__}"
         raise UsageError(
             f"the model begins with {kind}, which does not tell the shape of its inputs; give inputs=, an array "
@@ -106,6 +106,8 @@ def record(model: torch.nn.Module, inputs: torch.Tensor, rng: np.random.Generato
     except Exception as error:  # the user's own code can raise anything
         what = " ".join(f"{type(error).__name__}: {error}".split())
         shape = tuple(inputs.shape)
+        if isinstance(error, TypeError) and "required positional argument" in what:
+            what += "; wrap a model of several inputs in a module of one"
         raise UsageError(f"{type(model).__name__} fails on inputs of shape {shape}: {what:.300}") from error
     finally:
         recorder.close()

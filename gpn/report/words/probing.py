@@ -29,7 +29,7 @@ def _follows(report: "ProbeReport") -> str:
     told = f"{report.comparisons} squared norms in {report.initializations} initialization"
     told += f"{'s' * (report.initializations > 1)}, level {report.level:g}"
     if report.follows is Answer.UNDECIDED:
-        return "Theory speaks of no part of this model; what was measured is shown."
+        return "Theory speaks of no part of this model; --source and to_frame() show what was measured."
     if report.follows is Answer.YES:
         return f"The model follows the theory of itself ({told})."
     wrong = {row.layer for row in report.rows if row.follows is Answer.NO and row.layer}
@@ -44,11 +44,17 @@ def _follows(report: "ProbeReport") -> str:
 
 def _normalized(report: "ProbeReport") -> str:
     if report.normalized is Answer.YES:
+        if any(finding.kind == "stream" for finding in report.findings):
+            return "Its residual stream, as measured, keeps squared lengths and gradients: it is normalized."
         return "By that theory every layer that it knows keeps squared lengths and gradients: it is normalized."
     if report.normalized is Answer.UNDECIDED:
         return "Whether it is normalized is undecided: of no layer theory knows both directions."
     lost = set(report.found("not normalized"))
-    kept = {row.layer for row in report.rows if row.kind == "activation" and row.layer} - lost
+    kept = (
+        {row.layer for row in report.rows if row.kind == "activation" and row.layer}
+        - lost
+        - set(report.found("branch"))
+    )
     if not kept or not lost:
         return "It is not normalized."
     return f"It is not normalized: {_with_verb(kept, 'keep')} norms, {numbers(lost)} do{'es' * (len(lost) == 1)} not."

@@ -122,6 +122,12 @@ def test_tails_of_a_chi_squared_sum_and_of_its_mirror():
         (lambda rng: rng.uniform(-1 / 8, 1 / 8, (64, 64)), "uniform, PyTorch's default"),
         (lambda rng: rng.normal(0, 1 / np.sqrt(256), (256, 64)), "Gaussian, LeCun by fan-out"),
         (lambda rng: rng.normal(0, np.sqrt(2 / 320), (256, 64)), "Gaussian, Glorot"),
+        (
+            lambda rng: rng.uniform(-0.3, 0.3, (4, 8)),
+            "independent (too few to tell), standard deviation ",
+        ),
+        (lambda rng: rng.laplace(0, 0.1, (64, 64)), "independent, standard deviation "),
+        (lambda rng: rng.normal(0, 1 / 10, (96, 100)), "Gaussian, LeCun or Glorot"),
         (lambda rng: rng.permutation(np.eye(64)), "orthogonal but not Haar"),
         (lambda rng: rng.normal(0, 1 / 8, (64, 1)) @ rng.normal(0, 1, (1, 64)), "no known ensemble"),
         (lambda _: np.zeros((4, 4)), "zero"),
@@ -129,4 +135,14 @@ def test_tails_of_a_chi_squared_sum_and_of_its_mirror():
     ],
 )
 def test_ensembles_are_told_apart(make, label):
-    assert ensemble_of(Weights.of(make(np.random.default_rng(RNG))), "float64").label == label
+    assert ensemble_of(Weights.of(make(np.random.default_rng(RNG))), "float64").label.startswith(label)
+
+
+def test_initializations_together_tell_the_law_of_a_small_matrix():
+    """The kurtosis of 20 matrices of 96 entries: -1.2 and 0, with standard deviations of about 0.05 and 0.11."""
+    rng = np.random.default_rng(RNG)
+    for draw, label in ((rng.uniform, "uniform, PyTorch's default"), (rng.normal, "Gaussian, LeCun or Glorot")):
+        low, high = (-1, 1) if draw == rng.uniform else (0, 1)
+        drawn = [Weights.of(draw(low, high, (8, 12)) / np.sqrt(12)) for _ in range(20)]
+        assert ensemble_of(drawn[0], "float64").label.startswith("independent (too few")
+        assert ensemble_of(drawn[0], "float64", drawn[1:]).label == label

@@ -195,6 +195,62 @@ class Branches(nn.Module):
         return self.last(self.first(x).relu_())
 
 
+class Stream(nn.Module):
+    """Residual blocks x + alpha tanh(W x) with a Haar W."""
+
+    def __init__(self, alpha):
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(WIDTH, WIDTH, bias=False, dtype=torch.float64) for _ in range(4))
+        for part in self.maps:
+            nn.init.orthogonal_(part.weight)
+        self.alpha = alpha
+
+    def forward(self, x):
+        for part in self.maps:
+            x = x + self.alpha * torch.tanh(part(x))
+        return x
+
+
+@pytest.mark.parametrize(("alpha", "answer"), [(0.25, Answer.YES), (1.0, Answer.NO)])
+def test_a_residual_network_is_judged_by_its_stream(alpha, answer):
+    """|x + alpha tanh(Wx)|^2 is |x|^2 (1 + alpha^2 E tanh^2) on average, 1.0246 and 1.394 at length 1."""
+    report = gpn.probe(lambda: Stream(alpha), initializations=2)
+    assert (report.follows, report.normalized) == (Answer.YES, answer)
+    assert report.found("branch") == (1, 2, 3, 4)
+    assert not report.found("not normalized")
+    text = {finding.kind: finding.text for finding in report.findings}
+    assert "In the branches of layers 1-4, taken alone, squared gradients" in text["branch"]
+    assert "multiply" not in text["branch"]
+    per_block = float(text["stream"].split("squared lengths change by ")[1].split(",")[0])
+    rows = report.to_frame()
+    sums = rows[rows.kind == "add"]
+    assert abs(per_block**4 / sums.length.iloc[-1] - 1) < 0.02  # inputs have length 1; three digits
+    assert abs(sums.length.iloc[0] - (1 + alpha**2 * 0.39429)) < 4 * 2 * alpha * 0.63 / WIDTH**0.5 / 2**0.5
+
+
+class Tied(nn.Module):
+    """The decoder is the transposed encoder, and a transposed convolution that theory does not know is beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Linear(32, 48, bias=False)
+        self.cut, self.unknown = nn.Linear(32, 32), nn.ConvTranspose1d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.cut(x)
+        x = nn.functional.linear(torch.tanh(self.encoder(x)), self.encoder.weight.t())
+        return self.unknown(x[:, None])
+
+
+def test_what_theory_does_not_know_is_named():
+    report = gpn.probe(Tied, initializations=3)
+    assert report.found("equal weights") == (2, 3)
+    assert report.found("no gradient") == (1,)
+    text = next(finding.text for finding in report.findings if finding.kind == "no theory")
+    assert "conv_transpose1d" in text
+
+
 def test_norms_are_those_of_autograd():
     """Every value by hand, with retained gradients: to 1e-10."""
     torch.manual_seed(3)
@@ -271,6 +327,11 @@ class Mean(nn.Module):
         return x.mean()
 
 
+class Fourier(nn.Module):
+    def forward(self, x):
+        return torch.fft.fft(x).abs()
+
+
 class Parametrized(nn.Module):
     """Weights that are computed, axes of channels that are not the last, a matrix on the right."""
 
@@ -306,6 +367,11 @@ def test_weights_in_every_form_have_their_law():
         (lambda: 1 / 0, None, "ZeroDivisionError"),
         (lambda: nn.Sequential(nn.Linear(3, 1), Mean()), np.ones((2, 3)), r"but Tensor of shape \(\)"),
         (lambda: nn.Embedding(3, 3), None, "begins with a Embedding"),
+        (lambda: nn.LazyLinear(3), None, "begins with a LazyLinear"),
+        (lambda: nn.Linear(3, 3), np.full((2, 3), np.nan), "the inputs hold 6 values"),
+        (lambda: nn.Sequential(nn.Linear(3, 3), Fourier()), np.ones((2, 3)), "complex numbers"),
+        (lambda: nn.Bilinear(3, 3, 3), np.ones((2, 3)), "a model of several inputs"),
+        (nn.Identity, np.ones((2, 3)), "does nothing with its inputs"),
     ],
 )
 def test_wrong_use_is_one_sentence(model, inputs, words):
