@@ -139,7 +139,9 @@ class Recognizer:
 
 def _identify(values: FloatArray, function: Callable[..., Any], labels: list[str]) -> tuple[str, Phi | None, float]:
     slope = (values[-1] - values[0]) / (_GRID[-1] - _GRID[0])
-    if np.allclose(values, slope * _GRID, rtol=_ALIKE, atol=_ALIKE * np.abs(values).max()):
+    if np.isfinite(values).all() and np.allclose(
+        values, slope * _GRID, rtol=_ALIKE, atol=_ALIKE * np.abs(values).max()
+    ):
         return "scale", None, float(slope)
     for name in _candidates(labels):
         named = _affine_of(name, values)

@@ -234,6 +234,7 @@ _OF_GRADIENT: Mapping[type[Optimizer], float] = MappingProxyType({SGD: 2.58, Mom
 _OF_ITS_OWN: Mapping[type[Optimizer], float] = MappingProxyType({AdaGrad: 8.0, RMSProp: 0.5, Adam: 2.0})
 _SMALLEST, _LARGEST = 0.25, 4.0
 _LEAST_CORRELATION = 0.25
+_LARGEST_STEP = 0.85
 
 
 def rate_of_step(
@@ -247,14 +248,16 @@ def rate_of_step(
 ) -> float:
     r"""Learning rate for a network whose tangent kernel is known.
 
-    $$\eta = \frac{c\,K}{\kappa\, n (L + 1)\, \text{size} \cdot \text{spread} \cdot s^2}\
+    $$\eta = c \min\Big(\frac{K}{X}, \frac{0.85}{\sqrt X}\Big), \quad
+    X = \kappa\, n (L + 1)\, \text{size} \cdot \text{spread} \cdot s^2\
     (c = 2.58\ \text{SGD}, 0.258\ \text{momentum}), \qquad
     \eta = \frac{c}{n (L + 1)\, \text{spread}}\ (c = 2\ \text{Adam}, 0.5\ \text{RMSProp}, 8\ \text{AdaGrad})$$
 
     A step changes the logits by eta times the tangent kernel, whose largest eigenvalue is about n (L + 1) size spread
     s^2, and kappa times this where all samples of a batch pull together; K is the inverse of the largest curvature of
-    the loss where nothing is known yet. The optimizers that divide by the size of their gradients do not feel size and
-    s. A size beyond 1/4 to 4 counts as these: it is that of the start, and a network that learns soon leaves it.
+    the loss where nothing is known yet. The second limit is for narrow networks, X < 1.4 K^2: there such a step would
+    be larger than the weights. The optimizers that divide by the size of their gradients do not feel size and s. A size
+    beyond 1/4 to 4 counts as these: it is that of the start, and a network that learns soon leaves it.
     Derived in docs/training.md; c by measurement (docs/reproduce-training.md).
 
     Args:
@@ -273,4 +276,5 @@ def rate_of_step(
     if of_gradient is None:
         return _OF_ITS_OWN.get(type(rule), 2.0) / (width * (depth + 1) * step.spread)
     size = min(max(step.size, _SMALLEST), _LARGEST) * step.spread * readout_scale**2
-    return of_gradient * classes / (max(correlation, _LEAST_CORRELATION) * width * (depth + 1) * size)
+    kernel = max(correlation, _LEAST_CORRELATION) * width * (depth + 1) * size
+    return of_gradient * min(classes / kernel, _LARGEST_STEP / kernel**0.5)

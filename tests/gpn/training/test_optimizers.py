@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import gpn
 from gpn.training.optimizers import OPTIMIZERS, SGD, AdaGrad, Adam, Momentum, RMSProp, memories, optimizer, rate_of_step
 from theory.errors import UsageError
 from theory.trainability.step_size import StepSize
@@ -105,3 +106,11 @@ def test_the_rate_falls_with_the_kernel_where_the_gradient_is_followed():
         assert ratio(rule, 1e-9, 1.0) == pytest.approx(4)
         assert ratio(rule, 1e9, 1.0) == pytest.approx(1 / 4)
     assert ratio(Adam(), 2.0, 5.0) == pytest.approx(1 / 5)
+
+
+def test_the_rate_of_a_narrow_network_does_not_diverge():
+    """Where X < (K/0.85)^2 the step is bounded by 0.85/sqrt(X): X = 0.5 n (L + 1) is 32 and 512 here, K = 10."""
+    assert rate_of_step(SGD(), 16, 3, 10, StepSize(1.0, 1.0), 0.5) == pytest.approx(2.58 * 0.85 / 32**0.5)
+    assert rate_of_step(Momentum(), 16, 3, 10, StepSize(1.0, 1.0), 0.5) == pytest.approx(0.258 * 0.85 / 32**0.5)
+    assert rate_of_step(SGD(), 64, 15, 10, StepSize(1.0, 1.0), 0.5) == pytest.approx(2.58 * 10 / 512)
+    assert gpn.train("selu", depth=3, width=16, epochs=3).test_accuracy > 0.8  # diverges at 0.458 = 2.58 K/X
