@@ -277,4 +277,4 @@ def rate_of_step(
         return _OF_ITS_OWN.get(type(rule), 2.0) / (width * (depth + 1) * step.spread)
     size = min(max(step.size, _SMALLEST), _LARGEST) * step.spread * readout_scale**2
     kernel = max(correlation, _LEAST_CORRELATION) * width * (depth + 1) * size
-    return of_gradient * min(classes / kernel, _LARGEST_STEP / kernel**0.5)
+    return of_gradient * min(classes / kernel, _LARGEST_STEP / math.sqrt(kernel))
