@@ -504,7 +504,7 @@ def test_settings_are_left_alone():
 def test_misuse_is_an_error():
     with pytest.raises(UsageError, match="digits"):
         certified_moments(catalog.build("tanh"), 0)
-    with pytest.raises(UsageError, match="no moment"):
+    with pytest.raises(UsageError, match="not a moment"):
         certified_moments(catalog.build("tanh"), 20, ["fifth"])
 
 
