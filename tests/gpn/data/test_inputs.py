@@ -351,7 +351,7 @@ def test_more_features_than_neurons_are_projected_and_scaled():
     scaled, report = to_thin_shell(vectors, 16)
     assert scaled.shape == (200, 16)
     np.testing.assert_allclose((scaled**2).sum(axis=1), 16)
-    assert "projected to n of its 64 features" in report.text
+    assert "projected from 64 features to n random orthogonal directions" in report.text
     assert not report.on_shell
     np.testing.assert_array_equal(scaled, to_thin_shell(vectors, 16)[0])
     # A projection to 16 of 64 coordinates keeps a cosine c up to (1 - c^2)/4: Johnson and Lindenstrauss (1984).

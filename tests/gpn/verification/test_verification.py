@@ -318,7 +318,7 @@ def test_real_inputs_and_labels_drive_the_deep_rows():
     assert report.config.inputs == "array"
     assert any("thin shell" in note for note in report.notes)
     narrow = gpn.verify("tanh", widths=8, depth=3, epsilons=0.5, trials=10, inputs=vectors, labels=labels)
-    assert any("projected to n of its 12 features" in note for note in narrow.notes)
+    assert any("projected from 12 features to n random orthogonal directions" in note for note in narrow.notes)
     plain = gpn.verify("tanh", widths=16, depth=3, epsilons=0.5, trials=60)
     deep = {r.exceedances for r in report.rows if r.claim.startswith("deep")}
     assert deep != {r.exceedances for r in plain.rows if r.claim.startswith("deep")}
