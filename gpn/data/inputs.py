@@ -75,11 +75,9 @@ class ShellReport:
         """The report in one sentence."""
         if self.on_shell:
             return f"All {self.samples} inputs lie on the thin shell |x|^2 = n at width n = {self.width}."
-        projected = (
-            f"projected from {self.features} features to n random orthogonal directions and "
-            if self.features > self.width
-            else ""
-        )
+        projected = ""
+        if self.features > self.width:
+            projected = f"projected from {self.features} features to n random orthogonal directions and "
         return (
             f"The inputs do not lie on the thin shell |x|^2 = n: at width n = {self.width}, |x|^2/n is "
             f"between {self.minimum:.4g} and {self.maximum:.4g}, median {self.median:.4g}; each was {projected}scaled "
