@@ -12,6 +12,9 @@ from theory.errors import UsageError
 
 Numbers = float | Sequence[float]
 
+_LARGEST = 1e50
+"""Of gains, biases and branches, so that fourth powers stay in the range of float64."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -65,6 +68,8 @@ class Shape:
             raise UsageError(
                 f"residual, the factor alpha of x + alpha phi(h), must be a finite number, not {residual!r}"
             )
+        if not (min(gains) * _LARGEST >= 1 and max(*gains, *biases, abs(residual or 0.0)) <= _LARGEST):
+            raise UsageError(f"gains lie between {1 / _LARGEST:g} and {_LARGEST:g}; biases and residual are not larger")
         return cls(widths, gains, biases, None if residual is None else float(residual))
 
     @classmethod

@@ -144,6 +144,10 @@ def _shaped_band(settings: Settings, activation: Phi) -> FloatArray | None:
     return None if isinstance(law, NoPrediction) else np.exp(law.bands(PROBABILITIES))
 
 
+_LEAST_LENGTH = 1e-190
+"""Below it the length map stands still, as if the length were 1e-200: it counts as 0."""
+
+
 def _log_lengths(settings: Settings, tested: Phi) -> tuple[float, ...]:
     """Logarithms of the squared lengths of infinite width, where they leave 1 by more than a factor 100; else empty.
 
@@ -161,7 +165,7 @@ def _log_lengths(settings: Settings, tested: Phi) -> tuple[float, ...]:
         gains = [gain * scale for gain, scale in zip(shape.gains, scales, strict=True)]
         lengths = network_path(list(map(Layer, phis, gains, shape.biases))).squared_lengths
     with np.errstate(divide="ignore"):
-        logs = np.log(lengths)
+        logs = np.log(np.where(lengths < _LEAST_LENGTH, 0.0, lengths))
     return tuple(logs.tolist()) if np.abs(logs).max() > np.log(100.0) else ()
 
 

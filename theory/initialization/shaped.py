@@ -18,6 +18,7 @@ from theory.errors import UsageError
 from theory.initialization.path import Layer
 from theory.numerics.arithmetic import FloatArray
 
+_SMALLEST_LENGTH = 1e-150
 _SOURCES = 4  # of each layer: the length of W x + b, of phi(h), of phi'(h) * e, and of W^T d
 _LARGEST_LENGTH_NOISE = 0.06  # as in `theory.depth.fluctuation`
 _LARGEST_NOISE = 0.1
@@ -181,6 +182,9 @@ def _passages(
     for index, (layer, (below, n)) in enumerate(zip(layers, pairwise(widths), strict=True)):
         factor = layer.gain**2 * (min(1.0, below / n) if orthogonal else 1.0)
         p = factor * q + layer.bias**2
+        if not _SMALLEST_LENGTH < p < 1 / _SMALLEST_LENGTH:  # its square would leave float64
+            yield NoPrediction(f"layer {index + 1}: signals vanish or overflow")
+            return
         forward, returning = (
             (max(1 / n - 1 / below, 0.0), max(1 / below - 1 / n, 0.0)) if orthogonal else (1 / n, 1 / below)
         )

@@ -112,5 +112,10 @@ def test_growth_is_said_first():
     wider = gpn.verify("relu", layers=[8, 16, 32, 64, 128], trials=50, root=None)
     np.testing.assert_allclose(np.diff(wider.log_lengths), -np.log(4.0), rtol=1e-12)
     assert "shrink: squared lengths by a factor 0.25 per layer" in wider.summary()
+    vanishing = gpn.verify("tanh", widths=16, depth=60, gain=0.01, root=None, trials=50, claims="network")
+    assert "shrink: squared lengths by a factor 0.0001 per layer, to 0 after 60 layers" in vanishing.summary()
+    for wrong in ({"gain": 1e60}, {"gain": 1e-60}, {"bias": 1e60}, {"residual": 1e60}):
+        with pytest.raises(UsageError, match=r"gains lie between 1e-50 and 1e\+50"):
+            gpn.verify("tanh", widths=16, depth=3, trials=50, **wrong)
     scaled = gpn.verify("relu", layers=[8, 16, 32, 64, 128], trials=50, weights="scaled_orthogonal")
     assert not scaled.log_lengths
