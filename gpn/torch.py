@@ -4,6 +4,7 @@ Begin with `orthogonal_`; `calculate_gain` takes the place of the function of th
 `Monitor` records the norms of every layer while a model trains.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -89,12 +90,18 @@ def orthogonal_(
         The tensor.
 
     Raises:
-        UsageError: fewer than 2 dimensions, an even kernel, rows that the groups do not divide.
+        UsageError: no real floating-point tensor, fewer than 2 dimensions, an even kernel, rows that the groups do not
+            divide, a gain that is not finite.
 
     >>> weight = orthogonal_(torch.empty(3, 5, dtype=torch.float64), 2.0, generator=torch.Generator().manual_seed(0))
     >>> bool(torch.allclose(weight @ weight.T, 4 * torch.eye(3, dtype=torch.float64)))
     True
     """
+    if not torch.is_tensor(tensor) or not tensor.is_floating_point():
+        what = tensor.dtype if torch.is_tensor(tensor) else type(tensor).__name__
+        raise UsageError(f"orthogonal weights are a tensor of real floating-point numbers, not {what}")
+    if not math.isfinite(gain):
+        raise UsageError(f"gain must be a finite number, not {gain}")
     if tensor.ndim < 2:
         raise UsageError(
             f"orthogonal weights have 2 dimensions or more, unlike a tensor of shape {tuple(tensor.shape)}"

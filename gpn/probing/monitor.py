@@ -67,6 +67,8 @@ class Monitor:
     ) -> None:
         if not within > 1:
             raise UsageError(f"within, the factor of the band, must be above 1, not {within}")
+        if not hasattr(model, "named_modules"):
+            raise UsageError(f"a monitor takes a torch.nn.Module, not {type(model).__name__}")
         self.every, self.initial, self.within = count("every", every), count("initial", initial), within
         self.layers = {
             name: module
@@ -112,6 +114,8 @@ class Monitor:
 
     def summary(self) -> str:
         """Say which layers have left the band, each with the first step and the quantity that left furthest then."""
+        if not self._rows:
+            return "Nothing is recorded yet: call step() after backward()."
         left: dict[str, dict[str, Any]] = {}
         for row in self._rows:
             known = left.get(row["layer"])

@@ -75,6 +75,14 @@ def test_orthogonal_weights_of_pytorch_are_haar_at_every_shape():
     assert torch.equal(*again)
     with pytest.raises(UsageError, match="2 dimensions"):
         orthogonal_(torch.empty(3))
+    for wrong, gain, words in (
+        (torch.empty(3, 3, dtype=torch.int64), 1.0, "int64"),
+        (torch.empty(3, 3, dtype=torch.complex64), 1.0, "complex64"),
+        (np.zeros((3, 3)), 1.0, "ndarray"),
+        (torch.empty(3, 3), math.nan, "finite"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            orthogonal_(wrong, gain)
 
 
 def test_a_delta_orthogonal_convolution_keeps_the_norm_of_every_place():

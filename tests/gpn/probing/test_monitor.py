@@ -76,6 +76,9 @@ def test_it_samples_when_asked_leaves_no_hook_and_writes(model):
     for wrong in ({"layers": "encoder.*"}, {"writer": 3}, {"within": 1.0}, {"every": 0}):
         with pytest.raises(UsageError):
             Monitor(model, **wrong)
+    with pytest.raises(UsageError, match="not int"):
+        Monitor(3)
+    assert Monitor(model).summary().startswith("Nothing is recorded yet")
 
 
 def test_a_layer_that_leaves_the_band_is_named_with_its_first_step(model):
