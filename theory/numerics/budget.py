@@ -83,17 +83,21 @@ class Budget:
         try:
             try:
                 watch.start()
-                return work()
+                value = work()
             finally:
                 watch.stop()
+            # What has swallowed the exception may have left its own work undone, as a callback of flint does, whose
+            # integral is then wrong. So a value that comes after it is not taken.
+            if not watch.has_raised:
+                return value
         except (_OutOfTime, Exception) as error:
             watch.stop()
-            ctx.prec, ctx.cap, mpmath.mp.prec = bits, terms, mpmath_bits
             # flint turns what is raised within its quadrature into a SystemError, and SymPy may too.
             if not watch.has_raised and not isinstance(error, _OutOfTime):
                 raise
-            self._given_up.append(part)
-            return otherwise
+        ctx.prec, ctx.cap, mpmath.mp.prec = bits, terms, mpmath_bits
+        self._given_up.append(part)
+        return otherwise
 
 
 class _Watch:

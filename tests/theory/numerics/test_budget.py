@@ -1,5 +1,6 @@
 """Every part of an answer ends in its share of the processor time, and leaves no trace when it is given up."""
 
+import contextlib
 import itertools
 import sys
 import threading
@@ -59,6 +60,19 @@ def test_a_part_ends_and_settings_are_restored(work):
     assert budget.given_up == ("first",)
     assert sys.unraisablehook is hook
     assert (ctx.prec, ctx.cap, mpmath.mp.prec) == settings
+
+
+def test_a_value_that_comes_after_a_swallowed_exception_is_not_taken():
+    """As of an integral in flint, one evaluation of which was cut off: it looks like any other."""
+
+    def swallowing() -> str:
+        with contextlib.suppress(BaseException):
+            endless()
+        return "wrong"
+
+    budget = Budget(0.1)
+    assert budget.attempt("an integral", 1.0, swallowing, "given up") == "given up"
+    assert budget.given_up == ("an integral",)
 
 
 def test_nothing_is_raised_after_a_part():
