@@ -136,6 +136,8 @@ class Settings:
         row_alpha(level, 1)  # refuses an impossible level before the work begins
         if (weights := canonical(weights)) not in WEIGHTS:
             raise unknown("weights", weights, WEIGHTS)
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
         if layers is not None:
             if widths is not None or depth is not DEFAULT_DEPTHS:
                 raise UsageError("layers are the widths n_0, ..., n_L of all layers; leave width and depth out")
