@@ -366,8 +366,7 @@ def _typed(value: Any) -> str | None:
 
 def _writable_call(settings: Settings) -> Facts | None:
     """The arguments of `gpn.verify` that ask for the same, None if they hold more than numbers, text and paths."""
-    names = ("activation", "derivative", "epsilons", *_FILES, *_SHOWN)
-    call = {name: getattr(settings, name) for name in names}
+    call = {name: getattr(settings, name) for name in ("activation", "derivative", "epsilons", *_FILES, *_SHOWN)}
     call["depth"] = call.pop("depths")
     call["layers"] = settings.layers or None
     if settings.layers:
