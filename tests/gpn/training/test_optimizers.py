@@ -113,4 +113,5 @@ def test_the_rate_of_a_narrow_network_does_not_diverge():
     assert rate_of_step(SGD(), 16, 3, 10, StepSize(1.0, 1.0), 0.5) == pytest.approx(2.58 * 0.85 / 32**0.5)
     assert rate_of_step(Momentum(), 16, 3, 10, StepSize(1.0, 1.0), 0.5) == pytest.approx(0.258 * 0.85 / 32**0.5)
     assert rate_of_step(SGD(), 64, 15, 10, StepSize(1.0, 1.0), 0.5) == pytest.approx(2.58 * 10 / 512)
+    pytest.importorskip("sklearn")  # for its digits
     assert gpn.train("selu", depth=3, width=16, epochs=3).test_accuracy > 0.8  # diverges at 0.458 = 2.58 K/X
