@@ -113,7 +113,9 @@ def plot_exceedance(
     for order, (report, rows) in enumerate(zip(several, chosen, strict=True)):
         colour = PALETTE[order % len(PALETTE)]
         shift = 1.0 + 0.05 * (order - (len(several) - 1) / 2)  # bars at one width side by side
-        _event(axes, rows, looks, colour, (shift, floor, order % 2 == 0))
+        for side in dict.fromkeys(row.side for row in rows):
+            series = sorted((row for row in rows if row.side == side), key=lambda row: row.width)
+            _series(axes, series, looks, colour, (shift, floor, order % 2 == 0))
         handles.append(Line2D([], [], color=colour, linewidth=5, label=literal(report.config.activation)))
     handles += [Line2D([], [], color=GREY, linestyle=style, label=kind_name(k)) for k, style in looks.styles.items()]
     handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label="exact or predicted probability"))
@@ -127,18 +129,6 @@ def plot_exceedance(
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9, frameon=False)
     style_axes(axes)
     return figure
-
-
-def _event(axes: Axes, rows: "list[Row]", looks: _Looks, colour: str, place: tuple[float, float, bool]) -> None:
-    """One event of one report: what was seen, shifted aside, its bounds and its probability."""
-    for side in dict.fromkeys(row.side for row in rows):
-        series = sorted((row for row in rows if row.side == side), key=lambda row: row.width)
-        shift, floor, filled = place
-        _observed(axes, _one_for_each_event(series), shift, floor, colour, SIDES[side][0], filled)
-        for kind, style in looks.styles.items():
-            look = {"color": colour, "linestyle": style, "linewidth": 1.3}
-            _line(axes, [row for row in series if row.bound_kind == kind], "bound", look)
-        _line(axes, _one_for_each_event(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
 
 
 def _same_event(
@@ -187,15 +177,10 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
     all_series: dict[tuple[float, str], list[Row]] = {}
     for row in sorted(rows, key=lambda row: (row.epsilon, row.side, row.width)):
         all_series.setdefault((row.epsilon, row.side), []).append(row)
-    for order, ((epsilon, side), series) in enumerate(all_series.items()):
+    for order, ((epsilon, _), series) in enumerate(all_series.items()):
         shift = 1.0 + 0.07 * (order - (len(all_series) - 1) / 2)  # bars at one width side by side
         colour, filled = looks.colours[epsilon], list(looks.colours).index(epsilon) % 2 == 0
-        _observed(axes, _one_for_each_event(series), shift, floor, colour, SIDES[side][0], filled)
-        for kind, style in looks.styles.items():
-            bounds = [row for row in series if row.bound_kind == kind]
-            look = {"color": colour, "linestyle": style, "linewidth": 1.3, "marker": _BOUND_MARKERS[side]}
-            _line(axes, bounds, "bound", look)
-        _line(axes, _one_for_each_event(series), "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
+        _series(axes, series, looks, colour, (shift, floor, filled))
         if low := sorted({width for _, width in below_floor(series, floor)}):
             mark: dict[str, Any] = {"marker": CARETDOWN, "linestyle": "none", "markersize": 6, "color": colour}
             edge = axes.get_xaxis_transform()  # the lower edge: something of this colour lies further down
@@ -206,6 +191,16 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
     axes.set_title(claim_title(rows[0].claim, rows[0].depth), fontsize=10, fontweight="bold", loc="left", pad=20)
     axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
     style_axes(axes)
+
+
+def _series(axes: Axes, series: "list[Row]", looks: _Looks, colour: str, place: tuple[float, float, bool]) -> None:
+    """One side of an event at all widths: what was seen, shifted aside, its bounds and its probability."""
+    side, events, (shift, floor, filled) = series[0].side, _one_for_each_event(series), place
+    _observed(axes, events, shift, floor, colour, SIDES[side][0], filled)
+    for kind, style in looks.styles.items():
+        look = {"color": colour, "linestyle": style, "linewidth": 1.3, "marker": _BOUND_MARKERS[side]}
+        _line(axes, [row for row in series if row.bound_kind == kind], "bound", look)
+    _line(axes, events, "prediction", {"color": colour, "linestyle": ":", "linewidth": 1.6})
 
 
 def _one_for_each_event(series: "list[Row]") -> "list[Row]":
