@@ -11,9 +11,10 @@ from scipy.optimize import linprog
 from scipy.special import logsumexp
 
 from theory.bounds.certificate import Certificate, Chain, Mixture, Reflection, Side, tent
-from theory.bounds.draft import Draft, cramer, fit, interior_lengths, kernel_means, mapped, shifts
+from theory.bounds.draft import Draft, cramer, fit, interior_lengths, kernel_means, shifts
 from theory.bounds.layer_means import Kernel, point_means
 from theory.bounds.moments import (
+    Setting,
     Sign,
     bracket_functions,
     dominates_power,
@@ -30,6 +31,9 @@ from theory.bounds.verifier import tail_log
 from theory.numerics.arithmetic import FloatArray
 
 Found = TypeVar("Found")
+KernelOf = Callable[[Setting, Sign, Side, Chain], Kernel]
+Sided = Callable[[Draft, float, Side | None], Draft | str]
+Tail = Callable[[Setting, Sign, Side], float]
 MULTIPLES = (
     0.87,
     0.76,
@@ -130,7 +134,7 @@ def upper(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
     anchor = 1 + m.backward_noise * exponent / c.width
     rate = exponent / anchor
     weight = exponent * np.log(anchor) - exponent + 1e-12
-    return draft.with_(upper=_filled(draft, 1, side, exponent, np.array([rate]), np.array([weight])))
+    return draft.with_(upper=filled(draft, 1, side, exponent, np.array([rate]), np.array([weight])))
 
 
 def lower(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
@@ -154,7 +158,7 @@ def lower(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
             break
     if best is None:
         return failure
-    return draft.with_(lower=_filled(draft.with_(lower=best[1]), -1, best[1], exponent, *best[2:]))
+    return draft.with_(lower=filled(draft.with_(lower=best[1]), -1, best[1], exponent, *best[2:]))
 
 
 def _floor(draft: Draft, side: Side) -> Side:
@@ -215,11 +219,26 @@ def _bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
     return Chain(exponent, first, second, (0.0,) * len(first), (), (), Reflection(1.0, (1.0,) * len(first), ()))
 
 
-def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatArray, weights: FloatArray) -> Side:
-    """The side with its chain: power iteration for the functions f, then the reflection."""
+def filled(
+    draft: Draft,
+    sign: Sign,
+    side: Side,
+    exponent: float,
+    rates: FloatArray,
+    weights: FloatArray,
+    kernel_of: KernelOf = layer_kernel,
+) -> Side:
+    """The side with its chain: power iteration for the functions f, then the reflection.
+
+    Args:
+        draft, sign, side: what is known.
+        exponent: lambda.
+        rates, weights: t_j and log w_j.
+        kernel_of: K of Lemma E.
+    """
     tilts = shifts(draft, sign * rates / (draft.certificate.width - 1))
     chain = replace(_bare(exponent, rates, weights), shifts=tuple(map(float, tilts)))
-    kernel = layer_kernel(draft.setting, sign, side, chain)
+    kernel = kernel_of(draft.setting, sign, side, chain)
     power = sign * exponent
     [first] = fit(draft, lambda q: -power * np.log(q))
     steps = min(1 + int(np.ceil(np.log(0.1) / np.log(max(abs(draft.moments.chi), 0.5)))), draft.certificate.depth - 1)
@@ -233,7 +252,7 @@ def _iterated(draft: Draft, kernel: Kernel, first: FloatArray, steps: int) -> tu
     shapes = [first]
 
     def after(slope: float, bend: float) -> FloatArray:
-        return np.asarray(fit(draft, partial(mapped, draft, kernel, [tent(slope, bend)]))[0])
+        return np.asarray(fit(draft, partial(draft.setting.mapped, kernel, [tent(slope, bend)]))[0])
 
     for _ in range(steps):
         shapes.append(after(*shapes[-1]))
@@ -251,7 +270,7 @@ def _smoothed(draft: Draft, kernel: Kernel, functions: tuple[Mixture, ...]) -> t
     """With a small steep term at each end of the tube where K f/f of the stationary f is larger than at q = 1."""
     f, (low, high) = functions[-1], ends(draft.setting.tube)
     q = np.array([low, 1.0, high])
-    profile = mapped(draft, kernel, [f], q)[0] - f.log(q)
+    profile = draft.setting.mapped(kernel, [f], q)[0] - f.log(q)
     for end, side in ((0, -1), (2, 1)):
         excess = min(profile[end] - profile[1], 2.0 / draft.certificate.depth)
         if excess > 1e-6:
@@ -265,11 +284,11 @@ def _sums(draft: Draft, kernel: Kernel, power: float, functions: tuple[Mixture, 
     """Tents fitted to G_1 = f_1, G_2 = f_2 + F G_1, ..."""
     forward, level, found = identity(draft.setting), 0.0, list[Mixture]()
     for before, after in itertools.pairwise(functions):
-        level += float(mapped(draft, kernel, [before], np.ones(1))[0, 0] - after.log(1.0))
+        level += float(draft.setting.mapped(kernel, [before], np.ones(1))[0, 0] - after.log(1.0))
 
         def total(q: FloatArray, f: Mixture = after, level: float = level) -> FloatArray:
             own = level + power * np.log(q) + f.log(q)
-            return np.asarray(np.logaddexp(own, mapped(draft, forward, found[-1:], q)[0]) if found else own)
+            return np.asarray(np.logaddexp(own, draft.setting.mapped(forward, found[-1:], q)[0]) if found else own)
 
         [(slope, bend)] = fit(draft, total)
         shape, height = tent(float(slope), float(bend)), float(total(np.ones(1))[0])
@@ -280,7 +299,7 @@ def _sums(draft: Draft, kernel: Kernel, power: float, functions: tuple[Mixture, 
 def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Reflection:
     """The functions g: those of the mirrored kernel, and a steep term for where f is larger."""
     m, s = draft.moments, draft.setting
-    forward = max(m.variance_per_layer - 2 * m.slope_variance, 0.2 * m.variance_per_layer)  # v_f
+    forward = max(m.variance_per_layer - m.direction_noise, 0.2 * m.variance_per_layer)  # v_f
     a, shares = _MIRROR * m.variance_per_layer / forward, _shares(draft, kernel, chain)
     power = (1 + a) * sign * chain.exponent
     mirror = inverse_power(kernel, a, shares)
@@ -314,8 +333,16 @@ def _shares(draft: Draft, kernel: Kernel, chain: Chain) -> FloatArray:
     return np.asarray(shares / shares.sum())
 
 
-def feasible(draft: Draft, sign: Sign) -> Draft | str:
-    """One sign with the exponent that costs least."""
+def feasible(draft: Draft, sign: Sign, sided: Sided | None = None, tail: Tail = tail_log) -> Draft | str:
+    """One sign with the exponent that costs least.
+
+    Args:
+        draft: a certificate that lacks this side.
+        sign: the side.
+        sided: finds the rest of the side for an exponent; `upper` or `lower` by default.
+        tail: the verifier's bound for the side.
+    """
+    sided = sided or (upper if sign > 0 else lower)
     c = draft.certificate
     typical = c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1)
     hint, at, reason = _hint(draft, sign), 0, "no exponents were tried"
@@ -325,13 +352,13 @@ def feasible(draft: Draft, sign: Sign) -> Draft | str:
     def priced(index: int) -> tuple[float, Draft | str]:
         nonlocal hint, reason
         exponent = MULTIPLES[index] * typical
-        found = (upper if sign > 0 else lower)(draft, exponent, hint)
+        found = sided(draft, exponent, hint)
         if isinstance(found, str):
             reason = found
             return np.inf, found
         side = _side(found.certificate, sign)
         assert side is not None
-        log = float(np.nan_to_num(tail_log(found.setting, sign, side), nan=np.inf))
+        log = float(np.nan_to_num(tail(found.setting, sign, side), nan=np.inf))
         hint = side
         # with the best exponent of a normal law half of lambda epsilon is lost
         return (log if log > -_KEPT * MULTIPLES[0] * typical * c.epsilon else log - _TAKEN), found
@@ -354,4 +381,4 @@ def growth(draft: Draft, kernel: Kernel, f: Mixture) -> float:
     c = draft.certificate
     q = 1 + draft.spread * np.arange(-3.0, 4.0)
     q = q[(q > c.low) & (q < c.high)]
-    return float(np.max(mapped(draft, kernel, [f], q)[0] - f.log(q)))
+    return float(np.max(draft.setting.mapped(kernel, [f], q)[0] - f.log(q)))

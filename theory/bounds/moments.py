@@ -14,7 +14,7 @@ from scipy.special import gammaln, logsumexp
 
 from theory.bounds.certificate import Certificate, Chain, Mixture, Side
 from theory.bounds.grid import Cells, Nodes
-from theory.bounds.layer_means import Kernel
+from theory.bounds.layer_means import Kernel, point_means
 from theory.layer.conditioning import log_chi_squared
 from theory.numerics.arithmetic import FloatArray
 
@@ -46,6 +46,12 @@ class Setting:
             return np.empty(0)
         means, weights = kernel.means(self.nodes, self.certificate.width, inputs, self.tube)
         return means.suprema(weights, outputs)
+
+    def mapped(self, kernel: Kernel, functions: Sequence[Mixture], q: FloatArray) -> FloatArray:
+        """About log (K f)(q) for N functions f at Q single lengths, (N, Q): for a search, not for a bound."""
+        psi, weights = kernel.systems(self.nodes, self.certificate.width, functions)
+        logs = point_means(self.nodes, psi, self.certificate.width, q).reshape(*weights.shape, -1)
+        return np.asarray(np.logaddexp.reduce(logs + weights[:, :, None], axis=1))
 
 
 def identity(s: Setting) -> Kernel:
@@ -218,12 +224,16 @@ def inverse_power(kernel: Kernel, power: float, shares: FloatArray) -> Kernel:
     return Kernel(np.array([constant]), -power * (theta @ kernel.exponents[kept])[None, :])
 
 
-def log_maximum(s: Setting, sign: Sign, side: Side, chain: Chain) -> float:
-    """The logarithm of a bound on E[max_l X_l; good] over the layers l < L, by Lemma E."""
-    if not dominates_power(chain, sign, side.floor):
-        return np.inf
-    c, power, shapes, reflection = s.certificate, sign * chain.exponent, chain.functions, chain.reflection
-    kernel = layer_kernel(s, sign, side, chain)
+def log_maximum(s: Setting, power: float, chain: Chain, kernel: Kernel) -> float:
+    """The logarithm of a bound on E[max_l X_l; good] over the layers l < L, by Lemma E.
+
+    Args:
+        s: the setting.
+        power: lambda, with the sign of the side.
+        chain: the dominating functions.
+        kernel: K, whose first terms are those of the rates.
+    """
+    c, shapes, reflection = s.certificate, chain.functions, chain.reflection
     start = power_supremum(-power, None, shapes[0], s.tube)
     levels = start + _levels(s.costs(kernel, shapes, (*shapes[1:], shapes[-1])), c.depth)
     bare = levels[-1] + _last(shapes, c.depth - 1).log(1.0)

@@ -28,8 +28,10 @@ from theory.bounds.moments import (
     Setting,
     Sign,
     direction_majorant,
+    dominates_power,
     ends,
     identity,
+    layer_kernel,
     layer_majorant,
     log_maximum,
     top_cost,
@@ -137,8 +139,10 @@ def _terms(s: Setting) -> dict[str, float]:
 def tail_log(s: Setting, sign: Sign, side: Side, index: int = 0) -> float:
     """Lemma D: the logarithm of a bound on P(max_l +-log G_l >= epsilon; good) with one of the exponents."""
     chain = side.chains[index]
-    start = top_cost(s, sign, side, chain.exponent)
-    return float(start + log_maximum(s, sign, side, chain) - chain.exponent * s.certificate.epsilon)
+    if not dominates_power(chain, sign, side.floor):
+        return np.inf
+    start = top_cost(s, sign, side, chain.exponent) - chain.exponent * s.certificate.epsilon
+    return float(start + log_maximum(s, sign * chain.exponent, chain, layer_kernel(s, sign, side, chain)))
 
 
 def layers(c: Certificate) -> int:

@@ -77,6 +77,11 @@ class DepthCoefficients(Generic[Number]):
         return max((self.backward_noise + 2 * self.kappa**2) / 3, 0.0) / self.slope_second / self.slope_second
 
     @property
+    def direction_noise(self: "DepthCoefficients[float]") -> float:
+        """n times the variance of one backward factor given the forward pass, 2 Var s."""
+        return 2 * self.slope_variance
+
+    @property
     def residual_noise(self: "DepthCoefficients[float]") -> float:
         """n times the variance of one backward factor at given lengths before and after the layer."""
         return self.backward_noise - self.noise_covariance**2 / self.length_noise

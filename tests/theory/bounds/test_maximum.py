@@ -49,6 +49,11 @@ def log_majorant(setting, sign, side, chain, h):
     return np.logaddexp.reduce(kernel.constants + kernel.exponents.sum(axis=1))
 
 
+def maximum(setting, sign, side, chain):
+    """Lemma E for one side."""
+    return log_maximum(setting, sign * chain.exponent, chain, layer_kernel(setting, sign, side, chain))
+
+
 def forward(rng, depth):
     """Pre-activations of one network with Haar weights, h_1, ..., h_(depth): uniform on their spheres."""
     q, layers = 1.0, []
@@ -211,11 +216,11 @@ def test_the_potential_bounds_the_mean_of_the_maximum(setting, sign):
             product += log_majorant(setting, sign, side, chain, h) + power * np.log(np.mean(h**2) / q)
             logs.append(product)
         sample[trial], totals[trial] = np.exp(max(logs)), np.exp(logs).sum()
-    bound = np.exp(log_maximum(setting, sign, side, chain))
+    bound = np.exp(maximum(setting, sign, side, chain))
     assert sample.mean() + 5 * sample.std() / np.sqrt(len(sample)) <= bound
     assert bound <= 6 * sample.mean()
     useless = dataclasses.replace(chain, reflection=dataclasses.replace(chain.reflection, power=1e-9))
-    bound = np.exp(log_maximum(setting, sign, side, useless))  # of the sum of all X_l
+    bound = np.exp(maximum(setting, sign, side, useless))  # of the sum of all X_l
     assert totals.mean() + 5 * totals.std() / np.sqrt(len(totals)) <= bound <= 6 * totals.mean()
 
 
@@ -224,19 +229,19 @@ def test_a_potential_that_lacks_something_pays_for_it(setting):
     # tube, or an f_0 below 1, costs as much as it lacks.
     side = setting.certificate.upper
     chain = side.chains[0]
-    whole = log_maximum(setting, 1, side, chain)
+    whole = maximum(setting, 1, side, chain)
 
     def with_g(change):
         functions = tuple(change(g) for g in chain.reflection.functions)
         return dataclasses.replace(chain, reflection=dataclasses.replace(chain.reflection, functions=functions))
 
     small = with_g(lambda g: Mixture(g.slopes, tuple(np.array(g.log_weights) - 9.0)))
-    assert log_maximum(setting, 1, side, small) == pytest.approx(whole, abs=1e-9)
+    assert maximum(setting, 1, side, small) == pytest.approx(whole, abs=1e-9)
     flat = with_g(lambda _: Mixture((0.0,), (0.0,)))
-    assert log_maximum(setting, 1, side, flat) > whole + 0.1
+    assert maximum(setting, 1, side, flat) > whole + 0.1
     lower = Mixture(chain.functions[0].slopes, tuple(np.array(chain.functions[0].log_weights) - 9.0))
     low_start = dataclasses.replace(chain, functions=(lower, *chain.functions[1:]))
-    assert log_maximum(setting, 1, side, low_start) == pytest.approx(whole, abs=1e-9)
+    assert maximum(setting, 1, side, low_start) == pytest.approx(whole, abs=1e-9)
 
 
 def test_two_layers_need_no_potential():
@@ -247,7 +252,7 @@ def test_two_layers_need_no_potential():
     start = power_supremum(-chain.exponent, None, chain.functions[0], setting.tube)
     step = setting.costs(mean, chain.functions[:1], chain.functions[1:2])[0]
     expected = start + step + chain.functions[1].log(1.0)
-    assert log_maximum(setting, 1, found.upper, chain) == pytest.approx(float(expected), abs=1e-9)
+    assert maximum(setting, 1, found.upper, chain) == pytest.approx(float(expected), abs=1e-9)
 
 
 def test_the_mirror_lies_above_the_negative_power(setting):
