@@ -21,6 +21,7 @@ docs:  # what README, pages and notebooks show, executed; then the pages as Sphi
 generated:  # the pages that are made from the code
 	python -m theory.claims > docs/claims.md
 	python docs/commands.py > docs/commands.md
+	python docs/badges.py
 
 pages:
 	python -m sphinx -q -W --keep-going docs build/docs

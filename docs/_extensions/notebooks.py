@@ -4,6 +4,7 @@ Sphinx reads only what is in its folder, so the notebooks are copied to docs/not
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 FOLDER = "notebooks"
+_BADGE = re.compile(r"!\[([^]]*)\]\(https://[^)]*\)")  # the words of a badge: our pages load nothing from elsewhere
 
 
 def markdown(notebook: str) -> str:
@@ -23,6 +25,7 @@ def markdown(notebook: str) -> str:
     '```python\\nimport gpn\\n```'
     """
     cells = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in json.loads(notebook)["cells"]]
+    cells = [(kind, _BADGE.sub(r"\1", text)) for kind, text in cells]
     return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in cells if text)
 
 

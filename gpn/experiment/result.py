@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -39,16 +40,17 @@ class Result(Shown, ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return all of the result as plain data, ready for JSON."""
 
-    def plot(self, name: str | None = None) -> "Figure":
+    def plot(self, name: str | None = None, *, ax: "Axes | None" = None) -> "Figure":
         """Draw a figure of the result.
 
         Args:
             name: which one, by the name of the file that `save` writes; None for the main one.
+            ax: matplotlib axes to draw in; None for a new figure. A figure of several panels takes their place.
 
         Raises:
             UsageError: there is no figure of that name.
         """
-        figure: Figure = _views().plot(self, name)
+        figure: Figure = _views().plot(self, name, ax)
         return figure
 
     def to_html(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpn.checking.audit_results import AuditReport
@@ -151,8 +152,8 @@ _VIEWS: dict[type, View[Any]] = {
 }
 
 
-def plot(result: Result, name: str | None) -> Figure:
-    """Return the figure of that name, or the main one.
+def plot(result: Result, name: str | None, ax: Axes | None) -> Figure:
+    """Return the figure of that name, or the main one, drawn into `ax` if that is given.
 
     Raises:
         UsageError: there is no such figure.
@@ -160,7 +161,7 @@ def plot(result: Result, name: str | None) -> Figure:
     names = []
     for picture in _view(result).pictures(result):
         if name in (None, picture.name):
-            return picture.figure
+            return picture.draw(ax=ax)
         names.append(picture.name)
     known = f"the figures are {', '.join(names)}" if names else "it has tables only"
     raise UsageError(f"{type(result).__name__} has no figure {name or ''}".rstrip() + f"; {known}")
@@ -190,7 +191,7 @@ def save(result: Result, folder: Path) -> list[Path]:
     text = json.dumps(result.to_dict(), indent=view.indent, allow_nan=False) + "\n"
     written.append(write_text(folder / f"{view.name}.json", text))
     for picture in view.pictures(result):
-        written += save_figure(picture.figure, folder, picture.name, picture.caption)
+        written += save_figure(picture.draw(), folder, picture.name, picture.caption)
     if view.page_name is not None:
         written.append(write_text(folder / f"{view.page_name}.html", page(result)))
     return written

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import runpy
 
 import pytest
 
@@ -37,6 +38,17 @@ def test_nothing_of_a_run_is_stored(path):
     assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     assert notebook["metadata"]["language_info"] == {"name": "python"}  # no version of the last kernel
+
+
+def test_all_notebooks_carry_the_badges_of_one_address():
+    """The file as `make generated` writes it: an owner changes the address in pyproject.toml only."""
+    badges = runpy.run_path(str(ROOT / "docs" / "badges.py"))
+    for path in NOTEBOOKS:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        words = badges["text"](path.name, badges["address"]())
+        assert badges["with_badges"](notebook, words) == notebook
+        assert words.count(f"notebooks/{path.name})") == 2
+        assert "".join(notebook["cells"][1]["source"]) == words
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -140,7 +140,7 @@ def figures(pictures: "Iterable[Picture]", size: str = "") -> Html:
 def _svg(shown: "Picture") -> Html:
     """The SVG of a figure: the same bytes every time, and no identity that another figure of the page has."""
     stream = StringIO()
-    shown.figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    shown.draw().savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)

@@ -1,7 +1,7 @@
 """Figures of one activation: value and slope before and after normalization, length map, Hermite spectrum."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,8 +9,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gpn.engine.norms import FloatArray
-from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, one_panel, style_axes, title
-from gpn.report.words.text import short_number
+from gpn.report.plots.style import (
+    CURVE_STYLES,
+    GREY,
+    PALETTE,
+    as_list,
+    legend_below,
+    literal,
+    many_panels,
+    one_panel,
+    style_axes,
+    title,
+)
+from gpn.report.words.text import ROOT_NAMES, short_number
 from theory.depth.fixed_points import FixedPoint, length_dynamics
 from theory.depth.length_map import length_map
 from theory.initialization.edge import edge_point
@@ -32,17 +43,19 @@ _SHOWN_DEGREES = 24
 _LEAST_POWER = 1e-12
 
 
-def activation_and_slope(curves: "Sequence[tuple[str, Phi]]", finding: str) -> Figure:
+def activation_and_slope(curves: "Sequence[tuple[str, Phi]]", finding: str, *, ax: Axes | None = None) -> Figure:
     """Draw activations over their slopes, where z ~ N(0, 1) is likely to be.
 
     Args:
         curves: label and activation, the one as given first, then its normalizations.
         finding: the title.
+        ax: axes whose place is taken; None for a new figure.
     """
-    figure = Figure(figsize=(5.6, 6.2), layout="constrained")
+    figure = many_panels(6.4, 6.2, ax)
     upper, lower = figure.subplots(2, 1, sharex=True)
     for order, (label, phi) in enumerate(curves):
-        look = {"color": PALETTE[order], "linestyle": CURVE_STYLES[order], "linewidth": 1.8, "label": literal(label)}
+        look: dict[str, Any] = {"color": PALETTE[order], "linestyle": CURVE_STYLES[order], "linewidth": 1.8}
+        look["label"] = literal(ROOT_NAMES.get(label, label))
         points, *curves_of_phi = drawable(phi)
         for axes, values in zip((upper, lower), curves_of_phi, strict=True):
             axes.plot(points, values, **look)
@@ -52,18 +65,19 @@ def activation_and_slope(curves: "Sequence[tuple[str, Phi]]", finding: str) -> F
         axes.set(ylabel=name, xlim=(-REACH, REACH))
     lower.set_xlabel("z (standard deviations)")
     title(upper, finding)
-    upper.legend(fontsize=9, frameon=False, loc="best")
-    return figure
+    upper.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure.figure
 
 
-def length_map_cobweb(phi: "Phi", finding: str) -> Figure:
+def length_map_cobweb(phi: "Phi", finding: str, *, ax: Axes | None = None) -> Figure:
     """Draw the length map with its fixed points, and the way of the squared length through the layers.
 
     Args:
         phi: the activation, as it stands in the network.
         finding: the title.
+        ax: axes to draw in; None for a new figure.
     """
-    figure, axes = one_panel(5.2, 4.9)
+    figure, axes = one_panel(5.2, 5.4, ax)
     lengths = np.geomspace(*LENGTHS, 97)
     axes.plot(lengths, lengths, color=GREY, linewidth=1.0, label="no change")
     axes.plot(lengths, [length_map(phi, q).value for q in lengths], color=PALETTE[0], linewidth=2.0, label="Q(q)")
@@ -78,41 +92,58 @@ def length_map_cobweb(phi: "Phi", finding: str) -> Figure:
     style_axes(axes)
     axes.set(xlabel="squared length per neuron q before a layer", ylabel="after it, at infinite width")
     title(axes, finding)
-    axes.legend(fontsize=9, frameon=False, loc="upper left")
+    legend_below(axes, 2)
     return figure
 
 
-def edge_of_chaos(report: "GainReport") -> Figure:
-    """Draw the curve of gains and biases at the edge of chaos, and the gains without biases below it."""
-    figure, axes = one_panel(5.8, 4.4)
+def edge_of_chaos(reports: "GainReport | Sequence[GainReport]", *, ax: Axes | None = None) -> Figure:
+    """Draw the curve of gains and biases at the edge of chaos, and the gains without biases below it.
+
+    Args:
+        reports: what `gpn.gain` returned, for one activation or several.
+        ax: axes to draw in; None for a new figure.
+    """
+    figure, axes = one_panel(5.8, 5.2, ax)
+    several = as_list(reports)
+    for order, report in enumerate(several):
+        whose = f"{literal(report.activation)}: " * (len(several) > 1)
+        _edge_curve(axes, report, PALETTE[order % len(PALETTE)], whose)
+        for row, marker in ((report.row("length"), "o"), (report.row("gradient"), "s")):
+            if row.gain is not None:
+                colour = PALETTE[(order if whose else 5 if marker == "o" else 2) % len(PALETTE)]
+                label = f"{whose}gain {row.gain:.5g} keeps the {row.name}"
+                axes.plot(
+                    [float(row.gain)], [0.0], marker, color=colour, markersize=8 if marker == "o" else 6, label=label
+                )
+                for point in row.edge:
+                    axes.plot([point.gain] * 2, [0.0, point.bias], color=colour, linewidth=1.0)
+    style_axes(axes)
+    axes.set(xlabel="gain g of the weights", ylabel=r"standard deviation $\sigma_b$ of the biases")
+    axes.set_ylim(bottom=0.0)
+    names = ", ".join(report.activation for report in several)
+    title(axes, f"{names}: gains and biases that keep gradients")
+    legend_below(axes)
+    return figure
+
+
+def _edge_curve(axes: Axes, report: "GainReport", colour: str, whose: str) -> None:
     points = [edge_point(report.phi, float(q)) for q in np.geomspace(*_EDGE_LENGTHS, 61)]
     for kind, style in (("attracting", "-"), ("repelling", ":"), ("marginal", "D")):  # of ReLU it is one point
         there = [(p.gain, p.bias) if p is not None and (p.stability == kind) else (np.nan, np.nan) for p in points]
         if np.isfinite(there).any():
-            words = f"edge of chaos (χ = 1), {kind} length"
-            axes.plot(*np.transpose(there), style, color=PALETTE[0], linewidth=2.0, markersize=14, label=words)
-    for order, row in enumerate((report.row("length"), report.row("gradient"))):
-        if row.gain is not None:
-            colour, label = PALETTE[5 - 3 * order], f"gain {row.gain:.5g} keeps the {row.name}"
-            axes.plot([float(row.gain)], [0.0], "os"[order], color=colour, markersize=8 - 2 * order, label=label)
-            for point in row.edge:
-                axes.plot([point.gain] * 2, [0.0, point.bias], color=colour, linewidth=1.0)
-    style_axes(axes)
-    axes.set(xlabel="gain g of the weights", ylabel=r"standard deviation $\sigma_b$ of the biases")
-    axes.set_ylim(bottom=0.0)
-    title(axes, f"{report.activation}: gains and biases that keep gradients")
-    axes.legend(fontsize=9, frameon=False, loc="best")
-    return figure
+            words = f"{whose}edge of chaos (χ = 1), {kind} length"
+            axes.plot(*np.transpose(there), style, color=colour, linewidth=2.0, markersize=14, label=words)
 
 
-def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str) -> Figure:
+def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str, *, ax: Axes | None = None) -> Figure:
     """Draw the Hermite powers of an activation, plainly and weighted by the degree.
 
     Args:
         spectrum: its spectrum, as it stands in the network.
         finding: the title.
+        ax: axes to draw in; None for a new figure.
     """
-    figure, axes = one_panel(5.6, 4.2)
+    figure, axes = one_panel(5.6, 4.5, ax)
     degrees = np.arange(min(_SHOWN_DEGREES, spectrum.order) + 1)
     powers = spectrum.powers[: len(degrees)]
     for heights, words, marker, colour, shift in (
@@ -129,7 +160,7 @@ def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str) -> Figure:
     style_axes(axes)
     axes.set(xlabel="degree k", ylabel="power")
     title(axes, finding)
-    axes.legend(fontsize=9, frameon=False, loc="upper right")
+    legend_below(axes, 2)
     return figure
 
 

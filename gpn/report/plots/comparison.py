@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from gpn.report.plots.style import GREY, PALETTE, literal, panel_title, style_axes
+from gpn.report.plots.style import GREY, PALETTE, inches_across, literal, many_panels, panel_title, style_axes
 from gpn.report.words.paper_findings import display, network_words
 from gpn.reproduction.comparison_grid import RECIPES
 from gpn.reproduction.comparison_results import DIVERGED
@@ -39,12 +39,12 @@ _LOOKS: dict[str, tuple[int, str, Any]] = {  # colour, marker, line style
 _DECADES = (-6.0, 2.0)  # of gradient norms, relative to the median of the first step
 
 
-def accuracies(report: "ComparisonReport") -> Figure:
+def accuracies_by_depth(report: "ComparisonReport", *, ax: Axes | None = None) -> Figure:
     """Draw the test accuracy by depth: means over seeds with their intervals, and every network as a point."""
     names = report.activations
     rows = [row for row in _ROWS if sum(bool(_deep(report, recipe)) for recipe in row[1]) > 1] or [_ROWS[0]]
     size = (2.0 + 2.6 * len(names), 0.8 + 3.1 * len(rows))
-    figure = Figure(figsize=(max(size[0], 6.0), size[1]), layout="constrained")
+    figure = many_panels(max(size[0], 6.0), size[1], ax)
     grid = figure.subplots(len(rows), len(names), squeeze=False, sharex=True, sharey=True)
     for line, (words, recipes) in zip(grid, rows, strict=True):
         for axes, name in zip(line, names, strict=True):
@@ -55,13 +55,13 @@ def accuracies(report: "ComparisonReport") -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("depth L (hidden layers)", fontsize=9)
     _headline(figure, _finding(report))
-    return figure
+    return figure.figure
 
 
-def losses(report: "ComparisonReport") -> Figure:
+def losses_by_epoch(report: "ComparisonReport", *, ax: Axes | None = None) -> Figure:
     """Draw the training loss by epoch at the greatest depth, a line for each network."""
     names, deep = report.activations, report.depths[-1]
-    figure = Figure(figsize=(max(2.0 + 2.6 * len(names), 6.0), 3.6), layout="constrained")
+    figure = many_panels(max(2.0 + 2.6 * len(names), 6.0), 3.6, ax)
     [line] = figure.subplots(1, len(names), squeeze=False, sharey=True)
     for axes, name in zip(line, names, strict=True):
         for recipe in RECIPES:
@@ -78,14 +78,14 @@ def losses(report: "ComparisonReport") -> Figure:
     _legend(line[-1], report, tuple(RECIPES))
     words = f"Training loss, {deep} layers, a line for each seed; dotted grey: guessing; a cross: diverged"
     _headline(figure, words)
-    return figure
+    return figure.figure
 
 
-def norms(report: "ComparisonReport") -> Figure:
+def norms_while_training(report: "ComparisonReport", *, ax: Axes | None = None) -> Figure:
     """Draw the gradient norm of every layer over the steps at the greatest depth: first seed, each kind of network."""
     names, deep = report.activations, report.depths[-1]
     recipes = [recipe for recipe in RECIPES if _deep(report, recipe)]
-    figure = Figure(figsize=(1.4 + 1.6 * len(recipes), max(1.3 + 1.5 * len(names), 3.2)), layout="constrained")
+    figure = many_panels(1.4 + 1.6 * len(recipes), max(1.3 + 1.5 * len(names), 3.2), ax)
     grid = figure.subplots(len(names), len(recipes), squeeze=False, sharex=True, sharey=True)
     mesh = None
     for line, name in zip(grid, names, strict=True):
@@ -100,12 +100,12 @@ def norms(report: "ComparisonReport") -> Figure:
         bar = figure.colorbar(mesh, ax=grid, extend="both", shrink=0.7)
         bar.set_label("$\\log_{10}\\,\\|\\partial E/\\partial W_l\\|_F$\n0: median of the first step", fontsize=8.5)
     _headline(figure, f"Gradient norm of every layer while {deep} layers train (first seed)")
-    return figure
+    return figure.figure
 
 
-def _headline(figure: Figure, words: str) -> None:
+def _headline(figure: Figure | SubFigure, words: str) -> None:
     """The title of a figure, wrapped at its width."""
-    lines = textwrap.fill(literal(words), int(10.5 * figure.get_figwidth()))
+    lines = textwrap.fill(literal(words), int(10.5 * inches_across(figure)))
     figure.suptitle(lines, fontsize=11, fontweight="bold", x=0.01, ha="left")
 
 

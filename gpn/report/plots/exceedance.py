@@ -13,7 +13,17 @@ from matplotlib.markers import CARETDOWN
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
-from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, assign, literal, one_panel, style_axes
+from gpn.report.plots.style import (
+    BOUND_STYLES,
+    GREY,
+    PALETTE,
+    as_list,
+    assign,
+    literal,
+    many_panels,
+    one_panel,
+    style_axes,
+)
 from gpn.report.words.findings import claim_finding, claim_title, kind_name, report_finding
 from gpn.report.words.selection import below_floor, below_panel, panel_floor, panel_rows
 from theory.claims.counted import CountedClaim
@@ -23,7 +33,7 @@ from theory.errors import UsageError
 if TYPE_CHECKING:
     from gpn.verification.results import Row, VerificationReport
 
-SIDES = {"upper": ("^", "above 1 + ε"), "lower": ("v", "below 1 - ε"), "either": ("o", "either way")}
+SIDES = {"upper": ("^", "above 1 + ε"), "lower": ("v", "below 1 − ε"), "either": ("o", "either way")}
 _BOUND_MARKERS = {"upper": "2", "lower": "1", "either": ""}  # three thin legs that point up, or down
 _VACUOUS = 0.1  # share of the axis above probability 1, to show that a bound there says nothing
 _MOST_TICKS = 8
@@ -46,7 +56,7 @@ class _Looks:
         return cls(assign({row.epsilon for row in rows}, PALETTE), assign(kinds, BOUND_STYLES))
 
 
-def exceedance_against_width(report: "VerificationReport") -> Figure:
+def exceedance_against_width(report: "VerificationReport", *, ax: Axes | None = None) -> Figure:
     """Draw the observed exceedance frequencies against width, with their limits and every bound.
 
     One panel for each claim and depth, both axes logarithmic: estimates with the simultaneous confidence limits of
@@ -61,7 +71,7 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
     across = min(3, columns + 1)
     below = 0.4 if spare else 0.5 + _LEGEND_LINE * -(-len(handles) // across)
     line = max(3.4, _LEGEND_LINE * len(handles) if spare else 0.0)
-    figure = Figure(figsize=(max(6.4, 4.1 * columns), line * lines + below), layout="constrained")
+    figure = many_panels(max(6.4, 4.1 * columns), line * lines + below, ax)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, rows in zip(grid, panels, strict=False):
         _panel(axes, rows, looks)
@@ -72,7 +82,7 @@ def exceedance_against_width(report: "VerificationReport") -> Figure:
         grid[len(panels)].legend(handles=handles, loc="center left", fontsize=9.5, frameon=False)
     else:
         figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
-    return figure
+    return figure.figure
 
 
 def plot_exceedance(
@@ -103,10 +113,9 @@ def plot_exceedance(
     >>> [line.get_text() for line in plot_exceedance(runs).axes[0].get_legend().get_texts()][:2]
     ['relu', 'abs']
     """
-    several = [reports] if not isinstance(reports, Sequence) else list(reports)
+    several = as_list(reports)
     chosen = _same_event(several, claim, depth, epsilon)
-    figure, axes = one_panel(7.6, 4.4) if ax is None else (ax.get_figure(root=True), ax)
-    assert figure is not None
+    figure, axes = one_panel(7.6, 4.4, ax)
     looks = _Looks.of([row for rows in chosen for row in rows])
     floor = panel_floor([row for rows in chosen for row in rows])
     handles: list[Artist] = []
@@ -151,22 +160,23 @@ def _same_event(
     return chosen
 
 
-def exceedance_panel(report: "VerificationReport", claim: str, depth: int) -> Figure:
+def exceedance_panel(report: "VerificationReport", claim: str, depth: int, *, ax: Axes | None = None) -> Figure:
     """Draw one panel of `exceedance_against_width` as a figure of its own; `exceedance_legend` explains it.
 
     Args:
         report: what `gpn.verify` returns.
         claim, depth: which panel.
+        ax: axes to draw in; None for a new figure.
     """
-    figure, axes = one_panel(*_PANEL)
+    figure, axes = one_panel(*_PANEL, ax)
     rows = [row for row in report.rows if (row.claim, row.depth) == (claim, depth)]
     _panel(axes, rows, _Looks.of(report.rows))
     return figure
 
 
-def exceedance_legend(report: "VerificationReport") -> Figure:
+def exceedance_legend(report: "VerificationReport", *, ax: Axes | None = None) -> Figure:
     """Draw what the marks of `exceedance_panel` mean, as a figure of the same size."""
-    figure, axes = one_panel(*_PANEL)
+    figure, axes = one_panel(*_PANEL, ax)
     axes.set_axis_off()
     axes.legend(handles=_legend(report, _Looks.of(report.rows)), loc="center", fontsize=9.5, frameon=False)
     return figure

@@ -1,13 +1,24 @@
 """The gradient norm of every layer, with bands and the prediction."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, literal, one_panel, panel_title, style_axes
+from gpn.report.plots.style import (
+    CURVE_STYLES,
+    GREY,
+    PALETTE,
+    as_list,
+    literal,
+    many_panels,
+    panel_title,
+    plain_numbers,
+    style_axes,
+)
 from gpn.report.words.findings import gradient_finding
 from gpn.report.words.selection import largest, median_column, positive_or_nan
 
@@ -15,37 +26,43 @@ if TYPE_CHECKING:
     from gpn.verification.results import Profile, VerificationReport
 
 
-def gradient_by_layer(report: "VerificationReport") -> Figure:
+def gradient_by_layer(
+    reports: "VerificationReport | Sequence[VerificationReport]", *, ax: Axes | None = None
+) -> Figure:
     """Draw the gradient norm of every layer with quantile bands, the claim beside its controls.
 
     Shows |dE/dW_l|_F / sqrt(n) against l at the largest depth and width of the report: median and band between
-    the outermost quantiles of the profiles (5 % and 95 %).
+    the outermost quantiles of the profiles (5 % and 95 %). Of several reports it shows the claims alone.
+
+    Args:
+        reports: what `gpn.verify` returned, once or several times.
+        ax: axes whose place is taken; None for a new figure.
     """
-    profiles = largest(report.profiles)
+    several = as_list(reports)
+    profiles = [profile for report in several for profile in largest(report.profiles)
+                if len(several) == 1 or profile.role == "claim"]  # fmt: skip
     limits = _enlarged_limits(profiles)
-    if limits is None:
-        figure, axes = one_panel(6.8, 5.6)
-        panels = [axes]
-    else:
-        figure = Figure(figsize=(9.2, 5.6), layout="constrained")
-        panels = list(figure.subplots(1, 2, width_ratios=(2, 3)))
+    figure = many_panels(6.8 if limits is None else 9.2, 5.6, ax)
+    [panels] = figure.subplots(1, 1 + (limits is not None), squeeze=False, width_ratios=(2, 3) if limits else None)
+    for axes in panels:
+        _panel(axes, profiles, all(report.config.inputs is None for report in several))
+    if limits is not None:
         panel_title(panels[0], "all networks")
         panel_title(panels[1], "enlarged")
-    for axes in panels:
-        _panel(axes, profiles, report.config.inputs is None)
-    if limits is not None:
         panels[1].set_ylim(*limits)
     for axes in panels:
-        _plain_numbers(axes)
+        plain_numbers(axes.yaxis)
     panels[0].set_ylabel(r"$\|\partial E/\partial W_l\|_F \;/\; \sqrt{n}$")
-    figure.suptitle(literal(gradient_finding(profiles)), fontsize=11, fontweight="bold", x=0.01, ha="left")
+    finding = "\n".join(gradient_finding(largest(report.profiles)) for report in several)
+    figure.suptitle(literal(finding), fontsize=11, fontweight="bold", x=0.01, ha="left")
     if profiles:
         low, high = 100 * profiles[0].probabilities[0], 100 * profiles[0].probabilities[-1]
-        words = f"width n = {profiles[0].width}, median and {low:g} % to {high:g} % band"
+        widths = ", ".join(str(width) for width in sorted({profile.width for profile in profiles}))
+        words = f"width n = {widths}, median and {low:g} % to {high:g} % band"
         handles, labels = panels[0].get_legend_handles_labels()
         place: dict[str, Any] = {"loc": "outside lower left", "alignment": "left", "ncols": len(panels)}
         figure.legend(handles, labels, fontsize=9, frameon=False, title=words, title_fontsize=9, **place)
-    return figure
+    return figure.figure
 
 
 def _panel(axes: Axes, profiles: "list[Profile]", is_thin_shell: bool) -> None:
@@ -56,17 +73,9 @@ def _panel(axes: Axes, profiles: "list[Profile]", is_thin_shell: bool) -> None:
     style_axes(axes)
     axes.set(yscale="log", xlabel="layer l (1: next to the input, L: top)")
     if profiles:
-        axes.set_xlim(1, max(profiles[0].depth, 2))
-        axes.xaxis.set_major_locator(FixedLocator(_layer_ticks(profiles[0].depth)))
-
-
-def _plain_numbers(axes: Axes) -> None:
-    """Label a logarithmic axis of few decades by 1, 2, 5 and their multiples of ten."""
-    low, high = axes.get_ylim()
-    if high < 1e3 * low:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+        depth = max(profile.depth for profile in profiles)
+        axes.set_xlim(1, max(depth, 2))
+        axes.xaxis.set_major_locator(FixedLocator(_layer_ticks(depth)))
 
 
 def _enlarged_limits(profiles: "list[Profile]") -> tuple[float, float] | None:

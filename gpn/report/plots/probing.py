@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gpn.report.plots.style import GREY, PALETTE, literal, panel_title, style_axes
+from gpn.report.plots.style import GREY, PALETTE, literal, many_panels, panel_title, style_axes
 from gpn.report.words.probing import layer_rows, probe_finding
 from theory.numerics.arithmetic import FloatArray
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from gpn.probing.results import ProbeReport
 
 
-def scales_by_layer(report: "ProbeReport") -> Figure:
+def scales_by_layer(report: "ProbeReport", *, ax: Axes | None = None) -> Figure:
     """Draw |x_l|^2/n and |dE/dh_l|^2, and below each its ratio to the law of the step in the band of that law."""
-    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
+    figure = many_panels(8.0, 6.0, ax)
     panels = figure.subplots(2, 2, sharex=True, height_ratios=(3, 2))
     pairs = layer_rows(report)
     numbers = np.array([pair[0].layer for pair in pairs])
@@ -28,7 +28,7 @@ def scales_by_layer(report: "ProbeReport") -> Figure:
     _ratios(panels[1, 0], numbers, [row.forward for row in tops], "squared length over its law")
     _ratios(panels[1, 1], numbers, [pair[1].backward if pair[1] else None for pair in pairs], "factor over its law")
     figure.suptitle(literal(probe_finding(report)), fontsize=11, fontweight="bold", x=0.01, ha="left", wrap=True)
-    return figure
+    return figure.figure
 
 
 def _scales(axes: Axes, numbers: FloatArray, values: FloatArray, words: str) -> None:

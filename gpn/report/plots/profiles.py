@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from gpn.engine.norms import FloatArray
-from gpn.report.plots.style import PALETTE, literal, style_axes
+from gpn.report.plots.style import PALETTE, inches_across, literal, many_panels, style_axes
 from gpn.report.words import paper_findings
 from gpn.report.words.text import ROOT_SIGNS
 from gpn.reproduction.gradient_rates import NO_RATE
@@ -36,7 +36,7 @@ _LETTERS_PER_INCH, _INCHES_PER_KEY = 10.0, 3.4  # of the title, and of the legen
 _NARROW = 2.0  # decades: the lower panels never show more than this many up and down
 
 
-def gradient_profiles(report: "GradientReport") -> Figure:
+def gradient_profiles(report: "GradientReport", *, ax: Axes | None = None) -> Figure:
     """Draw |dE/dW_l|_F by layer, a column for each activation.
 
     Upper row: as it is, and with batch normalization, beside the normalized one. Lower row, enlarged: normalized, with
@@ -44,8 +44,8 @@ def gradient_profiles(report: "GradientReport") -> Figure:
     logarithmic axis.
     """
     names, settings = report.activations, report.settings
-    width = max(7.0, 2.65 * len(names) + 0.6)
-    figure = Figure(figsize=(width, 7.4), layout="constrained")
+    figure = many_panels(max(7.0, 2.65 * len(names) + 0.6), 7.4, ax)
+    width = inches_across(figure)
     upper, lower = figure.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
     for above, below, name in zip(upper, lower, names, strict=True):
         _without(above, report, name)
@@ -64,9 +64,9 @@ def gradient_profiles(report: "GradientReport") -> Figure:
     sizes = f"Width n = {settings.width}, depth L = {settings.depth}, at initialization."
     title = "\n".join(fill(line, int(_LETTERS_PER_INCH * width)) for line in (first, " ".join([*others, sizes])))
     figure.suptitle(literal(title), fontsize=12, fontweight="bold")
-    columns = min(4, int(width / _INCHES_PER_KEY))
+    columns = min(4, max(1, int(width / _INCHES_PER_KEY)))
     figure.legend(handles=_legend(report), loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
-    return figure
+    return figure.figure
 
 
 def _without(axes: Axes, report: "GradientReport", name: str) -> None:

@@ -6,12 +6,18 @@ carry the same information, so a grey print loses nothing.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from gpn.report.words.text import printable
+from theory.errors import UsageError
+
+R = TypeVar("R")
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe-Ito, ordered so that neighbours also differ in lightness."""
@@ -30,15 +36,63 @@ def assign(keys: Iterable[Any], looks: Sequence[Any]) -> dict[Any, Any]:
     return {key: looks[order % len(looks)] for order, key in enumerate(sorted(keys))}
 
 
-def one_panel(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure of so many inches with one pair of axes."""
+def one_panel(width: float, height: float, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    """Return axes and their figure: those of the caller, or those of a new figure of so many inches."""
+    if ax is not None:
+        return ax.figure.figure, ax
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def many_panels(width: float, height: float, ax: Axes | None = None) -> Figure | SubFigure:
+    """Return what several panels are drawn in: a new figure of so many inches, or the place of the caller's axes.
+
+    The caller's axes stay where they are, empty and without a frame. `drawn.figure` is the whole figure.
+
+    Raises:
+        UsageError: the axes have no place in a grid.
+    """
+    if ax is None:
+        return Figure(figsize=(width, height), layout="constrained")
+    place = ax.get_subplotspec()
+    if place is None:
+        raise UsageError("this figure has several panels: make its axes by Figure.subplots or Figure.add_subplot")
+    ax.set_axis_off()
+    part = ax.figure.add_subfigure(place)
+    part.set_facecolor("none")
+    return part
+
+
+def inches_across(figure: Figure | SubFigure) -> float:
+    """The width of a figure or of a part of one."""
+    return float(figure.bbox.width / figure.dpi)
+
+
+def as_list(reports: R | Sequence[R]) -> list[R]:
+    """One report, or several, as a list."""
+    return list(reports) if isinstance(reports, Sequence) else [reports]
 
 
 def panel_title(axes: Axes, words: str) -> None:
     """Name one panel of several."""
     axes.set_title(words, fontsize=10, fontweight="bold", loc="left")
+
+
+def legend_below(axes: Axes, columns: int = 1) -> None:
+    """The legend under the axis and its label, where it covers no data."""
+    figure = axes.figure.figure
+    under = axes.transAxes + ScaledTranslation(0, -0.55, figure.dpi_scale_trans)  # inches
+    look: dict[str, Any] = {"fontsize": 9, "frameon": False, "ncols": columns, "borderaxespad": 0.0}
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, 0.0), bbox_transform=under, **look)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis of few decades by 1, 2, 5 and their multiples of ten."""
+    low, high = sorted(axis.get_view_interval())
+    if high < 1e3 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axis.set_minor_locator(NullLocator())
 
 
 def style_axes(axes: Axes) -> None:

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from gpn.report.plots.style import GREY, PALETTE, one_panel, style_axes, title
+from gpn.report.plots.style import GREY, PALETTE, legend_below, one_panel, style_axes, title
 from gpn.report.words.findings import kind_name, tightness_finding
 from gpn.report.words.selection import tight_rows
 from gpn.verification.kinds import KINDS
@@ -18,12 +19,12 @@ _MARKERS = (("o", "none"), ("s", "full"), ("D", "none"), ("^", "none"))
 """Marker and filling of each kind of bound, in the order of the register."""
 
 
-def bound_tightness(report: "VerificationReport") -> Figure:
+def bound_tightness(report: "VerificationReport", *, ax: Axes | None = None) -> Figure:
     """Draw every bound below 1 against the exact (or, for whole networks, the predicted) probability of its event.
 
     Both axes are logarithmic; on the diagonal a bound would be sharp.
     """
-    figure, axes = one_panel(5.6, 4.6)
+    figure, axes = one_panel(5.6, 5.2, ax)
     kinds, bounds = tight_rows(report), [kind.name for kind in KINDS if kind.is_bound]
     for kind, rows in kinds.items():
         order = bounds.index(kind) if kind in bounds else len(bounds)
@@ -41,5 +42,5 @@ def bound_tightness(report: "VerificationReport") -> Figure:
     style_axes(axes)
     axes.set(xlabel="exact or predicted probability of the event", ylabel="bound")
     title(axes, tightness_finding(report))
-    axes.legend(fontsize=9, frameon=False, loc="lower right")
+    legend_below(axes, 2)
     return figure

@@ -3,33 +3,35 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gpn.engine.norms import FloatArray
-from gpn.report.plots.style import GREY, PALETTE, literal, panel_title, style_axes
+from gpn.report.plots.style import GREY, PALETTE, literal, many_panels, panel_title, style_axes
 from gpn.report.words.selection import positive_or_nan
+from gpn.report.words.text import ROOT_SIGNS
 from gpn.training.results import TrainingReport
 
 _SMOOTHED = 100  # points of the loss curve
 _DECADES = 6.0  # of gradient norms, from the largest down; what is below is drawn like the end of the scale
 
 
-def training(report: TrainingReport) -> Figure:
+def training_run(report: TrainingReport, *, ax: Axes | None = None) -> Figure:
     """Draw the losses, the accuracies and a heat map of |dE/dW_l|_F over layers and steps."""
-    figure = Figure(figsize=(11.5, 4.4), layout="constrained")
+    figure = many_panels(11.5, 4.4, ax)
     losses, accuracies, norms = figure.subplots(1, 3, width_ratios=(1.0, 1.0, 1.35))
     _losses(losses, report)
     _accuracies(accuracies, report)
     _norms(figure, norms, report)
     figure.suptitle(literal(finding(report)), fontsize=12, fontweight="bold", wrap=True)
-    return figure
+    return figure.figure
 
 
 def finding(report: TrainingReport) -> str:
     """The title: what was trained and what came of it."""
     config = report.config
-    what = f"{config.function}, {config.depth} layers of {config.width}, {config.weights} weights"
+    root = "" if config.root is None else f" (b{ROOT_SIGNS[config.root]})"
+    what = f"{config.activation}{root}, {config.depth} layers of {config.width}, {config.weights.capitalize()} weights"
     if config.batch_normalization:
         what += ", batch normalization"
     if report.test_accuracy is None:
@@ -70,11 +72,11 @@ def _accuracies(axes: Axes, report: TrainingReport) -> None:
     style_axes(axes)
 
 
-def _norms(figure: Figure, axes: Axes, report: TrainingReport) -> None:
+def _norms(figure: Figure | SubFigure, axes: Axes, report: TrainingReport) -> None:
     """Layers upwards, steps to the right, the norm as a colour; what vanished or overflowed is left white."""
     norms = report.gradient_norms
     drawable = positive_or_nan(norms)
-    panel_title(axes, r"Gradient norm $\|\partial E/\partial W_l\|_F$")
+    panel_title(axes, "Gradient norm of every layer")
     axes.set(xlabel="step", ylabel=f"layer l ({norms.shape[1]}: the readout)")
     axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
     if not np.isfinite(drawable).any():
@@ -86,7 +88,9 @@ def _norms(figure: Figure, axes: Axes, report: TrainingReport) -> None:
     layers = np.arange(norms.shape[1] + 1) + 0.5
     mesh = axes.pcolormesh(edges, layers, drawable.T, norm=scale, cmap="cividis", rasterized=True)
     extend = "min" if low < top / 10.0**_DECADES else "neither"
-    figure.colorbar(mesh, ax=axes, extend=extend).ax.tick_params(labelsize=8.5)
+    bar = figure.colorbar(mesh, ax=axes, extend=extend)
+    bar.set_label(r"$\|\partial E/\partial W_l\|_F$", fontsize=9)
+    bar.ax.tick_params(labelsize=8.5)
     axes.tick_params(labelsize=9)
 
 

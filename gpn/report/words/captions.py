@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpn.report.words.findings import number_text
 from gpn.report.words.selection import below_panel, panel_rows, tight_rows
-from gpn.report.words.text import STABILITY, plain, short_number
+from gpn.report.words.text import ROOT_NAMES, ROOT_SIGNS, STABILITY, plain, short_number
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ def activation_finding(conditions: "Conditions") -> str:
         return f"{name} {outcome}"
     moments = f"E φ² = {_moment(conditions, 'second_moment')}, E φ'² = {_moment(conditions, 'slope_second_moment')}"
     outcome = "is not GPN" if conditions.is_gpn == "fails" else "is GPN or nearly so"
-    shift = f"{'-' if root.b < 0 else '+'} {abs(root.b):.3g}"
-    return f"{name} {outcome}: {moments};\n{root.a:.3g} φ {shift} is (b_{root.root})"
+    shift = f"{'−' if root.b < 0 else '+'} {abs(root.b):.3g}"
+    return f"{name} {outcome}: {moments};\n{root.a:.3g} φ {shift} is (b{ROOT_SIGNS[root.root]})"
 
 
 def activation(conditions: "Conditions") -> str:
     """What `activation_and_slope` shows."""
     roots = "; ".join(
-        f"b_{root.root}: a = {root.a:.6g}, b = {root.b:.6g}, χ = {root.chi:.4g}, {root.stability}"
+        f"b{ROOT_SIGNS[root.root]}: a = {root.a:.6g}, b = {root.b:.6g}, χ = {root.chi:.4g}, {root.stability}"
         for root in conditions.normalizations
     )
     drawn = f" Normalizations a φ + b: {roots}." if roots and conditions.is_gpn != "holds" else ""
@@ -122,7 +122,7 @@ def length_map(conditions: "Conditions", label: str) -> tuple[str, str]:
     """
     root = _root_of(conditions, label)
     name = plain(conditions.name, 40)
-    subject = name if label == "as given" else f"{name} with {label}"
+    subject = name if label == "as given" else f"{name} with {ROOT_NAMES[label]}"
     finding = f"{subject}: χ = {root.chi:.4g},\n{STABILITY[root.stability].partition(': ')[2]}"
     caption = (
         f"Length map Q(q) = E φ(√q z)² of {subject}, infinite width, logarithmic axes. Stairs follow the squared "
@@ -139,9 +139,9 @@ def _root_of(conditions: "Conditions", label: str) -> "Normalization[DecimalNumb
 
 def spectrum_finding(name: str, label: str, spectrum: "HermiteSpectrum") -> str:
     """The balance of the squared mean and the degrees above 1, in two lines."""
-    subject = plain(name, 40) if label == "as given" else f"{plain(name, 40)} with {label}"
+    subject = plain(name, 40) if label == "as given" else f"{plain(name, 40)} with {ROOT_NAMES[label]}"
     mean, above = spectrum.powers[0], spectrum.gpn_balance.value + spectrum.powers[0]
-    return f"{subject}: the mean's c₀² = {mean:.4g} pays\nfor the degrees above 1, Σ (k - 1) c_k² = {above:.4g}"
+    return f"{subject}: the mean's c₀² = {mean:.4g} pays\nfor the degrees above 1, Σ (k − 1) cₖ² = {above:.4g}"
 
 
 def spectrum(spectrum: "HermiteSpectrum") -> str:
@@ -167,7 +167,7 @@ def _moment(conditions: "Conditions", name: str) -> str:
     if number is None:
         return number_text(conditions, name)
     short, miss = f"{number:.3g}", float(Fraction(number.digits) - 1)
-    return short if short != "1" or miss == 0 else f"1 {'-' if miss < 0 else '+'} {abs(miss):.1g}"
+    return short if short != "1" or miss == 0 else f"1 {'−' if miss < 0 else '+'} {abs(miss):.1g}"
 
 
 def _subject(report: "VerificationReport") -> str:

@@ -7,6 +7,8 @@ from decimal import ROUND_CEILING, Context
 
 ROOT_SIGNS = {"plus": "₊", "minus": "₋"}
 """The sign of a root b of the normalization, as a subscript."""
+ROOT_NAMES = {f"b_{root}": f"b{sign}" for root, sign in ROOT_SIGNS.items()}
+"""What figures and their captions call a root."""
 STABILITY = {
     "stable": "stable: squared length returns to 1",
     "marginal": "marginal: squared length drifts",

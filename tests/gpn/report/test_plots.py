@@ -158,13 +158,13 @@ def test_widths_that_lie_close_have_one_label():
 
 @pytest.mark.parametrize("panel", range(5))
 def test_each_panel_alone_is_legible(full_report, panel):
-    assert_legible(pictures.panel_pictures(full_report)[panel].figure)
+    assert_legible(pictures.panel_pictures(full_report)[panel].draw())
 
 
 @pytest.mark.parametrize("spec", ["gelu", "relu", "sign", "exp(x**2/2)"])
 def test_figures_of_an_activation_are_legible(spec):
     for picture in pictures.of_check(check_report(spec, 10, detailed=False)):
-        assert_legible(picture.figure)
+        assert_legible(picture.draw())
 
 
 def assert_legible(figure):
@@ -376,7 +376,7 @@ def test_a_bound_for_a_network_is_compared_with_the_prediction_only():
 
 def test_a_near_miss_is_shown_with_enough_digits():
     finding = captions.activation_finding(gpn.check("1.4674*tanh(x)+0.3885"))
-    assert "E φ² = 1 - 5e-05" in finding
+    assert "E φ² = 1 − 5e-05" in finding
     assert "E φ² = 0.425" in captions.activation_finding(gpn.check("gelu"))
 
 
@@ -432,19 +432,19 @@ def test_powers_of_a_hermite_polynomial_stand_at_its_degree():
 def test_titles_and_captions_state_the_numbers_of_the_check():
     found = list(pictures.of_check(check_report("gelu", 10, detailed=False)))
     assert [picture.name for picture in found] == ["activation", "length-map-plus", "length-map-minus", "hermite"]
-    assert found[0].finding.endswith("1.48 φ - 0.91 is (b_minus)")
+    assert found[0].finding.endswith("1.48 φ − 0.91 is (b₋)")
     assert "E φ² = 0.425, E φ'² = 0.456" in found[0].finding
-    assert found[1].finding == "gelu with b_plus: χ = 1.113,\nsquared length leaves 1"
-    assert found[2].finding == "gelu with b_minus: χ = 0.4972,\nsquared length returns to 1"
+    assert found[1].finding == "gelu with b₊: χ = 1.113,\nsquared length leaves 1"
+    assert found[2].finding == "gelu with b₋: χ = 0.4972,\nsquared length returns to 1"
     mean = found[3].finding.split("= ")
     assert mean[1][:6] == mean[2][:6] == f"{0.491691739**2:.4f}"  # the mean of a phi + b, from the conditions
-    assert "b_minus: a = 1.48111, b = -0.909506, χ = 0.4972, stable" in found[0].caption
+    assert "b₋: a = 1.48111, b = -0.909506, χ = 0.4972, stable" in found[0].caption
 
 
 def test_an_activation_that_is_gpn_is_drawn_alone():
     found = list(pictures.of_check(check_report("identity", 10, detailed=False)))
     assert found[0].finding == "identity is GPN"
-    assert len(found[0].figure.axes[0].lines) == 1
+    assert len(found[0].draw().axes[0].lines) == 1
 
 
 # ---------------------------------------------------------------------------------------------- files
