@@ -16,7 +16,7 @@ import numpy as np
 
 from gpn.engine import weights
 from gpn.engine.network import Network
-from gpn.sampling import laws, passes, sampler
+from gpn.sampling import batch_sampler, laws, passes, sampler
 
 Patch = tuple[Any, str, Any]
 """An owner, the name of an attribute, and what stands there instead."""
@@ -226,6 +226,26 @@ def no_shift() -> list[Patch]:
     return _activations(lambda _, phi: Unshifted(phi))
 
 
+def orthogonal_inputs() -> list[Patch]:
+    """In every layer the inputs of a batch go forward as if they were orthogonal to each other."""
+    forward = batch_sampler._Haar.forward
+
+    def apart(self: Any, coordinates: Any, width: int, rng: Any) -> Any:
+        lengths = np.linalg.norm(coordinates, axis=-1)
+        return forward(self, lengths[..., None] * np.eye(*coordinates.shape[1:]), width, rng)
+
+    return [(batch_sampler._Haar, "forward", apart)]
+
+
+def orthogonal_gradients() -> list[Patch]:
+    """Across the signals, the gradients of a batch go down as if they were orthogonal to each other."""
+
+    def alone(d: Any) -> Any:
+        return np.linalg.norm(d, axis=-1)[..., None] * np.eye(d.shape[-2], min(d.shape[-2:]))
+
+    return [(batch_sampler, "coordinates_alone", alone)]
+
+
 MUTATIONS: Mapping[str, Mutation] = MappingProxyType(
     {
         "no-along": Mutation(
@@ -257,3 +277,13 @@ MUTATIONS: Mapping[str, Mutation] = MappingProxyType(
     }
 )
 """Name -> error."""
+
+SPECTRUM_MUTATIONS: Mapping[str, Mutation] = MappingProxyType(
+    {
+        "mean": Mutation("explicit weights times 1.03", lambda: explicit_matrices(lambda w: 1.03 * w)),
+        "relative_variance": MUTATIONS["explicit-gaussian"],
+        "separation": Mutation("the signals of a batch taken for orthogonal", orthogonal_inputs),
+        "tangent_kernel": Mutation("the gradients of a batch taken for orthogonal", orthogonal_gradients),
+    }
+)
+"""Quantity of `gpn.spectrum` -> an error that its row detects."""

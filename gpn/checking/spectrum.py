@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gpn.checking.laws import LAWS, LawRow, Pairs, draw_pairs, law_rows
 from gpn.engine.arguments import count, vocabulary
 from gpn.engine.weights import canonical, draw
+from gpn.experiment.files import finite
 from gpn.experiment.result import Result
 from gpn.experiment.runs import generator
-from gpn.experiment.streams import SPECTRUM, cell_number
+from gpn.experiment.streams import SPECTRUM, SPECTRUM_PAIRS, cell_number
+from gpn.statistics.limits import Verdict, combine, row_alpha
 from theory.activations.specification import activation
 from theory.errors import UsageError
 from theory.normalization.normalize import normalize
@@ -23,10 +27,12 @@ _LARGEST = 1e75  # of an entry: the fourth power of a singular value is still fi
 SMALL = 1e-3
 """Squared singular values below this share of their mean count as vanished."""
 
+_JUDGED = ("allowed_lower", "allowed_upper", "lower", "upper", "verdict", "claim")
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+
+@dataclass(frozen=True, repr=False, eq=False)
 class SpectrumReport(Result):
-    """Squared singular values of Jacobians beside their law at infinite width.
+    """Squared singular values of Jacobians, and pairs of inputs, beside their laws at infinite width.
 
     Args:
         activation: what was sampled.
@@ -35,6 +41,8 @@ class SpectrumReport(Result):
         seed: of the networks.
         law: the limit law.
         squares: squared singular values of each network, descending, array (networks, n).
+        pairs: pairs of inputs, None where they have no law.
+        level: confidence level of all verdicts together.
     """
 
     activation: str
@@ -44,31 +52,55 @@ class SpectrumReport(Result):
     seed: int
     law: JacobianSpectrum
     squares: FloatArray
+    pairs: Pairs | None = None
+    level: float = 0.99
 
     @property
-    def predicted(self) -> dict[str, float]:
-        """Mean, relative variance at this width, effective rank and share of small values, by the law."""
+    def laws(self) -> dict[str, float]:
+        """Mean, relative variance at this width, third moment over the cubed mean; the two predictions for pairs."""
         fourth = float(self.law.weights @ self.law.slopes**2)
-        variance = finite_width_variance(float(self.law.weights @ self.law.slopes), fourth, self.width, self.depth)
-        small = self.law.share_below(SMALL * self.law.mean) if self.depth > 1 else float("nan")
         return {
             "mean": self.law.mean,
-            "relative_variance": variance,
-            "effective_rank": self.width / (1 + variance),
-            "share_below": small,
+            "relative_variance": finite_width_variance(
+                float(self.law.weights @ self.law.slopes), fourth, self.width, self.depth
+            ),
+            "third_moment": float(self.law.moments(3)[2] / self.law.mean**3),
+            **(self.pairs.predicted if self.pairs else {}),
         }
+
+    @cached_property
+    def predicted(self) -> dict[str, float]:
+        """The laws, the effective rank and the share of small values."""
+        laws = self.laws
+        small = self.law.share_below(SMALL * self.law.mean) if self.depth > 1 else float("nan")
+        return laws | {"effective_rank": self.width / (1 + laws["relative_variance"]), "share_below": small}
 
     @property
     def measured(self) -> dict[str, FloatArray]:
-        """The same of each network, arrays (networks,)."""
+        """The same of each network, arrays (networks,); pairs of inputs have networks of their own."""
         mean = self.squares.mean(axis=1)
-        variance = (self.squares / mean[:, None]).var(axis=1)  # the square of the mean may overflow
+        scaled = self.squares / mean[:, None]  # the square of the mean may overflow
+        variance = scaled.var(axis=1)
         return {
             "mean": mean,
             "relative_variance": variance,
+            "third_moment": (scaled**3).mean(axis=1),
             "effective_rank": self.width / (1 + variance),
-            "share_below": np.mean(self.squares < SMALL * mean[:, None], axis=1),
+            "share_below": np.mean(scaled < SMALL, axis=1),
+            **(self.pairs.measured if self.pairs else {}),
         }
+
+    @cached_property
+    def rows(self) -> tuple[LawRow, ...]:
+        """What each law allows at this width, exact limits of the median over networks, and the verdict."""
+        unit = self.law.relative_variance / self.width
+        kinked = self.pairs is not None and self.pairs.kinked
+        return law_rows(self.laws, self.measured, unit, kinked, self.level)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of all rows together."""
+        return combine(row.verdict for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was asked, what is predicted and what was measured, as plain data."""
@@ -78,16 +110,20 @@ class SpectrumReport(Result):
             **given,
             "threshold": SMALL,
             "predicted": predicted,
-            "measured": {name: values.tolist() for name, values in self.measured.items()},
+            "measured": {name: [finite(value) for value in values.tolist()] for name, values in self.measured.items()},
+            "level": self.level,
+            "rows": [row.to_dict() for row in self.rows],
+            "verdict": str(self.verdict),
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row for each quantity: predicted, the mean over networks, its standard error."""
-        rows, predicted = [], self.predicted  # the share of small values follows a whole curve
+        """Return one row for each quantity: predicted, the mean over networks, its standard error, and the verdict."""
+        rows, predicted, judged = [], self.predicted, {row.quantity: row for row in self.rows}
         for name, values in self.measured.items():
             error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-            rows.append((name, predicted[name], values.mean(), error))
-        return pd.DataFrame(rows, columns=["quantity", "predicted", "measured", "standard_error"])
+            found = [getattr(judged.get(name), column, None) for column in _JUDGED]
+            rows.append((name, predicted[name], values.mean(), error, np.median(values), *found))
+        return pd.DataFrame(rows, columns=["quantity", "predicted", "measured", "standard_error", "median", *_JUDGED])
 
     def __repr__(self) -> str:
         rank = self.measured["effective_rank"].mean()
@@ -105,6 +141,7 @@ def spectrum(
     root: str | None = "auto",
     weights: str = "haar",
     seed: int = 0,
+    level: float = 0.99,
     progress: Callable[[float, float, str], None] | None = None,
 ) -> SpectrumReport:
     r"""Sample the singular values of the Jacobian of a network, its activation normalized as `root` says.
@@ -112,7 +149,9 @@ def spectrum(
     .. math:: J = D_L W_L \cdots D_1 W_1, \qquad D_l = \operatorname{diag} \phi'(h_l)
 
     Beside them stands their law at infinite width, that of Haar weights at squared length 1 per
-    neuron. Each network takes L matrix products, O(L n^3), and 3 n^2 numbers of memory.
+    neuron. Each network takes L matrix products, O(L n^3), and 3 n^2 numbers of memory. 100 networks with a pair of
+    orthogonal inputs, drawn without matrices, show how far the inputs stay apart. `.rows` says whether both follow
+    their laws (`gpn.checking.laws`).
 
     Args:
         spec: phi: a name, a formula, a SymPy expression or a function on arrays.
@@ -122,6 +161,7 @@ def spectrum(
         root: which normalization; None leaves phi as it is.
         weights: an ensemble of `gpn.engine.weights`.
         seed: of the networks: the same seed gives the same bits.
+        level: confidence level of all verdicts together.
         progress: called with networks done, of how many, and words.
 
     Raises:
@@ -132,6 +172,7 @@ def spectrum(
     """
     depth, width, networks = count("depth", depth), count("width", width, 2), count("networks", networks)
     weights = canonical(weights)
+    row_alpha(level, len(LAWS))  # a wrong level is refused before the work
     phi = activation(spec) if root is None else normalize(activation(spec), root)
     law = jacobian_spectrum(phi, depth)
     squares = np.empty((networks, width))
@@ -141,7 +182,10 @@ def spectrum(
         squares[index] = _squares(
             phi, width, depth, weights, generator(seed, SPECTRUM, cell_number(width, depth), index)
         )
-    return SpectrumReport(phi.name, width, depth, weights, seed, law, squares)
+    if progress is not None:
+        progress(networks, networks, "pairs of inputs")
+    pairs = draw_pairs(phi, width, depth, weights, generator(seed, SPECTRUM_PAIRS, cell_number(width, depth), 0))
+    return SpectrumReport(phi.name, width, depth, weights, seed, law, squares, pairs, level)
 
 
 def _squares(phi: Any, width: int, depth: int, weights: str, rng: np.random.Generator) -> FloatArray:

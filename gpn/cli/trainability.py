@@ -73,12 +73,15 @@ def spectrum(
     raw: Raw = False,
     weight: Annotated[str, option("NAME", "Ensemble of the weights.", weights)] = "haar",
     seed: Seed = 0,
+    level: Level = 0.99,
     out: Annotated[Path | None, option("FOLDER", "Write spectrum.csv, spectrum.json and a figure there.")] = None,
     as_json: Json = False,
 ) -> None:
     """Sample the singular values of the Jacobian of a deep network beside their law.
 
-    A network may keep norms while most directions of a gradient vanish. The effective rank says how many survive.
+    A network may keep norms while most directions of a gradient vanish. The effective rank says how many survive. Pairs
+    of orthogonal inputs show how far these stay apart. Verdicts say whether the networks follow the laws of infinite
+    width, to within their error at this width; they change no exit code.
 
     \b
     Examples:
@@ -92,9 +95,9 @@ def spectrum(
     if out is not None:
         check_writable(out)
     with progress_bar() as progress:
-        report = sample(
-            spec, depth, width, networks, root=chosen_root(root, raw), weights=weight, seed=seed, progress=progress
-        )
+        chosen = chosen_root(root, raw)
+        sizes = (depth, width, networks)
+        report = sample(spec, *sizes, root=chosen, weights=weight, seed=seed, level=level, progress=progress)
     next_step = commands.next_step("design", spec, depth=depth)
     answer.deliver(report, tables.spectrum(report), next_step, as_json=as_json, folder=out)
 

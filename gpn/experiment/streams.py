@@ -36,6 +36,9 @@ NORMAL_LAYER = 10
 SPECTRUM = 30
 """`gpn.spectrum`: networks whose Jacobians are decomposed."""
 
+SPECTRUM_PAIRS = 32
+"""`gpn.spectrum`: networks with a pair of inputs."""
+
 PROBE = 31
 """`gpn.probe`: seeds of the initializations, inputs and directions at the output."""
 

@@ -334,3 +334,27 @@ def mean_interval(values: FloatArray, level: float) -> tuple[float, float, float
     centre = float(values.mean())
     half = float(special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
     return centre, centre - half, centre + half
+
+
+def median_limits(values: FloatArray, alpha: float) -> tuple[float, float]:
+    r"""Exact limits of the median of the law of independent values, each wrong with probability at most alpha.
+
+    $$[x_{(k)}, x_{(N + 1 - k)}], \qquad k = \max\{k : P(\mathrm{Bin}(N, \tfrac12) < k) \le \alpha\}$$
+
+    (Thompson 1936, Annals of Mathematical Statistics 7, 122-128.) No limit is known, and it is infinite, where N is
+    below log2(1/alpha), nor where as many values are unknown (nan) as would be needed.
+
+    Args:
+        values: array (N,).
+        alpha: one-sided error probability.
+
+    >>> median_limits(np.arange(1.0, 12.0), 0.01), median_limits(np.ones(5), 0.01)
+    ((2.0, 10.0), (-inf, inf))
+    """
+    count = len(values)
+    rank = int(np.sum(special.bdtr(np.arange(count), count, 0.5) <= alpha))
+    if rank == 0:
+        return -math.inf, math.inf
+    low = np.sort(np.where(np.isnan(values), -np.inf, values))[rank - 1]
+    high = np.sort(np.where(np.isnan(values), np.inf, values))[count - rank]
+    return float(low), float(high)

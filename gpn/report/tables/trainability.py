@@ -1,6 +1,7 @@
 """Tables in the terminal of `gpn design`, `gpn spectrum` and `gpn check --depth`."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -9,19 +10,25 @@ from rich.text import Text
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import TableCell, plain, short_number
-from gpn.report.words.trainability import depth_sentence, design_finding, spectrum_finding
+from gpn.report.words.trainability import depth_sentence, design_finding, laws_finding, spectrum_finding
+from gpn.report.words.verdicts import verdict_word
+from gpn.statistics.limits import Verdict
 
 if TYPE_CHECKING:
     from gpn.checking.depth_conditions import Condition, DepthConditions
     from gpn.checking.designing import DesignReport
     from gpn.checking.spectrum import SpectrumReport
 
+_VERDICTS = {Verdict.HOLDS: "green", Verdict.VIOLATED: "bold red", Verdict.UNDECIDED: "yellow"}
 _STYLES = {"kept": "green", "weak": "yellow", "lost": "bold red"}
 _QUANTITIES = {
-    "mean": "mean of the squares",
-    "relative_variance": "relative variance of the squares",
+    "mean": "mean square",
+    "relative_variance": "relative variance",
+    "third_moment": "third moment",
     "effective_rank": "effective rank",
-    "share_below": "share below 1e-3 of the mean",
+    "share_below": "share below 1e-3",
+    "separation": "1 - correlation",
+    "tangent_kernel": "tangent kernel",
 }
 
 
@@ -62,16 +69,32 @@ def design(report: "DesignReport") -> RenderableType:
 
 
 def spectrum(report: "SpectrumReport") -> RenderableType:
-    """Prediction and measurement of each quantity."""
-    rows = list(report.to_frame().itertuples(index=False))
-    columns: tuple[Column[object], ...] = (
-        Column("quantity", lambda row: _QUANTITIES[row.quantity]),  # type: ignore[attr-defined]
-        Column("predicted", lambda row: short_number(row.predicted), right=True),  # type: ignore[attr-defined]
-        Column("measured", lambda row: short_number(row.measured), right=True),  # type: ignore[attr-defined]
-        Column("standard error", lambda row: short_number(row.standard_error), right=True),  # type: ignore[attr-defined]
+    """Prediction and measurement of each quantity, and the verdict on the laws."""
+    frame = report.to_frame().astype(object)
+    rows = frame.where(frame.notna(), None).to_dict("records")
+    columns: tuple[Column[dict[Hashable, Any]], ...] = (
+        Column("quantity", lambda row: _QUANTITIES[row["quantity"]]),
+        Column("predicted", lambda row: short_number(row["predicted"]), right=True),
+        Column("allowed", lambda row: _interval(row["allowed_lower"], row["allowed_upper"]), right=True),
+        Column("median", lambda row: short_number(row["median"]), right=True),
+        Column("its limits", lambda row: _interval(row["lower"], row["upper"]), right=True),
+        Column("verdict", lambda row: _verdict(row["verdict"])),
     )
     where = (
         f"{plain(report.activation)}: width {report.width}, depth {report.depth}, weights {report.weights}, "
         f"{len(report.squares)} networks, seed {report.seed}"
     )
-    return paragraphs([Text(spectrum_finding(report), style="bold")], [Text(where)], [terminal_table(columns, rows)])
+    finding = [Text(spectrum_finding(report), style="bold"), Text(laws_finding(report))]
+    return paragraphs(finding, [Text(where)], [terminal_table(columns, rows)])
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{short_number(low)} to {short_number(high)}"
+
+
+def _verdict(verdict: Verdict | None) -> TableCell:
+    return (
+        TableCell("", None)
+        if verdict is None
+        else TableCell(verdict_word(verdict), verdict, _VERDICTS.get(verdict, ""))
+    )

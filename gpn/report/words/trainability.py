@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gpn.report.words.text import plain, short_number
+from gpn.statistics.limits import Verdict
 
 if TYPE_CHECKING:
     from gpn.checking.depth_conditions import DepthConditions
@@ -59,3 +60,16 @@ def spectrum_finding(report: "SpectrumReport") -> str:
         f"Effective rank {short_number(float(measured))} of {report.width} at depth {report.depth} "
         f"(predicted {short_number(report.predicted['effective_rank'])})."
     )
+
+
+def laws_finding(report: "SpectrumReport") -> str:
+    """How many of the laws the networks follow, to within the error at their width."""
+    tested = [row.verdict for row in report.rows if row.verdict is not Verdict.VACUOUS]
+    if not tested:
+        return "At this width and depth the laws of infinite width say nothing: take more neurons or fewer layers."
+    words = f"{tested.count(Verdict.HOLDS)} of {len(tested)} laws of infinite width hold at this width"
+    for other in (Verdict.VIOLATED, Verdict.UNDECIDED):
+        if other in tested:
+            words += f", {tested.count(other)} {'is' if tested.count(other) == 1 else 'are'} {other}"
+    more = "; more networks decide" if Verdict.UNDECIDED in tested else ""
+    return f"{words}{more}."

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 import gpn
+from benchmarks.mutations import SPECTRUM_MUTATIONS
+from gpn.checking import laws
 from gpn.checking.depth_conditions import depth_conditions
 from gpn.report.tables import check as tables
 from gpn.report.words import trainability as words
+from gpn.statistics.limits import Verdict
+from theory.claims.registry import CLAIMS
 from theory.errors import UsageError
 from theory.normalization.normalize import normalize
 from theory.trainability.lengths import length_path
@@ -91,6 +95,65 @@ def test_the_spectrum_is_the_same_for_the_same_seed(sampled):
 
 def test_the_spectrum_of_orthogonal_matrices_alone_is_one():
     assert gpn.spectrum("identity", 5, 16, 2).squares == pytest.approx(np.ones((2, 16)))
+
+
+def test_networks_follow_every_law(sampled):
+    assert [row.quantity for row in sampled.rows] == list(laws.LAWS)
+    assert {row.claim for row in sampled.rows} <= set(CLAIMS)
+    assert {row.networks for row in sampled.rows} == {8, laws.PAIRS}
+    pairs = {row.quantity: row.verdict for row in sampled.rows if row.networks == laws.PAIRS}
+    assert pairs == {"separation": Verdict.HOLDS, "tangent_kernel": Verdict.HOLDS}
+    assert [row.lower for row in sampled.rows if row.networks == 8] == [-np.inf] * 3  # 8 networks have no limits
+    assert sampled.verdict is Verdict.UNDECIDED
+    frame = sampled.to_frame()
+    assert frame["verdict"].notna().sum() == len(sampled.rows)
+    assert sampled.to_dict()["rows"][0]["lower"] is None
+    assert words.laws_finding(sampled).startswith("2 of 5 laws of infinite width hold at this width, 3 are undecided")
+
+
+@pytest.mark.parametrize("quantity", SPECTRUM_MUTATIONS)
+def test_an_error_of_the_engine_is_seen_by_its_row(quantity):
+    sizes = ("leaky_relu(0.5)", 10, 64, 20)
+    with SPECTRUM_MUTATIONS[quantity].applied():
+        wrong = {row.quantity: row.verdict for row in gpn.spectrum(*sizes).rows}
+    assert wrong[quantity] is Verdict.VIOLATED
+    if quantity == "mean":  # once is enough
+        assert Verdict.VIOLATED not in {row.verdict for row in gpn.spectrum(*sizes).rows}
+
+
+def test_where_the_laws_say_nothing_the_rows_are_vacuous_or_left_out():
+    narrow = gpn.spectrum("relu", 30, 16, 12)  # sigma^2/n = 30/16
+    assert {row.verdict for row in narrow.rows} == {Verdict.VACUOUS}
+    assert "say nothing" in words.laws_finding(narrow)
+    assert [row.quantity for row in gpn.spectrum("tanh", 2, 8, 1, root=None).rows] == list(laws.LAWS)[:3]
+    linear = gpn.spectrum("x", 5, 16, 12)
+    assert {row.verdict for row in linear.rows} == {Verdict.HOLDS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [256, 512, 1024])
+def test_the_moments_lie_within_their_error_at_finite_width(width):
+    rows = {row.quantity: row for row in gpn.spectrum("tanh", 10, width, 12, seed=2).rows}
+    assert rows["relative_variance"].verdict is rows["third_moment"].verdict is Verdict.HOLDS
+    assert rows["mean"].verdict is not Verdict.VIOLATED
+    assert rows["relative_variance"].allowed_upper / rows["relative_variance"].predicted - 1 < 14 / width
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["tanh", "relu", "selu"])
+def test_the_correlation_decays_as_predicted_to_3_percent_at_width_4096(spec):
+    pairs = laws.draw_pairs(normalize(gpn.activation(spec)), 4096, 10, "haar", np.random.default_rng(11))
+    losses, law = pairs.measured["separation"], pairs.predicted["separation"]
+    assert losses.mean() == pytest.approx(law, rel=0.03)
+    assert losses.std() / law < 0.1  # so that the mean of 100 is known to 1 %
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["tanh", "relu", "selu", "gelu", "tanh(0.25*x)", "leaky_relu(0.5)"])
+@pytest.mark.parametrize(("width", "depth", "networks"), [(64, 5, 60), (128, 20, 40), (256, 20, 20)])
+def test_no_true_network_departs_from_the_laws(spec, width, depth, networks):
+    report = gpn.spectrum(spec, depth, width, networks, seed=4)
+    assert Verdict.VIOLATED not in {row.verdict for row in report.rows}
 
 
 def test_an_overflow_is_a_sentence():

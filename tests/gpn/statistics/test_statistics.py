@@ -23,6 +23,7 @@ from gpn.statistics.limits import (
     equals,
     equivalent,
     lower_limit,
+    median_limits,
     row_alpha,
     upper_limit,
 )
@@ -40,6 +41,24 @@ def decide(exceedances, trials, bound, alpha):
 ALPHAS = [0.3, 0.05, 1e-2, 1e-5, 1e-12]
 
 # ---------------------------------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.01, 1e-4])
+def test_limits_of_a_median_have_the_coverage_of_the_binomial(alpha):
+    """The lower limit exceeds the median of a continuous law if fewer than k values lie below: P(Bin(N, 1/2) < k)."""
+    for count in range(1, 40):
+        low, high = median_limits(np.random.default_rng(count).permutation(np.arange(1.0, count + 1)), alpha)
+        if low == -np.inf:
+            assert high == np.inf
+            assert 0.5**count > alpha
+            continue
+        assert high == count + 1 - low
+        assert stats.binom.cdf(low - 1, count, 0.5) <= alpha < stats.binom.cdf(low, count, 0.5)
+    unknown = np.array([np.nan, *np.arange(30.0)])
+    assert median_limits(unknown, 0.01) == (
+        7.0,
+        22.0,
+    )  # 31 values: the 9th from each end, the unknown one counted twice
 
 
 @pytest.mark.parametrize("trials", [1, 2, 3, 10, 57, 400])
