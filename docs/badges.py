@@ -1,6 +1,6 @@
 """The badges of the notebooks: `python docs/badges.py` writes them into all notebooks.
 
-The address of the repository stands in one place, `repository` of [tool.gpn] in pyproject.toml.
+The address of the repository stands in one place, `Repository` of [project.urls] in pyproject.toml.
 """
 
 import json
@@ -27,7 +27,7 @@ def text(name: str, repository: str) -> str:
 def address() -> str:
     """The address of the repository."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return str(settings["tool"]["gpn"]["repository"])
+    return str(settings["project"]["urls"]["Repository"])
 
 
 def with_badges(notebook: dict[str, Any], words: str) -> dict[str, Any]:

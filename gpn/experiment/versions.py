@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,21 @@ _ELEMENTARY = (np.exp, np.expm1, np.log, np.log1p, np.sin, np.cos, np.tan, np.ar
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on, and of Python."""
     return {"gpn": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+@lru_cache(maxsize=1)
+def repository() -> str | None:
+    """The address of the source code; None until the owner has put one into pyproject.toml.
+
+    >>> (repository() or "https://").startswith("https://")
+    True
+    """
+    try:
+        named = dict(entry.split(", ", 1) for entry in metadata("gpn-theory").get_all("Project-URL") or [])
+    except PackageNotFoundError:
+        return None
+    address = named.get("Repository", "").rstrip("/")
+    return address if address and "/OWNER/" not in address else None
 
 
 @lru_cache(maxsize=1)

@@ -5,9 +5,11 @@
 writes that page; a test compares.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from html import escape
 from types import MappingProxyType
 
 from theory.claims import depth as claims_depth
@@ -30,6 +32,25 @@ _CHAPTERS = {
     "Does it train: separation and isometry": claims_trainability.ENTRIES,
     "The networks that a verification draws": claims_engine.ENTRIES,
     "What trials can say": claims_statistics.ENTRIES,
+}
+
+_GREEK = {
+    "phi": "φ", "epsilon": "ε", "chi": "χ", "lambda": "λ", "kappa": "κ", "rho": "ρ", "alpha": "α", "delta": "δ",
+    "sigma": "σ",
+}  # fmt: skip
+_LETTER = r"(?<![A-Za-zé])([A-Za-zα-ω])"
+_SCRIPT = r"(?:\(([^()]*)\)|([A-Za-z0-9α-ω]+))"  # in brackets, which are left out, or a word
+_SIGNS = {
+    **{rf"(?<![A-Za-z]){name}(?![A-Za-z])": letter for name, letter in _GREEK.items()},
+    r"\bsqrt\(": "√(",
+    "&lt;=": "≤",
+    "&gt;=": "≥",
+    r"\bdE/d(?=[A-Za-z])": "∂E/∂",
+    rf"{_LETTER}''": r"\1″",
+    rf"{_LETTER}'(?![a-z])": r"\1′",
+    r"\^2(?!\w)": "²",
+    rf"\^{_SCRIPT}": r"<sup>\1\2</sup>",
+    rf"(?<![A-Za-z])(He|[A-Za-zα-ω]′?|\|)_{_SCRIPT}": r"\1<sub>\2\3</sub>",
 }
 
 
@@ -110,11 +131,11 @@ def page() -> str:
 
 def _section(entry: Claim) -> list[str]:
     lines = [f'<a id="{entry.id}"></a>', "", f"### {entry.title}", "", f"*{entry.kind.capitalize()}* `{entry.id}`."]
-    lines += [f"The event: {entry.words}." if entry.event else entry.words]
+    lines += [_markdown(f"The event: {entry.words}." if entry.event else entry.words)]
     for formula in entry.statement:
         lines += ["", "$$", formula, "$$"]
-    lines += ["", "where", "", *(f"* ${letter}$: {_verbatim(meaning)}" for letter, meaning in entry.symbols)]
-    lines += ["", "Assumes:", "", *(f"* {_verbatim(assumption)}" for assumption in entry.assumptions)]
+    lines += ["", "where", "", *(f"* ${letter}$: {_markdown(meaning)}" for letter, meaning in entry.symbols)]
+    lines += ["", "Assumes:", "", *(f"* {_markdown(assumption)}" for assumption in entry.assumptions)]
     lines += ["", "Evidence:", ""]
     lines += [f"* {name}: {_linked(name, text)}" for name, text in entry.facts()]
     if entry.tested_by:
@@ -123,9 +144,21 @@ def _section(entry: Claim) -> list[str]:
     return lines
 
 
-def _verbatim(text: str) -> str:
-    """Plain text that Markdown must not read as emphasis."""
-    return text.replace("_", r"\_").replace("*", r"\*").replace("<", "&lt;")
+def typeset(text: str) -> str:
+    """A sentence as HTML: letters and signs as people write them, all else as it is and escaped.
+
+    >>> typeset("phi'(h_1)^2 <= e_(l-1), |W_l^T|_F^2 and leaky_relu's epsilon >= sqrt(nq).")
+    "φ′(h<sub>1</sub>)² ≤ e<sub>l-1</sub>, |W<sub>l</sub><sup>T</sup>|<sub>F</sub>² and leaky_relu's ε ≥ √(nq)."
+    """
+    text = escape(text, quote=False)
+    for pattern, sign in _SIGNS.items():
+        text = re.sub(pattern, sign, text)
+    return text
+
+
+def _markdown(text: str) -> str:
+    """The same in Markdown, which must not read it as emphasis."""
+    return typeset(text).replace("_", r"\_").replace("*", r"\*")
 
 
 def _linked(name: str, text: str) -> str:

@@ -7,8 +7,21 @@ import pandas as pd
 
 from gpn.experiment.versions import versions
 from gpn.report.pages import pictures
-from gpn.report.pages.claims import claim_parts, readable
-from gpn.report.pages.page import Html, Section, command, document, element, facts, figures, formula, join, table
+from gpn.report.pages.claims import claim_parts
+from gpn.report.pages.page import (
+    Html,
+    Section,
+    command,
+    document,
+    element,
+    facts,
+    figures,
+    folded,
+    formula,
+    join,
+    readable,
+    table,
+)
 from gpn.report.tables.check import (
     DEPTH_COLUMNS,
     DRIFT_COLUMNS,
@@ -33,7 +46,6 @@ if TYPE_CHECKING:
     from theory.gaussian.moments import Normalization
     from theory.normalization.conditions import Conditions
 
-_CLAIMS = ("gpn", "gpn-normalization", "gpn-hermite", "length-map", "length-map-slope", "length-stability")
 _LETTERS = {
     "mean": r"E \phi",
     "second_moment": r"E \phi^2",
@@ -56,19 +68,42 @@ def check_page(report: "CheckReport") -> str:
     sections = [Section("Moments", tuple(_moments(conditions)))]
     if conditions.normalizations:
         sections.append(Section("Normalization", tuple(_roots(report))))
-    sections.append(Section("Figures", (figures(pictures.of_check(report), "large"),)))
+    sections.append(Section("Figures", tuple(_figures(report))))
     if details is not None:
         depth = table(DEPTH_COLUMNS, details.depth, "What depth does to lengths, gradients and correlations")
         notes = element("p", depth_notes(details.depth), class_="soft")
-        sections.append(Section("In depth", (depth, notes)))
+        sections.append(Section("In depth", (depth, notes), folded=True))
         if details.closed_form is not None:
-            sections.append(Section("Exactly", tuple(_exact(details.closed_form))))
-        sections.append(Section("Hermite spectrum", tuple(_spectrum(details.spectrum))))
-    claims = (*_CLAIMS, *(("jumps-are-excluded",) if conditions.jumps else ()))
-    theory = [part for identity in claims for part in claim_parts(claim(identity))]
-    sections += [Section("What theory says", tuple(theory)), Section("The same numbers again", tuple(_again(report)))]
+            sections.append(Section("Exactly", tuple(_exact(details.closed_form)), folded=True))
+        sections.append(Section("Hermite spectrum", tuple(_spectrum(details.spectrum)), folded=True))
+    theory = tuple(claim_parts(claim(identity)) for identity in _claims(conditions))
+    sections += [
+        Section("What theory says", theory, folded=True),
+        Section("The same numbers again", tuple(_again(report)), folded=True),
+    ]
     title = f"Is {plain(conditions.name, 80)} Gaussian-Poincaré normalized?"
     return document(title, _mark(conditions), list(_lead(report)), sections)
+
+
+def _claims(conditions: "Conditions") -> Iterator[str]:
+    """The statements that apply to this activation."""
+    yield "gpn"
+    if conditions.jumps:
+        yield "jumps-are-excluded"
+    if conditions.is_gpn != "holds":
+        yield "gpn-normalization"
+    if conditions.normalizable == "yes":
+        yield from ("gpn-hermite", "length-map", "length-map-slope", "length-stability")
+
+
+def _figures(report: "CheckReport") -> Iterator[Html]:
+    """The activation, and the map of its length with the recommended root; the others folded."""
+    drawn = list(pictures.of_check(report))
+    wanted = next((f"length-map-{root.root}" for root in report.conditions.normalizations if root.recommended), None)
+    shown = [one for one in drawn if one.name in ("activation", "length-map", wanted)]
+    yield figures(shown, "large")
+    if len(drawn) > len(shown):
+        yield folded("More figures", figures([one for one in drawn if one not in shown], "large"))
 
 
 def conditions_summary(conditions: "Conditions") -> Html:
@@ -135,7 +170,7 @@ def _moments(conditions: "Conditions") -> Iterator[Html]:
         regularity["found"] = plain(conditions.located, 500)
     if conditions.given_up:
         regularity["given up, because the time limit was reached"] = ", ".join(conditions.given_up)
-    yield facts(regularity.items())
+    yield folded("Slopes, kinks and jumps", facts(regularity.items()))
 
 
 def _roots(report: "CheckReport") -> Iterator[Html]:
@@ -146,8 +181,8 @@ def _roots(report: "CheckReport") -> Iterator[Html]:
         Column("χ = Q′(1)", lambda root: significant(root.chi, 10)),
     ]
     yield table((*ROOT_COLUMNS[:3], *accurate, *ROOT_COLUMNS[4:]), roots, "Normalizations of the activation")
-    yield element("p", "To all digits that were asked for:")
-    yield facts((f"{name}, {root.root}", getattr(root, name).digits) for root in roots for name in "ab")
+    digits = facts((f"{name}, {root.root}", getattr(root, name).digits) for root in roots for name in "ab")
+    yield folded("To all digits that were asked for", digits)
     if any(root.stability == "unstable" for root in roots):
         words = "layer by layer the squared length moves away from 1, whatever the width."
         yield element("p", f"Unstable in depth means |χ| > 1: {words}")

@@ -1,34 +1,36 @@
 """A statement of the theory on a page, and in a notebook."""
 
-import re
-from collections.abc import Iterator
 from dataclasses import fields
 
-from gpn.report.pages.page import Html, element, formula, join
+from gpn.experiment.versions import repository
+from gpn.report.pages.page import Html, element, folded, formula, join, readable
 from theory.claims.claim import Claim
 from theory.claims.registry import claim as look_up
 
-_GREEK = {"phi": "φ", "epsilon": "ε", "chi": "χ", "lambda": "λ", "kappa": "κ", "rho": "ρ", "alpha": "α", "delta": "δ"}
-_SIGNS = {
-    **{rf"(?<![A-Za-z]){name}(?![A-Za-z])": letter for name, letter in _GREEK.items()},
-    r"\bsqrt\(": "√(",
-    r"<=": "≤",
-    r">=": "≥",
-    r"\^2(?!\w)": "²",
-}
 
-
-def claim_parts(entry: Claim) -> Iterator[Html]:
-    """A statement of the theory: words, formulas, letters, assumptions, rigour, source."""
-    yield element("h3", entry.title)
+def claim_parts(entry: Claim) -> Html:
+    """A statement of the theory, folded under its title: words, formulas, letters, assumptions, rigor, source."""
     words = f"The event: {entry.words}." if entry.event else entry.words
-    yield element("p", readable(words), class_="lead")
-    yield from (formula(statement) for statement in entry.statement)
-    letters = [join([formula(letter, display=False), f": {readable(meaning)}"]) for letter, meaning in entry.symbols]
-    yield element("p", "where ", join(letters, "; "), ".", class_="symbols")
-    yield element("p", readable(f"Assumes: {' '.join(entry.assumptions)}"), class_="symbols")
-    sources = [f"{name}: {text}" for name, text in entry.facts() if name in ("Rigor", "Reference", "Proof")]
-    yield element("p", f"{'. '.join(sources)}.", class_="symbols")
+    letters = [join([formula(letter, display=False), ": ", readable(meaning)]) for letter, meaning in entry.symbols]
+    sources = [join([f"{name}: ", _proof(text) if name == "Proof" else text])
+               for name, text in entry.facts() if name in ("Rigor", "Reference", "Proof")]  # fmt: skip
+    return folded(
+        join([element("b", entry.title), " ", element("span", entry.rigor, class_="soft")]),
+        element("p", readable(words), class_="lead"),
+        *(formula(statement) for statement in entry.statement),
+        element("p", "where ", join(letters, "; "), ".", class_="symbols"),
+        element("p", readable(f"Assumes: {' '.join(entry.assumptions)}"), class_="symbols"),
+        element("p", join(sources, ". "), ".", class_="symbols"),
+    )
+
+
+def _proof(place: str) -> Html:
+    """Where the proof stands: a link, once the repository has an address."""
+    address = repository()
+    if address is None:
+        return join([place])
+    page, _, section = place.partition("#")
+    return element("a", place, href=f"{address}/blob/main/{page}#{section}")
 
 
 class ShownClaim(Claim):
@@ -65,14 +67,3 @@ def claim(identity: str) -> ShownClaim:
     """
     found = look_up(identity)
     return ShownClaim(**{field.name: getattr(found, field.name) for field in fields(found)})
-
-
-def readable(text: str) -> str:
-    """A sentence of the registry of claims with its letters and signs as people write them.
-
-    >>> readable("phi'(h)^2 <= chi, so epsilon >= sqrt(nq).")
-    "φ'(h)² ≤ χ, so ε ≥ √(nq)."
-    """
-    for pattern, sign in _SIGNS.items():
-        text = re.sub(pattern, sign, text)
-    return text

@@ -20,3 +20,13 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+// What the list of contents or an address names is opened, and so is everything that is printed.
+const opened = (place) => place?.querySelectorAll(":scope > details").forEach((details) => { details.open = true; });
+const named = () => opened(document.getElementById(location.hash.slice(1)));
+addEventListener("hashchange", named);
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
+document.querySelector("nav").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (link) opened(document.getElementById(link.hash.slice(1)));
+});
+named();

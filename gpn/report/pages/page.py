@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gpn.report.pages.mathml import mathml
 from gpn.report.tables.columns import Column
 from gpn.report.words.text import printable
+from theory.claims.registry import typeset
 
 if TYPE_CHECKING:
     from gpn.report.pages.pictures import Picture
@@ -30,10 +31,11 @@ class Html(str):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page under a heading that the list of contents names."""
+    """A part of a page under a heading that the list of contents names; a folded one shows its heading alone."""
 
     title: str
     parts: tuple[Html, ...]
+    folded: bool = False
 
 
 def element(tag: str, *children: str, **attributes: str) -> Html:
@@ -53,6 +55,21 @@ def element(tag: str, *children: str, **attributes: str) -> Html:
     if tag in _VOID:
         return Html(f"<{tag}{named}>")
     return Html(f"<{tag}{named}>{join(children)}</{tag}>")
+
+
+def folded(summary: str, *parts: str) -> Html:
+    """What is read on demand: the summary shows, a click opens the parts."""
+    return element("details", element("summary", summary), *parts)
+
+
+def readable(text: str) -> Html:
+    """A sentence with its letters and signs as people write them, and commands between backticks as code.
+
+    >>> print(readable("`gpn width` says: phi'(h_1)^2 < 1"))
+    <code>gpn width</code> says: φ′(h<sub>1</sub>)² &lt; 1
+    """
+    parts = printable(text).split("`")
+    return join(element("code", part) if place % 2 else Html(typeset(part)) for place, part in enumerate(parts))
 
 
 def join(children: Iterable[str], between: str = "") -> Html:
@@ -133,7 +150,7 @@ def figures(pictures: "Iterable[Picture]", size: str = "") -> Html:
     drawn = []
     for shown in pictures:
         drawing = element("div", _svg(shown), class_="drawing", role="img", aria_label=shown.finding)
-        drawn.append(element("figure", drawing, element("figcaption", shown.caption)))
+        drawn.append(element("figure", drawing, element("figcaption", readable(shown.caption))))
     return element("div", *drawn, class_=f"figures {size}".strip())
 
 
@@ -176,10 +193,7 @@ def document(title: str, mark: tuple[str, str] | None, lead: Sequence[Html], sec
     body = [
         element("header", element("h1", title), *verdict, *lead),
         element("nav", element("ul", *links), aria_label="Contents"),
-        *(
-            element("section", element("h2", section.title, id=f"{identity}-title"), *section.parts, id=identity)
-            for identity, section in named
-        ),
+        *(element("section", *_section(section, f"{identity}-title"), id=identity) for identity, section in named),
     ]
     head = [
         element("meta", charset="utf-8"),
@@ -192,6 +206,11 @@ def document(title: str, mark: tuple[str, str] | None, lead: Sequence[Html], sec
     script = element("script", _resource("page.js"))
     body_element = element("body", element("main", join(body, "\n")), script)
     return f"<!DOCTYPE html>\n{element('html', element('head', *head), body_element, lang='en')}\n"
+
+
+def _section(section: Section, identity: str) -> Sequence[Html]:
+    heading = element("h2", section.title, id=identity)
+    return [folded(heading, *section.parts)] if section.folded else [heading, *section.parts]
 
 
 @cache

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING
 
 from gpn.report.pages import pictures
 from gpn.report.pages.claims import claim_parts
-from gpn.report.pages.page import Html, Section, command, document, element, facts, figures, formula, table
+from gpn.report.pages.page import (
+    Html,
+    Section,
+    command,
+    document,
+    element,
+    facts,
+    figures,
+    folded,
+    formula,
+    readable,
+    table,
+)
 from gpn.report.tables.verification import claim_columns, claim_events, engine_columns, header, legend
 from gpn.report.words import captions
 from gpn.report.words.commands import verify_command
@@ -13,6 +25,7 @@ from gpn.report.words.findings import claim_title, report_finding, sharpness
 from gpn.report.words.selection import panel_rows
 from gpn.report.words.text import plain
 from gpn.report.words.verdicts import short_verdict
+from theory.claims.counted import CountedClaim
 from theory.claims.registry import CLAIMS
 
 if TYPE_CHECKING:
@@ -23,47 +36,62 @@ _MARKS = {"holds": "good", "violated": "bad", "undecided": "open"}
 
 def verification_page(report: "VerificationReport") -> str:
     """The page that `VerificationReport.to_html` gives."""
-    notes = [element("li", note) for note in report.notes]
+    notes = [element("li", readable(note)) for note in report.notes]
     lead = [
         element("p", element("strong", header(report))),
-        element("ul", *(element("li", line) for line in report.summary().splitlines())),
-        *([element("ul", *notes, class_="soft")] if notes else []),
+        element("ul", *(element("li", readable(line)) for line in report.summary().splitlines())),
+        *([folded(f"Notes ({len(notes)})", element("ul", *notes, class_="soft"))] if notes else []),
     ]
     sections = [
         *([Section("Figures", tuple(_figures(report)))] if report.rows else []),
         Section("Results", tuple(_results(report))),
-        Section("What theory says", tuple(part for entry in report.claims for part in claim_parts(entry))),
-        Section("The same numbers again", tuple(_again(report))),
+        Section("What theory says", tuple(claim_parts(entry) for entry in report.claims), folded=True),
+        Section("The same numbers again", tuple(_again(report)), folded=True),
     ]
     return document(report_finding(report), (short_verdict(report), _MARKS[str(report.verdict)]), lead, sections)
 
 
 def _figures(report: "VerificationReport") -> Iterator[Html]:
-    yield figures(pictures.panel_pictures(report))
-    yield element("p", captions.exceedance(report), class_="soft")
-    yield figures([pictures.gradient_picture(report), *pictures.tightness_picture(report)], "large")
+    """The whole network, or what there is, and the gradients by layer; the rest folded."""
+    panels = pictures.panel_pictures(report)
+    first = [drawn for drawn, rows in zip(panels, panel_rows(report.rows), strict=False) if _is_whole(rows)]
+    shown = first[-1:] or list(panels[:1])
+    yield figures([*shown, pictures.gradient_picture(report)], "large")
+    others = [drawn for drawn in panels if drawn not in shown]
+    caption = element("p", captions.exceedance(report), class_="soft")
+    tightness = figures(pictures.tightness_picture(report), "large")
+    yield folded("What the marks mean, and all other figures", figures(others), caption, tightness)
+
+
+def _is_whole(rows: "list[Row]") -> bool:
+    return rows[0].claim == CountedClaim.NETWORK
 
 
 def _results(report: "VerificationReport") -> Iterator[Html]:
-    yield element("p", legend(report.rows), class_="soft")
-    for rows in panel_rows(report.rows):
-        yield from _claim_results(rows, report.config.level)
-    if not report.engine:
-        return
-    yield element("h3", "The engine")
-    words = "Exact laws of any network tell whether the engine that made this evidence is right, whatever theory says."
-    yield element("p", words, class_="soft lead")
-    caption = "The engine: each law, what was seen and its exact value"
-    yield table(engine_columns(report.config.level), report.engine, caption, "verdict")
+    """The whole network; single layers and the engine folded."""
+    panels, level = panel_rows(report.rows), report.config.level
+    whole = [rows for rows in panels if _is_whole(rows)] or panels[:1]
+    others = [rows for rows in panels if rows not in whole]
+    for rows in whole:
+        yield from _claim_results(rows, level)
+    yield folded("What the words mean", element("p", legend(report.rows), class_="soft"))
+    if others:
+        yield folded("Single layers", *(part for rows in others for part in _claim_results(rows, level)))
+    if report.engine:
+        words = (
+            "Exact laws of any network show whether the engine that made this evidence is right, whatever theory says."
+        )
+        caption = "The engine: each law, what was seen and its exact value"
+        laws = table(engine_columns(level), report.engine, caption, "verdict")
+        yield folded("The engine", element("p", words, class_="soft lead"), laws)
 
 
 def _claim_results(rows: "list[Row]", level: float) -> Iterator[Html]:
-    identity, depth = rows[0].claim, rows[0].depth
-    title = claim_title(identity, depth)
+    title = claim_title(rows[0].claim, rows[0].depth)
     yield element("h3", title)
-    if identity in CLAIMS:
-        entry = CLAIMS[identity]
-        yield element("p", f"The probability that {entry.words}:", class_="lead")
+    if rows[0].claim in CLAIMS:
+        entry = CLAIMS[rows[0].claim]
+        yield element("p", readable(f"The probability that {entry.words}:"), class_="lead")
         yield formula(entry.event)
     remarks = [*sharpness(rows), *dict.fromkeys(row.bound_kind for row in rows if row.bound is None)]
     if remarks:

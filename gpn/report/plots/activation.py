@@ -51,7 +51,7 @@ def activation_and_slope(curves: "Sequence[tuple[str, Phi]]", finding: str, *, a
         finding: the title.
         ax: axes whose place is taken; None for a new figure.
     """
-    figure = many_panels(6.4, 6.2, ax)
+    figure = many_panels(6.4, 5.2, ax)
     upper, lower = figure.subplots(2, 1, sharex=True)
     for order, (label, phi) in enumerate(curves):
         look: dict[str, Any] = {"color": PALETTE[order], "linestyle": CURVE_STYLES[order], "linewidth": 1.8}
@@ -77,7 +77,7 @@ def length_map_cobweb(phi: "Phi", finding: str, *, ax: Axes | None = None) -> Fi
         finding: the title.
         ax: axes to draw in; None for a new figure.
     """
-    figure, axes = one_panel(5.2, 5.4, ax)
+    figure, axes = one_panel(6.0, 5.0, ax)
     lengths = np.geomspace(*LENGTHS, 97)
     axes.plot(lengths, lengths, color=GREY, linewidth=1.0, label="no change")
     axes.plot(lengths, [length_map(phi, q).value for q in lengths], color=PALETTE[0], linewidth=2.0, label="Q(q)")

@@ -42,7 +42,7 @@ def gradient_by_layer(
     profiles = [profile for report in several for profile in largest(report.profiles)
                 if len(several) == 1 or profile.role == "claim"]  # fmt: skip
     limits = _enlarged_limits(profiles)
-    figure = many_panels(6.8 if limits is None else 9.2, 5.6, ax)
+    figure = many_panels(6.8 if limits is None else 9.2, 5.1, ax)
     [panels] = figure.subplots(1, 1 + (limits is not None), squeeze=False, width_ratios=(2, 3) if limits else None)
     for axes in panels:
         _panel(axes, profiles, all(report.config.inputs is None for report in several))

@@ -17,9 +17,10 @@ import pytest
 import gpn
 from gpn.checking.results import check_report
 from gpn.cli import program as cli
-from gpn.report.pages.claims import claim_parts, readable
+from gpn.report.pages import claims
+from gpn.report.pages.claims import claim_parts
 from gpn.report.pages.numbers import numbers_page
-from gpn.report.pages.page import Section, document, element, formula, join, table
+from gpn.report.pages.page import Section, document, element, formula, join, readable, table
 from gpn.report.tables.columns import Column
 from gpn.report.words import commands
 from gpn.report.words.text import TableCell, printable
@@ -160,7 +161,7 @@ def test_elements_escape_children_and_attributes_and_keep_html():
 def test_every_statement_of_the_registry_is_mathml():
     for claim in CLAIMS.values():
         letters = [formula(letter, display=False) for letter, _ in claim.symbols]
-        shown = [*claim_parts(claim), *letters, *([formula(claim.event)] if claim.event else [])]
+        shown = [claim_parts(claim), *letters, *([formula(claim.event)] if claim.event else [])]
         text = "".join(shown)
         assert "<code>" not in text, claim.id
         assert text.count("<math") == len(claim.statement) + 2 * len(letters) + bool(claim.event), claim.id
@@ -176,8 +177,24 @@ def test_what_is_no_mathematics_is_shown_as_it_was_written(latex):
     assert not any("href" in attributes for _, attributes in reader.elements)
 
 
+def test_a_proof_is_a_link_once_the_repository_has_an_address(monkeypatch):
+    entry = CLAIMS["gaussian-poincare-inequality"]
+    assert "<a " not in claim_parts(entry)
+    monkeypatch.setattr(claims, "repository", lambda: "https://github.com/me/gpn")
+    page, _, section = entry.proof.partition("#")
+    assert f'<a href="https://github.com/me/gpn/blob/main/{page}#{section}">{entry.proof}</a>' in claim_parts(entry)
+
+
+def test_the_statements_of_a_check_apply_to_its_activation(pages):
+    named = {name: set(re.findall(r"<summary><b>([^<]*)</b>", pages[name])) for name in ("check", "jump")}
+    assert CLAIMS["length-stability"].title in named["check"]
+    assert CLAIMS["jumps-are-excluded"].title not in named["check"]
+    assert named["jump"] >= {CLAIMS["gpn"].title, CLAIMS["jumps-are-excluded"].title}
+    assert CLAIMS["length-stability"].title not in named["jump"]
+
+
 def test_sentences_of_the_registry_become_readable():
-    assert readable("|h| <= sqrt(nq), E phi'^2, rho^4, alphabet") == "|h| ≤ √(nq), E φ'², ρ^4, alphabet"
+    assert readable("|h| <= sqrt(nq), E phi'^2, rho^4, alphabet") == "|h| ≤ √(nq), E φ′², ρ<sup>4</sup>, alphabet"
 
 
 # ---------------------------------------------------------------------------------------------- true to the evidence
@@ -315,13 +332,18 @@ def probed(page, script):
 
 FITTING = """
   addEventListener("load", () => {
-    const out = document.documentElement, cut = [], heights = [];
+    const out = document.documentElement, cut = [], heights = [], height = out.scrollHeight;
+    const link = [...document.querySelectorAll("nav a")].pop();
+    link.addEventListener("click", (event) => event.preventDefault());
+    link.click();
+    const opens = document.getElementById(link.hash.slice(1)).querySelector("details").open;
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
     for (const node of document.querySelectorAll("svg, p, h1, h2, h3, dd, figcaption"))
       if (node.getBoundingClientRect().right > innerWidth + 1) cut.push(node.textContent.slice(0, 60));
     for (const node of document.querySelectorAll("math")) heights.push(node.getBoundingClientRect().height);
     const found = {
       wide: out.scrollWidth - out.clientWidth, cut, flat: heights.filter((height) => height < 1).length,
-      loaded: performance.getEntriesByType("resource").length, formulas: heights.length,
+      loaded: performance.getEntriesByType("resource").length, formulas: heights.length, height, opens,
     };
     parent.document.documentElement.setAttribute(`data-at-${innerWidth}`, JSON.stringify(found));
   });
@@ -331,7 +353,10 @@ FITTING = """
 @browser
 @pytest.mark.parametrize("name", ["verify", "check", "jump"])
 def test_pages_load_without_an_error_and_fit_a_phone(pages, tmp_path, name):
-    """In frames of both widths, since the window of a headless browser is never narrower than 500."""
+    """In frames of both widths, since the window of a headless browser is never narrower than 500.
+
+    A large window shows the page in two screens; the list of contents unfolds what it names.
+    """
     frame = escape(probed(pages[name], FITTING))
     frames = "".join(f'<iframe width="{width}" height="900" srcdoc="{frame}"></iframe>' for width in (390, 1280))
     made, logged = chromium(tmp_path, f'<!DOCTYPE html><meta charset="utf-8">{frames}')
@@ -340,7 +365,8 @@ def test_pages_load_without_an_error_and_fit_a_phone(pages, tmp_path, name):
     for width in (390, 1280):
         found = json.loads(seen[f"data-at-{width}"])
         assert found.pop("formulas") > 5
-        assert found == {"wide": 0, "cut": [], "flat": 0, "loaded": 0}, width
+        assert found.pop("height") <= 1600 or width < 1280  # two screens of 800
+        assert found == {"wide": 0, "cut": [], "flat": 0, "loaded": 0, "opens": True}, width
 
 
 SORTING = """
