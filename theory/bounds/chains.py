@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 from scipy.special import logsumexp
 
 from theory.bounds.certificate import Certificate, Chain, Mixture, Reflection, Side, tent
-from theory.bounds.draft import Draft, cramer, fit, interior_lengths, kernel_means, shifts
+from theory.bounds.draft import Draft, cramer, fit, interior_lengths, kernel_means, mapped, shifts
 from theory.bounds.layer_means import Kernel, point_means
 from theory.bounds.moments import (
     Setting,
@@ -31,22 +31,12 @@ from theory.bounds.verifier import tail_log
 from theory.numerics.arithmetic import FloatArray
 
 Found = TypeVar("Found")
-KernelOf = Callable[[Setting, Sign, Side, Chain], Kernel]
 Sided = Callable[[Draft, float, Side | None], Draft | str]
 Tail = Callable[[Setting, Sign, Side], float]
-MULTIPLES = (
-    0.87,
-    0.76,
-    0.66,
-    0.57,
-    0.45,
-    0.35,
-    0.25,
-    0.17,
-    0.11,
-    0.07,
-    0.04,
-)  # of n epsilon over n times the predicted variance
+MULTIPLES = (0.87, 0.76, 0.66, 0.57, 0.45, 0.35, 0.25, 0.17, 0.11, 0.07, 0.04)
+"""Exponents that are tried, in units of n epsilon over n times the predicted variance."""
+
+
 _TAKEN = 1e9  # credit of an exponent that is taken at once
 _KEPT = 0.38  # share of lambda epsilon, for the largest, that must be left for an exponent to be taken at once
 _GAMMAS = 3
@@ -134,7 +124,7 @@ def upper(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
     anchor = 1 + m.backward_noise * exponent / c.width
     rate = exponent / anchor
     weight = exponent * np.log(anchor) - exponent + 1e-12
-    return draft.with_(upper=filled(draft, 1, side, exponent, np.array([rate]), np.array([weight])))
+    return draft.with_(upper=_filled(draft, 1, side, exponent, np.array([rate]), np.array([weight])))
 
 
 def lower(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
@@ -158,7 +148,7 @@ def lower(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
             break
     if best is None:
         return failure
-    return draft.with_(lower=filled(draft.with_(lower=best[1]), -1, best[1], exponent, *best[2:]))
+    return draft.with_(lower=_filled(draft.with_(lower=best[1]), -1, best[1], exponent, *best[2:]))
 
 
 def _floor(draft: Draft, side: Side) -> Side:
@@ -182,14 +172,31 @@ def grouped(rates: FloatArray, logs: FloatArray) -> FloatArray:
 
 
 def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[FloatArray, FloatArray, float] | None:
-    """The cheapest nonnegative combination of exponentials above y^-lambda, a linear program, and its log cost."""
-    last = np.exp(17 / exponent)  # beyond, a constant of 4e-8 is enough
+    """The cheapest combination of exponentials up to the horizon, see `cheapest`."""
     rates = np.concatenate([[0.0], np.linspace(0.3 * exponent, side.horizon, 24)])
     slope = -exponent * draft.moments.kappa / (1 - draft.moments.chi)
     layer = layer_majorant(draft.setting, -1, side, rates, shifts(draft, -rates / (draft.certificate.width - 1)))
     tilted = layer.exponents + slope / draft.certificate.width * draft.setting.nodes.value**2
     costs = grouped(rates, kernel_means(draft, Kernel(layer.constants - slope, tilted), np.ones(1)))[:, 0]
-    y = np.geomspace(side.floor, last, 300)
+    return cheapest(exponent, side.floor, rates, costs)
+
+
+def cheapest(
+    exponent: float, floor: float, rates: FloatArray, costs: FloatArray
+) -> tuple[FloatArray, FloatArray, float] | None:
+    """The cheapest nonnegative combination of exponentials above y^-lambda for y >= y0, a linear program.
+
+    Args:
+        exponent: lambda.
+        floor: y0.
+        rates: of the exponentials, the first 0; (R,).
+        costs: log of what a unit of each costs, (R,).
+
+    Returns:
+        The rates and the log weights of those that are used, and the log cost of all; None where none suffice.
+    """
+    last = np.exp(17 / exponent)  # beyond, a constant of 4e-8 is enough
+    y = np.geomspace(floor, last, 300)
     matrix = np.exp(exponent * np.log(y)[:, None] - rates * y[:, None] - costs)  # in units of the cost of each rate
     solution = linprog(np.ones(len(rates)), A_ub=-matrix, b_ub=-np.ones(len(y)))
     if solution.x is None:
@@ -198,7 +205,7 @@ def _exponentials(draft: Draft, side: Side, exponent: float) -> tuple[FloatArray
     weights[0] = max(weights[0], last**-exponent)
     kept = solution.x > 1e-9
     kept[0] = True
-    logs = _raised(rates[kept], np.log(weights[kept]), exponent, side.floor)
+    logs = _raised(rates[kept], np.log(weights[kept]), exponent, floor)
     return rates[kept], logs, float(logsumexp(logs + costs[kept]))
 
 
@@ -219,26 +226,11 @@ def _bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
     return Chain(exponent, first, second, (0.0,) * len(first), (), (), Reflection(1.0, (1.0,) * len(first), ()))
 
 
-def filled(
-    draft: Draft,
-    sign: Sign,
-    side: Side,
-    exponent: float,
-    rates: FloatArray,
-    weights: FloatArray,
-    kernel_of: KernelOf = layer_kernel,
-) -> Side:
-    """The side with its chain: power iteration for the functions f, then the reflection.
-
-    Args:
-        draft, sign, side: what is known.
-        exponent: lambda.
-        rates, weights: t_j and log w_j.
-        kernel_of: K of Lemma E.
-    """
+def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatArray, weights: FloatArray) -> Side:
+    """The side with its chain: power iteration for the functions f, then the reflection."""
     tilts = shifts(draft, sign * rates / (draft.certificate.width - 1))
     chain = replace(_bare(exponent, rates, weights), shifts=tuple(map(float, tilts)))
-    kernel = kernel_of(draft.setting, sign, side, chain)
+    kernel = layer_kernel(draft.setting, sign, side, chain)
     power = sign * exponent
     [first] = fit(draft, lambda q: -power * np.log(q))
     steps = min(1 + int(np.ceil(np.log(0.1) / np.log(max(abs(draft.moments.chi), 0.5)))), draft.certificate.depth - 1)
@@ -252,7 +244,7 @@ def _iterated(draft: Draft, kernel: Kernel, first: FloatArray, steps: int) -> tu
     shapes = [first]
 
     def after(slope: float, bend: float) -> FloatArray:
-        return np.asarray(fit(draft, partial(draft.setting.mapped, kernel, [tent(slope, bend)]))[0])
+        return np.asarray(fit(draft, partial(mapped, draft, kernel, [tent(slope, bend)]))[0])
 
     for _ in range(steps):
         shapes.append(after(*shapes[-1]))
@@ -270,7 +262,7 @@ def _smoothed(draft: Draft, kernel: Kernel, functions: tuple[Mixture, ...]) -> t
     """With a small steep term at each end of the tube where K f/f of the stationary f is larger than at q = 1."""
     f, (low, high) = functions[-1], ends(draft.setting.tube)
     q = np.array([low, 1.0, high])
-    profile = draft.setting.mapped(kernel, [f], q)[0] - f.log(q)
+    profile = mapped(draft, kernel, [f], q)[0] - f.log(q)
     for end, side in ((0, -1), (2, 1)):
         excess = min(profile[end] - profile[1], 2.0 / draft.certificate.depth)
         if excess > 1e-6:
@@ -284,11 +276,11 @@ def _sums(draft: Draft, kernel: Kernel, power: float, functions: tuple[Mixture, 
     """Tents fitted to G_1 = f_1, G_2 = f_2 + F G_1, ..."""
     forward, level, found = identity(draft.setting), 0.0, list[Mixture]()
     for before, after in itertools.pairwise(functions):
-        level += float(draft.setting.mapped(kernel, [before], np.ones(1))[0, 0] - after.log(1.0))
+        level += float(mapped(draft, kernel, [before], np.ones(1))[0, 0] - after.log(1.0))
 
         def total(q: FloatArray, f: Mixture = after, level: float = level) -> FloatArray:
             own = level + power * np.log(q) + f.log(q)
-            return np.asarray(np.logaddexp(own, draft.setting.mapped(forward, found[-1:], q)[0]) if found else own)
+            return np.asarray(np.logaddexp(own, mapped(draft, forward, found[-1:], q)[0]) if found else own)
 
         [(slope, bend)] = fit(draft, total)
         shape, height = tent(float(slope), float(bend)), float(total(np.ones(1))[0])
@@ -299,7 +291,7 @@ def _sums(draft: Draft, kernel: Kernel, power: float, functions: tuple[Mixture, 
 def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Reflection:
     """The functions g: those of the mirrored kernel, and a steep term for where f is larger."""
     m, s = draft.moments, draft.setting
-    forward = max(m.variance_per_layer - m.direction_noise, 0.2 * m.variance_per_layer)  # v_f
+    forward = max(m.variance_per_layer - 2 * m.slope_variance, 0.2 * m.variance_per_layer)  # v_f
     a, shares = _MIRROR * m.variance_per_layer / forward, _shares(draft, kernel, chain)
     power = (1 + a) * sign * chain.exponent
     mirror = inverse_power(kernel, a, shares)
@@ -381,4 +373,4 @@ def growth(draft: Draft, kernel: Kernel, f: Mixture) -> float:
     c = draft.certificate
     q = 1 + draft.spread * np.arange(-3.0, 4.0)
     q = q[(q > c.low) & (q < c.high)]
-    return float(np.max(draft.setting.mapped(kernel, [f], q)[0] - f.log(q)))
+    return float(np.max(mapped(draft, kernel, [f], q)[0] - f.log(q)))

@@ -3,25 +3,59 @@ r"""The deep bound: how far the gradients of all layers of one network differ, a
 .. math:: P\Big(\max_{l \le L} |\log G_l| \ge \epsilon\Big) \le e^{\texttt{log}}, \qquad
           G_l = \frac{|\partial E/\partial W_l|^2}{|\partial E/\partial W_L|^2}
 
-for Haar orthogonal weights, an input with :math:`|x_0|^2 = n` and any locally Lipschitz phi whose squared length
-returns to 1 in depth. Derived for this project; theorem and proof in docs/deep-bound.md. The width it asks for is about
+for Haar orthogonal or Gaussian weights, an input with :math:`|x_0|^2 = n` and any locally Lipschitz phi whose squared
+length returns to 1 in depth. Derived for this project; theorems and proofs in docs/deep-bound.md and
+docs/gaussian-deep-bound.md. The width it asks for is about
 10 times :math:`v L/\epsilon^2` for tanh, v the variance per layer of the fluctuation law. `theory.bounds.search`
 proposes the parameters, `theory.bounds.verifier` computes the bound from them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from theory.activations.activation import Activation, NumericActivation, steps
 from theory.bounds.certificate import Certificate, Readout
+from theory.bounds.gaussian import search as gaussian_search
+from theory.bounds.gaussian import verifier as gaussian_verifier
 from theory.bounds.search import propose
 from theory.bounds.verifier import DeepBound, verify
-from theory.depth.coefficients import DepthCoefficients, depth_coefficients
-from theory.errors import UsageError
+from theory.depth.coefficients import DepthCoefficients, depth_coefficients, with_gaussian_weights
+from theory.errors import UsageError, unknown
 
-Problem = tuple[int, int, float, Readout]
+
+@dataclass(frozen=True, slots=True)
+class Theorem:
+    """The deep bound for one law of the weights.
+
+    Args:
+        propose: the search for a certificate.
+        verify: the bound from it.
+        coefficients: of the fluctuation law, from those for Haar weights.
+    """
+
+    propose: Callable[..., Certificate | str]
+    verify: Callable[[Certificate, NumericActivation], DeepBound]
+    coefficients: Callable[[DepthCoefficients[float]], DepthCoefficients[float]]
+
+
+HAAR = Theorem(propose, verify, lambda coefficients: coefficients)
+THEOREMS = {"haar": HAAR, "gaussian": Theorem(gaussian_search.propose, gaussian_verifier.verify, with_gaussian_weights)}
+"""The law of the weights -> its theorem; Gaussian entries have variance 1/n."""
+
+
+class Problem(NamedTuple):
+    """What is asked for: n, L, epsilon, what is known about e_L, and for which weights."""
+
+    width: int
+    depth: int
+    epsilon: float
+    readout: Readout
+    theorem: Theorem = HAAR
+
+
 HOMOGENEOUS = "homogeneous: see theory.bounds.homogeneous"
 """Reason given for a positively homogeneous phi, whose deep law is another theorem."""
 
@@ -40,7 +74,12 @@ _BEYOND_FLOATS = -60.0  # ideal logarithm below which a certificate may overflow
 
 
 def deep_bound(
-    activation: NumericActivation, width: int, depth: int, epsilon: float, readout: str | Readout = "random"
+    activation: NumericActivation,
+    width: int,
+    depth: int,
+    epsilon: float,
+    readout: str | Readout = "random",
+    weights: str = "haar",
 ) -> DeepBound:
     r"""Bound the probability that the squared gradient of some layer differs by a factor e^epsilon from the last one's.
 
@@ -56,33 +95,37 @@ def deep_bound(
         readout: what is known about e_L = dE/dx_L: "random", a uniform direction independent of the weights; "any", any
             function of the forward pass and of independent noise (then the bound is for P(|dE/dW_L| > 0 and ...)); or
             a `theory.bounds.certificate.Readout` with the alignment of e_L and x_L.
+        weights: "haar", or "gaussian": independent, of variance 1/n.
 
     Returns:
         `DeepBound`; where it says nothing its log is 0 and its reason tells why.
 
     Raises:
-        UsageError: a width below 2, a depth below 1, an epsilon that is not positive, an unknown readout.
+        UsageError: a width below 2, a depth below 1, an epsilon that is not positive, an unknown readout or unknown
+            weights.
 
     >>> from theory.normalization.normalize import normalize
     >>> from theory.activations.specification import activation
     >>> tanh = normalize(activation("tanh"))
     >>> deep_bound(tanh, 300, 10, 1.0).probability < 0.05
     True
+    >>> deep_bound(tanh, 550, 10, 1.0, weights="gaussian").probability < 0.05
+    True
     >>> deep_bound(tanh, 30, 10, 1.0).reason
     'width 30 is too small: even a normal law of the predicted variance exceeds epsilon too often'
     """
-    asked = _readout(readout)
+    asked, theorem = _readout(readout), _theorem(weights)
     _check(width, depth, epsilon)
     if depth == 1:
         return DeepBound("deep", -np.inf, "one layer has nothing to be compared with")
-    moments = depth_coefficients(activation)
+    moments = theorem.coefficients(depth_coefficients(activation))
     reason = _screen(activation, moments, depth)
     if reason:
         return DeepBound("deep", 0.0, reason)
     if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) > _VACUOUS:
         reason = "even a normal law of the predicted variance exceeds epsilon too often"
         return DeepBound("deep", 0.0, f"width {width} is too small: {reason}")
-    return _best(activation, moments, (width, depth, epsilon, asked))
+    return _best(activation, moments, Problem(width, depth, epsilon, asked, theorem))
 
 
 def _readout(readout: str | Readout) -> Readout:
@@ -91,6 +134,12 @@ def _readout(readout: str | Readout) -> Readout:
     if readout not in ("random", "any"):
         raise UsageError(f"the readout must be 'random', 'any' or a Readout with an alignment, not {readout!r}")
     return Readout("random") if readout == "random" else Readout("any")
+
+
+def _theorem(weights: str) -> Theorem:
+    if weights not in THEOREMS:
+        raise unknown("weights", weights, list(THEOREMS))
+    return THEOREMS[weights]
 
 
 def _check(width: float, depth: float, epsilon: float) -> None:
@@ -133,11 +182,11 @@ def _best(
     Each by a few budgets for the bad events: a share of what the tails of the gradients may cost, and then of what they
     do. The first is a guess, unless it is given.
     """
-    width, depth, epsilon, readout = problem
+    width, depth, epsilon = problem[:3]
     best = DeepBound("deep", 0.0, "no tolerance was tried")
     wide = np.sqrt(_BEYOND_FLOATS / min(_ideal_log(moments, width, depth, epsilon), _BEYOND_FLOATS))
     for share in _TOLERANCES:
-        smaller = (width, depth, share * wide * epsilon, readout)
+        smaller = problem._replace(epsilon=share * wide * epsilon)
         ideal = _ideal_log(moments, *smaller[:3])
         if ideal > _VACUOUS or (best.log < 0 and _REACHED * ideal > best.log):
             break
@@ -181,12 +230,12 @@ def _attempt(
     activation: NumericActivation, problem: Problem, budget: float, near: Certificate | None = None
 ) -> DeepBound:
     try:
-        certificate = propose(activation, *problem, budget, near)
+        certificate = problem.theorem.propose(activation, *problem[:4], budget, near)
     except UsageError as error:  # phi is too rough for the quadrature: an outcome, not misuse
         return DeepBound("deep", 0.0, str(error))
     if isinstance(certificate, str):
         return DeepBound("deep", 0.0, certificate)
-    return verify(certificate, activation)
+    return problem.theorem.verify(certificate, activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +254,12 @@ class DeepWidth:
 
 
 def required_width_deep(
-    activation: NumericActivation, depth: int, epsilon: float, probability: float, readout: str | Readout = "random"
+    activation: NumericActivation,
+    depth: int,
+    epsilon: float,
+    probability: float,
+    readout: str | Readout = "random",
+    weights: str = "haar",
 ) -> DeepWidth:
     """The width from which on the deep bound is below a probability, to about two per cent, by bracketing.
 
@@ -214,7 +268,7 @@ def required_width_deep(
 
     Args:
         activation: phi, normalized.
-        depth, epsilon, readout: as in `deep_bound`.
+        depth, epsilon, readout, weights: as in `deep_bound`.
         probability: wanted, in (0, 1).
 
     Raises:
@@ -225,13 +279,13 @@ def required_width_deep(
     >>> required_width_deep(normalize(activation("relu")), 10, 1.0, 0.05).reason
     'homogeneous: see theory.bounds.homogeneous'
     """
-    asked = _readout(readout)
+    asked, theorem = _readout(readout), _theorem(weights)
     _check(2, depth, epsilon)
     if not 0 < probability < 1:
         raise UsageError(f"the probability must lie between 0 and 1, not {probability}")
     if depth == 1:
         return DeepWidth(2, deep_bound(activation, 2, 1, epsilon))
-    moments = depth_coefficients(activation)
+    moments = theorem.coefficients(depth_coefficients(activation))
     reason = _screen(activation, moments, depth)
     if reason:
         return DeepWidth(None, DeepBound("deep", 0.0, reason), reason)
@@ -244,14 +298,14 @@ def required_width_deep(
 
     def attempt(width: float) -> float:
         nonlocal near
-        problem = (int(width), depth, epsilon, asked)
+        problem = Problem(int(width), depth, epsilon, asked, theorem)
         found = _attempt(activation, problem, _SHARE * probability, near.certificate if near.log < 0 else None)
         near = found if found.log < 0 or near.log == 0 else near
         return found.log
 
     width: float | None = _crossing(attempt, wanted, np.ceil(_FIRST_WIDTH * least), (least, most))
     while width is not None:
-        bound = _best(activation, moments, (int(width), depth, epsilon, asked), _SHARE * probability)
+        bound = _best(activation, moments, Problem(int(width), depth, epsilon, asked, theorem), _SHARE * probability)
         if bound.log < wanted:
             return DeepWidth(int(width), bound)
         width = np.ceil(1.01 * width)

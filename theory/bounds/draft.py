@@ -1,6 +1,6 @@
 """A certificate in the making: what each event may cost, Cramér exponents, and the choice of dominating functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -75,13 +75,18 @@ def fit(draft: Draft, logs: Callable[[FloatArray], FloatArray]) -> FloatArray:
     return np.stack([slope, np.sqrt(np.maximum(curvature, 0.0))], axis=1)
 
 
+def mapped(draft: Draft, kernel: Kernel, functions: Sequence[Mixture], q: FloatArray) -> FloatArray:
+    """About log (K f)(q) for several f, (N, Q)."""
+    return draft.setting.mapped(kernel, functions, q)
+
+
 def forward_tents(draft: Draft, slopes: FloatArray, most: int) -> list[tuple[Mixture, ...]]:
     """Tents fitted to F f, F^2 f, ... for several f = e^{slope (q-1)}, until all of them are flat."""
     found: list[list[Mixture]] = [[tent(slope, 0.0) for slope in slopes]]
     width = draft.certificate.high - draft.certificate.low
     kernel = identity(draft.setting)
     while len(found) <= most:
-        shapes = fit(draft, partial(draft.setting.mapped, kernel, found[-1]))
+        shapes = fit(draft, partial(mapped, draft, kernel, found[-1]))
         found.append([tent(*shape) for shape in shapes])
         if np.all((np.abs(shapes[:, 0]) + shapes[:, 1]) * width < 0.05):
             break

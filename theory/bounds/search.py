@@ -55,14 +55,14 @@ def propose(
         blank = blank_certificate(width, depth, epsilon, readout)
         setting, moments = prepare(blank, activation, _HIGHEST), depth_coefficients(activation)
         draft: Draft | str = Draft(setting, moments, budget, near)
-        for step in (_tube, _limits, _top, lambda d: feasible(d, 1), lambda d: feasible(d, -1)):
+        for step in (narrowest_tube, _limits, _top, lambda d: feasible(d, 1), lambda d: feasible(d, -1)):
             if isinstance(draft, str):
                 return draft
             draft = step(draft)
     return draft if isinstance(draft, str) else draft.certificate
 
 
-def _tube(draft: Draft) -> Draft | str:
+def narrowest_tube(draft: Draft) -> Draft | str:
     """The narrowest tube whose two sides are left rarely enough."""
     chi, width = draft.moments.chi, draft.certificate.width
     if abs(chi) >= 0.995:

@@ -12,7 +12,7 @@ does not settle or a condition that does not hold makes its term 1. Every suprem
 variable and the arithmetic are float64.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
@@ -48,8 +48,8 @@ RIGOR = (
 """What is not proved is estimated, and makes its term 1 where the estimate is not small (docs/deep-bound.md)."""
 
 
-SEARCHED = RIGOR + ", sup |phi'| by a search"
-"""As above, where sup |phi'| has no proof."""
+SEARCHED = ", sup |phi'| by a search"
+"""What is added where sup |phi'| has no proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,24 @@ def verify(certificate: Certificate, activation: NumericActivation) -> DeepBound
 
     A doctest is with `theory.bounds.deep.deep_bound`.
     """
+    return summed(certificate, activation, prepare, _terms, RIGOR)
+
+
+def summed(
+    certificate: Certificate,
+    activation: NumericActivation,
+    prepared: Callable[[Certificate, NumericActivation], Setting],
+    terms_of: Callable[[Setting], dict[str, float]],
+    rigor: str,
+) -> DeepBound:
+    """Add up the terms of a deep bound; whatever is wrong is a reason.
+
+    Args:
+        certificate, activation: as for `verify`.
+        prepared: evaluates the activation for the certificate.
+        terms_of: the logarithms of the terms by name.
+        rigor: what is proved where sup |phi'| is.
+    """
     try:
         reason = defect(certificate)
     except (TypeError, ValueError, AttributeError) as error:
@@ -90,16 +108,16 @@ def verify(certificate: Certificate, activation: NumericActivation) -> DeepBound
     if reason:
         return DeepBound("deep", 0.0, reason, certificate=certificate)
     try:
-        setting = prepare(certificate, activation)
+        setting = prepared(certificate, activation)
     except UsageError as error:
         return DeepBound("deep", 0.0, str(error), certificate=certificate)
     with np.errstate(all="ignore"):
         # what is not a number, or says nothing, counts as probability 1
-        terms = {name: float(log) if log < 0 else 0.0 for name, log in _terms(setting).items()}
+        terms = {name: float(log) if log < 0 else 0.0 for name, log in terms_of(setting).items()}
     total = float(logsumexp(list(terms.values())))
     worst = max(terms, key=lambda name: terms[name])
     reason = "" if total < 0 else f"the term {worst!r} and the others add up to 1 or more"
-    rigor = RIGOR if setting.certified else SEARCHED
+    rigor = rigor if setting.certified else f"{rigor}{SEARCHED}"
     return DeepBound("deep", min(total, 0.0), reason, tuple(terms.items()), rigor, certificate)
 
 
@@ -117,12 +135,12 @@ def prepare(certificate: Certificate, activation: NumericActivation, highest: fl
 
 
 @lru_cache(maxsize=16)
-def evaluated(activation: Hashable, radius: float) -> tuple[Nodes, bool]:
-    """phi on nodes that reach to a radius, with K^2 there, and whether it is proved."""
+def evaluated(activation: Hashable, radius: float, reach: float | None = None) -> tuple[Nodes, bool]:
+    """phi on nodes that reach to a radius, with K^2 there or within another reach, and whether that is proved."""
     phi = cast(NumericActivation, activation)
-    lipschitz = lipschitz_constants(phi, radius)
+    lipschitz = lipschitz_constants(phi, reach or radius)
     if not np.isfinite(lipschitz.slope):
-        raise UsageError("phi is not Lipschitz on the spheres of the tube")
+        raise UsageError("phi is not Lipschitz where pre-activations may lie")
     return gaussian_nodes(phi, radius, lipschitz.slope * lipschitz.slope), lipschitz.certified
 
 

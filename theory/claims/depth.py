@@ -30,6 +30,7 @@ _EVENT = Claim(
     event=r"P(\max_l |\log(\Vert\nabla_l\Vert^2/\Vert\nabla_L\Vert^2)| \geq \epsilon)",
     tested_by=(
         ("deep", "deep-bound"),
+        ("deep", "gaussian-deep-bound"),
         ("deep", "relu-deep-bound"),
         ("deep", "homogeneous-deep-bound"),
         ("prediction", "fluctuation-law"),
@@ -211,6 +212,47 @@ _BOUNDS = (
         proof="docs/deep-bound.md#the-theorem",
         function="theory.bounds.deep:deep_bound",
         test="tests/theory/bounds/test_deep_bound.py::test_the_bound_lies_above_the_simulated_exceedance",
+    ),
+    Claim(
+        id="gaussian-deep-bound",
+        kind="bound",
+        title="Deep bound for Gaussian weights",
+        words="The gradients of all layers stay within a factor e^epsilon of the top one, with a probability that is "
+        "bounded at a width of the order L/epsilon^2. Every mean is an n-th power of an integral over one neuron.",
+        statement=(
+            rf"{_DEEP_EVENT} \leq P(\text{{bad}}) + \sum_{{\pm}} \min_\lambda e^{{-\lambda \epsilon}} "
+            r"T_\pm \left[f_{L-1}(1) + g_{L-1}(1)\right]",
+            r"\frac{|d_l|^2}{|d_{l+1}|^2} = Y_l, \qquad E\left[e^{-t Y_l}\right] \leq e^{t a_l/n} "
+            r"\prod_{i=1}^n \left(1 + \frac{2 t s_i}{n}\right)^{-1/2}",
+        ),
+        symbols=letters(
+            "n",
+            "L",
+            "l",
+            "G_l",
+            "d_l",
+            "s",
+            r"\epsilon",
+            r"\lambda",
+            a_l="mean of s with the weights phi^2, over the neurons of layer l",
+            **{
+                r"T_\pm": "what the alignment at the top costs, 1 or little more",
+                "f_{L-1}, g_{L-1}": "functions of Lemma E, of the squared length of the input",
+                "E": "given the forward pass and the layers above, whatever their alignment",
+            },
+        ),
+        assumptions=(
+            "Every weight matrix is n x n with independent entries N(0, 1/n); the layers are independent.",
+            SHELL,
+            RANDOM_READOUT,
+            MEASURABLE,
+            "phi is Lipschitz.",
+            "n >= 4; GPN is not used, but without it the bound says nothing.",
+        ),
+        rigor="numerical evaluation of a proved bound",
+        proof="docs/gaussian-deep-bound.md#the-theorem",
+        function="theory.bounds.deep:deep_bound",
+        test="tests/theory/bounds/gaussian/test_gaussian_bound.py::test_the_bound_lies_above_the_simulated_exceedance",
     ),
     Claim(
         id="relu-deep-law",

@@ -1,7 +1,7 @@
 """Coefficients of one activation from which the laws of deep networks are made, in float64 or with proved radii."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -120,6 +120,42 @@ class DepthCoefficients(Generic[Number]):
         weights = self.kappa * np.concatenate([[0.0], np.cumsum(powers[:-1])]) - powers
         noise = weights**2 * self.length_noise + 2 * weights * self.noise_covariance + self.backward_noise
         return float(np.sum(noise))
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianCoefficients(DepthCoefficients[float]):
+    r"""The coefficients where the weights are independent, N(0, 1/n): a layer then adds the noise of lengths as well.
+
+    .. math:: s_f = Var\, \phi^2, \qquad s_b = 3\, Var\, s + 2 (E s)^2, \qquad c_x = Cov(\phi^2, s)
+
+    (docs/gaussian-deep-bound.md, derived for this project).
+    """
+
+    @property
+    def slope_variance(self: "DepthCoefficients[float]") -> float:
+        """Var s / (E s)^2."""
+        return max(self.backward_noise / self.slope_second / self.slope_second - 2, 0.0) / 3
+
+    @property
+    def direction_noise(self: "DepthCoefficients[float]") -> float:
+        """2 E s^2 / (E s)^2."""
+        return 2 * self.slope_variance + 2
+
+
+def with_gaussian_weights(haar: DepthCoefficients[float]) -> GaussianCoefficients:
+    """The coefficients for Gaussian weights of variance 1/n from those for Haar weights.
+
+    >>> from theory.activations.specification import activation
+    >>> relu = with_gaussian_weights(depth_coefficients(activation("sqrt(2)*max(x, 0)")))
+    >>> [round(number, 10) for number in (relu.length_noise, relu.backward_noise, relu.slope_variance)]
+    [5.0, 5.0, 1.0]
+    """
+    numbers = {field.name: getattr(haar, field.name) for field in fields(haar)}
+    chi, kappa = haar.chi, haar.kappa
+    numbers["length_noise"] += 2 * chi * chi
+    numbers["backward_noise"] += 2 * kappa * kappa + 2 * haar.slope_second * haar.slope_second
+    numbers["noise_covariance"] += 2 * chi * kappa
+    return GaussianCoefficients(**numbers)
 
 
 _FUNCTIONALS: Mapping[str, Functional] = {

@@ -150,7 +150,7 @@ def row(claim, kind):
 
 def test_a_verdict_knows_its_claims():
     assert [claim.id for claim in row("forward-one-step", "levy").claims] == ["forward-one-step", "levy-forward"]
-    assert len(row("deep-gradient-ratio", "deep").claims) == 4
+    assert len(row("deep-gradient-ratio", "deep").claims) == 5
     assert [claim.id for claim in row("forward-one-step", "none (kinks)").claims] == ["forward-one-step"]
 
 
