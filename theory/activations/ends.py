@@ -9,6 +9,7 @@ from theory.activations.pieces import Piece
 from theory.balls.core import NotCertifiable
 from theory.balls.local import T, localized
 from theory.balls.program import constant_ball, deflated, is_analytic_at_zero, regularize
+from theory.balls.zeros import near
 from theory.numerics.arithmetic import UNDEFINED, X, is_infinite, value_at
 
 
@@ -50,6 +51,27 @@ def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sym
     except (NotImplementedError, ValueError, TypeError, AttributeError, RecursionError):
         return sympy.nan
     return value if not value.has(X, *UNDEFINED) else sympy.nan
+
+
+@lru_cache(maxsize=1024)
+def is_removable(formula: sympy.Expr, point: sympy.Expr) -> bool:
+    """Whether a formula is proved to be analytic around a point, but for a removable singularity there.
+
+    Its functions and their arguments are, so that the same analytic formula holds on both sides: unlike next to 0 in
+    x*atan(1/x).
+
+    >>> zero = sympy.Integer(0)
+    >>> is_removable(sympy.tanh(sympy.sin(X) / X), zero), is_removable(X * sympy.atan(1 / X), zero)
+    (True, False)
+    """
+    if any(power.base.has(X) and not power.exp.is_Integer for power in formula.atoms(sympy.Pow)):
+        return False  # as sqrt(x**2), which is simplified where x > 0 is known
+    functions = [function for function in formula.atoms(sympy.Function) if function.has(X)]
+    parts = [formula, *functions, *(argument for function in functions for argument in function.args)]
+    try:
+        return is_analytic_at_zero([regularize(local, T) for local in near(parts, point, 1)], T)
+    except (NotCertifiable, RecursionError):
+        return False
 
 
 def _removable(expression: sympy.Expr, point: sympy.Expr, direction: int) -> sympy.Expr:

@@ -9,7 +9,7 @@ there is exact for polynomials; for other functions it is a `Claim`, which certi
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Literal
 
 import mpmath
@@ -167,7 +167,7 @@ def _resolve(expression: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr, recor
     if switch is None:
         yield Piece(lower, upper, expression)
         return
-    switching, points = list(dict.fromkeys(_switching_functions(switch))), Points(lower, upper)
+    switching, points = list(dict.fromkeys(_switching_functions(_first_step(switch)))), Points(lower, upper)
     try:
         for function in switching:
             points.add_sign_changes(function)
@@ -209,8 +209,19 @@ def _resolve_cell(
         return
     if is_conjecture:
         record += [Claim(f, left, right) for f, sign in signs.items() if sign and not _is_exact(f)]
-    branch = _branch(switch, signs, sample)
+    step = _first_step(switch)
+    branch = _branch(step, signs, sample)
+    if step is not switch:
+        others = [argument for argument in switch.args if argument not in step.args]
+        branch = switch.func(branch, *others, evaluate=False)
     yield from _resolve(expression.xreplace({switch: branch}), left, right, record)
+
+
+def _first_step(switch: sympy.Expr) -> sympy.Expr:
+    """The `Max` or `Min` of two of the arguments, where there are more: n of them have n (n-1)/2 differences."""
+    if not isinstance(switch, sympy.Max | sympy.Min) or len(switch.args) <= 2:
+        return switch
+    return switch.func(*switch.args[:2], evaluate=False)
 
 
 def _alternatives(expression: sympy.Expr) -> Iterator[sympy.Expr]:
@@ -251,7 +262,7 @@ def _switching_functions(switch: sympy.Expr) -> Iterable[sympy.Expr]:
     if isinstance(switch, sympy.Piecewise):
         return [r.lhs - r.rhs for _, c in switch.args for r in _comparisons(c)]
     if isinstance(switch, sympy.Max | sympy.Min):
-        return [a - b for a, b in combinations(switch.args, 2)]
+        return [switch.args[0] - switch.args[1]]
     if isinstance(switch, frac):
         return [sympy.sin(sympy.pi * switch.args[0])]
     return [switch.args[0]]
@@ -303,14 +314,11 @@ def _branch(switch: sympy.Expr, signs: dict[sympy.Expr, int], sample: sympy.Expr
 
 
 def _extreme(switch: sympy.Expr, signs: dict[sympy.Expr, int]) -> sympy.Expr:
-    """The side of a `Max` or `Min` that wins."""
+    """The side of a `Max` or `Min` of two that wins."""
     orientation = 1 if isinstance(switch, sympy.Max) else -1
-    best, *others = switch.args
-    for other in others:
-        ahead = signs[other - best] if other - best in signs else -signs[best - other]
-        if ahead * orientation > 0:
-            best = other
-    return best
+    first, second = switch.args
+    chosen: sympy.Expr = first if signs[first - second] * orientation >= 0 else second
+    return chosen
 
 
 def _truth(condition: sympy.Basic, signs: dict[sympy.Expr, int]) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 import sympy
 from flint import arb
 
-from theory.activations.ends import one_sided_limit
+from theory.activations.ends import is_removable, one_sided_limit
 from theory.activations.pieces import Claim, Piece, claims
 from theory.balls.continuity import is_continuous_beyond
 from theory.balls.core import NotCertifiable, precision
@@ -95,9 +95,9 @@ class Discontinuity:
 def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | None:
     """None if phi (or phi') is proved to be continuous between two neighbouring pieces.
 
-    Continuity of phi is proved from the whole expression where possible (`theory.balls.continuity`), or by envelopes
-    that tend to 0 on both sides; a jump by ranges on both sides that do not meet. Else equality of the one-sided limits
-    is decided by algebra, inequality by ball arithmetic.
+    Continuity of phi is proved from the whole expression where possible (`theory.balls.continuity`), by one formula
+    that is analytic on both sides, or by envelopes that tend to 0 on both; a jump by ranges on both sides that do not
+    meet. Else equality of the one-sided limits is decided by algebra, inequality by ball arithmetic.
 
     >>> from theory.numerics.arithmetic import X
     >>> zero = sympy.Integer(0)
@@ -107,6 +107,8 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     """
     point = left.upper
     if order == "value" and right.is_joined:
+        return None
+    if left.value == right.value and is_removable(left.value, point):
         return None
     seen = _compared(getattr(left, order), getattr(right, order), point)
     if seen is not None:

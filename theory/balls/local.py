@@ -38,7 +38,28 @@ def _localized(expression: sympy.Expr, point: sympy.Expr, direction: int) -> sym
     moved = value_at(expression, point + direction * T)
     if moved == sympy.nan:
         raise NotCertifiable(f"the form next to {point} is not known")
-    return moved.replace(lambda node: node.is_Add and node.is_polynomial(T), sympy.expand)
+    return moved.replace(lambda node: node.is_Add and node.is_polynomial(T), _expanded)
+
+
+def _expanded(polynomial: sympy.Expr) -> sympy.Expr:
+    """A polynomial in T, multiplied out; its coefficients are reduced by the equation of an algebraic number in them.
+
+    >>> root = sympy.CRootOf(X**3 - X - 1, 0)
+    >>> _expanded((T + root) ** 3 - T - root - 1).coeff(T, 0)
+    0
+    """
+    expanded = sympy.expand(polynomial)
+    roots = expanded.atoms(sympy.CRootOf)
+    if len(roots) != 1:
+        return expanded
+    (root,) = roots
+    powers = sympy.Poly(expanded.xreplace({root: X}), X, T)
+    if not powers.domain.is_QQ and not powers.domain.is_ZZ:
+        return expanded
+    minimal = sympy.Poly(root.poly.as_expr(X), X)
+    coefficients = sympy.Poly(powers.as_expr(), T).all_coeffs()[::-1]
+    reduced = (sympy.Poly(c, X).rem(minimal).as_expr().xreplace({X: root}) for c in coefficients)
+    return sympy.Add(*(c * T**k for k, c in enumerate(reduced)))
 
 
 def mirrored(expressions: Sequence[sympy.Expr], side: int) -> list[sympy.Expr]:

@@ -6,6 +6,7 @@ for each arithmetic (`theory.numerics.special`).
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import mpmath
@@ -29,6 +30,7 @@ UNDEFINED = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.AccumBounds)
 
 
 _CONSTANT_DIGITS = 40
+_MOST_FACTORS = 8  # of a polynomial that is differentiated as a product
 
 
 def compile_expressions(expressions: Sequence[sympy.Expr], arithmetic: Arithmetic) -> Callable[[Any], list[Any]]:
@@ -87,6 +89,8 @@ def derivative(function: sympy.Expr) -> sympy.Expr:
     >>> derivative(sympy.Abs(sympy.asin(X)) + sympy.Heaviside(X))
     sign(asin(x))/sqrt(1 - x**2)
     """
+    if function.is_Mul and len(function.args) > _MOST_FACTORS and function.is_polynomial(X):
+        return sympy.diff(sympy.expand(function), X)  # n factors make n terms, and their derivative n^2
     real = function.replace(sympy.Abs, _Modulus).replace(sympy.sign, _Sign)
     slope = sympy.diff(real, X).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
     return slope.replace(_Modulus, sympy.Abs).replace(_Sign, sympy.sign)
@@ -103,6 +107,7 @@ def is_infinite(end: sympy.Expr) -> bool:
     return end in (sympy.oo, -sympy.oo)
 
 
+@lru_cache(maxsize=4096)
 def constant_value(expression: sympy.Expr, digits: int) -> mpmath.mpf | mpmath.mpc:
     """Evaluate an expression without free symbols to `digits` digits by mpmath, leaving its settings alone.
 
@@ -115,6 +120,8 @@ def constant_value(expression: sympy.Expr, digits: int) -> mpmath.mpf | mpmath.m
     if expression.has(*UNDEFINED):
         return mpmath.nan
     with mpmath.workdps(digits + 10):
+        if expression.is_Rational:  # compiling takes a thousand times as long
+            return mpmath.mpf(expression.p) / expression.q
         value = compile_expressions([without_enclosed(expression, digits + 15)], "mpmath")(mpmath.mpf(0))[0]
         return +mpmath.mpmathify(value)  # a number, also where mpmath has a lazy constant such as pi
 

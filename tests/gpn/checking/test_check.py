@@ -206,6 +206,12 @@ def test_every_formula_is_answered_within_the_time_limit(formula):
     assert ("Given up" in text) == bool(conditions.given_up)
 
 
+def test_many_lines_are_certified_in_time():
+    conditions = gpn.check(SLOW["lines"])
+    assert conditions.certified
+    assert not conditions.given_up
+
+
 def test_what_was_given_up_is_not_reported_as_infinite_or_absent():
     conditions = replace(gpn.check("tanh"), lipschitz=None, given_up=("kinks and jumps", SUPREMA))
     text = rendered(tables.conditions_report(conditions))

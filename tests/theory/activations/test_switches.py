@@ -8,7 +8,7 @@ from flint import arb
 
 from theory.activations.activation import Activation
 from theory.activations.critical_points import sign_changes
-from theory.activations.ends import one_sided_limit
+from theory.activations.ends import is_removable, one_sided_limit
 from theory.activations.pieces import Claim, Piece, claims
 from theory.activations.proofs import discontinuity, holds, unproved_singularities, unproved_switch
 from theory.activations.specification import activation
@@ -40,6 +40,39 @@ def pieces(text: str) -> list[tuple[str, str, str]]:
 def test_a_switch_changes_its_branch_at_a_pole_too(text, expected):
     """1/x has no zero, and yet |1/x| is not 1/x."""
     assert pieces(text) == expected
+
+
+def test_the_largest_of_many_lines_is_found_two_at_a_time():
+    """The tangents of x^2/2 at -9, ..., 9, in no order, meet halfway: 18 breakpoints, though there are 171 pairs."""
+    tangents = ", ".join(f"{k}*x - {k * k}/2" for k in ((7 * j) % 19 - 9 for j in range(19)))
+    phi = activation(f"max({tangents})")
+    assert phi.breakpoints == tuple(k + R(1, 2) for k in range(-9, 9))
+    assert [piece.slope for piece in phi.pieces] == list(range(-9, 10))
+    least = activation("min(max(x, -1), 2, x**2 - 1, 0*x + 5)")
+    assert [float(least.value(x)) for x in (-2.0, 0.0, 1.5, 9.0)] == [-1, -1, 1.25, 2]
+
+
+def test_a_pole_at_an_algebraic_number_diverges():
+    """x^3 - x - 1 has no factor over the rationals: that it is a multiple of t at its root is algebra, not arithmetic."""
+    found = certified_moments(activation("max(x/(x**3 - x - 1), 0.1)"), 15, ["second"])
+    assert found.divergent == {"second"}
+    jump = activation("tanh(1/(x**3 - x - 1))")
+    assert len(jump.jumps) == 1
+    assert discontinuity(*jump.pieces, "value").proved
+
+
+def test_one_formula_that_is_analytic_on_both_sides_has_no_kink():
+    """SymPy's limit of the slope took 19 s. The other formulas are analytic on each side only, and have a kink at 0."""
+    assert activation("silu(sin(x - sqrt(2))/(x - sqrt(2)))").kinks == ()
+    for text in ("x*atan(1/x)", "x*tanh(1/x)", "sqrt(x**4 + x**2)"):
+        assert activation(text).kinks == (0,), text
+        assert not is_removable(sympy.sympify(text, {"x": X}), sympy.Integer(0)), text
+
+
+def test_the_slope_of_many_factors_is_that_of_their_product():
+    factors = sympy.prod(X - R(k, 7) for k in range(12))
+    (piece,) = Activation("product", factors).pieces
+    assert sympy.expand(piece.slope - sympy.diff(factors, X)) == 0
 
 
 def test_the_moments_of_a_function_that_switches_at_a_pole():

@@ -13,7 +13,7 @@ from gpn.report.tables import check as detail_tables
 from gpn.report.words import terminal
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
-from theory.depth.correlation import correlation, correlation_dynamics
+from theory.depth.correlation import correlation, correlation_dynamics, squared_distance
 from theory.depth.horizon import depth_horizon, length_layers
 from theory.depth.length_map import length_map, length_map_slope
 from theory.errors import UsageError
@@ -225,3 +225,13 @@ def test_misuse_is_refused():
             correlation(tanh, **arguments)
     with pytest.raises(UsageError, match="width"):
         depth_horizon(tanh, 1)
+
+
+@pytest.mark.parametrize("rate", [1, 30])
+def test_the_distance_of_two_waves(rate):
+    """For sin(k x): C(rho) = (exp(-k^2 (1 - rho)) - exp(-k^2 (1 + rho)))/2; a wave may look constant on a grid."""
+    wave, square = activation(f"sin({rate}*x)"), rate * rate
+    for angle in np.linspace(0.01, np.pi, 60):
+        loss, gain = 1 - np.cos(angle), 1 + np.cos(angle)
+        exact = (-np.expm1(-square * loss) + np.exp(-square * gain) - np.exp(-2 * square)) / 2
+        assert squared_distance(wave, angle).value == pytest.approx(exact, rel=2e-9)
