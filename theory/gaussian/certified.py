@@ -90,9 +90,7 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Moments:
     goal = wanted + _MARGIN
     for _ in range(_ROUNDS):
         accuracy = Accuracy(goal, value_size, slope_size)
-        # Without continuity phi'^2 is integrated too: it may be proved to diverge.
-        named = [name for name in names if name not in excluded or name == "slope_second"]
-        enclosures = _enclosures(activation, named, accuracy)
+        enclosures = _enclosures(activation, names, accuracy, excluded)
         moments = _collected(activation, enclosures, accuracy, excluded)
         shortfall = _shortfall(moments, accuracy, wanted)
         if shortfall <= 0 or not moments.balls or enclosures.exhausted:
@@ -101,8 +99,11 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Moments:
     return moments
 
 
-def _enclosures(activation: Activation, names: list[str], accuracy: Accuracy) -> Enclosures:
-    enclosures = Enclosures({MOMENTS[name]: arb(0) for name in names})
+def _enclosures(activation: Activation, names: list[str], accuracy: Accuracy, excluded: Collection[str]) -> Enclosures:
+    # Without continuity E phi'^2 is looked at too: it may be proved to diverge.
+    wanted = [MOMENTS[name] for name in names if name not in excluded or name == "slope_second"]
+    useless = frozenset(MOMENTS[name] for name in excluded)
+    enclosures = Enclosures({moment: arb(0) for moment in wanted}, only_divergence=useless)
     with precision(accuracy.bits + _GUARD):
         # Remote pieces last: a divergence that is proved elsewhere says more than that none of them has an envelope.
         for piece in sorted(activation.pieces, key=lambda piece: piece.kind == "remote"):

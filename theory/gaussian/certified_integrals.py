@@ -67,6 +67,7 @@ class Enclosures:
     reasons: dict[Moment, str] = field(default_factory=dict)
     divergent: set[Moment] = field(default_factory=set)  # those that are proved to diverge
     exhausted: set[Moment] = field(default_factory=set)  # those whose integrand varies too fast for the effort allowed
+    only_divergence: frozenset[Moment] = frozenset()  # those that are of no use but for a proof that they diverge
 
     @property
     def open(self) -> list[Moment]:
@@ -124,7 +125,7 @@ def add_piece(piece: Piece, enclosures: Enclosures, accuracy: Accuracy) -> None:
         for moment in enclosures.open:
             if enclosures.exhausted:
                 enclosures.fail(moment, TOO_FAST)
-            else:
+            elif moment not in enclosures.only_divergence:
                 _add_section(section, moment, enclosures, accuracy)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import mpmath
@@ -127,6 +128,7 @@ def approach(piece: Piece, end: sympy.Expr) -> Iterator[tuple[mpmath.mpf, mpmath
             yield scale, origin - inward * scale
 
 
+@lru_cache(maxsize=64)  # compiled once, for points that are asked for one by one
 def guarded_modulus(expression: sympy.Expr) -> Modulus:
     """|f(point)|, or None where it is not a finite real number or would take the exponential of a giant.
 

@@ -125,7 +125,9 @@ def _enclosed(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
 
 
 def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: float) -> arb:
-    gaps = _gaps(activation, order, end)
+    gaps = _gaps(activation, "value", end)
+    if order == "curvature" and not any(gap.proved for gap in gaps):
+        gaps += _gaps(activation, "slope", end)
     if any(gap.proved for gap in gaps):
         return arb.pos_inf()
     doubts = [doubt for doubt in (unproved_switch(activation.expression, activation.pieces), *map(str, gaps)) if doubt]
@@ -143,13 +145,11 @@ def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
     return enclosure
 
 
-def _gaps(activation: Activation, order: Order, end: sympy.Expr) -> list[Discontinuity]:
-    """Where phi, or for the curvature phi', jumps within the radius or is not proved to be continuous."""
-    kinds: tuple[Literal["value", "slope"], ...] = ("value",) if order == "slope" else ("value", "slope")
+def _gaps(activation: Activation, kind: Literal["value", "slope"], end: sympy.Expr) -> list[Discontinuity]:
+    """Where phi or phi' jumps within the radius or is not proved to be continuous."""
     gaps = [
         discontinuity(left, right, kind)
         for left, right in zip(activation.pieces, activation.pieces[1:], strict=False)
-        for kind in kinds
         if end == sympy.oo or not abs(constant_ball(left.upper)) > constant_ball(end)
     ]
     return [gap for gap in gaps if gap is not None]

@@ -43,7 +43,7 @@ def test_a_switch_changes_its_branch_at_a_pole_too(text, expected):
 
 
 def test_the_largest_of_many_lines_is_found_two_at_a_time():
-    """The tangents of x^2/2 at -9, ..., 9, in no order, meet halfway: 18 breakpoints, though there are 171 pairs."""
+    """The tangents of x^2/2 at -9, ..., 9, in no order, meet halfway: 18 breakpoints of 171 pairs."""
     tangents = ", ".join(f"{k}*x - {k * k}/2" for k in ((7 * j) % 19 - 9 for j in range(19)))
     phi = activation(f"max({tangents})")
     assert phi.breakpoints == tuple(k + R(1, 2) for k in range(-9, 9))
@@ -53,7 +53,7 @@ def test_the_largest_of_many_lines_is_found_two_at_a_time():
 
 
 def test_a_pole_at_an_algebraic_number_diverges():
-    """x^3 - x - 1 has no factor over the rationals: that it is a multiple of t at its root is algebra, not arithmetic."""
+    """That x^3 - x - 1 is a multiple of t at its root, which is no rational number, is algebra."""
     found = certified_moments(activation("max(x/(x**3 - x - 1), 0.1)"), 15, ["second"])
     assert found.divergent == {"second"}
     jump = activation("tanh(1/(x**3 - x - 1))")
