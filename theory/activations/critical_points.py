@@ -179,12 +179,17 @@ def _zeros_between(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -
 
 
 def _names(function: sympy.Expr) -> list[sympy.Expr]:
-    if sympy.count_ops(function) > _SOLVED or any(_suspects(function)):
+    if sympy.count_ops(function) > _SOLVED or any(_suspects(function)) or _is_cubic(function):
         return []
     try:
         return _solved(function)
     except SpecificationError:
         return []
+
+
+def _is_cubic(function: sympy.Expr) -> bool:
+    """Whether a function is a polynomial of degree 3 or more, and no binomial: its radicals name nothing."""
+    return bool(function.is_polynomial(X) and sympy.degree(function, X) > 2 and len(sympy.Add.make_args(function)) > 2)
 
 
 def _named(zero: Enclosed) -> sympy.Expr:

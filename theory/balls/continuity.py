@@ -19,8 +19,10 @@ from theory.balls.envelope import Growth, from_modulus, variable
 from theory.balls.functions import method
 from theory.balls.local import T, mirrored
 from theory.balls.program import Program, constant_ball
+from theory.numerics.arithmetic import X
 from theory.numerics.special import frac
 
+_ORDERS = sympy.StrictLessThan, sympy.LessThan, sympy.StrictGreaterThan, sympy.GreaterThan
 _BITS = 256
 _RADIUS = arb(2) ** -60
 
@@ -61,7 +63,6 @@ _PRINCIPAL = replace(
 def has_no_real_value(expression: sympy.Expr, point: sympy.Expr) -> bool:
     """Whether an expression is proved to have a value that is not real everywhere around a real point.
 
-    >>> from theory.numerics.arithmetic import X
     >>> has_no_real_value(sympy.sqrt(X), sympy.Integer(-2)), has_no_real_value(sympy.sqrt(X), sympy.Integer(2))
     (True, False)
     """
@@ -76,20 +77,24 @@ def has_no_real_value(expression: sympy.Expr, point: sympy.Expr) -> bool:
 
 @lru_cache(maxsize=64)
 def _program(expression: sympy.Expr) -> Program:
-    return Program([expression.replace(sympy.Max, _largest).replace(sympy.Min, _smallest)])
+    return Program([_without_switches(expression)])
+
+
+def _without_switches(expression: sympy.Expr) -> sympy.Expr:
+    joined = expression.replace(sympy.Piecewise, _joined)
+    return joined.replace(sympy.Max, _largest).replace(sympy.Min, _smallest)
 
 
 def is_continuous_at(expression: sympy.Expr, point: sympy.Expr) -> bool:
     """Whether an expression is proved to be continuous around a real point; False where no proof is found.
 
-    >>> from theory.numerics.arithmetic import X
     >>> is_continuous_at(sympy.Abs(X), sympy.Integer(0)), is_continuous_at(sympy.Abs(X) / X, sympy.Integer(0))
     (True, False)
     """
     try:
         with precision(_BITS):
             (value,) = _program(expression).bind(_CONTINUOUS)(constant_ball(point) + arb(0, _RADIUS))
-    except NotCertifiable:  # a Piecewise, a sign, a Heaviside, or a function without a rule
+    except NotCertifiable:  # a Piecewise that is not joined, a sign, a Heaviside, or a function without a rule
         return False
     return bool(value.is_finite())
 
@@ -100,17 +105,21 @@ def is_continuous_beyond(expression: sympy.Expr, point: sympy.Expr, side: int) -
     Every part of it has a proved bound there, so that no denominator vanishes, and takes the same value at both ends
     of the teeth that it has.
 
-    >>> from theory.numerics.arithmetic import X
     >>> is_continuous_beyond(sympy.Abs(sympy.sin(X)), sympy.Integer(16), 1)
     True
     >>> is_continuous_beyond(1 / sympy.sin(X), sympy.Integer(16), 1)
     False
     >>> is_continuous_beyond(frac(X) * (1 - frac(X)), sympy.Integer(16), 1)
     True
+    >>> wave, start = sympy.sin(X), sympy.Integer(16)
+    >>> is_continuous_beyond(sympy.Piecewise((wave, wave > 0), (sympy.exp(wave) - 1, True)), start, 1)
+    True
+    >>> is_continuous_beyond(sympy.Piecewise((wave, wave > 0), (sympy.exp(wave), True)), start, 1)
+    False
     """
     if not all(_closes(expression, tooth) for tooth in expression.atoms(frac)):
         return False
-    (mirror,) = mirrored([expression.replace(sympy.Max, _largest).replace(sympy.Min, _smallest)], side)
+    (mirror,) = mirrored([_without_switches(expression)], side)
     try:
         with precision(_BITS):
             start = abs(constant_ball(point)).lower()
@@ -118,6 +127,23 @@ def is_continuous_beyond(expression: sympy.Expr, point: sympy.Expr, side: int) -
     except NotCertifiable:
         return False
     return value.upper is not None
+
+
+def _joined(*branches: sympy.Expr) -> sympy.Expr:
+    """A `Piecewise` of two formulas that agree where its condition changes, as a function of both and of the condition.
+
+    The function is another one, but it has a finite value only if all three have, and then the `Piecewise` is
+    continuous.
+    """
+    if len(branches) == 2:
+        (first, condition), (second, otherwise) = branches
+        if otherwise == sympy.true and isinstance(condition, _ORDERS):
+            switching = condition.lhs - condition.rhs
+            shift, moved = switching.as_independent(X, as_Add=True)
+            factor, core = moved.as_independent(X, as_Add=False)
+            if sympy.expand((first - second).subs(core, -shift / factor)) == 0:
+                return _largest(first, second, switching)
+    return sympy.Piecewise(*branches)
 
 
 def _closes(expression: sympy.Expr, tooth: sympy.Expr) -> bool:

@@ -132,7 +132,8 @@ def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
         return arb.pos_inf()
     doubts = [doubt for doubt in (unproved_switch(activation.expression, activation.pieces), *map(str, gaps)) if doubt]
     search = Search(tolerance)
-    pieces = [part for piece in activation.pieces if (part := _restricted(piece, end)) is not None]
+    listed = [piece for piece in activation.pieces if piece.kind != "remote" or not _repeats(activation)]
+    pieces = [part for piece in listed if (part := _restricted(piece, end)) is not None]
     tails = [tail for piece in pieces for tail in _prepare(piece, order, search, doubts)]
     for tail in tails:
         tail.bound(arb(_LAST_CUTOFF), search)  # the limit at infinity, which may be the supremum
@@ -153,6 +154,12 @@ def _gaps(activation: Activation, kind: Literal["value", "slope"], end: sympy.Ex
         if end == sympy.oo or not abs(constant_ball(left.upper)) > constant_ball(end)
     ]
     return [gap for gap in gaps if gap is not None]
+
+
+def _repeats(activation: Activation) -> bool:
+    """Whether phi is periodic, with a period within the reach of its list of breakpoints."""
+    length = period(activation.expression)
+    return length is not None and bool(constant_ball(length) < 2 * constant_ball(activation.reach))
 
 
 def _restricted(piece: Piece, end: sympy.Expr) -> Piece | None:

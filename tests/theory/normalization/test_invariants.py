@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import sympy
 
+from benchmarks.soundness_mutations import MUTATIONS, applied, is_seen
 from gpn.cli import main
 from tests.oracles.second_reader import jumps, reference
 from theory.activations.specification import activation
@@ -118,3 +119,12 @@ def test_a_contradiction_is_never_an_answer(monkeypatch, capsys):
     out, error = capsys.readouterr()
     assert out == ""
     assert "contradiction" in error
+
+
+@pytest.mark.parametrize("error", MUTATIONS)
+def test_the_campaign_sees_errors_that_are_made_on_purpose(error):
+    formula = MUTATIONS[error][1]
+    assert not is_seen(formula)
+    with applied(error):
+        assert is_seen(formula)
+    assert not is_seen(formula)

@@ -154,3 +154,22 @@ def test_a_long_product_of_waves_is_not_made_a_sum():
 def test_a_slope_whose_signs_sympy_would_look_for_without_end():
     report = gaussian_poincare(activation("sqrt(1 + (abs(x**3 + 1.25) + x/2 + 0.7 - pi/4)**2)"))
     assert report.lipschitz_kind == report.slope_lipschitz_kind == "infinite"
+
+
+def test_a_periodic_switch_is_joined_and_searched_over_a_period():
+    """elu, selu and a clipped wave: with its breakpoints the supremum is that of one period."""
+    below = 1.0507009873554805 * 1.6732632423543772 * math.sqrt(1 - 0.2**2)  # where sin(x) = 0.2, from below
+    suprema = {"elu(sin(x))": 1.0, "where(sin(x) > 0.1, 1, 10*sin(x))": 10.0, "selu(sin(x) - 0.2)": below}
+    for text, expected in suprema.items():
+        report = gaussian_poincare(activation(text), 15)
+        assert report.certified, text
+        assert report.lipschitz_kind == "exact"
+        assert report.lipschitz == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("text", ["where(sin(x) > 0.1, 1, 9*sin(x))", "where(1/sin(x) > 0, 1, 1 + 1/sin(x))"])
+def test_a_periodic_switch_that_is_not_joined_jumps(text):
+    """The second formula is equal where its condition is 0, but the condition changes at poles as well."""
+    report = gaussian_poincare(activation(text), 15)
+    assert report.slope_second_moment is None
+    assert report.normalizable != "yes"
