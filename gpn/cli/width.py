@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpn.cli import answer, long_run
+from gpn.cli import answer, long_run, options
 from gpn.cli.options import Json, Raw, Root, Spec, check_writable, chosen_root, number, only_given, option, progress_bar
 from theory.errors import UsageError
 
@@ -23,6 +23,7 @@ def width(
     probability: Annotated[float, number("P", "Accepted probability of leaving the tolerance.", 0.05)] = 0.05,
     root: Root = "auto",
     raw: Raw = False,
+    weights: Annotated[str, option("NAME", "haar, or gaussian of variance 1/n.", options.weights)] = "haar",
     simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
     seed: Annotated[int, number("N", "Seed of the simulation.", 7)] = 0,
     out: Annotated[Path | None, option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
@@ -38,6 +39,7 @@ def width(
       gpn width tanh --depth 50 --epsilon 0.5 --probability 0.05
       gpn width relu --width 4096 --epsilon 1
       gpn width gelu --width 4096 --depth 20 --simulate
+      gpn width tanh --depth 50 --epsilon 0.5 --weights gaussian
     """
     given = only_given(locals(), "width", "depth", "epsilon")
     if len(given) != 2:
@@ -53,7 +55,7 @@ def width(
     policy = chosen_root(root, raw)
     phi = chosen(spec, policy)
     with progress_bar() as progress:
-        report = solve(phi, **given, probability=probability, root=None, seed=seed, progress=progress)
+        report = solve(phi, **given, probability=probability, root=None, weights=weights, seed=seed, progress=progress)
     if simulate:
         if not as_json:
             answer.show([tables.width(report)], None, None, as_json)  # what is known already

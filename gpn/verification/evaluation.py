@@ -18,7 +18,7 @@ from gpn.verification.rounds import RunOutcome, waits
 from gpn.verification.settings import MOST_TRIALS, Settings
 from theory.activations.specification import Phi
 from theory.bounds.homogeneous import homogeneous_slopes
-from theory.bounds.network import predicted_norms
+from theory.bounds.network import COVERED, predicted_norms
 from theory.claims.counted import ONE_LAYER
 from theory.depth.coefficients import NoPrediction
 from theory.depth.length_map import length_map_slope, mean_field_path
@@ -132,10 +132,10 @@ def _profiles(settings: Settings, activation: Phi, config: Configuration, outcom
             with np.errstate(over="ignore", invalid="ignore"):
                 norms = np.exp(np.quantile(log_gradients, PROBABILITIES, axis=0, method="nearest").T)
             # a loss has no gradient of fixed length at the top, and only the claim has the weights of the law
-            applies = kind == "deep" and settings.weights == "haar" and config.readout == "random"
+            applies = kind == "deep" and settings.weights in COVERED and config.readout == "random"
             band = _shaped_band(settings, activation) if settings.is_shaped else None
             if applies and not settings.is_shaped:
-                band = predicted_norms(activation, width, depth, PROBABILITIES)
+                band = predicted_norms(activation, width, depth, PROBABILITIES, settings.weights)
             yield Profile(label, role, width, depth, len(log_gradients), PROBABILITIES, norms, band)
 
 
@@ -193,7 +193,8 @@ def _outside_the_paper(settings: Settings, tested: Phi) -> Iterator[str]:
     covering = [name for claim, name in _COVERING.items() if claim in settings.claims]
     if settings.asks_network:
         slopes = homogeneous_slopes(tested) is not None
-        covering.append("relu-deep-bound" if slopes else "deep-bound, where its certificate is found")
+        smooth = "gaussian-deep-bound" if settings.weights == "gaussian" else "deep-bound"
+        covering.append("relu-deep-bound" if slopes else f"{smooth}, where its certificate is found")
     missing = missing_hypotheses(tested) if set(settings.claims) - {"engine"} else ()
     if not missing:
         return
@@ -215,6 +216,11 @@ def _notes(settings: Settings) -> Iterator[str]:
             "The bounds on one layer, the deep bound and the exact laws of the engine are proved for square layers of "
             "gain 1 without biases and branches, and have no rows here. Gradients are compared for each input of their "
             "layer: |dE/dW_l|_F^2/n_{l-1}."
+        )
+    elif settings.weights in COVERED[1:]:
+        yield (
+            "The deep bound and the prediction are those of Gaussian weights. The bounds on one layer are those of "
+            "Haar orthogonal weights, and their rows ask whether the conclusion holds all the same."
         )
     elif settings.weights != "haar":
         yield (

@@ -95,9 +95,9 @@ class LayerKind(Kind):
 
 @dataclass(frozen=True, slots=True)
 class NetworkKind(Kind):
-    """A statement about a whole network: `compute` takes phi, width, depth, epsilon and the readout."""
+    """A statement about a whole network: `compute` takes phi, width, depth, epsilon, the readout and the weights."""
 
-    compute: Callable[[Phi, int, int, float, Readout], Bound] = lambda *_: Bound("none", 0.0)
+    compute: Callable[[Phi, int, int, float, Readout, str], Bound] = lambda *_: Bound("none", 0.0)
 
 
 def _exact(tail: Tails) -> Bound:
@@ -114,7 +114,7 @@ DEEP = NetworkKind(
     "deep bound",
     worth="bound, numerical",
     truth="predicted",
-    compute=lambda phi, width, depth, epsilon, readout: network.deep_bound(phi, width, depth, epsilon, readout),
+    compute=lambda *asked: network.deep_bound(*asked),
 )
 PREDICTION = NetworkKind(
     "prediction",
@@ -123,7 +123,7 @@ PREDICTION = NetworkKind(
     "prediction",
     method="fluctuation law",
     worth="asymptotic, no bound",
-    compute=lambda phi, width, depth, epsilon, _: network.predicted(phi, width, depth, epsilon),
+    compute=lambda phi, width, depth, epsilon, _, weights: network.predicted(phi, width, depth, epsilon, weights),
 )
 SIMULATION = Kind("simulation", "simulation", "simulation", "estimate", worth="Monte Carlo, to about 3 %")
 

@@ -19,6 +19,7 @@ from gpn.verification import kinds
 from gpn.verification.questions import THEOREM_TRIALS, Event, Question, of_layers, rare_tilt
 from gpn.verification.settings import DEFAULT_DEEP_TRIALS, DEFAULT_ONE_STEP_TRIALS, DENSE, Settings
 from theory.activations.specification import Phi
+from theory.bounds.network import COVERED
 from theory.claims.counted import ONE_LAYER, CountedClaim
 from theory.errors import UsageError
 from theory.layer.independent import coordinate_count, densest_shell
@@ -200,7 +201,7 @@ def in_reach(settings: Settings, asked: Sequence[Question], alpha: float) -> tup
     small = [q for q, number in wanted.items() if q.kind is kinds.DEEP and number > _limit(settings, q)]
     # A bound that is expected to fail, or is not claimed for these weights, must stay: few networks refute it.
     believed = [q for q in small if q.prediction is not None and q.prediction < (q.value or 0.0)]
-    out = believed if settings.weights == "haar" else []
+    out = believed if settings.weights in COVERED else []
     return [question for question in asked if question not in out], out
 
 

@@ -20,9 +20,9 @@ from gpn.verification.settings import DENSE, Settings
 from theory.activations.catalog import build
 from theory.activations.specification import Phi
 from theory.bounds.homogeneous import Readout
-from theory.bounds.network import predicted_margin, width_that_tests
+from theory.bounds.network import COVERED, of_weights, predicted_margin, width_that_tests
 from theory.claims.counted import NORMAL, ONE_LAYER, SIDES, CountedClaim, Side
-from theory.depth.coefficients import NoPrediction, depth_coefficients
+from theory.depth.coefficients import NoPrediction
 from theory.initialization.path import Layer
 from theory.initialization.shaped import ShapedLaw, shaped_law
 from theory.layer.independent import coordinate_count, normal_distance_bound, shell_probabilities
@@ -48,7 +48,7 @@ THEOREM_NEURONS = 400_000_000
 _LEAST_LOG = -660.0  # e^-660 is 1e-287
 _ROUNDING = 2.0**-46  # relative, of a mean of squares at an atom: (sqrt 2)^2 is not 2 in float64
 _SAME = 1e-3  # relative distance of a bound to the probability below which no trials tell them apart
-_NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar weights and a random readout")
+_NOT_COVERED = Bound("none", 0.0, "the fluctuation law is that of Haar or Gaussian weights and a random readout")
 
 
 class Event(NamedTuple):
@@ -223,8 +223,9 @@ def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
         activation: phi, as it is tested.
     """
     readout = _readout(settings)
-    covered = readout == "random" and settings.weights == "haar"
-    coefficients = depth_coefficients(activation)
+    covered = readout == "random" and settings.weights in COVERED
+    weights = settings.weights if settings.weights in COVERED else "haar"  # of the bound that is put to the test
+    coefficients = of_weights(activation, weights)
     asked = product(settings.widths, settings.depths, settings.deep_epsilons) if settings.asks_network else ()
     if settings.is_shaped:
         yield from _shaped_questions(settings, activation)
@@ -232,7 +233,7 @@ def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
     for width, depth, epsilon in [*asked, *((*cell, settings.deep_epsilons[-1]) for cell in settings.theorem)]:
         [side] = CountedClaim.NETWORK.sides
         event = Event(CountedClaim.NETWORK, width, depth, epsilon, side)
-        at = (activation, width, depth, epsilon, readout)
+        at = (activation, width, depth, epsilon, readout, weights)
         law = PREDICTION.compute(*at) if covered else _NOT_COVERED
         for kind in NETWORK_KINDS:
             if kind is PREDICTION:
@@ -303,9 +304,10 @@ def theorem_cells(settings: Settings, activation: Phi) -> Iterator[tuple[int, in
     """
     if not (settings.default_widths and settings.asks_network) or settings.method == DENSE or settings.is_shaped:
         return
+    weights = settings.weights if settings.weights in COVERED else "haar"
     for depth in settings.depths:
         most = THEOREM_NEURONS // (THEOREM_TRIALS * depth)
-        width = width_that_tests(activation, depth, settings.deep_epsilons[-1], most, _readout(settings))
+        width = width_that_tests(activation, depth, settings.deep_epsilons[-1], most, _readout(settings), weights)
         if width is None or settings.features > most:
             continue
         if (width := max(width, settings.features)) not in settings.widths:

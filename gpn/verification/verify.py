@@ -28,7 +28,7 @@ from gpn.verification.settings import DEFAULT_DEPTHS, MATRIX_FREE, Settings, ide
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
 from theory.bounds.homogeneous import homogeneous_slopes
-from theory.bounds.network import deep_width
+from theory.bounds.network import COVERED, deep_width
 from theory.errors import UsageError
 from theory.normalization.normalize import normalization
 from theory.numerics.threads import one_blas_thread
@@ -91,7 +91,8 @@ def verify(
         derivative: the derivative of a function, as for `gpn.check`.
         level: the simultaneous confidence level of all rows together.
         seed: non-negative integer; results are the same bits for any number of workers.
-        weights: "haar", or "gaussian", "he", "glorot" as controls outside the theorem.
+        weights: "haar"; "gaussian", for which the deep bound has a theorem of its own, and bounds on single layers are
+            a control; or "he", "glorot", controls outside the theorems.
         root: "auto", "plus", "minus" or "stable" (see `gpn.normalize`); None leaves the activation as it is.
         inputs: "digits", a path to .npy or .npz, a folder as for `gpn.train`, or an array (samples, features); None for
             the thin shell itself. More features than the width are projected.
@@ -253,7 +254,8 @@ def _needs(
         place is None
         or config.shape_words
         or config.default_widths
-        or (config.weights, config.readout) != ("haar", "random")
+        or config.weights not in COVERED
+        or config.readout != "random"
     ):
         return None
     depth, epsilon, _ = place
@@ -264,7 +266,7 @@ def _needs(
         return None
     if progress is not None:
         progress(0, 0, "searching the width that the theorem needs")
-    width, _ = deep_width(tested, depth, epsilon, NEEDED)
+    width, _ = deep_width(tested, depth, epsilon, NEEDED, config.weights)
     return None if width is None else (depth, epsilon, width)
 
 

@@ -9,6 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from gpn.engine.arguments import vocabulary
+from gpn.engine.weights import canonical
 from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import digest
 from gpn.experiment.identity import Identity
@@ -21,7 +22,7 @@ from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
 from theory.bounds import network as network_law
 from theory.claims.counted import SIDES, CountedClaim
-from theory.errors import UsageError
+from theory.errors import UsageError, unknown
 from theory.layer.law import LayerLaw, layer_law
 from theory.layer.levy import Bound
 from theory.layer.tails import TailParts
@@ -42,6 +43,7 @@ def required_width(
     probability: float = 0.05,
     *,
     root: str | None = "auto",
+    weights: str = "haar",
     simulate: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
@@ -63,6 +65,7 @@ def required_width(
         epsilon: > 0.
         probability: p, between 0 and 1.
         root: as for `gpn.verify`; None leaves the activation as it is.
+        weights: "haar", or "gaussian" entries of variance 1/n; then of whole networks only.
         simulate: also by simulating networks (seconds to minutes).
         seed: of the simulation.
         progress: called with (done, total, words) before each step; the total is 0, not known.
@@ -71,7 +74,16 @@ def required_width(
         UsageError: an argument outside its range, or an activation that cannot be normalized.
     """
     return solve(
-        activation, None, depth, epsilon, probability, root=root, simulate=simulate, seed=seed, progress=progress
+        activation,
+        None,
+        depth,
+        epsilon,
+        probability,
+        root=root,
+        weights=weights,
+        simulate=simulate,
+        seed=seed,
+        progress=progress,
     )
 
 
@@ -83,6 +95,7 @@ def carried_depth(
     probability: float = 0.05,
     *,
     root: str | None = "auto",
+    weights: str = "haar",
     simulate: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
@@ -92,14 +105,23 @@ def carried_depth(
     The inverse of `required_width`; Methods about one layer are left out.
 
     Args:
-        activation, epsilon, probability, root, simulate, seed, progress: as for `required_width`.
+        activation, epsilon, probability, root, weights, simulate, seed, progress: as for `required_width`.
         width: n >= 2.
 
     >>> carried_depth("relu", 400, 1.0).value("deep")
     13.0
     """
     return solve(
-        activation, width, None, epsilon, probability, root=root, simulate=simulate, seed=seed, progress=progress
+        activation,
+        width,
+        None,
+        epsilon,
+        probability,
+        root=root,
+        weights=weights,
+        simulate=simulate,
+        seed=seed,
+        progress=progress,
     )
 
 
@@ -111,6 +133,7 @@ def guaranteed_epsilon(
     probability: float = 0.05,
     *,
     root: str | None = "auto",
+    weights: str = "haar",
     simulate: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
@@ -120,11 +143,20 @@ def guaranteed_epsilon(
     The inverse of `required_width`.
 
     Args:
-        activation, depth, probability, root, simulate, seed, progress: as for `required_width`.
+        activation, depth, probability, root, weights, simulate, seed, progress: as for `required_width`.
         width: n >= 2.
     """
     return solve(
-        activation, width, depth, None, probability, root=root, simulate=simulate, seed=seed, progress=progress
+        activation,
+        width,
+        depth,
+        None,
+        probability,
+        root=root,
+        weights=weights,
+        simulate=simulate,
+        seed=seed,
+        progress=progress,
     )
 
 
@@ -137,6 +169,7 @@ def solve(
     probability: float = 0.05,
     *,
     root: str | None = "auto",
+    weights: str = "haar",
     simulate: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
@@ -144,7 +177,7 @@ def solve(
     """Solve for the one of width, depth and epsilon that is not given, by every method.
 
     Args:
-        activation, width, depth, epsilon, probability, root, simulate, seed, progress: as for `required_width`.
+        activation, width, depth, epsilon, probability, root, weights, simulate, seed, progress: as there.
 
     Raises:
         UsageError: not exactly two of width, depth and epsilon; or as for `required_width`.
@@ -155,19 +188,21 @@ def solve(
         raise UsageError(f"give two of width, depth and epsilon to solve for the third; missing: {missing or 'none'}")
     problem = Problem(missing[0], width, depth, epsilon, probability)
     checked_run(seed, None)
+    if (weights := canonical(weights)) not in network_law.COVERED:
+        raise unknown("weights", weights, network_law.COVERED)
     phi = chosen(activation, root)
     report = partial(progress or (lambda *_: None), 0, 0)
     requirements = []
-    if problem.unknown != "depth":
+    if problem.unknown != "depth" and weights == "haar":
         report("single layers")
         law_at = cache(partial(layer_law, phi))
         requirements += [requirement for claim in ONE_LAYER for requirement in _one_layer(problem, law_at, claim)]
     report("the fluctuation law")
-    law = _network(problem, phi, PREDICTION)
+    law = _network(problem, phi, weights, PREDICTION)
     for kind in NETWORK_KINDS:
         report(kind.method)
-        requirements.append(law if kind is PREDICTION else _network(problem, phi, kind, law.value))
-    known = WidthReport(problem.unknown, phi.name, width, depth, epsilon, probability, tuple(requirements))
+        requirements.append(law if kind is PREDICTION else _network(problem, phi, weights, kind, law.value))
+    known = WidthReport(problem.unknown, phi.name, width, depth, epsilon, probability, tuple(requirements), weights)
     return with_simulation(known, phi, seed, progress=progress) if simulate else known
 
 
@@ -195,10 +230,13 @@ def with_simulation(
     problem = Problem(known.unknown, known.width, known.depth, known.epsilon, known.probability)
     predicted = known.value(PREDICTION.name)
     start = None if predicted is None else 1.5 * predicted  # not at the prediction, which it is to be compared with
-    identity = Identity({"experiment": "width", "activation": digest(phi), "seed": seed}, dict(computing_versions()))
+    identity = Identity(
+        {"experiment": "width", "activation": digest(phi), "seed": seed, "weights": known.weights},
+        dict(computing_versions()),
+    )
     opened = nullcontext() if store is None else run_store.open_store(store, identity, replace_finished=True)
     with opened as kept:
-        simulated = Simulated(phi, seed, store=kept, progress=progress)
+        simulated = Simulated(phi, seed, known.weights, store=kept, progress=progress)
         simulated.announce(problem, start)
         rough = search(problem, NETWORK, SIMULATION.name, lambda x: simulated(*problem.at(x)), _COARSE, start)
     return replace(known, requirements=(*known.requirements, interpolate(problem, rough)))
@@ -217,15 +255,21 @@ def chosen(activation: object, root: str | None) -> Phi:
     return raw if root is None else normalize(raw, root)
 
 
-def _network(problem: Problem, phi: Phi, kind: NetworkKind, predicted: float | None = None) -> Requirement:
+def _network(
+    problem: Problem, phi: Phi, weights: str, kind: NetworkKind, predicted: float | None = None
+) -> Requirement:
     """By a statement about the whole network; a bound is searched from the prediction on, where there is one."""
     if kind is not DEEP or problem.unknown != "width":
         start = None if predicted is None else predicted * _DEEP_OVER_TRUTH.get(problem.unknown, 1.0)
         step = _COARSE if kind.is_bound else _FINE
-        return search(problem, NETWORK, kind.name, lambda x: kind.compute(phi, *problem.at(x), "random"), step, start)
+
+        def probability(value: float) -> Bound:
+            return kind.compute(phi, *problem.at(value), "random", weights)
+
+        return search(problem, NETWORK, kind.name, probability, step, start)
     # The bound's own module searches the width, and divides the error budget again at each one.
     _, depth, epsilon = problem.at(2)
-    width, bound = network_law.deep_width(phi, depth, epsilon, problem.probability)
+    width, bound = network_law.deep_width(phi, depth, epsilon, problem.probability, weights)
     if width is None:
         return Requirement(NETWORK, DEEP.name, None, None, bound.reason)
     return Requirement(NETWORK, DEEP.name, width, bound.probability, points=(Point(width, bound.probability),))

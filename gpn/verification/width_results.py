@@ -49,6 +49,7 @@ class WidthReport(Result):
         width, depth, epsilon: n, L and the tolerance that were given.
         probability: of leaving the tolerance that is accepted.
         requirements: one for each method.
+        weights: the law of the weights.
     """
 
     unknown: str
@@ -58,6 +59,7 @@ class WidthReport(Result):
     epsilon: float | None
     probability: float
     requirements: tuple[Requirement, ...]
+    weights: str = "haar"
 
     def value(self, kind: str, scope: str = NETWORK) -> float | None:
         """The value of one method, None where it has none."""
@@ -66,7 +68,12 @@ class WidthReport(Result):
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         given = {name: getattr(self, name) for name in ("activation", "width", "depth", "epsilon", "probability")}
-        return {"unknown": self.unknown, **given, "requirements": [asdict(r) for r in self.requirements]}
+        return {
+            "unknown": self.unknown,
+            **given,
+            "weights": self.weights,
+            "requirements": [asdict(r) for r in self.requirements],
+        }
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each method: scope, kind, value, probability, reason."""

@@ -56,6 +56,7 @@ class Simulated:
     Args:
         activation: phi, as it is.
         seed: the seed of the run.
+        weights: "haar" or "gaussian".
         trials: the number of networks at each point.
         store: where finished chunks are kept, None for nowhere.
         progress: called with (done, total, words), where the total is a guess.
@@ -63,6 +64,7 @@ class Simulated:
 
     activation: Phi
     seed: int
+    weights: str = "haar"
     trials: int = SIMULATED_TRIALS
     store: experiment.Store | None = None
     progress: experiment.Progress | None = None
@@ -82,7 +84,7 @@ class Simulated:
         if self._lost:
             return Bound("none", 0.0, self._lost)
         cell = experiment.Cell(
-            compute=cells.Deep(self.activation, width, depth, "haar"),
+            compute=cells.Deep(self.activation, width, depth, self.weights),
             experiment=streams.WIDTH_SEARCH,
             cell=streams.cell_number(width, depth),
             trials=self.trials,

@@ -18,18 +18,22 @@ from theory.depth.stable import StableLaw
 from theory.layer.levy import Bound
 from theory.numerics.arithmetic import FloatArray
 
+COVERED = tuple(deep.THEOREMS)
+"""The laws of the weights that have a deep bound and a prediction."""
 
-def predicted(activation: Phi, width: int, depth: int, epsilon: float) -> Bound:
+
+def predicted(activation: Phi, width: int, depth: int, epsilon: float, weights: str = "haar") -> Bound:
     r"""The probability of :math:`\max_l |\log G_l| \ge \epsilon` that the fluctuation law predicts.
 
     Args:
         activation: phi, normalized.
         width, depth, epsilon: n, L and the tolerance.
+        weights: one of `COVERED`.
 
     Returns:
         Kind "prediction", or "none" with the reason where the law does not apply.
     """
-    law = log_ratio_law(activation, width, depth)
+    law = log_ratio_law(activation, width, depth, weights=weights)
     if isinstance(law, NoPrediction):
         return Bound("none", 0.0, law.reason)
     with np.errstate(divide="ignore"):
@@ -42,7 +46,7 @@ def predicted_margin(
     """The probabilities that a prediction allows for, see `theory.depth.fluctuation.prediction_margin`.
 
     Args:
-        coefficients: of the normalized activation.
+        coefficients: of the normalized activation, those `of_weights`.
         width, depth: n and L.
         prediction: what `predicted` returns there.
 
@@ -53,23 +57,41 @@ def predicted_margin(
     return None if isinstance(law, NoPrediction) else prediction_margin(law, prediction.probability)
 
 
-def predicted_norms(activation: Phi, width: int, depth: int, probabilities: Sequence[float]) -> FloatArray | None:
+def of_weights(activation: Phi, weights: str) -> DepthCoefficients[float]:
+    """The coefficients of the fluctuation law of an activation for one law of the weights.
+
+    Args:
+        activation: phi, normalized.
+        weights: one of `COVERED`.
+    """
+    return deep.THEOREMS[weights].coefficients(depth_coefficients(activation))
+
+
+def predicted_norms(
+    activation: Phi, width: int, depth: int, probabilities: Sequence[float], weights: str = "haar"
+) -> FloatArray | None:
     r"""Quantiles of :math:`\|\partial E/\partial W_l\|_F / \sqrt n` by the fluctuation law, for |dE/dx_L| = 1.
 
     Args:
         activation: phi, normalized.
         width, depth: n and L.
         probabilities: of the quantiles.
+        weights: one of `COVERED`.
 
     Returns:
         Array (depth, len(probabilities)), None where the law does not apply.
     """
-    law = log_ratio_law(activation, width, depth)
+    law = log_ratio_law(activation, width, depth, weights=weights)
     return None if isinstance(law, NoPrediction) else np.exp(law.gradient_bands(probabilities))
 
 
 def deep_bound(
-    activation: Phi, width: int, depth: int, epsilon: float, readout: homogeneous.Readout = "random"
+    activation: Phi,
+    width: int,
+    depth: int,
+    epsilon: float,
+    readout: homogeneous.Readout = "random",
+    weights: str = "haar",
 ) -> Bound:
     r"""The proved bound on :math:`P(\max_l |\log G_l| \ge \epsilon)`, by the theorem that fits the activation.
 
@@ -77,26 +99,37 @@ def deep_bound(
         activation: phi, as it is.
         width, depth, epsilon: n, L and the tolerance.
         readout: "random", or "any" where e_L may depend on the forward pass.
+        weights: one of `COVERED`.
     """
     if homogeneous.homogeneous_slopes(activation) is None:
-        return deep.deep_bound(activation, width, depth, epsilon, readout)
+        return deep.deep_bound(activation, width, depth, epsilon, readout, weights)
+    if weights != "haar":
+        return _HAAR_ONLY
     if width < homogeneous.LEAST_WIDTH:
         return Bound("deep", 0.0, f"the theorem needs a width of at least {homogeneous.LEAST_WIDTH}")
     return homogeneous.deep_bound(activation, width, depth, epsilon, readout)
 
 
-def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) -> tuple[int | None, Bound]:
+_HAAR_ONLY = Bound("deep", 0.0, "the theorem of positively homogeneous activations is that of Haar weights")
+
+
+def deep_width(
+    activation: Phi, depth: int, epsilon: float, probability: float, weights: str = "haar"
+) -> tuple[int | None, Bound]:
     """The width from which on the deep bound is below a probability, with the bound there, or None with its reason.
 
     Args:
         activation: phi, as it is.
         depth, epsilon: L and the tolerance.
         probability: between 0 and 1.
+        weights: one of `COVERED`.
     """
     slopes = homogeneous.homogeneous_slopes(activation)
     if slopes is None:
-        found = deep.required_width_deep(activation, depth, epsilon, probability)
+        found = deep.required_width_deep(activation, depth, epsilon, probability, weights=weights)
         return found.width, found.bound
+    if weights != "haar":
+        return None, _HAAR_ONLY
     width = homogeneous.required_width(slopes, depth, epsilon, probability)
     if width is None:
         return None, Bound("deep", 0.0, "no width up to 10^7 is enough")
@@ -104,7 +137,7 @@ def deep_width(activation: Phi, depth: int, epsilon: float, probability: float) 
 
 
 def width_that_tests(
-    activation: Phi, depth: int, epsilon: float, most: int, readout: homogeneous.Readout
+    activation: Phi, depth: int, epsilon: float, most: int, readout: homogeneous.Readout, weights: str = "haar"
 ) -> int | None:
     """Return a width at which some hundred networks can confirm the deep bound: it is below 0.3, and not by much.
 
@@ -115,6 +148,7 @@ def width_that_tests(
         activation: phi, normalized.
         depth, epsilon, readout: as for `deep_bound`.
         most: the largest width that is tried.
+        weights: one of `COVERED`.
 
     Returns:
         None where no such width was found, or no law says where to begin.
@@ -124,7 +158,9 @@ def width_that_tests(
     >>> width_that_tests(normalize(activation("relu")), 10, 1.0, 10_000, "random")
     258
     """
-    coefficients = depth_coefficients(activation)
+    coefficients = of_weights(activation, weights)
+    if coefficients.homogeneous and weights != "haar":
+        return None
 
     def first(width: int, step: float, good: Callable[[int], bool]) -> int | None:
         while width <= most:
@@ -137,7 +173,8 @@ def width_that_tests(
     start = first(16, 1.1, lambda width: predicted_range(coefficients, width, depth, epsilon)[0] <= least)
     if start is None:
         return None
-    return first(start, 1.3, lambda width: deep_bound(activation, width, depth, epsilon, readout).log <= math.log(0.3))
+    asked = (depth, epsilon, readout, weights)
+    return first(start, 1.3, lambda width: deep_bound(activation, width, *asked).log <= math.log(0.3))
 
 
 def predicted_range(
@@ -151,7 +188,7 @@ def predicted_range(
     tabulated quantiles, which end at 1e-7.
 
     Args:
-        coefficients: of the normalized activation.
+        coefficients: of the normalized activation, those `of_weights`.
         width, depth, epsilon: n, L and the tolerance.
 
     Returns:

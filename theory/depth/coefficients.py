@@ -77,6 +77,11 @@ class DepthCoefficients(Generic[Number]):
         return max((self.backward_noise + 2 * self.kappa**2) / 3, 0.0) / self.slope_second / self.slope_second
 
     @property
+    def matrix_noise(self: "DepthCoefficients[float]") -> float:
+        """n times the variance of log(|W x|^2/|x|^2), which an orthogonal matrix keeps at 0."""
+        return 0.0
+
+    @property
     def direction_noise(self: "DepthCoefficients[float]") -> float:
         """n times the variance of one backward factor given the forward pass, 2 Var s."""
         return 2 * self.slope_variance
@@ -135,6 +140,11 @@ class GaussianCoefficients(DepthCoefficients[float]):
     def slope_variance(self: "DepthCoefficients[float]") -> float:
         """Var s / (E s)^2."""
         return max(self.backward_noise / self.slope_second / self.slope_second - 2, 0.0) / 3
+
+    @property
+    def matrix_noise(self: "DepthCoefficients[float]") -> float:
+        """2, of a mean of n squared normal numbers."""
+        return 2.0
 
     @property
     def direction_noise(self: "DepthCoefficients[float]") -> float:

@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
 from theory.depth.absorption import brownian_exit, brownian_level
-from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients
+from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients, with_gaussian_weights
 from theory.depth.homogeneous import HomogeneousLaw
 from theory.depth.law import LogRatioLaw
 from theory.depth.stable import StableLaw, length_path, length_variances
@@ -33,7 +33,9 @@ _LEAST_SECOND = 1e-140  # of E phi'^2: the fourth power of a slope is still a nu
 _CALIBRATED = 0.5  # the error of the standard deviation in units of the noise of a layer, benchmarks/predictions.py
 
 
-def log_ratio_law(source: Source, width: int, depth: int, q0: float = 1.0) -> LogRatioLaw | NoPrediction:
+def log_ratio_law(
+    source: Source, width: int, depth: int, q0: float = 1.0, weights: str = "haar"
+) -> LogRatioLaw | NoPrediction:
     r"""Predicted law of the gradient norm of every layer relative to the top layer's.
 
     .. math:: Y_l = \log \frac{|\partial E/\partial W_l|_F^2}{|\partial E/\partial W_L|_F^2}, \qquad l = 1, \dots, L
@@ -47,6 +49,7 @@ def log_ratio_law(source: Source, width: int, depth: int, q0: float = 1.0) -> Lo
         width: n >= 2.
         depth: L >= 1.
         q0: squared length per neuron of the input, > 0.
+        weights: "haar", or "gaussian" entries of variance 1/n, for which there is no law of a homogeneous phi.
 
     Returns:
         The law, or `NoPrediction` with the reason: phi jumps or has diverging moments, it is far from normalized, its
@@ -69,6 +72,10 @@ def log_ratio_law(source: Source, width: int, depth: int, q0: float = 1.0) -> Lo
     coefficients = _coefficients(source)
     if isinstance(coefficients, NoPrediction):
         return coefficients
+    if weights == "gaussian":
+        if coefficients.homogeneous:
+            return NoPrediction("the law of a positively homogeneous activation is that of Haar weights")
+        coefficients = with_gaussian_weights(coefficients)
     if coefficients.homogeneous:
         rate = coefficients.slope_variance / width
         if rate > _LARGEST_NOISE:

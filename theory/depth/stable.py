@@ -43,11 +43,13 @@ class StableLaw(LogRatioLaw):
         """The law for checked arguments (see `theory.depth.fluctuation.log_ratio_law`)."""
         lengths = length_variances(coefficients, depth)
         ratio = _variances(coefficients, lengths, depth - 1, 1.0) / width
-        gradient = _variances(coefficients, lengths, depth, 0.0) / width
+        # no matrix returns e_L: the top factor has no noise of its own kind
+        gradient = (_variances(coefficients, lengths, depth, 0.0) - coefficients.matrix_noise) / width
         factors, logs = _means(coefficients, lengths, width, q0)
         upward = np.append(np.cumsum(factors[::-1])[::-1], 0.0)  # sums of the factors of layers l..L
         ratio_mean = upward[:-1] - upward[-2] + logs - logs[-1]
-        return cls(coefficients, width, depth, q0, ratio_mean, ratio, upward[:-1] + logs, gradient, lengths)
+        gradient_mean = upward[:-1] + logs + coefficients.matrix_noise / 2 / width
+        return cls(coefficients, width, depth, q0, ratio_mean, ratio, gradient_mean, gradient, lengths)
 
     def quantiles(self, probabilities: Sequence[float]) -> FloatArray:
         """Quantiles of Y_l, array (L, number of probabilities)."""
@@ -142,15 +144,18 @@ def _means(
 ) -> tuple[FloatArray, FloatArray]:
     """Means of log(|d_l|^2/|e_l|^2) for l = 1..L and of log q_l for l = 0..L-1, to order 1/n."""
     numbers, depth = coefficients, len(lengths)
+    returned = numbers.matrix_noise / 2  # an orthogonal matrix takes 1/n from the mean squared deviation, a Gaussian 0
     path = length_path(coefficients, q0, depth)
     drift = np.zeros(depth)  # n (E eta_l - path_l)
     for layer in range(1, depth):
-        drift[layer] = numbers.chi * drift[layer - 1] + numbers.length_curvature * (lengths[layer - 1] / 2 - 1)
+        drift[layer] = numbers.chi * drift[layer - 1] + numbers.length_curvature * (
+            lengths[layer - 1] / 2 + returned - 1
+        )
     alignment = alignments(coefficients, depth)
     excess = (
         numbers.kappa * drift
-        + numbers.backward_curvature * (lengths / 2 - 1)
-        + (alignment - 1) * numbers.alignment_excess
+        + numbers.backward_curvature * (lengths / 2 + returned - 1)
+        + (alignment - 1) * (numbers.alignment_excess + returned)
     )
     response = numbers.slope_second - 1 + numbers.kappa * path
     factors = response + numbers.backward_curvature * path**2 / 2 - response**2 / 2

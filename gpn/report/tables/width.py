@@ -40,6 +40,7 @@ def question(report: "WidthReport") -> str:
     return (
         f"{plain(report.activation)}: the {UNKNOWN_NAMES[report.unknown]} at which, with probability "
         f"{1 - report.probability:g}, all squared gradient norms lie within e^±ε of the top one; {known}"
+        f"{'' if report.weights == 'haar' else f', {report.weights.capitalize()} weights'}"
     )
 
 

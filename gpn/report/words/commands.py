@@ -143,7 +143,10 @@ def after_width(report: "WidthReport", spec: str, root: str | None) -> str | Non
     width, depth = asked["width"], asked["depth"]
     if width is None or depth is None or not 2 <= width <= WIDEST or depth > WIDEST:
         return None
-    return next_step("verify", spec, **{k: f"{value:.12g}" for k, value in asked.items()}, raw=root is None, root=root)
+    given: dict[str, Option] = {name: f"{value:.12g}" for name, value in asked.items()}
+    if report.weights != "haar":
+        given["weights"] = report.weights
+    return next_step("verify", spec, **given, raw=root is None, root=root)
 
 
 def after_audit(report: "AuditReport") -> str | None:

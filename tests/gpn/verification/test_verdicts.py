@@ -123,7 +123,7 @@ def test_a_missed_prediction_is_told_first(monkeypatch):
     """Of a law whose variance is 50 % too large; the theorem has a verdict of its own."""
     true = gpn.verify("tanh", widths=64, depth=10, epsilons=1.0, trials=4000, claims="network")
     law = network.predicted
-    monkeypatch.setattr(network, "predicted", lambda phi, n, depth, epsilon: law(phi, n, depth, epsilon / 1.5**0.5))
+    monkeypatch.setattr(network, "predicted", lambda phi, n, depth, epsilon, *_: law(phi, n, depth, epsilon / 1.5**0.5))
     wrong = gpn.verify("tanh", widths=64, depth=10, epsilons=1.0, trials=4000, claims="network")
     assert wrong.summary().startswith("A prediction is MISSED: at width 64 and depth 10, ε = 1, 0.205 was predicted")
     assert "Predictions (not theorems): 1 MISSED of 1" in line(wrong, "Whole network")

@@ -186,7 +186,7 @@ def test_predictions_are_no_theorems():
     assert replace(report, rows=(*others, missed)).verdict is replace(report, rows=tuple(others)).verdict
 
 
-@pytest.mark.parametrize("options", [{"weights": "gaussian"}, {"inputs": np.ones((4, 8)), "labels": np.arange(4) % 2}])
+@pytest.mark.parametrize("options", [{"weights": "he"}, {"inputs": np.ones((4, 8)), "labels": np.arange(4) % 2}])
 def test_no_prediction_where_the_fluctuation_law_does_not_apply(options):
     report = gpn.verify("tanh", widths=64, depth=3, epsilons=0.5, trials=50, **options)
     assert all(row.prediction is None for row in report.rows if row.claim == "deep-gradient-ratio")
@@ -373,7 +373,7 @@ def test_an_unstable_root_is_reported_as_unstable():
 
 
 def test_other_weights_are_reported_as_outside_the_theorem():
-    report = gpn.verify("tanh", widths=16, depth=2, epsilons=0.5, trials=20, weights="gaussian")
+    report = gpn.verify("tanh", widths=16, depth=2, epsilons=0.5, trials=20, weights="he")
     assert any("outside the theorem" in note for note in report.notes)
 
 
