@@ -147,6 +147,15 @@ class Activation:
         """Whether phi(x) = c x + d everywhere."""
         return len(self.pieces) == 1 and not self.pieces[0].slope.free_symbols
 
+    @property
+    def is_piecewise_linear(self) -> bool:
+        """Whether phi is continuous and linear between its kinks.
+
+        >>> [Activation("", function(X)).is_piecewise_linear for function in (sympy.Abs, sympy.sign, sympy.sin)]
+        [True, False, False]
+        """
+        return not self.jumps and all(not piece.slope.free_symbols for piece in self.pieces)
+
     def value(self, x: npt.ArrayLike) -> FloatArray:
         """phi(x), elementwise; at a jump the value from the left.
 

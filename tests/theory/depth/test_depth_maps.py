@@ -235,3 +235,15 @@ def test_the_distance_of_two_waves(rate):
         loss, gain = 1 - np.cos(angle), 1 + np.cos(angle)
         exact = (-np.expm1(-square * loss) + np.exp(-square * gain) - np.exp(-2 * square)) / 2
         assert squared_distance(wave, angle).value == pytest.approx(exact, rel=2e-9)
+
+
+def test_the_distance_of_two_piecewise_linear_images():
+    """ReLU by Cho and Saul 2009, relative to the smallest distances too; kinks by the difference of two integrals."""
+    for angle in (1e-6, 0.01, 1.0, 3.1):
+        kernel = (np.sin(angle) - angle * np.cos(angle)) / np.pi  # of sqrt(2) relu, beside cos(theta)
+        exact = 2 * np.sin(angle / 2) ** 2 - kernel
+        assert squared_distance(activation("sqrt(2)*max(x, 0)"), angle).value == pytest.approx(exact, rel=1e-12)
+    for text in ("clip(x, -1, 0.99)", "max(abs(x) - 1, 0.3*x, 0.3*x + 1e-3)"):
+        phi = activation(text)
+        difference = correlation(phi, 1.0).value - correlation(phi, np.cos(1.2)).value
+        assert squared_distance(phi, 1.2).value == pytest.approx(difference, rel=1e-11)
