@@ -212,10 +212,11 @@ def _notes(settings: Settings) -> Iterator[str]:
     """What a reader must know beside the table."""
     loaded = settings.loaded
     if settings.is_shaped:
+        chains = ", but the deep bound for chains of Gaussian layers" if settings.weights == "gaussian" else ""
         yield (
             "The bounds on one layer, the deep bound and the exact laws of the engine are proved for square layers of "
-            "gain 1 without biases and branches, and have no rows here. Gradients are compared for each input of their "
-            "layer: |dE/dW_l|_F^2/n_{l-1}."
+            f"gain 1 without biases and branches, and have no rows here{chains}. Gradients are compared for each input "
+            "of their layer: |dE/dW_l|_F^2/n_{l-1}."
         )
     elif settings.weights in COVERED[1:]:
         yield (

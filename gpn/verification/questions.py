@@ -15,12 +15,12 @@ from gpn.engine.weights import is_orthogonal, mean_factor
 from gpn.sampling.rare_events import Tilt
 from gpn.statistics.evidence import Evidence, Weighted
 from gpn.statistics.limits import Decision, Verdict, equals, near, within
-from gpn.verification.kinds import DIACONIS_FREEDMAN, EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
+from gpn.verification.kinds import DEEP, DIACONIS_FREEDMAN, EXACT, LAYER_KINDS, NETWORK_KINDS, PREDICTION, Kind
 from gpn.verification.settings import DENSE, Settings
 from theory.activations.catalog import build
 from theory.activations.specification import Phi
 from theory.bounds.homogeneous import Readout
-from theory.bounds.network import COVERED, of_weights, predicted_margin, width_that_tests
+from theory.bounds.network import COVERED, deep_bound, of_weights, predicted_margin, width_that_tests
 from theory.claims.counted import NORMAL, ONE_LAYER, SIDES, CountedClaim, Side
 from theory.depth.coefficients import NoPrediction
 from theory.initialization.path import Layer
@@ -244,12 +244,15 @@ def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
 
 
 def _shaped_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
-    """The prediction for networks whose layers differ from those of the theorem."""
+    """The prediction for networks whose layers differ from those of the theorem, and the bound of Gaussian chains."""
     [side] = CountedClaim.NETWORK.sides
     for width, depth in product(settings.widths, settings.depths):
         law = law_of_shape(settings, activation, width, depth)
         for epsilon in settings.deep_epsilons:
             event = Event(CountedClaim.NETWORK, width, depth, epsilon, side)
+            if bound := _chain_bound(settings, activation, depth, epsilon):
+                known = None if isinstance(law, NoPrediction) else law.spread_probability(epsilon)
+                yield Question(event, DEEP, bound, known)
             if isinstance(law, NoPrediction):
                 yield Question(event, PREDICTION, Bound("none", 0.0, law.reason), None)
                 continue
@@ -257,6 +260,17 @@ def _shaped_questions(settings: Settings, activation: Phi) -> Iterator[Question]
             with np.errstate(divide="ignore"):
                 bound = Bound("prediction", float(np.log(probability)))
             yield Question(event, PREDICTION, bound, probability, margin=law.margin(probability))
+
+
+def _chain_bound(settings: Settings, activation: Phi, depth: int, epsilon: float) -> Bound | None:
+    """The deep bound of a chain of Gaussian layers with unequal widths, None for any other shape."""
+    widths = settings.layers[1:]
+    if settings.weights != "gaussian" or not widths or _readout(settings) != "random":
+        return None
+    if settings.gain != (1.0,) or settings.bias != (0.0,) or settings.residual is not None or settings.linear_output:
+        return None
+    ratio = max(1.0, *(after / before for before, after in pairwise(widths))) if depth > 1 else 1.0
+    return deep_bound(activation, min(widths), depth, epsilon, weights="gaussian", ratio=ratio)
 
 
 def of_layers(settings: Settings, activation: Phi, depth: int) -> tuple[Phi, ...]:

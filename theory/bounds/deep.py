@@ -12,6 +12,7 @@ proposes the parameters, `theory.bounds.verifier` computes the bound from them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,7 @@ def deep_bound(
     epsilon: float,
     readout: str | Readout = "random",
     weights: str = "haar",
+    ratio: float | None = None,
 ) -> DeepBound:
     r"""Bound the probability that the squared gradient of some layer differs by a factor e^epsilon from the last one's.
 
@@ -95,14 +97,16 @@ def deep_bound(
         readout: what is known about e_L = dE/dx_L: "random", a uniform direction independent of the weights; "any", any
             function of the forward pass and of independent noise (then the bound is for P(|dE/dW_L| > 0 and ...)); or
             a `theory.bounds.certificate.Readout` with the alignment of e_L and x_L.
-        weights: "haar", or "gaussian": independent, of variance 1/n.
+        weights: "haar", or "gaussian": independent, of variance 1/n_(l-1).
+        ratio: for Gaussian chains of unequal widths, all n_1, ..., n_L at least `width`: the largest of 1 and the
+            n_(l+1)/n_l. The readout must be random.
 
     Returns:
         `DeepBound`; where it says nothing its log is 0 and its reason tells why.
 
     Raises:
-        UsageError: a width below 2, a depth below 1, an epsilon that is not positive, an unknown readout or unknown
-            weights.
+        UsageError: a width below 2, a depth below 1, an epsilon that is not positive, an unknown readout, unknown
+            weights, or a ratio for Haar weights or below 1.
 
     >>> from theory.normalization.normalize import normalize
     >>> from theory.activations.specification import activation
@@ -114,7 +118,7 @@ def deep_bound(
     >>> deep_bound(tanh, 30, 10, 1.0).reason
     'width 30 is too small: even a normal law of the predicted variance exceeds epsilon too often'
     """
-    asked, theorem = _readout(readout), _theorem(weights)
+    asked, theorem = _readout(readout), _theorem(weights, ratio)
     _check(width, depth, epsilon)
     if depth == 1:
         return DeepBound("deep", -np.inf, "one layer has nothing to be compared with")
@@ -136,10 +140,15 @@ def _readout(readout: str | Readout) -> Readout:
     return Readout("random") if readout == "random" else Readout("any")
 
 
-def _theorem(weights: str) -> Theorem:
+def _theorem(weights: str, ratio: float | None = None) -> Theorem:
     if weights not in THEOREMS:
         raise unknown("weights", weights, list(THEOREMS))
-    return THEOREMS[weights]
+    if ratio is None:
+        return THEOREMS[weights]
+    if weights != "gaussian" or not 1 <= ratio < np.inf:
+        raise UsageError(f"a ratio of widths is for Gaussian weights, and at least 1, not {ratio} for {weights}")
+    proposed, verified = partial(gaussian_search.propose, ratio=ratio), partial(gaussian_verifier.verify, ratio=ratio)
+    return Theorem(proposed, verified, with_gaussian_weights)
 
 
 def _check(width: float, depth: float, epsilon: float) -> None:

@@ -92,6 +92,7 @@ def deep_bound(
     epsilon: float,
     readout: homogeneous.Readout = "random",
     weights: str = "haar",
+    ratio: float | None = None,
 ) -> Bound:
     r"""The proved bound on :math:`P(\max_l |\log G_l| \ge \epsilon)`, by the theorem that fits the activation.
 
@@ -100,9 +101,10 @@ def deep_bound(
         width, depth, epsilon: n, L and the tolerance.
         readout: "random", or "any" where e_L may depend on the forward pass.
         weights: one of `COVERED`.
+        ratio: for Gaussian layers of unequal widths, the least of which is `width`, as in `theory.bounds.deep`.
     """
     if homogeneous.homogeneous_slopes(activation) is None:
-        return deep.deep_bound(activation, width, depth, epsilon, readout, weights)
+        return deep.deep_bound(activation, width, depth, epsilon, readout, weights, ratio)
     if weights != "haar":
         return _HAAR_ONLY
     if width < homogeneous.LEAST_WIDTH:

@@ -160,3 +160,11 @@ def test_a_verification_with_gaussian_weights_asks_their_own_bound():
     assert str(rows["deep"].verdict) == "holds"
     assert 1e-4 < rows["prediction"].bound < 0.01
     assert any("those of Gaussian weights" in note for note in report.notes)
+
+
+def test_a_gaussian_chain_of_unequal_widths_has_a_deep_bound():
+    chain = {"layers": [64, 700, 650, 800, 650], "epsilons": 1.0, "trials": 100}
+    rows = {row.bound_kind: row for row in gpn.verify("tanh", weights="gaussian", **chain).rows}
+    assert rows["prediction"].bound < rows["deep"].bound < 0.05
+    assert "deep" not in {row.bound_kind for row in gpn.verify("tanh", **chain).rows}
+    assert "deep" not in {row.bound_kind for row in gpn.verify("tanh", weights="gaussian", gain=1.1, **chain).rows}

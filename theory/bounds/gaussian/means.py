@@ -45,7 +45,14 @@ class LinedKernel(Kernel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GaussianSetting(Setting):
-    """A certificate, and the activation evaluated for it, for Gaussian weights: pre-activations are normal."""
+    """A certificate, and the activation evaluated for it, for Gaussian weights: pre-activations are normal.
+
+    Args:
+        ratio: r of a chain of unequal widths, none of which is below that of the certificate or above r times the one
+            before; None where all are alike.
+    """
+
+    ratio: float | None = None
 
     def costs(self, kernel: Kernel, inputs: Sequence[Mixture], outputs: Sequence[Mixture]) -> FloatArray:
         r"""Bounds on sup over q in I of log(K f_in/f_out) for several steps at once.
@@ -74,6 +81,11 @@ class GaussianSetting(Setting):
         return np.asarray(
             np.logaddexp.reduce(logs.reshape(*weights.shape, -1) + weights[:, :, None] + line[:, None] * q, axis=1)
         )
+
+
+def ratio_of(s: Setting) -> float | None:
+    """The ratio r of a `GaussianSetting`."""
+    return s.ratio if isinstance(s, GaussianSetting) else None
 
 
 def _lines(kernel: Kernel) -> FloatArray:
@@ -107,8 +119,12 @@ def log_integrals(nodes: Nodes, psi: FloatArray, q: FloatArray, width: int) -> F
         return np.asarray(np.where((width * guard < GUARDED * mass) & np.isfinite(logs), logs, np.inf))
 
 
-def prepare(certificate: Certificate, activation: NumericActivation) -> GaussianSetting:
+def prepare(certificate: Certificate, activation: NumericActivation, ratio: float | None = None) -> GaussianSetting:
     """Evaluate the activation for a certificate.
+
+    Args:
+        certificate, activation: as for `theory.bounds.gaussian.verifier.verify`.
+        ratio: as in `GaussianSetting`.
 
     Raises:
         UsageError: phi is not Lipschitz, or too rough for the quadrature rule.
@@ -117,4 +133,4 @@ def prepare(certificate: Certificate, activation: NumericActivation) -> Gaussian
     tube = Cells(
         np.array([0.5 * (certificate.low + certificate.high)]), np.array([0.5 * (certificate.high - certificate.low)])
     )
-    return GaussianSetting(certificate, nodes, nodes.slope_bound, certified, tube)
+    return GaussianSetting(certificate, nodes, nodes.slope_bound, certified, tube, ratio)

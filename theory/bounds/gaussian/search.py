@@ -15,7 +15,7 @@ from theory.bounds.chains import MULTIPLES, cheapest, downhill, feasible
 from theory.bounds.draft import SHARES, Draft, blank_certificate, interior_lengths
 from theory.bounds.gaussian import verifier
 from theory.bounds.gaussian.functions import filled
-from theory.bounds.gaussian.means import ONE, log_integrals, prepare
+from theory.bounds.gaussian.means import ONE, log_integrals, prepare, ratio_of
 from theory.bounds.layer_means import Kernel
 from theory.bounds.moments import bracket_costs
 from theory.bounds.search import narrowest_tube
@@ -37,15 +37,17 @@ def propose(
     readout: Readout,
     budget: float,
     near: Certificate | None = None,
+    ratio: float | None = None,
 ) -> Certificate | str:
     """Propose a certificate, or say in words why there is none.
 
     Args:
         activation: phi, normalized.
         width, depth, epsilon, readout, budget, near: as for `theory.bounds.search.propose`.
+        ratio: as for `theory.bounds.gaussian.verifier.verify`.
     """
     with np.errstate(all="ignore"):
-        setting = prepare(blank_certificate(width, depth, epsilon, readout), activation)
+        setting = prepare(blank_certificate(width, depth, epsilon, readout), activation, ratio)
         moments = with_gaussian_weights(depth_coefficients(activation))
         draft: Draft | str = Draft(setting, moments, budget, near)
         for step in (narrowest_tube, _limits, _top, _upper_side, _lower_side):
@@ -114,6 +116,8 @@ def _kept(moved: Callable[[float], Draft], at: int, wanted: float) -> tuple[floa
 def _top(draft: Draft) -> Draft | str:
     """How short d_L may be, or how long h_L for a readout of which nothing is known."""
     c, wanted = draft.certificate, float(np.log(SHARES["top"] * draft.budget))
+    if c.readout.kind == "any" and ratio_of(draft.setting) is not None:
+        return "for unequal widths the readout is random"
     if c.readout.kind == "any":
         return draft.with_(overlap=float(2 * gammainccinv(c.width / 2, np.exp(wanted)) / c.width - 1), top_tilt=0.1)
     if c.readout.kind != "random":
@@ -131,7 +135,10 @@ def _top(draft: Draft) -> Draft | str:
 def _upper(draft: Draft, exponent: float, _hint: Side | None) -> Draft | str:
     """The upper side: the b that costs least; one node, the tangent of the logarithm at the mean of the ratio."""
     c, m = draft.certificate, draft.moments
-    least = m.second_slope_second / (1 - m.chi**2)
+    ratio = ratio_of(draft.setting) or 1.0
+    if ratio * m.chi**2 > 0.95:
+        return f"an aligned gradient grows where the next layer is {ratio:.3g} times as wide"
+    least = ratio * m.second_slope_second / (1 - ratio * m.chi**2)
     anchor = 1 + m.backward_noise * exponent / c.width
     rate = np.array([exponent / anchor])
 

@@ -8,12 +8,14 @@ for independent weights N(0, 1/n) (derived for this project, docs/gaussian-deep-
 of the six limits.
 """
 
+from functools import partial
+
 import numpy as np
 from scipy.special import gammaincc
 
 from theory.activations.activation import NumericActivation
 from theory.bounds.certificate import Certificate, Chain, Side
-from theory.bounds.gaussian.means import ONE, LinedKernel, prepare
+from theory.bounds.gaussian.means import ONE, LinedKernel, prepare, ratio_of
 from theory.bounds.layer_means import Kernel
 from theory.bounds.moments import Setting, Sign, bracket_costs, dominates_power, log_maximum
 from theory.bounds.verifier import DeepBound, layers, summed, tube
@@ -25,25 +27,27 @@ RIGOR = (
 )
 
 
-def verify(certificate: Certificate, activation: NumericActivation) -> DeepBound:
+def verify(certificate: Certificate, activation: NumericActivation, ratio: float | None = None) -> DeepBound:
     """Evaluate the deep bound for Gaussian weights that a certificate proposes.
 
     Args:
         certificate: from `theory.bounds.gaussian.search` or from anywhere else.
         activation: phi, Lipschitz.
+        ratio: None for layers of one width; else r >= 1, for all chains with widths n_1, ..., n_L of at least the
+            certificate's and n_(l+1) <= r n_l, and a random readout.
 
     Returns:
         `DeepBound`; one with log 0 and a reason where the certificate proves nothing.
 
     A doctest is with `theory.bounds.deep.deep_bound`.
     """
-    return summed(certificate, activation, prepare, _terms, RIGOR)
+    return summed(certificate, activation, partial(prepare, ratio=ratio), _terms, RIGOR)
 
 
 def _terms(s: Setting) -> dict[str, float]:
     """Logarithms of all terms of the bound."""
     c = s.certificate
-    terms = tube(s) | conditions(s) | {"top": top(c) if c.readout.kind == "any" else top_floor(s)}
+    terms = tube(s) | conditions(s) | {"top": top(s) if c.readout.kind == "any" else top_floor(s)}
     terms["floor of one layer"] = np.log(layers(c)) + floor_log(s)
     return terms | {"large gradients": tail_log(s, 1, c.upper), "small gradients": tail_log(s, -1, c.lower)}
 
@@ -87,9 +91,10 @@ def top_floor(s: Setting) -> float:
     return float(s.costs(Kernel(np.zeros(1), -0.5 * np.log(room)[None, :]), (ONE,), (ONE,))[0])
 
 
-def top(c: Certificate) -> float:
-    """E4, any readout: |h_L|^2 > r2 n q_(L-1), chi-squared."""
-    return float(np.log(gammaincc(c.width / 2, c.width * (1 + c.overlap) / 2)))
+def top(s: Setting) -> float:
+    """E4, any readout: |h_L|^2 > r2 n q_(L-1), chi-squared; not for unequal widths."""
+    c = s.certificate
+    return np.inf if ratio_of(s) else float(np.log(gammaincc(c.width / 2, c.width * (1 + c.overlap) / 2)))
 
 
 def top_cost(c: Certificate, sign: Sign, exponent: float) -> float:
@@ -119,8 +124,9 @@ def upper_majorant(s: Setting, side: Side, rates: FloatArray) -> LinedKernel:
     """Lemma A above: of each rate t > 0 first the product for a bracket that is not positive, then the brackets."""
     c, n, value, slope = s.certificate, s.certificate.width, s.nodes.value, s.nodes.slope
     square, mixed, t = slope**2, value * slope * s.nodes.z, rates[:, None]
-    middle = 0.5 * (c.gamma_low + c.gamma_high) / c.high
-    along = (square * value**2 + 2 * side.b * middle * mixed) / (n * c.high)
+    kept = ratio_of(s) is None  # the gain by an aligned part that is not drawn: it falls with the width
+    middle = 0.5 * (c.gamma_low + c.gamma_high) / c.high * kept
+    along = (square * value**2 + 2 * side.b * middle * mixed) / (n * c.high) * kept
     room = np.where(2 * t / n * s.square < 1, 1 - 2 * t / n * square, np.nan)
     plain = -0.5 * np.log(room) - t / n * along
     constants = rates / n * side.b * middle**2 - 0.5 * np.log(1 - 2 * rates / n * side.b * c.sigma_high)
@@ -142,8 +148,10 @@ def price(s: Setting, side: Side) -> float:
 
 
 def least_loss(s: Setting, side: Side) -> float:
-    """l, below which the loss in a bracket is not where the bracket is positive."""
+    """l, below which the loss in a bracket is not where the bracket is positive; 0 for unequal widths."""
     c = s.certificate
+    if ratio_of(s) is not None:
+        return 0.0
     p, w = price(s, side) / (1 + side.b / c.width) ** 2, side.b * c.z_low
     return float((2 * p * w + 1 - np.sqrt(4 * p * w + 1)) / (2 * p * side.b)) if p * w > 0 else 0.0
 
@@ -156,8 +164,9 @@ def bracket_functions(s: Setting, side: Side) -> tuple[FloatArray, FloatArray]:
     square, mixed = slope**2, value * slope * z
     mean = c.z_low * value**2 + c.low * (square - c.z_low)
     loss = price(s, side) * (square * value + side.b * gamma * slope * z) ** 2 / upper_room(s, side)
-    form = (1 + side.b / n) * square * value**2 + 2 * side.b * gamma * mixed - side.b * mean
-    return form + loss, side.b * n * (eta**2 - gamma[:, 0] ** 2)
+    r = ratio_of(s) or 1.0
+    form = (r + side.b / n) * square * value**2 + 2 * r * side.b * gamma * mixed - side.b * mean
+    return form + r * loss, r * side.b * n * (eta**2 - gamma[:, 0] ** 2)
 
 
 def layer_kernel(s: Setting, sign: Sign, side: Side, chain: Chain) -> Kernel:

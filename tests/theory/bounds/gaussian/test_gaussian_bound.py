@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gpn.engine.shape import Shape
 from gpn.sampling.sampler import sample
 from theory.activations.specification import activation
 from theory.bounds.certificate import Readout
@@ -40,22 +41,24 @@ def log_sum(kernel, q):
     return np.logaddexp.reduce(kernel.constants + lines * q + kernel.exponents.sum(axis=1))
 
 
-def log_mean(sign, t, b, rho, h, phi, q):
-    """log E exp(+-t Y) over e = rho x/|x| + g/sqrt(n), g normal in the complement of x: an exact integral."""
+def log_mean(sign, t, b, rho, h, phi, q, ratio=1.0):
+    """log E exp(+-t Y) over e = rho sqrt(r) x/|x| + g/sqrt(n), g normal in the complement of x: an exact integral."""
     f, d = phi.value_and_slope(h)
     n, x = len(h), f / np.linalg.norm(f)
     p = d * h / np.sqrt(n * q)
     form = (np.diag(d * d) + b * np.outer(p, p)) * sign * t / (1 + b * rho**2)
     basis = np.linalg.svd(np.eye(n) - np.outer(x, x))[0][:, : n - 1]
     inside = np.eye(n - 1) - 2 / n * basis.T @ form @ basis
-    along = 2 * rho / np.sqrt(n) * basis.T @ form @ x
-    return rho**2 * x @ form @ x - np.linalg.slogdet(inside)[1] / 2 + along @ np.linalg.solve(inside, along) / 2
+    along = 2 * rho * np.sqrt(ratio / n) * basis.T @ form @ x
+    return rho**2 * ratio * x @ form @ x - np.linalg.slogdet(inside)[1] / 2 + along @ np.linalg.solve(inside, along) / 2
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_one_layer_is_dominated_whatever_the_alignment(setting, sign):
-    # Lemma A on layers with limits that just hold; often the bracket is positive.
+@pytest.mark.parametrize(("sign", "ratio"), [(1, None), (-1, None), (1, 1.7), (-1, 1.7)])
+def test_one_layer_is_dominated_whatever_the_alignment(setting, sign, ratio):
+    # Lemma A on layers with limits that just hold; often the bracket is positive. With a ratio, the majorant is that of
+    # a narrower layer, of 50 neurons.
     rng, positive, n, close = np.random.default_rng(1), 0, 60, []
+    least = n if ratio is None else 50
     for name in ("tanh", "selu", "silu", "gelu"):
         phi = normalize(activation(name))
         for _ in range(6):
@@ -64,14 +67,14 @@ def test_one_layer_is_dominated_whatever_the_alignment(setting, sign):
             f, d = phi.value_and_slope(h)
             gamma, square = np.sum(f * d * h) / (n * q), float((d * d).max())
             side = dataclasses.replace(setting.certificate.upper, b=b, horizon=t, bracket_tilts=(0.2,) * 3)
-            if 1 - 2 * t / n * square < 0.05:
+            if 1 - 2 * t / least * square < 0.05:
                 continue
-            sigma = np.sum((d * h) ** 2 / (1 - 2 * t / n * d * d)) / (n * q)
-            if sign > 0 and 2 * t / n * b * sigma > 0.9:
+            sigma = np.sum((d * h) ** 2 / (1 - 2 * t / least * d * d)) / (n * q)
+            if sign > 0 and 2 * t / least * b * sigma > 0.9:
                 continue
             limits = dataclasses.replace(
                 setting.certificate,
-                width=n,
+                width=least,
                 sigma_high=sigma,
                 z_low=np.mean(d * d),
                 gamma_low=gamma - 0.01,
@@ -80,18 +83,19 @@ def test_one_layer_is_dominated_whatever_the_alignment(setting, sign):
                 high=np.mean(f * f),
                 upper=side,
             )
-            here = dataclasses.replace(at(setting, h, phi), certificate=limits, square=square)
+            here = dataclasses.replace(at(setting, h, phi), certificate=limits, square=square, ratio=ratio)
             if sign > 0:
                 kernel = verifier.upper_majorant(here, side, np.array([t]))
+                kernel = dataclasses.replace(kernel, exponents=kernel.exponents * least / n)
                 bound, plain = log_sum(kernel, q), kernel.constants[0] + kernel.exponents[0].sum()
             else:
-                bound = plain = verifier.lower_exponents(here, np.array([t])).sum()
-            exact = [log_mean(sign, t, b, rho, h, phi, q) for rho in (0.0, 0.1, 0.4, 0.8, 1.1)]
+                bound = plain = verifier.lower_exponents(here, np.array([t])).sum() * least / n
+            exact = [log_mean(sign, t, b, rho, h, phi, q, ratio or 1.0) for rho in (0.0, 0.1, 0.4, 0.8, 1.1)]
             assert max(exact) <= bound + 1e-9
             positive += max(exact) > plain
             close.append(plain - exact[0])
     assert positive > 5 if sign > 0 else positive == 0
-    assert 0 <= np.median(close) < 0.1
+    assert 0 <= np.median(close) < (0.1 if ratio is None else 0.5)
 
 
 def test_the_potential_bounds_the_mean_of_the_maximum(setting):
@@ -140,6 +144,24 @@ def test_the_bound_lies_above_the_simulated_exceedance(name, root, width, depth,
     share = np.mean(np.abs(logs[:, :-1] - logs[:, -1:]).max(axis=1) >= 1.0)
     assert 1e-3 < found.probability < 0.1
     assert share <= found.probability + 5 * np.sqrt(found.probability / trials)
+
+
+def test_a_chain_of_unequal_widths_stays_below_the_bound_of_its_narrowest_layer():
+    # One comparison at 5 standard errors; the exceedance is far below the bound.
+    widths = [20, 480, 460, 600, 470, 900, 500, 460]
+    found = deep_bound(TANH, 460, 7, 1.0, weights="gaussian", ratio=900 / 470)
+    rng = np.random.default_rng(5)
+    drawn = sample(TANH, widths[0], 7, 1000, rng, shape=Shape.read(widths), weights="gaussian")
+    logs = 2 * drawn.log_gradient_norms - np.log(widths[:-1])
+    share = np.mean(np.abs(logs[:, :-1] - logs[:, -1:]).max(axis=1) >= 1.0)
+    assert 1e-3 < found.probability < 0.1
+    assert share <= found.probability + 5 * np.sqrt(found.probability / 1000)
+    assert deep_bound(TANH, 460, 7, 1.0, weights="gaussian").log < found.log
+    assert "grows where" in deep_bound(TANH, 460, 7, 1.0, weights="gaussian", ratio=9.0).reason
+    assert "readout is random" in deep_bound(TANH, 2000, 7, 1.0, "any", "gaussian", 1.0).reason
+    for weights, ratio in (("haar", 1.0), ("gaussian", 0.9)):
+        with pytest.raises(UsageError, match="a ratio of widths"):
+            deep_bound(TANH, 460, 7, 1.0, weights=weights, ratio=ratio)
 
 
 def test_any_readout_costs_more_but_on_the_upper_side_alone():

@@ -209,7 +209,9 @@ def differs(means, verifier, c):
         return True
     careful = dataclasses.replace(c, readout=Readout("any"))
     top = stats.chi2(N).logsf(N * (1 + c.overlap)), 3 * np.log(1 + c.upper.b * (1 + c.overlap))
-    return not np.allclose([verifier.top(careful), verifier.top_cost(careful, 1, 3.0)], top, rtol=1e-9)
+    return not np.allclose(
+        [verifier.top(dataclasses.replace(s, certificate=careful)), verifier.top_cost(careful, 1, 3.0)], top, rtol=1e-9
+    )
 
 
 def undershoots(means, c):
