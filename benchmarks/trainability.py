@@ -6,7 +6,8 @@
 
 `run` trains GPN networks of width 64 with the default learning rate of `gpn train`, one after the other, and appends a
 line for each to a CSV file; what is there already is not trained again. `show` prints how often the predictor is right
-and draws the figure. The predictor was fixed after the activations of the group "before" and before those of "after".
+and draws the figure. The predictor was fixed after the activations of the group "before" and before those of "after";
+that it looks at the length too was fixed after these, and before those of the group "length".
 """
 
 from benchmarks import measure  # noqa: F401  (first, for the number of BLAS threads)
@@ -23,6 +24,7 @@ import pandas as pd
 import gpn
 from gpn.checking.depth_conditions import depth_conditions
 from gpn.data.datasets import Dataset, load_dataset
+from theory.trainability.lengths import RUNAWAY, length_growth
 
 SEPARATION, RANK = 0.1, 0.05
 """The predictor: a network trains if 1 - rho_L and the effective rank over n are at least these."""
@@ -39,6 +41,11 @@ AFTER = (
     "arctan", "arctan(0.3*x)", "mish", "x+0.5*tanh(x)", "x+0.3*sin(2*x)", "leaky_relu(0.6)", "asinh", "asinh(0.5*x)",
     "gelu(0.3*x)", "x+0.1*abs(x)", "erf(0.3*x)", "x+0.4*softplus(x)",
 )  # fmt: skip
+LENGTH = (
+    "x*sigmoid(0.15*x)", "softplus(0.5*x)", "gelu(0.15*x)", "mish(0.3*x)", "x+0.1*x**2", "x+softplus(x)",
+    "x+2*softplus(x)", "x+x*sigmoid(0.3*x)", "elu(0.3*x)",
+)  # fmt: skip
+GROUPS = {"before": BEFORE, "after": AFTER, "length": LENGTH}
 _KEY = ["data", "activation", "depth", "seed"]
 _LOOKS = {10: ("#000000", "*"), 50: ("#56B4E9", "o"), 200: ("#0072B2", "s"), 1000: ("#D55E00", "^")}
 
@@ -50,7 +57,7 @@ def main() -> None:
     command.set_defaults(run=run)
     command.add_argument("--inputs", required=True)
     command.add_argument("--name", help="of the data in the file")
-    command.add_argument("--group", choices=("before", "after"), default="before")
+    command.add_argument("--group", choices=GROUPS, default="before")
     command.add_argument("--activations", nargs="+")
     command.add_argument("--depths", type=int, nargs="+", default=[50, 200])
     command.add_argument("--seed", type=int, default=0)
@@ -73,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
     done = pd.read_csv(options.out) if options.out.exists() else pd.DataFrame(columns=_KEY)
     known = set(done[_KEY].itertuples(index=False, name=None))
     wanted = [("tanh", 10)]
-    specs = options.activations or (BEFORE if options.group == "before" else AFTER)
+    specs = options.activations or GROUPS[options.group]
     wanted += [(spec, depth) for depth in options.depths for spec in specs]
     for spec, depth in wanted:
         if (name, spec, depth, options.seed) not in known:
@@ -86,7 +93,8 @@ def trained(spec: str, depth: int, data: Dataset, options: argparse.Namespace) -
     """One network: what theory says of it, and what came of it."""
     size = {"depth": depth, "width": 64, "epochs": options.epochs, "seed": options.seed, "precision": "float32"}
     report = gpn.train(spec, data, **size, records=2)
-    conditions = depth_conditions(gpn.normalize(spec), depth)
+    phi = gpn.normalize(spec)
+    conditions = depth_conditions(phi, depth)
     return {
         "data": "",
         "activation": spec,
@@ -100,6 +108,7 @@ def trained(spec: str, depth: int, data: Dataset, options: argparse.Namespace) -
         "chi": conditions.length.value,
         "separation": conditions.separation.value,
         "rank": conditions.isometry.value,
+        "growth": length_growth(phi, depth),
     }
 
 
@@ -119,6 +128,7 @@ def judged(frame: pd.DataFrame) -> pd.DataFrame:
     deep["relative"] = deep.test_accuracy.fillna(0.1) / deep.data.map(shallow)
     deep["trains"] = deep.relative >= SHARE
     deep["predicted"] = (deep.separation >= SEPARATION) & (deep["rank"] >= RANK)
+    deep["with_length"] = deep.predicted & (deep.growth <= RUNAWAY)
     return deep
 
 
@@ -131,13 +141,14 @@ def show(options: argparse.Namespace) -> None:
 
 
 def lines(frame: pd.DataFrame) -> Iterator[str]:
-    """A table by group, data and depth, and every miss."""
-    yield "| group | data | layers | networks | train | predicted to train | right |\n|---|---|---|---|---|---|---|"
+    """A table by group, data and depth, and every miss of the predictor that looks at the length too."""
+    yield "| group | data | layers | networks | train | predicted to train | right | right with the length |"
+    yield "|---|---|---|---|---|---|---|---|"
     for (group, data, depth), part in frame.groupby(["group", "data", "depth"], sort=True):
-        right = int((part.trains == part.predicted).sum())
-        counts = f"{len(part)} | {int(part.trains.sum())} | {int(part.predicted.sum())} | {right}"
+        right, longer = (int((part.trains == part[column]).sum()) for column in ("predicted", "with_length"))
+        counts = f"{len(part)} | {int(part.trains.sum())} | {int(part.predicted.sum())} | {right} | {longer}"
         yield f"| {group} | {data} | {depth} | {counts} |"
-    for miss in frame[frame.trains != frame.predicted].itertuples():
+    for miss in frame[frame.trains != frame.with_length].itertuples():
         accuracy = "diverged" if np.isnan(miss.test_accuracy) else f"{miss.test_accuracy:.3f}"
         yield (
             f"missed: {miss.activation}, {miss.data}, {miss.depth} layers: accuracy {accuracy}, separation "
@@ -146,18 +157,19 @@ def lines(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def figure(frame: pd.DataFrame) -> Any:
-    """Accuracy relative to ten layers against the effective rank and against the separation."""
+    """Accuracy relative to ten layers against effective rank and separation, where no lengths run away."""
     from matplotlib.figure import Figure
 
+    frame = frame[frame.growth <= RUNAWAY].assign(later=frame.group != "before")
     drawing = Figure(figsize=(9.0, 4.0), layout="constrained")
     panels = drawing.subplots(1, 2, sharey=True)
     limits = (("rank", RANK, "effective rank / n"), ("separation", SEPARATION, r"separation $1-\rho_L$"))
     for axes, (column, limit, words) in zip(panels, limits, strict=True):
-        for (group, data, depth), part in frame.groupby(["group", "data", "depth"]):
+        for (later, data, depth), part in frame.groupby(["later", "data", "depth"]):
             colour, marker = _LOOKS[depth]
             look = {"color": colour, "marker": marker, "markersize": 5.5, "linestyle": ""}
-            look["fillstyle"] = "full" if group == "before" else "none"
-            label = f"{data}, {depth} layers{', chosen after' if group == 'after' else ''}"
+            look["fillstyle"] = "none" if later else "full"
+            label = f"{data}, {depth} layers{', chosen after' if later else ''}"
             alpha = 0.9 if data == sorted(frame.data.unique())[-1] else 0.45
             axes.plot(part[column], part.relative, label=label, alpha=alpha, **look)
         axes.axvline(limit, color="#666666", linestyle="--", linewidth=1)

@@ -11,14 +11,13 @@ from theory.depth.horizon import length_layers
 from theory.depth.length_map import length_map_slope, slope_map
 from theory.layer.pairs import squared_length_variance
 from theory.trainability.isometry import jacobian_spectrum
-from theory.trainability.lengths import length_path
+from theory.trainability.lengths import LONG, RUNAWAY, length_growth
 from theory.trainability.separation import Separation, separation
 
 Light = Literal["kept", "weak", "lost"]
 _TOLERANCE = 1e-6
 _DISTANCE = (0.1, 0.02)  # of two orthogonal inputs: above the first kept, below the second lost
 _RANK = (0.05, 0.01)  # effective rank over n; both limits are those of the study in docs/reproduce-training.md
-_LONG, _RUNAWAY = 4.0, 10.0  # a squared length that neurons and training reach, and the factor that is too much
 _TENFOLD = 2 * float(np.log(10.0))  # of a norm, in the logarithm of its square
 
 
@@ -134,9 +133,9 @@ def _length(phi: Phi, depth: int, width: int) -> Condition:
     else:
         light = "weak" if depth < layers else "lost"
     words = "is chi, the slope of the length map at 1"
-    if light == "kept" and (reached := length_path(phi, depth, start=_LONG).lengths[-1]) > _RUNAWAY * _LONG:
+    if light == "kept" and (growth := length_growth(phi, depth)) > RUNAWAY:
         light = "weak"
-        words += f"; but a squared length of {_LONG:g} grows to {reached:.2g}"
+        words += f"; but a squared length of {LONG:g} grows to {LONG * growth:.2g}: narrow networks diverge in training"
     if np.isfinite(layers):
         words += f"; at width {width} the squared length drifts by a factor 2 in about {layers:,.0f} layers"
     return Condition("length", light, chi, words)

@@ -40,9 +40,9 @@ def design(
 ) -> None:
     """Choose the activation of a family that keeps a network of a given depth trainable.
 
-    SPEC is a family with a free parameter, such as "tanh(s*x)". For a plain activation phi, the family is phi(s*x) or
-    x + s*phi(x). The member is Gaussian-Poincare normalized, so the norms are kept. Its parameter is set so that two
-    inputs stay apart, and enough directions of a gradient survive.
+    SPEC is a family with a free parameter, such as "tanh(s*x)". For a plain activation phi, the family is phi(s*x), or
+    x + s*phi(x) where lengths of the first would run away. The member is Gaussian-Poincare normalized, so the norms
+    are kept. Its parameter is set so that two inputs stay apart, and enough directions of a gradient survive.
 
     \b
     Examples:

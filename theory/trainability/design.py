@@ -12,6 +12,7 @@ from theory.errors import SpecificationError, UsageError
 from theory.normalization.family import Family, family
 from theory.normalization.normalize import NormalizedActivation, NormalizedCallable, normalize
 from theory.numerics.arithmetic import X
+from theory.trainability.lengths import RUNAWAY, length_growth
 from theory.trainability.separation import Separation, separation
 
 CURVATURE = 1.0
@@ -59,7 +60,8 @@ def design(
 
     Args:
         spec: a family such as "tanh(s*x)" or "leaky_relu(slope)", or a plain activation, for which phi(s x) is taken,
-            or x + s phi(x) where no phi(s x) keeps the budget.
+            or x + s phi(x) where no phi(s x) keeps the budget, or where squared lengths of the one run away
+            (`theory.trainability.lengths.length_growth`) and of the other do not.
         depth: L >= 1.
         curvature: tau > 0.
         parameter: the name of the parameter, where the family has several names.
@@ -76,7 +78,7 @@ def design(
         raise UsageError(f"the depth must be a whole number of at least 1 layer, not {depth}")
     if not (np.isfinite(curvature) and curvature > 0):
         raise UsageError(f"the budget of curvature must be a positive number, not {curvature}; try 1")
-    refusals = []
+    refusals, found = [], []
     for members in offered(spec, parameter):
         try:
             value = _value(members, int(depth), float(curvature), root)
@@ -84,8 +86,12 @@ def design(
             refusals.append(str(error))
             continue
         chosen = normalize(members.build(value), root)
-        return Design(members, value, chosen, int(depth), float(curvature), separation(chosen))
-    raise UsageError("; ".join(refusals))
+        found.append(Design(members, value, chosen, int(depth), float(curvature), separation(chosen)))
+        if length_growth(chosen, int(depth)) <= RUNAWAY:
+            return found[-1]
+    if not found:
+        raise UsageError("; ".join(refusals))
+    return found[0]
 
 
 def _value(members: Family, depth: int, curvature: float, root: str) -> float:

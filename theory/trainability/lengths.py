@@ -9,6 +9,9 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 _REACH, _NODES = 9.0, 18_000  # an even number: no node at 0, where kinks are
 _SETTLED = 1e-12
+LONG, RUNAWAY = 4.0, 10.0
+"""A squared length that narrow networks and training reach, and by how much it may grow."""
+
 _LARGEST = 1e100  # squared lengths beyond are not followed
 
 
@@ -68,3 +71,22 @@ def length_path(phi: Evaluated, depth: int, *, gain: float = 1.0, start: float =
         path.slopes.append(second if known else 1.0)
         path.kurtoses.append(max(fourth, 1.0) if known else 1.0)
     return path
+
+
+def length_growth(phi: Evaluated, depth: int) -> float:
+    """By what factor a squared length of 4 grows through L layers; below 1 where it returns.
+
+    Narrow networks and training reach such a length. Where it grows more than tenfold (`RUNAWAY`), networks of width 64
+    diverge in training (docs/reproduce-training.md).
+
+    Args:
+        phi: the activation.
+        depth: L.
+
+    >>> class Double:
+    ...     def value_and_slope(self, x):
+    ...         return 2 * x, np.full_like(x, 2.0)
+    >>> round(length_growth(Double(), 2), 6)
+    16.0
+    """
+    return length_path(phi, depth, start=LONG).lengths[-1] / LONG

@@ -213,9 +213,15 @@ def test_a_length_that_runs_away_from_far_is_seen():
     found = depth_conditions(phi, 50).length
     assert found.value == pytest.approx(1 - 2 * np.sqrt(2) * b**2)
     assert found.light == "weak"
-    assert "a squared length of 4 grows to 1e+100" in found.words
+    assert "a squared length of 4 grows to 1e+100: narrow networks diverge" in found.words
     inside = length_path(phi, 400, start=1.9).lengths[-1]
     assert inside == pytest.approx(1, abs=1e-3)
     assert length_path(phi, 400, start=2.0).lengths[-1] > 1e3
     assert depth_conditions(normalize(gpn.activation("softplus")), 50).length.light == "weak"  # it diverges in training
+    seen = gpn.check_report("x*sigmoid(0.3*x)", 15, detailed=False, depth=200).depth.length
+    assert (seen.light, seen.words) == (
+        "weak",
+        "is chi, the slope of the length map at 1; but a squared length of 4 grows to "
+        "8.5e+50: narrow networks diverge in training",
+    )
     assert depth_conditions(normalize(gpn.activation("gelu")), 50).length.light == "kept"

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from theory.errors import UsageError
+from theory.trainability import design as search
 from theory.trainability.design import design
+from theory.trainability.lengths import RUNAWAY, length_growth
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,17 @@ def test_leaky_relu_in_closed_form():
         angle = np.arccos(rho)
         rho += share * (np.sin(angle) - angle * rho) * 2 / np.pi
     assert made.separation.losses(30)[-1] == pytest.approx(1 - rho, rel=1e-6)
+
+
+def test_a_member_whose_lengths_run_away_is_not_offered(monkeypatch):
+    """gelu(s x) is s x/2 + s^2 x^2/sqrt(2 pi) + ...: its length map grows like a square, with a point that repels."""
+    monkeypatch.setattr(search, "_value", lambda *_: 0.09)  # near the members for 50 layers
+    made = design("gelu", 50)
+    assert made.family.text == "x + s*gelu(x)"
+    assert length_growth(made.activation, 50) < RUNAWAY
+    asked = design("gelu(s*x)", 50)  # a family that is asked for is kept
+    assert asked.family.text == "gelu(s*x)"
+    assert length_growth(asked.activation, 50) > 1e4
 
 
 @pytest.mark.parametrize(
