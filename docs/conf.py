@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "docstrings",
     "links",
+    "literals",
     "mathematics",
     "names",
     "notebooks",

@@ -14,6 +14,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
+from theory.claims.registry import CLAIMS
+
 _NAME = re.compile(r"(gpn|theory)(\.\w+)*(?P<colon>:)?(?(colon)\w+(\.\w+)*)(\(\))?")
 
 _ANCHOR = re.compile(r'<a id="([\w-]+)"></a>')
@@ -67,6 +69,14 @@ def _outward(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = _UPWARD.sub(offered, source[0])
 
 
+def _claims(_app: Sphinx, _what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    """What computes a claim has a link to it after the first paragraph: there stand its proof and its test."""
+    links = [f"`{entry.title} <../claims.html#{entry.id}>`__" for entry in CLAIMS.values()
+             if entry.function.replace(":", ".") == name]  # fmt: skip
+    place = lines.index("") if "" in lines else len(lines)
+    lines[place:place] = ["", f"Claim: {', '.join(links)}."] if links else []
+
+
 def _link(literal: nodes.literal, name: str, page: str) -> None:
     reference = addnodes.pending_xref(
         "",
@@ -97,4 +107,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(Names)
     app.add_transform(Anchors)
     app.connect("source-read", _outward)
+    app.connect("autodoc-process-docstring", _claims, priority=450)  # before sections become lists of fields
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,10 +14,8 @@ _PUBLIC = {id(getattr(gpn, name)): name for name in gpn.__all__ if not name.star
 def _public(_app: Sphinx, domain: str, _kind: str, content: addnodes.desc_content) -> None:
     """Put `gpn.` before the names that the package itself offers."""
     for signature in content.parent.findall(addnodes.desc_signature):
-        name = signature.get("fullname", "")
-        found = (
-            getattr(__import__(signature["module"], fromlist=["_"]), name, None) if domain == "py" and name else None
-        )
+        name, module = signature.get("fullname", ""), signature.get("module")
+        found = getattr(__import__(module, fromlist=["_"]), name, None) if domain == "py" and name and module else None
         if _PUBLIC.get(id(found)) == name:
             place = signature.first_child_matching_class(addnodes.desc_name)
             signature.insert(place, addnodes.desc_addname("gpn.", "gpn."))

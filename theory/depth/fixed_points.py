@@ -5,8 +5,9 @@ length there.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from scipy.optimize import brentq
@@ -77,12 +78,31 @@ def length_dynamics(
     >>> length_dynamics(activation("sin")).fixed_points
     (FixedPoint(q=0.0, slope=1.0, stability='marginal'),)
     """
+    return dynamics_of(_LengthMap(activation, gain, bias), lowest, highest, points)
+
+
+class LengthFunction(Protocol):
+    """A length map that is computed elsewhere: Q(q), nan where it is infinite, and its derivative."""
+
+    def value(self, q: float) -> float:
+        """Return Q(q)."""
+
+    def slope(self, q: float) -> float:
+        """Return Q'(q)."""
+
+
+def dynamics_of(lengths: LengthFunction, lowest: float, highest: float, points: int = _GRID) -> LengthDynamics:
+    """`length_dynamics` of a length map that is given as a function.
+
+    Args:
+        lengths: the map.
+        lowest, highest, points: as in `length_dynamics`, with its errors.
+    """
     if not 0 < lowest < 1 < highest < np.inf:
         raise UsageError(f"the range of q must be positive and contain 1, not [{lowest}, {highest}]")
     if points < 3:
         raise UsageError(f"the grid needs at least 3 points, not {points}")
-    phi = _LengthMap(activation, gain, bias)
-    return _dynamics(phi, *_tabulate(phi, lowest, highest, points))
+    return _dynamics(lengths, *_tabulate(lengths, lowest, highest, points))
 
 
 def dynamics_and_rate(
@@ -121,30 +141,31 @@ class _LengthMap:
         with np.errstate(divide="ignore"):
             return np.inf if np.isnan(factor) else float(np.log(factor if factor > _NO_SLOPE else 0.0))
 
-    def growth(self, x: float) -> float:
-        """log(Q(q)/q) at q = e^x, within +-1000; the top where Q overflows, the bottom where it is 0."""
-        squared = self.value(float(np.exp(x)))
-        with np.errstate(divide="ignore"):
-            growth = 1e3 if np.isnan(squared) else float(np.log(squared)) - x
-        return float(np.clip(growth, -1e3, 1e3))
+
+def _growth(phi: LengthFunction, x: float) -> float:
+    """log(Q(q)/q) at q = e^x, within +-1000; the top where Q overflows, the bottom where it is 0."""
+    squared = phi.value(float(np.exp(x)))
+    with np.errstate(divide="ignore"):
+        growth = 1e3 if np.isnan(squared) else float(np.log(squared)) - x
+    return float(np.clip(growth, -1e3, 1e3))
 
 
-def _tabulate(phi: _LengthMap, lowest: float, highest: float, points: int = _GRID) -> tuple[FloatArray, FloatArray]:
+def _tabulate(phi: LengthFunction, lowest: float, highest: float, points: int = _GRID) -> tuple[FloatArray, FloatArray]:
     """log q on a grid that holds 1 and its immediate neighbours, and log(Q(q)/q) there."""
     beside = np.array([-1e-5, 0.0, 1e-5])
     grid = np.union1d(np.linspace(np.log(lowest), np.log(highest), points), beside)
     grid = grid[(np.abs(grid) > 1e-2) | np.isin(grid, beside)]
-    return grid, np.array([phi.growth(x) for x in grid])
+    return grid, np.array([_growth(phi, x) for x in grid])
 
 
-def _dynamics(phi: _LengthMap, grid: FloatArray, growth: FloatArray) -> LengthDynamics:
+def _dynamics(phi: LengthFunction, grid: FloatArray, growth: FloatArray) -> LengthDynamics:
     if np.all(np.abs(growth) < MARGINAL):
         return LengthDynamics((), None, continuum=True)
     fixed = tuple(_fixed_point(phi, q) for q in _roots(phi, grid, growth))
     return LengthDynamics(fixed, _basin(grid, growth, fixed), continuum=False)
 
 
-def _roots(phi: _LengthMap, grid: FloatArray, growth: FloatArray) -> list[float]:
+def _roots(phi: LengthFunction, grid: FloatArray, growth: FloatArray) -> list[float]:
     """Fixed points, ascending: 0, sign changes on the grid, and 1 on its own."""
     at_one = int(np.flatnonzero(grid == 0)[0])
     one_is_fixed = abs(growth[at_one]) < MARGINAL
@@ -152,13 +173,15 @@ def _roots(phi: _LengthMap, grid: FloatArray, growth: FloatArray) -> list[float]
         grid, growth = np.delete(grid, at_one), np.delete(growth, at_one)
     changes = np.flatnonzero(growth[:-1] * growth[1:] < 0)
     roots = [
-        brentq(phi.growth, grid[i], grid[i + 1], xtol=1e-13) for i in changes if not (one_is_fixed and i == at_one - 1)
+        brentq(partial(_growth, phi), grid[i], grid[i + 1], xtol=1e-13)
+        for i in changes
+        if not (one_is_fixed and i == at_one - 1)
     ]
     lengths = [float(np.exp(root)) for root in roots] + ([1.0] if one_is_fixed else [])
     return sorted(lengths + ([0.0] if phi.value(0.0) < 1e-190 else []))
 
 
-def _fixed_point(phi: _LengthMap, q: float) -> FixedPoint:
+def _fixed_point(phi: LengthFunction, q: float) -> FixedPoint:
     slope = phi.slope(q)
     return FixedPoint(q, slope, stability(slope))
 

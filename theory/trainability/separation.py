@@ -61,11 +61,12 @@ class CorrelationMap:
         return np.array(losses)
 
 
-def correlation_map(activation: NumericActivation) -> CorrelationMap:
+def correlation_map(activation: NumericActivation, accuracy: float = _ACCURACY) -> CorrelationMap:
     """Tabulate the correlation map of an activation with E phi^2 = 1 on correlations in [0, 1].
 
     Args:
         activation: phi without jumps, such as a Gaussian-Poincaré normalized one.
+        accuracy: of g, at which the table is fine enough.
 
     Raises:
         UsageError: phi jumps, or E phi^2 is not 1.
@@ -95,7 +96,7 @@ def correlation_map(activation: NumericActivation) -> CorrelationMap:
         values = np.array([known[round(float(place), 12)] for place in places])
         coefficients = chebyshev.chebfit(places, values, count)
         error = float(np.abs(coefficients[-3:]).max())
-        if error < _ACCURACY:
+        if error < accuracy:
             break
     return CorrelationMap(coefficients, error)
 
@@ -160,11 +161,12 @@ class Separation:
         return 2 * (1 / left - 1) if left > 0 else np.inf
 
 
-def separation(activation: NumericActivation) -> Separation:
+def separation(activation: NumericActivation, accuracy: float = _ACCURACY) -> Separation:
     """Return the laws of separation of one activation with E phi^2 = 1.
 
     Args:
         activation: phi without jumps, such as a Gaussian-Poincaré normalized one.
+        accuracy: of the correlation map, see `correlation_map`.
 
     Raises:
         UsageError: phi jumps, or E phi^2 is not 1.
@@ -174,7 +176,9 @@ def separation(activation: NumericActivation) -> Separation:
     >>> float(round(relu.kinks**2 * np.pi, 9)), float(relu.losses(1)[1].round(5))  # K^2 = 2/pi, 1 - 1/pi
     (2.0, 0.68169)
     """
-    return Separation(correlation_map(activation), correlation_slopes(activation)[1].value, kink_constant(activation))
+    return Separation(
+        correlation_map(activation, accuracy), correlation_slopes(activation)[1].value, kink_constant(activation)
+    )
 
 
 def kink_constant(activation: NumericActivation) -> float:

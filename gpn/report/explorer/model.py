@@ -12,6 +12,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from gpn.checking.depth_conditions import DepthConditions, depth_conditions
+from gpn.report.explorer.lengths import QuickLengths, Values
 from gpn.report.plots.activation import drawable
 from gpn.sampling.simulation import simulate
 from theory.activations.specification import Phi
@@ -19,7 +20,7 @@ from theory.activations.specification import activation as read
 from theory.bounds.network import predicted_range
 from theory.claims.counted import SIDES, CountedClaim
 from theory.depth.coefficients import NoPrediction, depth_coefficients
-from theory.depth.fixed_points import FixedPoint, length_dynamics
+from theory.depth.fixed_points import FixedPoint, dynamics_of, length_dynamics
 from theory.depth.fluctuation import log_ratio_law
 from theory.depth.length_map import follow_length, length_map
 from theory.errors import SpecificationError, UsageError
@@ -38,7 +39,9 @@ PROBABILITIES = (0.05, 0.5, 0.95)
 STARTS = (0.9, 1.1)
 """Squared lengths per neuron from which the paths through the layers start."""
 _LOWEST, _HIGHEST, _POINTS = 1 / 16, 16.0, 41
+_EXACT = 1e-10  # by which the quick map of a normalized function may miss its certified Q(1) = 1 and chi
 _KEPT = 128  # answers that are remembered, of each kind
+_DRAWN = 1e-4  # accuracy of the map of correlations, of which three digits are shown
 _NEURONS = 2_000_000  # sampled for one view, a tenth of a second
 _FEWEST, _MOST = 40, 200  # networks sampled
 
@@ -179,7 +182,7 @@ class Model:
         self._coefficients = lru_cache(_KEPT)(lambda root: depth_coefficients(root.phi))
         self._range = lru_cache(4 * _KEPT)(predicted_range)
         self._sampled = lru_cache(_KEPT)(sampled_bands)
-        self._separation = lru_cache(_KEPT)(lambda root: separation(root.phi))
+        self._separation = lru_cache(_KEPT)(lambda root: separation(root.phi, _DRAWN))
 
     def __call__(self, state: State) -> View:
         """The view of a state.
@@ -292,17 +295,23 @@ def shape(formula: str, value: float) -> Shape:
     known = family_module.Family(family.text, family.parameter, lambda _: phi)
     numbers = family_module.member(known, None, value)
     points, curve, slope = drawable(phi)
-    lengths = np.geomspace(_LOWEST, _HIGHEST, _POINTS)
-    roots = tuple(_root(phi, root, (curve, slope), lengths) for root in numbers.normalizations)
+    values = Values(phi)
+    roots = tuple(_root(values, phi, root, (curve, slope)) for root in numbers.normalizations)
     recommended = next((root.root for root in numbers.normalizations if root.recommended), "")
     return Shape(phi, family.parameter or None, points, curve, slope, numbers, roots, recommended)
 
 
-def _root(phi: Phi, root: "Normalization[float]", curves: tuple[FloatArray, FloatArray], lengths: FloatArray) -> Root:
+def _root(values: Values, phi: Phi, root: "Normalization[float]", curves: tuple[FloatArray, FloatArray]) -> Root:
+    lengths = np.geomspace(_LOWEST, _HIGHEST, _POINTS)
     normalized = phi.affine(root.a, root.b)
-    mapped = np.array([length_map(normalized, q).value for q in lengths])
+    quick = QuickLengths(values, normalized, root.a, root.b)
+    if abs(quick.value(1.0) - 1) < _EXACT and abs(quick.slope(1.0) - root.chi) < _EXACT:
+        mapped = np.array([quick.value(q) for q in lengths])
+        dynamics = dynamics_of(quick, _LOWEST, _HIGHEST, _POINTS)
+    else:  # a singular function
+        mapped = np.array([length_map(normalized, q).value for q in lengths])
+        dynamics = length_dynamics(normalized, _LOWEST, _HIGHEST, _POINTS)
     known = np.isfinite(mapped) & (mapped > 0)
-    dynamics = length_dynamics(normalized, _LOWEST, _HIGHEST, _POINTS)
     return Root(
         *(root.root, root.a, root.b, root.chi, root.stability),
         *(root.a * curves[0] + root.b, root.a * curves[1], lengths[known], mapped[known]),

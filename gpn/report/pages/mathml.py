@@ -12,6 +12,7 @@ _SCRIPTS = {"msub", "msup", "msubsup", "munder", "mover", "munderover"}
 _KNOWN = _TOKENS | _LAYOUT | _SCRIPTS
 _TOUCHING = {"mi", "mn", "mfrac", "msqrt", "msub", "msup", "msubsup", "munder"}
 _BARS = {"|", "‖", "∥"}
+_CLOSE = _BARS | {"/", "∂"}
 _BRACES = {r"\lbrace": "{", r"\rbrace": "}"}
 _UNREAD = "\\"
 _TAG = re.compile(r"\\tag\{([^{}]*)\}")
@@ -70,9 +71,9 @@ def _readable(latex: str) -> str:
 
 
 def _space(tree: ElementTree.Element) -> None:
-    """Bars close to what they enclose, and a thin space beside the name of a function."""
+    """Bars, slashes and ∂ close to what is beside them, and a thin space beside the name of a function."""
     for node in tree.iter("mo"):
-        if node.text in _BARS:
+        if node.text in _CLOSE:
             node.attrib |= {"lspace": "0", "rspace": "0"}
     for parent in list(tree.iter("mrow")):
         for left, right in reversed(list(pairwise(parent))):
