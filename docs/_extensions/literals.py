@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def _choices(source: str) -> Iterator[tuple[str, str]]:
     [('Side', "Literal['upper', 'lower']")]
     """
     body = ast.parse(source).body if "Literal[" in source else []
-    for node, after in zip(body, [*body[1:], None], strict=True):
+    for node, after in zip_longest(body, body[1:]):
         documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)  # among the data of its page
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and not documented:
             written = ast.unparse(node.value).replace("[(", "[").replace(")]", "]")

@@ -1,4 +1,4 @@
-"""Dense networks with explicit weights: forward, backward and the norms that the theory speaks of."""
+"""Dense networks with explicit weights: forward, backward and the norms that the theory is about."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise

@@ -5,8 +5,8 @@ write-ahead log: a process that is killed, or a disk that is full, loses the chu
 Nothing waits for the disk, so a power cut may take the last chunks too, but never the file. After a kill the log stays
 beside the file, as `run.sqlite-wal`, and belongs to it until the run is resumed.
 
-While a run is open it holds SQLite's exclusive lock, which the system releases when the process ends, however it ends,
-and which spares the log its shared memory, so that the folder may be on a network file system.
+While a run is open it holds SQLite's exclusive lock, which the system releases when the process ends, however it ends.
+The log then needs no shared memory, and the folder may be on a network file system.
 """
 
 import json

@@ -55,14 +55,14 @@ class Layer:
 
     @property
     def kept(self) -> bool:
-        """Whether theory keeps lengths and gradients, as far as it speaks of them."""
+        """Whether theory keeps lengths and gradients, as far as it covers them."""
         logs = np.log([value for value in (self.forward, self.backward) if np.isfinite(value) and value > 0])
         lost = any(value == 0 for value in (self.forward, self.backward))
         return not lost and bool(np.all(np.abs(logs) <= KEPT))
 
     @property
     def known(self) -> bool:
-        """Whether theory speaks of both directions."""
+        """Whether theory covers both directions."""
         return bool(np.isfinite(self.forward) and np.isfinite(self.backward))
 
 
@@ -134,7 +134,7 @@ def _is_kept_at_one(layer: Layer) -> bool:
 
 
 def _ensembles(layers: Sequence[Layer]) -> Iterator[Finding]:
-    """Weights that are not Haar: the theorem speaks of Haar ones."""
+    """Weights that are not Haar: the theorem is about Haar ones."""
     for kind, same in _sorted_by(_ensemble_kind, layers).items():
         if kind == "":
             continue

@@ -57,7 +57,7 @@ class Judgement:
 
 
 def steps_of(tape: Tape, unit: Unit, units: dict[int, Unit]) -> tuple[Step | None, Step | None]:
-    """The comparisons of one unit, forward and backward, as far as theory speaks of them.
+    """The comparisons of one unit, forward and backward, as far as theory covers them.
 
     Args:
         tape: an initialization.

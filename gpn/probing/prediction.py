@@ -1,6 +1,6 @@
 r"""What theory says of one step, given what came before it: means, variances and third moments of squared norms.
 
-Each law speaks of one operation and takes the lengths before it as they were measured. So the steps of a network
+Each law covers one operation and takes the lengths before it as they were measured. So the steps of a network
 are judged one by one, and a departure in one layer is not blamed on those above. Derivation: docs/own-network.md.
 """
 

@@ -21,7 +21,7 @@ _ALIKE = 2e-6  # relative agreement with a named activation: constants may be in
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """A part of the model that the theory speaks of, or does not.
+    """A part of the model, covered by theory or not.
 
     Args:
         kind: "linear", "convolution", "activation", "scale", "add", "normalization", "dropout" or "other".

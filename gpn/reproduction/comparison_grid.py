@@ -25,7 +25,7 @@ LINEAR = "linear"
 """Key of the control that has no activation."""
 
 VALIDATION_SHARE = 0.2
-"""Of the training samples, kept apart while a learning rate is picked."""
+"""Of the training samples, held out while a learning rate is picked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from theory.errors import UsageError
 
 _CELLS = 2**14  # of the step density; more in wide layers, where many cells add their small excess
 _MOST_CELLS = 2**18
-_LARGEST = 300.0  # logarithm up to which the inverse of a density is kept apart from larger ones
+_LARGEST = 300.0  # logarithm up to which the inverse of a density is distinguished from larger ones
 _NEGLIGIBLE = 30.0  # nats below its maximum at which the tilted density gets one wide cell on each side
 Cells = npt.NDArray[np.intp]
 BLOCK = 2**19  # coordinates that are worked on together: 4 MiB for each array

@@ -57,7 +57,7 @@ class Stepper:
         rule: the optimizer.
         constraint: a key of `CONSTRAINTS`, for all layers but the readout.
         strength: the strength of the penalty.
-        free: layers, counted from 0, that the constraint spares beside the readout.
+        free: layers, counted from 0, that the constraint leaves free, like the readout.
         biased: layers whose biases are trained; None for all that have biases.
     """
 

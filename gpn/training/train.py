@@ -334,7 +334,7 @@ def evaluate(
 ) -> tuple[float, float]:
     """Compute the mean cross-entropy and the accuracy on samples, batch normalization by its running statistics.
 
-    A sample whose logits are not finite is of no class: it counts as wrong.
+    A sample whose logits are not finite has no class: it counts as wrong.
 
     Args:
         network: with logits as its outputs.

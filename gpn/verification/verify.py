@@ -107,7 +107,7 @@ def verify(
         layers: n_0, ..., n_L instead of widths and depth, if the widths differ; the network is then shown under
             its widest layer.
         gain, bias: of each layer, or one for all, as for `gpn.simulate`. With layers, gain, bias or residual the event
-            is about |dE/dW_l|_F^2/n_{l-1}, and only the fluctuation law speaks of it: the theorems are those of square
+            is about |dE/dW_l|_F^2/n_{l-1}, and only the fluctuation law covers it: the theorems are those of square
             layers.
         residual: alpha of branches x + alpha phi(h), of which no law speaks.
         linear_output: whether the last layer has no activation, x_L = h_L, as logits have none.

@@ -49,6 +49,17 @@ PHRASES = {
     r"had one known": "if it were known",
     r"is the quicker one": "is quicker",
     r"what is left of": "the rest of",
+    r"\bspeaks? of\b": "covers, is about",
+    r"(came|comes?|becomes?) of (it|them)\b": "the result",
+    r"\bshall\b": "may, must, will",
+    r"\bmerely\b": "only",
+    r"\bspares (the|it|its)\b": "saves, makes unnecessary",
+    r"\bkept apart\b": "held out, distinguished",
+    r"what it is worth": "how far it helps, whether it holds",
+    r"\bis of no\b": "has no",
+    r"were it (false|true|not)\b": "if it were",
+    r"\b(thereof|therein|hereby|whence|upon which)\b": "name it",
+    r"\bin vain\b": "without result",
 }
 FILES = (
     *PAGES,

@@ -29,7 +29,7 @@ def width_for(source: Source, depth: int, epsilon: float, probability: float) ->
         probability: p in [1e-9, 1).
 
     Returns:
-        The width, or `NoPrediction`: no law for this activation, or one that speaks of larger widths only.
+        The width, or `NoPrediction`: no law for this activation, or one for larger widths only.
 
     Raises:
         UsageError: an argument outside its range.
@@ -50,7 +50,7 @@ def width_for(source: Source, depth: int, epsilon: float, probability: float) ->
     if found is None:
         return NoPrediction(f"not even a width of {_WIDEST:.0e} suffices")
     if isinstance(log_ratio_law(numbers, max(found - 1, 2), depth), NoPrediction):
-        return NoPrediction(f"the law speaks of widths from {found} only, where the probability is already smaller")
+        return NoPrediction(f"the law covers widths from {found} only, where the probability is already smaller")
     return found
 
 

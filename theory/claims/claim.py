@@ -87,7 +87,7 @@ class Claim:
         reference: author, year and number where it is published; empty where it is ours.
         proof: page and section in the repository, "docs/page.md#section"; empty where the reference has the proof.
         function: what computes it, "module:name" (`pkgutil.resolve_name` finds it); empty for a fact about the rest.
-        test: "tests/file.py::name", the test that would fail were it false.
+        test: "tests/file.py::name", the test that would fail if it were false.
         event: LaTeX of the probability of the event, for the axis of a figure.
         tested_by: pairs of a kind of bound and a claim that a row of that kind may rest on, for the claims that
             `gpn.verify` counts.

@@ -1,6 +1,6 @@
 """How much gradients fluctuate from layer to layer in a wide and deep network: a prediction, not a bound.
 
-The law is exact to leading order as width and depth grow in proportion; its error is of order 1/width. It speaks of one
+The law is exact to leading order as width and depth grow in proportion; its error is of order 1/width. It covers one
 input of length |x_0|^2 = q_0 n, Haar orthogonal weights and a random readout. Derivation: docs/fluctuation-law.md.
 """
 

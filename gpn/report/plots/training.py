@@ -28,7 +28,7 @@ def training_run(report: TrainingReport, *, ax: Axes | None = None) -> Figure:
 
 
 def finding(report: TrainingReport) -> str:
-    """The title: what was trained and what came of it."""
+    """The title: what was trained, and the result."""
     config = report.config
     root = "" if config.root is None else f" (b{ROOT_SIGNS[config.root]})"
     what = f"{config.activation}{root}, {config.depth} layers of {config.width}, {config.weights.capitalize()} weights"

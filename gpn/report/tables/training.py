@@ -24,7 +24,7 @@ _COLUMNS: tuple[Column[EpochRow], ...] = (
 
 
 def training(report: TrainingReport) -> RenderableType:
-    """The report of `gpn train`: what was trained, a table by epoch, what came of it."""
+    """The report of `gpn train`: what was trained, a table by epoch, the result."""
     epochs = [terminal_table(_COLUMNS, _shown(report.epochs))] if report.epochs else []
     style = "bold red" if report.outcome == DIVERGED else "bold"
     outcome = [Text(report.summary(), style=style), *map(Text, filter(None, [why_it_failed(report)]))]

@@ -29,7 +29,7 @@ def _follows(report: "ProbeReport") -> str:
     told = f"{report.comparisons} squared norms in {report.initializations} initialization"
     told += f"{'s' * (report.initializations > 1)}, level {report.level:g}"
     if report.follows is Answer.UNDECIDED:
-        return "Theory speaks of no part of this model; --source and to_frame() show what was measured."
+        return "Theory covers no part of this model; --source and to_frame() show what was measured."
     if report.follows is Answer.YES:
         return f"The model follows the theory of itself ({told})."
     wrong = {row.layer for row in report.rows if row.follows is Answer.NO and row.layer}
