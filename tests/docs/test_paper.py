@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.docs.documented import text_of
+from tests.docs.documented import ROOT, text_of
 
 PAPER = "paper/paper.md"
 TRACED = {
@@ -58,3 +58,14 @@ def test_the_authors_are_the_same_everywhere():
     """The first author, as CITATION.cff has it: a name, or a family name."""
     name = re.search(r"^authors:\n  - (?:family-)?names?: (.*)$", text_of("CITATION.cff"), re.MULTILINE)[1].strip('"')
     assert all(name in text_of(file) for file in ("pyproject.toml", PAPER, "docs/help.md"))
+
+
+def test_the_workflow_runs_the_script_of_ci_with_every_python_of_the_classifiers():
+    """What is on trial there is no classifier."""
+    [workflow] = (ROOT / ".github" / "workflows").glob("*.yml")
+    text, project = workflow.read_text(encoding="utf-8"), text_of("pyproject.toml")
+    listed = re.search(r"python: \[(.*)\]", text)[1].replace('"', "").split(", ")
+    assert re.findall(r"Programming Language :: Python :: (3\.\d+)", project) == listed
+    trial = re.findall(r'os: (\w+)-latest, python: "([\d.]+)", trial: true', text)
+    assert all(python not in listed or system.title() not in project for system, python in trial)
+    assert {"- run: .ci/run", "- run: .ci/minimum"} <= {line.strip() for line in text.splitlines()}
