@@ -110,15 +110,22 @@ def _headline(figure: Figure | SubFigure, words: str) -> None:
 
 
 def _finding(report: "ComparisonReport") -> str:
-    """The finding over all activations at the greatest depth."""
+    """The finding over all activations at the greatest depth, and the best of all networks there."""
     deep, ends = report.depths[-1], []
     for recipe, words in (("gpn", "GPN, orthogonal"), ("plain-gaussian", "plain, Gaussian")):
         accuracies = [100 * measured.accuracy for measured in _deep(report, recipe)]
         if accuracies:
             low, high = f"{min(accuracies):.0f}", f"{max(accuracies):.0f}"
             ends.append(f"{words} {low if low == high else f'{low} to {high}'}\u00a0%")
+    deepest = [measured for measured in report.measured if measured.candidate.depth == deep]
+    best = max(deepest, key=lambda measured: measured.accuracy)
+    ends.append(f"best: {display(best.candidate.activation)}, {RECIPES[best.candidate.recipe].words} {_percent(best)}")
     level = f"{100 * report.settings.level:g}\u00a0% t intervals over {report.settings.seeds} seeds"
-    return f"Test accuracy at {deep} layers: {'; '.join(ends)} ({level})" if ends else f"Test accuracy ({level})"
+    return f"Test accuracy at {deep} layers: {'; '.join(ends)} ({level})"
+
+
+def _percent(measured: "Measured") -> str:
+    return f"{100 * measured.accuracy:.0f}\u00a0%"
 
 
 def _deep(report: "ComparisonReport", recipe: str) -> "list[Measured]":
