@@ -92,7 +92,7 @@ def jacobian_spectrum(reports: "SpectrumReport | Sequence[SpectrumReport]", *, a
     style_axes(axes)
     axes.set(xscale="log", xlim=(_LEAST, None), ylim=(0, 1))
     axes.set(xlabel="squared singular value of the Jacobian, over its mean", ylabel="share of directions below")
-    title(axes, "; ".join(spectrum_finding(report) for report in several))
+    title(axes, " ".join(spectrum_finding(report) for report in several))
     legend_below(axes, 2)
     return figure
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, as_list, literal, one_panel, style_axes, title
 from gpn.report.words.findings import kind_name, width_finding
+from gpn.verification.width_results import NETWORK
 from theory.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def probability_against_unknown(reports: "WidthReport | Sequence[WidthReport]", 
     """Draw the probability of leaving the tolerance against the width (or depth, or epsilon), one line for each method.
 
     Points are the values that the search evaluated; a diamond marks where a method meets the accepted probability.
-    Several reports have a colour each, and a line style for each method.
+    Of several reports it shows the whole networks, with a colour for each report and a line style for each method.
 
     Args:
         reports: what `gpn.required_width` returned, or one of its inverses, for one activation or several.
@@ -39,7 +40,8 @@ def probability_against_unknown(reports: "WidthReport | Sequence[WidthReport]", 
         )
     for place, report in enumerate(several):
         whose = f"{literal(report.activation)}: " * (len(several) > 1)
-        for order, requirement in enumerate(drawn for drawn in report.requirements if drawn.points):
+        drawn = [each for each in report.requirements if each.points and (not whose or each.scope == NETWORK)]
+        for order, requirement in enumerate(drawn):
             colour = PALETTE[(place if whose else order) % len(PALETTE)]
             _search(axes, requirement, colour, BOUND_STYLES[order % len(BOUND_STYLES)], whose)
         axes.axhline(report.probability, color=GREY, linewidth=0.9, zorder=1)
