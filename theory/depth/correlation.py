@@ -92,7 +92,7 @@ def _derivative(activation: NumericActivation, order: int, x: FloatArray) -> Flo
     return activation.curvature(x) if order == 2 else activation.value_and_slope(x)[order]
 
 
-def squared_distance(activation: NumericActivation, angle: float, panels: int = 12) -> Estimate:
+def squared_distance(activation: NumericActivation, angle: float, accuracy: float = _SETTLED) -> Estimate:
     r"""Half the squared distance of the images of two inputs of squared length 1 per neuron, by their angle.
 
     .. math:: \tfrac12 E (\phi(u) - \phi(v))^2 = C(1) - C(\cos\theta)
@@ -103,7 +103,7 @@ def squared_distance(activation: NumericActivation, angle: float, panels: int = 
     Args:
         activation: phi without jumps.
         angle: theta in (0, pi].
-        panels: of the quadrature on |x|, |y| <= 10; twice as many are taken until the error bound is below 1e-9 of
+        accuracy: the panels of the quadrature on |x|, |y| <= 10 are doubled until the error bound is below this part of
             the value. Without breakpoints the trapezoidal rule is tried first.
 
     >>> from theory.activations.catalog import build
@@ -120,9 +120,10 @@ def squared_distance(activation: NumericActivation, angle: float, panels: int = 
     def half_square(first: FloatArray, second: FloatArray) -> FloatArray:
         return 0.5 * (first - second) ** 2
 
+    panels = 12 if accuracy <= _SETTLED else 6
     while True:
         integral = _plane(activation, (common, apart), half_square, reach=_NEAR, panels=panels)
-        if panels >= 400 or integral.error <= _SETTLED * abs(integral.value):
+        if panels >= 400 or integral.error <= accuracy * abs(integral.value):
             return integral
         panels *= 2
 

@@ -92,7 +92,7 @@ def correlation_map(activation: NumericActivation, accuracy: float = _ACCURACY) 
             key = round(place, 12)
             if key not in known:
                 angle = np.pi / 4 * (place + 1)
-                known[key] = squared_distance(activation, angle).value / (2 * np.sin(angle / 2) ** 2)
+                known[key] = squared_distance(activation, angle, 0.01 * accuracy).value / (2 * np.sin(angle / 2) ** 2)
         values = np.array([known[round(float(place), 12)] for place in places])
         coefficients = chebyshev.chebfit(places, values, count)
         error = float(np.abs(coefficients[-3:]).max())

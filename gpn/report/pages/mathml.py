@@ -50,6 +50,8 @@ def mathml(latex: str, display: bool) -> str:
     for node in tree.iter():
         node.tag = str(node.tag).removeprefix(_NAMESPACE)
         node.text = _BRACES.get(node.text or "", node.text)
+        if node.text == "~" and node.tag == "mi":  # "is distributed as", which the converter takes for a letter
+            node.tag, node.text = "mo", "∼"
         if node.tag not in _KNOWN or any(name.startswith("on") or "href" in name for name in node.attrib):
             raise ValueError(f"<{node.tag}> is not mathematics")
         if _UNREAD in (node.text or "") and node.text != _UNREAD:
