@@ -25,7 +25,7 @@ from theory.numerics.quadrature import Estimate, gauss_legendre
 _REACH = 16.0  # |x|, |y| <= 16 leaves 1e-57 of the probability out
 _NEAR = 10.0  # the same for differences
 _SETTLED = 1e-9
-_OCTAVES = 24  # of angles, towards 0, where kinks that are near to each other are told apart
+_OCTAVES = 24  # of angles, towards 0, where kinks that are near to each other are resolved
 _TRAPEZOIDS = (40, 63, 101, 163, 263, 421, 677)  # on half an axis; no multiples, which would share what they miss
 Order = Literal[0, 1, 2]
 

@@ -100,7 +100,7 @@ def _certify(activation: Activation, digits: int, names: list[str]) -> Moments:
 
 
 def _enclosures(activation: Activation, names: list[str], accuracy: Accuracy, excluded: Collection[str]) -> Enclosures:
-    # Without continuity E phi'^2 is looked at too: it may be proved to diverge.
+    # Without continuity E phi'^2 is computed too: it may be proved to diverge.
     wanted = [MOMENTS[name] for name in names if name not in excluded or name == "slope_second"]
     useless = frozenset(MOMENTS[name] for name in excluded)
     enclosures = Enclosures({moment: arb(0) for moment in wanted}, only_divergence=useless)
