@@ -253,6 +253,8 @@ def without_common_factors(formula: sympy.Expr) -> sympy.Expr:
 
     >>> without_common_factors((X**2 - 1) / (X - 1) * sympy.exp(X))
     (x + 1)*exp(x)
+    >>> without_common_factors((X**2 - 2) / (X - sympy.sqrt(2)))
+    x + sqrt(2)
     """
     if not any(_is_polynomial_quotient(power) for power in formula.atoms(sympy.Pow)):
         return formula
@@ -276,7 +278,10 @@ def _cancelled(product: sympy.Mul) -> sympy.Expr:
     if not denominators or not numerators:
         return product
     numerator, denominator = sympy.Mul(*numerators), 1 / sympy.Mul(*denominators)
-    if sympy.gcd(numerator, denominator).has(X):
+    # Square roots are adjoined: (x - sqrt(2))**2 - 1, multiplied out, does not show that sqrt(2)**2 is 2.
+    has_root = any(power.is_number and power.exp.is_Rational for power in product.atoms(sympy.Pow))
+    field = {"extension": True} if has_root else {}
+    if sympy.gcd(numerator, denominator, **field).has(X):
         others = [factor for factor in product.args if factor not in denominators and factor not in numerators]
-        return sympy.Mul(sympy.cancel(numerator / denominator), *others)
+        return sympy.Mul(sympy.cancel(numerator / denominator, **field), *others)
     return product
