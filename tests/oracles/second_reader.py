@@ -127,14 +127,15 @@ NODES, WEIGHTS = np.array([-1 + 1e-15, *NODES, 1 - 1e-15]), np.array([0, *WEIGHT
 
 
 def panel_sums(reader, left, right):
-    """Sums of the integrands, of their moduli, and whether switches and denominators change within the panel."""
+    """Sums of the integrands, of their moduli, and whether switches, denominators or the value change in the panel."""
     half = (right - left) / 2
     z = ((left + right) / 2)[:, None] + half[:, None] * NODES
     value, slope = reader(z)
     integrands = np.stack([value, value**2, slope**2, value**2 * (z * z - 1)]) * density(z)
     integrands[:, :, [0, -1]] = 0
-    mixed = np.zeros((2, len(left)), dtype=bool)
-    for row, tests in zip(mixed, (reader.branches, reader.poles), strict=True):
+    mixed = np.zeros((3, len(left)), dtype=bool)
+    mixed[2] = ~(np.abs(value[:, -1] - value[:, 0]) <= 1e-3)
+    for row, tests in zip(mixed, (reader.branches, reader.poles), strict=False):
         for test in tests:
             taken = np.broadcast_to(test, z.shape)
             row |= (taken != taken[:, :1]).any(axis=1)
@@ -154,9 +155,9 @@ def reference(text: str):
         first, _, mixed_first = panel_sums(reader, left, middle)
         second, _, mixed_second = panel_sums(reader, middle, right)
         difference = np.abs(first + second - coarse)
-        switched, at_pole = mixed_first | mixed_second
+        switched, at_pole, jumped = mixed_first | mixed_second
         settled = (difference <= 1e-14 * scale).all(axis=0) & ~switched & ~at_pole
-        smooth = (difference <= 1e-10 * scale).all(axis=0) & ~switched & (right - left < 2e-5)  # a removable 0/0
+        smooth = (difference <= 1e-10 * scale).all(axis=0) & ~switched & ~jumped & (right - left < 2e-5)  # at a 0/0
         done = settled | smooth | (right - left < 1e-14) | (left.size > 20_000)
         total += (first + second)[:, done].sum(axis=1)
         error += difference[:, done].sum(axis=1)
