@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import sympy
 from flint import acb, arb
+from sympy.core.relational import Relational
 
 from theory.balls.arithmetics import COMPLEX, INTERVAL, growth_arithmetic
 from theory.balls.core import Arithmetic, NotCertifiable, precision
@@ -46,9 +47,22 @@ def _minimum(*values: arb) -> arb:
     return -_maximum(*(-value for value in values))
 
 
+def _sign(value: arb) -> arb:
+    return arb.nan() if value.contains(0) or not value.is_finite() else arb(1 if value > 0 else -1)
+
+
 _CONTINUOUS = replace(
-    INTERVAL, functions={**INTERVAL.functions, "Abs": abs, "_largest": _maximum, "_smallest": _minimum}
+    INTERVAL,
+    functions={
+        **INTERVAL.functions,
+        "Abs": abs,
+        "_largest": _maximum,
+        "_smallest": _minimum,
+        "sign": _sign,
+        "Heaviside": lambda value, _at_zero: (1 + _sign(value)) / 2,
+    },
 )
+"""Intervals; a switch has no finite value where it may change its branch."""
 
 
 _CUT = ("log", "log1p", "asin", "acos", "acosh", "atanh")
@@ -90,13 +104,38 @@ def is_continuous_at(expression: sympy.Expr, point: sympy.Expr) -> bool:
 
     >>> is_continuous_at(sympy.Abs(X), sympy.Integer(0)), is_continuous_at(sympy.Abs(X) / X, sympy.Integer(0))
     (True, False)
+    >>> step = sympy.sign(X) + sympy.Piecewise((X, X > 1), (5, True))
+    >>> [is_continuous_at(step, sympy.Integer(place)) for place in (-1, 0, 1, 2)]
+    [True, False, False, True]
     """
     try:
         with precision(_BITS):
-            (value,) = _program(expression).bind(_CONTINUOUS)(constant_ball(point) + arb(0, _RADIUS))
-    except NotCertifiable:  # a Piecewise that is not joined, a sign, a Heaviside, or a function without a rule
+            around = constant_ball(point) + arb(0, _RADIUS)
+            settled = expression.replace(sympy.Piecewise, lambda *branches: _branch_around(branches, around))
+            (value,) = _program(settled).bind(_CONTINUOUS)(around)
+    except NotCertifiable:  # a Piecewise that is not joined, or a function without a rule
         return False
     return bool(value.is_finite())
+
+
+def _branch_around(branches: tuple[sympy.Tuple, ...], around: arb) -> sympy.Expr:
+    """The formula that a `Piecewise` is proved to equal around a point; else the `Piecewise`."""
+    for value, condition in branches:
+        tests = {test: _truth(test, around) for test in condition.atoms(Relational)}
+        if None in tests.values():
+            break
+        if condition.xreplace(tests) == sympy.true:
+            return value
+    return sympy.Piecewise(*branches)
+
+
+def _truth(test: Relational, around: arb) -> sympy.Basic | None:
+    """Whether a comparison is proved to hold everywhere around a point, or nowhere; None if neither is."""
+    (gap,) = _program(test.lhs - test.rhs).bind(_CONTINUOUS)(around)
+    if not gap.is_finite() or gap.contains(0):
+        return None
+    truth: sympy.Basic = test.func(sympy.Integer(1 if gap > 0 else -1), 0)
+    return truth
 
 
 def is_continuous_beyond(expression: sympy.Expr, point: sympy.Expr, side: int) -> bool:

@@ -69,6 +69,17 @@ def test_one_formula_that_is_analytic_on_both_sides_has_no_kink():
         assert not is_removable(sympy.sympify(text, {"x": X}), sympy.Integer(0)), text
 
 
+def test_a_switch_that_is_settled_does_not_hinder_the_proof_at_another():
+    """At log(3), no simple number, continuity is proved on an interval, on which the other switches are settled."""
+    written = "where(x > 1, x, 2 - x) + heaviside(x - 2)*(x - 2) + sign(x*x)*x*x + abs(exp(x) - 3)"
+    plain = "1 + abs(x - 1) + max(x - 2, 0) + x**2 + abs(exp(x) - 3)"
+    balls = [
+        certified_moments(activation(text), 15, ["slope_second"]).balls["slope_second"] for text in (written, plain)
+    ]
+    assert balls[0].overlaps(balls[1])
+    assert balls[0].rad() < 1e-12
+
+
 def test_the_slope_of_many_factors_is_that_of_their_product():
     factors = sympy.prod(X - R(k, 7) for k in range(12))
     (piece,) = Activation("product", factors).pieces
