@@ -186,9 +186,10 @@ def _plane(
     reach: float = _REACH,
     panels: int = 32,
 ) -> Estimate:
-    """E of a combination of f(scale u) and f(scale v), f the derivative of that order between the breakpoints.
+    """E of a symmetric combination of f(scale u) and f(scale v), f a derivative of phi between the breakpoints.
 
-    The halves are sqrt((1 + rho)/2) and sqrt((1 - rho)/2), the cosine and sine of half the angle.
+    The halves are sqrt((1 + rho)/2) and sqrt((1 - rho)/2), the cosine and sine of half the angle. Half of the plane is
+    enough: y -> -y exchanges u and v, or x -> -x does where the halves were exchanged.
     """
     points = activation.breakpoint_values / scale
     common, apart = halves
@@ -216,10 +217,14 @@ def _plane(
     # Near rho = 1 the inner integral changes within the distance `apart` of a breakpoint.
     steps_off = apart * 2.0 ** np.arange(-1, max(0, int(np.ceil(-np.log2(max(apart, 1e-12))))))
     close = (breakpoints[:, None] + np.concatenate([steps_off, -steps_off])).ravel()
-    edges = np.linspace(-reach, reach, panels + 1)
+    whole, half = np.linspace(-reach, reach, panels + 1), np.linspace(0, reach, (panels + 1) // 2 + 1)
+    edges, across = (whole, half) if sign > 0 else (half, whole)
     outer = np.unique(np.concatenate([edges, breakpoints, close[np.abs(close) < reach]]))
-    value, error = nested_integrals(integrand, outer, breakpoints, Inner(edges, lines))
-    return Estimate(float(value[0]), float(error[0]))
+    first = edges[0]
+    value, error = nested_integrals(
+        integrand, outer[outer >= first], breakpoints[breakpoints >= first], Inner(across, lines)
+    )
+    return Estimate(2 * float(value[0]), 2 * float(error[0]))
 
 
 def _masses(activation: NumericActivation, points: FloatArray, rho: float, q: float, order: int) -> tuple[float, float]:

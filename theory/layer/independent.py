@@ -7,7 +7,7 @@ first layer for Gaussian inputs, and what the laws on the sphere tend to. Proofs
 import math
 
 import numpy as np
-from scipy import stats
+import scipy  # scipy.stats is loaded on first use: it is the slowest of its parts
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 
@@ -95,7 +95,7 @@ def independent_tail(event: Event) -> ExactTail:
     >>> from theory.layer.law import event, gaussian_law
     >>> identity = gaussian_law(activation("identity"), 40)
     >>> tail = independent_tail(event("forward-gaussian-input", identity, 0.5, "upper"))
-    >>> bool(abs(tail.probability / stats.chi2.sf(60, 40) - 1) < 1e-9)
+    >>> bool(abs(tail.probability / scipy.stats.chi2.sf(60, 40) - 1) < 1e-9)
     True
     """
     known = _known(event)
@@ -174,8 +174,8 @@ def shell_probabilities(width: int, count: int) -> tuple[float, float]:
         width, count: n and k.
     """
     shell = np.array(densest_shell(width, count))
-    sphere = np.diff(stats.beta.cdf(shell / width, count / 2, (width - count) / 2))
-    return float(sphere[0]), float(np.diff(stats.chi2.cdf(shell, count))[0])
+    sphere = np.diff(scipy.stats.beta.cdf(shell / width, count / 2, (width - count) / 2))
+    return float(sphere[0]), float(np.diff(scipy.stats.chi2.cdf(shell, count))[0])
 
 
 def _known(event: Event) -> ExactTail | None:
@@ -214,9 +214,9 @@ def _binomial(event: Event) -> ExactTail:
     needed = whole if abs(needed - whole) < 1e-9 * event.width else needed
     upper = event.sign > 0
     log = (
-        stats.binom.logsf(math.ceil(needed) - 1, event.width, p)
+        scipy.stats.binom.logsf(math.ceil(needed) - 1, event.width, p)
         if upper
-        else stats.binom.logcdf(needed, event.width, p)
+        else scipy.stats.binom.logcdf(needed, event.width, p)
     )
     return ExactTail(float(log), 1e-12 * event.width)
 

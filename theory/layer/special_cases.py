@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # scipy.stats is loaded on first use: it is the slowest of its parts
 from scipy.special import logsumexp
 
 from theory.layer.conditioning import SMALLEST_WIDTH, log_sphere_mean
@@ -85,7 +85,7 @@ def law_of_signs(event: Event) -> ExactTail | None:
         return None
     above = (event.sign > 0) == (plus > minus)
     k = np.arange(n + 1)
-    log_binomial = stats.binom.logpmf(k, n, 0.5)
+    log_binomial = scipy.stats.binom.logpmf(k, n, 0.5)
     if not continuous:
         slack = 1e-9 * n
         reached = k >= n * share - slack if above else k <= n * share + slack
@@ -100,7 +100,7 @@ def _log_beta_tail(k: npt.NDArray[np.integer], n: int, share: float, above: bool
     """log P(B >= share), or <=, for B ~ Beta(k/2, (n-k)/2), a point mass at 0 or 1 for k = 0 and n."""
     inner = k[1:-1]
     if 0 < share < 1:
-        tail = stats.beta.logsf if above else stats.beta.logcdf
+        tail = scipy.stats.beta.logsf if above else scipy.stats.beta.logcdf
         with np.errstate(divide="ignore"):
             inside = tail(share, inner / 2, (n - inner) / 2)
     else:

@@ -18,6 +18,7 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.errors import ContradictionError
 from theory.gaussian.expectations import Functional, expectations
+from theory.numerics.quadrature import Estimate
 
 _ROUNDING = 1e-9  # of float64 and of printed digits, relative
 _LEAST_SCALE = 1e-150  # of a root that float64 can check
@@ -103,8 +104,7 @@ def contradictions(report: Report, activation: Activation | CallableActivation) 
     is_affine = isinstance(activation, Activation) and activation.is_affine
     if report.normalizable == "yes" and len(report.normalizations) < 2 and not is_affine and not _is_tight(report):
         yield f"phi is not affine, and {len(report.normalizations)} of two normalizations are known"
-    for root in report.normalizations:
-        yield from _float_check(root, activation)
+    yield from _float_check(report.normalizations, activation)
 
 
 def _inequalities(report: Report, slope: float) -> Iterator[str]:
@@ -124,36 +124,48 @@ def _is_tight(report: Report) -> bool:
     return abs(slope - report.variance) <= 4 * (report.error or 0.0) + _ROUNDING * slope
 
 
-def _float_check(root: Root, activation: Activation | CallableActivation) -> Iterator[str]:
-    a, b = root.a, root.b
-    if abs(a) < _LEAST_SCALE or max(abs(a), abs(b)) > 1 / _LEAST_SCALE:
+def _float_check(roots: Sequence[Root], activation: Activation | CallableActivation) -> Iterator[str]:
+    """The second moments of the roots that are not 1; one quadrature for all of them."""
+    roots = [
+        root for root in roots if _LEAST_SCALE <= abs(root.a) and max(abs(root.a), abs(root.b)) <= 1 / _LEAST_SCALE
+    ]
+    if not roots:
         return  # float64 overflows
+    a = roots[0].a
+    scaled: dict[str, Functional] = {
+        "mean": lambda _z, value, _slope: a * value,
+        "second": lambda _z, value, _slope: (a * value) ** 2,
+        "slope": lambda _z, _value, slope: (a * slope) ** 2,
+    }
+    squares = {f"{name}{index}": square for index, root in enumerate(roots) for name, square in _squares(root).items()}
+    moments = expectations(activation, scaled | squares)
+    if _is_missed(moments["mean"], moments["second"], moments["slope"]):
+        return
+    for index, root in enumerate(roots):
+        found = {name: moments[f"{name}{index}"] for name in _squares(root)}
+        owner = f"the root {root.root}, {_printed('a', root.a)}, {_printed('b', root.b)}"
+        yield from _not_one(found, owner, _last_places(root.a, root.b))
+
+
+def _squares(root: Root) -> dict[str, Functional]:
+    a, b = root.a, root.b
+    return {
+        "E (a phi + b)^2": lambda _z, value, _slope: (a * value + b) ** 2,
+        "E (a phi')^2": lambda _z, _value, slope: (a * slope) ** 2,
+    }
+
+
+def _last_places(a: float, b: float) -> float:
+    """What the digits of a and b that were left out, and the rounding of a phi + b, may change in E (a phi + b)^2."""
     # A unit in the last printed place of a or b changes (a phi + b)^2 by at most 2 (|a phi + b|) (|phi| da + db).
     rounding = 2 * (_last_place(a) / abs(a) * (1 + abs(b)) + _last_place(b))
     # a phi and b nearly cancel where b is large, as for a function that is all but constant.
     cancelled = _FLOAT_ROUNDING * (1 + abs(b))
-    rounding += 2 * cancelled + cancelled**2
-    functionals: dict[str, Functional] = {
-        "E (a phi + b)^2": lambda _z, value, _slope: (a * value + b) ** 2,
-        "E (a phi')^2": lambda _z, _value, slope: (a * slope) ** 2,
-    }
-    if _is_missed(activation, a, functionals["E (a phi')^2"]):
-        return
-    yield from must_be_one(
-        activation, functionals, f"the root {root.root}, {_printed('a', a)}, {_printed('b', b)}", rounding
-    )
+    return rounding + 2 * cancelled + cancelled**2
 
 
-def _is_missed(activation: Activation | CallableActivation, a: float, square: Functional) -> bool:
+def _is_missed(mean: Estimate, second: Estimate, slope: Estimate) -> bool:
     """Whether float64 misses E phi'^2 and so breaks the inequality of Poincaré itself, as for tanh(1e200*x)."""
-    mean, second, slope = expectations(
-        activation,
-        {
-            "mean": lambda _z, value, _slope: a * value,
-            "second": lambda _z, value, _slope: (a * value) ** 2,
-            "slope": square,
-        },
-    ).values()
     spread = second.value - mean.value * mean.value
     error = 10 * (second.error + 2 * abs(mean.value) * mean.error + slope.error) + _FLOAT_ROUNDING * second.value
     return bool(slope.value < 0.5 * (spread - error))
@@ -173,7 +185,11 @@ def must_be_one(
         owner: what has these expectations, for the message.
         rounding: what the digits that were left out may change.
     """
-    for name, moment in expectations(activation, functionals).items():
+    yield from _not_one(expectations(activation, functionals), owner, rounding)
+
+
+def _not_one(moments: Mapping[str, Estimate], owner: str, rounding: float) -> Iterator[str]:
+    for name, moment in moments.items():
         if abs(moment.value - 1) > 10 * moment.error + rounding + _FLOAT_TOLERANCE:
             yield f"{name} = {moment.value:.9g} for {owner}"
 

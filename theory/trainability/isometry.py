@@ -177,8 +177,10 @@ class JacobianSpectrum:
         return low
 
     def _psi(self, w: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
-        product = w[:, None] * self.slopes
-        return np.asarray((product / (1 - product)) @ self.weights)
+        """E w s/(1 - w s) = E (w s - |w s|^2)/|1 - w s|^2, without division of complex numbers."""
+        share = 1 / ((1 - w.real[:, None] * self.slopes) ** 2 + (w.imag[:, None] * self.slopes) ** 2)
+        moments = share @ np.stack([self.weights * self.slopes, self.weights * self.slopes**2], axis=1)
+        return np.asarray(w * moments[:, 0] - np.abs(w) ** 2 * moments[:, 1])
 
 
 def jacobian_spectrum(activation: NumericActivation, depth: int) -> JacobianSpectrum:

@@ -4,7 +4,9 @@ For a Gaussian-Poincaré normalized phi the correlation map C has C(1) = C'(1) =
 only by what C bends away from its tangent at 1.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -57,8 +59,21 @@ class CorrelationMap:
         """1 - rho_l for l = 0, ..., L, array (L + 1,), from the loss of the two inputs."""
         losses = [loss]
         for _ in range(depth):
-            losses.append(min(max(float(self.next(np.asarray(losses[-1]))), 0.0), 1.0))
+            losses.append(min(max(self.after(losses[-1]), 0.0), 1.0))
         return np.array(losses)
+
+    def after(self, loss: float) -> float:
+        """The same as `next` of one number, by Clenshaw's recurrence without arrays: layers are many."""
+        first, *others = self._numbers
+        place = 8 / math.pi * math.asin(math.sqrt(loss / 2)) - 1
+        one, two = 0.0, 0.0
+        for number in reversed(others):
+            one, two = number + 2 * place * one - two, one
+        return loss * (first + place * one - two)
+
+    @cached_property
+    def _numbers(self) -> list[float]:
+        return list(map(float, self.coefficients))
 
 
 def correlation_map(activation: NumericActivation, accuracy: float = _ACCURACY) -> CorrelationMap:
@@ -145,7 +160,7 @@ class Separation:
         for layer in range(most + 1):
             if loss <= target:
                 return float(layer)
-            after = float(self.map.next(np.asarray(loss)))
+            after = self.map.after(loss)
             if loss - after < 1e-15:
                 break
             loss = after

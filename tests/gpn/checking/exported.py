@@ -2,8 +2,11 @@
 
 from theory.activations.catalog import CATALOG
 
-SPECS = [
-    *(name for name in CATALOG if name != "hermite"),
+WITH_JUMPS = {"sign", "step", "hardshrink", "threshold"}
+"""Of the catalog: no a and b normalize these."""
+
+NORMALIZABLE = [
+    *(name for name in CATALOG if name not in {"hermite", *WITH_JUMPS}),
     "hermite(5)",
     "leaky_relu(0.2)",
     "elu(alpha=1.5)",
