@@ -164,6 +164,21 @@ def test_a_chain_of_unequal_widths_stays_below_the_bound_of_its_narrowest_layer(
             deep_bound(TANH, 460, 7, 1.0, weights=weights, ratio=ratio)
 
 
+def test_a_certificate_serves_wider_layers_term_by_term():
+    # The corollary for unequal widths: every term falls with the width, all parameters as they are but the exponents of
+    # the brackets, which are n/n_l as large.
+    for name, width in (("tanh", 500), ("gelu", 1000)):
+        phi = normalize(activation(name))
+        narrow = propose(phi, width, 6, 1.0, Readout(), 0.01, ratio=1.3)
+        tilts = tuple(tilt / 1.5 for tilt in narrow.upper.bracket_tilts)
+        wide = dataclasses.replace(
+            narrow, width=3 * width // 2, upper=dataclasses.replace(narrow.upper, bracket_tilts=tilts)
+        )
+        before, after = (dict(verifier.verify(c, phi, 1.3).terms) for c in (narrow, wide))
+        assert max(before.values()) < -2
+        assert all(after[term] <= before[term] + 1e-3 for term in before)
+
+
 def test_any_readout_costs_more_but_on_the_upper_side_alone():
     known, less = (
         verifier.verify(propose(TANH, 700, 10, 1.0, Readout(kind), 0.007), TANH) for kind in ("random", "any")
@@ -206,8 +221,27 @@ def test_what_is_out_of_reach_says_why():
     assert aligned.reason == "for Gaussian weights the readout is random or any"
     with pytest.raises(UsageError, match="unknown weights 'he'"):
         deep_bound(TANH, 1000, 10, 1.0, weights="he")
-    steep = dataclasses.replace(propose(TANH, N, L, 1.0, Readout(), 0.007), sigma_high=1e4)  # no mean of e^{tY} is left
-    assert dict(verifier.verify(steep, TANH).terms)["large gradients"] == 0
+
+
+def test_a_certificate_that_proves_nothing_makes_its_term_one(setting):
+    c = setting.certificate
+
+    def terms(**changes):
+        return dict(verifier.verify(dataclasses.replace(c, **changes), TANH).terms)
+
+    def above(**changes):
+        return terms(upper=dataclasses.replace(c.upper, **changes))["large gradients"]
+
+    assert max(terms().values()) < -2
+    assert terms(sigma_high=1e4)["large gradients"] == 0  # no mean of e^{tY} is left
+    assert above(b=0.0) == above(b=0.01) == 0  # the bracket is positive
+    assert above(horizon=0.6 * N / setting.square) == 0  # 2 T s reaches n
+    assert above(bracket_tilts=(1e-3,) * 3) == 0  # theta <= t
+    assert terms(top_tilt=0.5 / c.top_floor)["top"] == 0
+    assert terms(lower=dataclasses.replace(c.lower, floor=0.9))["small gradients"] < -2  # y0 is E3's to pay
+    assert terms(lower=dataclasses.replace(c.lower, floor=0.9))["floor of one layer"] == 0
+    assert terms(lower=dataclasses.replace(c.lower, floor=0.5 * c.lower.floor))["small gradients"] == 0
+    assert verifier.verify(dataclasses.replace(c, low=np.nan), TANH).log == 0
 
 
 def test_the_required_width_has_its_bound_below_the_probability():
