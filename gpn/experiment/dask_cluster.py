@@ -51,7 +51,7 @@ class Cluster:
 def dask_cluster(address: str) -> Iterator[Cluster]:
     """Connect to a Dask scheduler.
 
-    A worker that is lost costs nothing but time: Dask computes its chunks again elsewhere, and a chunk is the same
+    A worker that is lost costs only time: Dask computes its chunks again elsewhere, and a chunk is the same
     bits wherever it is computed. Workers whose versions differ from ours refuse to compute.
 
     Args:

@@ -153,7 +153,7 @@ class _Reading:
         return list(findings.of_keys(self.keys))
 
     def _of_stream(self) -> list[Finding]:
-        """Residual sums from the input of each to that of the next, where nothing but a normalization lies between."""
+        """Residual sums from the input of each to that of the next, where only a normalization lies between."""
         blocks = [block for block in self.blocks if block.place in self.chosen]
         factors = []
         for block, after in zip_longest(blocks, blocks[1:]):

@@ -50,7 +50,7 @@ QUICK: Mapping[str, Any] = MappingProxyType(
         "factors": (0.5, 2.0),
     }
 )
-"""Options of a run that takes seconds and shows nothing but that everything works."""
+"""Options of a run that takes seconds and shows only that everything works."""
 
 
 @one_blas_thread

@@ -72,7 +72,7 @@ def upper_limit(exceedances: int, trials: int, alpha: float) -> float:
               P(\overline p_n < p \text{ for some } n \geq 1) \leq \alpha
 
     with M of `log_evidence` (Ville 1939). The limit of Clopper and Pearson, which lies a little lower, has this
-    property for one n only, fixed beforehand.
+    property for one n only, fixed in advance.
 
     Args:
         exceedances: k, of the first n trials.

@@ -304,7 +304,7 @@ def _trials(questions: Sequence[Question], outcome: RunOutcome) -> str:
 
 
 def _rows(these: Sequence[Question]) -> str:
-    """How many of them there are, with predictions counted apart."""
+    """How many of them there are, with predictions counted separately."""
     predictions = sum(question.kind.is_prediction for question in these)
     rows = len(these) - predictions
     words = [

@@ -28,7 +28,7 @@ NEEDED = 0.05
 class Configuration:
     """What was asked for: all that is needed to run the same verification again.
 
-    Trials None means planned, or with until = "decided" as many as decide each row, up to the cap (None: planned).
+    Trials None means planned, or with until = "decided" enough to decide each row, up to the cap (None: planned).
     Spec and derivative are what was typed for them, None where it was no text (or nothing); labels are a path, "array",
     or None where none were given beside the inputs. Claims are as in `theory.claims.counted.chosen`; theorem are pairs
     (width, depth) that were added because the deep bound says something there. Layers, gain, bias and residual are as

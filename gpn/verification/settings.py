@@ -59,7 +59,7 @@ class Settings:
         deep_epsilons: tolerances of the whole network, ascending.
         default_epsilons: whether the tolerances are the default ones, so that a question out of reach may be left out.
         trials: of each row; None to plan them.
-        until: "decided" to stop each row once it is decided, None for a number of trials that is fixed beforehand.
+        until: "decided" to stop each row once it is decided, None for a number of trials that is fixed in advance.
         cap: the most trials of a row that is not decided; None for a sensible number.
         claims: what is asked, as `theory.claims.counted.chosen` gives it.
         default_widths: whether the widths are the default ones, so that wider networks may be added for the theorem.

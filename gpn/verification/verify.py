@@ -86,7 +86,7 @@ def verify(
         depth: L, one or several, each at least 1.
         epsilons: tolerances, positive; by default 0.1 and 0.2 for one layer, 0.5 and 1 for the whole network (a
             factor 1.65 and 2.72 either way).
-        trials: networks for each row; by default as many as decide it, from 10,000 to 100,000 single layers and from
+        trials: networks for each row; by default enough to decide it, from 10,000 to 100,000 single layers and from
             1,000 to 20,000 deep networks.
         derivative: the derivative of a function, as for `gpn.check`.
         level: the simultaneous confidence level of all rows together.
@@ -98,7 +98,7 @@ def verify(
             the thin shell itself. More features than the width are projected.
         labels: class labels of the inputs, a path or array; the gradients are then those of softmax cross-entropy.
         until: "decided" to run in rounds and stop each row once it is decided; its limits hold at every number of
-            trials at once, see `gpn.statistics.sequential`. None for numbers that are fixed beforehand.
+            trials at once, see `gpn.statistics.sequential`. None for numbers that are fixed in advance.
         cap: with until="decided", the largest number of trials of each row; by default four times as many as could
             be planned.
         method: "matrix-free", or "dense" to draw every weight matrix: the same law, at the cube of the width for each

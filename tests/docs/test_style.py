@@ -60,6 +60,12 @@ PHRASES = {
     r"were it (false|true|not)\b": "if it were",
     r"\b(thereof|therein|hereby|whence|upon which)\b": "name it",
     r"\bin vain\b": "without result",
+    r"nothing but\b": "only",
+    r"counted apart": "counted separately",
+    r"as (many|much) as decide": "enough to decide",
+    r"\bbeforehand\b": "in advance, before",
+    r"\bas yet\b": "so far, still",
+    r"no such thing": "something else",
 }
 FILES = (
     *PAGES,

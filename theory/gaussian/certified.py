@@ -180,7 +180,7 @@ def _sizes(activation: Activation) -> tuple[arb, arb]:
 
 
 def _largest_samples(activation: Activation) -> tuple[arb, arb]:
-    """The largest |phi| and |phi'| on a coarse grid; 1 where nothing but zeros is found."""
+    """The largest |phi| and |phi'| on a coarse grid; 1 where only zeros are found."""
     largest = [arb(0), arb(0)]
     points = [arb(k) / 8 + arb(1) / 64 for k in range(-32, 32)]
     for piece in activation.pieces:

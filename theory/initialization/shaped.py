@@ -195,7 +195,7 @@ def _passages(
         if key not in known:
             known[key] = depth_coefficients(layer.activation, np.sqrt(p))
         c = known[key]
-        # the length of the last signal is seen by nothing but the slopes there
+        # the length of the last signal is seen only by the slopes there
         felt = 1.0 if index < len(layers) - 1 else c.kappa / (c.slope_second or 1.0)
         reason = _obstacle(layer, c, n, felt**2 * float(delta @ delta))
         if reason is not None:

@@ -298,7 +298,7 @@ class _Recorder:
 
 
 def _bias(other: Any, shape: tuple[int, ...], neuron: int) -> FloatArray | None:
-    """The vector of the neurons that a constant spreads over everything else; None if it is no such thing."""
+    """The vector of the neurons that a constant spreads over everything else; None if it is something else."""
     spread = np.moveaxis(np.broadcast_to(np.asarray(other, dtype=np.float64), shape), neuron, -1)
     rows = spread.reshape(-1, shape[neuron])
     return np.array(rows[0]) if (rows == rows[0]).all() else None

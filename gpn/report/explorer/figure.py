@@ -263,7 +263,7 @@ def _wrapped(words: str) -> str:
 
 
 def _line(axes: Axes, name: str) -> Line2D:
-    """The line of one root, empty as yet."""
+    """The line of one root, still empty."""
     look: dict[str, Any] = {"color": _COLOURS[name], "linestyle": _STYLES[name], "linewidth": 1.9}
     return axes.plot([], [], label=f"a φ + b{ROOT_SIGNS[name]}", **look)[0]
 

@@ -129,7 +129,7 @@ def _asked(config: "Configuration") -> Iterator[tuple[str, str]]:
         added = ", ".join(f"{width:,} (depth {depth})" for width, depth in config.theorem)
         yield "widths for the theorem", added
     yield "asked", ", ".join(config.claims)
-    yield "networks for each row", "as many as decide it" if config.trials is None else f"{config.trials:,}"
+    yield "networks for each row", "enough to decide it" if config.trials is None else f"{config.trials:,}"
     yield "seed", str(config.seed)
     yield "level", f"{config.level:g}, all rows together"
     yield "weights", config.weights

@@ -26,7 +26,7 @@ def lost_conditions(report: "TrainingReport") -> "DepthConditions | None":
 
     try:
         found = depth_conditions(report.network.activations[0], config.depth)  # type: ignore[arg-type]
-    except (UsageError, AttributeError):  # not normalized, or an object that gives nothing but values and slopes
+    except (UsageError, AttributeError):  # not normalized, or an object that gives only values and slopes
         return None
     return None if found.separation.light == found.isometry.light == "kept" else found
 
