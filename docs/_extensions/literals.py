@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[2]
 PAGE = "reference/types"
@@ -52,18 +53,18 @@ def named(text: str | None) -> str | None:
 
 
 def _signature(
-    _app: Sphinx, _what: str, _name: str, _object: object, _options: object, signature: str, returns: str
+    _app: "Sphinx", _what: str, _name: str, _object: object, _options: object, signature: str, returns: str
 ) -> tuple[str | None, str | None]:
     return named(signature), named(returns)
 
 
-def _fill(_app: Sphinx, page: str, source: list[str]) -> None:
+def _fill(_app: "Sphinx", page: str, source: list[str]) -> None:
     if page == PAGE:
         entries = [f".. py:type:: {name}\n   :canonical: {written}\n" for written, name in sorted(aliases().items())]
         source[0] += "\n```{eval-rst}\n" + "\n".join(entries) + "```\n"
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     """Listen to both events."""
     app.connect("autodoc-process-signature", _signature)
     app.connect("source-read", _fill)

@@ -152,10 +152,22 @@ def test_elision_is_not_blind():
     assert not agree("a\nc\n", "a\nb\nc\n")
 
 
-def test_docstrings_are_read_as_their_extension_says():
-    """Its doctests; the folder of the extensions is not a package, and Sphinx need not be there."""
-    failed, tried = doctest.testmod(module_of("docs/_extensions/docstrings.py"))
+@pytest.mark.parametrize("name", ["docstrings", "literals"])
+def test_extensions_do_what_their_doctests_say(name):
+    """The folder of the extensions is not a package, and Sphinx need not be there."""
+    failed, tried = doctest.testmod(module_of(f"docs/_extensions/{name}.py"))
     assert (failed, tried > 0) == (0, True)
+
+
+def test_signatures_name_a_choice_as_its_module_does():
+    """A parameter and a result, inside of other types too; a choice without a name stays as it is."""
+    named = module_of("docs/_extensions/literals.py").named
+    choice = "~typing.Literal['attracting', 'marginal', 'repelling']"
+    assert (
+        named(f"(slope: float) -> {choice} | None") == "(slope: float) -> ~theory.depth.fixed_points.Stability | None"
+    )
+    assert named("(x: Literal['no such', 'choice'])") == "(x: Literal['no such', 'choice'])"
+    assert named(None) is None
 
 
 def test_the_page_of_the_commands_is_made_from_them():
