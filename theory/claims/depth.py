@@ -243,6 +243,7 @@ _BOUNDS = (
         ),
         assumptions=(
             "Every weight matrix is n x n with independent entries N(0, 1/n); the layers are independent.",
+            "A chain of unequal widths has the bound of its narrowest layer, with changes that the proof names.",
             SHELL,
             RANDOM_READOUT,
             MEASURABLE,
