@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ _FAR_STEP = 1e-7
 _REFINED = 0.01  # panels narrower than this were bisected: the function varies quickly there
 _PARTS = 128  # steps of differences on such a panel
 _STENCIL = (-2, -1, 1, 2)
+_EPS = float(np.finfo(np.float64).eps)
 _ELEMENTWISE = 1e-5  # relative agreement of an element with itself in other company; float32 passes
 _SINGLE = 1e-9  # relative noise of a function that is computed in single precision, or worse
 _MISMATCH = 1e-6  # of a derivative, relative to its size and to its root mean square
@@ -32,7 +34,8 @@ class CallableActivation:
 
     Args:
         name: how tables and figures call it.
-        function: maps a float64 array to an array of the same shape, elementwise.
+        function: maps a float64 array of shape (points,) to an array or a list of as many numbers, elementwise; or one
+            number to one number.
         derivative: the slope in the same form; by fourth-order differences if left out (about 1e-11 relative for a
             smooth function), which do not reach across kinks and jumps.
         breakpoints: known kinks and jumps, in any order; others are searched for.
@@ -96,21 +99,40 @@ class CallableActivation:
         points = float_array(x)
         if self.derivative is not None:
             return like(x, self._call(self.derivative, points))
-        return like(x, self._difference(self.value, points, 1.0))
+        is_noisy = self.survey.noise > _SINGLE
+        return like(x, self._settled(points, 1)[0] if is_noisy else self._difference(self.value, points, 1.0))
 
     def slope_error(self, x: npt.ArrayLike) -> FloatArray:
         """A bound on the error of a slope by differences: what twice the step changes. Zero with a derivative."""
         points = float_array(x)
-        if self.derivative is not None:
-            return np.zeros_like(points)
-        return np.abs(self._difference(self.value, points, 2.0) - self._difference(self.value, points, 1.0))
+        return self._settled(points, 1)[1] if self.derivative is None else np.zeros_like(points)
 
     def curvature(self, x: npt.ArrayLike) -> FloatArray:
         """phi''(x) between the breakpoints, elementwise, by differences."""
-        points = float_array(x)
-        if self.derivative is not None:
-            return like(x, self._difference(self.slope, points, 1.0))
-        return like(x, self._difference(self.value, points, 1.0, order=2))
+        return like(x, self._settled(float_array(x), 2)[0])
+
+    def curvature_error(self, x: npt.ArrayLike) -> FloatArray:
+        """An estimate of the error of a curvature: what twice the step changes, and rounding."""
+        return self._settled(float_array(x), 2)[1]
+
+    def _settled(self, points: FloatArray, order: int) -> tuple[FloatArray, FloatArray]:
+        """Slopes or curvatures by differences, and their errors: what twice the step changes, and rounding.
+
+        Of a function that is noisier than float64 longer steps are tried too; at each point the smaller error wins.
+        """
+        function, power = (self.value, order) if self.derivative is None else (self.slope, order - 1)
+        noise, step = max(self.survey.noise, _EPS), self._step(points)
+        is_noisy = noise > _SINGLE
+        size = np.maximum(np.abs(function(points)), np.abs(function(-points)))  # values that decay round as their terms
+        found, least = np.full(points.shape, np.nan), np.full(points.shape, np.inf)
+        for factor in (1.0, (noise / _EPS) ** 0.2)[: 1 + is_noisy]:
+            near, far = (self._difference(function, points, k * factor, power) for k in (1.0, 2.0))
+            error = np.abs(far - near)
+            if is_noisy or power == 2:
+                error = error + 4 * noise * size / (factor * step) ** power
+            better = (error < least) | np.isnan(found)
+            found, least = np.where(better, near, found), np.where(better, error, least)
+        return found, least
 
     def value_and_slope(self, x: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """phi(x) and phi'(x), two fresh arrays of the shape of x."""
@@ -134,9 +156,11 @@ class CallableActivation:
         )
 
     def _call(self, function: ArrayFunction, points: FloatArray) -> FloatArray:
+        """The values of a function of one array, or else of one number."""
+        flat = points.ravel()
         try:
             with np.errstate(all="ignore"):
-                result = real_values(function(points.copy()))  # a function may work in place
+                result = real_values(function(flat.copy()))  # a function may work in place
         except SpecificationError:
             raise
         except SystemExit as error:
@@ -145,13 +169,18 @@ class CallableActivation:
                 "NumPy array to an array of the same shape"
             ) from error
         except Exception as error:  # whatever the user's own code raises
-            raise SpecificationError(_failure(self.name, points, error)) from error
-        if result.shape != points.shape:
+            numbers = _one_by_one(function, flat)
+            if numbers is None:
+                raise SpecificationError(_failure(self.name, points, error)) from error
+            result = numbers
+        if result.shape == () and flat.size == 1:  # a function of one number may take an array of one
+            result = result.reshape(flat.shape)
+        if result.shape != flat.shape:
             raise SpecificationError(
-                f"{self.name} maps an array of shape {points.shape} to shape {result.shape}; an activation works "
-                "elementwise on NumPy arrays (try numpy.vectorize for a scalar function)"
+                f"{self.name} maps an array of shape {flat.shape} to shape {result.shape}; an activation works "
+                "elementwise, on arrays or on one number at a time"
             )
-        return result.copy()
+        return result.reshape(points.shape).copy()
 
     def _difference(self, function: ArrayFunction, x: FloatArray, factor: float, order: int = 1) -> FloatArray:
         """Slope or curvature (order 2) by differences on five points, all on one side of every breakpoint."""
@@ -181,34 +210,52 @@ class CallableActivation:
         return np.where(quick, np.minimum(step, np.maximum(width / _PARTS, 1e-9)), step)
 
 
+def _one_by_one(function: Callable[[Any], Any], points: FloatArray) -> FloatArray | None:
+    """Values of a function of one number, nan where an arithmetic error is raised, as by math.exp(800).
+
+    None for a function that fails otherwise.
+    """
+    values = np.full(points.shape, np.nan)
+    with np.errstate(all="ignore"):
+        for i, point in enumerate(points.tolist()):
+            try:
+                value = real_values(function(point))
+            except (ArithmeticError, ValueError):
+                continue
+            except Exception:  # whatever the user's own code raises
+                return None
+            if value.size != 1:
+                return None
+            values[i] = value.item()
+    return values
+
+
 def _failure(name: str, points: FloatArray, error: Exception) -> str:
     """The sentence for a function that raises."""
     what = " ".join(f"{type(error).__name__}: {error}".split())
     between = f" of values between {points.min():g} and {points.max():g}" if points.size else ""
     return (
-        f"{name} fails on a NumPy array{between} ({what:.150}); an activation works elementwise on arrays (try "
-        "numpy.vectorize for a scalar function) and is nan where it has no value"
+        f"{name} fails on a NumPy array{between} ({what:.150}), and on its numbers one by one; an activation works "
+        "elementwise and is nan where it has no value"
     )
 
 
 def _slope_weights(t: FloatArray) -> list[FloatArray]:
     """Weights at -2, -1, 1, 2 of the derivative at t of the polynomial through values there and a zero at 0."""
+    even, odd = 1 - 3 * t * t, t * (2 * t * t - 1)
+    inner = t * (4 * t * t)
     return [
-        (2 * t**3 - 3 * t**2 - t + 1) / 12,
-        (-4 * t**3 + 3 * t**2 + 8 * t - 4) / 6,
-        (-4 * t**3 - 3 * t**2 + 8 * t + 4) / 6,
-        (2 * t**3 + 3 * t**2 - t - 1) / 12,
+        (odd + even) / 12,
+        (-inner + 3 * t * t + 8 * t - 4) / 6,
+        (-inner - 3 * t * t + 8 * t + 4) / 6,
+        (odd - even) / 12,
     ]
 
 
 def _curvature_weights(t: FloatArray) -> list[FloatArray]:
     """The same of the second derivative."""
-    return [
-        (6 * t**2 - 6 * t - 1) / 12,
-        (-6 * t**2 + 3 * t + 4) / 3,
-        (-6 * t**2 - 3 * t + 4) / 3,
-        (6 * t**2 + 6 * t - 1) / 12,
-    ]
+    outer, inner = 6 * t * t - 1, 4 - 6 * t * t
+    return [(outer - 6 * t) / 12, (inner + 3 * t) / 3, (inner - 3 * t) / 3, (outer + 6 * t) / 12]
 
 
 _WEIGHTS = {1: _slope_weights, 2: _curvature_weights}
@@ -241,6 +288,7 @@ def from_function(
     if points.ndim != 1 or not np.all(np.isfinite(points)):
         raise SpecificationError(f"breakpoints must be a list of finite numbers, not {breakpoints!r:.60}")
     result = CallableActivation(name, function, derivative, tuple(points.tolist()))
+    _check_that_it_returns(result)
     _check_elementwise(result.value, name)
     if derivative is not None:
         _check_elementwise(result.slope, f"the derivative {origin} for {name}")
@@ -248,8 +296,18 @@ def from_function(
     return result
 
 
+def _check_that_it_returns(activation: CallableActivation) -> None:
+    """Refuse a function that raises an error whatever number it is given."""
+    x = np.linspace(-4.1, 4.3, 60)
+    if np.isnan(activation.value(x)).all():
+        try:
+            activation.function(x)
+        except Exception as error:  # whatever the user's own code raises
+            raise SpecificationError(_failure(activation.name, x, error)) from error
+
+
 def _check_elementwise(function: ArrayFunction, name: str) -> None:
-    """Evaluate the same numbers again, shuffled, in parts and as a table: nothing may change."""
+    """Evaluate the same numbers again, shuffled and in parts: nothing may change."""
     x = np.random.default_rng(20240611).permutation(np.linspace(-4.1, 4.3, 60))
     first = function(x)
     again = {"asked again": function(x)}
@@ -258,7 +316,6 @@ def _check_elementwise(function: ArrayFunction, name: str) -> None:
     shuffled[order] = function(x[order])
     again["in another order"] = shuffled
     again["in parts"] = np.concatenate([function(part) for part in np.split(x, [1, 7, 30])])
-    again["as a table"] = function(x.reshape(6, 10)).ravel()
     size = np.abs(first[np.isfinite(first)]).max(initial=0.0)
     for how, values in again.items():
         if not np.allclose(first, values, rtol=_ELEMENTWISE, atol=_ELEMENTWISE * size, equal_nan=True):

@@ -14,6 +14,7 @@ from scipy import special
 from scipy.optimize import brentq
 
 from theory.activations.activation import Activation, NumericActivation, steps
+from theory.activations.callable import CallableActivation
 from theory.depth.fixed_points import MARGINAL, Stability, stability
 from theory.depth.length_map import length_map, slope_map
 from theory.errors import UsageError
@@ -89,6 +90,8 @@ def _check(rho: float, q: float, order: int) -> None:
 
 
 def _derivative(activation: NumericActivation, order: int, x: FloatArray) -> FloatArray:
+    if order == 0 and isinstance(activation, CallableActivation):
+        return activation.value(x)  # a slope by differences costs many times as much
     return activation.curvature(x) if order == 2 else activation.value_and_slope(x)[order]
 
 

@@ -28,6 +28,11 @@ _CANDIDATES = 16  # local maxima of the grid that are refined
 _ZOOMS = 7  # each divides a bracket by 8
 _FAR = 1e12  # end of the grid on an infinite piece
 _TOLERANCE = 1e-13  # relative, of the certified enclosures
+_DOUBT = 2e-4  # relative error of a slope or a curvature by differences that counts
+_NEAR = 8.0  # noise farther out, where rounding steps are large, hides nothing
+_HUGE = 1e15  # a function that has grown so far may overflow because it grows on
+_NOISY = 1e-9  # relative noise of a function in single precision
+_ZERO = 1e-9  # a modulus that rounding may make of 0
 _SHARED = 6  # digits that both ends of an enclosure must share to be shown as the supremum
 Order = Literal["slope", "curvature"]
 Kind = Literal["exact", "upper bound", "estimate", "infinite", "looks infinite", "not known"]
@@ -65,7 +70,9 @@ class Supremum:
 
     @classmethod
     def seen(cls, value: float) -> "Supremum":
-        """Return what a search shows."""
+        """Return what a search shows; nan stands for a supremum that rounding hides."""
+        if np.isnan(value):
+            return cls(np.inf, "not known")
         return cls(value, "estimate" if np.isfinite(value) else "looks infinite")
 
 
@@ -173,10 +180,13 @@ def searched_lipschitz_constants(activation: NumericActivation, radius: float = 
     """
     if _has_step(activation, "value", radius) or _has_cusp(activation, radius):
         return LipschitzConstants(np.inf, np.inf, radius)
-    slope = _supremum(activation, "slope", radius) * (1 + INFLATION)
-    if _has_step(activation, "slope", radius):
-        return LipschitzConstants(slope, np.inf, radius)
-    return LipschitzConstants(slope, _supremum(activation, "curvature", radius) * (1 + INFLATION), radius)
+    seen = [_supremum(activation, "slope", radius) * (1 + INFLATION), np.inf]
+    if not _has_step(activation, "slope", radius):
+        seen[1] = _supremum(activation, "curvature", radius) * (1 + INFLATION)
+    slope, curvature = (np.inf if np.isnan(number) else number for number in seen)
+    if isinstance(activation, CallableActivation) and activation.survey.noise > _NOISY:
+        seen = [float(f"{number:.2g}") for number in seen]
+    return LipschitzConstants(slope, curvature, radius, shown=(Supremum.seen(seen[0]), Supremum.seen(seen[1])))
 
 
 def _has_step(activation: NumericActivation, order: Literal["value", "slope"], radius: float) -> bool:
@@ -191,7 +201,11 @@ def _has_cusp(activation: NumericActivation, radius: float) -> bool:
 
 
 def _supremum(activation: NumericActivation, order: Order, radius: float) -> float:
-    """Largest modulus of the slope or the curvature within the radius."""
+    """Largest modulus of the slope or the curvature within the radius; nan where noise hides it."""
+    if isinstance(activation, CallableActivation) and any(
+        low < min(_NEAR, radius) and high > -min(_NEAR, radius) for low, high in activation.survey.rough
+    ):
+        return np.nan
     function = _modulus(activation, order)
     inner = activation.breakpoint_values
     edges = np.concatenate([[-radius], inner[np.abs(inner) < radius], [radius]])
@@ -200,7 +214,10 @@ def _supremum(activation: NumericActivation, order: Order, radius: float) -> flo
     grids = [_grid(lower, upper, radius, margin) for lower, upper in pairwise(edges)]
     largest = max(_search(function, grid) for grid in grids)
     if not isinstance(activation, Activation):
-        return np.inf if np.isinf(radius) and _grows(function) else largest
+        if np.isinf(radius) and _grows(_modulus(activation, order, doubtful=True)):
+            return np.inf
+        hidden = largest == 0 and _modulus(activation, order, doubtful=True)(grids[0]).max() > _ZERO
+        return np.nan if hidden else largest
     ends = [(piece, end) for piece in activation.pieces for end in (piece.lower, piece.upper)]
     limits = [_limit(piece, end, order, largest) for piece, end in ends if _within(end, radius)]
     return max([largest, *limits])
@@ -252,14 +269,21 @@ def _grid(lower: float, upper: float, radius: float, margin: float) -> FloatArra
     return np.union1d(own, line[(line > own[0]) & (line < own[-1])])
 
 
-def _modulus(activation: NumericActivation, order: Order) -> Callable[[FloatArray], FloatArray]:
-    """|phi'| or |phi''| on arrays; where float64 overflows, mpmath evaluates a few of the points."""
+def _modulus(
+    activation: NumericActivation, order: Order, *, doubtful: bool = False
+) -> Callable[[FloatArray], FloatArray]:
+    """|phi'| or |phi''| on arrays; where float64 overflows, mpmath evaluates a few of the points.
+
+    Args:
+        activation, order: phi, and which.
+        doubtful: whether to keep differences that rounding may have made.
+    """
 
     def modulus(x: FloatArray) -> FloatArray:
         values = np.abs(activation.value_and_slope(x)[1] if order == "slope" else activation.curvature(x))
         if not isinstance(activation, Activation):
-            if order == "slope" and getattr(activation, "derivative", None) is None:
-                _replace_far(activation, x, values)
+            if isinstance(activation, CallableActivation):
+                _mend_differences(activation, order, x, values, doubtful)
             values[np.isnan(values)] = 0.0  # as at the 0/0 of sin(x)/x; what is undefined is reported separately
         else:
             lost = np.argwhere(~np.isfinite(values))
@@ -271,16 +295,41 @@ def _modulus(activation: NumericActivation, order: Order) -> Callable[[FloatArra
     return modulus
 
 
-def _replace_far(activation: NumericActivation, x: FloatArray, slopes: FloatArray) -> None:
-    """Put mean slopes, not slopes by differences, where kinks are not searched.
+def _mend_differences(
+    activation: CallableActivation, order: Order, x: FloatArray, moduli: FloatArray, doubtful: bool
+) -> None:
+    """Put 0 for moduli that rounding may have made, and use no close points where kinks are not searched.
 
     Five points around a kink that is not known overshoot; a mean slope is never above the supremum.
     """
+    if order == "slope" and activation.derivative is not None:
+        return
     far = np.abs(x) > 0.99 * REACH
-    step = np.maximum(0.1, 1e-8 * np.abs(x[far]))  # short, so that an oscillation that grows is seen to grow
+    error = activation.slope_error(x) if order == "slope" else activation.curvature_error(x)
+    is_noisy = activation.survey.noise > _NOISY
+    if order == "slope" or (is_noisy and activation.derivative is None):
+        moduli[far] = _mean_modulus(activation, order, x[far])
+    if order == "slope" or activation.derivative is None:
+        error[far] = 0.0 if order == "slope" else np.inf
+    if not doubtful:
+        with np.errstate(all="ignore"):
+            moduli[np.isfinite(moduli) & ~(error <= _DOUBT * moduli)] = 0.0
+
+
+def _mean_modulus(activation: CallableActivation, order: Order, x: FloatArray) -> FloatArray:
+    """|phi'| or |phi''| over steps longer than rounding, short enough for a slope to see an oscillation that grows.
+
+    It is nan where the function overflows without having grown, as log(1 + exp(x)) does.
+    """
+    step = (
+        np.maximum(0.1, max(1e-8, 1e3 * activation.survey.noise) * np.abs(x)) if order == "slope" else 0.1 * np.abs(x)
+    )
     with np.errstate(all="ignore"):
-        rise = activation.value_and_slope(x[far] + step)[0] - activation.value_and_slope(x[far] - step)[0]
-        slopes[far] = np.abs(rise) / (2 * step)
+        before, middle, after = [activation.value(x + shift * step) for shift in (-1, 0, 1)]
+        rise = (after - before) / (2 * step) if order == "slope" else (after - 2 * middle + before) / step**2
+        sizes = np.abs(np.stack([before, middle, after]))
+    least = np.min(sizes, axis=0, where=np.isfinite(sizes), initial=np.inf)
+    return np.where(np.isinf(rise) & (least < _HUGE), np.nan, np.abs(rise))
 
 
 def _by_mpmath(activation: Activation, order: Order, x: float) -> float:

@@ -113,12 +113,15 @@ def _remaining(
 
     At an integrable singularity the differences shrink by a fixed factor r < 1 from one bisection to the
     next, so that r/(1 - r) of the last one remains. Differences that do not shrink are rounding noise where
-    they are a small part of the panel's integral, or that is a small part of the whole (then the whole panel counts
-    as error), else the integral does not settle.
+    they are a small part of the panel's integral, or that is a small part of the whole, else the integral does not
+    settle. The whole panel counts as error then, or, if they are also below the rounding of the whole, as many of them
+    as there may be bisections.
     """
     with np.errstate(all="ignore"):
         ratio = difference / previous
         series = difference * np.maximum(ratio / (1 - ratio), 1.0)
-        stuck = np.where((difference < 0.05 * modulus) | (modulus < _EPS * scale), modulus, np.inf)
+        is_noise = difference < 0.05 * modulus
+        stuck = np.where(is_noise | (modulus < _EPS * scale), modulus, np.inf)
+        stuck = np.where(is_noise & (difference < _EPS * scale), np.minimum(_GENERATIONS * difference, stuck), stuck)
         extrapolated = np.where(ratio < 1, series, stuck)
         return np.where(at_end & (difference > 4 * _EPS * modulus + noise), extrapolated, difference)
