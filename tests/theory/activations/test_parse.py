@@ -469,7 +469,7 @@ def test_every_catalog_name_is_a_specification(name):
         ((sympy.Function("f")(X),), {}, "real function"),
         ((sympy.zeta(X),), {}, "evaluated"),
         ((X,), {"alpha": 1}, "the name"),
-        ((len,), {}, "one by one"),
+        ((len,), {}, "elementwise"),
         ((lambda x: x.sum(),), {}, "elementwise"),
         ((np.sin,), {"breakpoints": [math.nan]}, "finite numbers"),
         ((np.sin,), {"derivative": len}, "elementwise"),
