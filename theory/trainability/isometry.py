@@ -7,6 +7,7 @@ layerwise Jacobians caused by invariance of multilayer perceptron", arXiv 2103.1
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from theory.numerics.arithmetic import FloatArray
 from theory.numerics.quadrature import gauss_legendre
 
 _REACH, _PANEL, _NODES = 9.0, 0.25, 12
+_LOWEST = 1e-8  # where the curve of the usual thresholds ends
 _HALVINGS = 44  # of an angle in (0, pi)
 _SMALLEST_ANGLE = 1e-9
 _EQUAL = 1e-12  # relative distance of squared slopes that are rounded differently
@@ -134,9 +136,15 @@ class JacobianSpectrum:
         """
         if self.is_point:
             return float(self.mean < threshold)
-        log_x, masses = self.curve(lowest=min(1e-3 * threshold, 1e-8))
+        lowest = 1e-3 * threshold
+        log_x, masses = self._usual_curve if lowest >= _LOWEST else self.curve(lowest=lowest)
         above = np.concatenate([[0.0], np.cumsum(masses)])
         return float(np.clip(1 - np.interp(-np.log(threshold), -log_x, above), self.atom, 1.0))
+
+    @cached_property
+    def _usual_curve(self) -> tuple[FloatArray, FloatArray]:
+        """The curve that serves every threshold but the smallest."""
+        return self.curve(lowest=_LOWEST)
 
     def _radii(self, lowest: float) -> tuple[float, float]:
         """The moduli of w at the two ends of the curve."""
