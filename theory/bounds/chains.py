@@ -40,13 +40,13 @@ MULTIPLES = (0.87, 0.76, 0.66, 0.57, 0.45, 0.35, 0.25, 0.17, 0.11, 0.07, 0.04)
 _TAKEN = 1e9  # credit of an exponent that is taken at once
 _KEPT = 0.38  # share of lambda epsilon, for the largest, that must be left for an exponent to be taken at once
 _GAMMAS = 3
-_SPREAD = 1.01
-_UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
+SPREAD = 1.01
+UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
 _LOWER_B = tuple(-b for b in (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.87, 0.93, 0.97, 0.985))
 _FIRST_B = 0.5  # where the search begins, up to the sign
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
 _SMOOTHING = 2.0, 0.7  # slope of the small terms at the ends in deviations, and by how much they exceed what is lacking
-_MIRROR, _STEEP, _LEVELS = (
+MIRROR, _STEEP, _LEVELS = (
     0.75,
     1.5,
     (0.7, 1.0, 1.4, 2.0, 3.0),
@@ -55,7 +55,7 @@ _MIRROR, _STEEP, _LEVELS = (
 
 def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float, near: Side | None) -> Side | str:
     """The b of a list that costs least, found downhill from that of another side."""
-    choices = _UPPER_B if sign > 0 else _LOWER_B
+    choices = UPPER_B if sign > 0 else _LOWER_B
     guess = near.b if near else _FIRST_B * sign
     at = int(np.argmin([abs(b - guess) for b in choices]))
     side = downhill(lambda i: _priced(draft, sign, choices[i], horizon, exponent), len(choices), at)
@@ -63,9 +63,12 @@ def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float, near: Si
 
 
 def downhill(
-    priced: Callable[[int], tuple[float, Found]], count: int, at: int, enough: float = -np.inf
+    priced: Callable[[int], tuple[float, Found]], count: int, at: int, enough: float = -np.inf, patience: int = 99
 ) -> Found | None:
-    """What costs least of `count` choices, found downhill from one of them; None if all cost infinitely much."""
+    """What costs least of `count` choices, found downhill from one of them.
+
+    None if the first ones cost infinitely much, at least `patience` of them or all.
+    """
     tried: dict[int, tuple[float, Found]] = {}
     while True:
         for index in (at, max(at - 1, 0), min(at + 1, count - 1)):
@@ -78,8 +81,8 @@ def downhill(
             if best == at:
                 return tried[at][1]
             at = best
-        elif untried := [index for index in range(count) if index not in tried]:  # no slope to follow
-            at = untried[len(untried) // 2]
+        elif len(tried) < patience and (untried := [index for index in range(count) if index not in tried]):
+            at = untried[len(untried) // 2]  # no slope to follow
         else:
             return None
 
@@ -88,7 +91,7 @@ def _priced(draft: Draft, sign: Sign, b: float, horizon: float, exponent: float)
     """What one b costs, by C_b, by the top, and by how often the bracket is positive; and its side."""
     c, steps = draft.certificate, draft.certificate.depth - 1
     q, spread = np.array([c.low, 1.0, c.high]), shifts(draft, np.array([sign * horizon / (c.width - 1)]))
-    side = Side(b, horizon, _SPREAD, float(spread[0]), (1.0,) * _GAMMAS, 0.5, horizon, 0.0, ())
+    side = Side(b, horizon, SPREAD, float(spread[0]), (1.0,) * _GAMMAS, 0.5, horizon, 0.0, ())
     if not kappa(draft.setting, sign, side) > 0:
         return np.inf, side
     psi = bracket_functions(draft.setting, sign, side)
@@ -215,12 +218,12 @@ def _raised(rates: FloatArray, weights: FloatArray, exponent: float, floor: floa
     lack = -np.min(logsumexp(weights - rates * y[:, None], axis=1) + exponent * np.log(y))
     for margin in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2):
         raised = weights + max(lack, 0.0) + margin
-        if dominates_power(_bare(exponent, rates, raised), -1, floor):
+        if dominates_power(bare(exponent, rates, raised), -1, floor):
             break
     return np.asarray(raised)
 
 
-def _bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
+def bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
     """A chain without functions."""
     first, second = tuple(map(float, rates)), tuple(map(float, weights))
     return Chain(exponent, first, second, (0.0,) * len(first), (), (), Reflection(1.0, (1.0,) * len(first), ()))
@@ -229,7 +232,7 @@ def _bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
 def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatArray, weights: FloatArray) -> Side:
     """The side with its chain: power iteration for the functions f, then the reflection."""
     tilts = shifts(draft, sign * rates / (draft.certificate.width - 1))
-    chain = replace(_bare(exponent, rates, weights), shifts=tuple(map(float, tilts)))
+    chain = replace(bare(exponent, rates, weights), shifts=tuple(map(float, tilts)))
     kernel = layer_kernel(draft.setting, sign, side, chain)
     power = sign * exponent
     [first] = fit(draft, lambda q: -power * np.log(q))
@@ -292,7 +295,7 @@ def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Refle
     """The functions g: those of the mirrored kernel, and a steep term for where f is larger."""
     m, s = draft.moments, draft.setting
     forward = max(m.variance_per_layer - 2 * m.slope_variance, 0.2 * m.variance_per_layer)  # v_f
-    a, shares = _MIRROR * m.variance_per_layer / forward, _shares(draft, kernel, chain)
+    a, shares = MIRROR * m.variance_per_layer / forward, _shares(draft, kernel, chain)
     power = (1 + a) * sign * chain.exponent
     mirror = inverse_power(kernel, a, shares)
     [first] = fit(draft, lambda q: chain.functions[1].log(q) + power * np.log(q))
@@ -325,7 +328,9 @@ def _shares(draft: Draft, kernel: Kernel, chain: Chain) -> FloatArray:
     return np.asarray(shares / shares.sum())
 
 
-def feasible(draft: Draft, sign: Sign, sided: Sided | None = None, tail: Tail = tail_log) -> Draft | str:
+def feasible(
+    draft: Draft, sign: Sign, sided: Sided | None = None, tail: Tail = tail_log, patience: int = 99
+) -> Draft | str:
     """One sign with the exponent that costs least.
 
     Args:
@@ -333,6 +338,7 @@ def feasible(draft: Draft, sign: Sign, sided: Sided | None = None, tail: Tail = 
         sign: the side.
         sided: finds the rest of the side for an exponent; `upper` or `lower` by default.
         tail: the verifier's bound for the side.
+        patience: after how many exponents that prove nothing it gives up.
     """
     sided = sided or (upper if sign > 0 else lower)
     c = draft.certificate
@@ -352,10 +358,16 @@ def feasible(draft: Draft, sign: Sign, sided: Sided | None = None, tail: Tail = 
         assert side is not None
         log = float(np.nan_to_num(tail(found.setting, sign, side), nan=np.inf))
         hint = side
-        # with the best exponent of a normal law half of lambda epsilon is lost
-        return (log if log > -_KEPT * MULTIPLES[0] * typical * c.epsilon else log - _TAKEN), found
+        return (log if log > kept(draft) else log - _TAKEN), found
 
-    return downhill(priced, len(MULTIPLES), at, enough=-_TAKEN) or reason
+    return downhill(priced, len(MULTIPLES), at, -_TAKEN, patience) or reason
+
+
+def kept(draft: Draft) -> float:
+    """The logarithm below which a side is taken at once; with the best exponent of a normal law half of it is lost."""
+    c = draft.certificate
+    typical = c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1)
+    return float(-_KEPT * MULTIPLES[0] * typical * c.epsilon)
 
 
 def _hint(draft: Draft, sign: Sign) -> Side | None:

@@ -21,6 +21,7 @@ from theory.activations.activation import Activation, NumericActivation, steps
 from theory.bounds.certificate import Certificate, Readout
 from theory.bounds.gaussian import search as gaussian_search
 from theory.bounds.gaussian import verifier as gaussian_verifier
+from theory.bounds.growing.upper import sharper
 from theory.bounds.search import propose
 from theory.bounds.verifier import DeepBound, verify
 from theory.depth.coefficients import DepthCoefficients, depth_coefficients, with_gaussian_weights
@@ -314,6 +315,9 @@ def required_width_deep(
 
     width: float | None = _crossing(attempt, wanted, np.ceil(_FIRST_WIDTH * least), (least, most))
     while width is not None:
+        found = near.certificate if near.log < wanted and theorem is THEOREMS["haar"] else None
+        if found and found.width == width and sharper(found):  # other budgets take long and were seen to add little
+            return DeepWidth(int(width), near)
         bound = _best(activation, moments, Problem(int(width), depth, epsilon, asked, theorem), _SHARE * probability)
         if bound.log < wanted:
             return DeepWidth(int(width), bound)

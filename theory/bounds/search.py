@@ -11,7 +11,7 @@ from scipy.special import betainccinv
 
 from theory.activations.activation import NumericActivation
 from theory.bounds.certificate import Certificate, Escape, Readout
-from theory.bounds.chains import feasible
+from theory.bounds.chains import feasible, kept
 from theory.bounds.draft import (
     SHARES,
     Draft,
@@ -23,12 +23,14 @@ from theory.bounds.draft import (
     shifts,
 )
 from theory.bounds.grid import cells
+from theory.bounds.growing.upper import sharper, upper
 from theory.bounds.moments import Sign, direction_majorant
-from theory.bounds.verifier import escape_log, layers, limit_functions, prepare
+from theory.bounds.verifier import escape_log, layers, limit_functions, prepare, tail_log
 from theory.depth.coefficients import depth_coefficients
 from theory.numerics.arithmetic import FloatArray
 
 _TILTS = np.array([1.0, 0.75, 0.5, 0.25])  # of the tube, in units of what a normal law would ask for
+_NEWTON = 6  # steps before the secant
 _HIGHEST = 4.0  # end of the widest tube
 _LIMITS = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
 
@@ -55,7 +57,7 @@ def propose(
         blank = blank_certificate(width, depth, epsilon, readout)
         setting, moments = prepare(blank, activation, _HIGHEST), depth_coefficients(activation)
         draft: Draft | str = Draft(setting, moments, budget, near)
-        for step in (narrowest_tube, _limits, _top, lambda d: feasible(d, 1), lambda d: feasible(d, -1)):
+        for step in (narrowest_tube, _limits, _top, _upper, lambda d: feasible(d, -1)):
             if isinstance(draft, str):
                 return draft
             draft = step(draft)
@@ -125,14 +127,19 @@ def _limits(draft: Draft) -> Draft | str:
     else:
         old = np.array([getattr(near, name) for name in _LIMITS])
         distance = np.abs(old - start) * np.sqrt(near.width / draft.certificate.width)
-    for _ in range(10):  # Newton's method, the logarithm being about quadratic
+    slope, last = 1 / (np.sqrt(2) * deviation), None
+    for step in range(16):  # Newton's method, the logarithm being about quadratic; the secant where that oscillates
         distance = np.clip(distance, 0.01 * deviation, np.abs(far))
         limits = start + np.sign(far) * distance
         log, tilts = _limit_events(draft, limits)
-        change = (np.sqrt(-wanted) - np.sqrt(-np.minimum(log, 0.0))) * np.sqrt(2) * deviation
+        root = np.sqrt(-np.minimum(log, 0.0))
+        if last is not None and step >= _NEWTON:
+            secant = (root - last[1]) / (distance - last[0])
+            slope = np.where((secant > 0) & np.isfinite(secant), secant, slope)
+        change = (np.sqrt(-wanted) - root) / slope
         if np.all((np.abs(change) < 0.003 * distance) | (distance >= np.abs(far))):
             break
-        distance = distance + change
+        last, distance = (distance, root), distance + change
     return _with_limits(draft, limits).with_(limit_tilts=tuple(map(float, tilts)))
 
 
@@ -169,3 +176,22 @@ def _top(draft: Draft) -> Draft | str:
     best = int(np.argmax(floors))
     floor = max(float(floors[best]), 1e-3)
     return draft.with_(overlap=overlap, top_floor=floor, top_tilt=float(rates[best]), top_shift=float(tilts[best]))
+
+
+def _upper(draft: Draft) -> Draft | str:
+    """The upper side by the quick search, and by the sharper one where the quick one does not bound it well."""
+    near = draft.near
+    quick: Draft | str = "the like problem needed the sharper search"
+    if near is None or not sharper(near):
+        quick = feasible(draft, 1)
+        if _tail(quick) < kept(draft):
+            return quick
+    other = feasible(draft, 1, upper, patience=4)
+    return quick if isinstance(other, str) or _tail(quick) < _tail(other) else other
+
+
+def _tail(draft: Draft | str) -> float:
+    """Logarithm of the bound on large gradients; infinite where there is none."""
+    if isinstance(draft, str):
+        return np.inf
+    return float(np.nan_to_num(tail_log(draft.setting, 1, draft.certificate.upper), nan=np.inf))
