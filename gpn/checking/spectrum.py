@@ -126,7 +126,7 @@ class SpectrumReport(Result):
         return pd.DataFrame(rows, columns=["quantity", "predicted", "measured", "standard_error", "median", *_JUDGED])
 
     def __repr__(self) -> str:
-        rank = self.measured["effective_rank"].mean()
+        rank = np.median(self.measured["effective_rank"])
         return f"<SpectrumReport {self.activation}: effective rank {rank:.3g} of {self.width} at depth {self.depth}>"
 
 

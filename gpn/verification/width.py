@@ -102,7 +102,7 @@ def carried_depth(
 ) -> WidthReport:
     """Return the largest depth at which a width keeps all gradient norms in a tolerance, phi normalized first (`root`).
 
-    The inverse of `required_width`; Methods about one layer are left out.
+    The inverse of `required_width`. Methods about one layer are left out.
 
     Args:
         activation, epsilon, probability, root, weights, simulate, seed, progress: as for `required_width`.

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gpn.report.words.text import plain, short_number
 from gpn.statistics.limits import Verdict
 
@@ -54,8 +56,8 @@ def design_finding(report: "DesignReport") -> str:
 
 
 def spectrum_finding(report: "SpectrumReport") -> str:
-    """How many directions survive, measured and predicted."""
-    measured = report.measured["effective_rank"].mean()
+    """How many directions survive, in the median network and predicted."""
+    measured = np.median(report.measured["effective_rank"])
     return (
         f"Effective rank {short_number(float(measured))} of {report.width} at depth {report.depth} "
         f"(predicted {short_number(report.predicted['effective_rank'])})."
