@@ -40,6 +40,29 @@ def introduces(room: Path, text: str) -> bool:
     return "import" in text and begin is not None and begin[1] in {path.stem for path in (ROOT / room).iterdir()}
 
 
+CHECKER = [
+    path
+    for path in MODULES
+    if path.parent == Path("theory/bounds/certified") and path.stem not in ("__init__", "writing")
+]
+
+
+def test_the_checker_of_certificates_is_small_and_depends_on_flint_alone():
+    names = {path: {name.split(".")[0] for name in imports(path)} for path in CHECKER}
+    inside = {name for path in CHECKER for name in imports(path) if name.startswith(("gpn", "theory"))}
+    assert len(CHECKER) == 4
+    assert all(found <= sys.stdlib_module_names | {"flint", "theory"} for found in names.values())
+    assert inside <= {".".join(path.with_suffix("").parts) for path in CHECKER}
+    assert all(len((ROOT / path).read_text().splitlines()) < 300 for path in CHECKER)
+
+
+def imports(module: Path) -> set[str]:
+    """The modules that a module imports."""
+    tree = ast.parse((ROOT / module).read_text())
+    plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+
 def test_private_names_stay_in_their_room():
     outside = {
         path: [name for name in private_names(path) if Path(*name.split(".")[:-2]) != path.parent] for path in MODULES

@@ -69,3 +69,20 @@ def save(report: "Result", folder: Path, as_json: bool) -> None:
         raise unwritable(folder, error.strerror or str(error)) from error
     names = ", ".join(path.name for path in written)
     terminal.show(f"\nWritten to {plain(str(folder))}: {names}", sys.stderr if as_json else None)
+
+
+def write(path: Path, text: str, as_json: bool) -> None:
+    """Write one more file beside those of a report, and name it as `save` does.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    from gpn.experiment.files import write_text
+    from gpn.report.words import terminal
+    from gpn.report.words.text import plain
+
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise unwritable(path.parent, error.strerror or str(error)) from error
+    terminal.show(f"Written to {plain(str(path.parent))}: {path.name}", sys.stderr if as_json else None)

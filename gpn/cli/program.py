@@ -26,6 +26,7 @@ STORY = (
     "gain",
     "verify",
     "width",
+    "verify-certificate",
     "design",
     "spectrum",
     "activations",
@@ -101,6 +102,7 @@ app.command(short_help="Print the constants a, b, and code to paste.")(check.nor
 app.command(short_help="Find the gain of the weights, and where it leads.")(check.gain)
 app.command(short_help="Test the theorem by Monte Carlo: the main job.")(verify.verify)
 app.command(short_help="Find the width that a network needs, or its depth or tolerance.")(width.width)
+app.command("verify-certificate", short_help="Check a proof that gpn width --certify wrote.")(width.verify_certificate)
 app.command(short_help="Choose the activation of a family for a depth.")(trainability.design)
 app.command(short_help="Sample the singular values of the Jacobian.")(trainability.spectrum)
 app.command(short_help="List every activation known by name.")(catalog.activations)

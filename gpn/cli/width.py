@@ -1,5 +1,7 @@
 """The command `gpn width`."""
 
+import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +10,8 @@ import typer
 from gpn.cli import answer, long_run, options
 from gpn.cli.options import Json, Raw, Root, Spec, check_writable, chosen_root, number, only_given, option, progress_bar
 from theory.errors import UsageError
+
+UNREADABLE = 2  # exit code
 
 if TYPE_CHECKING:
     from gpn.verification.width_results import WidthReport
@@ -25,14 +29,18 @@ def width(
     raw: Raw = False,
     weights: Annotated[str, option("NAME", "haar, or gaussian of variance 1/n.", options.weights)] = "haar",
     simulate: Annotated[bool, typer.Option("--simulate", help="Also by simulation: seconds to minutes.")] = False,
+    certify: Annotated[bool, typer.Option("--certify", help="Also prove the deep bound: about a minute.")] = False,
     seed: Annotated[int, number("N", "Seed of the simulation.", 7)] = 0,
-    out: Annotated[Path | None, option("FOLDER", "Write width.csv, width.json and figures there.")] = None,
+    out: Annotated[
+        Path | None, option("FOLDER", "Write width.csv, width.json and figures there, and certificate.json.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tabulate the width that each rigorous bound and the prediction ask for; SPEC is normalized first.
 
     Give two of --width, --depth and --epsilon; the third is solved for. A simulation that is stopped is kept in the
-    folder --out, if you give one, and the same command resumes it.
+    folder --out, if you give one, and the same command resumes it. --certify proves the width in ball arithmetic; with
+    --out it writes the proof, which gpn verify-certificate checks.
 
     \b
     Examples:
@@ -40,15 +48,20 @@ def width(
       gpn width relu --width 4096 --epsilon 1
       gpn width gelu --width 4096 --depth 20 --simulate
       gpn width tanh --depth 50 --epsilon 0.5 --weights gaussian
+      gpn width tanh --depth 10 --epsilon 1 --certify --out proof
     """
     given = only_given(locals(), "width", "depth", "epsilon")
     if len(given) != 2:
         raise UsageError(
             "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
         )
+    if certify and "width" in given:
+        raise UsageError("a certificate is about a depth and a tolerance: give --depth and --epsilon, not --width")
+    if certify and weights != "haar":
+        raise UsageError("only the bound for Haar weights can be certified: leave out --weights or --certify")
     from gpn.report.tables import width as tables
     from gpn.report.words import commands
-    from gpn.verification.width import chosen, solve
+    from gpn.verification.width import chosen, solve, with_certificate
 
     if out is not None:
         check_writable(out)
@@ -56,12 +69,46 @@ def width(
     phi = chosen(spec, policy)
     with progress_bar() as progress:
         report = solve(phi, **given, probability=probability, root=None, weights=weights, seed=seed, progress=progress)
+        document = None
+        if certify:
+            report, document = with_certificate(report, phi, progress=progress)
     if simulate:
         if not as_json:
             answer.show([tables.width(report)], None, None, as_json)  # what is known already
         report = _simulated(context, report, phi, seed, out)
     next_step = commands.after_width(report, spec, policy)
+    proof = None if document is None or out is None else out / "certificate.json"
+    if proof is not None:
+        next_step = f"Next: gpn verify-certificate {shlex.quote(str(proof))}"
     answer.deliver(report, tables.width(report), next_step, as_json=as_json, folder=out)
+    if proof is not None:
+        answer.write(proof, json.dumps(document, indent=1), as_json)
+
+
+def verify_certificate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="certificate.json of gpn width --certify.")],
+    as_json: Json = False,
+) -> None:
+    """Check a certificate of the deep bound in ball arithmetic, by a small program of its own (a minute).
+
+    Exit code: 0 if it proves what it states, 1 if it does not, 2 if it cannot be read.
+
+    \b
+    Examples:
+      gpn verify-certificate proof/certificate.json
+    """
+    from gpn.report.words import terminal
+    from theory.bounds.certified.checker import verdict
+
+    with progress_bar() as progress:
+        code, sentence = verdict(file, lambda words: progress(0, 0, words))
+    if code == UNREADABLE:
+        raise UsageError(sentence)
+    if as_json:
+        terminal.emit_json({"proved": code == 0, "sentence": sentence})
+    else:
+        terminal.emit(sentence)
+    raise typer.Exit(code)
 
 
 def _simulated(context: typer.Context, known: "WidthReport", phi: "Phi", seed: int, out: Path | None) -> "WidthReport":

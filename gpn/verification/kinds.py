@@ -116,6 +116,9 @@ DEEP = NetworkKind(
     truth="predicted",
     compute=lambda *asked: network.deep_bound(*asked),
 )
+CERTIFIED = Kind(
+    "certified", "deep bound", "deep bound, certified", worth="proved by ball arithmetic", truth="predicted"
+)
 PREDICTION = NetworkKind(
     "prediction",
     "prediction",
@@ -134,7 +137,7 @@ NETWORK_KINDS = (DEEP, PREDICTION)
 """What `gpn.verify` asks of one layer and of a whole network, in the order of its rows."""
 
 
-KINDS: tuple[Kind, ...] = (*LAYER_KINDS, DIACONIS_FREEDMAN, *NETWORK_KINDS, SIMULATION, ENGINE)
+KINDS: tuple[Kind, ...] = (*LAYER_KINDS, DIACONIS_FREEDMAN, *NETWORK_KINDS, CERTIFIED, SIMULATION, ENGINE)
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 

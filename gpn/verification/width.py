@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,21 @@ from gpn.experiment.fingerprint import digest
 from gpn.experiment.identity import Identity
 from gpn.experiment.runs import Progress, checked_run
 from gpn.experiment.versions import computing_versions
-from gpn.verification.kinds import DEEP, LAYER_KINDS, NETWORK_KINDS, PREDICTION, SIMULATION, LayerKind, NetworkKind
+from gpn.verification.kinds import (
+    CERTIFIED,
+    DEEP,
+    LAYER_KINDS,
+    NETWORK_KINDS,
+    PREDICTION,
+    SIMULATION,
+    LayerKind,
+    NetworkKind,
+)
 from gpn.verification.width_results import NETWORK, Point, Requirement, WidthReport
 from gpn.verification.width_search import Problem, Simulated, interpolate, search
 from theory.activations.specification import Phi
 from theory.activations.specification import activation as read_activation
+from theory.bounds import deep
 from theory.bounds import network as network_law
 from theory.claims.counted import SIDES, CountedClaim
 from theory.errors import UsageError, unknown
@@ -240,6 +251,39 @@ def with_simulation(
         simulated.announce(problem, start)
         rough = search(problem, NETWORK, SIMULATION.name, lambda x: simulated(*problem.at(x)), _COARSE, start)
     return replace(known, requirements=(*known.requirements, interpolate(problem, rough)))
+
+
+@one_blas_thread
+def with_certificate(
+    known: WidthReport, phi: Phi, *, progress: Progress | None = None
+) -> tuple[WidthReport, dict[str, Any] | None]:
+    """Add to a report the width from which on the deep bound is proved in ball arithmetic.
+
+    Args:
+        known: the report by the other methods, on the width.
+        phi: the activation that it is about, normalized.
+        progress: called with (done, total, words); the total is 0, not known.
+
+    Returns:
+        The report, and the certificate that `gpn verify-certificate` reads; None where nothing is proved.
+
+    Raises:
+        UsageError: a report on a depth or a tolerance.
+    """
+    if known.depth is None or known.epsilon is None:
+        raise UsageError("a certificate is about a depth and a tolerance: give --depth and --epsilon, not --width")
+
+    def say(words: str) -> None:
+        if progress:
+            progress(0, 0, f"proving: {words}")
+
+    found = deep.required_width_deep(phi, known.depth, known.epsilon, known.probability, certified=True, say=say)
+    reason = (
+        "no theorem about positively homogeneous phi is certified" if found.reason == deep.HOMOGENEOUS else found.reason
+    )
+    probability = None if found.width is None else found.bound.probability
+    requirement = Requirement(NETWORK, CERTIFIED.name, found.width, probability, reason)
+    return replace(known, requirements=(*known.requirements, requirement)), found.bound.document
 
 
 def chosen(activation: object, root: str | None) -> Phi:

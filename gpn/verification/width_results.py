@@ -24,7 +24,7 @@ class Requirement:
 
     Args:
         scope: "whole network", or one of the claims about one layer in words.
-        kind: "deep", "levy", "cramer" (upper bounds), "exact", "prediction" or "simulation".
+        kind: "deep", "certified", "levy", "cramer" (upper bounds), "exact", "prediction" or "simulation".
         value: the unknown: the least width, the largest depth or the least epsilon; None where there is none.
         probability: what the method gives there.
         reason: why there is no value, else empty.

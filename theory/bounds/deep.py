@@ -7,7 +7,7 @@ for Haar orthogonal or Gaussian weights, an input with :math:`|x_0|^2 = n` and a
 length returns to 1 in depth. Derived for this project; theorems and proofs in docs/deep-bound.md and
 docs/gaussian-deep-bound.md. The width it asks for is about
 10 times :math:`v L/\epsilon^2` for tanh, v the variance per layer of the fluctuation law. `theory.bounds.search`
-proposes the parameters, `theory.bounds.verifier` computes the bound from them.
+proposes the parameters, `theory.bounds.verifier` computes the bound from them, `theory.bounds.certified` proves it.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ import numpy as np
 
 from theory.activations.activation import Activation, NumericActivation, steps
 from theory.bounds.certificate import Certificate, Readout
+from theory.bounds.certified.writing import CERTIFIED, Say, certify, silent
 from theory.bounds.gaussian import search as gaussian_search
 from theory.bounds.gaussian import verifier as gaussian_verifier
 from theory.bounds.growing.upper import sharper
@@ -68,6 +69,7 @@ _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
 _FIRST_WIDTH = 1.5  # where the search for a width begins, over the ideal width
 _NEAR_ENOUGH = 0.05  # natural logarithm, below the one that is wanted: one per cent of the width
+_LOST = 0.003  # about the share of the logarithm that the proof loses
 _SHARE = 0.13  # of the tails of the gradients that the bad events may cost
 _TOLERANCES = (1.0, 0.8)  # shares of epsilon: a smaller tolerance is left more often, so its bound serves
 _REACHED = 0.75  # of the ideal logarithm, no bound comes nearer
@@ -83,6 +85,9 @@ def deep_bound(
     readout: str | Readout = "random",
     weights: str = "haar",
     ratio: float | None = None,
+    *,
+    certified: bool = False,
+    say: Say = silent,
 ) -> DeepBound:
     r"""Bound the probability that the squared gradient of some layer differs by a factor e^epsilon from the last one's.
 
@@ -101,6 +106,9 @@ def deep_bound(
         weights: "haar", or "gaussian": independent, of variance 1/n_(l-1).
         ratio: for Gaussian chains of unequal widths, all n_1, ..., n_L at least `width`: the largest of 1 and the
             n_(l+1)/n_l. The readout must be random.
+        certified: prove the bound in ball arithmetic (half a minute; `theory.bounds.certified`): for Haar weights, a
+            formula phi, and the readout "random" or "any".
+        say: is told what is being proved.
 
     Returns:
         `DeepBound`; where it says nothing its log is 0 and its reason tells why.
@@ -121,6 +129,7 @@ def deep_bound(
     """
     asked, theorem = _readout(readout), _theorem(weights, ratio)
     _check(width, depth, epsilon)
+    _check_certified(certified, theorem)
     if depth == 1:
         return DeepBound("deep", -np.inf, "one layer has nothing to be compared with")
     moments = theorem.coefficients(depth_coefficients(activation))
@@ -130,7 +139,8 @@ def deep_bound(
     if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) > _VACUOUS:
         reason = "even a normal law of the predicted variance exceeds epsilon too often"
         return DeepBound("deep", 0.0, f"width {width} is too small: {reason}")
-    return _best(activation, moments, Problem(width, depth, epsilon, asked, theorem))
+    found = _best(activation, moments, Problem(width, depth, epsilon, asked, theorem))
+    return certify(found, activation, epsilon, say) if certified else found
 
 
 def _readout(readout: str | Readout) -> Readout:
@@ -177,6 +187,11 @@ def _screen(activation: NumericActivation, moments: DepthCoefficients[float], de
     if moments.log_ratio_variance(depth - 1) <= 0:
         return "the predicted variance of the log ratio is not positive"
     return ""
+
+
+def _check_certified(certified: bool, theorem: Theorem) -> None:
+    if certified and theorem is not HAAR:
+        raise UsageError("only the bound for Haar weights can be certified; leave out weights and ratio")
 
 
 def _ideal_log(moments: DepthCoefficients[float], width: float, depth: int, epsilon: float) -> float:
@@ -270,6 +285,9 @@ def required_width_deep(
     probability: float,
     readout: str | Readout = "random",
     weights: str = "haar",
+    *,
+    certified: bool = False,
+    say: Say = silent,
 ) -> DeepWidth:
     """The width from which on the deep bound is below a probability, to about two per cent, by bracketing.
 
@@ -278,7 +296,7 @@ def required_width_deep(
 
     Args:
         activation: phi, normalized.
-        depth, epsilon, readout, weights: as in `deep_bound`.
+        depth, epsilon, readout, weights, certified, say: as in `deep_bound`.
         probability: wanted, in (0, 1).
 
     Raises:
@@ -290,6 +308,7 @@ def required_width_deep(
     'homogeneous: see theory.bounds.homogeneous'
     """
     asked, theorem = _readout(readout), _theorem(weights)
+    _check_certified(certified, theorem)
     _check(2, depth, epsilon)
     if not 0 < probability < 1:
         raise UsageError(f"the probability must lie between 0 and 1, not {probability}")
@@ -319,7 +338,11 @@ def required_width_deep(
         if found and found.width == width and sharper(found):  # other budgets take long and were seen to add little
             return DeepWidth(int(width), near)
         bound = _best(activation, moments, Problem(int(width), depth, epsilon, asked, theorem), _SHARE * probability)
-        if bound.log < wanted:
+        if certified and bound.log < (1 + _LOST) * wanted:
+            bound = certify(bound, activation, epsilon, say)
+            if bound.log == 0:
+                return DeepWidth(None, bound, bound.reason)
+        if bound.log < wanted and bound.rigor == (CERTIFIED if certified else bound.rigor):
             return DeepWidth(int(width), bound)
         width = np.ceil(1.01 * width)
     reason = near.reason or "the bound does not fall below the probability"

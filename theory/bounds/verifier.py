@@ -15,7 +15,7 @@ variable and the arithmetic are float64.
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from scipy.special import betaincc, logsumexp
@@ -63,11 +63,13 @@ class DeepBound(Bound):
         terms: name -> natural logarithm of each term of the sum.
         rigor: what of it is proved and what is numerical.
         certificate: the parameters, None if there are none.
+        document: the same as a file that `gpn verify-certificate` reads, of a certified bound.
     """
 
     terms: tuple[tuple[str, float], ...] = ()
     rigor: str = RIGOR
     certificate: Certificate | None = field(default=None, repr=False)
+    document: dict[str, Any] | None = field(default=None, repr=False)
 
 
 def verify(certificate: Certificate, activation: NumericActivation) -> DeepBound:

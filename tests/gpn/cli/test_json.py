@@ -32,6 +32,7 @@ CALLS = [
     ["verify", "exp(x)", "--raw", *SIZE, "--depth", "9", *TINY, "--epsilon", "0.5"],  # overflows
     ["width", "relu", *SMALL, "--epsilon", "0.5"],
     ["width", "exp(x)", *SIZE, *SMALL],
+    ["verify-certificate", "narrow.json"],
     ["design", "relu", *SMALL],
     ["spectrum", "tanh", *SIZE, *SMALL, "--networks", "2"],
     ["activations"],
@@ -55,6 +56,7 @@ def test_no_command_prints_what_json_does_not_have(call, capsys, monkeypatch, tm
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / SEEN).write_text(FUNCTIONS)
+    (tmp_path / "narrow.json").write_text('{"statement": {"width": 3, "depth": 2, "readout": "random"}}')
     with pytest.raises(SystemExit) as ended:
         cli.main([*call, "--json"])
     out, err = capsys.readouterr()
