@@ -17,6 +17,7 @@ from theory.bounds.moments import (
     Setting,
     Sign,
     bracket_functions,
+    direction_majorant,
     dominates_power,
     ends,
     identity,
@@ -26,6 +27,7 @@ from theory.bounds.moments import (
     layer_majorant,
     log_alignment_cost,
     top_cost,
+    within,
 )
 from theory.bounds.verifier import tail_log
 from theory.numerics.arithmetic import FloatArray
@@ -39,18 +41,15 @@ MULTIPLES = (0.87, 0.76, 0.66, 0.57, 0.45, 0.35, 0.25, 0.17, 0.11, 0.07, 0.04)
 
 _TAKEN = 1e9  # credit of an exponent that is taken at once
 _KEPT = 0.38  # share of lambda epsilon, for the largest, that must be left for an exponent to be taken at once
-_GAMMAS = 3
-SPREAD = 1.01
+_GAMMAS, SPREAD = 3, 1.01
 UPPER_B = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0)
 _LOWER_B = tuple(-b for b in (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.87, 0.93, 0.97, 0.985))
+_LEAST_FLOOR, _FLOOR_RATES = 0.02, np.array([0.35, 0.5, 0.7, 0.85, 1.0])  # rates in units of the horizon
 _FIRST_B = 0.5  # where the search begins, up to the sign
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
 _SMOOTHING = 2.0, 0.7  # slope of the small terms at the ends in deviations, and by how much they exceed what is lacking
-MIRROR, _STEEP, _LEVELS = (
-    0.75,
-    1.5,
-    (0.7, 1.0, 1.4, 2.0, 3.0),
-)  # a over v/v_f; the steep term's slope and where it begins
+MIRROR = 0.75  # a over v/v_f
+_STEEP, _LEVELS = 1.5, (0.7, 1.0, 1.4, 2.0, 3.0)  # the steep term's slope and where it begins
 
 
 def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float, near: Side | None) -> Side | str:
@@ -89,17 +88,17 @@ def downhill(
 
 def _priced(draft: Draft, sign: Sign, b: float, horizon: float, exponent: float) -> tuple[float, Side]:
     """What one b costs, by C_b, by the top, and by how often the bracket is positive; and its side."""
-    c, steps = draft.certificate, draft.certificate.depth - 1
+    c, steps, rate = draft.certificate, draft.certificate.depth - 1, np.array([exponent])
     q, spread = np.array([c.low, 1.0, c.high]), shifts(draft, np.array([sign * horizon / (c.width - 1)]))
     side = Side(b, horizon, SPREAD, float(spread[0]), (1.0,) * _GAMMAS, 0.5, horizon, 0.0, ())
-    if not kappa(draft.setting, sign, side) > 0:
+    tilt = shifts(draft, tau := sign * rate / (c.width - 1))
+    if not (kappa(draft.setting, sign, side) > 0 and within(draft.setting, sign, side, float(tau[0]), float(tilt[0]))):
         return np.inf, side
     psi = bracket_functions(draft.setting, sign, side)
     _, tilts = cramer(draft.setting.nodes, psi, c.width, q)  # (gammas, q)
     tilts = np.maximum(np.minimum(tilts, 3 * tilts.min()), 1.5 * horizon / (c.width * c.low * (1 + b)))
     side = replace(side, bracket_tilts=tuple(map(float, tilts)))
-    rate = np.array([exponent])
-    layer = layer_majorant(draft.setting, sign, side, rate, shifts(draft, sign * rate / (c.width - 1)))
+    layer = layer_majorant(draft.setting, sign, side, rate, tilt)
     terms = kernel_means(draft, layer, q)
     rarity = float((np.exp(logsumexp(terms[1:] - terms[0], axis=0)) * (0.3, 1.0, 0.3)).max())
     alignment = float(log_alignment_cost(draft.setting, sign, side, rate)[0])
@@ -135,12 +134,14 @@ def lower(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
     best: tuple[float, Side, FloatArray, FloatArray] | None = None
     failure = "no floor y0 under the ratio of two layers is kept with the probability that is wanted"
     for multiple in (max(hint.horizon / exponent, 1.2), *_HORIZONS) if hint and draft.near else _HORIZONS:
+        if _highest_floor(draft, multiple * exponent) <= _LEAST_FLOOR:  # no need to look for b
+            continue
         side = _bracket(draft, -1, multiple * exponent, exponent, best[1] if best else hint)
         if isinstance(side, str):
             failure = side
             continue
         side = _floor(draft, side)
-        found = _exponentials(draft, side, exponent) if side.floor > 0.02 else None
+        found = _exponentials(draft, side, exponent) if side.floor > _LEAST_FLOOR else None
         if found is None:
             continue
         cost = _top(draft, -1, side, exponent) + (draft.certificate.depth - 1) * found[2]
@@ -154,9 +155,19 @@ def lower(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
     return draft.with_(lower=_filled(draft.with_(lower=best[1]), -1, best[1], exponent, *best[2:]))
 
 
+def _highest_floor(draft: Draft, horizon: float) -> float:
+    """No b has a floor above this one, which has neither brackets nor a cost of the alignment."""
+    c, nodes, rates = draft.certificate, draft.setting.nodes, horizon * _FLOOR_RATES
+    tau = rates / (c.width - 1)
+    layer = direction_majorant(draft.setting, -tau, shifts(draft, -tau))
+    along = tau[:, None] / (c.width * c.low) * (nodes.slope * nodes.value) ** 2
+    costs = kernel_means(draft, Kernel(layer.constants, layer.exponents + along), interior_lengths(c, 3)).max(axis=1)
+    return float(((draft.log_share("floor") - costs) / rates).max())
+
+
 def _floor(draft: Draft, side: Side) -> Side:
     """The highest floor y0 that E3 allows, and its exponent."""
-    rates = side.horizon * np.array([0.35, 0.5, 0.7, 0.85, 1.0])
+    rates = side.horizon * _FLOOR_RATES
     tilts = shifts(draft, -rates / (draft.certificate.width - 1))
     layer = layer_majorant(draft.setting, -1, side, rates, tilts)
     costs = grouped(rates, kernel_means(draft, layer, interior_lengths(draft.certificate, 3))).max(axis=1)

@@ -114,7 +114,7 @@ def layer_majorant(s: Setting, sign: Sign, side: Side, rates: FloatArray, shifts
     direction = direction_majorant(s, tau, shifts)
     length = c.high if sign > 0 else c.low
     along = -tau[:, None] / (n * length) * (s.nodes.slope * value) ** 2
-    kept = np.array([_within(s, sign, side, *pair) for pair in zip(tau, shifts, strict=True)])
+    kept = np.array([within(s, sign, side, *pair) for pair in zip(tau, shifts, strict=True)])
     constants = direction.constants + np.where(kept, log_alignment_cost(s, sign, side, rates), np.inf)
     exponents, tilts = direction.exponents + along, np.array(side.bracket_tilts)
     slack = log_modulus(n) / float(rates.min(initial=np.inf, where=rates > 0))
@@ -158,7 +158,7 @@ def least_loss(s: Setting, sign: Sign, side: Side, slack: float) -> float:
     return float(max((2 * p * w + 1 - np.sqrt(4 * p * w + 1)) / (2 * p), 0.0) / (1 + side.b)) if w > 0 else 0.0
 
 
-def _within(s: Setting, sign: Sign, side: Side, tau: float, shift: float) -> bool:
+def within(s: Setting, sign: Sign, side: Side, tau: float, shift: float) -> bool:
     """Whether the variances 1/(1 - 2c - 2 tau s) of a tilted direction are within their bound v(s) on [0, K^2].
 
     1/v is the smaller of the constant 1/omega and a line. Where 1 - 2c - 2 tau s is below the constant, an interval,

@@ -57,7 +57,7 @@ def propose(
         blank = blank_certificate(width, depth, epsilon, readout)
         setting, moments = prepare(blank, activation, _HIGHEST), depth_coefficients(activation)
         draft: Draft | str = Draft(setting, moments, budget, near)
-        for step in (narrowest_tube, _limits, _top, _upper, lambda d: feasible(d, -1)):
+        for step in (narrowest_tube, _limits, _top, lambda d: feasible(d, -1), _upper):
             if isinstance(draft, str):
                 return draft
             draft = step(draft)

@@ -5,8 +5,8 @@ import pytest
 
 from gpn.sampling.sampler import sample
 from theory.activations.specification import activation
+from theory.bounds import chains, grid, layer_means
 from theory.bounds import deep as module
-from theory.bounds import grid, layer_means
 from theory.bounds.certificate import Readout
 from theory.bounds.deep import HOMOGENEOUS, deep_bound, required_width_deep
 from theory.bounds.search import propose
@@ -80,6 +80,21 @@ def test_what_is_out_of_reach_says_why():
     narrow = deep_bound(normalize(activation("selu")), 110, 10, 1.0)
     assert narrow.log == 0
     assert narrow.reason
+
+
+def test_what_no_floor_can_be_above_is_above_each_and_close(bound, monkeypatch):
+    """So the search leaves out only what it would not have found, and its result is the same without that."""
+    pairs, find, ceiling = [], chains._floor, chains._highest_floor
+
+    def found(draft, side):
+        pairs.append((find(draft, side).floor, ceiling(draft, side.horizon)))
+        return find(draft, side)
+
+    monkeypatch.setattr(chains, "_floor", found)
+    monkeypatch.setattr(chains, "_highest_floor", lambda *_: np.inf)
+    assert deep_bound(TANH, 205, 10, 1.0) == bound
+    assert len(pairs) > 3
+    assert all(0 <= highest - floor < 0.02 for floor, highest in pairs)
 
 
 def test_one_layer_has_nothing_to_compare():
