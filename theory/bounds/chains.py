@@ -81,7 +81,7 @@ def downhill(
                 return tried[at][1]
             at = best
         elif len(tried) < patience and (untried := [index for index in range(count) if index not in tried]):
-            at = untried[len(untried) // 2]  # no slope to follow
+            at = untried[len(untried) // 4]  # no slope to follow, and what comes first is tight where it is finite
         else:
             return None
 

@@ -244,7 +244,7 @@ def _budgeted(activation: NumericActivation, problem: Problem, budget: float, li
             if budget == _LARGEST_BUDGET:
                 break
             budget = _LARGEST_BUDGET
-        elif 0.5 < wanted / budget < 4:
+        elif 0.5 < wanted / budget < 2:
             break
         else:  # upwards with care: a small budget makes the tails large, which then want too much
             budget = min(wanted, budget * (wanted / budget) ** 0.75)
