@@ -99,8 +99,9 @@ class CallableActivation:
         points = float_array(x)
         if self.derivative is not None:
             return like(x, self._call(self.derivative, points))
-        is_noisy = self.survey.noise > _SINGLE
-        return like(x, self._settled(points, 1)[0] if is_noisy else self._difference(self.value, points, 1.0))
+        if self.survey.noise > _SINGLE:
+            return like(x, self._settled(points, 1)[0])
+        return like(x, self._difference(self.value, points, self._step(points)))
 
     def slope_error(self, x: npt.ArrayLike) -> FloatArray:
         """A bound on the error of a slope by differences: what twice the step changes. Zero with a derivative."""
@@ -122,11 +123,12 @@ class CallableActivation:
         """
         function, power = (self.value, order) if self.derivative is None else (self.slope, order - 1)
         noise, step = max(self.survey.noise, _EPS), self._step(points)
-        is_noisy = noise > _SINGLE
-        size = np.maximum(np.abs(function(points)), np.abs(function(-points)))  # values that decay round as their terms
+        is_noisy, size = noise > _SINGLE, np.zeros(points.shape)
+        if is_noisy or power == 2:  # values that decay round as their terms
+            size = np.maximum(np.abs(function(points)), np.abs(function(-points)))
         found, least = np.full(points.shape, np.nan), np.full(points.shape, np.inf)
         for factor in (1.0, (noise / _EPS) ** 0.2)[: 1 + is_noisy]:
-            near, far = (self._difference(function, points, k * factor, power) for k in (1.0, 2.0))
+            near, far = (self._difference(function, points, k * factor * step, power) for k in (1.0, 2.0))
             error = np.abs(far - near)
             if is_noisy or power == 2:
                 error = error + 4 * noise * size / (factor * step) ** power
@@ -182,9 +184,8 @@ class CallableActivation:
             )
         return result.reshape(points.shape).copy()
 
-    def _difference(self, function: ArrayFunction, x: FloatArray, factor: float, order: int = 1) -> FloatArray:
+    def _difference(self, function: ArrayFunction, x: FloatArray, step: FloatArray, order: int = 1) -> FloatArray:
         """Slope or curvature (order 2) by differences on five points, all on one side of every breakpoint."""
-        step = factor * self._step(x)
         edges = np.concatenate([[-np.inf], self.breakpoint_values, [np.inf]])
         cell = np.searchsorted(edges[1:-1], x)
         lower, upper = edges[cell], edges[cell + 1]
@@ -219,14 +220,18 @@ def _one_by_one(function: Callable[[Any], Any], points: FloatArray) -> FloatArra
     with np.errstate(all="ignore"):
         for i, point in enumerate(points.tolist()):
             try:
-                value = real_values(function(point))
+                value = function(point)
+                if not isinstance(value, float):  # which most are, and which need no array
+                    value = real_values(value)
             except (ArithmeticError, ValueError):
                 continue
             except Exception:  # whatever the user's own code raises
                 return None
-            if value.size != 1:
-                return None
-            values[i] = value.item()
+            if not isinstance(value, float):
+                if value.size != 1:
+                    return None
+                value = value.item()
+            values[i] = value
     return values
 
 
