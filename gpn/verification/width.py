@@ -275,7 +275,7 @@ def with_certificate(
 
     def say(words: str) -> None:
         if progress:
-            progress(0, 0, f"proving: {words}")
+            progress(0, 0, f"proof: {words}")
 
     found = deep.required_width_deep(phi, known.depth, known.epsilon, known.probability, certified=True, say=say)
     reason = (

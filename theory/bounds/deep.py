@@ -19,7 +19,7 @@ import numpy as np
 
 from theory.activations.activation import Activation, NumericActivation, steps
 from theory.bounds.certificate import Certificate, Readout
-from theory.bounds.certified.writing import CERTIFIED, Say, certify, silent
+from theory.bounds.certified.writing import Say, certify, silent
 from theory.bounds.gaussian import search as gaussian_search
 from theory.bounds.gaussian import verifier as gaussian_verifier
 from theory.bounds.growing.upper import sharper
@@ -69,6 +69,7 @@ _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
 _FIRST_WIDTH = 1.5  # where the search for a width begins, over the ideal width
 _NEAR_ENOUGH = 0.05  # natural logarithm, below the one that is wanted: one per cent of the width
+_PROOFS = 4  # of wider and wider networks, until one is proved
 _LOST = 0.003  # about the share of the logarithm that the proof loses
 _SHARE = 0.13  # of the tails of the gradients that the bad events may cost
 _TOLERANCES = (1.0, 0.8)  # shares of epsilon: a smaller tolerance is left more often, so its bound serves
@@ -327,26 +328,44 @@ def required_width_deep(
 
     def attempt(width: float) -> float:
         nonlocal near
-        problem = Problem(int(width), depth, epsilon, asked, theorem)
-        found = _attempt(activation, problem, _SHARE * probability, near.certificate if near.log < 0 else None)
+        say(f"width {int(width)}")
+        problem, like = Problem(int(width), depth, epsilon, asked, theorem), near.certificate if near.log < 0 else None
+        found = _attempt(activation, problem, _SHARE * probability, like)
         near = found if found.log < 0 or near.log == 0 else near
         return found.log
 
     width: float | None = _crossing(attempt, wanted, np.ceil(_FIRST_WIDTH * least), (least, most))
-    while width is not None:
+
+    def bound_at(width: float) -> DeepBound:
+        if certified and not (near.certificate and near.certificate.width == width):
+            attempt(width)
         found = near.certificate if near.log < wanted and theorem is THEOREMS["haar"] else None
         if found and found.width == width and sharper(found):  # other budgets take long and were seen to add little
-            return DeepWidth(int(width), near)
-        bound = _best(activation, moments, Problem(int(width), depth, epsilon, asked, theorem), _SHARE * probability)
-        if certified and bound.log < (1 + _LOST) * wanted:
-            bound = certify(bound, activation, epsilon, say)
-            if bound.log == 0:
-                return DeepWidth(None, bound, bound.reason)
-        if bound.log < wanted and bound.rigor == (CERTIFIED if certified else bound.rigor):
+            return near
+        return _best(activation, moments, Problem(int(width), depth, epsilon, asked, theorem), _SHARE * probability)
+
+    if width is not None and certified:
+        return _proved(width, wanted, bound_at, partial(certify, activation=activation, epsilon=epsilon, say=say))
+    while width is not None:
+        if (bound := bound_at(width)).log < wanted:
             return DeepWidth(int(width), bound)
         width = np.ceil(1.01 * width)
     reason = near.reason or "the bound does not fall below the probability"
     return DeepWidth(None, near, f"up to width {most}: {reason}")
+
+
+def _proved(
+    width: float, wanted: float, bound_at: Callable[[float], DeepBound], prove: Callable[[DeepBound], DeepBound]
+) -> DeepWidth:
+    """The first of a few wider and wider networks whose bound is proved to be below a probability."""
+    for _ in range(_PROOFS):
+        while (bound := bound_at(width)).log >= (1 + _LOST) * wanted:
+            width = np.ceil(1.01 * width)
+        bound = prove(bound)
+        if bound.log < wanted or bound.log == 0:
+            return DeepWidth(int(width) if bound.log else None, bound, bound.reason)
+        width = np.ceil(np.clip((1 + _LOST) * wanted / bound.log, 1.01, 1.5) * width)
+    return DeepWidth(None, bound, f"not certified: what is proved stays above {np.exp(wanted):.3g}")
 
 
 def _crossing(

@@ -10,31 +10,43 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 from flint import arb, arb_series, ctx
 
-from theory.bounds.certified.formula import Refused, need, top
+from theory.bounds.certified.formula import Refused, admitted, need, sentence, top
 from theory.bounds.certified.inequalities import GRID, Function, dominates, excess, log_at, log_value, part, supremum
 from theory.bounds.certified.means import Field, Kernel, Line, Place, plus
 
-_BITS, _TERMS = 128, 3  # precision of numbers and of series
-_MALFORMED = (TypeError, KeyError, IndexError, AttributeError, SyntaxError, RecursionError)
+_BITS, _TERMS, PATIENCE = 128, 3, 1800.0  # precision of numbers and of series; seconds of processor time
+_MALFORMED = (TypeError, KeyError, IndexError, AttributeError, SyntaxError, RecursionError, MemoryError)
+_STATEMENT, _ACTIVATION = (
+    {"activation", "width", "depth", "epsilon", "bound", "readout"},
+    {"pieces", "breaks", "scale", "shift"},
+)
 
 
 class Theorem:
     """The terms of the bound that one certificate gives."""
 
-    def __init__(self, c: dict[str, Any]) -> None:
-        self.c, s = c, c["statement"]
+    def __init__(self, c: dict[str, Any], patience: float = PATIENCE) -> None:
+        self.c, s, end = c, c["statement"], process_time() + patience
         self.n, self.depth, self.random = s["width"], s["depth"], s["readout"] == "random"
         need(isinstance(self.n, int) and 4 <= self.n <= 10**8, "the width is a whole number from 4 to 10^8")
         need(isinstance(self.depth, int) and 2 <= self.depth <= 10**6, "the depth is a whole number from 2 to 10^6")
+        need(set(s) == _STATEMENT and set(s["activation"]) == _ACTIVATION, "the statement has a part that is unknown")
         need(s["readout"] in ("random", "any") and bool(s["epsilon"] > 0), "the readout is 'random' or 'any'")
         self.low, self.high = map(arb, c["tube"])
-        need(bool(self.low > 0) and bool(self.low < 1) and bool(self.high > 1), "the tube lies around 1")
-        self.line, n = Line(s["activation"], c["rule"], self.n, self.low, self.high), arb(self.n)
+        tube = [arb(1) / 100, self.low, arb(1), self.high, arb(100)]
+        need(all(bool(a < b) for a, b in pairwise(tube)), "the tube lies around 1, between 0.01 and 100")
+
+        def alive() -> None:
+            need(process_time() < end, f"given up after {patience:.0f} seconds")
+
+        self.line, n = Line(s["activation"], c["rule"], self.n, self.low, self.high, alive), arb(self.n)
         self.limits, self.zero = {k: arb(v) for k, v in c["limits"].items()}, self.line.field(lambda _: arb(0))
         log = (n / 4 - arb(1) / 2).lgamma() - (n / 4).lgamma() - (4 * arb.pi().sqrt()).log()
         self.modulus = log + n / 2 * arb(2).log() + (n / 2).lgamma() - (n / 2 - 1) * n.log() + n / 2  # log Lambda_n
@@ -67,12 +79,8 @@ class Theorem:
             floor = self.line.supremum([self.direction(-x["tilt"] / n, x["shift"])])
             add("top, floor", x["tilt"] * x["floor"], floor)
         for name, sign, side in (("large gradients", 1, c["upper"]), ("small gradients", -1, c["lower"])):
-            add(
-                name,
-                self.maximum(sign, side),
-                self.top_cost(sign, side),
-                -arb(side["exponent"]) * c["statement"]["epsilon"],
-            )
+            price = self.top_cost(sign, side) - arb(side["exponent"]) * c["statement"]["epsilon"]
+            add(name, self.maximum(sign, side), price)
         return found
 
     def escape(self, e: dict[str, Any], sign: int) -> arb:
@@ -236,15 +244,20 @@ def parse(text: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(text, parse_float=arb, parse_constant=refuse)
     finally:
         ctx.prec = saved
+    if not isinstance(found, dict) or not admitted(found):
+        raise ValueError("it holds more than finite numbers, formulas and a readout")
     return found
 
 
-def prove(certificate: dict[str, Any], say: Callable[[str], None] = lambda _: None) -> dict[str, float]:
+def prove(
+    certificate: dict[str, Any], say: Callable[[str], None] = lambda _: None, patience: float = PATIENCE
+) -> dict[str, float]:
     """The logarithms of the terms of a certificate, the sum of which is at most the bound that it states.
 
     Args:
         certificate: from `parse`.
         say: is told of each term that is computed.
+        patience: seconds of processor time after which it is refused.
 
     Raises:
         Refused: it is not seen to prove its statement.
@@ -253,27 +266,12 @@ def prove(certificate: dict[str, Any], say: Callable[[str], None] = lambda _: No
     saved = ctx.prec, ctx.cap
     ctx.prec, ctx.cap = _BITS, _TERMS
     try:
-        terms = Theorem(certificate).terms(say)
+        terms = Theorem(certificate, patience).terms(say)
         total = sum((top([term]).exp() for term in terms.values()), arb(0))
         need(bool(total <= certificate["statement"]["bound"]), f"the terms add up to {total.str(5, radius=False)}")
         return {name: float(top([term])) for name, term in terms.items()}
     finally:
         ctx.prec, ctx.cap = saved
-
-
-def sentence(statement: dict[str, Any]) -> str:
-    """What a certificate states, in one line."""
-    phi, pieces = statement["activation"], statement["activation"]["pieces"]
-    ends = ["-oo", *map(str, phi["breaks"]), "oo"]
-    where = [f"{f} on [{a}, {b}]" for f, a, b in zip(pieces, ends, ends[1:], strict=False)] if ends[2:] else pieces
-    numbers = phi["scale"], phi["shift"], statement["epsilon"], statement["bound"]
-    texts = (arb(x).str(30, radius=False) for x in numbers)
-    scale, shift, epsilon, bound = (text if "e" in text else text.rstrip("0").rstrip(".") for text in texts)
-    return (
-        f"P(max_l |log(|dE/dW_l|^2/|dE/dW_L|^2)| >= {epsilon}) <= {bound} for n = {statement['width']}, "
-        f"L = {statement['depth']}, Haar weights, {statement['readout']} readout, "
-        f"phi(x) = {scale} f(x) + {shift}, f(x) = {', '.join(where)}"
-    )
 
 
 def verdict(path: Path, say: Callable[[str], None] = lambda _: None) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""A formula and its derivative, on balls: a part of the checker of certificates, of python-flint and `ast` alone."""
+"""What a file says, and a formula with its derivative on balls: a part of the checker, of python-flint and `ast`."""
 
 import ast
 import math
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flint import arb
+
+_MOST = 400  # entries of a list; a tenth of the letters of a formula
 
 
 class Refused(Exception):
@@ -15,6 +17,20 @@ class Refused(Exception):
 def need(holds: bool, otherwise: str) -> None:
     if not holds:
         raise Refused(otherwise)
+
+
+def admitted(part: Any, name: str = "") -> bool:
+    """Whether a file holds finite numbers, few of a kind, and words only where they belong."""
+    match part:
+        case dict():
+            return all(admitted(value, key) for key, value in part.items())
+        case list():
+            return len(part) <= _MOST and all(admitted(value, name) for value in part)
+        case str():
+            return name in ("pieces", "readout") and len(part) <= 10 * _MOST
+        case arb():
+            return part.is_finite()
+    return isinstance(part, int) and not isinstance(part, bool)
 
 
 def top(values: Iterable[Any]) -> arb:
@@ -79,3 +95,19 @@ def run(node: ast.expr, z: Jet) -> Jet:
             value = f(x.value)
             return Jet(value, derivative(x.value, value) * x.slope)
     raise Refused("the formula has a part that is unknown")
+
+
+def sentence(statement: dict[str, Any]) -> str:
+    """What a certificate states, in one line."""
+    phi = statement["activation"]
+    pieces = [ast.unparse(ast.parse(text, mode="eval")) for text in phi["pieces"]]
+    ends = ["-oo", *map(str, phi["breaks"]), "oo"]
+    where = [f"{f} on [{a}, {b}]" for f, a, b in zip(pieces, ends, ends[1:], strict=False)] if ends[2:] else pieces
+    numbers = phi["scale"], phi["shift"], statement["epsilon"], statement["bound"]
+    texts = (arb(x).str(30, radius=False) for x in numbers)
+    scale, shift, epsilon, bound = (text if "e" in text else text.rstrip("0").rstrip(".") for text in texts)
+    return (
+        f"P(max_l |log(|dE/dW_l|^2/|dE/dW_L|^2)| >= {epsilon}) <= {bound} for n = {statement['width']}, "
+        f"L = {statement['depth']}, Haar weights, {statement['readout']} readout, "
+        f"phi(x) = {scale} f(x) + {shift}, f(x) = {', '.join(where)}"
+    )

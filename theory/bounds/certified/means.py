@@ -36,15 +36,17 @@ def plus(f: Field, factor: Any, g: Field) -> Field:
 class Line:
     """phi on |z| <= R, and from it means over one layer, E exp(sum psi(h_i)) with h uniform on |h|^2 = nq."""
 
-    def __init__(self, phi: dict[str, Any], rule: dict[str, Any], n: int, low: arb, high: arb) -> None:
-        self.n, self.low, self.high, self.rule = n, low, high, rule
+    def __init__(
+        self, phi: dict[str, Any], rule: dict[str, Any], n: int, low: arb, high: arb, alive: Callable[[], None]
+    ) -> None:
+        self.n, self.low, self.high, self.rule, self.alive = n, low, high, rule, alive
         formulas, breaks = [ast.parse(text, mode="eval").body for text in phi["pieces"]], list(map(arb, phi["breaks"]))
         need(len(formulas) == len(breaks) + 1, "one formula more than breaks")
         for b, pair in zip(breaks, pairwise(formulas), strict=True):
             left, right = (run(formula, Jet(b, arb(1))).value for formula in pair)
             need(bool(left - right == 0), "phi is not seen to be continuous")
         edges, scale, shift = [arb(e) / 32 for e in rule["edges"]], arb(phi["scale"]), arb(phi["shift"])
-        need(all(a < b for a, b in pairwise(edges)), "the edges are ordered")
+        need(len(edges) > 1 and all(a < b for a, b in pairwise(edges)), "the edges are ordered")
         need(all(a == -b for a, b in zip(edges, reversed(edges), strict=True)), "the edges are symmetric")
         need(all(a < b for a, b in pairwise(breaks)) and all(b in edges[1:-1] for b in breaks), "breaks are edges")
 
@@ -54,6 +56,9 @@ class Line:
 
         self.order, self.end, self.reach = rule["order"], edges[-1], top([(n * high).sqrt(), edges[-1]])
         need(2 <= self.order <= 99, "2 to 99 nodes")
+        need(bool(1 <= self.end) and bool(self.end <= 99), "the panels end between 1 and 99")
+        need(bool(0 < rule["step"]) and 1 <= rule["frequencies"] <= 999, "the frequencies are 1 to 999, with a step")
+        need(1 <= rule["cells"] <= 999, "the tube has 1 to 999 cells")
         roots = [arb.legendre_p_root(self.order, k, True) for k in range(self.order)]
         wide, tall = (arb(_RHO) + arb(1) / _RHO) / 2, (arb(_RHO) - arb(1) / _RHO) / 2
         parts = [(formulas[sum(1 for b in breaks if b <= a)], (a + b) / 2, (b - a) / 2) for a, b in pairwise(edges)]
@@ -81,6 +86,7 @@ class Line:
 
     def inversion(self, psi: Field, q: arb) -> tuple[arb, arb, list[acb], arb]:
         """m, log X(0), the X(jh)^n/X(0)^n with X(u) = E[e^{psi + (m + iu) z^2}; |z| <= R], and what lies beyond."""
+        self.alive()
         m, n, norm, most = arb(self.tilt(psi, float(q))), self.n, (2 * arb.pi()).sqrt(), self.step * self.last
         logs = plus(psi, m - arb(1) / 2, self.square)
         cells, tail, squares = logs[self.second :], logs[self.bulk :], self.square[self.second : self.bulk]
@@ -108,14 +114,16 @@ class Line:
     def tilt(self, psi: Field, q: float) -> float:
         """A tilt near the saddle, found in floats: any number is admissible."""
         squares, values = ([float(x) for x in field[: self.first]] for field in (self.square, psi))
-        weights, m, gap = [float(w) for w in self.weights], 0.5 - 0.5 / q, 1.0
-        while abs(gap) > 1e-4 and abs(m) < 100:
+        weights, m = [float(w) for w in self.weights], 0.5 - 0.5 / q
+        for _ in range(200):
             logs = [x + (m - 0.5) * z for x, z in zip(values, squares, strict=True)]
             peak = max(logs)
             law = [w * math.exp(x - peak) for w, x in zip(weights, logs, strict=True)]
             mass, one, two = (sum(w * z**k for w, z in zip(law, squares, strict=True)) for k in range(3))
             gap = (one / mass - q) / (two / mass - (one / mass) ** 2)
             m -= max(min(gap, 0.1), -0.1)
+            if abs(gap) <= 1e-4 or abs(m) >= 100:
+                break
         return m
 
     def supremum(self, kernel: Kernel, below: Function = ((0,), (0,))) -> arb:
@@ -132,6 +140,7 @@ class Line:
             base = max(level.mid() for level, *_ in terms)
 
             def log_sum(t: arb_series, q: arb = q, terms: list[Any] = terms, base: arb = base) -> arb_series:
+                self.alive()
                 x, total = t[0] - q, arb_series([0])
                 wave = (turns[1] * x).exp()
                 for level, slope, rates, rest in terms:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import ROUND_CEILING, Context, Decimal
 from math import ceil, exp, log, sqrt
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from theory.numerics.special import normal_cdf, sigmoid, softplus
 Say = Callable[[str], None]
 CERTIFIED = "certified"
 """`DeepBound.rigor` of a bound that the checker has proved."""
+PATIENCE = 300.0
+"""Seconds of processor time after which a proof is given up."""
 
 
 _LIMITS = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
@@ -58,11 +61,11 @@ def certify(bound: DeepBound, activation: NumericActivation, epsilon: float, say
     """
     if bound.log == 0 or bound.certificate is None:
         return bound
-    reason = ""
+    reason, end = "", process_time() + PATIENCE
     for finer, terms_of_bound in _ATTEMPTS:
         try:
             document = written(bound.certificate, activation, epsilon, finer, terms_of_bound)
-            terms = prove(parse(json.dumps(document)), say)
+            terms = prove(parse(json.dumps(document)), say, end - process_time())
         except Unwritten as error:
             return DeepBound("deep", 0.0, f"not certified: {error}", certificate=bound.certificate)
         except Refused as error:
