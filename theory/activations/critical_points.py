@@ -16,7 +16,7 @@ from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
 from theory.balls.core import NotCertifiable
 from theory.balls.functions import FUNCTIONS, symbol
-from theory.balls.signs import between, compare, is_zero, sign_of
+from theory.balls.signs import between, compare, is_zero, range_of, sign_of
 from theory.balls.zeros import MultipleZero, Zeros, canonical, is_zero_at, zeros_between
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X
@@ -57,7 +57,7 @@ class Points:
 
     def add_sign_changes(self, function: sympy.Expr) -> None:
         """Add all points at which a function may change its sign: its zeros and its singular points."""
-        self.add_zeros([function, *_suspects(function)])
+        self.add_zeros([function, *suspects(function)])
 
     def _zeros(self, function: sympy.Expr) -> list[sympy.Expr]:
         """The zeros, or the poles for a factor with a negative power."""
@@ -76,7 +76,9 @@ class Points:
         record = FUNCTIONS.get(type(function).__name__)
         if record is not None and record.zeros:
             return self._zeros(function.args[0] - record.zeros[0])
-        is_singular = any(suspect.is_positive is not True for suspect in _suspects(function))
+        if range_of(function).sign:
+            return []
+        is_singular = any(suspect.is_positive is not True for suspect in suspects(function))
         numerator, denominator = sympy.fraction(sympy.together(function)) if is_singular else (function, function)
         if denominator.has(X) and numerator != function:
             return [*self._zeros(numerator), *self._zeros(denominator)]
@@ -86,7 +88,7 @@ class Points:
         """Zeros isolated by ball arithmetic, else by SymPy's solver, whose answer is a conjecture."""
         _, rest = canonical(function)
         singular = Points(*self._bounds)
-        singular.add_zeros([*_suspects(rest), *(rest.args if isinstance(rest, sympy.sin) else ())])
+        singular.add_zeros([*suspects(rest), *(rest.args if isinstance(rest, sympy.sin) else ())])
         if singular.is_empty:
             self._narrow(singular.lower, singular.upper)
             return []
@@ -142,7 +144,7 @@ def sign_changes(function: sympy.Expr, lower: sympy.Expr = -sympy.oo, upper: sym
 def singular_points(formula: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -> tuple[Points, bool]:
     """Points at which a formula may not be analytic, and whether they are all there."""
     points, is_complete = Points(lower, upper), not _has_unknown_function(formula)
-    for suspect in _suspects(formula):
+    for suspect in suspects(formula):
         try:
             points.add_zeros([suspect])
         except SpecificationError:
@@ -155,7 +157,7 @@ def _has_unknown_function(formula: sympy.Expr) -> bool:
     return any(node.has(X) and type(node).__name__ not in known for node in formula.atoms(sympy.Function))
 
 
-def _suspects(formula: sympy.Expr) -> Iterator[sympy.Expr]:
+def suspects(formula: sympy.Expr) -> Iterator[sympy.Expr]:
     """Functions at whose zeros a formula may be singular, or stop being real."""
     for node in formula.atoms(sympy.Pow, sympy.Function):
         if not node.has(X):
@@ -179,7 +181,7 @@ def _zeros_between(function: sympy.Expr, lower: sympy.Expr, upper: sympy.Expr) -
 
 
 def _names(function: sympy.Expr) -> list[sympy.Expr]:
-    if sympy.count_ops(function) > _SOLVED or any(_suspects(function)) or _is_cubic(function):
+    if sympy.count_ops(function) > _SOLVED or any(suspects(function)) or _is_cubic(function):
         return []
     try:
         return _solved(function)

@@ -36,10 +36,7 @@ def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sym
     >>> one_sided_limit(sympy.tanh(1 / X), sympy.Integer(0), "-")
     -1
     """
-    value = value_at(expression, point)
-    if not value.has(*UNDEFINED):
-        return value
-    value = _removable(expression, point, 1 if side == "+" else -1)
+    value = algebraic_limit(expression, point, side)
     if not value.has(*UNDEFINED):
         return value
     if isinstance(expression, sympy.Add):
@@ -51,6 +48,15 @@ def one_sided_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sym
     except (NotImplementedError, ValueError, TypeError, AttributeError, RecursionError):
         return sympy.nan
     return value if not value.has(X, *UNDEFINED) else sympy.nan
+
+
+def algebraic_limit(expression: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
+    """The one-sided limit of a formula that is analytic at a point, or after a common factor is cancelled; else nan.
+
+    It does not rest on SymPy's algorithm for limits, unlike `one_sided_limit`.
+    """
+    value = value_at(expression, point)
+    return value if not value.has(*UNDEFINED) else _removable(expression, point, 1 if side == "+" else -1)
 
 
 @lru_cache(maxsize=1024)

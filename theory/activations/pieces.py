@@ -18,7 +18,7 @@ from sympy.core.relational import Relational
 
 from theory.activations.critical_points import Points, singular_points, without_common_factors
 from theory.balls.continuity import has_no_real_value, is_continuous_at
-from theory.balls.signs import is_real, is_zero, sign_of
+from theory.balls.signs import compare, is_real, is_zero, sign_of
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import X, constant_value, derivative, is_infinite
 from theory.numerics.special import frac
@@ -139,6 +139,10 @@ class Claim:
     function: sympy.Expr
     lower: sympy.Expr
     upper: sympy.Expr
+
+    def reaches(self, point: sympy.Expr) -> bool:
+        """Whether a point lies in the closed interval that the claim is about."""
+        return compare(self.lower, point) <= 0 <= compare(self.upper, point)
 
     def __str__(self) -> str:
         return f"{self.function} keeps its sign on ({self.lower}, {self.upper})"

@@ -3,19 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import sympy
 from flint import arb
 
-from theory.activations.ends import is_removable, one_sided_limit
+from theory.activations.critical_points import suspects
+from theory.activations.ends import algebraic_limit, is_removable, one_sided_limit
 from theory.activations.pieces import Claim, Piece, claims
-from theory.balls.continuity import is_continuous_beyond
+from theory.balls.continuity import has_no_real_value, is_continuous_beyond
 from theory.balls.core import NotCertifiable, precision
 from theory.balls.functions import FUNCTIONS, symbol
 from theory.balls.local import T
 from theory.balls.program import Program, constant_ball
-from theory.balls.signs import is_zero
+from theory.balls.signs import is_real, is_zero
 from theory.balls.tail import Tail, tail_arithmetic, tail_variable
 from theory.balls.zeros import keeps_sign, near
 from theory.numerics.arithmetic import UNDEFINED, X, value_at
@@ -75,6 +77,50 @@ _DISTANCES = (12, 48)  # -log2 of the distances from a point up to which the ran
 Order = Literal["value", "slope"]
 
 
+def proved_jumps(expression: sympy.Expr, pieces: Sequence[Piece]) -> list[sympy.Expr]:
+    """The points at which unequal one-sided limits of the whole expression are proved.
+
+    Those of the formulas of two pieces say nothing where it is not proved that phi equals them next to the point.
+
+    >>> from theory.activations.pieces import split
+    >>> step = sympy.Max(sympy.tanh(1 / X), -1)
+    >>> proved_jumps(step, split(step))
+    [0]
+    """
+    unproved = [claim for claim in claims(expression) if not holds(claim)]
+    found = [(left.upper, discontinuity(left, right, "value")) for left, right in pairwise(pieces)]
+    jumps = [point for point, doubt in found if doubt is not None and doubt.proved]
+    return [point for point in jumps if not any(claim.reaches(point) for claim in unproved)]
+
+
+def place_without_value(expression: sympy.Expr, piece: Piece) -> str:
+    """Where phi is proved to have no real value: on a whole piece that has none at one of its points, or around that.
+
+    On the whole piece if some part of phi is not real at the point and stays so: the argument of its root or logarithm
+    is real and keeps its sign.
+
+    >>> from theory.activations.pieces import split
+    >>> [place_without_value(phi, split(phi)[0]) for phi in (sympy.sqrt(X), X**X**X)]
+    ['on (-oo, 0)', 'around x = -1.37']
+    """
+    formula = expression if piece.value is sympy.nan else piece.value
+    parts = [part for part in formula.atoms(sympy.Pow, sympy.Function) if part.has(X)]
+    unreal = {part for part in parts if has_no_real_value(part, piece.sample)}
+    first = [part for part in unreal if not any(other is not part and part.has(other) for other in unreal)]
+    is_whole = all(_stays_unreal(part, piece) for part in first) and all(map(holds, claims(expression)))
+    return f"on ({piece.lower}, {piece.upper})" if is_whole else f"around x = {float(piece.sample):.10g}"
+
+
+def _stays_unreal(part: sympy.Expr, piece: Piece) -> bool:
+    """Whether a function of a real argument, not real at one point of a piece, is proved to be real nowhere on it."""
+    if isinstance(part, sympy.Pow) and part.exp.has(X):
+        return False  # x**x is real at x = -1
+    inner = {node for argument in part.args for node in argument.atoms(sympy.Pow, sympy.Function)}
+    return all(is_real(node.xreplace({X: piece.sample})) for node in inner) and all(
+        holds(Claim(suspect, piece.lower, piece.upper)) for suspect in suspects(part)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Discontinuity:
     """A point at which continuity is disproved (`proved`), or is not proved."""
@@ -113,16 +159,26 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     seen = _compared(getattr(left, order), getattr(right, order), point)
     if seen is not None:
         return Discontinuity(point, order, proved=True) if seen == "apart" else None
-    difference = one_sided_limit(getattr(right, order), point, "+") - one_sided_limit(getattr(left, order), point, "-")
+    sides = (getattr(left, order), "-"), (getattr(right, order), "+")
+    below, above = (one_sided_limit(formula, point, side) for formula, side in sides)
+    difference = above - below
+    is_proved = all(_has_proved_limit(piece, *side) for piece, side in zip((left, right), sides, strict=True))
     try:
         for bits in _JOIN_BITS:
             with precision(bits):
                 if not constant_ball(difference).contains(0):
-                    return Discontinuity(point, order, proved=True)
+                    return Discontinuity(point, order, is_proved)
         is_joined = is_zero(difference)  # after the balls, as algebra may take long
     except NotCertifiable:
         is_joined = sympy.expand(difference) == 0
     return None if is_joined else Discontinuity(point, order, proved=False)
+
+
+def _has_proved_limit(piece: Piece, formula: sympy.Expr, side: str) -> bool:
+    """Whether the limit of a formula at an end of its piece rests neither on a switch nor on SymPy's algorithm."""
+    point = piece.upper if side == "-" else piece.lower
+    has_switches = piece.kind in ("unresolved", "remote")
+    return not has_switches and not algebraic_limit(formula, point, side).has(*UNDEFINED)
 
 
 def _compared(left: sympy.Expr, right: sympy.Expr, point: sympy.Expr) -> Literal["apart", "zero"] | None:

@@ -16,7 +16,7 @@ from flint import arb
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.pieces import Piece
-from theory.activations.proofs import discontinuity, unproved_continuity, unproved_switch
+from theory.activations.proofs import discontinuity, place_without_value, unproved_continuity, unproved_switch
 from theory.balls.arithmetics import REAL
 from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.program import Program, constant_ball, without_floats
@@ -71,8 +71,9 @@ def certified_moments(
     if not isinstance(activation, Activation):
         return NotCertified("a Python function has no expression about which anything could be proved")
     if activation.undefined:
-        piece = activation.undefined[0]
-        return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
+        return NotCertified(
+            f"phi has no real value {place_without_value(activation.expression, activation.undefined[0])}"
+        )
     exact = Activation(activation.name, without_floats(activation.expression))
     try:
         doubt = unproved_switch(exact.expression, exact.pieces)

@@ -146,7 +146,7 @@ def guarded_modulus(expression: sympy.Expr) -> Modulus:
             if any(_is_giant(step(point)[0]) for step in steps):
                 return None
             value = mpmath.mpmathify(whole(point)[0])
-        except (ArithmeticError, ValueError):
+        except (ArithmeticError, ValueError, TypeError):  # TypeError: the maximum of complex numbers
             return None
         return abs(value) if isinstance(value, mpmath.mpf) and mpmath.isfinite(value) else None
 

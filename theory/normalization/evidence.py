@@ -11,6 +11,7 @@ from flint import arb
 
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
+from theory.activations.proofs import unproved_switch
 from theory.activations.specification import READING
 from theory.balls.core import NotCertified, precision
 from theory.balls.decimal import DecimalNumber
@@ -181,8 +182,11 @@ def _uncertified(
     balls = {name: arb(value, error) for name, (value, error) in estimates.items()}
     if not isinstance(activation, Activation):
         return Moments(balls, working_bits(digits))
-    linear = activation.is_positively_homogeneous
-    return Moments(balls, working_bits(digits), homogeneous=linear, affine=activation.is_affine)
+    linear, is_split = (
+        activation.is_positively_homogeneous,
+        unproved_switch(activation.expression, activation.pieces) is None,
+    )
+    return Moments(balls, working_bits(digits), homogeneous=linear, affine=activation.is_affine and is_split)
 
 
 def _improves(moments: Moments, previous: Moments) -> bool:

@@ -20,6 +20,7 @@ from theory.activations.pieces import Piece
 from theory.activations.proofs import (
     Discontinuity,
     discontinuity,
+    place_without_value,
     unproved_continuity,
     unproved_singularities,
     unproved_switch,
@@ -107,8 +108,9 @@ def certified_supremum(
     if not isinstance(activation, Activation):
         return NotCertified("a Python function has no expression about which anything could be proved")
     if activation.undefined:
-        piece = activation.undefined[0]
-        return NotCertified(f"phi has no real value on ({piece.lower}, {piece.upper})")
+        return NotCertified(
+            f"phi has no real value {place_without_value(activation.expression, activation.undefined[0])}"
+        )
     end = sympy.oo if radius == math.inf else exact(radius)
     return _enclosed(Activation(activation.name, without_floats(activation.expression)), order, end, tolerance)
 
@@ -128,9 +130,10 @@ def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
     gaps = _gaps(activation, "value", end)
     if order == "curvature" and not any(gap.proved for gap in gaps):
         gaps += _gaps(activation, "slope", end)
-    if any(gap.proved for gap in gaps):
+    doubt = unproved_switch(activation.expression, activation.pieces)
+    if doubt is None and any(gap.proved for gap in gaps):
         return arb.pos_inf()
-    doubts = [doubt for doubt in (unproved_switch(activation.expression, activation.pieces), *map(str, gaps)) if doubt]
+    doubts = [text for text in (doubt, *map(str, gaps)) if text]
     search = Search(tolerance)
     listed = [piece for piece in activation.pieces if piece.kind != "remote" or not _repeats(activation)]
     pieces = [part for piece in listed if (part := _restricted(piece, end)) is not None]
@@ -141,7 +144,9 @@ def _supremum(activation: Activation, order: Order, end: sympy.Expr, tolerance: 
     for tail in tails:
         tail.follow(search, doubts)
     enclosure = search.enclosure()
-    if doubts and not enclosure == arb.pos_inf():  # a supremum that is proved to be infinite leaves no doubt
+    if doubt is not None or (
+        doubts and not enclosure == arb.pos_inf()
+    ):  # a supremum that is proved to be infinite leaves no doubt
         raise NotCertifiable(doubts[0])
     return enclosure
 

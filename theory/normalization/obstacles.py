@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-import sympy
 from scipy import special
 
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
-from theory.activations.proofs import discontinuity
+from theory.activations.proofs import place_without_value, proved_jumps
 from theory.gaussian.convergence import Convergence, convergence
 from theory.gaussian.expectations import Functional, keeps_growing
 from theory.gaussian.moments import Moments
@@ -59,8 +57,8 @@ def obstacle(activation: Activation | CallableActivation, proof: Moments | None 
     if isinstance(activation, CallableActivation):
         return _seen_obstacle(activation)
     if activation.undefined:
-        where = " and ".join(f"({piece.lower}, {piece.upper})" for piece in activation.undefined)
-        return Obstacle("no", f"phi has no real value on {where}", infinite=tuple(_REPORTED.values()))
+        where = " and ".join(place_without_value(activation.expression, piece) for piece in activation.undefined)
+        return Obstacle("no", f"phi has no real value {where}", infinite=tuple(_REPORTED.values()))
     divergent = {name: proof.reasons[name] for name in ("second", "slope_second") if proof and name in proof.divergent}
     infinite = [_REPORTED[name] for name in _REPORTED if proof and name in proof.divergent]
     if "second" in divergent:  # then phi'^2 has no finite mean either, by the Poincaré inequality
@@ -70,7 +68,7 @@ def obstacle(activation: Activation | CallableActivation, proof: Moments | None 
     hides_value = square.verdict != "converges"
     if "slope_second" in divergent:
         return Obstacle("no", _far(divergent["slope_second"]), hides_value, tuple(infinite))
-    jumps = _proved_jumps(activation)
+    jumps = proved_jumps(activation.expression, activation.pieces)
     if jumps:
         where = _listed(list(map(place_text, jumps)))
         if activation.reach is not None:
@@ -92,12 +90,6 @@ def _doubt(activation: Activation, square: Convergence) -> Obstacle | None:
     jumps = _listed(list(map(place_text, steps(activation, "value"))))
     unproved = f"phi looks as if it jumps at {jumps}, but this is not proved; if it does, E phi'^2 is infinite"
     return Obstacle("undecided", unproved, hides_value=False) if jumps else None
-
-
-def _proved_jumps(activation: Activation) -> list[sympy.Expr]:
-    """The breakpoints at which unequal one-sided limits are proved."""
-    found = [(left.upper, discontinuity(left, right, "value")) for left, right in pairwise(activation.pieces)]
-    return [point for point, doubt in found if doubt is not None and doubt.proved]
 
 
 def seen_obstacle(activation: Activation) -> Obstacle | None:

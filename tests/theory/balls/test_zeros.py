@@ -10,7 +10,7 @@ from flint import arb
 from theory.balls.core import NotCertifiable, precision
 from theory.balls.local import T
 from theory.balls.program import constant_ball
-from theory.balls.signs import compare
+from theory.balls.signs import compare, range_of
 from theory.balls.zeros import is_zero_at, keeps_sign, near, zeros_between
 from theory.numerics.arithmetic import X, constant_value
 from theory.numerics.enclosed import Enclosed
@@ -115,3 +115,39 @@ def test_next_to_an_isolated_zero_the_zero_is_a_factor():
         assert not left.has(X)
         assert quotient.contains(slope)
         assert quotient.rad() < 1e-5
+
+
+BOUNDED = (sympy.tanh, sympy.erf, sympy.erfc, sympy.atan, sympy.sin, sympy.cos, normal_cdf)
+
+
+def test_ranges_hold_every_value():
+    """Random sums, powers and compositions against mpmath; and the ends are sharp for one function of one argument."""
+    draw = random.Random(1313)
+    met = 0
+    for _ in range(60):
+        inner, outer, other = (draw.choice(BOUNDED) for _ in range(3))
+        power, factor = draw.randint(1, 3), draw.choice([-2, -1, sympy.Rational(1, 3), sympy.pi])
+        function = factor * outer(inner(draw.choice([X, 1 / X, X**3]))) ** power - other(X) ** draw.randint(1, 2)
+        bounds = range_of(function)
+        if not bounds.is_finite:  # SymPy writes sin(atan(x)) as a quotient
+            continue
+        met += 1
+        value = sympy.lambdify(X, function, ["mpmath", {"normal_cdf": lambda u: mpmath.ncdf(u)}])
+        with mpmath.workdps(60):
+            for x in (-3, -0.7, -0.01, 0.02, 0.9, 2.3):
+                low, high = (mpmath.mpf(str(end.evalf(60))) for end in (bounds.low, bounds.high))
+                assert low <= value(mpmath.mpf(x)) <= high
+    assert met > 30
+    far = sympy.Integer(10) ** 6
+    for function in BOUNDED[:4]:
+        for sign in (-1, 1):
+            ends = range_of(function(X)).low, range_of(function(X)).high
+            assert min(abs(float(function(sign * far).evalf(20) - end)) for end in ends) < 1e-5
+
+
+def test_signs_by_ranges_are_strict():
+    tanh, sin = sympy.tanh(1 / X), sympy.sin(1 / X)
+    assert [range_of(f).sign for f in (1 - tanh, -1 - tanh, 1 - tanh**2, 2 - tanh - sin)] == [1, -1, 1, 1]
+    assert [range_of(f).sign for f in (1 - sin, sin**2, 1 - tanh - sin, sympy.Rational(99, 100) - tanh)] == [0] * 4
+    assert range_of(1 + 1 / X**2).sign == 1
+    assert range_of(X**2).sign == range_of(1 + X**3).sign == 0

@@ -5,8 +5,13 @@ import math
 import pytest
 import sympy
 
+from theory.activations import critical_points, proofs
+from theory.activations.pieces import Piece
+from theory.activations.proofs import discontinuity
 from theory.activations.specification import activation
+from theory.balls.signs import Range
 from theory.normalization.conditions import gaussian_poincare
+from theory.numerics.arithmetic import X
 
 
 @pytest.mark.parametrize(
@@ -62,3 +67,66 @@ def test_jumps_that_are_only_seen_leave_a_formula_undecided():
     conditions = gaussian_poincare(activation("where(cos(x - sqrt(2)) < 1 and x > 1, 1, 0)"), 15)
     assert conditions.jumps == ("1",)
     assert (conditions.normalizable, conditions.certified) == ("undecided", False)
+
+
+BESIDE_A_POLE = {  # from bounds of functions alone: |tanh u| < 1 at every u, so that the maximum is known next to 0
+    "max(tanh(1/x), 1)": "constant",
+    "max(tanh(1/x)**3, 1)": "constant",
+    "max(exp(tanh(1/x)), exp(1))": "constant",
+    "max(tanh(1/x) - sigmoid(x), 1)": "constant",
+    "max(2*atan(1/x), pi)": "constant",
+    "max(tanh(1/x), -1)": "phi jumps at 0",
+    "max(tanh(1/x)/(2 + sin(x)), -1)": "phi jumps at 0",
+}
+
+
+@pytest.mark.parametrize("formula", BESIDE_A_POLE)
+def test_signs_beside_a_pole_are_proved_by_bounds(formula):
+    report = gaussian_poincare(activation(formula), 15)
+    assert (report.normalizable, report.certified, report.uncertified) == ("no", True, None)
+    assert BESIDE_A_POLE[formula] in report.reason
+
+
+@pytest.mark.parametrize(
+    "formula", [formula for formula in BESIDE_A_POLE if "sigmoid" not in formula and "sin" not in formula]
+)
+def test_signs_at_points_alone_leave_it_undecided(formula, monkeypatch):
+    """The same formulas without those bounds, and written anew, as pieces are remembered: signs at points remain."""
+    monkeypatch.setattr(critical_points, "range_of", lambda _function: Range())
+    report = gaussian_poincare(activation(f"({formula})*1.5"), 15)
+    assert (report.is_gpn, report.normalizable, report.certified) == ("undecided", "undecided", False)
+    assert "looks" in report.reason
+    assert report.infinite == ()
+
+
+@pytest.mark.parametrize(
+    ("formula", "place"),
+    [
+        ("sqrt(x**2 - 1)", "on (-1, 1)"),
+        ("acosh(x)", "on (-oo, 1)"),
+        ("sqrt(x) + sqrt(-5 - x)", "on (-oo, -5) and on (-5, 0) and on (0, oo)"),
+        ("2**x**x**x", "around x = -1.37"),  # at -1 it is 1/2
+        ("x**x", "around x = -1.37"),
+    ],
+)
+def test_no_real_value_is_claimed_only_where_it_is_proved(formula, place):
+    report = gaussian_poincare(activation(formula), 15)
+    assert (report.normalizable, report.reason) == ("no", f"phi has no real value {place}")
+    assert report.uncertified in (None, f"phi has no real value {place.split(' and ')[0]}")
+
+
+def test_limits_by_sympy_and_switches_that_are_left_prove_no_jump(monkeypatch):
+    zero = sympy.Integer(0)
+    monkeypatch.setattr(proofs, "one_sided_limit", lambda _formula, _point, side: sympy.Integer(side == "+"))
+    regular = Piece(-sympy.oo, zero, X), Piece(zero, sympy.oo, X + 1)
+    limits = Piece(-sympy.oo, zero, sympy.tanh(1 / X)), Piece(zero, sympy.oo, sympy.tanh(1 / X) + X)
+    switches = Piece(-sympy.oo, zero, sympy.sign(X) * X, kind="unresolved"), regular[1]
+    assert [discontinuity(*pair, "value").proved for pair in (regular, switches)] == [True, False]
+    monkeypatch.setattr(proofs, "_compared", lambda *_: None)
+    assert not discontinuity(*limits, "value").proved
+
+
+def test_the_maximum_of_complex_numbers_is_undecided():
+    """Below 0 the branch of the maximum is not known, as x**x is not real there; mpmath cannot compare its values."""
+    report = gaussian_poincare(activation("max(x**x, 0) + log(x)"), 15)
+    assert (report.normalizable, report.certified) == ("undecided", False)
