@@ -14,7 +14,7 @@ from theory.activations.specification import activation
 from theory.bounds import deep, moments
 from theory.bounds.certificate import Certificate, Chain, Escape, Mixture, Readout, Reflection, Side
 from theory.bounds.certified import checker
-from theory.bounds.certified.formula import Refused
+from theory.bounds.certified.formula import Refused, sentence
 from theory.bounds.certified.inequalities import dominates, excess
 from theory.bounds.certified.means import Line, Place, plus
 from theory.bounds.certified.writing import formulas, written
@@ -22,6 +22,8 @@ from theory.bounds.draft import blank_certificate
 from theory.bounds.verifier import DeepBound, prepare, verify
 from theory.normalization.normalize import normalize
 
+CONSTANTS = {"breaks": [], "scale": 1, "shift": 0}
+STATEMENT = {"width": 9, "depth": 2, "epsilon": 1, "bound": 1, "readout": "any"}
 FILE = Path(__file__).parent / "tanh_130_3.json"
 RULE = {"edges": list(range(-320, 321, 4)), "order": 12, "step": 0.4, "frequencies": 24, "cells": 1, "tolerance": 1e-3}
 
@@ -41,7 +43,7 @@ def changed(path="", change=lambda value: value):
     part = certificate
     for key in keys:
         part = part[int(key) if isinstance(part, list) else key]
-    part[last] = change(part[last])
+    part[last] = change(part[last] if isinstance(part, list) else part.get(last))
     return json.dumps(certificate)
 
 
@@ -164,6 +166,17 @@ def test_a_side_with_one_wrong_number_is_refused(path):
         ("statement.activation.pieces", ["abs(x)"], 1, "unknown"),
         ("statement.activation.pieces", ["__import__('os')"], 1, "unknown"),
         ("statement.activation", {"pieces": ["x", "x + 1"], "breaks": [0], "scale": 1, "shift": 0}, 1, "continuous"),
+        ("rule.edges", [0], 1, "ordered"),
+        ("rule.step", -0.4, 1, "with a step"),
+        ("rule.cells", 10**6, 1, "cells"),
+        ("tube", [1e-6, 1.2], 1, "between 0.01 and 100"),
+        ("statement.activation.pieces", ["exp(exp(exp(x)))"], 1, "not finite"),
+        ("statement.activation.pieces", ["-" * 3000 + "x"], 2, "no certificate"),
+        ("statement.weights", "gaussian", 2, "finite numbers"),
+        ("statement.weights", 1, 1, "unknown"),
+        ("limits.a_high", "0.85", 2, "finite numbers"),
+        ("limits.a_high", None, 2, "finite numbers"),
+        ("upper.f", [[[0], [0]]] * 401, 2, "finite numbers"),
         ("statement.epsilon", math.nan, 2, "NaN is no number"),
         ("statement.epsilon", math.inf, 2, "Infinity is no number"),
         ("upper", {}, 2, "no certificate"),
@@ -178,6 +191,16 @@ def test_what_is_no_certificate_is_refused_in_one_sentence(path, value, code, wo
     file.write_text(changed(path, lambda _: value))
     found, sentence = checker.verdict(file)
     assert (found, words in sentence, "\n" in sentence) == (code, True, False), sentence
+
+
+def test_a_formula_is_said_without_what_it_does_not_compute():
+    said = sentence({**STATEMENT, "activation": {"pieces": ["tanh(x) # for all widths"], **CONSTANTS}})
+    assert said.endswith("f(x) = tanh(x)")
+
+
+def test_a_proof_is_given_up_in_bounded_time():
+    with pytest.raises(Refused, match="given up after 0 seconds"):
+        checker.prove(checker.parse(FILE.read_text()), patience=0.0)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2", "\x00\xff", "[" * 10**5])
