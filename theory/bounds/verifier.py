@@ -113,9 +113,12 @@ def summed(
         setting = prepared(certificate, activation)
     except UsageError as error:
         return DeepBound("deep", 0.0, str(error), certificate=certificate)
-    with np.errstate(all="ignore"):
-        # what is not a number, or says nothing, counts as probability 1
-        terms = {name: float(log) if log < 0 else 0.0 for name, log in terms_of(setting).items()}
+    try:
+        with np.errstate(all="ignore"):
+            # what is not a number, or says nothing, counts as probability 1
+            terms = {name: float(log) if log < 0 else 0.0 for name, log in terms_of(setting).items()}
+    except (ArithmeticError, TypeError, ValueError) as error:
+        return DeepBound("deep", 0.0, f"the certificate cannot be evaluated: {error}", certificate=certificate)
     total = float(logsumexp(list(terms.values())))
     worst = max(terms, key=lambda name: terms[name])
     reason = "" if total < 0 else f"the term {worst!r} and the others add up to 1 or more"

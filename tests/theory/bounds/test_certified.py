@@ -61,7 +61,7 @@ def test_a_certificate_is_proved_from_disk_and_a_lower_bound_is_not(proof, monke
     (code, sentence), _, said = proof
     assert code == 0, sentence
     assert sentence.startswith("proved: P(max_l |log(|dE/dW_l|^2/|dE/dW_L|^2)| >= 1.2")
-    assert "for n = 130, L = 3, Haar weights, random readout" in sentence
+    assert "for n = 130, L = 3, Haar weights, |x_0|^2 = n, dE/dx_L a random direction" in sentence
     assert sentence.endswith("f(x) = tanh(x)")
     assert len(said) == 13
     total = json.loads(FILE.read_text())["statement"]["bound"]

@@ -235,6 +235,19 @@ def test_a_malformed_certificate_is_an_outcome(certificate):
     assert defect(certificate) == ""
 
 
+def test_functions_so_small_that_sums_with_them_absorb_a_rise_prove_nothing(certificate):
+    """log f + rise - log f is 0 in float64 for log f = -1e19: each layer would cost nothing, at any exponent."""
+    flat = Mixture((0.0,), (-1e19,))
+    [chain] = certificate.upper.chains
+    cheap = dataclasses.replace(
+        chain, functions=(flat, flat), sums=(flat,), reflection=Reflection(1.0, (1.0,), (flat,))
+    )
+    upper = dataclasses.replace(certificate.upper, chains=(cheap,))
+    bound = verify(dataclasses.replace(certificate, upper=upper), TANH)
+    assert bound.log == 0
+    assert "beyond" in bound.reason
+
+
 def test_the_predicted_variance_agrees_with_the_fluctuation_law():
     moments = depth_coefficients(TANH)
     assert moments.log_ratio_variance(99) == pytest.approx(195.95, abs=0.01)

@@ -106,8 +106,11 @@ def sentence(statement: dict[str, Any]) -> str:
     numbers = phi["scale"], phi["shift"], statement["epsilon"], statement["bound"]
     texts = (arb(x).str(30, radius=False) for x in numbers)
     scale, shift, epsilon, bound = (text if "e" in text else text.rstrip("0").rstrip(".") for text in texts)
+    known = statement["readout"]
+    top = "a random direction" if known == "random" else "a function of the forward pass and of independent noise"
+    event = "" if known == "random" else "|dE/dW_L| > 0 and "
     return (
-        f"P(max_l |log(|dE/dW_l|^2/|dE/dW_L|^2)| >= {epsilon}) <= {bound} for n = {statement['width']}, "
-        f"L = {statement['depth']}, Haar weights, {statement['readout']} readout, "
+        f"P({event}max_l |log(|dE/dW_l|^2/|dE/dW_L|^2)| >= {epsilon}) <= {bound} for n = {statement['width']}, "
+        f"L = {statement['depth']}, Haar weights, |x_0|^2 = n, dE/dx_L {top}, "
         f"phi(x) = {scale} f(x) + {shift}, f(x) = {', '.join(where)}"
     )

@@ -22,6 +22,7 @@ from theory.bounds.grid import Cells, Nodes
 from theory.bounds.layer_means import GUARDED, Kernel
 from theory.bounds.moments import Setting
 from theory.bounds.verifier import evaluated
+from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
 _RADIUS = 30.0  # of the quadrature rule over h
@@ -127,8 +128,10 @@ def prepare(certificate: Certificate, activation: NumericActivation, ratio: floa
         ratio: as in `GaussianSetting`.
 
     Raises:
-        UsageError: phi is not Lipschitz, or too rough for the quadrature rule.
+        UsageError: phi is not Lipschitz, or too rough for the quadrature rule; a ratio below 1.
     """
+    if ratio is not None and not 1 <= ratio < np.inf:
+        raise UsageError(f"the ratio of widths is at least 1, not {ratio}")
     nodes, certified = evaluated(cast(Hashable, activation), _RADIUS, np.inf)
     tube = Cells(
         np.array([0.5 * (certificate.low + certificate.high)]), np.array([0.5 * (certificate.high - certificate.low)])

@@ -94,7 +94,7 @@ def top_floor(s: Setting) -> float:
 def top(s: Setting) -> float:
     """E4, any readout: |h_L|^2 > r2 n q_(L-1), chi-squared; not for unequal widths."""
     c = s.certificate
-    return np.inf if ratio_of(s) else float(np.log(gammaincc(c.width / 2, c.width * (1 + c.overlap) / 2)))
+    return np.inf if ratio_of(s) is not None else float(np.log(gammaincc(c.width / 2, c.width * (1 + c.overlap) / 2)))
 
 
 def top_cost(c: Certificate, sign: Sign, exponent: float) -> float:
