@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from gpn.probing.results import Finding, PartRow
+from theory.activations import catalog
 from theory.activations.specification import Phi
 from theory.depth.length_map import length_map, slope_map
 from theory.errors import UsageError
@@ -167,15 +168,16 @@ def _unnormalized(layers: Sequence[Layer]) -> str:
     one = layers[len(layers) // 2]
     backward = [layer.backward for layer in layers if np.isfinite(layer.backward)]
     forward = [layer.forward for layer in layers if np.isfinite(layer.forward)]
+    each = " per layer" if len(layers) > 1 else ""
     changes = []
     if backward and min(backward) == 0:
         changes.append("squared gradients vanish")
     elif backward and max(abs(np.log(backward))) > KEPT:
-        changes.append(f"squared gradients change by {_typical(backward):.3g} per layer")
+        changes.append(f"squared gradients change by {_mean(backward):.3g}{each}")
     if forward and max(abs(np.log(np.maximum(forward, 1e-300)))) > KEPT:
-        changes.append(f"squared lengths by {_typical(forward):.3g}")
+        changes.append(f"squared lengths by {_mean(forward):.3g}")
         if len(changes) == 1:
-            changes[0] = f"squared lengths change by {_typical(forward):.3g} per layer"
+            changes[0] = f"squared lengths change by {_mean(forward):.3g}{each}"
     where = numbers(_numbers(layers))
     if one.aside:
         where = f"the branches of {where}, taken alone,"
@@ -215,7 +217,16 @@ def _reason(layer: Layer) -> str:
     except UsageError:
         return f"{phi.name} with gain {gain:.4g} cannot be normalized, as far as gpn knows"
     remedy = "" if layer.aside else f": {_remedy(phi.name, chosen.a, chosen.b)}"
-    return f"{phi.name} with gain {gain:.4g} has {constants} at length 1{remedy}"
+    return f"{phi.name} with gain {gain:.4g} has {constants} at length 1{_at_arrival(layer, phi)}{remedy}"
+
+
+def _at_arrival(layer: Layer, phi: Phi) -> str:
+    """The constants at the length that the layer has, where that is not 1."""
+    q = layer.map.length
+    if not (np.isfinite(q) and q > 0) or abs(np.log(q)) <= KEPT:
+        return ""
+    second, slope = length_map(phi, q).value / q, slope_map(phi, q).value
+    return f" (at the length q = {q:.3g} of layer {layer.number}: E phi^2/q = {second:.4g}, E phi'^2 = {slope:.4g})"
 
 
 def _remedy(name: str, a: float, b: float) -> str:
@@ -224,8 +235,9 @@ def _remedy(name: str, a: float, b: float) -> str:
         return f"use gain {float(a):.5g}"
     if abs(a - 1) < _DIGITS:
         return f"add {float(b):.4g} to it, with gain 1"
+    code = f"gpn normalize {name} --emit torch" if name in catalog.names() else "gpn.export has the code"
     return (
-        f"multiply {name} by {float(a):.4g} and add {float(b):.4g} with gain 1 (gpn.export has the code), or use gain "
+        f"multiply {name} by {float(a):.4g} and add {float(b):.4g} with gain 1 ({code}), or use gain "
         f"{float(a):.5g}, which keeps gradients at length 1"
     )
 
@@ -234,7 +246,10 @@ def _outside(layer: Layer, phi: Phi) -> str:
     """The activation is normalized; what is not is the gain, the bias or the length of what arrives."""
     reasons = []
     if abs(layer.map.gain - 1) > 0.02:
-        reasons.append(f"the gain is {layer.map.gain:.4g}, not 1")
+        wide = ", scaled=True" * (layer.map.width > layer.map.width_in)
+        reasons.append(
+            f"the gain is {layer.map.gain:.4g}, not 1 (gpn.torch.orthogonal_(layer.weight{wide}) makes it 1)"
+        )
     if layer.map.bias > _BIAS * np.sqrt(max(layer.map.length, 1e-300)):
         reasons.append(f"the bias has root mean square {layer.map.bias:.3g}")
     if not reasons and abs(np.log(max(layer.map.length_in, 1e-300))) > KEPT:
@@ -262,8 +277,9 @@ def _numbers(layers: Iterable[Layer]) -> tuple[int, ...]:
     return tuple(layer.number for layer in layers)
 
 
-def _typical(values: Sequence[float]) -> float:
-    return float(np.exp(np.median(np.log(np.maximum(values, 1e-300)))))
+def _mean(values: Sequence[float]) -> float:
+    """The geometric mean, whose power is what all layers do together."""
+    return float(np.exp(np.mean(np.log(np.maximum(values, 1e-300)))))
 
 
 def of_rows(rows: Sequence[PartRow], allowed: float) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def probe(report: "ProbeReport", source: bool = False) -> RenderableType:
         Column("predicted", lambda pair: _number(_predicted(pair[1] or pair[0])), right=True),
         Column("|dE/dh|²", lambda pair: _number(pair[0].gradient), right=True),
         Column("theory: lengths", lambda pair: _number(_forward(pair)), right=True),
-        Column("gradients", lambda pair: _number(pair[1].backward_factor if pair[1] else None), right=True),
+        Column("gradients", lambda pair: _number(_backward(pair)), right=True),
         Column("", _state),
     )
     text = [Text(annotated_source(report))] if source else []
@@ -57,6 +57,11 @@ def _predicted(row: "PartRow") -> float | None:
 def _forward(pair: Pair) -> float:
     """The factor of the squared length through the whole layer."""
     return pair[0].forward_factor * (pair[1].forward_factor if pair[1] else 1.0)
+
+
+def _backward(pair: Pair) -> float | None:
+    """The factor of the squared gradient through the whole layer, its gain included."""
+    return pair[0].backward_factor * pair[1].backward_factor if pair[1] else None
 
 
 def _state(pair: Pair) -> TableCell:

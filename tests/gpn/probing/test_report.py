@@ -105,7 +105,7 @@ def test_a_wrong_layer_and_a_wrong_gain(probed):
     text = headline(report)
     assert "layers 1, 3, 5 keep norms, layers 2, 4 do not" in text
     assert "use gain 1.4142" in text
-    assert "is normalized, but the gain is 1.5, not 1" in text
+    assert "is normalized, but the gain is 1.5, not 1 (gpn.torch.orthogonal_(layer.weight) makes it 1)" in text
     frame = report.to_frame()
     relu = frame[(frame.layer == 2) & (frame.kind == "activation")].iloc[0]
     assert (relu.label, round(relu.backward_factor, 6), relu.follows) == ("relu", 0.5, "yes")
@@ -126,6 +126,19 @@ def test_the_command(probed, monkeypatch, capsys):
     assert "In layer 5 squared gradients change by 0.4" in codes[0][1]
     assert len(codes[1][1].splitlines()) == len(codes[0][1].splitlines()) + 2 * DEPTH + 3
     assert json.loads(codes[2][1])["parts"][-1]["label"] == "tanh"
+
+
+def test_what_layers_do_in_sum(probed):
+    """The factors of the sentence to the power of the depth are what the lengths of all layers together have done."""
+    report = probed(["silu"] * DEPTH, initializations=2)
+    text = headline(report)
+    factor = float(text.split("squared lengths by ")[1].split(",")[0])
+    rows = [row for row in report.rows if row.kind == "activation"]
+    assert factor**DEPTH == pytest.approx(rows[-1].length, rel=0.2)
+    assert "E phi'^2 = 0.3795 at length 1 (at the length q = " in text
+    shown = float(text.split("of layer 3: E phi^2/q = ")[1].split(",")[0])
+    assert shown == pytest.approx(rows[2].forward_factor, rel=0.02)
+    assert "gpn normalize silu --emit torch" in text
 
 
 def test_a_model_that_is_not_drawn_again(probed):
