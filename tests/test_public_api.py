@@ -143,6 +143,39 @@ def test_a_parameter_has_one_name_and_one_default(name):
     assert "level" not in parameters or parameters["level"].default == 0.99
 
 
+KINDS = {
+    **dict.fromkeys(("width", "widths", "depth", "trials", "seed", "digits", "batch", "workers"), "int"),
+    **dict.fromkeys(("epsilon", "epsilons", "probability", "level", "gain", "bias", "residual", "time_limit"), "float"),
+    **dict.fromkeys(("root", "weights", "method", "precision", "memory", "executor"), "str"),
+    **dict.fromkeys(("spec", "activation", "derivative"), "object"),
+    **dict.fromkeys(("simulate", "batch_normalization"), "bool"),
+    "progress": "Callable[[float, float, str], None]",
+}
+"""A type that every parameter of that name takes."""
+DEFAULTS_OF_THEIR_OWN = {
+    "digits": {15, 30},  # of a table, and of a report
+    "width": {None, 128, 256, 1024},  # of training, of a sampled Jacobian, of a prediction
+    "depth": {None, 50, (10, 50, 200)},  # `verify` compares depths
+    "epsilon": {None, 0.5},
+    "spec": {"gelu", "tanh"},
+    "batch": {1, 64},  # inputs that are propagated together, and those of one step of training
+    "inputs": {None, "digits"},
+    "layers": {None, "*"},
+}
+
+
+def test_parameters_of_one_name_agree_in_type_and_default():
+    """Walks over every public function; what one name takes and means, it takes and means everywhere."""
+    defaults = {}
+    for function, parameters in SIGNATURES.items():
+        for name, parameter in parameters.items():
+            if name in KINDS and (function, name) != ("explore", "spec"):  # the explorer shows a text
+                assert KINDS[name] in str(parameter.annotation), (function, name)
+            if parameter.default is not parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+                defaults.setdefault(name, set()).add(parameter.default)
+    assert {name: values for name, values in defaults.items() if len(values) > 1} == DEFAULTS_OF_THEIR_OWN
+
+
 @pytest.mark.parametrize(
     ("name", "parameter"),
     [(name, p) for name in FUNCTIONS for p in SIGNATURES[name] if p in OTHER and name not in NOT_ASKED],
@@ -162,6 +195,9 @@ def test_several_values_give_the_results_of_every_combination():
         gpn.required_width("relu", 2, epsilon).value("prediction") for epsilon in (1.0, 2.0)
     ]
     report = gpn.verify("relu", width=8, depths=[2], epsilon=1.5, trials=16, claims="one-layer")
+    assert [each.depth.depth for each in gpn.check_report("relu", 8, detailed=False, depths=[10, 20])] == [10, 20]
+    with pytest.raises(UsageError, match="the width from 2"):
+        gpn.explore("relu", widths=[4, 8])  # one widget shows one network
     assert {(row.width, row.epsilon) for row in report.rows if row.claim.startswith("forward")} == {(8, 1.5)}
 
 

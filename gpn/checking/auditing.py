@@ -212,6 +212,8 @@ def _gain_remarks(entry: PublishedConstant, point: LengthFixedPoint | None, cost
     if entry.convention == "recommended":
         yield "the source claims no condition for this gain"
     if point is None:
+        if entry.convention in _GAINS and not cost.norm:
+            yield "every squared length is a fixed point: none attracts and none repels"
         return
     words = (
         f"the squared length {point.length:.7g} is a fixed point that {point.kind}: the length map has the slope "

@@ -74,7 +74,7 @@ class CheckReport(Result):
 
 
 @one_blas_thread
-@vocabulary()
+@vocabulary("depth")
 def check_report(
     spec: object,
     digits: int = 30,

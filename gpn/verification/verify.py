@@ -39,13 +39,13 @@ _WORTH_A_SEARCH = 5e6  # neurons times layers times trials of a run that may wai
 
 @vocabulary()
 def verify(
-    activation: Any = "tanh",
+    activation: object = "tanh",
     widths: Sequence[int] | int | None = None,
     depth: Sequence[int] | int = DEFAULT_DEPTHS,
     epsilons: Sequence[float] | float | None = None,
     trials: int | None = None,
     *,
-    derivative: Any = None,
+    derivative: object = None,
     level: float = 0.99,
     seed: int = 0,
     weights: str = "haar",

@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import numpy.typing as npt
 import sympy
+from sympy.printing.latex import LatexPrinter
 
 from theory.activations.callable import CallableActivation
 from theory.activations.ends import one_sided_limit
@@ -133,7 +134,7 @@ class Activation:
     @property
     def latex(self) -> str:
         """The expression in LaTeX."""
-        return str(sympy.latex(self.expression))
+        return str(_Printer().doprint(self.expression))
 
     @cached_property
     def is_positively_homogeneous(self) -> bool:
@@ -248,6 +249,30 @@ class Activation:
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle \varphi(x) = {self.latex}$"
+
+
+class _Printer(LatexPrinter):  # type: ignore[misc]
+    """LaTeX as a person writes it: 1.702 x instead of 851 x/500.
+
+    >>> print(_Printer().doprint(sympy.Rational(851, 500) * X + X / 2 + 1))
+    \\frac{x}{2} + 1.702 x + 1
+    """
+
+    def _print_Rational(self, number: sympy.Rational) -> str:
+        short = _decimal(number)
+        return str(super()._print_Rational(number) if short is None else self._print_Float(short))
+
+    def _print_Mul(self, product: sympy.Mul) -> str:
+        number, rest = product.as_coeff_Mul()
+        short = _decimal(number)
+        return str(super()._print_Mul(product if short is None else sympy.Mul(short, rest, evaluate=False)))
+
+
+def _decimal(number: sympy.Expr) -> sympy.Float | None:
+    """A fraction that is a short decimal as one, unless it is shorter as a fraction, as 1/2 and 3/8 are."""
+    if not isinstance(number, sympy.Rational) or number.q < 10 or 10**12 % number.q:
+        return None
+    return sympy.Float(number, 15)
 
 
 class _Branch:

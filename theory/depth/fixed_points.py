@@ -19,6 +19,8 @@ from theory.numerics.arithmetic import FloatArray
 
 MARGINAL = 1e-9  # |slope| this close to 1, and Q(q)/q this close to 1 on a whole range, count as equal to 1
 _GRID = 241
+_OVERFLOW = 1e3  # of log(Q(q)/q)
+_CREEP = 1e-4  # change of log q in one layer that cannot step over the next fixed point
 _NO_SLOPE = 1e-190  # E phi'^2 of a phi with phi'(0) = 0, at the deviation that stands for q = 0
 _MANY_LAYERS = 2000  # after which a length on the grid counts as arrived
 Stability = Literal["attracting", "marginal", "repelling"]
@@ -146,8 +148,8 @@ def _growth(phi: LengthFunction, x: float) -> float:
     """log(Q(q)/q) at q = e^x, within +-1000; the top where Q overflows, the bottom where it is 0."""
     squared = phi.value(float(np.exp(x)))
     with np.errstate(divide="ignore"):
-        growth = 1e3 if np.isnan(squared) else float(np.log(squared)) - x
-    return float(np.clip(growth, -1e3, 1e3))
+        growth = _OVERFLOW if np.isnan(squared) else float(np.log(squared)) - x
+    return float(np.clip(growth, -_OVERFLOW, _OVERFLOW))
 
 
 def _tabulate(phi: LengthFunction, lowest: float, highest: float, points: int = _GRID) -> tuple[FloatArray, FloatArray]:
@@ -155,7 +157,19 @@ def _tabulate(phi: LengthFunction, lowest: float, highest: float, points: int = 
     beside = np.array([-1e-5, 0.0, 1e-5])
     grid = np.union1d(np.linspace(np.log(lowest), np.log(highest), points), beside)
     grid = grid[(np.abs(grid) > 1e-2) | np.isin(grid, beside)]
-    return grid, np.array([_growth(phi, x) for x in grid])
+    return grid, _without_overflow(phi, grid, np.array([_growth(phi, x) for x in grid]))
+
+
+def _without_overflow(phi: LengthFunction, grid: FloatArray, growth: FloatArray) -> FloatArray:
+    """The table, its last trusted growth kept where phi overflows although Q does not, as log(1 + exp(x)) does.
+
+    Q is continuous, so it reaches q before it exceeds it: where it seems to jump across, float64 has overflowed.
+    """
+    for i in np.flatnonzero((growth[:-1] < 0) & (growth[1:] >= _OVERFLOW)):
+        crossing = brentq(partial(_growth, phi), grid[i], grid[i + 1], xtol=1e-13)
+        if abs(_growth(phi, crossing)) > 1e-3:
+            return np.where(np.arange(len(grid)) > i, growth[i], growth)
+    return growth
 
 
 def _dynamics(phi: LengthFunction, grid: FloatArray, growth: FloatArray) -> LengthDynamics:
@@ -206,7 +220,12 @@ def _limits(starts: FloatArray, grid: FloatArray, growth: FloatArray) -> FloatAr
 def _basin(grid: FloatArray, growth: FloatArray, points: tuple[FixedPoint, ...]) -> tuple[float, float] | None:
     if not any(point.q == 1.0 and point.stability == "attracting" for point in points):
         return None
-    returns = np.abs(_limits(grid, grid, growth)) < 0.02
+    last = _limits(grid, grid, growth)
+    drift = np.interp(last, grid, growth)
+    others = [np.log(point.q) for point in points if point.q not in (0.0, 1.0)]
+    clear = np.all([(last - other) * (0.0 - other) > 0 for other in others], axis=0) if others else True
+    creeps = (drift * last < 0) & (np.abs(drift) < _CREEP) & clear  # 2000 layers may be too few, as for relu6
+    returns = (np.abs(last) < 0.02) | creeps
     center = int(np.flatnonzero(grid == 0)[0])
     if not returns[center]:
         return None

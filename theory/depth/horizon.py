@@ -14,7 +14,7 @@ from theory.layer.pairs import squared_length_variance
 
 Kind = Literal["stable", "marginal", "unstable length", "vanishing", "exploding"]
 _FIXED = 1e-9  # |Q(1) - 1| and |rate| below this count as 0
-_MOST_LAYERS = 20_000
+MOST_LAYERS = 2_000  # that are followed: a millisecond or two for each
 _TENFOLD = 2 * float(np.log(10.0))  # of a norm, in the logarithm of its square
 _TWOFOLD = float(np.log(2.0))
 
@@ -31,8 +31,9 @@ class DepthHorizon:
             flows to from just below 1.
         rate: natural logarithm, per layer, of the factor of the squared gradient norm at q.
         width: n, for which the layers are counted.
-        gradient_layers: layers through which the gradient norm changes by a factor 10; infinite if it does not.
-        length_layers: layers after which the squared length per neuron leaves [1/2, 2]; infinite if it does not.
+        gradient_layers: layers through which the gradient norm changes by a factor 10; infinite if it does not, nan
+            if more than `MOST_LAYERS`.
+        length_layers: layers after which the squared length per neuron leaves [1/2, 2]; infinite and nan likewise.
         length_scale: xi_q, layers in which a deviation of the length shrinks (or, negative, grows) by e.
     """
 
@@ -91,7 +92,9 @@ def _at_one(activation: NumericActivation, width: int) -> DepthHorizon:
         sides = [_layers_until_lost(activation, float(np.exp(sign * deviation)))[0] for sign in (-1.0, 1.0)]
         beside = gradient_rate(activation, 1 - 1e-3)
         scale = _length_scale(activation, 1.0)
-        return DepthHorizon("unstable length", beside.q, beside.rate, width, min(sides), length, scale)
+        return DepthHorizon(
+            "unstable length", beside.q, beside.rate, width, float(np.fmin(sides[0], sides[1])), length, scale
+        )
     kind: Kind = "marginal" if abs(abs(chi) - 1) <= _FIXED else "stable"
     if abs(rate) > _FIXED:
         kind = "vanishing" if rate < 0 else "exploding"
@@ -129,7 +132,7 @@ def _layers_until_lost(activation: NumericActivation, start: float) -> tuple[flo
     """Layers of the mean-field maps until the gradient norm has changed by 10, and until the length has by 2."""
     log_gradient = 0.0
     gradient = length = np.inf
-    passages = islice(follow_length(mean_field_layer(activation), start), _MOST_LAYERS)
+    passages = islice(follow_length(mean_field_layer(activation), start), MOST_LAYERS)
     for layer, passage in enumerate(passages, 1):
         (before, after, rate) = (float(array[0]) for array in (passage.before, passage.after, passage.log_factors))
         log_gradient += rate
@@ -142,8 +145,8 @@ def _layers_until_lost(activation: NumericActivation, start: float) -> tuple[flo
             ahead = np.sign(rate) * _TENFOLD - log_gradient
             gradient = layer + float(np.ceil(ahead / rate))
         if settled or (np.isfinite(gradient) and np.isfinite(length)):
-            break
-    return gradient, length
+            return gradient, length
+    return (gradient if np.isfinite(gradient) else np.nan), (length if np.isfinite(length) else np.nan)
 
 
 def _length_scale(activation: NumericActivation, q: float) -> float:

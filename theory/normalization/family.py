@@ -26,6 +26,7 @@ from theory.gaussian.float_moments import moment_estimates
 from theory.gaussian.hermite import correlation_slopes
 from theory.gaussian.moments import CONDITIONS, Moments, Normalization
 from theory.normalization.invariants import Facts, check_invariants
+from theory.numerics.quadrature import Estimate
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
 _NAN = float("nan")
@@ -272,7 +273,12 @@ def _from_sympy(expression: sympy.Expr, parameter: str | None) -> Family:
 
 def _slope_fourth_moment(phi: Phi) -> float:
     """E phi'^4."""
-    return expectations(phi, {"": lambda _z, _value, slope: slope**4})[""].value
+    return _trusted(expectations(phi, {"": lambda _z, _value, slope: slope**4})[""])
+
+
+def _trusted(estimate: Estimate) -> float:
+    """The value, nan where its error is too large for a table of seven digits."""
+    return estimate.value if estimate.error <= 1e-6 * max(1.0, abs(estimate.value)) else _NAN
 
 
 def _fixed_point(phi: Phi) -> float:
@@ -294,8 +300,8 @@ def _fixed_point(phi: Phi) -> float:
 
 FURTHER: Mapping[str, Callable[[Phi], float]] = MappingProxyType(
     {
-        "slope": lambda phi: correlation_slopes(phi)[0].value,
-        "curvature": lambda phi: correlation_slopes(phi)[1].value,
+        "slope": lambda phi: _trusted(correlation_slopes(phi)[0]),
+        "curvature": lambda phi: _trusted(correlation_slopes(phi)[1]),
         "slope_fourth_moment": _slope_fourth_moment,
         "fixed_point": _fixed_point,
     }

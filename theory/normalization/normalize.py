@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import sympy
 from flint import arb
 
 from theory.activations.activation import Activation, steps
@@ -126,14 +127,22 @@ class _Normalized:
         shift = "" if self.b == 0.0 else f" {'-' if self.b < 0 else '+'} {b}"
         return rf"{a}\,{base}{shift}"
 
+    @property
+    def latex(self) -> str:
+        """The formula in LaTeX."""
+        raise NotImplementedError
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle \varphi(x) = {self.latex}$"
+
 
 def number_latex(number: float) -> str:
-    r"""A float64 number in LaTeX, exactly as it reads back.
+    r"""A float64 number in LaTeX, to seven significant digits as in a paper.
 
-    >>> print(number_latex(-2.5e-17))
-    -2.5 \cdot 10^{-17}
+    >>> print(number_latex(-2.5e-17), number_latex(1.48111441270835))
+    -2.5 \cdot 10^{-17} 1.481114
     """
-    mantissa, _, exponent = repr(number).partition("e")
+    mantissa, _, exponent = f"{number:.7g}".partition("e")
     return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
 
 
@@ -154,8 +163,10 @@ class NormalizedActivation(_Normalized, Activation):
 
     @property
     def latex(self) -> str:
-        """The formula in LaTeX, a and b as decimals."""
-        return self._latex_of(rf"\left({self.base.latex}\right)")
+        """The formula in LaTeX, a and b as decimals of seven digits; `gpn.export(phi, "latex")` has all of them."""
+        expression, latex = self.base.expression, self.base.latex
+        stands_alone = not isinstance(expression, sympy.Add | sympy.Piecewise) and expression.as_coeff_Mul()[0] == 1
+        return self._latex_of(latex if stands_alone else rf"\left({latex}\right)")
 
 
 def _restored(
@@ -173,9 +184,9 @@ class NormalizedCallable(_Normalized, CallableActivation):
 
     @property
     def latex(self) -> str:
-        """The formula in LaTeX, a and b as decimals, the function by its name."""
-        name = self.base.name.replace("_", r"\_").replace("<lambda>", r"\varphi")
-        return self._latex_of(rf"\operatorname{{{name}}}(x)")
+        """The formula in LaTeX, a and b as decimals of seven digits, the function by its name."""
+        name = self.base.name.replace("_", r"\_")
+        return self._latex_of(r"\phi(x)" if name == "<lambda>" else rf"\operatorname{{{name}}}(x)")
 
 
 def normalize(

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
+import mpmath
 import numpy as np
+import sympy
 from scipy import special
 
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
+from theory.activations.ends import one_sided_limit
 from theory.activations.proofs import place_without_value, proved_jumps
 from theory.gaussian.convergence import Convergence, convergence
 from theory.gaussian.expectations import Functional, keeps_growing
@@ -19,6 +23,7 @@ from theory.numerics.survey import Break
 
 _SHOWN = 10  # places that are listed
 _VISIBLE = 1e-6  # probability of an interval that matters
+_SMALL = 1e-2  # size of a proved jump that is reported with what it would cost
 _RAMP = 1e-3  # width over which a jump is smoothed to say what it costs
 _NEGLIGIBLE = 1e-15  # of E phi'^2, and for the steepest ramp that still counts:
 _STEEPEST = 1e-9
@@ -74,9 +79,25 @@ def obstacle(activation: Activation | CallableActivation, proof: Moments | None 
         if activation.reach is not None:
             nearest = sorted(jumps, key=lambda jump: abs(constant_value(jump, 15)))
             where = f"{', '.join(map(place_text, nearest[:_SHOWN]))} and so on"
+        small = _small_jumps(activation, jumps)
+        if small:
+            where = _listed([f"{place_text(jump)} ({_size(seen)})" for jump, seen in zip(jumps, small, strict=True)])
         text = f"phi jumps at {where}, so it is not weakly differentiable and E phi'^2 has no finite value"
-        return Obstacle("no", text, hides_value, (*infinite, "slope_second_moment"))
+        return Obstacle("no", text + _smoothed(small), hides_value, (*infinite, "slope_second_moment"))
     return _doubt(activation, square)
+
+
+def _small_jumps(activation: Activation, jumps: Sequence[sympy.Expr]) -> list[Break]:
+    """The jumps with their sizes if all are small, as that of xIELU is, else nothing."""
+    found = []
+    for left, right in pairwise(activation.pieces):
+        if left.upper in jumps:
+            sides = (one_sided_limit(left.value, left.upper, "-"), one_sided_limit(right.value, left.upper, "+"))
+            size, place = (constant_value(number, 20) for number in (sides[1] - sides[0], left.upper))
+            if not (isinstance(size, mpmath.mpf) and abs(size) < _SMALL):
+                return []
+            found.append(Break(float(place), abs(float(size)), 0.0, is_jump=True))
+    return found if len(found) == len(jumps) <= _SHOWN and activation.reach is None else []
 
 
 def _doubt(activation: Activation, square: Convergence) -> Obstacle | None:
@@ -159,11 +180,16 @@ def _seen_jumps(jumps: Sequence[Break]) -> Obstacle | None:
     shown = sorted(jumps, key=lambda jump: (-_cost(jump, _RAMP), abs(jump.position)))
     where = _listed([f"{place_text(jump.position)} ({_size(jump)})" for jump in shown])
     text = f"phi looks as if it jumps at {where}; if it does, it is not weakly differentiable and E phi'^2 is infinite"
+    return Obstacle("undecided", text + _smoothed(jumps), hides_value=False)
+
+
+def _smoothed(jumps: Sequence[Break]) -> str:
+    """What the jumps would add to E phi'^2 as steep ramps; nothing where there is none, or one of unknown size."""
     cost = sum(_cost(jump, _RAMP) for jump in jumps)
-    if np.isfinite(cost):
-        smoothed = "it would add" if len(jumps) == 1 else "they would add"
-        text += f"; smoothed over a width of {_RAMP:g} {smoothed} {cost:.2g} to E phi'^2"
-    return Obstacle("undecided", text, hides_value=False)
+    if not jumps or not np.isfinite(cost):
+        return ""
+    adds = "it would add" if len(jumps) == 1 else "they would add"
+    return f"; smoothed over a width of {_RAMP:g} {adds} {cost:.2g} to E phi'^2"
 
 
 def _size(jump: Break) -> str:

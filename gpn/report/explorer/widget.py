@@ -7,6 +7,8 @@ import os
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from gpn.engine.arguments import vocabulary
 from gpn.report.explorer import text as explorer_text
 from gpn.report.explorer.address import from_query
@@ -220,7 +222,8 @@ def explore(
 
 
 def _check(state: State) -> None:
-    if not (2 <= state.depth <= 4096 and 0.05 <= state.epsilon <= 2 and 2 <= state.width <= 10**7):
+    one = all(np.ndim(number) == 0 for number in (state.depth, state.epsilon, state.width))
+    if not (one and 2 <= state.depth <= 4096 and 0.05 <= state.epsilon <= 2 and 2 <= state.width <= 10**7):
         raise UsageError("the depth is from 2 to 4096, the width from 2, epsilon from 0.05 to 2")
     if state.root not in dict(_ROOTS).values():
         raise UsageError(f"the root is auto, plus or minus, not {state.root!r:.40}")

@@ -20,6 +20,7 @@ from gpn.report.words.findings import MOMENT_LABELS, check_verdict, error_text, 
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import STABILITY, TableCell, plain, short_number, supremum_text
 from gpn.report.words.trainability import loss_warning
+from theory.depth.horizon import MOST_LAYERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ ROOT_COLUMNS: "tuple[Column[Normalization[DecimalNumber]], ...]" = (
     Column("root", lambda root: f"{root.root}, recommended" if root.recommended else root.root, wraps=True),
     Column("a", lambda root: significant(root.a, 10)),
     Column("b", lambda root: significant(root.b, 10)),
-    Column("χ = Q'(1)", lambda root: significant(root.chi, 6)),
+    Column("χ = Q'(1)", lambda root: _chi(root)),
     Column(
         "in depth",
         lambda root: TableCell(STABILITY[root.stability], root.stability, _STABILITY_STYLES[root.stability]),
@@ -242,7 +243,9 @@ def _correlation_slope(profile: "DepthProfile") -> TableCell:
 
 def _rate(profile: "DepthProfile") -> str:
     factor = f"{math.exp(min(profile.horizon.rate, 700.0)):.6g}"
-    return f"{profile.label}: |grad|² x {factor} per layer at q = {short_number(profile.horizon.q, 7)}"
+    q = profile.horizon.q
+    place = short_number(q, 7) if math.isfinite(q) else "1e6, and q grows without limit"
+    return f"{profile.label}: |grad|² x {factor} per layer at q = {place}"
 
 
 def _fixed_points(profile: "DepthProfile") -> str:
@@ -310,7 +313,18 @@ def _cost(number: "Comparison", depth: float) -> TableCell | str:
     return "" if number.rounds else _layers(depth)
 
 
+def _chi(root: "Normalization[DecimalNumber]") -> TableCell:
+    """Six digits, or the distance from 1 where they would hide it, as for relu6."""
+    gap = 1 - abs(root.chi)
+    if root.stability == "marginal" or not 0 < abs(gap) < 5e-6:
+        return significant(root.chi, 6)
+    size = f"1 {'-' if gap > 0 else '+'} {abs(gap):.2g}"
+    return TableCell(f"-({size})" if root.chi < 0 else size, float(root.chi))
+
+
 def _layers(depth: float) -> TableCell:
+    if math.isnan(depth):
+        return TableCell(f"> {MOST_LAYERS}", None)
     return TableCell("never" if depth == float("inf") else f"{depth:.0f}", depth)
 
 
@@ -323,14 +337,20 @@ def family(frame: "pd.DataFrame") -> RenderableType:
     ]
     records = frame.to_dict("records")
     missing = sum(bool(row.get("reason")) for row in records)
-    note = f"{missing} of {len(records)} rows have no numbers (-): the last column says why."
-    table = terminal_table(columns, records)
-    return Group(table, Text(note, style="yellow")) if missing else table
+    notes = [f"{missing} of {len(records)} rows have no numbers (-): the last column says why."] if missing else []
+    known = [row for row in records if not row.get("reason")]
+    if any(math.isnan(row.get("fixed_point", 0.0)) for row in known):
+        notes.append("fixed_point -: no squared length from 1e-6 to 1e6 is seen to attract.")
+    if any(math.isnan(row.get("slope_fourth_moment", 0.0)) for row in known):
+        notes.append("slope_fourth_moment -: infinite, or float64 cannot tell.")
+    return Group(terminal_table(columns, records), *(Text(note, style="yellow") for note in notes))
 
 
 def _entry(name: str, row: Mapping[str, Any]) -> str:
     if isinstance(row[name], str):
         return plain(row[name])
+    if name in ("mean", "b_plus", "b_minus") and abs(row[name]) <= row["error"]:
+        return "0"
     if math.isfinite(row[name]):
         return short_number(float(row[name]), 7)
     return "-" if row.get("reason") or math.isnan(row[name]) else "infinite"

@@ -95,6 +95,8 @@ def test_gains(report):
         assert row.agrees
         assert row.comparisons[0].relative_error == 0
         assert row.cost.depth_2 == math.inf
+        assert "every squared length is a fixed point: none attracts and none repels" in row.remarks
+    assert not report.row("torch/selu").comparisons[0].claimed  # found by trial, its documentation says
     tanh = report.row("torch/tanh")
     assert not tanh.comparisons[0].claimed  # PyTorch recommends it and states no condition
     assert "1.17848 is a fixed point that attracts" in tanh.remarks[-1]

@@ -174,7 +174,10 @@ def test_a_normalized_activation_knows_its_constants(spec):
     assert made.root == "minus"
     assert float(made.b.digits) == pytest.approx(made.b, rel=1e-9)
     np.testing.assert_allclose(made([0.3]), made.a * made.base([0.3]) + made.b)
-    assert "/" not in made.latex
+    assert made.latex == {"gelu": r"1.481114\,x \Phi\left(x\right) - 0.9095064"}.get(
+        spec, r"1.467414\,\operatorname{tanh}(x) - 0.3885417"
+    )
+    assert made.latex in made._repr_latex_()
     assert f"a = {made.a:.7g}" in repr(made)
     assert "\n" not in repr(made)
 

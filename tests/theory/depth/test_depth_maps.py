@@ -13,6 +13,7 @@ from gpn.report.tables import check as detail_tables
 from gpn.report.words import terminal
 from theory.activations.callable import CallableActivation
 from theory.activations.specification import activation
+from theory.depth import horizon
 from theory.depth.correlation import correlation, correlation_dynamics, squared_distance
 from theory.depth.horizon import depth_horizon, length_layers
 from theory.depth.length_map import length_map, length_map_slope
@@ -163,6 +164,14 @@ def test_classes_of_normalized_networks(name, root, kind):
 def test_horizons_of_linear_and_homogeneous_networks(formula, kind, gradient, length):
     found = depth_horizon(activation(formula))
     assert (found.kind, found.gradient_layers, found.length_layers) == (kind, gradient, length)
+
+
+def test_what_takes_more_layers_than_are_followed_is_not_called_never(monkeypatch):
+    """The slope of a clipped length tends to 1, but 2000 layers multiply the square by exp(-1.59), and not by 1/100."""
+    monkeypatch.setattr(horizon, "MOST_LAYERS", 100)
+    found = depth_horizon(activation("clip(x, -1, 1)"))
+    assert math.isnan(found.gradient_layers)
+    assert found.length_layers == 2  # E min(z^2, 1) = 0.516 after the first
 
 
 def test_published_gelu_constants_explode_slowly():

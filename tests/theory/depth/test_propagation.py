@@ -68,6 +68,21 @@ def test_basin_of_the_minus_root_ends_at_a_repelling_fixed_point(name, repels):
         assert (q > 1e4) == (limit > 1e4)
 
 
+@pytest.mark.parametrize("formula", ["log(1 + exp(x))", "softplus"])
+def test_a_formula_that_overflows_has_no_fixed_point_there(formula):
+    """exp(x) overflows beyond 709, so E phi^2 does in float64 from q = 358 on."""
+    (point,) = length_dynamics(activation(formula)).fixed_points
+    assert point.q == pytest.approx(0.85631, abs=1e-5)
+
+
+def test_a_length_that_creeps_back_returns():
+    """Of relu6 with b_plus: chi is 1 - 7.2e-8, so that 2000 layers do not bring back a length."""
+    phi = normalize(activation("min(max(x, 0), 6)"), "plus")
+    assert length_dynamics(phi).basin == (pytest.approx(1e-6), pytest.approx(1e6))
+    assert length_map(phi, 0.5).value > 0.5
+    assert length_map(phi, 2.0).value < 2.0
+
+
 def test_gelu_plus_repels_from_one_to_a_short_length():
     phi = normalize(activation("gelu"), "plus")
     dynamics = length_dynamics(phi)

@@ -130,3 +130,13 @@ def test_the_maximum_of_complex_numbers_is_undecided():
     """Below 0 the branch of the maximum is not known, as x**x is not real there; mpmath cannot compare its values."""
     report = gaussian_poincare(activation("max(x**x, 0) + log(x)"), 15)
     assert (report.normalizable, report.certified) == ("undecided", False)
+
+
+def test_a_small_proved_jump_is_priced():
+    """s = 0.8 (1 - exp(-1e-6)) at 0, as a ramp of width 1e-3: s^2/(sqrt(2 pi) 1e-3)."""
+    formula = "where(x > 0, 0.8*x**2 + 0.5*x, 0.8*(exp(min(x, -1e-6)) - 1 - x) + 0.5*x)"
+    found = gaussian_poincare(activation(formula), 10)
+    assert found.normalizable == "no"
+    assert "phi jumps at 0 (by 8e-07)" in found.reason
+    assert "it would add 2.6e-10 to E phi'^2" in found.reason  # 6.4e-13 * 0.39894/1e-3
+    assert "(by" not in gaussian_poincare(activation("sign"), 10).reason
