@@ -252,10 +252,10 @@ class Activation:
 
 
 class _Printer(LatexPrinter):  # type: ignore[misc]
-    """LaTeX as a person writes it: 1.702 x instead of 851 x/500.
+    r"""LaTeX as a person writes it: 1.702 x instead of 851 x/500.
 
-    >>> print(_Printer().doprint(sympy.Rational(851, 500) * X + X / 2 + 1))
-    \\frac{x}{2} + 1.702 x + 1
+    >>> print(_Printer().doprint(sympy.Rational(851, 500) * X + X**2 / 2))
+    \frac{x^{2}}{2} + 1.702 x
     """
 
     def _print_Rational(self, number: sympy.Rational) -> str:
