@@ -1,27 +1,22 @@
 """The parts of a certificate that bound the moments of the gradients: brackets, exponents and dominating functions."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from scipy.optimize import linprog
 from scipy.special import logsumexp
 
-from theory.bounds.certificate import Certificate, Chain, Mixture, Reflection, Side, tent
-from theory.bounds.draft import Draft, cramer, fit, interior_lengths, kernel_means, mapped, shifts
-from theory.bounds.layer_means import Kernel, point_means
+from theory.bounds.certificate import Certificate, Chain, Reflection, Side
+from theory.bounds.draft import Draft, cramer, filled, interior_lengths, kernel_means, shifts
+from theory.bounds.layer_means import Kernel
 from theory.bounds.moments import (
     Setting,
     Sign,
     bracket_functions,
     direction_majorant,
     dominates_power,
-    ends,
-    identity,
-    inverse_power,
     kappa,
     layer_kernel,
     layer_majorant,
@@ -47,9 +42,6 @@ _LOWER_B = tuple(-b for b in (0.0, 0.2, 0.3, 0.37, 0.43, 0.5, 0.55, 0.6, 0.65, 0
 _LEAST_FLOOR, _FLOOR_RATES = 0.02, np.array([0.35, 0.5, 0.7, 0.85, 1.0])  # rates in units of the horizon
 _FIRST_B = 0.5  # where the search begins, up to the sign
 _HORIZONS = (1.3, 1.8, 2.4, 3.2)
-_SMOOTHING = 2.0, 0.7  # slope of the small terms at the ends in deviations, and by how much they exceed what is lacking
-MIRROR = 0.75  # a over v/v_f
-_STEEP, _LEVELS = 1.5, (0.7, 1.0, 1.4, 2.0, 3.0)  # the steep term's slope and where it begins
 
 
 def _bracket(draft: Draft, sign: Sign, horizon: float, exponent: float, near: Side | None) -> Side | str:
@@ -241,102 +233,10 @@ def bare(exponent: float, rates: FloatArray, weights: FloatArray) -> Chain:
 
 
 def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatArray, weights: FloatArray) -> Side:
-    """The side with its chain: power iteration for the functions f, then the reflection."""
+    """The side with its chain."""
     tilts = shifts(draft, sign * rates / (draft.certificate.width - 1))
     chain = replace(bare(exponent, rates, weights), shifts=tuple(map(float, tilts)))
-    kernel = layer_kernel(draft.setting, sign, side, chain)
-    power = sign * exponent
-    [first] = fit(draft, lambda q: -power * np.log(q))
-    steps = min(1 + int(np.ceil(np.log(0.1) / np.log(max(abs(draft.moments.chi), 0.5)))), draft.certificate.depth - 1)
-    chain = replace(chain, functions=_smoothed(draft, kernel, _iterated(draft, kernel, first, steps)))
-    chain = replace(chain, sums=_sums(draft, kernel, power, chain.functions))
-    return replace(side, chains=(replace(chain, reflection=_reflection(draft, sign, kernel, chain)),))
-
-
-def _iterated(draft: Draft, kernel: Kernel, first: FloatArray, steps: int) -> tuple[Mixture, ...]:
-    """Tents fitted to f, K f, K^2 f, ..., the last of many an extrapolated stationary one."""
-    shapes = [first]
-
-    def after(slope: float, bend: float) -> FloatArray:
-        return np.asarray(fit(draft, partial(mapped, draft, kernel, [tent(slope, bend)]))[0])
-
-    for _ in range(steps):
-        shapes.append(after(*shapes[-1]))
-    if steps > 2:
-        extra = draft.moments.chi / (1 - draft.moments.chi)
-        (old, _), (slope, bend) = shapes[-2:]
-        for _ in range(3):
-            old = slope + extra * (slope - old)
-            slope, bend = after(old, bend)
-        shapes[-1] = np.array([slope, bend])
-    return tuple(tent(*shape) for shape in shapes)
-
-
-def _smoothed(draft: Draft, kernel: Kernel, functions: tuple[Mixture, ...]) -> tuple[Mixture, ...]:
-    """With a small steep term at each end of the tube where K f/f of the stationary f is larger than at q = 1."""
-    f, (low, high) = functions[-1], ends(draft.setting.tube)
-    q = np.array([low, 1.0, high])
-    profile = mapped(draft, kernel, [f], q)[0] - f.log(q)
-    for end, side in ((0, -1), (2, 1)):
-        excess = min(profile[end] - profile[1], 2.0 / draft.certificate.depth)
-        if excess > 1e-6:
-            slope = side * _SMOOTHING[0] / draft.spread
-            weight = float(np.log(excess) + f.log(q[end]) - slope * (q[end] - 1)) + _SMOOTHING[1]
-            functions = tuple(Mixture((*g.slopes, slope), (*g.log_weights, weight)) for g in functions)
-    return functions
-
-
-def _sums(draft: Draft, kernel: Kernel, power: float, functions: tuple[Mixture, ...]) -> tuple[Mixture, ...]:
-    """Tents fitted to G_1 = f_1, G_2 = f_2 + F G_1, ..."""
-    forward, level, found = identity(draft.setting), 0.0, list[Mixture]()
-    for before, after in itertools.pairwise(functions):
-        level += float(mapped(draft, kernel, [before], np.ones(1))[0, 0] - after.log(1.0))
-
-        def total(q: FloatArray, f: Mixture = after, level: float = level) -> FloatArray:
-            own = level + power * np.log(q) + f.log(q)
-            return np.asarray(np.logaddexp(own, mapped(draft, forward, found[-1:], q)[0]) if found else own)
-
-        [(slope, bend)] = fit(draft, total)
-        shape, height = tent(float(slope), float(bend)), float(total(np.ones(1))[0])
-        found.append(Mixture(shape.slopes, tuple(weight + height for weight in shape.log_weights)))
-    return tuple(found)
-
-
-def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Reflection:
-    """The functions g: those of the mirrored kernel, and a steep term for where f is larger."""
-    m, s = draft.moments, draft.setting
-    forward = max(m.variance_per_layer - 2 * m.slope_variance, 0.2 * m.variance_per_layer)  # v_f
-    a, shares = MIRROR * m.variance_per_layer / forward, _shares(draft, kernel, chain)
-    power = (1 + a) * sign * chain.exponent
-    mirror = inverse_power(kernel, a, shares)
-    [first] = fit(draft, lambda q: chain.functions[1].log(q) + power * np.log(q))
-    found = _iterated(draft, mirror, first, len(chain.functions) - 2)
-    q = np.linspace(*ends(s.tube), 201)
-    gap = chain.functions[-1].log(q) - found[-1].log(q) + power * np.log(q)
-    side = 1 if gap[-1] > gap[0] else -1
-    at, near = np.interp([1.0, 1 + side * draft.spread], q, gap)
-    slope = side * _STEEP / draft.spread
-    allowed = growth(draft, kernel, chain.functions[-1])
-    for level in _LEVELS:
-        lack = gap - at - level * (near - at)
-        with np.errstate(all="ignore"):
-            logs = np.where(lack > 0, np.log(np.expm1(lack)) + found[-1].log(q) - slope * (q - 1), -np.inf)
-        weight = max(float(logs.max()), -700.0)
-        steep = tuple(Mixture((*g.slopes, slope), (*g.log_weights, weight)) for g in found)
-        if growth(draft, mirror, steep[-1]) <= allowed:
-            break
-    return Reflection(float(a), tuple(map(float, shares)), steep)
-
-
-def _shares(draft: Draft, kernel: Kernel, chain: Chain) -> FloatArray:
-    """The shares of the terms of K f at q = 1, f stationary."""
-    count = len(chain.rates)
-    plain = Kernel(kernel.constants[:count], kernel.exponents[:count])
-    nodes, width = draft.setting.nodes, draft.certificate.width
-    psi, weights = plain.systems(nodes, width, chain.functions[-1:])
-    logs = logsumexp((point_means(nodes, psi, width, np.ones(1))[:, 0] + weights[0]).reshape(count, -1), axis=1)
-    shares = np.maximum(np.exp(logs - logs.max()), 1e-6)
-    return np.asarray(shares / shares.sum())
+    return replace(side, chains=(filled(draft, sign, chain, layer_kernel(draft.setting, sign, side, chain)),))
 
 
 def feasible(
@@ -352,8 +252,7 @@ def feasible(
         patience: after how many exponents that prove nothing it gives up.
     """
     sided = sided or (upper if sign > 0 else lower)
-    c = draft.certificate
-    typical = c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1)
+    typical = draft.typical_exponent
     hint, at, reason = _hint(draft, sign), 0, "no exponents were tried"
     if hint is not None:
         at = int(np.argmin(np.abs(np.array(MULTIPLES) - hint.chains[0].exponent / typical)))
@@ -376,9 +275,7 @@ def feasible(
 
 def kept(draft: Draft) -> float:
     """The logarithm below which a side is taken at once; with the best exponent of a normal law half of it is lost."""
-    c = draft.certificate
-    typical = c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1)
-    return float(-_KEPT * MULTIPLES[0] * typical * c.epsilon)
+    return -_KEPT * MULTIPLES[0] * draft.typical_exponent * draft.certificate.epsilon
 
 
 def _hint(draft: Draft, sign: Sign) -> Side | None:
@@ -389,11 +286,3 @@ def _hint(draft: Draft, sign: Sign) -> Side | None:
         return None
     scale, chain = c.width * c.epsilon / (near.width * near.epsilon), side.chains[0]
     return replace(side, horizon=scale * side.horizon, chains=(replace(chain, exponent=scale * chain.exponent),))
-
-
-def growth(draft: Draft, kernel: Kernel, f: Mixture) -> float:
-    """The largest log(K f/f) within about three standard deviations of q = 1."""
-    c = draft.certificate
-    q = 1 + draft.spread * np.arange(-3.0, 4.0)
-    q = q[(q > c.low) & (q < c.high)]
-    return float(np.max(mapped(draft, kernel, [f], q)[0] - f.log(q)))

@@ -11,13 +11,12 @@ from scipy.special import gammainccinv
 
 from theory.activations.activation import NumericActivation
 from theory.bounds.certificate import Certificate, Readout, Side
-from theory.bounds.chains import MULTIPLES, cheapest, downhill, feasible
-from theory.bounds.draft import SHARES, Draft, blank_certificate, interior_lengths
+from theory.bounds.chains import MULTIPLES, bare, cheapest, downhill, feasible
+from theory.bounds.draft import SHARES, Draft, blank_certificate, filled, interior_lengths
 from theory.bounds.gaussian import verifier
-from theory.bounds.gaussian.functions import filled
 from theory.bounds.gaussian.means import ONE, log_integrals, prepare, ratio_of
 from theory.bounds.layer_means import Kernel
-from theory.bounds.moments import bracket_costs
+from theory.bounds.moments import Sign, bracket_costs
 from theory.bounds.search import narrowest_tube
 from theory.depth.coefficients import depth_coefficients, with_gaussian_weights
 from theory.numerics.arithmetic import FloatArray
@@ -65,15 +64,10 @@ def _lower_side(draft: Draft) -> Draft | str:
     return feasible(draft, -1, _lower, verifier.tail_log)
 
 
-def _typical(draft: Draft) -> float:
-    c = draft.certificate
-    return float(c.width * c.epsilon / draft.moments.log_ratio_variance(c.depth - 1))
-
-
 def _limits(draft: Draft) -> Draft | str:
     """Four limits that fail about as rarely as they may; the horizon, which sigma_h depends on, comes first."""
     c, m, square = draft.certificate, draft.moments, draft.setting.square
-    horizon = min(MULTIPLES[0] * _typical(draft), 0.3 * c.width / square)
+    horizon = min(MULTIPLES[0] * draft.typical_exponent, 0.3 * c.width / square)
     draft = draft.with_(upper=replace(c.upper, horizon=float(horizon)), a_high=square, z_high=square)
     signs = {"sigma_high": 1, "z_low": -1, "gamma_low": -1, "gamma_high": 1}
     start = dict(zip(signs, (m.tilted_slope_second, m.slope_second, m.chi, m.chi), strict=True))
@@ -153,7 +147,7 @@ def _upper(draft: Draft, exponent: float, _hint: Side | None) -> Draft | str:
     if side is None:
         return f"the bracket has no mean at width {c.width}"
     weight = np.array([exponent * np.log(exponent / rate[0]) - exponent + 1e-12])
-    return draft.with_(upper=filled(draft, 1, side, exponent, rate, weight))
+    return draft.with_(upper=_filled(draft, 1, side, exponent, rate, weight))
 
 
 def _bracketed(draft: Draft, b: float, rate: FloatArray) -> Side:
@@ -192,4 +186,10 @@ def _lower(draft: Draft, exponent: float, _hint: Side | None) -> Draft | str:
     if found is None:
         return "no exponentials dominate the negative power"
     side = replace(c.lower, b=0.0, horizon=float(horizon), floor=floor, floor_tilt=tilt)
-    return draft.with_(lower=filled(draft, -1, side, exponent, *found[:2]))
+    return draft.with_(lower=_filled(draft, -1, side, exponent, *found[:2]))
+
+
+def _filled(draft: Draft, sign: Sign, side: Side, exponent: float, rates: FloatArray, weights: FloatArray) -> Side:
+    """The side with its chain."""
+    chain = bare(exponent, rates, weights)
+    return replace(side, chains=(filled(draft, sign, chain, verifier.layer_kernel(draft.setting, sign, side, chain)),))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from theory.bounds.certificate import Certificate, Chain, Reflection, Side
-from theory.bounds.chains import MIRROR, SPREAD, UPPER_B, bare, downhill
+from theory.bounds.chains import SPREAD, UPPER_B, bare, downhill
 from theory.bounds.draft import Draft, shifts
 from theory.bounds.growing.cones import Cone
 from theory.bounds.layer_means import Kernel
@@ -102,8 +102,7 @@ def _functions(draft: Draft, chain: Chain, kernel: Kernel) -> Chain | None:
     c, m, power = draft.certificate, draft.moments, chain.exponent
     steps = min(1 + int(np.ceil(np.log(0.1) / np.log(max(abs(m.chi), 0.5)))), c.depth - 1)
     cone = Cone(draft, kernel, _slope(draft, power), _FINE)
-    forward = max(m.variance_per_layer - 2 * m.slope_variance, 0.2 * m.variance_per_layer)  # v_f
-    a, logs = MIRROR * m.variance_per_layer / forward, power * np.log(cone.q)
+    a, logs = draft.reflection_power, power * np.log(cone.q)
     growth = cone.growth(_NEAR) + _NEAR
     f = [cone.rising(growth + _SLACK, -logs)]
     for _ in range(steps):
@@ -124,7 +123,7 @@ def _functions(draft: Draft, chain: Chain, kernel: Kernel) -> Chain | None:
         g[-1] = mirror.rising(growth, mirror.at(g[-1]))
     if not all(np.isfinite(weights).any() for weights in (*g, *h)):
         return None
-    reflection = Reflection(float(a), tuple(map(float, shares)), mirror.mixtures(g))
+    reflection = Reflection(a, tuple(map(float, shares)), mirror.mixtures(g))
     return replace(chain, functions=cone.mixtures(f), sums=plain.mixtures(h), reflection=reflection)
 
 
