@@ -11,7 +11,7 @@ proposes the parameters, `theory.bounds.verifier` computes the bound from them, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from theory.bounds.search import propose
 from theory.bounds.verifier import DeepBound, verify
 from theory.depth.coefficients import DepthCoefficients, depth_coefficients, with_gaussian_weights
 from theory.errors import UsageError, unknown
+from theory.numerics.edge import crossing
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,6 @@ _WIDEST = 10**8
 _LARGEST_BUDGET = 0.05  # for the bad events
 _LEAST_WIDTH = 16
 _FIRST_WIDTH = 1.5  # where the search for a width begins, over the ideal width
-_NEAR_ENOUGH = 0.05  # natural logarithm, below the one that is wanted: one per cent of the width
 _PROOFS = 4  # of wider and wider networks, until one is proved
 _LOST = 0.003  # about the share of the logarithm that the proof loses
 _SHARE = 0.13  # of the tails of the gradients that the bad events may cost
@@ -128,19 +128,14 @@ def deep_bound(
     >>> deep_bound(tanh, 30, 10, 1.0).reason
     'width 30 is too small: even a normal law of the predicted variance exceeds epsilon too often'
     """
-    asked, theorem = _readout(readout), _theorem(weights, ratio)
-    _check(width, depth, epsilon)
-    _check_certified(certified, theorem)
-    if depth == 1:
-        return DeepBound("deep", -np.inf, "one layer has nothing to be compared with")
-    moments = theorem.coefficients(depth_coefficients(activation))
-    reason = _screen(activation, moments, depth)
-    if reason:
-        return DeepBound("deep", 0.0, reason)
+    problem = Problem(width, depth, epsilon, _readout(readout), _theorem(weights, ratio))
+    moments = _screened(activation, problem, certified)
+    if isinstance(moments, DeepBound):
+        return moments
     if width < _LEAST_WIDTH or _ideal_log(moments, width, depth, epsilon) > _VACUOUS:
         reason = "even a normal law of the predicted variance exceeds epsilon too often"
         return DeepBound("deep", 0.0, f"width {width} is too small: {reason}")
-    found = _best(activation, moments, Problem(width, depth, epsilon, asked, theorem))
+    found = _best(activation, moments, problem)
     return certify(found, activation, epsilon, say) if certified else found
 
 
@@ -172,6 +167,18 @@ def _check(width: float, depth: float, epsilon: float) -> None:
         raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
 
 
+def _screened(activation: NumericActivation, problem: Problem, certified: bool) -> DepthCoefficients[float] | DeepBound:
+    """The coefficients for a problem that is well posed, or the bound where no search is needed."""
+    _check(*problem[:3])
+    if certified and problem.theorem is not HAAR:
+        raise UsageError("only the bound for Haar weights can be certified; leave out weights and ratio")
+    if problem.depth == 1:
+        return DeepBound("deep", -np.inf, "one layer has nothing to be compared with")
+    moments = problem.theorem.coefficients(depth_coefficients(activation))
+    reason = _screen(activation, moments, problem.depth)
+    return DeepBound("deep", 0.0, reason) if reason else moments
+
+
 def _screen(activation: NumericActivation, moments: DepthCoefficients[float], depth: int) -> str:
     """Why the theorem gives nothing for this activation at any width, empty if it may."""
     if isinstance(activation, Activation) and activation.is_positively_homogeneous:
@@ -188,11 +195,6 @@ def _screen(activation: NumericActivation, moments: DepthCoefficients[float], de
     if moments.log_ratio_variance(depth - 1) <= 0:
         return "the predicted variance of the log ratio is not positive"
     return ""
-
-
-def _check_certified(certified: bool, theorem: Theorem) -> None:
-    if certified and theorem is not HAAR:
-        raise UsageError("only the bound for Haar weights can be certified; leave out weights and ratio")
 
 
 def _ideal_log(moments: DepthCoefficients[float], width: float, depth: int, epsilon: float) -> float:
@@ -308,50 +310,59 @@ def required_width_deep(
     >>> required_width_deep(normalize(activation("relu")), 10, 1.0, 0.05).reason
     'homogeneous: see theory.bounds.homogeneous'
     """
-    asked, theorem = _readout(readout), _theorem(weights)
-    _check_certified(certified, theorem)
-    _check(2, depth, epsilon)
     if not 0 < probability < 1:
         raise UsageError(f"the probability must lie between 0 and 1, not {probability}")
-    if depth == 1:
-        return DeepWidth(2, deep_bound(activation, 2, 1, epsilon))
-    moments = theorem.coefficients(depth_coefficients(activation))
-    reason = _screen(activation, moments, depth)
-    if reason:
-        return DeepWidth(None, DeepBound("deep", 0.0, reason), reason)
+    problem = Problem(2, depth, epsilon, _readout(readout), _theorem(weights))
+    moments = _screened(activation, problem, certified)
+    if isinstance(moments, DeepBound):
+        return DeepWidth(2, moments) if moments.log < 0 else DeepWidth(None, moments, moments.reason)
     wanted = float(np.log(probability))
     # the width at which Chernoff's bound for a normal law of the predicted variance would do
     ideal = 2 * moments.log_ratio_variance(depth - 1) * (np.log(2) - wanted) / epsilon**2
     least = max(int(ideal), _LEAST_WIDTH)
     most = min(_WIDEST, 300 * least)
-    near = DeepBound("deep", 0.0, "no width was tried")
-
-    def attempt(width: float) -> float:
-        nonlocal near
-        say(f"width {int(width)}")
-        problem, like = Problem(int(width), depth, epsilon, asked, theorem), near.certificate if near.log < 0 else None
-        found = _attempt(activation, problem, _SHARE * probability, like)
-        near = found if found.log < 0 or near.log == 0 else near
-        return found.log
-
-    width: float | None = _crossing(attempt, wanted, np.ceil(_FIRST_WIDTH * least), (least, most))
-
-    def bound_at(width: float) -> DeepBound:
-        if certified and not (near.certificate and near.certificate.width == width):
-            attempt(width)
-        found = near.certificate if near.log < wanted and theorem is THEOREMS["haar"] else None
-        if found and found.width == width and sharper(found):  # other budgets take long and were seen to add little
-            return near
-        return _best(activation, moments, Problem(int(width), depth, epsilon, asked, theorem), _SHARE * probability)
-
+    widths = _Widths(activation, moments, problem, probability, say)
+    width: float | None = crossing(widths.attempt, wanted, np.ceil(_FIRST_WIDTH * least), (least, most))
     if width is not None and certified:
-        return _proved(width, wanted, bound_at, partial(certify, activation=activation, epsilon=epsilon, say=say))
+        proof = partial(certify, activation=activation, epsilon=epsilon, say=say)
+        return _proved(width, wanted, partial(widths.bound, fresh=True), proof)
     while width is not None:
-        if (bound := bound_at(width)).log < wanted:
+        if (bound := widths.bound(width)).log < wanted:
             return DeepWidth(int(width), bound)
         width = np.ceil(1.01 * width)
-    reason = near.reason or "the bound does not fall below the probability"
-    return DeepWidth(None, near, f"up to width {most}: {reason}")
+    reason = widths.near.reason or "the bound does not fall below the probability"
+    return DeepWidth(None, widths.near, f"up to width {most}: {reason}")
+
+
+@dataclass(slots=True)
+class _Widths:
+    """The bounds of several widths, each searched from the certificate that was found before, `near`."""
+
+    activation: NumericActivation
+    moments: DepthCoefficients[float]
+    problem: Problem
+    probability: float
+    say: Say
+    near: DeepBound = field(default_factory=partial(DeepBound, "deep", 0.0, "no width was tried"))
+
+    def attempt(self, width: float) -> float:
+        """The logarithm of a bound by one budget."""
+        self.say(f"width {int(width)}")
+        like, problem = self.near.certificate if self.near.log < 0 else None, self.problem._replace(width=int(width))
+        found = _attempt(self.activation, problem, _SHARE * self.probability, like)
+        self.near = found if found.log < 0 or self.near.log == 0 else self.near
+        return found.log
+
+    def bound(self, width: float, fresh: bool = False) -> DeepBound:
+        """The bound by several budgets, unless the one at hand is sharp; `fresh`: of this very width."""
+        if fresh and not (self.near.certificate and self.near.certificate.width == width):
+            self.attempt(width)
+        found = self.near.certificate if self.near.log < np.log(self.probability) else None
+        # of a sharper search other budgets take long and were seen to add little
+        if self.problem.theorem is HAAR and found and found.width == width and sharper(found):
+            return self.near
+        problem = self.problem._replace(width=int(width))
+        return _best(self.activation, self.moments, problem, _SHARE * self.probability)
 
 
 def _proved(
@@ -366,34 +377,3 @@ def _proved(
             return DeepWidth(int(width) if bound.log else None, bound, bound.reason)
         width = np.ceil(np.clip((1 + _LOST) * wanted / bound.log, 1.01, 1.5) * width)
     return DeepWidth(None, bound, f"not certified: what is proved stays above {np.exp(wanted):.3g}")
-
-
-def _crossing(
-    log_bound: Callable[[float], float], wanted: float, start: float, ends: tuple[float, float]
-) -> float | None:
-    """The least width, to two per cent, at which a logarithm that is about linear in the width is below a number.
-
-    Args:
-        log_bound: of a whole width; 0 where there is no bound.
-        wanted: the logarithm.
-        start: the first width that is tried.
-        ends: least and largest width.
-    """
-    width, (low, above), (high, below) = start, (0.0, 0.0), (np.inf, -np.inf)
-    while True:
-        log = log_bound(width)
-        if log < wanted:
-            high, below = width, log
-        else:
-            low, above = width, log
-        if high <= max(1.02 * low, low + 1, ends[0]) or wanted - below < _NEAR_ENOUGH:
-            return high
-        if low >= ends[1]:
-            return None
-        aim = wanted - 0.5 * _NEAR_ENOUGH
-        if low and np.isfinite(high):
-            share = (aim - above) / (below - above) if above < 0 else 0.5
-            width = min(np.ceil(low + (high - low) * np.clip(share, 0.1, 0.95)), high - 1)
-        else:  # as if the bound were 2 at width 0
-            width *= np.clip((aim - np.log(2)) / (log - np.log(2)), 0.5, 2.0) if log < 0 else 1.3
-            width = float(np.ceil(np.clip(width, *ends)))

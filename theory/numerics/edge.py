@@ -3,6 +3,10 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
+
+_NEAR_ENOUGH = 0.05  # of a logarithm below the one that is wanted
+
 
 def edge(
     good: Callable[[float], bool],
@@ -53,3 +57,40 @@ def edge(
             break
         inside, outside = (middle, outside) if good(middle) else (inside, middle)
     return inside
+
+
+def crossing(
+    log_bound: Callable[[float], float], wanted: float, start: float, ends: tuple[float, float]
+) -> float | None:
+    """The least whole number, to two per cent, at which a logarithm that is about linear in it is below another.
+
+    Like `edge`, for functions of which the value says how far the edge is, so that few are computed; None where none of
+    the range is below.
+
+    Args:
+        log_bound: of a whole number, such as a width; 0 where there is no bound.
+        wanted: the logarithm.
+        start: the first number that is tried.
+        ends: least and largest number.
+
+    >>> crossing(lambda width: min(math.log(2) - width / 100, 0.0), math.log(0.05), 200, (16, 10**6))  # 369
+    372.0
+    """
+    width, (low, above), (high, below) = start, (0.0, 0.0), (math.inf, -math.inf)
+    while True:
+        log = log_bound(width)
+        if log < wanted:
+            high, below = width, log
+        else:
+            low, above = width, log
+        if high <= max(1.02 * low, low + 1, ends[0]) or wanted - below < _NEAR_ENOUGH:
+            return high
+        if low >= ends[1]:
+            return None
+        aim = wanted - 0.5 * _NEAR_ENOUGH
+        if low and math.isfinite(high):
+            share = (aim - above) / (below - above) if above < 0 else 0.5
+            width = min(math.ceil(low + (high - low) * np.clip(share, 0.1, 0.95)), high - 1)
+        else:  # as if the bound were 2 at width 0
+            width *= np.clip((aim - math.log(2)) / (log - math.log(2)), 0.5, 2.0) if log < 0 else 1.3
+            width = float(math.ceil(np.clip(width, *ends)))
