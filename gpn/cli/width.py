@@ -55,14 +55,13 @@ def width(
         raise UsageError(
             "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
         )
-    if certify and "width" in given:
-        raise UsageError("a certificate is about a depth and a tolerance: give --depth and --epsilon, not --width")
-    if certify and weights != "haar":
-        raise UsageError("only the bound for Haar weights can be certified: leave out --weights or --certify")
     from gpn.report.tables import width as tables
     from gpn.report.words import commands
-    from gpn.verification.width import chosen, solve, with_certificate
+    from gpn.verification.width import check_certifiable, chosen, solve, with_certificate
 
+    if certify:
+        [unknown] = {"width", "depth", "epsilon"} - given.keys()
+        check_certifiable(unknown, weights)
     if out is not None:
         check_writable(out)
     policy = chosen_root(root, raw)

@@ -253,6 +253,22 @@ def with_simulation(
     return replace(known, requirements=(*known.requirements, interpolate(problem, rough)))
 
 
+def check_certifiable(unknown: str, weights: str) -> None:
+    """Refuse what no certificate is about.
+
+    Args:
+        unknown: what is solved for.
+        weights: as for `required_width`.
+
+    Raises:
+        UsageError: anything but the width, or other weights than Haar's.
+    """
+    if unknown != "width":
+        raise UsageError("a certificate is about a depth and a tolerance: give --depth and --epsilon, not --width")
+    if weights != "haar":
+        raise UsageError("only the bound for Haar weights can be certified: leave out --weights or --certify")
+
+
 @one_blas_thread
 def with_certificate(
     known: WidthReport, phi: Phi, *, progress: Progress | None = None
@@ -268,10 +284,11 @@ def with_certificate(
         The report, and the certificate that `gpn verify-certificate` reads; None where nothing is proved.
 
     Raises:
-        UsageError: a report on a depth or a tolerance.
+        UsageError: see `check_certifiable`.
     """
-    if known.depth is None or known.epsilon is None:
-        raise UsageError("a certificate is about a depth and a tolerance: give --depth and --epsilon, not --width")
+    check_certifiable(known.unknown, known.weights)
+    assert known.depth is not None
+    assert known.epsilon is not None
 
     def say(words: str) -> None:
         if progress:

@@ -5,8 +5,12 @@ import json
 import pytest
 
 from gpn.cli import program as cli
+from gpn.verification.width import with_certificate
+from gpn.verification.width_results import WidthReport
+from theory.activations.specification import activation
 from theory.bounds import deep
 from theory.bounds.verifier import DeepBound
+from theory.errors import UsageError
 
 ASK = ["width", "tanh", "--depth", "3", "--epsilon", "1", "--probability", "0.2"]
 
@@ -46,6 +50,12 @@ def test_a_width_that_is_proved_has_a_row_and_a_file(capsys, monkeypatch, tmp_pa
 def test_what_cannot_be_certified_is_one_sentence(words, capsys):
     code, out, err = run(capsys, *words)
     assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_report_on_other_weights_gets_no_certificate_of_haar_weights():
+    known = WidthReport("width", "tanh", None, 3, 1.0, 0.2, (), weights="gaussian")
+    with pytest.raises(UsageError, match="only the bound for Haar weights"):
+        with_certificate(known, activation("tanh"))
 
 
 @pytest.mark.slow
