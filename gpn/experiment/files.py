@@ -93,6 +93,9 @@ def save_figure(figure: "Figure", folder: Path, name: str, caption: str = "") ->
         name: the name of the files, without suffix.
         caption: kept in the files as their description (PNG) or subject (PDF).
     """
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine("none")  # or each format lays the figure out again
     return [
         write_whole(
             folder / f"{name}.{suffix}",

@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from gpn.report.explorer.model import STARTS, WIDTHS, Root, View
 from gpn.report.plots.activation import LENGTHS, REACH, lengths_across, lengths_upwards, show_density
-from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, style_axes
+from gpn.report.plots.style import CURVE_STYLES, GREY, PALETTE, TITLE_HEIGHT, log_scale, plain_power, style_axes
 from gpn.report.words.text import ROOT_SIGNS, plain, short_number
 from theory.numerics.arithmetic import FloatArray
 
@@ -179,7 +179,8 @@ def _bands(axes: Axes) -> Draw:
     fill = axes.fill_between([1.0, 2.0], 1.0, 1.0, color=PALETTE[2], alpha=0.25, linewidth=0)
     median = axes.plot([], [], color=PALETTE[2], linewidth=2.0)[0]
     message = _message(axes)
-    axes.set(yscale="log", xlabel="layer l (L: top)", ylabel="|∂E/∂Wₗ| / √n (Frobenius)")
+    log_scale(axes, "y")
+    axes.set(xlabel="layer l (L: top)", ylabel="|∂E/∂Wₗ| / √n (Frobenius)")
 
     def draw(view: View) -> None:
         depth, bands = view.state.depth, view.bands
@@ -192,7 +193,7 @@ def _bands(axes: Axes) -> Draw:
         wide = high > _DECADES * low
         axes.yaxis.set_major_locator(LogLocator(numticks=8) if wide else LogLocator(subs=_FINE_TICKS))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(lambda value, _: _power(value) if wide else f"{value:g}")
+        axes.yaxis.set_major_formatter(lambda value, _: plain_power(value) if wide else f"{value:g}")
         message.set_text("" if bands is not None else _wrapped(view.bands_reason))
         factor = short_number(float(np.max(np.maximum(shown, 1 / shown))))
         those = f"{view.sampled} networks" if view.sampled else "gradient norms"
@@ -210,9 +211,9 @@ def _tails(axes: Axes) -> Draw:
     bounded = axes.plot([], [], color=PALETTE[5], linestyle="--", linewidth=1.9, marker="s", markersize=3)[0]
     bounded.set_label("one layer: Lévy's bound")
     message = _message(axes)
-    axes.set_xscale("log", base=2)
-    axes.set(yscale="log", xlim=(WIDTHS[0], WIDTHS[-1]), ylim=(_LEAST, 2))
-    axes.yaxis.set_major_formatter(lambda value, _: _power(value))
+    log_scale(axes, "x", base=2)
+    log_scale(axes, "y")
+    axes.set(xlim=(WIDTHS[0], WIDTHS[-1]), ylim=(_LEAST, 2))
     axes.xaxis.set_major_locator(FixedLocator(WIDTHS[::2]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
@@ -237,19 +238,12 @@ def _range(view: View) -> str:
     low, high = view.at_width
     if not np.isfinite(low):
         return "no prediction"
-    words = f"below {_power(_LEAST)}" if high <= _LEAST else f"{short_number(low, 2)} to {short_number(high, 2)}"
+    words = f"below {plain_power(_LEAST)}" if high <= _LEAST else f"{short_number(low, 2)} to {short_number(high, 2)}"
     return f"{words} at n = {view.state.width}"
 
 
-def _power(value: float) -> str:
-    """A power of ten in plain text."""
-    exponent = round(np.log10(value))
-    return "1" if exponent == 0 else f"10{str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
 def _set_title(axes: Axes, words: str) -> None:
-    height = 1.02  # given, or matplotlib would measure all tick labels to find a place
-    axes.set_title(words.replace("$", r"\$"), fontsize=9.5, fontweight="bold", loc="left", y=height)
+    axes.set_title(words.replace("$", r"\$"), fontsize=9.5, fontweight="bold", loc="left", y=TITLE_HEIGHT)
 
 
 def _message(axes: Axes) -> MatplotlibText:

@@ -16,6 +16,7 @@ from gpn.report.plots.style import (
     as_list,
     legend_below,
     literal,
+    log_scale,
     many_panels,
     one_panel,
     style_axes,
@@ -153,7 +154,7 @@ def hermite_spectrum(spectrum: "HermiteSpectrum", finding: str, *, ax: Axes | No
         shown = heights > _LEAST_POWER
         axes.vlines(degrees[shown] + shift, _LEAST_POWER, heights[shown], color=colour, linewidth=1.2)
         axes.plot(degrees[shown] + shift, heights[shown], marker, color=colour, markersize=5, label=words)
-    axes.set_yscale("log")
+    log_scale(axes, "y")
     lowest = min((power for power in powers if power > _LEAST_POWER), default=1e-3)
     axes.set_ylim(10 ** np.floor(np.log10(lowest) - 0.3), 3.0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -177,14 +178,14 @@ def drawable(phi: "Phi") -> tuple[FloatArray, FloatArray, FloatArray]:
 
 def lengths_across(axes: Axes) -> None:
     """Squared lengths from left to right: doublings at equal distances, fractions below 1."""
-    axes.set_xscale("log", base=2)
+    log_scale(axes, "x", base=2)
     axes.set_xlim(*LENGTHS)
     axes.xaxis.set_major_formatter(lambda q, _: f"{q:g}" if q >= 1 else f"1/{1 / q:g}")
 
 
 def lengths_upwards(axes: Axes) -> None:
     """The same from below to above."""
-    axes.set_yscale("log", base=2)
+    log_scale(axes, "y", base=2)
     axes.set_ylim(*LENGTHS)
     axes.yaxis.set_major_formatter(lambda q, _: f"{q:g}" if q >= 1 else f"1/{1 / q:g}")
 

@@ -12,7 +12,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from gpn.report.plots.style import GREY, PALETTE, inches_across, literal, many_panels, panel_title, style_axes
+from gpn.report.plots.style import (
+    GREY,
+    PALETTE,
+    TITLE_HEIGHT,
+    inches_across,
+    literal,
+    log_scale,
+    many_panels,
+    panel_title,
+    style_axes,
+)
 from gpn.report.words.paper_findings import display, network_words
 from gpn.reproduction.comparison_grid import RECIPES
 from gpn.reproduction.comparison_results import DIVERGED
@@ -69,7 +79,7 @@ def losses_by_epoch(report: "ComparisonReport", *, ax: Axes | None = None) -> Fi
             for outcome in () if measured is None else measured.outcomes:
                 _loss_line(axes, recipe, outcome)
         axes.axhline(math.log(report.settings.classes), color=GREY, linestyle=":", linewidth=1.2)
-        axes.set_yscale("log")
+        log_scale(axes, "y")
         axes.set_xlabel("epoch", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel_title(axes, display(name))
@@ -93,7 +103,7 @@ def norms_while_training(report: "ComparisonReport", *, ax: Axes | None = None) 
             mesh = _heat(axes, report, report.find(name, recipe, deep)) or mesh
         line[0].set_ylabel(f"{display(name)}\nlayer l", fontsize=8.5)
     for axes, recipe in zip(grid[0], recipes, strict=True):
-        axes.set_title(RECIPES[recipe].words.replace(", ", ",\n"), fontsize=8, fontweight="bold")
+        axes.set_title(RECIPES[recipe].words.replace(", ", ",\n"), fontsize=8, fontweight="bold", y=TITLE_HEIGHT)
     for axes in grid[-1]:
         axes.set_xlabel("step", fontsize=8.5)
     if mesh is not None:

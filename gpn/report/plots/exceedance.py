@@ -20,9 +20,12 @@ from gpn.report.plots.style import (
     as_list,
     assign,
     literal,
+    log_scale,
     many_panels,
     one_panel,
+    panel_title,
     style_axes,
+    title,
 )
 from gpn.report.words.findings import claim_finding, claim_title, kind_name, report_finding
 from gpn.report.words.selection import below_floor, below_panel, panel_floor, panel_rows
@@ -132,9 +135,7 @@ def plot_exceedance(
     _width_axis(axes, sorted({row.width for rows in chosen for row in rows}))
     first = chosen[0][0]
     axes.set_ylabel(f"${CLAIMS[claim].event}$" if claim in CLAIMS else "probability")
-    axes.set_title(
-        f"{claim_title(claim, first.depth)}, ε = {first.epsilon:g}", fontsize=11, fontweight="bold", loc="left"
-    )
+    title(axes, f"{claim_title(claim, first.depth)}, ε = {first.epsilon:g}")
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9, frameon=False)
     style_axes(axes)
     return figure
@@ -198,7 +199,7 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
     _probability_axis(axes, floor)
     _width_axis(axes, sorted({row.width for row in rows}))
     axes.set_ylabel(f"${CLAIMS[rows[0].claim].event}$" if rows[0].claim in CLAIMS else "probability")
-    axes.set_title(claim_title(rows[0].claim, rows[0].depth), fontsize=10, fontweight="bold", loc="left", pad=20)
+    panel_title(axes, claim_title(rows[0].claim, rows[0].depth), pad=20)
     axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
     style_axes(axes)
 
@@ -262,7 +263,7 @@ def _probability_axis(axes: Axes, floor: float) -> None:
     """Decades up to 1, and above it a hatched band where a bound says nothing."""
     ceiling = floor ** (-_VACUOUS / (1 - _VACUOUS))
     axes.axhspan(1.0, ceiling, facecolor="0.93", edgecolor="0.7", hatch="///", linewidth=0, zorder=0)
-    axes.set_yscale("log")
+    log_scale(axes, "y")
     axes.set_ylim(floor, ceiling)
     decades = round(-np.log10(floor))
     step = -(-decades // _MOST_TICKS)
@@ -273,7 +274,7 @@ def _probability_axis(axes: Axes, floor: float) -> None:
 
 def _width_axis(axes: Axes, widths: list[int]) -> None:
     low, high = widths[0] / 1.45, widths[-1] * 1.45
-    axes.set_xscale("log")
+    log_scale(axes, "x")
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator(widths))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -14,6 +14,7 @@ from gpn.report.plots.style import (
     PALETTE,
     as_list,
     literal,
+    log_scale,
     many_panels,
     panel_title,
     plain_numbers,
@@ -71,7 +72,8 @@ def _panel(axes: Axes, profiles: "list[Profile]", is_thin_shell: bool) -> None:
     if is_thin_shell:  # else the top gradient is that of a loss, of no fixed length
         axes.axhline(1.0, color=GREY, linewidth=0.9, zorder=1, label="all norms preserved")
     style_axes(axes)
-    axes.set(yscale="log", xlabel="layer l (1: next to the input, L: top)")
+    log_scale(axes, "y")
+    axes.set(xlabel="layer l (1: next to the input, L: top)")
     if profiles:
         depth = max(profile.depth for profile in profiles)
         axes.set_xlim(1, max(depth, 2))

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gpn.report.plots.style import GREY, PALETTE, literal, many_panels, panel_title, style_axes
+from gpn.report.plots.style import GREY, PALETTE, literal, log_scale, many_panels, panel_title, style_axes
 from gpn.report.words.probing import layer_rows, probe_finding
 from theory.numerics.arithmetic import FloatArray
 
@@ -36,7 +36,8 @@ def _scales(axes: Axes, numbers: FloatArray, values: FloatArray, words: str) -> 
     axes.plot(numbers[known], values[known], "o-", color=PALETTE[0], markersize=4, linewidth=0.8)
     axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle="--")
     style_axes(axes)
-    axes.set(yscale="log" if known.any() else "linear")
+    if known.any():
+        log_scale(axes, "y")
     panel_title(axes, words)
 
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from gpn.engine.norms import FloatArray
-from gpn.report.plots.style import PALETTE, inches_across, literal, many_panels, style_axes
+from gpn.report.plots.style import PALETTE, TITLE_HEIGHT, inches_across, literal, many_panels, plain_power, style_axes
 from gpn.report.words import paper_findings
 from gpn.report.words.text import ROOT_SIGNS
 from gpn.reproduction.gradient_rates import NO_RATE
@@ -87,7 +87,7 @@ def _without(axes: Axes, report: "GradientReport", name: str) -> None:
         places = np.unique(np.linspace(0, len(plain.mean_field) - 1, 12).round().astype(int))
         axes.plot(places + 1, _shown(plain.mean_field)[places], zorder=4, **_MEAN_FIELD_LOOK)
     style_axes(axes)
-    axes.set_title(literal("\n".join(lines)), fontsize=9.5, loc="left")
+    axes.set_title(literal("\n".join(lines)), fontsize=9.5, loc="left", y=TITLE_HEIGHT)
 
 
 def _outcome(profile: "NetworkGradients") -> str:
@@ -124,7 +124,7 @@ def _with(axes: Axes, report: "GradientReport", name: str) -> None:
     else:
         unstable = "unstable, " * (other.verdict == NO_RATE)
         lines.append(f"b{ROOT_SIGNS.get(other.root or '', '')}, χ = {other.chi:.3g}: {unstable}{_within(other)}")
-    axes.set_title(literal("\n".join(lines)), fontsize=9.5, loc="left")
+    axes.set_title(literal("\n".join(lines)), fontsize=9.5, loc="left", y=TITLE_HEIGHT)
 
 
 def _within(profile: "NetworkGradients") -> str:
@@ -175,7 +175,7 @@ def _decades(axes: Axes) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: f"{10**mark:.3g}"))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: rf"$10^{{{mark:.0f}}}$"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: plain_power(10.0**mark)))
     axes.yaxis.set_minor_locator(NullLocator())
 
 

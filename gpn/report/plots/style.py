@@ -5,13 +5,14 @@ are those of Okabe and Ito (2008), distinct with every kind of colour vision; li
 carry the same information, so a grey print loses nothing.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from gpn.report.words.text import printable
@@ -24,6 +25,9 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0
 BOUND_STYLES: tuple[Any, ...] = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 1)))
 CURVE_STYLES: tuple[Any, ...] = ("-", "--", "-.", ":")
 GREY = "0.45"
+TITLE_HEIGHT = 1.0
+"""Of a title above its axes, as a part of their height: else matplotlib measures all tick labels to find a place."""
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def literal(text: str) -> str:
@@ -73,9 +77,9 @@ def as_list(reports: R | Sequence[R]) -> list[R]:
     return list(reports) if isinstance(reports, Sequence) else [reports]
 
 
-def panel_title(axes: Axes, words: str) -> None:
-    """Name one panel of several."""
-    axes.set_title(words, fontsize=10, fontweight="bold", loc="left")
+def panel_title(axes: Axes, words: str, pad: float | None = None) -> None:
+    """Name one panel of several, `pad` points above it."""
+    axes.set_title(words, fontsize=10, fontweight="bold", loc="left", y=TITLE_HEIGHT, pad=pad)
 
 
 def legend_below(axes: Axes, columns: int = 1) -> None:
@@ -95,6 +99,40 @@ def plain_numbers(axis: Axis) -> None:
         axis.set_minor_locator(NullLocator())
 
 
+def plain_power(value: float, base: float = 10.0) -> str:
+    """A positive number as a multiple of a power, in plain characters.
+
+    >>> [plain_power(value) for value in (1e-12, 2e-3, 1.0, 5.0, 10.0, 1e4)], plain_power(1024.0, 2.0)
+    (['10⁻¹²', '2×10⁻³', '1', '5', '10', '10⁴'], '2¹⁰')
+    """
+    exponent = math.floor(math.log(value, base) + 1e-9)
+    if exponent in (0, 1):
+        return f"{value:g}"
+    factor = "" if math.isclose(value, base**exponent, rel_tol=1e-6) else f"{value / base**exponent:g}×"
+    return f"{factor}{base:g}{str(exponent).translate(_RAISED)}"
+
+
+class _Powers(LogFormatterSciNotation):
+    """Labels of a logarithmic axis in plain characters: a formula takes ten times as long to draw."""
+
+    def __init__(self, base: float) -> None:
+        super().__init__(base)
+        self.base = base
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a number, empty where matplotlib shows none."""
+        return plain_power(x, self.base) if super().__call__(x, pos) else ""
+
+
+def log_scale(axes: Axes, names: str, base: float = 10.0) -> None:
+    """Make the axes named, "x", "y" or "xy", logarithmic, their labels in plain characters."""
+    for name in names:
+        getattr(axes, f"set_{name}scale")("log", base=base)
+        axis: Axis = getattr(axes, f"{name}axis")
+        axis.set_major_formatter(_Powers(base))
+        axis.set_minor_formatter(_Powers(base))
+
+
 def style_axes(axes: Axes) -> None:
     """No box, a light grid behind the data, small labels."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -105,4 +143,4 @@ def style_axes(axes: Axes) -> None:
 
 def title(axes: Axes, finding: str) -> None:
     """The finding of a figure above its axes, wrapped at the width of the figure."""
-    axes.set_title(literal(finding), fontsize=11, fontweight="bold", loc="left", wrap=True)
+    axes.set_title(literal(finding), fontsize=11, fontweight="bold", loc="left", wrap=True, y=TITLE_HEIGHT)

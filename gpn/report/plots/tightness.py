@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from gpn.report.plots.style import GREY, PALETTE, legend_below, one_panel, style_axes, title
+from gpn.report.plots.style import GREY, PALETTE, legend_below, log_scale, one_panel, style_axes, title
 from gpn.report.words.findings import kind_name, tightness_finding
 from gpn.report.words.selection import tight_rows
 from gpn.verification.kinds import KINDS
@@ -35,7 +35,8 @@ def bound_tightness(report: "VerificationReport", *, ax: Axes | None = None) -> 
     shown = [row for rows in kinds.values() for row in rows]
     lowest = float(min((min(row.prediction or 1.0, row.bound or 1.0) for row in shown), default=0.1))
     axes.plot([lowest, 1], [lowest, 1], color=GREY, linewidth=1.0, label="bound = probability")
-    axes.set(xscale="log", yscale="log", xlim=(lowest**1.04, lowest**-0.04), ylim=(lowest**1.04, lowest**-0.04))
+    log_scale(axes, "xy")
+    axes.set(xlim=(lowest**1.04, lowest**-0.04), ylim=(lowest**1.04, lowest**-0.04))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=8))
         axis.set_minor_formatter(NullFormatter())

@@ -13,6 +13,7 @@ from gpn.report.plots.style import (
     as_list,
     legend_below,
     literal,
+    log_scale,
     one_panel,
     plain_numbers,
     style_axes,
@@ -90,7 +91,8 @@ def jacobian_spectrum(reports: "SpectrumReport | Sequence[SpectrumReport]", *, a
         _singular_values(axes, report, whose, (colour, colour) if whose else (PALETTE[4], PALETTE[5]))
     axes.axvline(1.0, color=GREY, linewidth=0.8, linestyle=":")
     style_axes(axes)
-    axes.set(xscale="log", xlim=(_LEAST, None), ylim=(0, 1))
+    log_scale(axes, "x")
+    axes.set(xlim=(_LEAST, None), ylim=(0, 1))
     axes.set(xlabel="squared singular value of the Jacobian, over its mean", ylabel="share of directions below")
     title(axes, " ".join(spectrum_finding(report) for report in several))
     legend_below(axes, 2)

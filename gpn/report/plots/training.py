@@ -7,7 +7,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gpn.engine.norms import FloatArray
-from gpn.report.plots.style import GREY, PALETTE, literal, many_panels, panel_title, style_axes
+from gpn.report.plots.style import GREY, PALETTE, literal, log_scale, many_panels, panel_title, style_axes
 from gpn.report.words.selection import positive_or_nan
 from gpn.report.words.text import ROOT_SIGNS
 from gpn.training.results import TrainingReport
@@ -51,7 +51,8 @@ def _losses(axes: Axes, report: TrainingReport) -> None:
     axes.plot(*tests.T, color=PALETTE[5], linestyle="--", marker=".", markersize=4, linewidth=1.2, label="test samples")
     guess = float(np.log(report.config.classes))
     axes.axhline(guess, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
-    axes.set(yscale="log", xlabel="step", ylabel="cross-entropy (nats per sample)")
+    log_scale(axes, "y")
+    axes.set(xlabel="step", ylabel="cross-entropy (nats per sample)")
     panel_title(axes, "Loss")
     axes.legend(fontsize=8.5, frameon=False)
     style_axes(axes)

@@ -7,7 +7,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gpn.report.plots.style import BOUND_STYLES, GREY, PALETTE, as_list, literal, one_panel, style_axes, title
+from gpn.report.plots.style import (
+    BOUND_STYLES,
+    GREY,
+    PALETTE,
+    as_list,
+    literal,
+    log_scale,
+    one_panel,
+    style_axes,
+    title,
+)
 from gpn.report.words.findings import kind_name, width_finding
 from gpn.verification.width_results import NETWORK
 from theory.errors import UsageError
@@ -46,7 +56,8 @@ def probability_against_unknown(reports: "WidthReport | Sequence[WidthReport]", 
             _search(axes, requirement, colour, BOUND_STYLES[order % len(BOUND_STYLES)], whose)
         axes.axhline(report.probability, color=GREY, linewidth=0.9, zorder=1)
     least = min(report.probability for report in several)
-    axes.set(xscale="log", yscale="log", ylim=(least / 100, 1.5))
+    log_scale(axes, "xy")
+    axes.set_ylim(least / 100, 1.5)
     style_axes(axes)
     named = {"width": "width n (neurons)", "depth": "depth L (layers)", "epsilon": "tolerance ε"}
     axes.set(xlabel=named[unknowns[0]], ylabel="probability, or bound, of leaving the tolerance")
