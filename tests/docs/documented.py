@@ -18,7 +18,7 @@ _FENCE = re.compile(
     r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_LONG = re.compile(r"gpn (verify(?!.*--(trials|resume))|width|family|audit|train|reproduce)")
+_LONG = re.compile(r"gpn (verify(?!.*--(trials|resume))|width|audit|train|reproduce)")
 
 
 @dataclass(frozen=True, slots=True)

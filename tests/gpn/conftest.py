@@ -3,6 +3,7 @@
 from functools import cache
 
 import pytest
+from matplotlib.figure import Figure
 
 from gpn.verification import kinds, questions
 
@@ -30,3 +31,18 @@ def theory_is_asked_once():
         patch.setattr(questions, "gaussian_law", cache(questions.gaussian_law))
         patch.setattr(questions, "one_step", remembering(questions.one_step))
         yield
+
+
+@pytest.fixture
+def undrawn():
+    """Files of figures without a drawing, for tests of what a command prints; `undrawn.undo()` draws again."""
+
+    def savefig(_figure, target, *, format, **_):
+        if format == "svg":
+            target.write("<svg></svg>")
+        else:
+            target.write_bytes(b"")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield patch

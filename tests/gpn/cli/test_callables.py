@@ -9,6 +9,8 @@ import pytest
 
 from gpn.cli import program as cli
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 MODULE = """
 import numpy as np
 

@@ -15,6 +15,8 @@ import typer
 from gpn.cli import program as cli
 from gpn.cli import verify as cli_verify
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = ["--width", "16", "--depth", "3", "--trials", "50", "--epsilon", "0.5"]
 ROW_COLUMNS = [
     "claim",
@@ -348,7 +350,8 @@ def test_activations_lists_the_catalog_with_recommended_constants(run):
 
 
 @pytest.mark.quick
-def test_verify_prints_tables_verdict_and_the_files_it_wrote(run, tmp_path):
+def test_verify_prints_tables_verdict_and_the_files_it_wrote(run, tmp_path, undrawn):
+    undrawn.undo()
     (tmp_path / "gpn-output").mkdir()
     (tmp_path / "gpn-output" / "mine.txt").write_text("precious")
     code, out, err = run("verify", *TINY)

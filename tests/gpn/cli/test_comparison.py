@@ -7,6 +7,8 @@ import pytest
 
 from gpn.cli import program as cli
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def run(*arguments):
     with pytest.raises(SystemExit) as ended:

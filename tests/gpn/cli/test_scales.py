@@ -4,6 +4,8 @@ import pytest
 
 from gpn import cli
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LARGE, TINY = "1e200", "1e-155"
 
 

@@ -12,6 +12,8 @@ import pytest
 from gpn.cli.program import main
 from gpn.training.step import Stepper
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ["--depth", "3", "--width", "8", "--batch", "10", "--epochs", "25"]
 
 

@@ -18,6 +18,8 @@ from gpn.report.words import commands as next_steps
 from gpn.report.words import terminal
 from theory.errors import unknown
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CELLS = [["64", "8.24e-12 to 1.02e-11*", "undecided (Cramér)"], ["1024", "0.137 to 0.358", "holds"]]
 
 

@@ -15,6 +15,8 @@ from gpn.training.optimizers import Momentum
 from gpn.training.step import Stepper
 from theory.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def images(features=784, samples=80):
     """Three classes of bytes."""

@@ -25,6 +25,8 @@ from gpn.verification.results import VerificationReport
 from tests.root import ROOT
 from theory.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = {
     "widths": (16, 24),
     "depth": 2,

@@ -25,6 +25,8 @@ from theory.claims.counted import ONE_LAYER, CountedClaim
 from theory.errors import UsageError
 from theory.layer.levy import Bound
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = {"widths": (16, 48), "depth": (2, 5), "epsilons": (0.3, 0.9)}
 CLOSED = (Verdict.HOLDS, Verdict.VIOLATED)
 
