@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from theory.errors import SpecificationError
 from theory.numerics.arithmetic import FloatArray, float_array, like, real_values
-from theory.numerics.panels import REACH
+from theory.numerics.panels import REACH, SINGLE
 from theory.numerics.survey import Survey, survey
 
 ArrayFunction = Callable[[FloatArray], FloatArray]
@@ -22,7 +22,6 @@ _PARTS = 128  # steps of differences on such a panel
 _STENCIL = (-2, -1, 1, 2)
 _EPS = float(np.finfo(np.float64).eps)
 _ELEMENTWISE = 1e-5  # relative agreement of an element with itself in other company; float32 passes
-_SINGLE = 1e-9  # relative noise of a function that is computed in single precision, or worse
 _MISMATCH = 1e-6  # of a derivative, relative to its size and to its root mean square
 
 
@@ -99,7 +98,7 @@ class CallableActivation:
         points = float_array(x)
         if self.derivative is not None:
             return like(x, self._call(self.derivative, points))
-        if self.survey.noise > _SINGLE:
+        if self.survey.noise > SINGLE:
             return like(x, self._settled(points, 1)[0])
         return like(x, self._difference(self.value, points, self._step(points)))
 
@@ -123,7 +122,7 @@ class CallableActivation:
         """
         function, power = (self.value, order) if self.derivative is None else (self.slope, order - 1)
         noise, step = max(self.survey.noise, _EPS), self._step(points)
-        is_noisy, size = noise > _SINGLE, np.zeros(points.shape)
+        is_noisy, size = noise > SINGLE, np.zeros(points.shape)
         if is_noisy or power == 2:  # values that decay round as their terms
             size = np.maximum(np.abs(function(points)), np.abs(function(-points)))
         found, least = np.full(points.shape, np.nan), np.full(points.shape, np.inf)
@@ -362,7 +361,7 @@ def check_derivative(activation: CallableActivation, origin: str = "given") -> f
     size = np.sqrt(np.nansum(np.exp(-x * x / 2) * fine**2 * (right - left)) / np.sqrt(2 * np.pi))
     with np.errstate(all="ignore"):
         # In single precision what is subtracted inside the function counts too, as x and tanh x in x - tanh x.
-        inner = size if shape.noise > _SINGLE else 0.0
+        inner = size if shape.noise > SINGLE else 0.0
         rounding = 10 * (shape.noise + 4e-16) * (np.abs(value) + np.abs(x) * (np.abs(fine) + inner)) / (step / 4)
         doubt = 10 * np.abs(coarse - fine) + rounding
         tolerance = doubt + max(_MISMATCH, 100 * shape.noise) * (np.abs(fine) + size)

@@ -174,6 +174,25 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     return None if is_joined else Discontinuity(point, order, proved=False)
 
 
+def proves_steps(expression: sympy.Expr, pieces: Sequence[Piece], order: Order) -> bool:
+    """Whether it is proved at which points phi (or phi') jumps, and that it jumps at no other.
+
+    >>> from theory.activations.pieces import split
+    >>> [proves_steps(phi, split(phi), "slope") for phi in (sympy.Abs(X), sympy.loggamma(X**2 + 1))]
+    [True, False]
+    """
+    if unproved_switch(expression, pieces) is not None or any(piece.value is sympy.nan for piece in pieces):
+        return False
+    orders: tuple[Order, ...] = ("value",) if order == "value" else ("value", "slope")
+    doubts = (discontinuity(left, right, each) for each in orders for left, right in pairwise(pieces))
+    if any(doubt is not None and not doubt.proved for doubt in doubts):
+        return False
+    return all(
+        piece.kind == "smooth" or (order == "value" and piece.kind == "remote" and unproved_continuity(piece) is None)
+        for piece in pieces
+    )
+
+
 def _has_proved_limit(piece: Piece, formula: sympy.Expr, side: str) -> bool:
     """Whether the limit of a formula at an end of its piece rests neither on a switch nor on SymPy's algorithm."""
     point = piece.upper if side == "-" else piece.lower

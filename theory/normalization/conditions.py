@@ -13,6 +13,7 @@ from flint import arb
 
 from theory.activations.activation import Activation, steps
 from theory.activations.callable import CallableActivation
+from theory.activations.proofs import Order, proves_steps
 from theory.activations.specification import READING, look_alike
 from theory.balls.core import precision
 from theory.balls.decimal import DecimalNumber
@@ -37,7 +38,7 @@ from theory.normalization.invariants import check_invariants
 from theory.normalization.lipschitz import Kind, Supremum, lipschitz_constants
 from theory.normalization.obstacles import matters, place_text
 from theory.numerics.budget import UNLIMITED, Budget
-from theory.numerics.survey import LIMITS
+from theory.numerics.survey import limits
 
 BREAKS = "kinks and jumps"
 SUPREMA = "suprema of |phi'| and |phi''|"
@@ -74,6 +75,7 @@ class Conditions:
         lipschitz_kind, slope_lipschitz_kind: how it is known. "exact": to the digits shown; "upper bound", which may be
             far above; "estimate", by a search; "infinite"; "looks infinite", by a search; "not known".
         kinks, jumps: where phi' and where phi jumps, exact expressions as text; numbers for a Python function.
+        kinks_proved, jumps_proved: whether it is proved that these are all, and that each is one.
         located: how they were found if not exactly ("detected numerically ..."), up to where they are listed if they
             have no end, else None.
         looks_like: the named activation that a Python function agrees with to rounding, else None.
@@ -102,6 +104,8 @@ class Conditions:
     slope_lipschitz_kind: Kind
     kinks: tuple[str, ...]
     jumps: tuple[str, ...]
+    kinks_proved: bool = False
+    jumps_proved: bool = False
     located: str | None = None
     looks_like: str | None = None
     given_up: tuple[str, ...] = ()
@@ -190,7 +194,7 @@ def _conditions(
     """Fill the report, whatever kind of balls the moments are."""
     looked_at = activation.unlisted if evidence.is_seen and isinstance(activation, Activation) else None
     shape = looked_at or activation
-    kinks, jumps = _breaks(shape, budget)
+    kinks, jumps, proved = _breaks(shape, budget)
     unknown = Supremum(np.inf, "not known")
     is_split = READING not in budget.given_up
     slope, curvature = unknown, unknown
@@ -221,6 +225,8 @@ def _conditions(
         slope_lipschitz_kind=curvature.kind,
         kinks=kinks,
         jumps=jumps,
+        kinks_proved="slope" in proved,
+        jumps_proved="value" in proved,
         located=None if {READING, BREAKS} & set(budget.given_up) else _located(shape),  # it would start again
         looks_like=look_alike(activation) if isinstance(activation, CallableActivation) else None,
         given_up=(),
@@ -237,16 +243,22 @@ def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: convert.get(type(value), lambda same: same)(value) for key, value in pairs}
 
 
-def _breaks(activation: Activation | CallableActivation, budget: Budget) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Kinks and jumps as text; none where splitting the formula was given up."""
+def _breaks(
+    activation: Activation | CallableActivation, budget: Budget
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Order, ...]]:
+    """Kinks and jumps as text, and which of them are proved; none where splitting the formula was given up."""
     if READING in budget.given_up:
-        return (), ()
+        return (), (), ()
+    orders: tuple[Order, ...] = ("slope", "value")
 
-    def listed() -> tuple[tuple[str, ...], tuple[str, ...]]:
-        kinks, jumps = (tuple(map(place_text, steps(activation, order))) for order in ("slope", "value"))
-        return kinks, jumps
+    def listed() -> tuple[tuple[str, ...], tuple[str, ...], tuple[Order, ...]]:
+        kinks, jumps = (tuple(map(place_text, steps(activation, order))) for order in orders)
+        proved = isinstance(activation, Activation) and tuple(
+            order for order in orders if proves_steps(activation.expression, activation.pieces, order)
+        )
+        return kinks, jumps, proved or ()
 
-    return budget.attempt(BREAKS, 0.85, listed, ((), ()))
+    return budget.attempt(BREAKS, 0.85, listed, ((), (), ()))
 
 
 def _located(activation: Activation | CallableActivation) -> str | None:
@@ -260,7 +272,7 @@ def _located(activation: Activation | CallableActivation) -> str | None:
     )
     faint = [place_text(jump.position) for jump in activation.survey.jumps if not matters(jump)]
     notes += [f"jumps where the normal density is negligible, not counted: {', '.join(faint[:10])}"] * bool(faint)
-    return "; ".join([f"detected numerically, {LIMITS}", *notes])
+    return "; ".join([f"detected numerically, {limits(activation.survey.noise)}", *notes])
 
 
 def _error(ball: arb, text: str, certified: bool) -> arb:

@@ -18,7 +18,7 @@ from theory.errors import UsageError
 from theory.gaussian.convergence import approach, guarded_modulus
 from theory.normalization.lipschitz_proofs import certified_lipschitz
 from theory.numerics.arithmetic import FloatArray, constant_value, is_infinite
-from theory.numerics.panels import REACH
+from theory.numerics.panels import REACH, SINGLE
 
 INFLATION = 1e-9
 """Relative amount by which a supremum is enlarged, to be on the safe side of rounding and of the search."""
@@ -31,8 +31,8 @@ _TOLERANCE = 1e-13  # relative, of the certified enclosures
 _DOUBT = 2e-4  # relative error of a slope or a curvature by differences that counts
 _NEAR = 8.0  # noise farther out, where rounding steps are large, hides nothing
 _HUGE = 1e15  # a function that has grown so far may overflow because it grows on
-_NOISY = 1e-9  # relative noise of a function in single precision
 _ZERO = 1e-9  # a modulus that rounding may make of 0
+_HIDDEN = 0.01  # relative excess of a modulus known badly that says where the supremum is not
 _SHARED = 6  # digits that both ends of an enclosure must share to be shown as the supremum
 Order = Literal["slope", "curvature"]
 Kind = Literal["exact", "upper bound", "estimate", "infinite", "looks infinite", "not known"]
@@ -184,7 +184,7 @@ def searched_lipschitz_constants(activation: NumericActivation, radius: float = 
     if not _has_step(activation, "slope", radius):
         seen[1] = _supremum(activation, "curvature", radius) * (1 + INFLATION)
     slope, curvature = (np.inf if np.isnan(number) else number for number in seen)
-    if isinstance(activation, CallableActivation) and activation.survey.noise > _NOISY:
+    if isinstance(activation, CallableActivation) and activation.survey.noise > SINGLE:
         seen = [float(f"{number:.2g}") for number in seen]
     return LipschitzConstants(slope, curvature, radius, shown=(Supremum.seen(seen[0]), Supremum.seen(seen[1])))
 
@@ -216,11 +216,25 @@ def _supremum(activation: NumericActivation, order: Order, radius: float) -> flo
     if not isinstance(activation, Activation):
         if np.isinf(radius) and _grows(_modulus(activation, order, doubtful=True)):
             return np.inf
-        hidden = largest == 0 and _modulus(activation, order, doubtful=True)(grids[0]).max() > _ZERO
-        return np.nan if hidden else largest
+        return np.nan if _is_hidden(activation, order, largest, np.concatenate(grids)) else largest
     ends = [(piece, end) for piece in activation.pieces for end in (piece.lower, piece.upper)]
     limits = [_limit(piece, end, order, largest) for piece, end in ends if _within(end, radius)]
     return max([largest, *limits])
+
+
+def _is_hidden(activation: NumericActivation, order: Order, largest: float, grid: FloatArray) -> bool:
+    """Whether moduli that are known too badly to count are above the largest that counts, by more than their errors.
+
+    So is |phi''| next to 0 of x/(1 + |x|) in single precision, where phi'' jumps from 2 to -2.
+    """
+    if not isinstance(activation, CallableActivation):
+        return False
+    moduli = _modulus(activation, order, doubtful=True)
+    if largest == 0:
+        return bool(moduli(grid).max() > _ZERO)
+    near = grid[np.abs(grid) < _NEAR]
+    error = activation.slope_error(near) if order == "slope" else activation.curvature_error(near)
+    return bool(np.nanmax(moduli(near) - error, initial=0.0) > (1 + _HIDDEN) * largest)
 
 
 def _grows(function: Callable[[FloatArray], FloatArray]) -> bool:
@@ -306,7 +320,7 @@ def _mend_differences(
         return
     far = np.abs(x) > 0.99 * REACH
     error = activation.slope_error(x) if order == "slope" else activation.curvature_error(x)
-    is_noisy = activation.survey.noise > _NOISY
+    is_noisy = activation.survey.noise > SINGLE
     if order == "slope" or (is_noisy and activation.derivative is None):
         moduli[far] = _mean_modulus(activation, order, x[far])
     if order == "slope" or activation.derivative is None:

@@ -16,6 +16,10 @@ import numpy.typing as npt
 from theory.numerics.arithmetic import FloatArray
 
 Function = Callable[[FloatArray], FloatArray]
+SINGLE = 1e-9
+"""Relative rounding noise above this is that of single precision, or worse."""
+
+
 REACH = 40.0
 """The line is explored for |x| up to this, a little farther than Gaussian integrals are computed."""
 
@@ -92,8 +96,11 @@ def resolve(function: Function, edges: FloatArray) -> Panels:
     left, right = edges[:-1], edges[1:]
     first = function(chebyshev_points(left, right))
     scale = _scale(_largest(first), left, right)
-    middle = first[np.abs(left) < 3].ravel()
-    noise = base = np.maximum(_median(_noise(function, left, right)), scale * _quantization(middle))
+    inner = np.flatnonzero(np.abs(left) < 3)
+    some = inner[::8]
+    asked = chebyshev_points(left[some], right[some])
+    rounding = max(_quantization(first[inner]), _input_rounding(function, asked, first[some]))
+    noise = base = np.maximum(_median(_noise(function, left, right)), scale * rounding)
     inside = (left > -8) & (right < 8)
     relative = float(np.quantile((noise / np.maximum(scale, _LEAST))[inside], 0.9)) if inside.any() else 0.0
     depth: npt.NDArray[np.int64] = np.zeros(len(left), dtype=np.int64)
@@ -231,12 +238,27 @@ def _median(noise: FloatArray) -> FloatArray:
 def _quantization(values: FloatArray) -> float:
     """Relative rounding error of values that have fewer binary digits than float64, as float32 has; else 0."""
     known = values[np.isfinite(values) & (values != 0)]
-    if np.count_nonzero(np.diff(known)) < 0.5 * len(known) or len(known) < 100:  # a step function
+    if _is_step_function(values) or len(known) < 100:
         return 0.0
     mantissa = known.view(np.int64) & np.int64(2**52 - 1)
     bits = int(np.bitwise_or.reduce(mantissa))
     spare = (bits & -bits).bit_length() - 1 if bits else 52
     return 2.0 ** (spare - 53) if spare > 2 else 0.0
+
+
+def _input_rounding(function: Function, x: FloatArray, values: FloatArray) -> float:
+    """Relative rounding error of a function that rounds its argument to float32, whatever follows; else 0.
+
+    A float64 constant makes float64 values of float32 ones, which hides their rounding.
+    """
+    is_rounded = np.array_equal(function(x.astype(np.float32).astype(np.float64)), values, equal_nan=True)
+    return float(np.finfo(np.float32).eps) / 2 if is_rounded and not _is_step_function(values) else 0.0
+
+
+def _is_step_function(values: FloatArray) -> bool:
+    """Whether a function of steps gave the values, of shape (panels, nodes): on each panel, most neighbours agree."""
+    moves = np.count_nonzero(np.diff(values, axis=1), axis=1)
+    return bool(moves.max(initial=0) < values.shape[1] / 2)
 
 
 def chebyshev_points(left: FloatArray, right: FloatArray) -> FloatArray:

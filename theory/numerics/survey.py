@@ -1,13 +1,14 @@
 """Numerical search for the kinks and jumps of a Python function, where it is undefined, and how noisy it is.
 
 The search sees values alone, so its result is never a proof: a feature narrower than the distance between the first
-points can be missed (`LIMITS` says it in words).
+points can be missed (`limits` says it in words).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from theory.numerics.arithmetic import FloatArray
 from theory.numerics.panels import (
@@ -15,6 +16,7 @@ from theory.numerics.panels import (
     REACH,
     RESOLVED,
     ROUGH,
+    SINGLE,
     SPACING,
     STRETCH,
     UNDEFINED,
@@ -35,21 +37,19 @@ KINK_SIZE = 1e-6
 """The smallest change of slope that is distinguished from rounding, relative to the size of the function nearby."""
 
 
-LIMITS = (
-    f"looked for between {-REACH:g} and {REACH:g}; jumps below {JUMP_SIZE:g} and changes of slope below "
-    f"{KINK_SIZE:g} of the size of phi nearby, features below the rounding of phi, and features narrower than "
-    f"{SPACING:g}, can be missed"
-)
-
-
 ROUNDINGS = 64
 """A jump is more than this many roundings of the function, whose size is its largest from 0 as far out as the jump."""
+
+
+_SEEN_JUMP, _SEEN_KINK = 6e3, 4e6
+"""A jump and a change of slope above so many roundings are seen: 100 errors of two sides of 30 each; measured."""
 
 
 _SIDES: FloatArray = 4.0 ** -np.arange(1.0, 24.0)  # lengths of the intervals beside a suspect, longest first
 _CLEAR = 16  # such an interval is at least this many times as long as the gap around the suspect
 _SHARP = 300  # and this many times for a kink, so that |x|**1.5 has none
 _MOST = 1500  # suspects
+_NEARBY = 1 / 16  # distance from a gap within which rounding is looked at
 _BESIDE = 6  # a plateau of more of the narrowest panels is a smooth feature
 
 
@@ -94,6 +94,22 @@ class Survey:
     noise: float = 0.0
     steps: float = 0.0
     searched: bool = False
+
+
+def limits(noise: float) -> str:
+    """What a search can miss, in words, of a function with values that are rounded so much (relative).
+
+    >>> limits(6e-8).partition(",")[0]
+    'looked for between -40 and 40; jumps below 0.00036 and changes of slope below 0.24 of the size of phi nearby'
+    """
+    jump, kink = max(JUMP_SIZE, _SEEN_JUMP * noise), max(KINK_SIZE, _SEEN_KINK * noise)
+    if noise <= SINGLE:
+        jump, kink = JUMP_SIZE, KINK_SIZE
+    return (
+        f"looked for between {-REACH:g} and {REACH:g}; jumps below {jump:.2g} and changes of slope below {kink:.2g} of "
+        f"the size of phi nearby, features below the rounding of phi, and features narrower than {SPACING:g}, can be "
+        "missed"
+    )
 
 
 def survey(function: Function, declared: Sequence[float] = ()) -> Survey:
@@ -187,6 +203,8 @@ def _examine(function: Function, panels: Panels, gaps: list[tuple[float, float]]
     scale = _size_near(function, a, b)
     whole = panels.scale[np.clip(np.searchsorted(panels.left, 0.5 * (a + b)) - 1, 0, None)]
     rounding = (1e-13 + 30 * panels.noise) * whole
+    if panels.noise > SINGLE:  # values that cancel, as x - 0.5 next to 0.5, round as their terms
+        rounding = np.maximum(rounding, 3 * _floor_beside(panels, a, b))
     left, right = _interpolate(function, a, b, -1.0, rounding), _interpolate(function, b, a, 1.0, rounding)
     middle = 0.5 * (a + b)
     error = left.error + right.error
@@ -199,7 +217,7 @@ def _examine(function: Function, panels: Panels, gaps: list[tuple[float, float]]
         bend, twist = (right.at(meeting, order) - left.at(meeting, order) for order in (1, 2))
         shorter = np.minimum(np.abs(left.length), np.abs(right.length))
         is_kink = np.abs(bend) > 1000 * error / shorter + KINK_SIZE * scale + np.abs(twist) * gap
-        is_kink &= shorter > _SHARP * gap
+        is_kink &= (shorter > _SHARP * gap) | (_is_sudden(bend, meeting, gap, left, right) & (panels.noise > SINGLE))
     low, high = _bisect(function, a, b, left, right)
     breaks: list[Break] = []
     for i in range(len(a)):
@@ -214,6 +232,29 @@ def _examine(function: Function, panels: Panels, gaps: list[tuple[float, float]]
             breaks.append(Break(place, float(abs(bend[i])), float(b[i] - a[i]), False))
     declared = {gap[0] for gap in gaps if gap[0] == gap[1]}
     return _distinct(breaks, declared)
+
+
+def _floor_beside(panels: Panels, a: FloatArray, b: FloatArray) -> FloatArray:
+    """The most that counts as rounding on a panel beside each gap; of one panel alone it is known too badly."""
+    first = np.maximum(np.searchsorted(panels.left, a - _NEARBY) - 1, 0)
+    last = np.searchsorted(panels.left, b + _NEARBY)
+    return np.array([panels.floor[i:j].max() for i, j in zip(first, last, strict=True)])
+
+
+def _is_sudden(
+    bend: FloatArray, place: FloatArray, gap: FloatArray, left: _Side, right: _Side
+) -> npt.NDArray[np.bool_]:
+    """Whether the slope changes far more across a gap than it bends beside it, where rounding makes the gap wide.
+
+    Not so for |x|**1.5, whose slope bends as much beside.
+    """
+    bends = [
+        sum(
+            weight * side.at(place + sign * shift * gap, 1) for weight, shift in ((1, 0), (-2, _CLEAR / 2), (1, _CLEAR))
+        )
+        for side, sign in ((left, -1), (right, 1))
+    ]
+    return np.asarray(np.abs(bend) > 4 * (np.abs(bends[0]) + np.abs(bends[1])))
 
 
 def _meeting(a: FloatArray, b: FloatArray, left: _Side, right: _Side) -> FloatArray:

@@ -163,8 +163,11 @@ def _moments(conditions: "Conditions") -> Iterator[Html]:
         "sup |φ′|": supremum_text(conditions.lipschitz, conditions.lipschitz_kind).removeprefix("= "),
         "sup |φ″|": supremum_text(conditions.slope_lipschitz, conditions.slope_lipschitz_kind).removeprefix("= "),
     }
-    none = "none" if conditions.breaks_known else "not known"
-    for name, places in (("kinks", conditions.kinks), ("jumps", conditions.jumps)):
+    for name, places, proved in (
+        ("kinks", conditions.kinks, conditions.kinks_proved),
+        ("jumps", conditions.jumps, conditions.jumps_proved),
+    ):
+        none = ("none" if proved else "none found") if conditions.breaks_known else "not known"
         regularity[name] = ", ".join(plain(place, 60) for place in places) or none
     if conditions.located:
         regularity["found"] = plain(conditions.located, 500)

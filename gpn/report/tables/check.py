@@ -140,7 +140,7 @@ def _regularity(conditions: "Conditions") -> Text:
         f"sup |φ''| {supremum_text(conditions.slope_lipschitz, conditions.slope_lipschitz_kind)}",
     ]
     if conditions.breaks_known:
-        parts += [_points("kink", conditions.kinks), _points("jump", conditions.jumps)]
+        parts += [break_text(conditions, noun) for noun in ("kinks", "jumps")]
     else:
         parts.append("kinks and jumps not known")
     likeness = f"Agrees to rounding with {conditions.looks_like}: `gpn check {conditions.looks_like}` is certified."
@@ -151,11 +151,15 @@ def _regularity(conditions: "Conditions") -> Text:
     return Text("\n".join(lines), style="dim")
 
 
-def _points(noun: str, points: Sequence[str]) -> str:
+def break_text(conditions: "Conditions", noun: str) -> str:
+    """Where the kinks or jumps are; "no kinks" needs a proof."""
+    points, is_proved = getattr(conditions, noun), getattr(conditions, f"{noun}_proved")
     if not points:
-        return f"no {noun}s"
+        return f"no {noun}" if is_proved else f"{noun}: none found"
     shown, more = points[:12], f" and {len(points) - 12} more" if len(points) > 12 else ""
-    return f"{noun}{'s' if len(points) > 1 else ''} at {', '.join(plain(point, 30) for point in shown)}{more}"
+    doubt = "" if is_proved or conditions.located else " (not proved)"
+    places = ", ".join(plain(point, 30) for point in shown)
+    return f"{noun if len(points) > 1 else noun[:-1]} at {places}{more}{doubt}"
 
 
 def normalization_report(conditions: "Conditions", chosen: "Normalization[DecimalNumber]") -> RenderableType:

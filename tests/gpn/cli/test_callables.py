@@ -87,7 +87,7 @@ def run(capsys, monkeypatch, tmp_path):
         ("phi", 1, "detected numerically"),
         ("step", 3, "jump at 0.3"),
         ("steep", 3, "diverge"),
-        ("Box.inner", 1, "no kinks"),
+        ("Box.inner", 1, "kinks: none found; jumps: none found"),
     ],
 )
 def test_check_reads_a_function_of_a_module(run, function, code, expected):

@@ -64,6 +64,8 @@ CHECK_KEYS = {
     "lipschitz_kind",
     "slope_lipschitz_kind",
     "kinks",
+    "kinks_proved",
+    "jumps_proved",
     "jumps",
 }
 

@@ -50,7 +50,7 @@ NORMALIZABLE = [name for name in catalog.names() if name not in ("sign", "step",
 JSON_KEYS = [
     "name", "expression", "digits", "certified", "mean", "variance", "second_moment", "slope_second_moment",
     "error", "is_gpn", "normalizable", "reason", "normalizations", "lipschitz", "slope_lipschitz",
-    "lipschitz_kind", "slope_lipschitz_kind", "kinks", "jumps",
+    "lipschitz_kind", "slope_lipschitz_kind", "kinks", "jumps", "kinks_proved", "jumps_proved",
 ]  # fmt: skip
 
 
