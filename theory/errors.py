@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
+
+MOST_LAYERS = 1_000_000
+"""The deepest network that is followed layer by layer."""
 
 
 class GPNError(Exception):
@@ -37,3 +41,22 @@ def unknown(what: str, seen: object, known: Iterable[str]) -> UsageError:
     shown = str(seen)
     shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
     return UsageError(f"unknown {what} {shown!r}{hint} (there are {', '.join(names)})")
+
+
+def layer_count(depth: object, least: int = 1) -> int:
+    """Check that a depth is a whole number of layers, and return it as an int.
+
+    Args:
+        depth: L; 3.0 counts as 3.
+        least: the smallest depth that is allowed; the largest is `MOST_LAYERS`.
+
+    Raises:
+        UsageError: anything else.
+
+    >>> layer_count(50.0)
+    50
+    """
+    number = float(depth) if isinstance(depth, Real) and not isinstance(depth, bool) else float("nan")
+    if not least <= number <= MOST_LAYERS or number != int(number):
+        raise UsageError(f"the depth must be a whole number of layers from {least} to {MOST_LAYERS}, not {depth}")
+    return int(number)

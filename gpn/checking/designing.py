@@ -127,7 +127,7 @@ def design(
 
     Args:
         spec: a family such as "tanh(s*x)", or a plain activation, for which phi(s x) or x + s phi(x) is offered.
-        depth: L >= 1, layers.
+        depth: L, from 1 to a million.
         curvature: tau > 0, the budget; 1 leaves two orthogonal inputs 2/3 of their distance.
         parameter: the name of the parameter, where the family has several names.
         root: "auto", "plus", "minus" or "stable", as for `gpn.normalize`.

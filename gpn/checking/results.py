@@ -13,7 +13,7 @@ from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
 from theory.activations.specification import Phi
 from theory.depth.length_map import DepthFactor
-from theory.errors import UsageError
+from theory.errors import UsageError, layer_count
 from theory.normalization.normalize import normalize
 from theory.numerics.budget import Budget
 from theory.numerics.threads import one_blas_thread
@@ -89,14 +89,15 @@ def check_report(
     Args:
         spec, digits, derivative, time_limit: as for `gpn.check`.
         detailed: whether to add closed forms, spectrum and depth, which take a second or two.
-        depth: L >= 1, the layers for which the four conditions of depth are judged.
+        depth: L from 1 to a million, the layers for which the four conditions of depth are judged.
 
     Raises:
-        UsageError: as for `gpn.check`.
+        UsageError: as for `gpn.check`, and a depth out of range.
 
     >>> check_report("gelu").networks()[2][0]
     'b_minus'
     """
+    depth = layer_count(depth)
     budget = Budget(time_limit)
     phi, conditions = checking.check_within(budget.share(_CONDITIONS_SHARE), spec, digits, derivative)
     drift = budget.attempt("cost of the near miss", 0.8, lambda: checking.near_miss(phi, conditions), ())

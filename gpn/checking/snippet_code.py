@@ -7,7 +7,7 @@ stays NaN.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +17,7 @@ from theory.activations.activation import Activation
 from theory.activations.pieces import Piece
 from theory.errors import UsageError
 from theory.numerics.arithmetic import X, constant_value, fold_constants
-from theory.numerics.special import normal_cdf, normal_pdf, softplus
+from theory.numerics.special import log1p, normal_cdf, normal_pdf, softplus
 
 _WIDTH = 70  # characters of an expression; with its assignment and indent a line stays within 88
 _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(5)
@@ -148,7 +148,7 @@ def body(activation: Activation, order: Callable[[Piece], sympy.Expr], library: 
     y = torch.where(x > 0.0, x, y)
     """
     pieces, writer = activation.pieces, _Writer(library)
-    values = [_rewritten(order(piece), library) for piece in pieces]
+    values = [_rewritten(order(replace(piece, value=_softened(piece.value))), library) for piece in pieces]
     base = next((index for index, value in enumerate(values) if value.has(X)), 0)
     text = writer.expression(values[base], _guard(pieces[base], library))
     writer.assign("y", text if values[base].has(X) else f"np.full_like(x, {text})")
@@ -166,6 +166,20 @@ def _rewritten(expression: sympy.Expr, library: Library) -> sympy.Expr:
     for function, replacement in library.rewritten.items():
         result = result.replace(function, replacement)
     return fold_constants(result)
+
+
+def _softened(value: sympy.Expr) -> sympy.Expr:
+    """log(d + c exp(u)) as log d + softplus(u + log(c/d)): in float32, exp(u) overflows at 89, and its slope is NaN."""
+
+    def log(inside: sympy.Expr, otherwise: sympy.Expr) -> sympy.Expr:
+        constant, rest = inside.as_independent(X, as_Add=True)
+        scale, power = rest.as_independent(X, as_Add=False)
+        if power.func is not sympy.exp or not constant.is_positive or not scale.is_positive:
+            return otherwise
+        return sympy.log(constant) + softplus(power.args[0] + sympy.log(scale / constant))
+
+    softer: sympy.Expr = value.replace(sympy.log, lambda u: log(u, sympy.log(u)))
+    return softer.replace(log1p, lambda u: log(1 + u, log1p(u)))
 
 
 def _number(constant: sympy.Expr) -> str:

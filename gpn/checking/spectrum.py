@@ -17,7 +17,7 @@ from gpn.experiment.runs import generator
 from gpn.experiment.streams import SPECTRUM, SPECTRUM_PAIRS, cell_number
 from gpn.statistics.limits import Verdict, combine, row_alpha
 from theory.activations.specification import activation
-from theory.errors import UsageError
+from theory.errors import UsageError, layer_count
 from theory.normalization.normalize import normalize
 from theory.numerics.arithmetic import FloatArray
 from theory.numerics.threads import one_blas_thread
@@ -155,7 +155,7 @@ def spectrum(
 
     Args:
         spec: phi: a name, a formula, a SymPy expression or a function on arrays.
-        depth: L >= 1, layers.
+        depth: L, from 1 to a million.
         width: n >= 2, neurons.
         networks: how many are drawn.
         root: which normalization; None leaves phi as it is.
@@ -170,7 +170,7 @@ def spectrum(
     >>> spectrum("relu", 4, 32, 3).measured["effective_rank"].shape
     (3,)
     """
-    depth, width, networks = count("depth", depth), count("width", width, 2), count("networks", networks)
+    depth, width, networks = layer_count(depth), count("width", width, 2), count("networks", networks)
     weights = canonical(weights)
     row_alpha(level, len(LAWS))  # a wrong level is refused before the work
     phi = activation(spec) if root is None else normalize(activation(spec), root)

@@ -9,7 +9,7 @@ from gpn.engine.arguments import count
 from gpn.engine.weights import canonical
 from gpn.training.optimizers import SCHEDULES, Optimizer
 from gpn.training.step import CONSTRAINTS
-from theory.errors import UsageError, unknown
+from theory.errors import UsageError, layer_count, unknown
 
 ORTHOGONAL = ("haar", "scaled_orthogonal", "qr_unsigned")
 PRECISIONS = ("float64", "float32")
@@ -50,7 +50,8 @@ class TrainingSettings:
         object.__setattr__(self, "weights", canonical(self.weights))
         # Batch normalization divides by the spread within a batch: one sample has none.
         least = {"width": 2, "seed": 0, "batch": 2 if self.batch_normalization else 1}
-        for name in ("depth", "width", "epochs", "batch", "seed", "records"):
+        object.__setattr__(self, "depth", layer_count(self.depth))
+        for name in ("width", "epochs", "batch", "seed", "records"):
             object.__setattr__(self, name, count(name, getattr(self, name), minimum=least.get(name, 1)))
         if self.samples is not None:
             object.__setattr__(self, "samples", count("samples", self.samples, minimum=2))

@@ -7,8 +7,9 @@ import sympy
 from scipy.optimize import brentq
 
 from theory.activations.activation import Activation
+from theory.activations.catalog import find
 from theory.activations.specification import activation
-from theory.errors import SpecificationError, UsageError
+from theory.errors import SpecificationError, UsageError, layer_count
 from theory.normalization.family import Family, family
 from theory.normalization.normalize import NormalizedActivation, NormalizedCallable, normalize
 from theory.numerics.arithmetic import X
@@ -62,7 +63,7 @@ def design(
         spec: a family such as "tanh(s*x)" or "leaky_relu(slope)", or a plain activation, for which phi(s x) is taken,
             or x + s phi(x) where no phi(s x) keeps the budget, or where squared lengths of the one run away
             (`theory.trainability.lengths.length_growth`) and of the other do not.
-        depth: L >= 1.
+        depth: L, from 1 to a million.
         curvature: tau > 0.
         parameter: the name of the parameter, where the family has several names.
         root: which normalization, "auto", "plus", "minus" or "stable".
@@ -74,20 +75,19 @@ def design(
     >>> tanh.family.text, bool(0.97 < tanh.spent < 1.03)
     ('tanh(s*x)', True)
     """
-    if depth < 1 or depth != int(depth):
-        raise UsageError(f"the depth must be a whole number of at least 1 layer, not {depth}")
+    depth = layer_count(depth)
     if not (np.isfinite(curvature) and curvature > 0):
         raise UsageError(f"the budget of curvature must be a positive number, not {curvature}; try 1")
     refusals, found = [], []
     for members in offered(spec, parameter):
         try:
-            value = _value(members, int(depth), float(curvature), root)
+            value = _value(members, depth, float(curvature), root)
         except UsageError as error:
             refusals.append(str(error))
             continue
         chosen = normalize(members.build(value), root)
-        found.append(Design(members, value, chosen, int(depth), float(curvature), separation(chosen)))
-        if length_growth(chosen, int(depth)) <= RUNAWAY:
+        found.append(Design(members, value, chosen, depth, float(curvature), separation(chosen)))
+        if length_growth(chosen, depth) <= RUNAWAY:
             return found[-1]
     if not found:
         raise UsageError("; ".join(refusals))
@@ -100,18 +100,23 @@ def _value(members: Family, depth: int, curvature: float, root: str) -> float:
     def excess(log_value: float) -> float:
         try:
             spent = separation(normalize(members.build(float(np.exp(log_value))), root)).spent(depth)
-        except (UsageError, SpecificationError):
+        except SpecificationError as error:
+            refusals.append(str(error))
+            return np.nan
+        except UsageError:
             return np.nan
         return float(np.log(max(spent, 1e-300) / curvature))
 
     grid = np.linspace(np.log(_SMALLEST), np.log(_LARGEST), _STEPS)
     seen: list[float] = []
+    refusals: list[str] = []
     for index, point in enumerate(grid):
         seen.append(excess(float(point)))
         if index and seen[-2] * seen[-1] <= 0:
             return float(f"{np.exp(brentq(excess, grid[index - 1], point, xtol=1e-3)):.{_DIGITS}g}")
+    refused = refusals[0] if refusals else "none of them has a normalization"
     known = curvature * np.exp([number for number in seen if np.isfinite(number)])
-    reached = f"they spend {known.min():.3g} to {known.max():.3g}" if len(known) else "none of them has a normalization"
+    reached = f"they spend {known.min():.3g} to {known.max():.3g}" if len(known) else refused
     raise UsageError(
         f"no member of {members.text} with {members.parameter} from {_SMALLEST:.2g} to {_LARGEST:g} spends a curvature "
         f"of {curvature:g} in {depth} layers: {reached}"
@@ -129,6 +134,8 @@ def offered(spec: object, parameter: str | None = None) -> tuple[Family, ...]:
     try:
         phi = activation(spec)
     except SpecificationError:
+        if isinstance(spec, str) and spec.strip().isidentifier() and find(spec.strip()) is None:
+            raise  # a name that is mistyped, not a family of constants
         return (family(spec, parameter),)
     homogeneous = isinstance(phi, Activation) and phi.is_positively_homogeneous
     if isinstance(spec, str) and spec.isidentifier():

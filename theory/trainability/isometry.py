@@ -14,7 +14,7 @@ import numpy.typing as npt
 from flint import arb, arb_series, ctx
 
 from theory.activations.activation import NumericActivation
-from theory.errors import UsageError
+from theory.errors import UsageError, layer_count
 from theory.numerics.arithmetic import FloatArray
 from theory.numerics.quadrature import gauss_legendre
 
@@ -196,18 +196,17 @@ def jacobian_spectrum(activation: NumericActivation, depth: int) -> JacobianSpec
 
     Args:
         activation: phi without jumps.
-        depth: L >= 1.
+        depth: L, from 1 to a million.
 
     Raises:
-        UsageError: a depth below 1, or a slope that is not finite.
+        UsageError: a depth out of range, or a slope that is not finite.
 
     >>> from theory.activations.specification import activation
     >>> relu = jacobian_spectrum(activation("sqrt(2)*max(x, 0)"), 10)
     >>> round(relu.relative_variance, 9), round(relu.atom, 9)
     (10.0, 0.5)
     """
-    if depth < 1 or depth != int(depth):
-        raise UsageError(f"the depth must be a whole number of at least 1 layer, not {depth}")
+    depth = layer_count(depth)
     points = activation.breakpoint_values
     edges = np.unique(
         np.concatenate([np.arange(-_REACH, _REACH + _PANEL / 2, _PANEL), points[np.abs(points) < _REACH]])
@@ -221,7 +220,7 @@ def jacobian_spectrum(activation: NumericActivation, depth: int) -> JacobianSpec
         raise UsageError(f"phi'^2 of {activation.name} is not finite on |z| <= {_REACH:g}: its Jacobian has no law")
     if not slopes.any():
         raise UsageError(f"phi' of {activation.name} is 0 to float64: its Jacobian has no law")
-    return JacobianSpectrum(slopes, probabilities / probabilities.sum(), int(depth))
+    return JacobianSpectrum(slopes, probabilities / probabilities.sum(), depth)
 
 
 def finite_width_variance(slope_second: float, slope_fourth: float, width: int, depth: int) -> float:

@@ -14,7 +14,7 @@ from numpy.polynomial import chebyshev
 from theory.activations.activation import NumericActivation, steps
 from theory.depth.correlation import squared_distance, step_heights
 from theory.depth.length_map import length_map, slope_map
-from theory.errors import UsageError
+from theory.errors import UsageError, layer_count
 from theory.gaussian.hermite import correlation_slopes
 from theory.numerics.arithmetic import FloatArray
 
@@ -146,13 +146,11 @@ class Separation:
         """1 - rho_l for l = 0, ..., L, array (L + 1,), of two inputs with a correlation in [0, 1].
 
         Raises:
-            UsageError: a correlation outside [0, 1] or a depth below 0.
+            UsageError: a correlation outside [0, 1] or a depth out of range.
         """
         if not 0 <= correlation <= 1:
             raise UsageError(f"the correlation of the two inputs must lie in [0, 1], not {correlation}")
-        if depth < 0 or depth != int(depth):
-            raise UsageError(f"the depth must be a whole number of at least 0 layers, not {depth}")
-        return self.map.path(int(depth), 1 - correlation)
+        return self.map.path(layer_count(depth, 0), 1 - correlation)
 
     def layers_until(self, correlation: float, most: int = 100_000) -> float:
         """The first layer after which orthogonal inputs have at least this correlation; infinite beyond the most."""

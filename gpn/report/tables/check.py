@@ -192,7 +192,7 @@ def check_answer(report: "CheckReport", verbose: bool, lights: bool = False) -> 
         if root.recommended and loss_warning(root):
             yield Text(loss_warning(root))
     if report.depth is not None:
-        yield depth_answer(report.depth, lights)
+        yield depth_answer(report.depth, lights, _judged_in_depth(report.conditions))
     elif report.conditions.normalizable == "yes" and not report.conditions.given_up:
         yield Text("What depth leaves of separation and isometry is not known: float64 is not accurate enough here.")
     if report.drift:
@@ -203,6 +203,13 @@ def check_answer(report: "CheckReport", verbose: bool, lights: bool = False) -> 
         )
     if verbose and report.details is not None:
         yield details(report.details)
+
+
+def _judged_in_depth(conditions: "Conditions") -> str:
+    """What the conditions of depth are of, empty where that is the activation itself."""
+    if conditions.is_gpn == "holds":
+        return ""
+    return f"a φ + b (root {next(root.root for root in conditions.normalizations if root.recommended)})"
 
 
 def details(details: "Details") -> RenderableType:

@@ -43,12 +43,13 @@ def conditions(found: "DepthConditions") -> Table:
     return terminal_table(columns, found.all())
 
 
-def depth_answer(found: "DepthConditions", lights: bool) -> RenderableType:
-    """What depth leaves: a sentence, and the four conditions line by line if they are asked for."""
-    sentence = Text(f"In depth, {depth_sentence(found)}")
+def depth_answer(found: "DepthConditions", lights: bool, whose: str = "") -> RenderableType:
+    """What depth leaves: a sentence, and the four conditions line by line if they are asked for (`lights`)."""
+    sentence = Text(depth_sentence(found, whose))
     if not lights:
         return sentence
-    return paragraphs([sentence], [Text(f"At {found.depth} layers", style="bold"), conditions(found)])
+    title = f"At {found.depth} layers{f', of {whose}' * bool(whose)}"
+    return paragraphs([sentence], [Text(title, style="bold"), conditions(found)])
 
 
 def design(report: "DesignReport") -> RenderableType:

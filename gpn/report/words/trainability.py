@@ -32,8 +32,13 @@ def loss_warning(root: "Normalization[DecimalNumber]") -> str:
     )
 
 
-def depth_sentence(found: "DepthConditions") -> str:
-    """Separation and isometry in one sentence, for the default report of an activation."""
+def depth_sentence(found: "DepthConditions", whose: str = "") -> str:
+    """Separation and isometry in one sentence, for the default report of an activation.
+
+    Args:
+        found: the conditions.
+        whose: what they are of, "a φ + b (root minus)"; empty where that is the activation as it was given.
+    """
     layers = found.layers_to_99
     if layers == float("inf"):
         together = "two inputs of correlation 0 stay apart"
@@ -42,7 +47,8 @@ def depth_sentence(found: "DepthConditions") -> str:
     slope = short_number(found.variance_per_layer)
     loss = "L" if slope == "1" else f"{slope} L"
     rank = "n" if found.variance_per_layer < 1e-12 else f"n/(1 + {loss})"
-    return f"{together}; the effective rank of the Jacobian is {rank} after L layers."
+    start = f"In depth, with {whose}" if whose else "In depth"
+    return f"{start}, {together}; the effective rank of the Jacobian is {rank} after L layers."
 
 
 def design_finding(report: "DesignReport") -> str:

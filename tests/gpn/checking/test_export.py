@@ -210,6 +210,20 @@ def test_latex_states_the_formula():
     assert latex.count("{") == latex.count("}")
 
 
+@pytest.mark.parametrize("argument", ["log(1+exp(x))", "log1p(exp(x))", "log(2+2*exp(x)) - log(2)"])
+def test_the_logarithm_of_an_exponential_does_not_overflow(argument):
+    formula = f"x*tanh({argument})"
+    value, slope = functions(formula)[2:]
+    x = np.array([-800.0, -1.0, 0.5, 800.0])
+    mish, its_slope = functions("mish")[2:]
+    np.testing.assert_allclose(value(x), mish(x), rtol=1e-13)
+    np.testing.assert_allclose(slope(x), its_slope(x), rtol=1e-13)
+    torch_code, jax_code = (export(formula, target) for target in ("torch", "jax"))
+    assert "exp(" not in torch_code.split("def ")[1]
+    assert "logsigmoid(-x)" in torch_code
+    assert "jax.nn.softplus(x)" in jax_code
+
+
 def test_nan_stays_nan():
     for spec in ("relu", "hard_tanh", "elu", "sparse_sigmoid", "x*sigmoid(x)"):
         _, _, value, _ = functions(spec)

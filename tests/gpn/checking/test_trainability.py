@@ -1,9 +1,11 @@
 """Depth conditions, `gpn.design` and `gpn.spectrum`: whole reports, from Python and from the command line."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+import rich.console
 
 import gpn
 from benchmarks.mutations import SPECTRUM_MUTATIONS
@@ -175,6 +177,22 @@ def test_the_check_says_what_depth_leaves():
     assert report.to_dict()["depth_conditions"]["relative_variance_per_layer"] == pytest.approx(1)
     assert len(list(tables.check_answer(report, False, lights=True))) == 2
     assert gpn.check_report("sign", 15, detailed=False).depth is None
+
+
+def test_the_check_says_whose_depth_it_is_and_refuses_depths_out_of_range():
+    def said(spec):
+        console = rich.console.Console(width=100, file=io.StringIO())
+        console.print(*tables.check_answer(gpn.check_report(spec, 15, detailed=False, depth=9), False, lights=True))
+        return " ".join(console.file.getvalue().split())
+
+    assert "At 9 layers, of a φ + b (root plus)" in said("relu")
+    assert "In depth, with a φ + b (root plus), two inputs of correlation 0" in said("relu")
+    assert "In depth, two inputs" in said("sqrt(2)*relu(x)")
+    assert "At 9 layers condition" in said("sqrt(2)*relu(x)")
+    for depth in (0, -3, 10**12, 2.5, True, float("nan"), "9"):
+        for ask in (gpn.check_report, gpn.design, gpn.spectrum):
+            with pytest.raises(UsageError, match="of layers from 1 to 1000000, not"):
+                ask("relu", depth=depth)
 
 
 def test_few_digits_are_enough_for_the_laws_of_depth():

@@ -58,8 +58,11 @@ def test_a_member_whose_lengths_run_away_is_not_offered(monkeypatch):
     ("arguments", "words"),
     [
         (("relu", 1), "spend"),
-        (("tanh", 0), "at least 1 layer"),
+        (("tanh", 0), "from 1 to 1000000"),
         (("tanh", 10, 0.0), "positive"),
+        (("geluu", 10), "did you mean gelu"),
+        (("geluu(s*x)", 10), "did you mean gelu"),
+        (("sign(s*x)", 10), "none of them has a normalization"),
         (("tanh", 10, np.nan), "positive"),
     ],
 )
