@@ -49,7 +49,7 @@ _SIDES: FloatArray = 4.0 ** -np.arange(1.0, 24.0)  # lengths of the intervals be
 _CLEAR = 16  # such an interval is at least this many times as long as the gap around the suspect
 _SHARP = 300  # and this many times for a kink, so that |x|**1.5 has none
 _MOST = 1500  # suspects
-_NEARBY = 1 / 16  # distance from a gap within which rounding is looked at
+_NEARBY = 1 / 16  # distance from a gap within which rounding is measured
 _BESIDE = 6  # a plateau of more of the narrowest panels is a smooth feature
 
 
