@@ -1,13 +1,13 @@
 """What is wrong with a model, in sentences: which layers, by how much, and what to change."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
 
-from gpn.probing.results import Finding, PartRow
+from gpn.probing.judging import Judgement
+from gpn.probing.results import KEPT, Finding, Layer, PartRow
 from theory.activations import catalog
 from theory.activations.specification import Phi
 from theory.depth.length_map import length_map, slope_map
@@ -15,56 +15,12 @@ from theory.errors import UsageError
 from theory.normalization.normalize import normalization
 
 K = TypeVar("K")
-KEPT = 0.1
-"""A layer that by its own theory changes log |x|^2/n or log |dE/dx|^2 by more than this is not normalized."""
+IN_ALL = float(np.log(2))
+"""Layers in a row, each within `KEPT`, are not normalized if they change one of the two by more than this together."""
 DEPARTS, NOT_NORMALIZED, NOTE = "departs", "not normalized", "note"
 _BIAS = 0.1  # root mean square of a bias, in units of the pre-activation, from which it is named
 _DIGITS = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A linear map and the activation after it.
-
-    Args:
-        map, activation: their rows; None where no activation follows.
-        phi: the activation.
-        transposed: whether the scale of the weights is one of the transposed matrix.
-        aside: whether it lies in a branch, so that signals and gradients pass beside it, too.
-    """
-
-    map: PartRow
-    activation: PartRow | None
-    phi: Phi | None
-    transposed: bool
-    aside: bool = False
-
-    @property
-    def number(self) -> int:
-        return self.map.layer
-
-    @property
-    def forward(self) -> float:
-        """The factor of the squared length, by its own theory."""
-        after = 1.0 if self.activation is None else self.activation.forward_factor
-        return self.map.forward_factor * after
-
-    @property
-    def backward(self) -> float:
-        """The factor of the squared gradient from its output to its input, by its own theory."""
-        return float("nan") if self.activation is None else self.activation.backward_factor * self.map.backward_factor
-
-    @property
-    def kept(self) -> bool:
-        """Whether theory keeps lengths and gradients, as far as it covers them."""
-        logs = np.log([value for value in (self.forward, self.backward) if np.isfinite(value) and value > 0])
-        lost = any(value == 0 for value in (self.forward, self.backward))
-        return not lost and bool(np.all(np.abs(logs) <= KEPT))
-
-    @property
-    def known(self) -> bool:
-        """Whether theory covers both directions."""
-        return bool(np.isfinite(self.forward) and np.isfinite(self.backward))
+_PADDED = 0.02  # share of a patch outside, from which the padding is named
 
 
 def numbers(layers: Iterable[int]) -> str:
@@ -94,6 +50,8 @@ def of_layers(layers: Sequence[Layer]) -> Iterator[Finding]:
         elif _is_kept_at_one(same[0]):  # what is wrong is below it
             kind, weight = "input length", NOT_NORMALIZED if same[0].number == 1 else NOTE
         yield Finding(kind, _numbers(same), _unnormalized(same), weight)
+    for run in _runs([layer for layer in hidden if layer.kept and not layer.aside]):
+        yield from _drift(run)
     yield from _gains(hidden)
     for same in _sorted_by(lambda layer: layer.map.weights, (layer for layer in hidden if layer.transposed)).values():
         one = same[0].map
@@ -111,6 +69,47 @@ def of_layers(layers: Sequence[Layer]) -> Iterator[Finding]:
         )
         yield Finding("bias", _numbers(biased), text, NOTE)
     yield from _ensembles(layers)
+
+
+def _runs(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+    """Layers with numbers in a row."""
+    for _, run in groupby(enumerate(layers), lambda pair: pair[1].number - pair[0]):
+        yield [layer for _, layer in run]
+
+
+def _drift(run: Sequence[Layer]) -> Iterator[Finding]:
+    """What layers that each keep norms do together, if that is much."""
+    logs = dict(zip(("squared lengths", "squared gradients"), changes_at_infinite_width(run), strict=True))
+    much = {what: log for what, log in logs.items() if abs(log) > IN_ALL}
+    if much:
+        factors = " and ".join(f"{what} by {np.exp(log):.3g}" for what, log in much.items())
+        each = np.exp(max(much.values(), key=abs) / len(run))
+        text = (
+            f"Each of {numbers(_numbers(run))} keeps norms within {KEPT:.0%}, but by their theory all together change "
+            f"{factors} ({each:.3g} per layer), because {_reason(run[len(run) // 2])}."
+        )
+        yield Finding("drift", _numbers(run), text.replace("%", " %"), NOT_NORMALIZED)
+
+
+def changes_at_infinite_width(run: Sequence[Layer]) -> tuple[float, float]:
+    r"""Logarithms of the factors of the squared length and of the squared gradient over some layers in a row.
+
+    .. math:: h_l = f_l\, q_{l-1}, \qquad q_l = E\, \phi(\sqrt{h_l}\, z)^2, \qquad
+        \log\frac{q_L}{q_0}, \quad \sum_l \log\big(\beta_l\, E\, \phi'(\sqrt{h_l}\, z)^2\big)
+
+    with the factors f and :math:`\beta` of the maps. Lengths are those of infinite width, from what arrives at the
+    first layer on: the fluctuations of a network of finite width are no fault of its layers.
+    """
+    start = length = run[0].map.length_in
+    gradient = 0.0
+    for layer in run:
+        scale = length * layer.map.forward_factor
+        if layer.phi is None or not (np.isfinite(scale) and scale > 0):
+            return float("nan"), float("nan")
+        length = length_map(layer.phi, scale).value
+        with np.errstate(all="ignore"):
+            gradient += float(np.log(slope_map(layer.phi, scale).value * layer.map.backward_factor))
+    return float(np.log(length / start)) if length > 0 else float("nan"), gradient
 
 
 def _gains(hidden: Sequence[Layer]) -> Iterator[Finding]:
@@ -201,13 +200,16 @@ def of_stream(blocks: int, length: float, gradient: float) -> Finding:
         words.append(f"squared gradients {'by' if words else 'change by'} {gradient:.3g}")
     many = f"{blocks} block{'s' * (blocks > 1)}"
     text = f"Along the residual stream {', '.join(words)} per block ({many}, measured)."
-    lost = any(abs(np.log(value)) > KEPT for value in known)
+    lost = any(abs(np.log(value)) > KEPT or abs(np.log(value)) * blocks > 2 * IN_ALL for value in known)
     return Finding("stream", (), text, NOT_NORMALIZED if lost else NOTE)
 
 
 def _reason(layer: Layer) -> str:
     phi, gain = layer.phi, layer.map.gain
     assert phi is not None  # hidden layers have one
+    if layer.map.kind == "convolution" and not layer.map.bias and layer.map.forward_factor < (1 - _PADDED) * gain**2:
+        inside = layer.map.forward_factor / gain**2
+        return f"of each patch the share {inside:.2g} of the squared length lies inside, the rest is padded with zeros"
     try:
         second, slope = length_map(phi, 1.0).value, slope_map(phi, 1.0).value
         constants = f"E phi^2 = {second:.4g} and E phi'^2 = {slope:.4g}"
@@ -330,6 +332,26 @@ def of_rows(rows: Sequence[PartRow], allowed: float) -> Iterator[Finding]:
         where = _some([row.name or "the model" for row in dropped])
         text = f"Dropout is on in {where}: it multiplies squared norms by up to {factor:.4g}."
         yield Finding("dropout", (), text, NOT_NORMALIZED if factor > 1 + KEPT else NOTE)
+
+
+def of_sums(sums: Sequence[Judgement | None], allowed: float) -> Iterator[Finding]:
+    """What all steps that follow, each by itself, miss together.
+
+    Args:
+        sums: forward and backward; None where too few steps fluctuate.
+        allowed: the probability below which a comparison counts as a departure.
+
+    >>> [found.text[:66] for found in of_sums([None, Judgement(1.1, 1.0, 0.97, 1.03, 1e-9)], 0.01)]
+    ['All steps together depart from their theory backward: squared norm']
+    """
+    for side, judgement in zip(("forward", "backward"), sums, strict=True):
+        if judgement is not None and judgement.probability < allowed:
+            text = (
+                f"All steps together depart from their theory {side}: squared norms are {judgement.measured:.4g} times "
+                "what follows from weights and activation, in the mean over the steps that follow one by one (band "
+                f"{judgement.lower:.4g} to {judgement.upper:.4g})."
+            )
+            yield Finding("departs", (), text, DEPARTS)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -12,10 +12,10 @@ from gpn.experiment.runs import generator
 from gpn.experiment.streams import PROBE
 from gpn.probing import findings
 from gpn.probing.ensembles import Ensemble, ensemble_of
-from gpn.probing.judging import Judgement, Step, judge, steps_of
+from gpn.probing.judging import Judgement, Step, judge, steps_of, together
 from gpn.probing.models import Source, source_of
 from gpn.probing.recognition import Recognizer, Unit, branches
-from gpn.probing.results import Answer, Finding, PartRow, ProbeReport
+from gpn.probing.results import Answer, Finding, Layer, PartRow, ProbeReport
 from gpn.probing.tape import Tape
 from theory.errors import UsageError
 from theory.numerics.threads import one_blas_thread
@@ -120,10 +120,17 @@ class _Reading:
     def report(self) -> ProbeReport:
         steps = {place: self._steps(place) for place in self.chosen}
         count = sum(1 for sides in steps.values() for side in sides if _is_judged(side))
-        allowed = (1 - self.level) / max(count, 1)
+        allowed = (1 - self.level) / (count + 2)  # two for the sums over all steps, forward and backward
         rows = [self._row(place, steps[place], allowed) for place in self.chosen]
         layers = self._layers(rows)
-        found = [*findings.of_rows(rows, allowed), *findings.of_layers(layers), *self._of_stream(), *self._of_keys()]
+        following = {
+            place: steps[place] for place, row in zip(self.chosen, rows, strict=True) if row.follows is Answer.YES
+        }
+        sums = tuple(
+            self._together([(place, sides[way]) for place, sides in following.items()], allowed) for way in (0, 1)
+        )
+        found = [*findings.of_rows(rows, allowed), *findings.of_sums(sums, allowed)]
+        found += [*findings.of_layers(layers), *self._of_stream(), *self._of_keys()]
         found.sort(key=lambda finding: _ORDER[finding.weight])
         weights = {finding.weight for finding in found}
         follows = Answer.NO if findings.DEPARTS in weights else Answer.YES if count else Answer.UNDECIDED
@@ -142,10 +149,27 @@ class _Reading:
             self.level,
             count,
             tuple(rows),
+            sums,
             tuple(found),
             follows,
             normalized,
         )
+
+    def _together(self, steps: Sequence[tuple[int, list[Step]]], allowed: float) -> Judgement | None:
+        """The sum over all steps that follow; none where matrices are shared, since then the steps depend."""
+        if any(len(set(keys)) < len(keys) for keys in self.keys):
+            return None
+        sides = []
+        for place, side in steps:
+            unit = self.units[0][place]
+            if unit.kind in ("linear", "convolution", "activation"):
+                source = next((u for u in self.units[0] if u.output == unit.inputs[0]), unit)
+                biased = any(
+                    u.operation is not None and u.operation.bias is not None and np.any(u.operation.bias)
+                    for u in (unit, source)
+                )
+                sides.append((side, self.tapes[0].values[unit.output].size, biased))
+        return together(sides, self.epsilon, allowed)
 
     def _of_keys(self) -> list[Finding]:
         if not self.keys[0]:
@@ -240,7 +264,7 @@ class _Reading:
             return None
         return ensemble_of(drawn[0], self.tapes[0].values[self.units[0][place].output].dtype, drawn[1:])
 
-    def _layers(self, rows: Sequence[PartRow]) -> list[findings.Layer]:
+    def _layers(self, rows: Sequence[PartRow]) -> list[Layer]:
         """Each map with its activation."""
         units = {self.units[0][place].output: self.units[0][place] for place in self.chosen}
         places = dict(zip(units, self.chosen, strict=True))
@@ -252,7 +276,7 @@ class _Reading:
             after = next((u for u in units.values() if u.kind == "activation" and u.inputs[0] == output), None)
             ensemble = self._ensemble(places[output])
             layers.append(
-                findings.Layer(
+                Layer(
                     by_output[output],
                     by_output[after.output] if after else None,
                     after.phi if after else None,

@@ -5,11 +5,16 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any, NoReturn
 
+import numpy as np
 import pandas as pd
 
 from gpn.experiment.files import finite_record
 from gpn.experiment.result import Result
 from gpn.probing.judging import Judgement
+from theory.activations.specification import Phi
+
+KEPT = 0.1
+"""A layer that by its own theory changes log |x|^2/n or log |dE/dx|^2 by more than this is not normalized."""
 
 
 class Answer(StrEnum):
@@ -85,6 +90,51 @@ class PartRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """A linear map and the activation after it.
+
+    Args:
+        map, activation: their rows; None where no activation follows.
+        phi: the activation.
+        transposed: whether the scale of the weights is one of the transposed matrix.
+        aside: whether it lies in a branch, so that signals and gradients pass beside it, too.
+    """
+
+    map: PartRow
+    activation: PartRow | None
+    phi: Phi | None
+    transposed: bool
+    aside: bool = False
+
+    @property
+    def number(self) -> int:
+        return self.map.layer
+
+    @property
+    def forward(self) -> float:
+        """The factor of the squared length, by its own theory."""
+        after = 1.0 if self.activation is None else self.activation.forward_factor
+        return self.map.forward_factor * after
+
+    @property
+    def backward(self) -> float:
+        """The factor of the squared gradient from its output to its input, by its own theory."""
+        return float("nan") if self.activation is None else self.activation.backward_factor * self.map.backward_factor
+
+    @property
+    def kept(self) -> bool:
+        """Whether theory keeps lengths and gradients, as far as it covers them."""
+        logs = np.log([value for value in (self.forward, self.backward) if np.isfinite(value) and value > 0])
+        lost = any(value == 0 for value in (self.forward, self.backward))
+        return not lost and bool(np.all(np.abs(logs) <= KEPT))
+
+    @property
+    def known(self) -> bool:
+        """Whether theory covers both directions."""
+        return bool(np.isfinite(self.forward) and np.isfinite(self.backward))
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something to know about the model.
 
@@ -114,6 +164,7 @@ class ProbeReport(Result):
         level: of all bands together.
         comparisons: how many squared norms were compared with a law.
         rows: the parts of the model, in the order in which they ran.
+        sums: the mean step, forward and backward, over all steps that follow one by one; None where too few fluctuate.
         findings: in the order of their weight.
         follows: whether every part follows the theory of itself.
         normalized: whether, by the theory of itself, every layer keeps squared lengths and gradients.
@@ -127,6 +178,7 @@ class ProbeReport(Result):
     level: float
     comparisons: int
     rows: tuple[PartRow, ...]
+    sums: tuple[Judgement | None, ...]
     findings: tuple[Finding, ...]
     follows: Answer
     normalized: Answer
@@ -159,6 +211,10 @@ class ProbeReport(Result):
             **{name: getattr(self, name) for name in given},
             "follows": self.follows.value,
             "normalized": self.normalized.value,
+            "sums": {
+                side: None if law is None else finite_record(asdict(law))
+                for side, law in zip(("forward", "backward"), self.sums, strict=True)
+            },
             "findings": [asdict(finding) for finding in self.findings],
             "parts": [finite_record(row.record()) for row in self.rows],
         }

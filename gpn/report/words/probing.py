@@ -46,10 +46,12 @@ def _normalized(report: "ProbeReport") -> str:
     if report.normalized is Answer.YES:
         if any(finding.kind == "stream" for finding in report.findings):
             return "Its residual stream, as measured, keeps squared lengths and gradients: it is normalized."
+        if report.follows is Answer.NO:
+            return "By that theory, which it does not follow, every layer would keep squared lengths and gradients."
         return "By that theory every layer that it knows keeps squared lengths and gradients: it is normalized."
     if report.normalized is Answer.UNDECIDED:
         return "Whether it is normalized is undecided: of no layer theory knows both directions."
-    lost = set(report.found("not normalized"))
+    lost = {*report.found("not normalized"), *report.found("drift")}
     kept = (
         {row.layer for row in report.rows if row.kind == "activation" and row.layer}
         - lost

@@ -105,6 +105,24 @@ def lecun_by_fan_out(linear):
     nn.init.normal_(linear.weight, std=linear.out_features**-0.5)
 
 
+class TooSteep(torch.autograd.Function):
+    """A derivative that is 5 % too large: squared gradients grow by 10 % in each layer."""
+
+    @staticmethod
+    def forward(context, x):
+        context.save_for_backward(x)
+        return A * torch.tanh(x) + B
+
+    @staticmethod
+    def backward(context, gradient):
+        return 1.05 * A * gradient / torch.cosh(context.saved_tensors[0]) ** 2
+
+
+class SlightlyTooSteep(nn.Module):
+    def forward(self, x):
+        return TooSteep.apply(x)
+
+
 ALL = tuple(range(1, DEPTH + 1))
 FAULTS = {
     "gain 5/3 on tanh": (lambda: network(nn.Tanh, 5 / 3), "not normalized", ALL),
@@ -130,6 +148,12 @@ FAULTS = {
     "a weight that is no number": (changed(not_a_number), "not finite", (5,)),
     "dropout left on": (changed(dropout), "dropout", ()),
     "a wrong derivative": (changed(wrong_slope), "departs", (5,)),
+    "a derivative 5 % too large in every layer": (lambda: network(SlightlyTooSteep, widths=(WIDTH,) * 25), "departs", ()),
+    "a gain 4 % too large in every layer": (
+        lambda: network(nn.ReLU, 1.04 * 2**0.5, widths=(64,) * 21),
+        "drift",
+        tuple(range(1, 21)),
+    ),
     "a layer of zeros": (changed(dead), "no gradient", (4,)),
 }
 
@@ -140,7 +164,7 @@ def test_a_fault_is_found_and_named(name):
     report = gpn.probe(factory, initializations=3)
     assert kind in {finding.kind for finding in report.findings}
     assert set(report.found(kind)) == set(layers)
-    if kind in ("not normalized", "gain", "dropout", "bias", "transposed"):
+    if kind in ("not normalized", "gain", "dropout", "bias", "transposed", "drift"):
         assert report.normalized is Answer.NO
     if kind in ("departs", "not finite", "no gradient"):
         assert report.follows is Answer.NO
