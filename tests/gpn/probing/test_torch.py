@@ -148,7 +148,11 @@ FAULTS = {
     "a weight that is no number": (changed(not_a_number), "not finite", (5,)),
     "dropout left on": (changed(dropout), "dropout", ()),
     "a wrong derivative": (changed(wrong_slope), "departs", (5,)),
-    "a derivative 5 % too large in every layer": (lambda: network(SlightlyTooSteep, widths=(WIDTH,) * 25), "departs", ()),
+    "a derivative 5 % too large in every layer": (
+        lambda: network(SlightlyTooSteep, widths=(WIDTH,) * 25),
+        "departs",
+        (),
+    ),
     "a gain 4 % too large in every layer": (
         lambda: network(nn.ReLU, 1.04 * 2**0.5, widths=(64,) * 21),
         "drift",
