@@ -23,7 +23,10 @@ def width(
     spec: Spec,
     width: Annotated[int | None, number("N", "Width n; the depth or the tolerance is then solved for.", 1024)] = None,
     depth: Annotated[int | None, number("L", "Depth L.", 50)] = None,
-    epsilon: Annotated[float | None, number("E", "Tolerance: squared gradient norms within e^-E and e^E.", 0.5)] = None,
+    epsilon: Annotated[
+        float | None,
+        number("E", "Tolerance: squared gradient norms within e^-E and e^E; norms within f: E = 2 log f.", 0.5),
+    ] = None,
     probability: Annotated[float, number("P", "Accepted probability of leaving the tolerance.", 0.05)] = 0.05,
     root: Root = "auto",
     raw: Raw = False,

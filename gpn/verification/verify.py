@@ -108,7 +108,7 @@ def verify(
             its widest layer.
         gain, bias: of each layer, or one for all, as for `gpn.simulate`. With layers, gain, bias or residual the event
             is about |dE/dW_l|_F^2/n_{l-1}, and only the fluctuation law covers it: the theorems are those of square
-            layers.
+            layers, but for the deep bound of Gaussian weights, which covers chains of unequal widths.
         residual: alpha of branches x + alpha phi(h), of which no law speaks.
         linear_output: whether the last layer has no activation, x_L = h_L, as logits have none.
         executor: "threads" or "processes", a pool of `workers` (by default one for each core, and processes

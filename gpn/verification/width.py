@@ -68,7 +68,8 @@ def required_width(
     if asked for, simulation; and for one layer the same with :math:`|\,|\phi(h)|^2/n - 1| \ge \epsilon` (forward) and
     :math:`|\,|\phi'(h) \cdot u|^2 - 1| \ge \epsilon` (backward), by Lévy's and Cramér's bounds and the exact law.
 
-    Values are to 2 % for the deep bound and for simulation (whose frequencies scatter), to 0.1 % for the others.
+    Values are to 2 % for the deep bound and for simulation (whose frequencies scatter), to 0.1 % for the others. Where
+    the exact law cannot be evaluated, its least upper bound stands for it, and its `reason` begins with "at most".
 
     Args:
         activation: a name, formula, SymPy expression or callable; it is normalized first, see `root`.
@@ -298,9 +299,10 @@ def with_certificate(
     reason = (
         "no theorem about positively homogeneous phi is certified" if found.reason == deep.HOMOGENEOUS else found.reason
     )
-    probability = None if found.width is None else found.bound.probability
-    requirement = Requirement(NETWORK, CERTIFIED.name, found.width, probability, reason)
-    return replace(known, requirements=(*known.requirements, requirement)), found.bound.document
+    proved = found.width is not None and found.bound.rigor == "certified" and found.bound.document is not None
+    value, probability = (found.width, found.bound.probability) if proved else (None, None)
+    requirement = Requirement(NETWORK, CERTIFIED.name, value, probability, "" if proved else reason or "not certified")
+    return replace(known, requirements=(*known.requirements, requirement)), found.bound.document if proved else None
 
 
 def chosen(activation: object, root: str | None) -> Phi:
@@ -345,16 +347,39 @@ def _one_layer(problem: Problem, law_at: Callable[[int], LayerLaw], claim: Count
         return [TailParts(claim, law_at(width), epsilon, side) for side in SIDES]
 
     def requirement(kind: LayerKind) -> Requirement:
-        return search(
-            problem, ONE_LAYER[claim], kind.name, lambda x: _sum([kind.compute(tail) for tail in tails(x)]), _FINE
-        )
+        lacking: dict[float, str] = {}  # where an upper bound stands for the exact law, and why
+
+        def probability(value: float) -> Bound:
+            bounds = [kind.compute(tail) for tail in tails(value)]
+            if not kind.is_bound and (lack := _lack(bounds)) is not None:
+                lacking[value], bounds = lack.reason, [_least(tail) for tail in tails(value)]
+            return _sum(bounds)
+
+        found = search(problem, ONE_LAYER[claim], kind.name, probability, _FINE)
+        known = [point for point in found.points if point.at not in lacking]
+        below = max((point.at for point in found.points if point.at < (found.value or 0.0)), default=0.0)
+        reason = lacking.get(found.value or 0.0) or lacking.get(below)
+        if found.value is None or not reason:
+            return found
+        there = None if found.value in lacking else found.probability
+        return replace(found, probability=there, reason=f"at most: {reason}", points=tuple(known))
 
     return [requirement(kind) for kind in LAYER_KINDS]
 
 
+def _least(tail: TailParts) -> Bound:
+    """The least of what bounds a tail from above, for where its exact law cannot be evaluated."""
+    bounds = [kind.compute(tail) for kind in LAYER_KINDS]
+    return min((bound for bound in bounds if bound.kind != "none"), key=lambda bound: bound.log, default=bounds[0])
+
+
+def _lack(bounds: list[Bound]) -> Bound | None:
+    """The first that has no number."""
+    return next((bound for bound in bounds if bound.kind == "none"), None)
+
+
 def _sum(bounds: list[Bound]) -> Bound:
     """The probabilities of both tails added."""
-    missing = next((bound for bound in bounds if bound.kind == "none"), None)
-    if missing is not None:
+    if (missing := _lack(bounds)) is not None:
         return missing
     return Bound(bounds[0].kind, min(float(np.logaddexp.reduce([bound.log for bound in bounds])), 0.0))

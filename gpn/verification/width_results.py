@@ -26,8 +26,8 @@ class Requirement:
         scope: "whole network", or one of the claims about one layer in words.
         kind: "deep", "certified", "levy", "cramer" (upper bounds), "exact", "prediction" or "simulation".
         value: the unknown: the least width, the largest depth or the least epsilon; None where there is none.
-        probability: what the method gives there.
-        reason: why there is no value, else empty.
+        probability: what the method gives there; None where it has no number.
+        reason: why there is no value; or why the value of an exact law is only an upper limit; else empty.
         points: what was evaluated on the way, ascending.
     """
 

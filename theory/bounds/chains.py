@@ -203,9 +203,11 @@ def cheapest(
     """
     last = np.exp(17 / exponent)  # beyond, a constant of 4e-8 is enough
     y = np.geomspace(floor, last, 300)
-    matrix = np.exp(exponent * np.log(y)[:, None] - rates * y[:, None] - costs)  # in units of the cost of each rate
-    solution = linprog(np.ones(len(rates)), A_ub=-matrix, b_ub=-np.ones(len(y)))
-    if solution.x is None:
+    with np.errstate(all="ignore"):
+        matrix = np.exp(exponent * np.log(y)[:, None] - rates * y[:, None] - costs)  # in units of the cost of each rate
+    held = bool(np.isfinite(matrix).all())  # what float64 cannot hold proves nothing
+    solution = linprog(np.ones(len(rates)), A_ub=-matrix, b_ub=-np.ones(len(y))) if held else None
+    if solution is None or solution.x is None:
         return None
     weights = np.maximum(solution.x, 1e-300) * np.exp(-costs)
     weights[0] = max(weights[0], last**-exponent)

@@ -17,7 +17,7 @@ from scipy.special import gammaln
 from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
-SMALLEST_WIDTH = 12
+SMALLEST_WIDTH = 8
 """Below it the characteristic function decays too slowly to be inverted."""
 
 

@@ -79,9 +79,7 @@ def _small(event: Event) -> ExactTail | None:
         return None
     tail = small_probability(event)
     if tail is None:
-        return unavailable(
-            f"the inversion needs a width of at least {SMALLEST_WIDTH}, direct integration one of 2 or 3"
-        )
+        return unavailable(f"evaluated only at widths 2, 3 and from {SMALLEST_WIDTH} on")
     value, error = tail
     if value == 0 or error > 0.3 * value:
         return unavailable("too rare for direct integration at this width")

@@ -200,7 +200,8 @@ def _panel(axes: Axes, rows: "list[Row]", looks: _Looks) -> None:
     _width_axis(axes, sorted({row.width for row in rows}))
     axes.set_ylabel(f"${CLAIMS[rows[0].claim].event}$" if rows[0].claim in CLAIMS else "probability")
     panel_title(axes, claim_title(rows[0].claim, rows[0].depth), pad=20)
-    axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
+    finding = axes.text(0, 1.02, claim_finding(rows), transform=axes.transAxes, fontsize=9, color="0.25")
+    finding.set_in_layout(False)  # words wider than the axes would narrow them
     style_axes(axes)
 
 

@@ -26,6 +26,8 @@ from gpn.report.words.selection import largest, median_column, positive_or_nan
 if TYPE_CHECKING:
     from gpn.verification.results import Profile, VerificationReport
 
+_LABEL = 48  # characters of a label of which two stand beside each other
+
 
 def gradient_by_layer(
     reports: "VerificationReport | Sequence[VerificationReport]", *, ax: Axes | None = None
@@ -61,7 +63,8 @@ def gradient_by_layer(
         widths = ", ".join(str(width) for width in sorted({profile.width for profile in profiles}))
         words = f"width n = {widths}, median and {low:g} % to {high:g} % band"
         handles, labels = panels[0].get_legend_handles_labels()
-        place: dict[str, Any] = {"loc": "outside lower left", "alignment": "left", "ncols": len(panels)}
+        columns = len(panels) if max(map(len, labels)) <= _LABEL else 1
+        place: dict[str, Any] = {"loc": "outside lower left", "alignment": "left", "ncols": columns}
         figure.legend(handles, labels, fontsize=9, frameon=False, title=words, title_fontsize=9, **place)
     return figure.figure
 

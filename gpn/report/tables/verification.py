@@ -43,12 +43,13 @@ def verification(report: "VerificationReport", details: bool = False) -> Rendera
         groups.setdefault(row.claim, []).append(row)
     network = groups.pop(CountedClaim.NETWORK, [])
     shown = [rows for rows in (network, *(groups.values() if details else map(_open, groups.values()))) if rows]
-    claims: list[list[RenderableType]] = [
-        [*_claim_heading(rows), terminal_table(claim_columns(rows, report.config.level), _in_order(rows))]
-        for rows in shown
-    ]
+    level = report.config.level
+    claims: list[list[RenderableType]] = []
+    for rows in shown:
+        heading = _claim_heading(rows, groups.get(rows[0].claim, network))
+        claims.append([*heading, terminal_table(claim_columns(rows, level), _in_order(rows))])
     if details and report.engine:
-        table = terminal_table(engine_columns(report.config.level), report.engine)
+        table = terminal_table(engine_columns(level), report.engine)
         claims.append([Text("Exact laws of the engine", style="bold"), table])
     overview = [terminal_table(_overview(groups.values()), groups.values())] if groups else []
     summary = [Text(plain(line, 2000), style="bold") for line in report.summary().splitlines()]
@@ -120,7 +121,8 @@ def header(report: "VerificationReport") -> str:
     return f"{subject}; weights {config.weights}{shape}, seed {config.seed}{inputs}"
 
 
-def _claim_heading(rows: "Sequence[Row]") -> list[Text]:
+def _claim_heading(rows: "Sequence[Row]", every: "Sequence[Row]") -> list[Text]:
+    """What stands above the rows that are shown, of every row of the claim."""
     claim = rows[0].claim
     depths = {row.depth for row in rows}
     lines = [Text(claim_title(claim, *depths) if len(depths) == 1 else CLAIMS[claim].title, style="bold")]
@@ -130,7 +132,7 @@ def _claim_heading(rows: "Sequence[Row]") -> list[Text]:
     for row in (row for row in rows if row.bound is None):
         missing.setdefault(row.bound_kind.split(":")[0], {})[row.bound_kind] = None
     reasons = [f"{kind}, and {len(more)} more like it" if more else kind for kind, *more in missing.values()]
-    return [*lines, *(Text(plain(remark, 500), style="dim") for remark in [*sharpness(rows), *reasons])]
+    return [*lines, *(Text(plain(remark, 500), style="dim") for remark in [*sharpness(every), *reasons])]
 
 
 def legend(rows: "Iterable[Row]") -> str:

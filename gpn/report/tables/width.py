@@ -9,7 +9,7 @@ from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.findings import UNKNOWN_NAMES, value_text
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import plain, short_number
-from gpn.verification.kinds import kind_of
+from gpn.verification.kinds import DEEP, kind_of
 
 if TYPE_CHECKING:
     from gpn.verification.width_results import Requirement, WidthReport
@@ -25,10 +25,15 @@ def width(report: "WidthReport") -> RenderableType:
         Column("what it is", lambda requirement: kind_of(requirement.kind).worth, wraps=True),
     )
     notes = [
-        Text(f"{row.scope}, {kind_of(row.kind).method}: none, {plain(row.reason, 300)}", style="dim")
+        Text(
+            f"{row.scope}, {kind_of(row.kind).method}: {'none, ' * (row.value is None)}{plain(row.reason, 300)}",
+            style="dim",
+        )
         for row in report.requirements
         if row.reason
     ]
+    if report.value(DEEP.name) is not None:
+        notes.append(Text(f"{DEEP.method}: {UNKNOWN_NAMES[report.unknown]} found to within 2 %", style="dim"))
     return paragraphs([Text(question(report), style="bold")], [terminal_table(columns, report.requirements)], notes)
 
 
@@ -45,4 +50,6 @@ def question(report: "WidthReport") -> str:
 
 
 def _value(report: "WidthReport", requirement: "Requirement") -> str:
-    return "none" if requirement.value is None else value_text(report.unknown, requirement.value)
+    if requirement.value is None:
+        return "none"
+    return "≤ " * bool(requirement.reason) + value_text(report.unknown, requirement.value)

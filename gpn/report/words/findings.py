@@ -108,18 +108,14 @@ def claim_finding(rows: "Sequence[Row]") -> str:
         return f"seen more often than the bound allows in {counts['violated']} of {len(bounds)} cases"
     if all(row.bound is None for row in bounds):
         return "no bound to test against: observed only"
+    parts = [f"{counts['holds']} of {len(bounds)} bounds hold{'s' * (counts['holds'] == 1)}"]
+    parts += [f"{counts['undecided']} undecided"] if counts["undecided"] else []
+    parts += [f"{counts['vacuous']} say nothing"] if counts["vacuous"] else []
     if len(bounds) == 1:
-        return "the bound says nothing" if counts["vacuous"] else "within the bound" if counts["holds"] else "undecided"
-    parts = [
-        f"{counts[verdict]} {words}"
-        for verdict, words in (
-            ("holds", "within the bound"),
-            ("undecided", "undecided"),
-            ("vacuous", "without a bound below 1"),
-        )
-        if counts[verdict]
-    ]
-    return f"all {parts[0]}" if len(parts) == 1 else ", ".join(parts)
+        return "the bound says nothing" if counts["vacuous"] else "the bound holds" if counts["holds"] else "undecided"
+    if counts["vacuous"] == len(bounds):
+        return "the bounds say nothing"
+    return ", ".join(parts)
 
 
 def report_finding(report: "VerificationReport") -> str:
@@ -146,23 +142,33 @@ def _has_engine(rows: "Sequence[Row]") -> bool:
 
 
 def sharpness(rows: "Sequence[Row]") -> list[str]:
-    """For each kind of bound, from which width on it says something, and how far above the truth it lies."""
+    """For each kind of bound, for which of the tested events it says something, and how far above the truth it lies."""
     sentences = []
     for kind in dict.fromkeys(row.bound_kind for row in rows if row.bound is not None):
         if not kind_of(kind).is_bound:
             continue
-        useful = [row for row in rows if row.bound_kind == kind and row.bound is not None and row.bound < 1]
+        bounds = [row for row in rows if row.bound_kind == kind and row.bound is not None]
+        useful = [row for row in bounds if row.bound is not None and row.bound < 1]
         ratios = [row.times_truth for row in useful if row.times_truth is not None]
         if not useful:
             sentences.append(f"{kind_name(kind)}: says nothing at these widths")
             continue
-        words = f"{kind_name(kind)}: below 1 from width {min(row.width for row in useful)} on"
+        words = f"{kind_name(kind)}: {_where_below_one(useful, len(bounds))}"
         if ratios:
             low, high = times(min(ratios)), times(max(ratios))
             truth = kind_of(kind).truth
-            words += f", {low if low == high else f'{low} to {high}'} times the {truth} probability"
+            words += f"; {low if low == high else f'{low} to {high}'} times the {truth} probability"
         sentences.append(words)
     return sentences
+
+
+def _where_below_one(useful: "Sequence[Row]", count: int) -> str:
+    """For how many of the tested events a bound is below 1, and at which of their widths and tolerances."""
+    if len(useful) == count:
+        return f"below 1 for {'each of ' * (count > 1)}{count} event{'s' * (count > 1)}"
+    widths = ", ".join(str(width) for width in sorted({row.width for row in useful}))
+    tolerances = ", ".join(f"{epsilon:g}" for epsilon in sorted({row.epsilon for row in useful}))
+    return f"below 1 for {len(useful)} of {count} events (width {widths}; ε {tolerances})"
 
 
 def times(ratio: float) -> str:

@@ -61,11 +61,23 @@ def headline_row(rows: "Sequence[Row]") -> "Row":
 def untested_parts(report: "VerificationReport") -> Iterator[str]:
     """Yield what was asked and not tested, in words."""
     for group, verdict in report.verdicts.items():
-        depths = sorted({depth for depth, _ in report.untested(_of(report, group))}) if group == "network" else []
+        depths = _untested_depths(report) if group == "network" else []
         if verdict is Verdict.VACUOUS:
             yield _NAMES[group].lower()
         elif depths and verdict is not Verdict.HOLDS:
-            yield f"{_NAMES[group].lower()} at depth {', '.join(map(str, depths))}"
+            yield f"{_NAMES[group].lower()} at depth {', '.join(depths)}"
+
+
+def _untested_depths(report: "VerificationReport") -> list[str]:
+    """The depths at which some tolerance was not tested, with the tolerances where others were."""
+    tolerances: dict[int, list[float | None]] = {}
+    for depth, epsilon in report.untested(_of(report, "network")):
+        tolerances.setdefault(depth, []).append(epsilon)
+    asked = 1 if report.config.has_default_epsilons else len(report.config.deep_epsilons)
+    return [
+        f"{depth} with ε = {', '.join(f'{epsilon:g}' for epsilon in missing)}" if len(missing) < asked else str(depth)
+        for depth, missing in sorted(tolerances.items())
+    ]
 
 
 def _lines(report: "VerificationReport") -> Iterator[str]:

@@ -23,7 +23,7 @@ def run(capsys, *words):
 
 
 def test_a_width_that_is_proved_has_a_row_and_a_file(capsys, monkeypatch, tmp_path):
-    found = DeepBound("deep", -3.0, document={"statement": {"epsilon": 1.0}})
+    found = DeepBound("deep", -3.0, rigor="certified", document={"statement": {"epsilon": 1.0}})
     monkeypatch.setattr(deep, "required_width_deep", lambda *_, **__: deep.DeepWidth(200, found))
     code, out, _ = run(capsys, *ASK, "--certify", "--out", str(tmp_path))
     assert code == 0

@@ -2,16 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import gpn
+from gpn.report.words.findings import sharpness
 from gpn.verification import width, width_search
 from gpn.verification.kinds import PREDICTION, NetworkKind
 from gpn.verification.width_results import NETWORK
-from theory.bounds import homogeneous
+from theory.bounds import deep, homogeneous
 from theory.bounds import network as network_law
+from theory.bounds.verifier import DeepBound
 from theory.errors import UsageError
 from theory.layer.law import layer_law
 from theory.layer.levy import Bound
@@ -169,3 +173,40 @@ def test_a_gaussian_chain_of_unequal_widths_has_a_deep_bound():
     assert rows["prediction"].bound < rows["deep"].bound < 0.05
     assert "deep" not in {row.bound_kind for row in gpn.verify("tanh", **chain).rows}
     assert "deep" not in {row.bound_kind for row in gpn.verify("tanh", weights="gaussian", gain=1.1, **chain).rows}
+
+
+@pytest.mark.parametrize(("name", "epsilon"), [("tanh", 1.0), ("selu", 0.693)])
+def test_the_exact_law_never_asks_for_more_than_its_upper_bounds(monkeypatch, name, epsilon):
+    monkeypatch.setattr(width, "NETWORK_KINDS", ())
+    report = gpn.required_width(name, 10, epsilon)
+    for scope in width.ONE_LAYER.values():
+        [levy, cramer, exact] = [row for row in report.requirements if row.scope == scope]
+        assert exact.value <= min(bound.value for bound in (levy, cramer) if bound.value is not None)
+        assert exact.probability is None or exact.probability <= 0.05
+
+
+def test_only_what_is_proved_about_haar_weights_is_called_certified(monkeypatch, relu):
+    with pytest.raises(UsageError, match="Haar weights"):
+        width.with_certificate(replace(relu, weights="gaussian"), gpn.normalize("tanh"))
+    monkeypatch.setattr(
+        deep, "required_width_deep", lambda *_, **__: deep.DeepWidth(200, DeepBound("deep", -3.0, document={}))
+    )
+    report, document = width.with_certificate(relu, gpn.normalize("tanh"))
+    assert report.value("certified") is document is None
+    assert report.requirements[-1].reason == "not certified"
+
+
+def test_a_bound_is_below_one_for_the_events_that_are_counted():
+    def row(n, epsilon, bound):
+        return SimpleNamespace(bound_kind="deep", width=n, epsilon=epsilon, bound=bound, times_truth=None)
+
+    rows = [row(300, 0.5, 1.0), row(300, 1.0, 0.2), row(900, 1.0, 0.1)]
+    assert sharpness(rows) == ["deep bound: below 1 for 2 of 3 events (width 300, 900; ε 1)"]
+    assert sharpness(rows[1:]) == ["deep bound: below 1 for each of 2 events"]
+    assert sharpness(rows[:1]) == ["deep bound: says nothing at these widths"]
+
+
+def test_exponentials_that_float64_cannot_hold_prove_nothing():
+    found = deep.deep_bound(gpn.normalize("tanh"), 10**11, 10, 1e-3, weights="gaussian")
+    assert found.probability == 1.0
+    assert found.reason
