@@ -115,6 +115,15 @@ def canonical(weights: str) -> str:
     return SPELLINGS.get(weights, weights)
 
 
+def of_square_layers(ensemble: str) -> str:
+    """Give the simplest name of the same law of square matrices: of two semi-orthogonal and two Gaussian scalings.
+
+    >>> of_square_layers("scaled_orthogonal"), of_square_layers("glorot"), of_square_layers("he")
+    ('haar', 'gaussian', 'he')
+    """
+    return {"scaled_orthogonal": "haar", "glorot": "gaussian"}.get(ensemble, ensemble)
+
+
 def is_orthogonal(ensemble: str) -> bool:
     """Whether a matrix of the ensemble is a factor times a semi-orthogonal one that is uniform."""
     return ensemble in ("haar", "scaled_orthogonal")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpn.data.inputs import to_thin_shell
-from gpn.engine.weights import mean_length_factor
+from gpn.engine.weights import is_orthogonal, mean_length_factor
 from gpn.experiment.versions import versions
 from gpn.statistics.evidence import Weighted
 from gpn.statistics.limits import MAX_TRIALS, Verdict
@@ -28,7 +28,7 @@ from theory.normalization.lipschitz import missing_hypotheses
 from theory.numerics.arithmetic import FloatArray
 
 _COVERING = dict(zip(ONE_LAYER, ("cramer-forward", "cramer-backward-random", "cramer-backward-fixed"), strict=True))
-"""Claim of one layer -> the bound that asks for no Lipschitz constant."""
+"""Claim of one layer -> the bound that asks for no Lipschitz constant, for Haar weights."""
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -191,6 +191,8 @@ def _hypotheses(tested: Phi) -> Iterator[str]:
 def _outside_the_paper(settings: Settings, tested: Phi) -> Iterator[str]:
     """Which hypotheses of the paper's own theorems the activation misses, and which claims cover it all the same."""
     covering = [name for claim, name in _COVERING.items() if claim in settings.claims]
+    if covering and not is_orthogonal(settings.weights):
+        covering = ["chernoff"]
     if settings.asks_network:
         slopes = homogeneous_slopes(tested) is not None
         smooth = "gaussian-deep-bound" if settings.weights == "gaussian" else "deep-bound"
@@ -220,13 +222,15 @@ def _notes(settings: Settings) -> Iterator[str]:
         )
     elif settings.weights in COVERED[1:]:
         yield (
-            "The deep bound and the prediction are those of Gaussian weights. The bounds on one layer are those of "
-            "Haar orthogonal weights, and their rows ask whether the conclusion holds all the same."
+            "All bounds, exact laws and predictions are those of Gaussian weights: the pre-activations of one layer "
+            "are independent normal numbers."
         )
     elif settings.weights != "haar":
         yield (
-            f"The bounds are those of Haar orthogonal weights; {settings.weights} weights lie outside the theorem, so "
-            "the rows ask whether its conclusion holds all the same."
+            f"The bounds and exact laws of one layer are those of {settings.weights} weights: its pre-activations are "
+            "independent normal numbers of variance 2. The deep bound is that of Haar orthogonal weights; "
+            f"{settings.weights} weights lie outside its theorem, so its rows ask whether the conclusion holds all the "
+            "same."
         )
     if loaded is not None:
         yield from loaded.notes

@@ -5,7 +5,7 @@ prediction. Questions about the same event share its trials.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -158,14 +158,14 @@ def share(alpha: float, weighted: Weighted | None) -> float:
 
 
 def one_step_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
-    """Every bound and the exact probability of every one-step event.
+    """Every bound and the exact probability of every one-step event, for the weights that are drawn.
 
     Args:
         settings: the widths and tolerances.
         activation: phi, as it is tested.
     """
     asked = [claim for claim in ONE_LAYER if claim in settings.claims]
-    laws = {width: layer_law(activation, width) for width in settings.widths if asked}
+    laws = _laws(settings, activation) if asked else {}
     for claim, width, epsilon, side in product(asked, settings.widths, settings.epsilons, SIDES):
         tail = one_step(claim, laws[width], epsilon, side)
         event = Event(claim, width, 1, epsilon, side, _tie(layer_event(claim, laws[width], epsilon, side)))
@@ -173,6 +173,15 @@ def one_step_questions(settings: Settings, activation: Phi) -> Iterator[Question
         for kind in LAYER_KINDS:
             error = 0.0 if exact is None else tail.exact.error * exact
             yield Question(event, kind, _held(kind.compute(tail)), exact, error)
+
+
+def _laws(settings: Settings, activation: Phi) -> dict[int, LayerLaw]:
+    """The law of a layer of each width, |x|^2 = n: of Gaussian weights its pre-activations are independent."""
+    if is_orthogonal(settings.weights):
+        return {width: layer_law(activation, width) for width in settings.widths}
+    first, variance = settings.widths[0], mean_factor(settings.weights, 1, 1) ** 2
+    law = gaussian_law(activation, first, variance)
+    return {width: law.at_width(width) for width in settings.widths}
 
 
 def lemma_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
@@ -189,7 +198,7 @@ def lemma_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
     law = gaussian_law(activation, settings.widths[0]) if asked else None
     for claim, width, epsilon, side in product(asked, settings.widths, settings.epsilons, SIDES):
         assert law is not None
-        here = replace(law, constants=replace(law.constants, width=width))
+        here = law.at_width(width)
         tail = one_step(claim, here, epsilon, side)
         exact = _probability(_held(EXACT.compute(tail)))
         event = Event(claim, width, 1, epsilon, side, _tie(layer_event(claim, here, epsilon, side)))

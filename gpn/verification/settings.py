@@ -11,7 +11,7 @@ import numpy as np
 
 from gpn.data.inputs import Inputs, load_inputs
 from gpn.engine.shape import Numbers, Shape, numbers
-from gpn.engine.weights import canonical
+from gpn.engine.weights import canonical, of_square_layers
 from gpn.experiment import store as run_store
 from gpn.experiment.fingerprint import array_description
 from gpn.experiment.identity import Facts, Identity, resuming_command
@@ -177,7 +177,7 @@ class Settings:
         for depth in self.depths:
             self._shape(self.widths[0], depth)  # refuses what does not fit
         if not self.is_shaped:
-            return replace(self, weights="haar" if self.weights == "scaled_orthogonal" else self.weights)
+            return replace(self, weights=of_square_layers(self.weights))
         if default_claims:
             return replace(self, claims=chosen("network"))
         if set(self.claims) != set(chosen("network")):

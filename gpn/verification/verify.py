@@ -91,8 +91,8 @@ def verify(
         derivative: the derivative of a function, as for `gpn.check`.
         level: the simultaneous confidence level of all rows together.
         seed: non-negative integer; results are the same bits for any number of workers.
-        weights: "haar"; "gaussian", for which the deep bound has a theorem of its own, and bounds on single layers are
-            a control; or "he", "glorot", controls outside the theorems.
+        weights: "haar"; "gaussian" ("glorot" is the same in square layers), with theorems of its own; or "he", for
+            which only the rows about one layer rest on theorems: the deep bound is that of Haar weights.
         root: "auto", "plus", "minus" or "stable" (see `gpn.normalize`); None leaves the activation as it is.
         inputs: "digits", a path to .npy or .npz, a folder as for `gpn.train`, or an array (samples, features); None for
             the thin shell itself. More features than the width are projected.

@@ -5,34 +5,42 @@ from theory.claims.counted import CountedClaim
 
 _PAPER = "Y. Lu, S. Gould, T. Ajanthan 2020, arXiv 2006.12169"
 _TESTS = "tests/theory/layer/test_independent.py"
-_NORMAL = "z ~ N(0, I) in n dimensions, as W x is for x ~ N(0, I) and any orthogonal W."
+_NORMAL = (
+    "z ~ N(0, I) in n dimensions, as W x is for x ~ N(0, I) and any orthogonal W, and for |x|^2 = n and independent "
+    "entries N(0, 1/n) of W."
+)
 _FLAT = "y does not depend on z and is flat: all |y_i| are equal."
 _PROOF = "docs/one-step.md#gaussian-inputs"
 _COORDINATES = "docs/one-step.md#coordinates-and-the-normal-law"
 _SHELL = "|x|^2 = n, and W is Haar-uniform."
 
 
+_TESTED = dict.fromkeys(("gaussian-forward", "gaussian-backward"), "test_the_exact_tail_is_a_chi_squared_law") | {
+    "gaussian-backward-random": "test_a_random_direction_weights_the_slopes_of_relu"
+}
+
+
 def _rests_on(name: str) -> tuple[tuple[str, str], ...]:
     return ("levy", "gaussian-concentration"), ("cramer", "chernoff"), ("exact", f"exact-{name}")
 
 
-def _exact(name: str, title: str, psi: str) -> Claim:
+def _exact(name: str, title: str, term: str, **more: str) -> Claim:
     return Claim(
         id=f"exact-{name}",
         kind="law",
         title=f"Exact tail, {title}",
         words="The probability itself, as an inversion integral along a vertical line through the real saddle.",
         statement=(
-            rf"P\left(\sum_i {psi} \geq n t\right) = \frac{{1}}{{2 \pi i}} \int "
-            rf"\left(E e^{{\lambda ({psi.replace('_i', '')} - t)}}\right)^n \frac{{d\lambda}}{{\lambda}}",
+            rf"P\left(\sum_i {term} \geq 0\right) = \frac{{1}}{{2 \pi i}} \int "
+            rf"\left(E e^{{\lambda {term.replace('_i', '')}}}\right)^n \frac{{d\lambda}}{{\lambda}}",
         ),
-        symbols=letters("n", "z", r"\lambda", t="1 + epsilon; the lower tail has the signs reversed"),
+        symbols=letters("n", "z", r"\lambda", t="1 + epsilon; the lower tail has the signs reversed", **more),
         assumptions=(_NORMAL, MEASURABLE),
         rigor="exact law",
         reference="inversion of a Laplace transform; H. E. Daniels 1954 for the contour",
         proof=_PROOF,
         function="theory.layer.independent:independent_tail",
-        test=f"{_TESTS}::test_the_exact_tail_is_a_chi_squared_law",
+        test=f"{_TESTS}::{_TESTED[name]}",
     )
 
 
@@ -131,14 +139,16 @@ ENTRIES = (
         title="Gaussian concentration of the norms",
         words="A Lipschitz function of z is sub-Gaussian around its mean, and its variance is small.",
         statement=(
-            r"P(F^2 \geq 1+\epsilon) \leq e^{-n t^2/(2 K^2)}, \qquad t = \sqrt{1+\epsilon} - \sqrt{E F^2} > 0",
-            r"P(F^2 \leq 1-\epsilon) \leq e^{-n t^2/(2 K^2)}, \qquad t = \sqrt{E F^2 - \frac{K^2}{n}} - "
-            r"\sqrt{1-\epsilon} > 0",
+            r"P(F^2 \geq 1+\epsilon) \leq e^{-t^2/(2 c^2)}, \qquad t = \sqrt{1+\epsilon} - \sqrt{E F^2} > 0",
+            r"P(F^2 \leq 1-\epsilon) \leq e^{-t^2/(2 c^2)}, \qquad t = \sqrt{E F^2 - c^2} - \sqrt{1-\epsilon} > 0",
         ),
         symbols=letters(
-            "n", r"\epsilon", F="|phi(z)|/sqrt(n), or |phi'(z) y|/|y|", K="Lipschitz constant of phi, or of phi'"
+            "n",
+            r"\epsilon",
+            F="|phi(z)|/sqrt(n), or |phi'(z) y|/|y|",
+            c="K/sqrt(n), with the Lipschitz constant K of phi, or of phi'; for a random y, K'^2/n + K^2/(n-1) is c^2",
         ),
-        assumptions=(_NORMAL, "phi, or phi' and then y is flat, is Lipschitz on the line."),
+        assumptions=(_NORMAL, "phi, or phi' and then y is flat or random, is Lipschitz on the line."),
         rigor="numerical evaluation of a proved bound",
         reference="C. Borell 1975; V. Sudakov, B. Tsirelson 1974; the variance: J. Nash 1958",
         proof=_PROOF,
@@ -150,12 +160,12 @@ ENTRIES = (
         kind="bound",
         title="Cramér bound for independent terms",
         words="Sharp in the exponent, and free of Lipschitz constants.",
-        statement=(
-            r"P\left(\sum_i \psi(z_i) \geq n t\right) \leq \min_{\lambda \geq 0} "
-            r"\left(E e^{\lambda (\psi(z) - t)}\right)^n",
-        ),
+        statement=(r"P\left(\sum_i G_i \geq 0\right) \leq \min_{\lambda \geq 0} \left(E e^{\lambda G}\right)^n",),
         symbols=letters(
-            "n", "z", r"\lambda", t="1 + epsilon; the lower tail has the signs reversed", **{r"\psi": "phi^2 or phi'^2"}
+            "n",
+            r"\lambda",
+            G="phi(z)^2 - t, phi'(z)^2 - t, or (phi'(z)^2 - t) w^2 for a random direction w/|w|, w ~ N(0, I)",
+            t="1 + epsilon; the lower tail has the signs reversed",
         ),
         assumptions=(_NORMAL, MEASURABLE),
         rigor="numerical evaluation of a proved bound",
@@ -164,8 +174,14 @@ ENTRIES = (
         function="theory.layer.independent:chernoff",
         test=f"{_TESTS}::test_bounds_lie_above_the_exact_tail",
     ),
-    _exact("gaussian-forward", "forward, Gaussian input", r"\phi(z_i)^2"),
-    _exact("gaussian-backward", "backward, Gaussian input", r"\phi'(z_i)^2"),
+    _exact("gaussian-forward", "forward, Gaussian input", r"(\phi(z_i)^2 - t)"),
+    _exact("gaussian-backward", "backward, Gaussian input", r"(\phi'(z_i)^2 - t)"),
+    _exact(
+        "gaussian-backward-random",
+        "backward, Gaussian weights, random direction",
+        r"(\phi'(z_i)^2 - t) w_i^2",
+        w="N(0, I); the direction is w/|w|",
+    ),
     Claim(
         id="diaconis-freedman",
         kind="theorem",

@@ -8,8 +8,9 @@ _TESTED = ("levy", "cramer", "exact")
 
 
 def _kinds(event: str) -> tuple[tuple[str, str], ...]:
-    """Which claim a row of each kind rests on, for an event of one step."""
-    return tuple((kind, f"{kind}-{event}") for kind in _TESTED)
+    """Which claims a row of each kind rests on, for an event of one step: of Haar weights, of Gaussian ones."""
+    independent = ("gaussian-concentration", "chernoff", f"exact-gaussian-{event.removesuffix('-fixed')}")
+    return tuple((kind, f"{kind}-{event}") for kind in _TESTED) + tuple(zip(_TESTED, independent, strict=True))
 
 
 _EVENTS = (

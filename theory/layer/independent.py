@@ -1,7 +1,8 @@
 r"""Sums over independent normal coordinates: lemmas on f(z) and f'(z) * y, and how near W x is to N(0, I).
 
-For x ~ N(0, I) and any orthogonal W the pre-activations W x are exactly N(0, I). So these are also the laws of the
-first layer for Gaussian inputs, and what the laws on the sphere tend to. Proofs: docs/one-step.md#gaussian-inputs.
+For x ~ N(0, I) and any orthogonal W the pre-activations W x are exactly N(0, I), and so they are for |x|^2 = n and
+independent entries N(0, 1/n) of W. So these are the laws of a layer for Gaussian inputs or Gaussian weights, and what
+the laws on the sphere tend to. Proofs: docs/one-step.md#gaussian-inputs.
 """
 
 import math
@@ -14,13 +15,15 @@ from scipy.special import gammaln, logsumexp
 from theory.claims.counted import CountedClaim, Side
 from theory.layer.law import Event, unusable
 from theory.layer.levy import Bound, LayerConstants
+from theory.layer.saddle import weights
 from theory.layer.special_cases import ACCEPTED, ExactTail, unavailable
 from theory.numerics.arithmetic import FloatArray
 
 _EPS = float(np.finfo(np.float64).eps)
 _FAR = 40.0 * 1.5 ** np.arange(60)  # beyond the quadrature: where a tilt must not outgrow the normal density
 _LARGEST = 1e12  # tilt
-LEAST_WIDTH = 32
+_POLE = 1e-6  # of the largest tilt: how far the one of a weighted event stays below
+LEAST_WIDTH = 16
 """Below it the generating function falls too slowly for the inversion."""
 
 
@@ -31,29 +34,32 @@ _POINTS = 20_000
 
 
 def gaussian_concentration(claim: str, constants: LayerConstants, epsilon: float, side: Side) -> Bound:
-    r"""Bound on a tail of |f(z)|^2/n, or of |f(z) * y|^2/|y|^2 for a flat y, by concentration of the normal law.
+    r"""Bound on a tail of |f(z)|^2/n, or of |f(z) * y|^2/|y|^2 for a flat or a random y, by concentration.
 
-    .. math:: P(F^2 \ge 1+\epsilon) \le e^{-n t^2/(2 K^2)}, \quad t = \sqrt{1+\epsilon} - \sqrt{E F^2}
+    .. math:: P(F^2 \ge 1+\epsilon) \le e^{-t^2/(2 c^2)}, \quad t = \sqrt{1+\epsilon} - \sqrt{E F^2}
 
-    and below with :math:`t = \sqrt{E F^2 - K^2/n} - \sqrt{1-\epsilon}`: F is :math:`K/\sqrt n`-Lipschitz, and its
-    variance at most :math:`K^2/n` (Gaussian concentration: C. Borell 1975, V. Sudakov, B. Tsirelson 1974; the variance:
-    J. Nash 1958).
+    and below with :math:`t = \sqrt{E F^2 - c^2} - \sqrt{1-\epsilon}`: F is c-Lipschitz with :math:`c^2 = K^2 q/n`, and
+    its variance at most :math:`c^2` (Gaussian concentration: C. Borell 1975, V. Sudakov, B. Tsirelson 1974; the
+    variance: J. Nash 1958). For a random direction :math:`c^2 = K'^2 q/n + K^2/(n-1)`: the second term is that of the
+    direction on its sphere, and variances of sub-Gaussian terms add (M. Ledoux 2001).
 
     Args:
-        claim: forward or backward, of `theory.claims.counted.LEMMAS`.
+        claim: one of `theory.claims.counted.ONE_LAYER` or `NORMAL`.
         constants: of f on the whole line, from `theory.layer.law.gaussian_law`.
         epsilon: > 0.
         side: "upper" or "lower".
     """
-    forward = claim == CountedClaim.GAUSSIAN_FORWARD
+    forward = claim in (CountedClaim.FORWARD, CountedClaim.GAUSSIAN_FORWARD)
     slope, second = (constants.slope, constants.forward) if forward else (constants.curvature, constants.backward)
-    if np.isinf(slope):
-        return Bound("none", 0.0, f"phi{'' if forward else chr(39)} is not Lipschitz")
+    square = slope * slope * constants.q / constants.width
+    if claim == CountedClaim.BACKWARD_RANDOM:
+        square += constants.slope**2 / (constants.width - 1)
+    if np.isinf(square):
+        return Bound("none", 0.0, f"phi{'' if forward or np.isinf(constants.slope) else chr(39)} is not Lipschitz")
     if not np.isfinite(second.value + second.error):
         return Bound("none", 0.0, "the mean square is not known")
     if side == "lower" and epsilon > 1:
         return Bound("levy", -np.inf, "a squared norm is never negative")
-    square = slope * slope / constants.width
     if side == "upper":
         t = math.sqrt(1 + epsilon) - math.sqrt(second.value + second.error)
     else:
@@ -82,11 +88,12 @@ def chernoff(event: Event) -> Bound:
 
 
 def independent_tail(event: Event) -> ExactTail:
-    r"""P(sum_i G_i >= 0) for independent terms G_i = g(z_i), by inversion of their generating function.
+    r"""P(sum_i G_i >= 0) for independent terms G_i = g(z_i), or g(z_i) w_i^2, by inversion of the generating function.
 
     .. math:: P = \frac{1}{2\pi} \int \frac{(E e^{(\lambda + iu) G})^n}{\lambda + iu} du, \quad \lambda > 0
 
-    through the saddle, by the trapezoid rule; a g of two values has a binomial law.
+    through the saddle, by the trapezoid rule; a g of two values has a binomial law. The mean over a weight is
+    :math:`E e^{\lambda g w^2} = (1 - 2 \lambda g)^{-1/2}`.
 
     Args:
         event: with z instead of a point on the sphere.
@@ -101,9 +108,9 @@ def independent_tail(event: Event) -> ExactTail:
     known = _known(event)
     if known is not None:
         return known
-    if len(event.profile.levels) == 2:
+    if len(event.profile.levels) == 2 and not event.weighted:
         return _binomial(event)
-    if float(_tilted(event, 0.0) @ event.gain(event.profile.values)) > 0:
+    if _mean(event, 0.0) > 0:
         other = _inverted(event.complement())
         inner = other.probability
         if not other.available or not inner < 1:
@@ -228,7 +235,7 @@ def _log_mean(event: Event, tilt: float, check: bool = False) -> float:
         if check
         else (event.profile.nodes, event.profile.values)
     )
-    return float(logsumexp(nodes.log_weights + tilt * event.gain(values)))
+    return float(logsumexp(nodes.log_weights + weights(event, tilt, values)))
 
 
 def _rule_error(event: Event, tilt: float) -> float:
@@ -236,55 +243,65 @@ def _rule_error(event: Event, tilt: float) -> float:
     return 2 * event.width * abs(_log_mean(event, tilt, check=True) - _log_mean(event, tilt))
 
 
-def _tilted(event: Event, tilt: float) -> FloatArray:
-    log = event.profile.nodes.log_weights + tilt * event.gain(event.profile.values)
-    weights: FloatArray = np.exp(log - logsumexp(log))
-    return weights
+def _tilted(event: Event, tilt: float) -> tuple[FloatArray, FloatArray]:
+    """The probabilities of the nodes under a tilt, and the mean of G at each: that of w^2 is 1/(1 - 2 tilt g)."""
+    log = event.profile.nodes.log_weights + weights(event, tilt, event.profile.values)
+    gains = event.gain(event.profile.values)
+    probabilities: FloatArray = np.exp(log - logsumexp(log))
+    return probabilities, gains / (1 - 2 * tilt * gains) if event.weighted else gains
+
+
+def _mean(event: Event, tilt: float) -> float:
+    probabilities, means = _tilted(event, tilt)
+    return float(probabilities @ means)
 
 
 def _largest_tilt(event: Event) -> float:
-    """Up to where exp(tilt g) is far from outgrowing the normal density, at points far out."""
+    """Up to where the mean over a coordinate is finite: at points far out exp(tilt g) is far below the density."""
     far = np.concatenate([-_FAR, _FAR])
     with np.errstate(over="ignore", invalid="ignore"):
         gains = np.nan_to_num(event.gain(event.profile.function(far)), nan=np.inf, posinf=np.inf)
+    if event.weighted:
+        highest = max(event.highest, float(gains.max()))
+        return min((1 - _POLE) / (2 * highest), _LARGEST) if highest > 0 else _LARGEST
     ratios = 0.4 * far**2 / np.maximum(gains, 1.0)
     return float(min(ratios.min(), _LARGEST))
 
 
 def _saddle(event: Event) -> float:
     """The tilt >= 0 under which G has mean 0, or the largest one if even there the mean is below 0."""
-    gains = event.gain(event.profile.values)
-
-    def mean(tilt: float) -> float:
-        return float(_tilted(event, tilt) @ gains)
-
-    if mean(0.0) >= 0:
+    if _mean(event, 0.0) >= 0:
         return 0.0
     limit = _largest_tilt(event)
     high = min(1.0, limit)
-    while mean(high) < 0 and high < limit:
+    while _mean(event, high) < 0 and high < limit:
         high = min(4 * high, limit)
-    return float(brentq(mean, 0.0, high, xtol=1e-14, rtol=1e-12)) if mean(high) > 0 else high
+    if _mean(event, high) <= 0:
+        return high
+    return float(brentq(lambda tilt: _mean(event, tilt), 0.0, high, xtol=1e-14, rtol=1e-12))
 
 
 def _inverted(event: Event) -> ExactTail:
     if event.width < LEAST_WIDTH:
         return unavailable(f"the inversion needs a width of at least {LEAST_WIDTH}")
     tilt, limit = _saddle(event), _largest_tilt(event)
-    gains, root = event.gain(event.profile.values), math.sqrt(event.width)
-    sigma = math.sqrt(float(_tilted(event, tilt) @ gains**2))
+    probabilities, means = _tilted(event, tilt)
+    root = math.sqrt(event.width)
+    sigma = math.sqrt(float(probabilities @ means**2) * (3 if event.weighted else 1))
     if not (sigma > 0 and limit > 0):
         return unavailable("the sum has no tilted law")
     tilt = min(max(tilt, _DISTANCE / (sigma * root)), 0.5 * (tilt + limit))
-    weights, step = _tilted(event, tilt), _STEP / (sigma * root)
-    kept = weights > 1e-22
-    weights, gains = weights[kept], gains[kept]
+    (probabilities, means), step = _tilted(event, tilt), _STEP / (sigma * root)
+    kept = probabilities > 1e-22
+    probabilities, means = probabilities[kept], means[kept]
     total, coarse, k, size = 0.0, 0.0, 0, math.inf
     block = 256
     while size > _RIM * max(abs(total), 1e-300) and k < _POINTS:
         u = step * np.arange(k, k + block)
         with np.errstate(divide="ignore", under="ignore"):
-            terms = np.exp(event.width * np.log(np.exp(1j * np.outer(u, gains)) @ weights)) / (tilt + 1j * u)
+            turned = 1j * np.outer(u, means)
+            turned = (1 - 2 * turned) ** -0.5 if event.weighted else np.exp(turned)
+            terms = np.exp(event.width * np.log(turned @ probabilities)) / (tilt + 1j * u)
         real = terms.real.copy()
         if k == 0:
             real[0] *= 0.5

@@ -7,7 +7,7 @@ turned for the lower tail. What has to be known of phi is computed once for a la
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,16 +70,23 @@ class LayerLaw:
         constants: means and Lipschitz constants, for Lévy's inequality.
         forward: phi(sqrt(q) x)^2.
         backward: phi'(sqrt(q) x)^2.
+        independent: whether the coordinates are independent standard normals, not those of a point on the sphere.
     """
 
     constants: LayerConstants
     forward: Profile
     backward: Profile
+    independent: bool = False
 
     @property
     def width(self) -> int:
         """n."""
         return self.constants.width
+
+    def at_width(self, width: int) -> "LayerLaw":
+        """The law of independent coordinates at another width, where nothing has to be computed again."""
+        assert self.independent
+        return replace(self, constants=replace(self.constants, width=width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,25 +171,29 @@ def _square(activation: NumericActivation, index: int, root: float = 1.0) -> Fun
     return function
 
 
-def gaussian_law(activation: NumericActivation, width: int) -> LayerLaw:
-    """The same for independent standard normal pre-activations: the constants are those of the whole line.
+def gaussian_law(activation: NumericActivation, width: int, q: float = 1.0) -> LayerLaw:
+    """The same for independent pre-activations N(0, q): the constants are those of the whole line.
 
     Args:
         activation: phi, as it is.
         width: n, the number of coordinates.
+        q: their variance.
     """
+    root = float(np.sqrt(q))
     functionals = {"forward": square_of_value, "backward": square_of_slope}
     bounds = lipschitz_constants(activation)
     constants = LayerConstants(
         width,
-        1.0,
-        **expectations(activation, functionals),
+        q,
+        **expectations(activation, functionals, deviation=root),
         slope=bounds.slope,
         curvature=bounds.curvature,
         certified=bounds.certified,
     )
-    inner = activation.breakpoint_values[np.abs(activation.breakpoint_values) < _LINE]
-    return LayerLaw(constants, *(_profile(_square(activation, index), inner, int(_LINE**2)) for index in (0, 1)))
+    inner = activation.breakpoint_values / root
+    inner = inner[np.abs(inner) < _LINE]
+    profiles = (_profile(_square(activation, index, root), inner, int(_LINE**2)) for index in (0, 1))
+    return LayerLaw(constants, *profiles, independent=True)
 
 
 def event(claim: str, law: LayerLaw, epsilon: float, side: Side) -> Event:

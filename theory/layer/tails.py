@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from theory.claims.counted import NORMAL, Side
+from theory.claims.counted import Side
 from theory.layer.cramer import cramer
 from theory.layer.exact import exact_tail
 from theory.layer.independent import chernoff, gaussian_concentration, independent_tail
@@ -62,8 +62,8 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
     Args:
         claim: one of `theory.claims.counted.ONE_LAYER` or `NORMAL`; a fixed backward signal is taken as flat, its
             entries of equal modulus.
-        law: from `layer_law`, or from `gaussian_law` for a claim of `NORMAL`, computed once for all claims,
-            tolerances and sides.
+        law: from `layer_law`, or from `gaussian_law` for a claim of `NORMAL` and for Gaussian weights, computed once
+            for all claims, tolerances and sides.
         epsilon: > 0.
         side: "upper" or "lower".
 
@@ -77,11 +77,11 @@ def one_step(claim: str, law: LayerLaw, epsilon: float, side: Side) -> OneStepTa
     True
     """
     happening = event(claim, law, epsilon, side)
-    if claim in NORMAL:
+    if law.independent:
         return OneStepTail(
             claim=claim,
             width=law.width,
-            q=1.0,
+            q=law.constants.q,
             epsilon=epsilon,
             side=side,
             levy=gaussian_concentration(claim, law.constants, epsilon, side),

@@ -12,6 +12,7 @@ from scipy import stats
 
 import gpn
 from gpn.experiment import cells, streams
+from gpn.sampling import laws
 from gpn.statistics.limits import Verdict
 from gpn.verification import plan, questions
 from gpn.verification import verify as verification
@@ -120,12 +121,25 @@ def test_counts_contradict_a_bound_that_sampling_the_law_confirms(monkeypatch):
     assert [(row.method, row.verdict) for row in rows] == [("importance sampling", Verdict.VIOLATED)]
 
 
-def test_other_weights_are_contradicted_by_the_exact_law():
-    """Gaussian weights spread the length by sqrt(5/2) times as much: the verdict `violated` is reached."""
-    report = gpn.verify("relu", widths=256, depth=1, epsilons=0.1, trials=20_000, weights="gaussian")
-    exact = [row for row in report.rows if (row.claim, row.bound_kind) == ("forward-one-step", "exact")]
-    assert {row.verdict for row in exact} == {Verdict.VIOLATED}
+@pytest.mark.parametrize("weights", ["gaussian", "he"])
+def test_one_layer_is_compared_with_the_law_of_its_own_weights(monkeypatch, weights):
+    """At level 0.9999; an engine whose variance is 2 % off is told, some 6 standard deviations away or more."""
+    asked = {"widths": (16, 256), "depth": 1, "epsilons": (0.1, 0.3), "claims": "one-layer", "level": 0.9999}
+    report = gpn.verify("tanh", trials=100_000, weights=weights, **asked)
+    assert Verdict.VIOLATED not in {row.verdict for row in report.rows}
+    likely = [row for row in report.rows if row.kind.role == "exact" and 0.01 < row.prediction < 0.99]
+    assert {(row.claim, row.width, row.verdict) for row in likely} == {
+        (claim, width, Verdict.HOLDS) for claim in ONE_LAYER for width in (16, 256)
+    }
     assert {row.method for row in report.rows} == {"counting"}
+    deviation = laws.standard_deviation
+    monkeypatch.setattr(laws, "standard_deviation", lambda *asked: 1.01 * deviation(*asked))
+    assert gpn.verify("tanh", trials=100_000, weights=weights, **asked).verdict is Verdict.VIOLATED
+
+
+def test_independent_entries_of_square_layers_are_one_ensemble():
+    assert Settings.read("relu", 16, 2, weights="glorot").weights == "gaussian"
+    assert Settings.read("relu", layers=[4, 8, 2], weights="glorot").weights == "glorot"
 
 
 def test_json_holds_no_nan_and_reads_back(report):
@@ -374,7 +388,7 @@ def test_an_unstable_root_is_reported_as_unstable():
 
 def test_other_weights_are_reported_as_outside_the_theorem():
     report = gpn.verify("tanh", widths=16, depth=2, epsilons=0.5, trials=20, weights="he")
-    assert any("outside the theorem" in note for note in report.notes)
+    assert any("outside its theorem" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(
