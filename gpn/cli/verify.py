@@ -42,7 +42,9 @@ def verify(
     claims: Annotated[
         str | None, option("NAME,NAME", "Questions: network, one-layer, engine, or claims by id.  [default: all]")
     ] = None,
-    weights: Annotated[str, option("NAME", "haar, gaussian (glorot in square layers), or a control: he.", options.weights)] = "haar",
+    weights: Annotated[
+        str, option("NAME", "haar, gaussian (glorot in square layers), or a control: he.", options.weights)
+    ] = "haar",
     method: Annotated[
         str | None, option("NAME", "matrix-free, or dense: every matrix written out.", options.methods)
     ] = None,
