@@ -157,7 +157,8 @@ def layer_law(activation: NumericActivation, width: int, q: float = 1.0) -> Laye
     inner = activation.breakpoint_values / root
     breakpoints = inner[np.abs(inner) < np.sqrt(width)]
 
-    return LayerLaw(constants, *(_profile(_square(activation, index, root), breakpoints, width) for index in (0, 1)))
+    forward, backward = (_profile(_square(activation, index, root), breakpoints, width) for index in (0, 1))
+    return LayerLaw(constants, forward, backward)
 
 
 def _square(activation: NumericActivation, index: int, root: float = 1.0) -> Function:
@@ -192,8 +193,8 @@ def gaussian_law(activation: NumericActivation, width: int, q: float = 1.0) -> L
     )
     inner = activation.breakpoint_values / root
     inner = inner[np.abs(inner) < _LINE]
-    profiles = (_profile(_square(activation, index, root), inner, int(_LINE**2)) for index in (0, 1))
-    return LayerLaw(constants, *profiles, independent=True)
+    forward, backward = (_profile(_square(activation, index, root), inner, int(_LINE**2)) for index in (0, 1))
+    return LayerLaw(constants, forward, backward, independent=True)
 
 
 def event(claim: str, law: LayerLaw, epsilon: float, side: Side) -> Event:
