@@ -45,7 +45,8 @@ def family(
     takes the parameter alone and returns an activation.
 
     A condition may name a column of the table, or one of these: slope and curvature of the correlation map (C'(1),
-    C''(1)), slope_fourth_moment (E phi'^4), and fixed_point (of the squared length).
+    C''(1)), slope_fourth_moment (E phi'^4), fixed_point (of the squared length), variance, lipschitz (sup |phi'|),
+    slope_lipschitz (sup |phi''|), and the coefficients of depth kappa, c, sf, sb, cx, Q2, S2 with _plus or _minus.
 
     \b
     Examples:
@@ -57,7 +58,7 @@ def family(
         raise UsageError("give either --values to tabulate or --condition to solve, such as --values 0.5,1,1.5")
     from gpn.report.tables import check as tables
     from gpn.report.words import commands
-    from theory.normalization import family_solutions as families
+    from theory.initialization import family_solutions as families
 
     if condition is not None:
         ends = [0.0, 1.0] if between is None else between

@@ -1,39 +1,35 @@
-"""A family of activations with one free parameter, and the numbers of its members in float64."""
+"""A family of activations with one free parameter, and the numbers of its members."""
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
 import sympy
 from flint import arb
-from scipy import optimize
 
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.activations.catalog import find
 from theory.activations.entry import Entry, exact_number
 from theory.activations.formula import free_names, syntax_tree
-from theory.activations.specification import Phi, activation, is_reference, load
+from theory.activations.specification import activation, is_reference, load
 from theory.balls.core import NotCertified
 from theory.errors import SpecificationError
+from theory.gaussian.certified import certified_moments
 from theory.gaussian.convergence import convergence
-from theory.gaussian.expectations import expectations
 from theory.gaussian.float_moments import moment_estimates
-from theory.gaussian.hermite import correlation_slopes
 from theory.gaussian.moments import CONDITIONS, Moments, Normalization
 from theory.normalization.invariants import Facts, check_invariants
-from theory.numerics.quadrature import Estimate
+from theory.numerics.budget import Budget
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
 _NAN = float("nan")
-_LONGEST = np.log(1e6)  # of the squared length, either way, where a fixed point is searched for
-_STILL = 1e-12  # growth of log q that is rounding
-_STEPS = 57
+NOT_RESOLVED = "not resolved in float64: phi changes on too short a stretch"
 _BITS = 100  # more than float64 moments are worth
+_DIGITS = 16
+_PATIENCE = 3.0  # seconds of processor time for the proof of the moments of one member
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +49,14 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The moments and normalizations of one member of a family, in float64.
+    """The moments and normalizations of one member of a family: float64 numbers, proved where that is possible.
 
     Args:
         value: the value of the parameter.
         mean, second_moment, slope_second_moment: E phi, E phi^2, E phi'^2.
         normalizations: plus and minus, or one where both coincide; none where there are no numbers.
-        error: the largest error bound of the moments that these numbers come from.
+        error: the largest error of the moments that these numbers come from: a proved bound for a formula whose moments
+            are certified, else an estimate, which does not know of features of a Python function narrower than 0.0016.
         reason: why the numbers are nan, else empty.
         phi: the activation itself, None where there are no numbers.
     """
@@ -72,10 +69,6 @@ class Member:
     error: float = float("inf")
     reason: str = ""
     phi: Activation | CallableActivation | None = field(default=None, repr=False, compare=False)
-
-    def further(self, quantity: str) -> float:
-        """Return a number that is not tabulated, see `FURTHER`."""
-        return _NAN if self.phi is None else FURTHER[quantity](self.phi)
 
     @property
     def a(self) -> float:
@@ -151,19 +144,18 @@ def member(spec: object, parameter: str | None, value: float) -> Member:
         return Member(value, reason="undefined on part of the line")
     if getattr(phi, "jumps", ()):
         return Member(value, reason=f"jumps at {', '.join(map(str, getattr(phi, 'jumps', ())))}")
-    estimates = moment_estimates(phi, CONDITIONS)
-    if any(estimate.error > 1e-6 * max(1.0, abs(estimate.value)) for estimate in estimates.values()):
-        return Member(value, reason=_trouble(phi))
-    if estimates["slope_second"].value <= estimates["slope_second"].error:
+    moments = _moments(phi)
+    if isinstance(moments, str):
+        return Member(value, reason=moments)
+    if not moments.balls["slope_second"] > 0:
         return Member(value, reason="constant: no scale a makes it GPN")
-    homogeneous = isinstance(phi, Activation) and phi.is_positively_homogeneous
-    balls = {name: arb(estimate.value, estimate.error) for name, estimate in estimates.items()}
-    roots = Moments(balls, _BITS, homogeneous=homogeneous).normalizations()
+    roots = moments.normalizations()
     assert not isinstance(roots, NotCertified)  # E phi'^2 > 0
     found = tuple(root.converted(lambda ball: float(ball.mid())) for root in roots)
-    doubt = max(estimate.error for estimate in estimates.values())
-    mean, second, slope = (estimates[name].value for name in ("mean", "second", "slope_second"))
-    check_invariants(Facts(False, second - mean * mean, slope, doubt * (1 + abs(mean)), found), phi)
+    mean, second, slope = (float(moments.balls[name].mid()) for name in ("mean", "second", "slope_second"))
+    doubt = max(float(ball.rad() + abs(ball - float(ball.mid())).upper()) for ball in moments.balls.values())
+    variance = float(moments.variance.mid())
+    check_invariants(Facts(moments.certified, variance, slope, doubt * (1 + abs(mean)), found), phi)
     return Member(
         value,
         mean=mean,
@@ -173,6 +165,31 @@ def member(spec: object, parameter: str | None, value: float) -> Member:
         error=doubt,
         phi=phi,
     )
+
+
+def _moments(phi: Activation | CallableActivation) -> Moments | str:
+    """The moments of a member, proved where they can be, else in float64; or why they are not known.
+
+    Quadrature in float64 steps over what happens on a short stretch, as in tanh(1e6 x): without a proof two ways of
+    placing its panels have to agree.
+    """
+    unproved = NotCertified("not finished")
+    proof = Budget(_PATIENCE).attempt("", 1.0, lambda: certified_moments(phi, _DIGITS, CONDITIONS), unproved)
+    is_proved = isinstance(proof, Moments) and proof.first_missing(CONDITIONS) is None
+    if is_proved and all(ball.rad() <= 1e-12 * (1 + abs(ball)) for ball in proof.balls.values()):
+        return proof
+    estimates = moment_estimates(phi, CONDITIONS)
+    if any(estimate.error > 1e-6 * max(1.0, abs(estimate.value)) for estimate in estimates.values()):
+        return _trouble(phi)
+    if isinstance(phi, Activation):
+        looked_at = CallableActivation(phi.name, phi.value, phi.slope, tuple(phi.breakpoint_values))
+        others = moment_estimates(looked_at, CONDITIONS)
+        pairs = [(estimates[name], others[name]) for name in CONDITIONS]
+        if not all(abs(e.value - o.value) <= e.error + o.error + 1e-12 * abs(e.value) for e, o in pairs):
+            return NOT_RESOLVED
+    is_homogeneous = isinstance(phi, Activation) and phi.is_positively_homogeneous
+    balls = {name: arb(estimate.value, estimate.error) for name, estimate in estimates.items()}
+    return Moments(balls, _BITS, homogeneous=is_homogeneous)
 
 
 def _trouble(phi: Activation | CallableActivation) -> str:
@@ -269,41 +286,3 @@ def _from_sympy(expression: sympy.Expr, parameter: str | None) -> Family:
         return activation(expression.subs(symbol, exact_number(float(value), name)))
 
     return Family(str(expression), name, build)
-
-
-def _slope_fourth_moment(phi: Phi) -> float:
-    """E phi'^4."""
-    return _trusted(expectations(phi, {"": lambda _z, _value, slope: slope**4})[""])
-
-
-def _trusted(estimate: Estimate) -> float:
-    """The value, nan where its error is too large for a table of seven digits."""
-    return estimate.value if estimate.error <= 1e-6 * max(1.0, abs(estimate.value)) else _NAN
-
-
-def _fixed_point(phi: Phi) -> float:
-    """The attracting fixed point q = E phi(sqrt(q) z)^2 whose logarithm is nearest to 0; nan where none is seen."""
-
-    def growth(log_length: float) -> float:
-        deviation = float(np.exp(log_length / 2))
-        square = expectations(phi, {"": lambda _z, value, _slope: value * value}, deviation=deviation)[""].value
-        return float(np.log(square) - log_length) if square > 0 else -np.inf
-
-    grid = np.linspace(-_LONGEST, _LONGEST, _STEPS)
-    rates = np.array([growth(point) for point in grid])
-    moving = np.abs(rates) > _STILL  # every length of the identity is fixed, and none attracts
-    grid, rates = grid[moving], rates[moving]
-    falling = [i for i in range(len(grid) - 1) if rates[i] > 0 > rates[i + 1] and np.isfinite(rates[i + 1])]
-    points = [optimize.brentq(growth, grid[i], grid[i + 1], xtol=1e-14) for i in falling]
-    return float(np.exp(min(points, key=abs))) if points else float("nan")
-
-
-FURTHER: Mapping[str, Callable[[Phi], float]] = MappingProxyType(
-    {
-        "slope": lambda phi: _trusted(correlation_slopes(phi)[0]),
-        "curvature": lambda phi: _trusted(correlation_slopes(phi)[1]),
-        "slope_fourth_moment": _slope_fourth_moment,
-        "fixed_point": _fixed_point,
-    }
-)
-"""Slope C'(1) = E phi'^2 and curvature C''(1) = E phi''^2 of the correlation map, E phi'^4, the attracting length."""

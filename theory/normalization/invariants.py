@@ -14,13 +14,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import sympy
+
 from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.errors import ContradictionError
 from theory.gaussian.expectations import Functional, expectations
+from theory.numerics.arithmetic import X
 from theory.numerics.quadrature import Estimate
+from theory.numerics.survey import Survey
 
 _ROUNDING = 1e-9  # of float64 and of printed digits, relative
+_MOST_PLACES = 20  # that are looked at closely
 _LEAST_SCALE = 1e-150  # of a root that float64 can check
 _FLOAT_ROUNDING = 1e-15  # of a, b and a phi, relative
 _FLOAT_TOLERANCE = 1e-6  # of the float64 check, beside its own error estimate
@@ -141,10 +147,34 @@ def _float_check(roots: Sequence[Root], activation: Activation | CallableActivat
     moments = expectations(activation, scaled | squares)
     if _is_missed(moments["mean"], moments["second"], moments["slope"]):
         return
+    broken = list(_broken(roots, moments))
+    if broken and isinstance(activation, Activation):  # panels may step over a short stretch, as of tanh(1e6*(x - 0.3))
+        broken = list(_broken(roots, expectations(_looked_at_closely(activation), squares)))
+    yield from broken
+
+
+def _broken(roots: Sequence[Root], moments: Mapping[str, Estimate]) -> Iterator[str]:
     for index, root in enumerate(roots):
         found = {name: moments[f"{name}{index}"] for name in _squares(root)}
         owner = f"the root {root.root}, {_printed('a', root.a)}, {_printed('b', root.b)}"
         yield from _not_one(found, owner, _last_places(root.a, root.b))
+
+
+def _looked_at_closely(activation: Activation) -> CallableActivation:
+    """The formula with panels that shrink towards zeros and stationary points of the polynomials in it."""
+    places = {float(point) for point in activation.breakpoint_values}
+    nodes = activation.expression.atoms(sympy.Function, sympy.Pow)
+    for inner in {argument for node in nodes for argument in node.args if argument.has(X)}:
+        if inner.is_polynomial(X):
+            coefficients = np.array([float(number) for number in sympy.Poly(inner, X).all_coeffs()])
+            for line in (coefficients, np.polyder(coefficients)):
+                places |= {float(root.real) for root in np.roots(line)}
+    distances = 2.0 ** -np.arange(1, 54)
+    near = [place + sign * distances for place in sorted(places)[:_MOST_PLACES] for sign in (-1, 1)]
+    edges = np.unique(np.concatenate([*near, sorted(places)])) if near else np.empty(0)
+    breakpoints = tuple(activation.breakpoint_values.tolist())
+    known = Survey(breakpoints, edges=edges)
+    return CallableActivation(activation.name, activation.value, activation.slope, breakpoints, known)
 
 
 def _squares(root: Root) -> dict[str, Functional]:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from theory.depth.length_map import DepthFactor
     from theory.gaussian.hermite import HermiteSpectrum
     from theory.gaussian.moments import Normalization
+    from theory.initialization.family_solutions import Solutions
     from theory.normalization.conditions import Conditions
-    from theory.normalization.family_solutions import Solutions
 
 _SHOWN_DEGREES = 13
 _LOWEST, _HIGHEST = 1.001e-6, 0.999e6

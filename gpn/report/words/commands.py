@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gpn.verification.width_results import WidthReport
     from theory.balls.decimal import DecimalNumber
     from theory.gaussian.moments import Normalization
+    from theory.initialization.family_solutions import Solutions
     from theory.normalization.conditions import Conditions
-    from theory.normalization.family_solutions import Solutions
 
 Option = str | float | tuple[float | str, ...] | None
 """The value of an option: a tuple is a list, True a flag; None and False leave the option out."""

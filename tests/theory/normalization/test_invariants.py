@@ -1,5 +1,6 @@
 """Whole reports: a certified jump is impossible, and a report that contradicts a theorem never leaves."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -128,3 +129,10 @@ def test_the_campaign_sees_errors_that_are_made_on_purpose(error):
     with applied(error):
         assert is_seen(formula)
     assert not is_seen(formula)
+
+
+def test_a_short_stretch_that_panels_step_over_is_no_contradiction():
+    slope = gaussian_poincare(activation("x + exp(-(100000*(x - 0.3))^2)"), 15).slope_second_moment
+    k, c = 1e5, 2e10  # E phi'^2 = 1 + E g'^2 for the bump g, but for 2 E g', a part in 1e10
+    bump = math.exp(-0.09 * c / (1 + 2 * c)) / math.sqrt(1 + 2 * c)
+    assert slope == pytest.approx(1 + 4 * k**4 / (1 + 4 * k * k) * bump, rel=1e-8)

@@ -16,7 +16,8 @@ import sympy
 from scipy import optimize
 
 from theory.errors import UsageError, unknown
-from theory.normalization.family import _NAN, FURTHER, Family, Member, family, member
+from theory.initialization.quantities import FURTHER, further
+from theory.normalization.family import Family, Member, family, member
 from theory.numerics.arithmetic import FloatArray
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ QUANTITIES = (
 )  # fmt: skip
 """The numbers of a member that a condition can name, in the order of the columns of a scan."""
 
-_TABULATED = tuple(name for name in FURTHER if name != "slope")  # which is slope_second_moment
+_TABULATED = ("curvature", "slope_fourth_moment", "fixed_point")
 _TOLERANCE = 1e-11  # a condition this close to zero holds, as far as float64 moments can tell
 
 
@@ -114,8 +115,8 @@ def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.Da
         values: the values of the parameter at which members are computed.
 
     Returns:
-        One row for each value, columns the parameter, `QUANTITIES`, those of `FURTHER` that are not moments among them,
-        and reason. A member without numbers has nan and a reason.
+        One row for each value, columns the parameter, `QUANTITIES`, C''(1), E phi'^4 and the attracting fixed
+        point, and reason. A member without numbers has nan and a reason.
 
     Raises:
         SpecificationError: the family cannot be read, or not a single member can be built.
@@ -127,7 +128,7 @@ def scan(spec: object, parameter: str | None, values: Iterable[float]) -> "pd.Da
 
     chosen = family(spec, parameter)
     members = _members(chosen, [float(value) for value in values])
-    rows = [[*_record(row).values(), *map(row.further, _TABULATED)] for row in members]
+    rows = [[*_record(row).values(), *(further(row, name) for name in _TABULATED)] for row in members]
     columns = [_column(chosen.parameter), *QUANTITIES, "reason", *_TABULATED]
     return pd.DataFrame(rows, columns=columns)[[*columns[: -len(_TABULATED) - 1], *_TABULATED, "reason"]]
 
@@ -196,7 +197,7 @@ def _refine(
         try:
             return distance(member(chosen, None, value))
         except ZeroDivisionError:  # a pole of the condition
-            return _NAN
+            return float("nan")
 
     signs = np.where(np.abs(offsets) <= _TOLERANCE, 0.0, np.sign(offsets))
     known = [i for i, sign in enumerate(signs) if sign != 0 and not np.isnan(sign)]
@@ -300,7 +301,7 @@ def _side(text: str) -> Callable[[Member], float]:
     if text in QUANTITIES:
         return lambda row: float(getattr(row, text))
     if text in FURTHER:
-        return lambda row: row.further(text)
+        return lambda row: further(row, text)
     try:
         value = float(sympy.Rational(text.replace(" ", "")))
     except (TypeError, ValueError, ZeroDivisionError):
