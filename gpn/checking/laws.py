@@ -56,7 +56,9 @@ class Law:
         if not self.relative:
             return predicted - error, predicted + error
         whole = self.offset + predicted
-        return whole * float(np.exp(-error)) - self.offset, whole * float(np.exp(error)) - self.offset
+        with np.errstate(over="ignore"):
+            low, high = np.exp(-error), np.exp(error)
+        return whole * float(low) - self.offset, whole * float(high) - self.offset
 
 
 LAWS: Mapping[str, Law] = {

@@ -18,12 +18,14 @@ from gpn.experiment.streams import SPECTRUM, SPECTRUM_PAIRS, cell_number
 from gpn.statistics.limits import Verdict, combine, row_alpha
 from theory.activations.specification import activation
 from theory.errors import UsageError, layer_count
+from theory.gaussian.expectations import expectations
 from theory.normalization.normalize import normalize
 from theory.numerics.arithmetic import FloatArray
 from theory.numerics.threads import one_blas_thread
 from theory.trainability.isometry import JacobianSpectrum, finite_width_variance, jacobian_spectrum
 
 _LARGEST = 1e75  # of an entry: the fourth power of a singular value is still finite
+_KEPT = 1e-3  # change of the squared length over all layers that no network shows
 SMALL = 1e-3
 """Squared singular values below this share of their mean count as vanished."""
 
@@ -43,6 +45,7 @@ class SpectrumReport(Result):
         squares: squared singular values of each network, descending, array (networks, n).
         pairs: pairs of inputs, None where they have no law.
         level: confidence level of all verdicts together.
+        length: E phi^2. The laws are those of squared length 1 in every layer: unless it is 1, they are not tested.
     """
 
     activation: str
@@ -54,6 +57,12 @@ class SpectrumReport(Result):
     squares: FloatArray
     pairs: Pairs | None = None
     level: float = 0.99
+    length: float = 1.0
+
+    @property
+    def keeps_length(self) -> bool:
+        """Whether E phi^2 is 1 as nearly as the length of the networks can show."""
+        return self.depth * abs(self.length - 1) < _KEPT
 
     @property
     def laws(self) -> dict[str, float]:
@@ -77,23 +86,26 @@ class SpectrumReport(Result):
 
     @property
     def measured(self) -> dict[str, FloatArray]:
-        """The same of each network, arrays (networks,); pairs of inputs have networks of their own."""
+        """The same of each network, arrays (networks,); pairs of inputs have networks of their own.
+
+        Of a Jacobian that is 0 only mean and rank are known, as 0; the others are nan.
+        """
         mean = self.squares.mean(axis=1)
-        scaled = self.squares / mean[:, None]  # the square of the mean may overflow
+        scaled = self.squares / np.where(mean > 0, mean, np.nan)[:, None]  # the square of the mean may overflow
         variance = scaled.var(axis=1)
         return {
             "mean": mean,
             "relative_variance": variance,
             "third_moment": (scaled**3).mean(axis=1),
-            "effective_rank": self.width / (1 + variance),
-            "share_below": np.mean(scaled < SMALL, axis=1),
+            "effective_rank": np.where(mean > 0, self.width / (1 + variance), 0.0),
+            "share_below": np.where(mean > 0, np.mean(scaled < SMALL, axis=1), np.nan),
             **(self.pairs.measured if self.pairs else {}),
         }
 
     @cached_property
     def rows(self) -> tuple[LawRow, ...]:
         """What each law allows at this width, exact limits of the median over networks, and the verdict."""
-        unit = self.law.relative_variance / self.width
+        unit = self.law.relative_variance / self.width if self.keeps_length else np.inf
         kinked = self.pairs is not None and self.pairs.kinked
         return law_rows(self.laws, self.measured, unit, kinked, self.level)
 
@@ -185,7 +197,8 @@ def spectrum(
     if progress is not None:
         progress(networks, networks, "pairs of inputs")
     pairs = draw_pairs(phi, width, depth, weights, generator(seed, SPECTRUM_PAIRS, cell_number(width, depth), 0))
-    return SpectrumReport(phi.name, width, depth, weights, seed, law, squares, pairs, level)
+    second = expectations(phi, {"": lambda _z, value, _slope: value * value})[""].value
+    return SpectrumReport(phi.name, width, depth, weights, seed, law, squares, pairs, level, second)
 
 
 def _squares(phi: Any, width: int, depth: int, weights: str, rng: np.random.Generator) -> FloatArray:

@@ -175,8 +175,7 @@ def _moments(phi: Activation | CallableActivation) -> Moments | str:
     """
     unproved = NotCertified("not finished")
     proof = Budget(_PATIENCE).attempt("", 1.0, lambda: certified_moments(phi, _DIGITS, CONDITIONS), unproved)
-    is_proved = isinstance(proof, Moments) and proof.first_missing(CONDITIONS) is None
-    if is_proved and all(ball.rad() <= 1e-12 * (1 + abs(ball)) for ball in proof.balls.values()):
+    if isinstance(proof, Moments) and _is_sharp(proof):
         return proof
     estimates = moment_estimates(phi, CONDITIONS)
     if any(estimate.error > 1e-6 * max(1.0, abs(estimate.value)) for estimate in estimates.values()):
@@ -190,6 +189,12 @@ def _moments(phi: Activation | CallableActivation) -> Moments | str:
     is_homogeneous = isinstance(phi, Activation) and phi.is_positively_homogeneous
     balls = {name: arb(estimate.value, estimate.error) for name, estimate in estimates.items()}
     return Moments(balls, _BITS, homogeneous=is_homogeneous)
+
+
+def _is_sharp(moments: Moments) -> bool:
+    """Whether all moments are proved to the digits of a table, and more."""
+    balls = [moments.balls.get(name, arb.nan()) for name in CONDITIONS]
+    return all(ball.rad() <= 1e-12 * (1 + abs(ball)) for ball in balls)
 
 
 def _trouble(phi: Activation | CallableActivation) -> str:

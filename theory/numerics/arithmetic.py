@@ -148,18 +148,24 @@ def float_array(x: Any) -> FloatArray:
     """Points as a float64 array: numbers, lists, arrays, pandas objects, PyTorch tensors, JAX arrays.
 
     Raises:
-        UsageError: a PyTorch tensor with a gradient or a JAX array that is being traced, both of which would be lost.
+        UsageError: a PyTorch tensor with a gradient or a JAX array that is being traced, both of which would be lost;
+            complex numbers; what NumPy cannot read, as a sparse tensor.
     """
     if getattr(x, "requires_grad", False):
         raise UsageError(
             "this is a tensor with a gradient, and a function on NumPy arrays would lose it: make a PyTorch function "
             "with gpn.export(phi, 'torch'), or pass x.detach()"
         )
+    if str(getattr(x, "dtype", "")).startswith(("torch.bfloat16", "torch.float8")):  # which NumPy lacks
+        x = x.float()
     try:
+        if np.iscomplexobj(x) or str(getattr(x, "dtype", "")).startswith("torch.complex"):
+            raise UsageError("activations are functions of real numbers, and these are complex")
         return np.asarray(x, dtype=np.float64)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         if not type(x).__module__.startswith("jax"):
-            raise
+            what = " ".join(str(error).split())
+            raise UsageError(f"a {type(x).__name__} cannot be read as real numbers: {what:.150}") from error
         raise UsageError(
             "this JAX array is being traced (by jit, grad or vmap), and a function on NumPy arrays would lose that: "
             "make a JAX function with gpn.export(phi, 'jax')"

@@ -72,6 +72,9 @@ def spectrum_finding(report: "SpectrumReport") -> str:
 
 def laws_finding(report: "SpectrumReport") -> str:
     """How many of the laws the networks follow, to within the error at their width."""
+    if not report.keeps_length:
+        square = short_number(report.length)
+        return f"The laws hold at squared length 1 in every layer, but E phi^2 = {square}: not tested."
     tested = [row.verdict for row in report.rows if row.verdict is not Verdict.VACUOUS]
     if not tested:
         return "At this width and depth the laws of infinite width say nothing: take more neurons or fewer layers."

@@ -243,3 +243,15 @@ def test_a_length_that_runs_away_from_far_is_seen():
         "8.5e+50: narrow networks diverge in training",
     )
     assert depth_conditions(normalize(gpn.activation("gelu")), 50).length.light == "kept"
+
+
+def test_dead_networks_are_an_outcome_and_raw_ones_break_no_law():
+    for spec, length in (("relu(x-5)", 1e-7), ("relu(x-3)", 1e-3), ("tanh", 0.394294)):
+        report = gpn.spectrum(spec, 3, 50, 5, root=None)
+        assert report.length == pytest.approx(length, rel=1e-5) or length < 0.1
+        assert {row.verdict for row in report.rows} == {"vacuous"}
+        assert "not tested" in words.laws_finding(report)
+        json.dumps(report.to_dict(), allow_nan=False)
+    dead = gpn.spectrum("relu(x-5)", 3, 50, 5, root=None)
+    assert (dead.measured["mean"], dead.measured["effective_rank"]) == (pytest.approx(0), pytest.approx(0))
+    assert np.isnan(dead.measured["relative_variance"]).all()

@@ -339,6 +339,20 @@ def test_tensors_and_arrays_without_a_gradient_give_numpy_arrays(torch, jax):
         np.testing.assert_allclose(phi(points), phi(np.asarray(points, dtype=np.float64)), rtol=1e-7)
 
 
+def test_tensors_of_few_bits_are_read_and_what_holds_no_real_numbers_is_refused(torch, jax):
+    few = [torch.tensor([0.5, -1.0], dtype=getattr(torch, name)) for name in ("bfloat16", "float16", "float8_e4m3fn")]
+    few += [jax.numpy.asarray([0.5, -1.0], dtype=name) for name in ("bfloat16", "float16")]
+    for phi in (gpn.activation("gelu"), gpn.normalize("gelu"), gpn.activation(torch.nn.functional.gelu)):
+        exact = phi(np.array([0.5, -1.0]))
+        for points in few:
+            for found in (phi(points), phi.value_and_slope(points)[0]):
+                np.testing.assert_allclose(np.asarray(found, dtype=np.float64), exact, rtol=1e-3)
+        for wrong in (few[0].to(torch.complex64), few[0].float().to_sparse(), torch.ones(2, device="meta"), "a", [1j]):
+            with pytest.raises(UsageError, match="real numbers") as refused:
+                phi(wrong)
+            assert "\n" not in str(refused.value)
+
+
 def test_what_would_lose_a_gradient_is_refused_with_the_export_to_use(torch, jax):
     phi = gpn.activation("gelu")
     with pytest.raises(UsageError, match=r"export\(phi, 'torch'\)"):
