@@ -23,6 +23,7 @@ from theory.gaussian.float_moments import moment_estimates
 from theory.gaussian.moments import CONDITIONS, Moments, Normalization
 from theory.normalization.invariants import Facts, check_invariants
 from theory.numerics.budget import Budget
+from theory.numerics.quadrature import Estimate
 
 _RESERVED = frozenset(("x", "z", "t", "pi", "e", "E", "True", "False"))
 _NAN = float("nan")
@@ -148,7 +149,8 @@ def member(spec: object, parameter: str | None, value: float) -> Member:
     if isinstance(moments, str):
         return Member(value, reason=moments)
     if not moments.balls["slope_second"] > 0:
-        return Member(value, reason="constant: no scale a makes it GPN")
+        is_unknown = isinstance(phi, Activation) and not moments.certified and not phi.is_affine
+        return Member(value, reason=NOT_RESOLVED if is_unknown else "constant: no scale a makes it GPN")
     roots = moments.normalizations()
     assert not isinstance(roots, NotCertified)  # E phi'^2 > 0
     found = tuple(root.converted(lambda ball: float(ball.mid())) for root in roots)
@@ -184,6 +186,8 @@ def _moments(phi: Activation | CallableActivation) -> Moments | str:
         looked_at = CallableActivation(phi.name, phi.value, phi.slope, tuple(phi.breakpoint_values))
         others = moment_estimates(looked_at, CONDITIONS)
         pairs = [(estimates[name], others[name]) for name in CONDITIONS]
+        known = proof.balls if isinstance(proof, Moments) else {}
+        pairs += [(estimates[name], Estimate(float(ball.mid()), float(ball.rad()))) for name, ball in known.items()]
         if not all(abs(e.value - o.value) <= e.error + o.error + 1e-12 * abs(e.value) for e, o in pairs):
             return NOT_RESOLVED
     is_homogeneous = isinstance(phi, Activation) and phi.is_positively_homogeneous
