@@ -43,6 +43,15 @@ def unknown(what: str, seen: object, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {what} {shown!r}{hint} (there are {', '.join(names)})")
 
 
+def listed(values: object) -> str:
+    """Values in a message: what was given, without the brackets of Python.
+
+    >>> listed([0.5, float("nan")]), listed(3)
+    ('0.5, nan', '3')
+    """
+    return str(values).strip("[]()")
+
+
 def layer_count(depth: object, least: int = 1) -> int:
     """Check that a depth is a whole number of layers, and return it as an int.
 

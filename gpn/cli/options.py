@@ -180,6 +180,17 @@ def chosen_root(root: str, raw: bool) -> str | None:
     return None if raw else root
 
 
+def resumed_folder(folder: Path) -> Path:
+    """Return the folder of a run that is resumed.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    if folder.is_file():
+        raise UsageError(f"there is no run to resume in {folder}: it is a file; give the folder that --out named")
+    return folder
+
+
 def results_folder(out: Path | None, as_json: bool) -> Path | None:
     """Return the folder --out, or the default one, after checking it; None with --json alone, which only prints.
 

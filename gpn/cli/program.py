@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (UsageError, _CLICK_USAGE_ERROR) as error:
         code = complain(_sentence(error), MISUSE)
     except OSError as error:  # standard output on a full disk, say
-        code = complain(f"cannot read or write: {error}", MISUSE)
+        where = f" {str(error.filename)[:200]!r}" if error.filename else ""
+        code = complain(f"cannot read or write{where}: {error.strerror or error}", MISUSE)
     except MemoryError:
         code = complain("not enough memory; try fewer trials, a smaller width or fewer workers", MISUSE)
     except ContradictionError as error:

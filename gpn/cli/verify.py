@@ -20,6 +20,7 @@ from gpn.cli.options import (
     option,
     progress_bar,
     results_folder,
+    resumed_folder,
 )
 from theory.errors import UsageError
 
@@ -122,7 +123,7 @@ def verify(
     for name, numbers_given in (("gain", gain), ("bias", bias)):
         if numbers_given is not None:
             given[name] = numbers_given if len(numbers_given) > 1 else numbers_given[0]
-    folder = results_folder(resume or out, as_json)
+    folder = results_folder(out if resume is None else resumed_folder(resume), as_json)
     if resume is not None:
         agreed = long_run.check_resume(context)
     elif folder is not None:

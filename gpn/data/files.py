@@ -5,6 +5,7 @@ Nothing is ever downloaded, and no pickle is read: a data file cannot run code.
 
 import gzip
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def read_arrays(
     with _reading(path, what), path.open("rb") as file:
         start = file.read(6)
         if not start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
-            raise UsageError(f"it begins with {start!r}" if start else "it is empty")
+            raise UsageError("it does not begin like one" if start else "it is empty")
         file.seek(0)
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -81,6 +82,10 @@ def _reading(path: Path, what: str) -> Iterator[None]:
 def one_line(error: Exception) -> str:
     """The reason of an error of a library in one short line."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if "allow_pickle" in reason:
+        reason = "it holds Python objects, not numbers"
+    elif isinstance(error, EOFError | zlib.error | zipfile.BadZipFile | struct.error) or reason.startswith("EOF"):
+        reason = "it is damaged or cut short"
     text = " ".join(reason.split()) or type(error).__name__
     return text[:200]
 

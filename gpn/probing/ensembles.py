@@ -1,10 +1,11 @@
-"""Which ensemble a weight matrix looks drawn from, and with what scale."""
+"""Which ensemble a weight matrix looks drawn from, with what scale, and what to paste to draw an orthogonal one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gpn.probing.results import PartRow
 from gpn.probing.tape import Weights
 
 _NOISE = 6.0  # standard deviations that a statistic of the entries may miss by
@@ -108,3 +109,41 @@ def _usual_scale(drawn: Sequence[Weights]) -> tuple[str, bool]:
         if fits:
             return (" or ".join(list(fits.values())[::-1]) if len(fits) < 3 else ""), transposed
     return "", False
+
+
+ZERO_BIAS = {
+    "PyTorch": "torch.nn.init.zeros_(layer.bias)",
+    "JAX": "jax.nn.initializers.zeros as the initializer of the bias",
+}
+"""What to paste for bias 0, by library."""
+
+
+def drawing_lines(maps: Sequence[PartRow], library: str, gain: float = 1.0) -> list[str]:
+    """The code that makes weights orthogonal with a gain of the length, also where a layer widens.
+
+    Args:
+        maps: the rows of the maps.
+        library: "PyTorch" or "JAX"; there is no code for another one.
+        gain: the gain.
+
+    >>> drawing_lines([], "PyTorch", 1.5)
+    ['gpn.torch.orthogonal_(layer.weight, 1.5)']
+    """
+    wide = any(row.width > row.width_in for row in maps)
+    options = [f"{gain:.5g}"] * (gain != 1) + ["scaled=True"] * wide
+    if library == "PyTorch":
+        return [f"gpn.torch.orthogonal_({', '.join(['layer.weight', *options])})"]
+    if library != "JAX":
+        return []
+    kinds = sorted({"delta_" * (row.kind == "convolution") for row in maps})
+    makers = (f"gpn.jax.{kind}orthogonal({', '.join(options)})" for kind in kinds)
+    return [f"{' or '.join(makers)} as the initializer of the kernel"]
+
+
+def in_brackets(lines: Sequence[str]) -> str:
+    """Lines to paste behind a sentence; nothing where there are none.
+
+    >>> in_brackets(["a", "b"]), in_brackets([])
+    (' (a; b)', '')
+    """
+    return f" ({'; '.join(lines)})" if lines else ""

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from gpn.probing.ensembles import ZERO_BIAS, drawing_lines, in_brackets
 from gpn.probing.judging import Judgement
 from gpn.probing.results import KEPT, Finding, Layer, PartRow
 from theory.activations import catalog
@@ -40,8 +41,13 @@ def numbers(layers: Iterable[int]) -> str:
     return f"layer{'s' * (len(ordered) > 1)} {', '.join(parts)}"
 
 
-def of_layers(layers: Sequence[Layer]) -> Iterator[Finding]:
-    """What the layers do to norms by their own theory, and what they are made of."""
+def of_layers(layers: Sequence[Layer], library: str) -> Iterator[Finding]:
+    """What the layers do to norms by their own theory, and what they are made of.
+
+    Args:
+        layers: in the order in which they run.
+        library: "PyTorch" or "JAX", for the lines to paste; there are none for another one.
+    """
     hidden = [layer for layer in layers if layer.activation is not None]
     for same in _sorted_by(_signature, (layer for layer in hidden if not layer.kept)).values():
         kind, weight = "not normalized", NOT_NORMALIZED
@@ -49,9 +55,9 @@ def of_layers(layers: Sequence[Layer]) -> Iterator[Finding]:
             kind, weight = "branch", NOTE
         elif _is_kept_at_one(same[0]):  # what is wrong is below it
             kind, weight = "input length", NOT_NORMALIZED if same[0].number == 1 else NOTE
-        yield Finding(kind, _numbers(same), _unnormalized(same), weight)
+        yield Finding(kind, _numbers(same), _unnormalized(same, library), weight)
     for run in _runs([layer for layer in hidden if layer.kept and not layer.aside]):
-        yield from _drift(run)
+        yield from _drift(run, library)
     yield from _gains(hidden)
     for same in _sorted_by(lambda layer: layer.map.weights, (layer for layer in hidden if layer.transposed)).values():
         one = same[0].map
@@ -77,7 +83,7 @@ def _runs(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
         yield [layer for _, layer in run]
 
 
-def _drift(run: Sequence[Layer]) -> Iterator[Finding]:
+def _drift(run: Sequence[Layer], library: str) -> Iterator[Finding]:
     """What layers that each keep norms do together, if that is much."""
     logs = dict(zip(("squared lengths", "squared gradients"), changes_at_infinite_width(run), strict=True))
     much = {what: log for what, log in logs.items() if abs(log) > IN_ALL}
@@ -86,7 +92,7 @@ def _drift(run: Sequence[Layer]) -> Iterator[Finding]:
         each = np.exp(max(much.values(), key=abs) / len(run))
         text = (
             f"Each of {numbers(_numbers(run))} keeps norms within {KEPT:.0%}, but by their theory all together change "
-            f"{factors} ({each:.3g} per layer), because {_reason(run[len(run) // 2])}."
+            f"{factors} ({each:.3g} per layer), because {_reason(run[len(run) // 2], run, library)}."
         )
         yield Finding("drift", _numbers(run), text.replace("%", " %"), NOT_NORMALIZED)
 
@@ -162,7 +168,7 @@ def _ensemble_kind(layer: Layer) -> str:
     return "" if label.startswith(("Haar", "semi-orthogonal")) else "no known ensemble"
 
 
-def _unnormalized(layers: Sequence[Layer]) -> str:
+def _unnormalized(layers: Sequence[Layer], library: str) -> str:
     """Why some equal layers change norms, and what to change."""
     one = layers[len(layers) // 2]
     backward = [layer.backward for layer in layers if np.isfinite(layer.backward)]
@@ -180,7 +186,7 @@ def _unnormalized(layers: Sequence[Layer]) -> str:
     where = numbers(_numbers(layers))
     if one.aside:
         where = f"the branches of {where}, taken alone,"
-    return f"In {where} {' and '.join(changes)}, because {_reason(one)}."
+    return f"In {where} {' and '.join(changes)}, because {_reason(one, layers, library)}."
 
 
 def of_stream(blocks: int, length: float, gradient: float) -> Finding:
@@ -204,7 +210,7 @@ def of_stream(blocks: int, length: float, gradient: float) -> Finding:
     return Finding("stream", (), text, NOT_NORMALIZED if lost else NOTE)
 
 
-def _reason(layer: Layer) -> str:
+def _reason(layer: Layer, layers: Sequence[Layer], library: str) -> str:
     phi, gain = layer.phi, layer.map.gain
     assert phi is not None  # hidden layers have one
     if layer.map.kind == "convolution" and not layer.map.bias and layer.map.forward_factor < (1 - _PADDED) * gain**2:
@@ -214,11 +220,11 @@ def _reason(layer: Layer) -> str:
         second, slope = length_map(phi, 1.0).value, slope_map(phi, 1.0).value
         constants = f"E phi^2 = {second:.4g} and E phi'^2 = {slope:.4g}"
         if abs(second - 1) < _DIGITS and abs(slope - 1) < _DIGITS:
-            return _outside(layer, phi)
+            return _outside(layer, phi, library)
         chosen = normalization(phi)
     except UsageError:
         return f"{phi.name} with gain {gain:.4g} cannot be normalized, as far as gpn knows"
-    remedy = "" if layer.aside else f": {_remedy(phi.name, chosen.a, chosen.b)}"
+    remedy = "" if layer.aside else f": {_remedy(phi.name, chosen.a, chosen.b, layers, library)}"
     return f"{phi.name} with gain {gain:.4g} has {constants} at length 1{_at_arrival(layer, phi)}{remedy}"
 
 
@@ -231,29 +237,39 @@ def _at_arrival(layer: Layer, phi: Phi) -> str:
     return f" (at the length q = {q:.3g} of layer {layer.number}: E phi^2/q = {second:.4g}, E phi'^2 = {slope:.4g})"
 
 
-def _remedy(name: str, a: float, b: float) -> str:
-    """What to change: scale and shift, or the gain alone, which keeps gradients only."""
+def _remedy(name: str, a: float, b: float, layers: Sequence[Layer], library: str) -> str:
+    """What to change: scale and shift, or the gain alone, which keeps gradients only; with what to paste."""
+    gain = float(f"{float(a):.5g}")
     if abs(b) < 1e-9:
-        return f"use gain {float(a):.5g}"
+        return f"use gain {gain:.5g}{in_brackets(_lines(layers, library, gain))}"
+    lines = _lines(layers, library)
     if abs(a - 1) < _DIGITS:
-        return f"add {float(b):.4g} to it, with gain 1"
-    code = f"gpn normalize {name} --emit torch" if name in catalog.names() else "gpn.export has the code"
+        return f"add {float(b):.4g} to it, with gain 1{in_brackets(lines)}"
+    target = {"PyTorch": "torch", "JAX": "jax"}.get(library, "numpy")
+    code = f"gpn normalize {name} --emit {target}" if name in catalog.names() else "gpn.export has the code"
     return (
-        f"multiply {name} by {float(a):.4g} and add {float(b):.4g} with gain 1 ({code}), or use gain "
-        f"{float(a):.5g}, which keeps gradients at length 1"
+        f"multiply {name} by {float(a):.4g} and add {float(b):.4g} with gain 1{in_brackets([code, *lines])}, or use "
+        f"gain {gain:.5g}, which keeps gradients at length 1"
     )
 
 
-def _outside(layer: Layer, phi: Phi) -> str:
+def _lines(layers: Sequence[Layer], library: str, gain: float = 1.0) -> list[str]:
+    """What to paste for orthogonal weights of a gain and for bias 0, where layers have something else."""
+    maps = [layer.map for layer in layers]
+    is_right = all(abs(row.gain - gain) <= _gain_noise(row) for row in maps) and not any(map(_ensemble_kind, layers))
+    zero = [ZERO_BIAS[library]] if library in ZERO_BIAS and any(row.bias > 0 for row in maps) else []
+    return zero if is_right else [*drawing_lines(maps, library, gain), *zero]
+
+
+def _outside(layer: Layer, phi: Phi, library: str) -> str:
     """The activation is normalized; what is not is the gain, the bias or the length of what arrives."""
     reasons = []
     if abs(layer.map.gain - 1) > 0.02:
-        wide = ", scaled=True" * (layer.map.width > layer.map.width_in)
-        reasons.append(
-            f"the gain is {layer.map.gain:.4g}, not 1 (gpn.torch.orthogonal_(layer.weight{wide}) makes it 1)"
-        )
+        lines = [f"{line} makes it 1" for line in drawing_lines([layer.map], library)]
+        reasons.append(f"the gain is {layer.map.gain:.4g}, not 1{in_brackets(lines)}")
     if layer.map.bias > _BIAS * np.sqrt(max(layer.map.length, 1e-300)):
-        reasons.append(f"the bias has root mean square {layer.map.bias:.3g}")
+        zero = [f"{ZERO_BIAS[library]} makes it 0"] if library in ZERO_BIAS else []
+        reasons.append(f"the bias has root mean square {layer.map.bias:.3g}{in_brackets(zero)}")
     if not reasons and abs(np.log(max(layer.map.length_in, 1e-300))) > KEPT:
         reasons.append(f"its input has squared length per neuron {layer.map.length_in:.4g}, not 1")
     return f"{phi.name} is normalized, but " + (" and ".join(reasons) or "its pre-activations have not length 1")

@@ -130,7 +130,7 @@ class _Reading:
             self._together([(place, sides[way]) for place, sides in following.items()], allowed) for way in (0, 1)
         )
         found = [*findings.of_rows(rows, allowed), *findings.of_sums(sums, allowed)]
-        found += [*findings.of_layers(layers), *self._of_stream(), *self._of_keys()]
+        found += [*findings.of_layers(layers, self.tapes[0].library), *self._of_stream(), *self._of_keys()]
         found.sort(key=lambda finding: _ORDER[finding.weight])
         weights = {finding.weight for finding in found}
         follows = Answer.NO if findings.DEPARTS in weights else Answer.YES if count else Answer.UNDECIDED

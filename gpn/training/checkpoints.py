@@ -79,7 +79,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[A
     Raises:
         UsageError: no such file, damaged, or not such a checkpoint.
     """
-    arrays = read_arrays(path, "the checkpoint", None)
+    try:
+        arrays = read_arrays(path, "the checkpoint", None)
+    except UsageError as error:  # its advice is about data
+        text = str(error).partition("; write it")[0]
+        raise UsageError(f"{text}; name the file that --checkpoint wrote, or begin without --resume") from None
     if isinstance(arrays, np.ndarray) or _HEADER not in arrays:
         raise UsageError(f"{path} is not a checkpoint of a training run; name the file that --checkpoint wrote")
     try:

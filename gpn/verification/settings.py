@@ -22,7 +22,7 @@ from gpn.verification.results import DEFAULT_DEEP_EPSILONS, DEFAULT_EPSILONS, Co
 from theory.activations.activation import Activation
 from theory.activations.specification import Phi, is_reference
 from theory.claims.counted import CountedClaim, chosen
-from theory.errors import UsageError, unknown
+from theory.errors import UsageError, listed, unknown
 
 DEFAULT_WIDTHS = (64, 256, 1024)
 DEFAULT_DEPTHS = (10, 50, 200)
@@ -337,14 +337,14 @@ def _integers(name: str, values: Sequence[int] | int, least: int) -> tuple[int, 
     numbers = np.atleast_1d(np.asarray(values))
     whole = numbers.size > 0 and np.issubdtype(numbers.dtype, np.integer)
     if not whole or numbers.min() < least or numbers.max() > _MOST_UNITS:
-        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**32, not {values}")
+        raise UsageError(f"every {name} must be a whole number, at least {least} and below 2**32, not {listed(values)}")
     return tuple(sorted({int(number) for number in numbers}))
 
 
 def _tolerances(values: Sequence[float] | float) -> tuple[float, ...]:
     numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
     if numbers.size == 0 or not ((numbers > 0) & (numbers <= MAX_EPSILON)).all():
-        raise UsageError(f"every epsilon must be a positive number up to {MAX_EPSILON:g}, not {values}; try 0.2,0.5")
+        raise UsageError(f"every epsilon must be positive, at most {MAX_EPSILON:g}, not {listed(values)}; try 0.2,0.5")
     return tuple(sorted({float(number) for number in numbers}))
 
 

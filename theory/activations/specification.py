@@ -99,7 +99,7 @@ def read_activation(
             f"this is an array of values ({type(spec).__name__} of shape {tuple(spec.shape)!s:.40}), not an "
             "activation; give the function that made them"
         )
-    raise SpecificationError(f"an activation is {_FORMS}; got {type(spec).__name__}")
+    raise SpecificationError(f"an activation is {_FORMS}; got {'None' if spec is None else type(spec).__name__}")
 
 
 def _class_refusal(written: str, kind: type) -> str:
@@ -134,11 +134,17 @@ def load(reference: str) -> Any:
     for name in path.split("."):
         if not hasattr(value, name):
             public = sorted(n for n in vars(value) if not n.startswith("_")) if hasattr(value, "__dict__") else []
-            shown = get_close_matches(name, public, n=3) or public
-            near = f"; it has {', '.join(shown[:10])}{', ...' if shown != public[:10] else ''}" if public else ""
-            raise SpecificationError(f"{module_name:.100} has no {path:.100}{near:.300}")
+            raise SpecificationError(f"{module_name:.100} has no {path:.100}{_nearest(name, public)}")
         value = getattr(value, name)
     return value
+
+
+def _nearest(name: str, public: Sequence[str]) -> str:
+    """The names of a module that a mistyped one may mean; all of them, if they are few, where none is near."""
+    near, shown = get_close_matches(name, public, n=3), ", ".join(public[:10])
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; it has {shown:.300}{' and more' * (len(public) > 10)}" if public else ""
 
 
 def _import(name: str) -> Any:

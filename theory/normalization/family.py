@@ -221,10 +221,26 @@ def _from_reference(reference: str) -> Family:
 
         return Family(reference, parameter, build)
     if len(names) == 1:
-        return Family(reference, names[0], lambda value: activation(function(value)))
+        return Family(reference, names[0], lambda value: activation(_built(function, reference, names[0], value)))
     raise SpecificationError(
         f"{reference:.100} must be a function phi(x, parameter), or one of the parameter that returns an activation"
     )
+
+
+def _built(function: Callable[[float], object], reference: str, parameter: str, value: float) -> object:
+    """What a function of the parameter returns.
+
+    Raises:
+        SpecificationError: the function fails.
+    """
+    try:
+        return function(value)
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SpecificationError(
+            f"{reference:.100} fails at {parameter} = {value:g} ({what:.200}); it must be a function phi(x, parameter) "
+            "or one of the parameter that returns an activation"
+        ) from error
 
 
 def _required(function: Any) -> list[str]:

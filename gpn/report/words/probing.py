@@ -1,6 +1,7 @@
 """What a probe found, in a paragraph, and the model with its scales line by line."""
 
 from collections.abc import Sequence
+from math import isfinite, log, prod
 from typing import TYPE_CHECKING
 
 from gpn.probing.findings import numbers
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from gpn.probing.results import PartRow, ProbeReport
 
 _INDENT = "  "
+_WITHIN = 2.0  # the factor that layers may change squared norms by, all together, and are still said to keep them
 _BROAD = 34  # columns of what a part is
 
 
@@ -59,7 +61,44 @@ def _normalized(report: "ProbeReport") -> str:
     )
     if not kept or not lost:
         return "It is not normalized."
-    return f"It is not normalized: {_with_verb(kept, 'keep')} norms, {numbers(lost)} do{'es' * (len(lost) == 1)} not."
+    changed = {min(run): text for run in _runs(kept) if (text := _in_all(report, run))}
+    keeping = {layer for run in _runs(kept) if min(run) not in changed for layer in run}
+    told = [f"{_with_verb(keeping, 'keep')} norms within a factor of {_WITHIN:g}"] if keeping else []
+    lost_words = f"{numbers(lost)} do{'es' * (len(lost) == 1)} not{'' if keeping else ' keep norms'}"
+    return f"It is not normalized: {', '.join([*told, *changed.values(), lost_words])}."
+
+
+def _runs(layers: set[int]) -> list[set[int]]:
+    """Layers in sets without gaps.
+
+    >>> _runs({1, 2, 5})
+    [{1, 2}, {5}]
+    """
+    starts = sorted(layer for layer in layers if layer - 1 not in layers)
+    ends = sorted(layer for layer in layers if layer + 1 not in layers)
+    return [set(range(start, end + 1)) for start, end in zip(starts, ends, strict=True)]
+
+
+def _in_all(report: "ProbeReport", run: set[int]) -> str:
+    """What layers that theory calls normalized one by one do to squared norms all together; empty where they keep them.
+
+    Measured from what enters the first to what leaves the last (gradients from the output of the last back to the
+    pre-activations of the first), beside the product of the factors of theory.
+    """
+    parts = [row for pair in layer_rows(report) for row in pair if row is not None and row.layer in run]
+    if len(run) < 2 or not parts:
+        return ""
+    measured = _ratio(parts[-1].length, parts[0].length_in), _ratio(parts[0].gradient, parts[-1].gradient)
+    predicted = prod(row.forward_factor for row in parts), prod(row.backward_factor for row in parts[1:])
+    words = []
+    for name, seen, expected in zip(("lengths", "gradients"), measured, predicted, strict=True):
+        if any(value > 0 and abs(log(value)) > log(_WITHIN) for value in (seen, expected) if isfinite(value)):
+            words.append(f"squared {name} by {short_number(seen)} (predicted {short_number(expected)})")
+    return f"{numbers(run)} together change {' and '.join(words)}" if words else ""
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below else float("nan")
 
 
 def _with_verb(layers: set[int], verb: str) -> str:

@@ -152,7 +152,9 @@ def test_normalize_verify_and_family_read_functions_too(run):
         (["verify", "acts_of_mine:total", "--json"], "elementwise"),
         (["verify", "acts_of_mine:step", "--json"], "no normalization"),
         (["family", "acts_of_mine:number", "--values", "1"], "phi(x, parameter)"),
-        (["family", "acts_of_mine:nothing", "--values", "1"], "has no nothing"),
+        (["family", "acts_of_mine:nothing", "--values", "1"], "has no nothing; it has "),
+        (["check", "math:tanhh"], "math has no tanhh; did you mean tanh"),
+        (["family", "math:sqrt", "--values", "-1"], "math:sqrt fails at x = -1 (ValueError"),
     ],
 )
 def test_misuse_is_one_sentence_and_exit_code_2(run, arguments, expected):

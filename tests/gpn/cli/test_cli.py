@@ -185,6 +185,39 @@ def test_an_unusable_input_file_is_one_sentence(run, tmp_path, content, as_json)
     assert_one_sentence(err)
 
 
+def test_a_bad_file_is_told_in_plain_words_by_every_command_that_reads_one(run, tmp_path):
+    """Missing, empty, a folder, binary, cut short, of another form: nothing that Python says gets through."""
+    np.save(tmp_path / "whole.npy", np.ones((4, 3)))
+    np.savez(tmp_path / "objects.npz", x=np.array([{}]), x_train=np.array([{}]), y_train=np.array([{}]))
+    files = {
+        "empty": b"",
+        "binary": bytes(range(256)),
+        "object.json": b'{"a": 1}',
+        "list.json": b"[1, 2]",
+        "part.json": b'{"statement": {"wid',
+        "statement.json": b'{"statement": {}}',
+        "short.npy": (tmp_path / "whole.npy").read_bytes()[:100],
+        "short.npz": (tmp_path / "objects.npz").read_bytes()[:200],
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    raw = re.compile(r"Errno|[A-Z]\w+Error|codec|line \d+ column|allow_pickle|zip file|EOF|recursion|b'|\[nan|None")
+    commands = (["verify-certificate"], ["audit"], ["verify", "--resume"], ["verify", *TINY, "--inputs"])
+    commands += (["train", "--inputs"], ["train", "--resume", "--checkpoint"])
+    for name in (*files, "folder", "missing", "objects.npz", "x" * 300):
+        for command in commands:
+            code, out, err = run(*command, tmp_path / name)
+            assert (code, out) == (cli.MISUSE, ""), (command, name)
+            assert_one_sentence(err)
+            assert not raw.search(err), err
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert "no JSON" in run("verify-certificate", tmp_path / "deep.json")[2]
+    assert "it lacks 'statement'; gpn" in run("verify-certificate", tmp_path / "object.json")[2].replace(")", "")
+    assert "it is a file" in run("verify", "--resume", tmp_path / "empty")[2]
+    assert "not nan;" in run("verify", "--epsilon", "nan")[2]
+
+
 @pytest.mark.parametrize(
     "where", ["file.txt", "file.txt/inside", "/dev/null/results", "/proc/results", "a" * 300, "null\0character"]
 )

@@ -1,7 +1,9 @@
 """What a probe shows, from a tape that NumPy wrote: no library is needed."""
 
 import json
+from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from gpn.cli import program as cli
 from gpn.engine.network import Network
 from gpn.engine.weights import draw
 from gpn.experiment.result import headline
-from gpn.probing import models
-from gpn.probing.results import Answer
+from gpn.probing import findings, models
+from gpn.probing.results import Answer, Layer
 from gpn.probing.tape import Operation, Tape, Value, Weights
 from theory.activations.specification import activation
 
@@ -26,7 +28,8 @@ read = cache(activation)
 class Model:
     """A network of the engine; a layer may be another activation, or be multiplied."""
 
-    def __init__(self, specs, gains, rng):
+    def __init__(self, specs, gains, rng, library="NumPy"):
+        self.library = library
         self.phis = [read(spec) for spec in specs]
         self.network = Network([gain * draw("haar", rng, WIDTH) for gain in gains], self.phis)
 
@@ -46,7 +49,7 @@ def run(model, inputs, rng, samples):
     e /= np.linalg.norm(e, axis=1, keepdims=True)
     forward = network.forward(x)
     layers = list(network.sweep(forward, e))[::-1]
-    tape = Tape("NumPy", lambda function, points: function(points), epsilon=2.0**-52)
+    tape = Tape(model.library, lambda function, points: function(points), epsilon=2.0**-52)
     tape.values.append(values_of(x, layers[0].d @ network.weights[0]))
     for index, (layer, weights) in enumerate(zip(layers, network.weights, strict=True)):
         h, phi = forward.preactivations[index], model.phis[index]
@@ -69,8 +72,8 @@ def probed(monkeypatch):
     library = type("library", (), {"run": staticmethod(run)})
     monkeypatch.setattr(models, "_library", lambda model: library if isinstance(model, Model) else None)
 
-    def probe(specs=(GPN_TANH,) * DEPTH, gains=(1.0,) * DEPTH, **options):
-        return gpn.probe(lambda seed: Model(specs, gains, np.random.default_rng(seed)), **options)
+    def probe(specs=(GPN_TANH,) * DEPTH, gains=(1.0,) * DEPTH, library="NumPy", **options):
+        return gpn.probe(lambda seed: Model(specs, gains, np.random.default_rng(seed), library), **options)
 
     return probe
 
@@ -98,12 +101,12 @@ def test_a_right_network(probed, capsys, tmp_path):
 def test_a_wrong_layer_and_a_wrong_gain(probed):
     """Layer 2 is a plain ReLU; the gain of layer 4 is 1.5: E (1.5 phi')^2 by the slope map of theory."""
     specs = [GPN_TANH, "relu", GPN_TANH, GPN_TANH, GPN_TANH]
-    report = probed(specs, (1, 1, 1, 1.5, 1), initializations=3)
+    report = probed(specs, (1, 1, 1, 1.5, 1), "PyTorch", initializations=3)
     assert report.follows is Answer.YES
     assert set(report.found("not normalized")) == {2, 4}
     assert report.found("gain") == (4,)
     text = headline(report)
-    assert "layers 1, 3, 5 keep norms, layers 2, 4 do not" in text
+    assert "layers 1, 3, 5 keep norms within a factor of 2, layers 2, 4 do not" in text
     assert "use gain 1.4142" in text
     assert "is normalized, but the gain is 1.5, not 1 (gpn.torch.orthogonal_(layer.weight) makes it 1)" in text
     frame = report.to_frame()
@@ -138,7 +141,47 @@ def test_what_layers_do_in_sum(probed):
     assert "E phi'^2 = 0.3795 at length 1 (at the length q = " in text
     shown = float(text.split("of layer 3: E phi^2/q = ")[1].split(",")[0])
     assert shown == pytest.approx(rows[2].forward_factor, rel=0.02)
-    assert "gpn normalize silu --emit torch" in text
+    assert "with gain 1 (gpn normalize silu --emit numpy), or use" in text
+    assert not any(library in text for library in ("torch", "jax"))
+
+
+def test_layers_that_change_norms_together_as_measured_do_not_keep_them(probed):
+    """Theory keeps the norms of layers 1-4; measured gradients are made three times as large at the first of them."""
+    report = probed([*[GPN_TANH] * 4, "relu"], initializations=2)
+    assert "layers 1-4 keep norms within a factor of 2, layer 5 does not." in headline(report)
+    first, last = report.rows[0], next(row for row in report.rows if row.layer == 4 and row.kind == "activation")
+    factor = 3 * last.gradient / first.gradient
+    changed = replace(report, rows=(replace(first, gradient=factor * first.gradient), *report.rows[1:]))
+    text = headline(changed)
+    assert "layers 1-4 together change squared gradients by 3.00 (predicted " in text
+    assert ", layer 5 does not keep norms." in text
+    assert "keep norms within" not in text
+
+
+@pytest.mark.parametrize(
+    ("library", "weights", "bias"),
+    [
+        ("PyTorch", "gpn.torch.orthogonal_(layer.weight, {}scaled=True)", "torch.nn.init.zeros_(layer.bias)"),
+        (
+            "JAX",
+            "gpn.jax.orthogonal({}scaled=True) as the initializer of the kernel",
+            "jax.nn.initializers.zeros as the",
+        ),
+    ],
+)
+def test_the_lines_to_paste_are_those_of_the_library(library, weights, bias):
+    """A layer of 8 to 16 with Gaussian weights and a bias: a plain activation needs scaled weights and bias 0."""
+    part = SimpleNamespace(layer=1, kind="linear", width_in=8, width=16, weights="Gaussian, LeCun", gain=0.8, bias=0.01)
+    vars(part).update(length=1.0, length_in=1.0, forward_factor=0.5, backward_factor=0.5)
+    for name, gain in (("silu", ""), ("relu", "1.4142, ")):
+        text = next(findings.of_layers([Layer(part, part, read(name), False)], library)).text
+        assert weights.format(gain) in text
+        assert bias in text
+        assert ("torch" in text, "jax" in text) == (library == "PyTorch", library == "JAX")
+    assert (
+        f"gpn normalize silu --emit {'torch' if library == 'PyTorch' else 'jax'}; "
+        in next(findings.of_layers([Layer(part, part, read("silu"), False)], library)).text
+    )
 
 
 def test_a_model_that_is_not_drawn_again(probed):
