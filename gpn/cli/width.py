@@ -105,7 +105,7 @@ def verify_certificate(
     with progress_bar() as progress:
         code, sentence = verdict(file, lambda words: progress(0, 0, words))
     if code == UNREADABLE:
-        raise UsageError(sentence)
+        raise UsageError(f"{sentence}; gpn width --certify --out FOLDER writes one")
     if as_json:
         terminal.emit_json({"proved": code == 0, "sentence": sentence})
     else:

@@ -41,7 +41,7 @@ def read_arrays(
     with _reading(path, what), path.open("rb") as file:
         start = file.read(6)
         if not start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
-            raise UsageError("it does not begin like one" if start else "it is empty")
+            raise UsageError(f"it begins with {start.decode('latin-1')!r}" if start else "it is empty")
         file.seek(0)
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

@@ -244,9 +244,7 @@ def parse(text: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(text, parse_float=arb, parse_constant=refuse)
     finally:
         ctx.prec = saved
-    if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
-    if not admitted(found):
+    if not isinstance(found, dict) or not admitted(found):
         raise ValueError("it holds more than finite numbers, formulas and a readout")
     return found
 
@@ -276,17 +274,16 @@ def prove(
         ctx.prec, ctx.cap = saved
 
 
-_WRITER = "gpn width --certify --out FOLDER writes one"
-
-
 def verdict(path: Path, say: Callable[[str], None] = lambda _: None) -> tuple[int, str]:
     """An exit code and a line: 0 and what is proved, 1 and why it is not, 2 where there is no certificate."""
     try:
         certificate = parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        return 2, f"cannot read {path} ({error.strerror}); {_WRITER}"
-    except (ValueError, RecursionError) as error:
-        return 2, f"{path} is no certificate of the deep bound ({_unread(error)}); {_WRITER}"
+    except (OSError, ValueError, RecursionError) as error:
+        unread = isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError)
+        return (
+            2,
+            f"cannot read {path}: {'it is empty, cut short, or no JSON' if unread else getattr(error, 'strerror', error)}",
+        )
     try:
         prove(certificate, say)
         return 0, f"proved: {sentence(certificate['statement'])}"
@@ -294,16 +291,7 @@ def verdict(path: Path, say: Callable[[str], None] = lambda _: None) -> tuple[in
         return 1, f"not proved: {error}"
     except _MALFORMED as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else "a part of it has the wrong form"
-        return 2, f"{path} is no certificate of the deep bound ({what}); {_WRITER}"
-
-
-def _unread(error: Exception) -> str:
-    """Why a text cannot be read, without the words of Python."""
-    if isinstance(error, UnicodeDecodeError):
-        return "it is no text in UTF-8"
-    if isinstance(error, json.JSONDecodeError | RecursionError):
-        return "it is empty, cut short, or no JSON"
-    return str(error)
+        return 2, f"{path} is no certificate of the deep bound: {what}"
 
 
 if __name__ == "__main__":
