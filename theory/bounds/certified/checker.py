@@ -245,7 +245,7 @@ def parse(text: str) -> dict[str, Any]:
     finally:
         ctx.prec = saved
     if not isinstance(found, dict) or not admitted(found):
-        raise ValueError("it holds more than finite numbers, formulas and a readout")
+        raise ValueError("it is no JSON object of finite numbers, formulas and a readout")
     return found
 
 
@@ -279,11 +279,9 @@ def verdict(path: Path, say: Callable[[str], None] = lambda _: None) -> tuple[in
     try:
         certificate = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        unread = isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError)
-        return (
-            2,
-            f"cannot read {path}: {'it is empty, cut short, or no JSON' if unread else getattr(error, 'strerror', error)}",
-        )
+        is_text = not isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError)
+        reason = getattr(error, "strerror", error) if is_text else "it is empty, cut short, or no JSON"
+        return 2, f"cannot read {path}: {reason}"
     try:
         prove(certificate, say)
         return 0, f"proved: {sentence(certificate['statement'])}"
