@@ -26,7 +26,7 @@ from theory.numerics.quadrature import Estimate
 from theory.numerics.survey import Survey
 
 _ROUNDING = 1e-9  # of float64 and of printed digits, relative
-_MOST_PLACES = 20  # that are looked at closely
+_MOST_PLACES = 20  # that are checked closely
 _LEAST_SCALE = 1e-150  # of a root that float64 can check
 _FLOAT_ROUNDING = 1e-15  # of a, b and a phi, relative
 _FLOAT_TOLERANCE = 1e-6  # of the float64 check, beside its own error estimate
