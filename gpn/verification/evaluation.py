@@ -12,7 +12,7 @@ from gpn.experiment.versions import versions
 from gpn.statistics.evidence import Weighted
 from gpn.statistics.limits import MAX_TRIALS, Verdict
 from gpn.verification.plan import Outcomes, Plan
-from gpn.verification.questions import Question, law_of_shape, of_layers, share
+from gpn.verification.questions import Question, bounds_chain, law_of_shape, of_layers, share
 from gpn.verification.results import Configuration, DepthSpread, Profile, Row, VerificationReport
 from gpn.verification.rounds import RunOutcome, waits
 from gpn.verification.settings import MOST_TRIALS, Settings
@@ -214,7 +214,7 @@ def _notes(settings: Settings) -> Iterator[str]:
     """What a reader must know beside the table."""
     loaded = settings.loaded
     if settings.is_shaped:
-        chains = ", but the deep bound for chains of Gaussian layers" if settings.weights == "gaussian" else ""
+        chains = ", but the deep bound for chains of unequal widths" if bounds_chain(settings) else ""
         yield (
             "The bounds on one layer, the deep bound and the exact laws of the engine are proved for square layers of "
             f"gain 1 without biases and branches, and have no rows here{chains}. Gradients are compared for each input "

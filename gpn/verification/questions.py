@@ -19,8 +19,9 @@ from gpn.verification.kinds import DEEP, DIACONIS_FREEDMAN, EXACT, LAYER_KINDS, 
 from gpn.verification.settings import DENSE, Settings
 from theory.activations.catalog import build
 from theory.activations.specification import Phi
-from theory.bounds.homogeneous import Readout
+from theory.bounds.homogeneous import Readout, homogeneous_slopes
 from theory.bounds.network import COVERED, deep_bound, of_weights, predicted_margin, width_that_tests
+from theory.bounds.rectangular.bound import chain_bound
 from theory.claims.counted import NORMAL, ONE_LAYER, SIDES, CountedClaim, Side
 from theory.depth.coefficients import NoPrediction
 from theory.initialization.path import Layer
@@ -253,7 +254,7 @@ def deep_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
 
 
 def _shaped_questions(settings: Settings, activation: Phi) -> Iterator[Question]:
-    """The prediction for networks whose layers differ from those of the theorem, and the bound of Gaussian chains."""
+    """The prediction for networks whose layers differ from those of the theorem, and the bound of chains."""
     [side] = CountedClaim.NETWORK.sides
     for width, depth in product(settings.widths, settings.depths):
         law = law_of_shape(settings, activation, width, depth)
@@ -272,14 +273,35 @@ def _shaped_questions(settings: Settings, activation: Phi) -> Iterator[Question]
 
 
 def _chain_bound(settings: Settings, activation: Phi, depth: int, epsilon: float) -> Bound | None:
-    """The deep bound of a chain of Gaussian layers with unequal widths, None for any other shape."""
-    widths = settings.layers[1:]
-    if settings.weights != "gaussian" or not widths or _readout(settings) != "random":
+    """The deep bound of a chain of layers with unequal widths, None for a shape that no theorem covers."""
+    widths = settings.layers
+    if not bounds_chain(settings) or homogeneous_slopes(activation) is not None:
         return None
-    if settings.gain != (1.0,) or settings.bias != (0.0,) or settings.residual is not None or settings.linear_output:
-        return None
-    ratio = max(1.0, *(after / before for before, after in pairwise(widths))) if depth > 1 else 1.0
-    return deep_bound(activation, min(widths), depth, epsilon, weights="gaussian", ratio=ratio)
+    if is_orthogonal(settings.weights):
+        return chain_bound(activation, widths, epsilon)
+    ratio = max([1.0, *(after / before for before, after in pairwise(widths[1:]))])
+    return deep_bound(activation, min(widths[1:]), depth, epsilon, weights="gaussian", ratio=ratio)
+
+
+def bounds_chain(settings: Settings) -> bool:
+    """Whether a deep bound covers the shape: unequal widths alone, and gains that keep squared lengths per neuron.
+
+    Args:
+        settings: what is verified.
+    """
+    if not settings.layers or _readout(settings) != "random":
+        return False
+    if settings.bias != (0.0,) or settings.residual is not None or settings.linear_output:
+        return False
+    if settings.weights == "gaussian":
+        return settings.gain == (1.0,)
+    shape = settings.shape(max(settings.layers), len(settings.layers) - 1)
+    if shape is None or not is_orthogonal(settings.weights):
+        return False
+    steps = zip(shape.gains, pairwise(settings.layers), strict=True)
+    kept = [gain * mean_factor(settings.weights, rows, columns) for gain, (columns, rows) in steps]
+    wanted = [max(1.0, rows / columns) ** 0.5 for columns, rows in pairwise(settings.layers)]
+    return bool(np.allclose(kept, wanted, rtol=1e-12, atol=0.0))
 
 
 def of_layers(settings: Settings, activation: Phi, depth: int) -> tuple[Phi, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from theory.bounds.certificate import Certificate, Chain, Escape, Mixture, Readout, Reflection, Side, tent
 from theory.bounds.grid import Nodes
 from theory.bounds.layer_means import GUARDED, Kernel, point_means
-from theory.bounds.moments import Setting, Sign, ends, identity, inverse_power
+from theory.bounds.moments import Setting, Sign, ends, identity
 from theory.bounds.verifier import layers
 from theory.depth.coefficients import DepthCoefficients
 from theory.layer.conditioning import log_chi_squared
@@ -176,7 +176,7 @@ def _reflection(draft: Draft, sign: Sign, kernel: Kernel, chain: Chain) -> Refle
     """The functions g: those of the mirrored kernel, and a steep term for where f is larger."""
     a, shares = draft.reflection_power, _shares(draft, kernel, chain)
     power = (1 + a) * sign * chain.exponent
-    mirror = inverse_power(kernel, a, shares)
+    mirror = kernel.inverse_power(a, shares)
     [first] = fit(draft, lambda q: chain.functions[1].log(q) + power * np.log(q))
     found = _iterated(draft, mirror, first, len(chain.functions) - 2)
     q = np.linspace(*ends(draft.setting.tube), 201)

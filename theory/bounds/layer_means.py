@@ -116,10 +116,12 @@ class Kernel:
     constants: FloatArray
     exponents: FloatArray
 
-    def means(self, nodes: Nodes, width: int, inputs: Sequence[Mixture], grid: Cells) -> tuple[Envelope, FloatArray]:
+    def means(
+        self, nodes: Nodes, width: int, inputs: Sequence[Mixture], grid: Cells, free: int = 0
+    ) -> tuple[Envelope, FloatArray]:
         """The means whose weighted sums are K f for N mixtures f of T terms, and their log weights (N, R T)."""
         psi, weights = self.systems(nodes, width, inputs)
-        return log_mean(nodes, psi, width, grid), weights
+        return log_mean(nodes, psi, width, grid, free), weights
 
     def systems(self, nodes: Nodes, width: int, inputs: Sequence[Mixture]) -> tuple[FloatArray, FloatArray]:
         """psi of each of these means, (N R T, K), and their log weights, (N, R T)."""
@@ -128,6 +130,12 @@ class Kernel:
         psi = self.exponents[:, None, :] + slopes[:, None, :, None] * length  # (N, R, T, K)
         weights = self.constants[:, None] + (logs - slopes)[:, None, :]
         return psi.reshape(-1, len(length)), weights.reshape(len(inputs), -1)
+
+    def inverse_power(self, power: float, shares: FloatArray) -> "Kernel":
+        """A kernel above Mbar^-a, of one term: a sum is at least a weighted geometric mean of terms over shares."""
+        theta, kept = shares / shares.sum(), slice(len(shares))
+        constant = -power * theta @ (self.constants[kept] - np.log(theta))
+        return Kernel(np.array([constant]), -power * (theta @ self.exponents[kept])[None, :])
 
 
 def point_means(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> FloatArray:
@@ -140,7 +148,7 @@ def point_means(nodes: Nodes, psi: FloatArray, width: int, q: FloatArray) -> Flo
     return np.where(known, log - log_chi_squared(width, lengths), np.inf).reshape(len(psi), -1)
 
 
-def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope:
+def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells, free: int = 0) -> Envelope:
     r"""Bounds on log E exp(sum psi(h_i)), h uniform on :math:`|h|^2 = nq`, on cells of q: the case tau = 0.
 
     Args:
@@ -148,6 +156,8 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
         psi: psi(z) at the nodes, (B, K).
         width: n.
         grid: the cells of q.
+        free: k; with k > 0, h is the first n coordinates of a vector uniform on the sphere of radius squared (n + k) q,
+            and n + k the width of the envelope.
 
     >>> from theory.activations.specification import activation
     >>> from theory.bounds.grid import gaussian_nodes, points
@@ -157,18 +167,22 @@ def log_mean(nodes: Nodes, psi: FloatArray, width: int, grid: Cells) -> Envelope
     [25.0, 30.0]
     """
     systems, q = _systems(psi, grid)
-    law, log_mass, tilt, variance = _saddles(nodes, systems, q, width)
+    law, log_mass, tilt, variance = _saddles(nodes, systems, q, width, free)
+    total = width + free
     with np.errstate(all="ignore"):
-        unit = _units(width * variance)
-        transform = np.exp(width * _log_characteristic(law, nodes.z**2, q, unit))
+        unit = _units(total * variance)
+        logs = width * _log_characteristic(law, nodes.z**2, q, unit)
+        if free:
+            logs += free * _log_characteristic_of_normal(1 / (1 - 2 * tilt), q, unit)
+        transform = np.exp(logs)
         transform[:, 1:] *= 2.0
         scale = unit / (2 * np.pi)
         moments = unit[:, None] * np.arange(_HALF + 1)
         guard = width * law[:, nodes.guard].sum(axis=1)
-        level = width * (log_mass - tilt * q) + np.log(scale)
+        level = total * (log_mass - tilt * q) + np.log(scale)
         modulus = np.abs(transform)
         cut = modulus[:, -1] / modulus.sum(axis=1)
-    return _envelope(width, grid, level, tilt, (transform, modulus, moments), (guard, cut))
+    return _envelope(total, grid, level, tilt, (transform, modulus, moments), (guard, cut))
 
 
 def _systems(psi: FloatArray, grid: Cells) -> tuple[FloatArray, FloatArray]:
@@ -177,12 +191,15 @@ def _systems(psi: FloatArray, grid: Cells) -> tuple[FloatArray, FloatArray]:
 
 
 def _saddles(
-    nodes: Nodes, systems: FloatArray, q: FloatArray, width: int
+    nodes: Nodes, systems: FloatArray, q: FloatArray, width: int, free: int = 0
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Tilted laws (S, K) with about the mean square q, logarithms of their masses, tilts and variances, (S,) each.
 
-    The identity holds for every tilt, so one near the saddle is enough. What does not converge is not a number.
+    Masses, mean squares and variances are averages over all coordinates, of which `free` have no psi: normal laws of
+    variance v. The identity holds for every tilt, so one near the saddle is enough. What does not converge is not a
+    number.
     """
+    share = width / (width + free)
     square = nodes.z**2
     powers = np.stack([square, square**2], axis=1)
     tilt = 0.5 - 0.5 / q  # exact for psi = 0
@@ -190,15 +207,19 @@ def _saddles(
     active = np.arange(len(q))
     with np.errstate(all="ignore"):
         for _ in range(_ROUNDS):
-            law[active], log_mass[active] = found, _ = _tilted(nodes, systems[active] + tilt[active, None] * square)
+            law[active], mass = found, _ = _tilted(nodes, systems[active] + tilt[active, None] * square)
             mean, second = (found @ powers).T
-            variance[active] = second - mean**2
-            gap = mean - q[active]
-            far = gap**2 * width > _SETTLED**2 * variance[active]
+            room = 1 - 2 * tilt[active]
+            v = np.where(room > 0, 1 / room, np.nan) if free else np.ones(len(active))
+            variance[active] = share * (second - mean**2) + (1 - share) * 2 * v**2
+            log_mass[active] = share * mass + (1 - share) * 0.5 * np.log(v)
+            gap = share * mean + (1 - share) * v - q[active]
+            far = gap**2 * (width + free) > _SETTLED**2 * variance[active]
             active = active[far]
             if not len(active):
                 break
-            tilt[active] -= np.clip(gap[far] / variance[active], -0.1, 0.1)
+            moved = tilt[active] - np.clip(gap[far] / variance[active], -0.1, 0.1)
+            tilt[active] = np.minimum(moved, 0.5 * (tilt[active] + 0.5)) if free else moved
     tilt[active] = np.nan
     return law, log_mass, tilt, variance
 
@@ -231,6 +252,12 @@ def _log_characteristic(law: FloatArray, square: FloatArray, q: FloatArray, unit
         found[rows] = np.log(law[rows] @ waves.T.real + 1j * (law[rows] @ waves.T.imag))
     found.imag -= (unit * q)[:, None] * steps
     return found
+
+
+def _log_characteristic_of_normal(variance: FloatArray, q: FloatArray, unit: FloatArray) -> np.ndarray:
+    """The same for z normal with a variance: (S, _HALF + 1)."""
+    frequencies = unit[:, None] * np.arange(_HALF + 1)
+    return np.asarray(-0.5 * np.log(1 - 2j * frequencies * variance[:, None]) - 1j * frequencies * q[:, None])
 
 
 def _envelope(

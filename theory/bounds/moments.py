@@ -47,6 +47,15 @@ class Setting:
         means, weights = kernel.means(self.nodes, self.certificate.width, inputs, self.tube)
         return means.suprema(weights, outputs)
 
+    def ladder(self, kernel: Kernel, functions: Sequence[Mixture], first: int, count: int) -> FloatArray:  # noqa: ARG002
+        """0 and the sums of the first count - 1 of these suprema for the steps from each function to the next.
+
+        The last function serves all further steps. The first step is over the layer L - `first`, the next over the one
+        below it; here they are alike.
+        """
+        steps = self.costs(kernel, functions, (*functions[1:], functions[-1]))
+        return np.concatenate([[0.0], np.cumsum(steps[np.minimum(np.arange(count - 1), len(steps) - 1)])])
+
     def mapped(self, kernel: Kernel, functions: Sequence[Mixture], q: FloatArray) -> FloatArray:
         """About log (K f)(q) for N functions f at Q single lengths, (N, Q): for a search, not for a bound."""
         psi, weights = kernel.systems(self.nodes, self.certificate.width, functions)
@@ -217,13 +226,6 @@ def layer_kernel(s: Setting, sign: Sign, side: Side, chain: Chain) -> Kernel:
     return Kernel(layer.constants + np.concatenate([weights, repeated]), layer.exponents)
 
 
-def inverse_power(kernel: Kernel, power: float, shares: FloatArray) -> Kernel:
-    """A kernel above Mbar^-a, of one term: a sum is at least a weighted geometric mean of first terms over shares."""
-    theta, kept = shares / shares.sum(), slice(len(shares))
-    constant = -power * theta @ (kernel.constants[kept] - np.log(theta))
-    return Kernel(np.array([constant]), -power * (theta @ kernel.exponents[kept])[None, :])
-
-
 def log_maximum(s: Setting, power: float, chain: Chain, kernel: Kernel) -> float:
     """The logarithm of a bound on E[max_l X_l; good] over the layers l < L, by Lemma E.
 
@@ -235,14 +237,13 @@ def log_maximum(s: Setting, power: float, chain: Chain, kernel: Kernel) -> float
     """
     c, shapes, reflection = s.certificate, chain.functions, chain.reflection
     start = power_supremum(-power, None, shapes[0], s.tube)
-    levels = start + _levels(s.costs(kernel, shapes, (*shapes[1:], shapes[-1])), c.depth)
+    levels = start + s.ladder(kernel, shapes, 1, c.depth)
     bare = levels[-1] + _last(shapes, c.depth - 1).log(1.0)
     if c.depth == 2:
         return float(bare)
     total = _log_sum(s, power, chain, levels, float(bare))
     g, a = reflection.functions, reflection.power
-    mirror = inverse_power(kernel, a, np.array(reflection.shares))
-    rises = _levels(s.costs(mirror, g, (*g[1:], g[-1])), c.depth - 1)
+    rises = s.ladder(kernel.inverse_power(a, np.array(reflection.shares)), g, 2, c.depth - 1)
     lacks = np.array([power_supremum((1 + a) * power, f, h, s.tube) for f, h in zip(shapes[1:], g, strict=True)])
     k = np.arange(1, c.depth - 1)  # a g_k >= f_k where the maximum is taken
     needed = levels[k] - rises[k - 1] - np.log(a) + lacks[np.minimum(k, len(g)) - 1]
@@ -254,18 +255,13 @@ def _log_sum(s: Setting, power: float, chain: Chain, levels: FloatArray, bare: f
     """The logarithm of a bound on E[sum_l X_l; good] by G_k = f_k + F G_{k-1}, G_k at most e^{level} H_k."""
     shapes, sums, depth = chain.functions, chain.sums, s.certificate.depth
     excess = np.array([power_supremum(power, f, h, s.tube) for f, h in zip(shapes[1:], sums, strict=True)])
-    steps = s.costs(identity(s), sums, (*sums[1:], sums[-1]))  # from H_k to H_{k+1}
+    steps = np.diff(s.ladder(identity(s), sums, 2, depth - 1))  # from H_k to H_{k+1}
     level = levels[1] + excess[0]
     for k in range(2, depth):
-        level += steps[min(k - 2, len(steps) - 1)]
+        level += steps[k - 2]
         if k < depth - 1:
             level = np.logaddexp(level, levels[k] + excess[min(k, len(sums)) - 1])
     return float(np.logaddexp(bare, level + _last(sums, depth - 2).log(1.0)))
-
-
-def _levels(steps: FloatArray, count: int) -> FloatArray:
-    """0 and the sums of the first steps, of which the last is repeated; (count,)."""
-    return np.concatenate([[0.0], np.cumsum(steps[np.minimum(np.arange(count - 1), len(steps) - 1)])])
 
 
 def _last(functions: Sequence[Mixture], k: int) -> Mixture:

@@ -32,7 +32,8 @@ from theory.numerics.arithmetic import FloatArray
 _TILTS = np.array([1.0, 0.75, 0.5, 0.25])  # of the tube, in units of what a normal law would ask for
 _NEWTON = 6  # steps before the secant
 _HIGHEST = 4.0  # end of the widest tube
-_LIMITS = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
+LIMITS = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
+"""The six limits of a certificate."""
 
 
 def propose(
@@ -57,7 +58,7 @@ def propose(
         blank = blank_certificate(width, depth, epsilon, readout)
         setting, moments = prepare(blank, activation, _HIGHEST), depth_coefficients(activation)
         draft: Draft | str = Draft(setting, moments, budget, near)
-        for step in (narrowest_tube, _limits, _top, lambda d: feasible(d, -1), _upper):
+        for step in (narrowest_tube, regular_limits, _top, lambda d: feasible(d, -1), _upper):
             if isinstance(draft, str):
                 return draft
             draft = step(draft)
@@ -114,8 +115,8 @@ def _escapes(draft: Draft, tilts: FloatArray, wanted: float) -> tuple[FloatArray
     return np.array([below, above]), (first, second)
 
 
-def _limits(draft: Draft) -> Draft | str:
-    """Six limits that fail about as rarely as they may."""
+def regular_limits(draft: Draft) -> Draft | str:
+    """Six limits that fail about as rarely as they may, for all lengths of the tube."""
     m, wanted, near = draft.moments, draft.log_share("limit"), draft.near
     square, reach = draft.setting.square, np.sqrt(draft.setting.square) * 2
     mixed = m.second_slope_second
@@ -125,7 +126,7 @@ def _limits(draft: Draft) -> Draft | str:
     if near is None:
         distance = np.sqrt(-2 * wanted) * deviation
     else:
-        old = np.array([getattr(near, name) for name in _LIMITS])
+        old = np.array([getattr(near, name) for name in LIMITS])
         distance = np.abs(old - start) * np.sqrt(near.width / draft.certificate.width)
     slope, last = 1 / (np.sqrt(2) * deviation), None
     for step in range(16):  # Newton's method, the logarithm being about quadratic; the secant where that oscillates
@@ -160,7 +161,7 @@ def _limit_events(draft: Draft, limits: FloatArray) -> tuple[FloatArray, FloatAr
 
 
 def _with_limits(draft: Draft, limits: FloatArray) -> Draft:
-    return draft.with_(**dict(zip(_LIMITS, map(float, limits), strict=True)))
+    return draft.with_(**dict(zip(LIMITS, map(float, limits), strict=True)))
 
 
 def _top(draft: Draft) -> Draft | str:

@@ -31,6 +31,7 @@ _EVENT = Claim(
     tested_by=(
         ("deep", "deep-bound"),
         ("deep", "gaussian-deep-bound"),
+        ("deep", "rectangular-deep-bound"),
         ("deep", "relu-deep-bound"),
         ("deep", "homogeneous-deep-bound"),
         ("prediction", "fluctuation-law"),
@@ -254,6 +255,41 @@ _BOUNDS = (
         proof="docs/gaussian-deep-bound.md#the-theorem",
         function="theory.bounds.deep:deep_bound",
         test="tests/theory/bounds/gaussian/test_gaussian_bound.py::test_the_bound_lies_above_the_simulated_exceedance",
+    ),
+    Claim(
+        id="rectangular-deep-bound",
+        kind="bound",
+        title="Deep bound for semi-orthogonal layers of unequal widths",
+        words="The gradients of all layers stay within a factor e^epsilon of the top one where widths differ.",
+        statement=(
+            rf"{_DEEP_EVENT} \leq P(\text{{bad}}) + \sum_{{\pm}} \min_\lambda e^{{-\lambda \epsilon}} "
+            r"T_\pm \left[f_{L-1}(1) + g_{L-1}(1)\right]",
+        ),
+        symbols=letters(
+            "L",
+            "l",
+            r"\epsilon",
+            r"\lambda",
+            G_l="squared gradient of W_l over n_{l-1}, over that of W_L over n_{L-1}",
+            n_l="width of layer l",
+            **{
+                r"T_\pm": "what the alignment at the top costs, 1 or little more",
+                "f_{L-1}, g_{L-1}": "functions of Lemma E, of the squared length of the input",
+            },
+        ),
+        assumptions=(
+            "W_l: orthonormal rows or columns, uniform, times max(1, n_l/n_{l-1})^{1/2}; the layers are independent.",
+            SHELL,
+            RANDOM_READOUT,
+            MEASURABLE,
+            "phi is locally Lipschitz and phi' bounded where pre-activations may lie.",
+            "Every n_l with l > 0 is at least 4; GPN is not used, but without it the bound says nothing.",
+        ),
+        rigor="numerical evaluation of a proved bound",
+        proof="docs/rectangular-deep-bound.md#the-theorem",
+        function="theory.bounds.rectangular.bound:chain_bound",
+        test="tests/theory/bounds/rectangular/test_rectangular_bound.py"
+        "::test_the_bound_lies_above_the_simulated_exceedance",
     ),
     Claim(
         id="relu-deep-law",

@@ -9,6 +9,8 @@ import gpn
 from gpn.report.words.commands import verify_command
 from gpn.report.words.verdicts import growth_words
 from gpn.statistics.limits import Verdict
+from gpn.verification.kinds import DEEP
+from gpn.verification.questions import bounds_chain
 from gpn.verification.settings import Settings
 from theory.errors import UsageError
 
@@ -45,6 +47,27 @@ def test_the_report_says_the_shape_and_how_to_ask_again(report):
     [profile] = report.profiles
     inner = profile.gradient_norms[:, 1:4] / profile.predicted[:, 1:4]
     np.testing.assert_allclose(inner, 1.0, atol=0.05)
+
+
+def test_chains_that_keep_squared_lengths_have_the_deep_bound():
+    covered = {"layers": [300, 230, 250, 230], "weights": "scaled_orthogonal"}
+    report = gpn.verify("tanh", layers=[784, 256, 256, 256], epsilons=[1.0], trials=50)
+    [bound] = [row.bound for row in report.rows if row.kind is DEEP]
+    assert bound < 0.05
+    assert "but the deep bound for chains" in " ".join(report.notes)
+    for arguments, expected in [
+        (covered, True),
+        ({"layers": [300, 200, 200]}, True),
+        ({"layers": [300, 200, 220]}, False),  # |h|^2/n shrinks
+        ({"layers": [200, 300, 300], "gain": [1.5**0.5, 1.0]}, True),
+        ({"layers": [200, 300, 300], "gain": [1.2, 1.0]}, False),
+        (covered | {"bias": 0.1}, False),
+        (covered | {"linear_output": True}, False),
+        ({"widths": 200, "depth": 2, "gain": 1.1}, False),
+        ({"layers": [300, 200, 220], "weights": "gaussian"}, True),
+        ({"layers": [300, 200, 220], "weights": "gaussian", "gain": 1.1}, False),
+    ]:
+        assert bounds_chain(Settings.read("tanh", **arguments)) == expected, arguments
 
 
 def test_a_shape_is_read_once():

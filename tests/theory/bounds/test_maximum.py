@@ -11,7 +11,6 @@ from theory.bounds.certificate import Mixture, Readout, tent
 from theory.bounds.moments import (
     direction_majorant,
     dominates_power,
-    inverse_power,
     layer_kernel,
     layer_majorant,
     log_alignment_cost,
@@ -262,11 +261,11 @@ def test_the_mirror_lies_above_the_negative_power(setting):
         shares = np.array(chain.reflection.shares)
         for h in forward(rng, 10):
             kernel = layer_kernel(at(setting, h), sign, side, chain)
-            mirror = inverse_power(kernel, a, shares)
+            mirror = kernel.inverse_power(a, shares)
             lower = mirror.constants[0] + mirror.exponents[0].sum()
             exact = -a * np.logaddexp.reduce(kernel.constants + kernel.exponents.sum(axis=1))
             assert exact - 1e-9 <= lower <= exact + 0.5
-    one = inverse_power(kernel, a, np.ones(1))  # of one term it is the power itself
+    one = kernel.inverse_power(a, np.ones(1))  # of one term it is the power itself
     assert one.constants[0] + one.exponents[0].sum() == pytest.approx(
         -a * (kernel.constants[0] + kernel.exponents[0].sum()), rel=1e-12
     )

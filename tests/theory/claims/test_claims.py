@@ -149,7 +149,7 @@ def row(claim, kind):
 def test_a_verdict_knows_its_claims():
     found = [claim.id for claim in row("forward-one-step", "levy").claims]
     assert found == ["forward-one-step", "levy-forward", "gaussian-concentration"]
-    assert len(row("deep-gradient-ratio", "deep").claims) == 5
+    assert len(row("deep-gradient-ratio", "deep").claims) == 6
     assert [claim.id for claim in row("forward-one-step", "none (kinks)").claims] == ["forward-one-step"]
 
 

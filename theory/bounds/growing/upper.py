@@ -9,7 +9,7 @@ from theory.bounds.chains import SPREAD, UPPER_B, bare, downhill
 from theory.bounds.draft import Draft, shifts
 from theory.bounds.growing.cones import Cone
 from theory.bounds.layer_means import Kernel
-from theory.bounds.moments import identity, inverse_power, kappa, layer_kernel, layer_majorant, top_cost
+from theory.bounds.moments import identity, kappa, layer_kernel, layer_majorant, top_cost
 from theory.numerics.arithmetic import FloatArray
 
 _NEAR = 0.002  # precision of the growth of a layer
@@ -112,7 +112,7 @@ def _functions(draft: Draft, chain: Chain, kernel: Kernel) -> Chain | None:
     if not all(np.isfinite(weights).any() for weights in f):
         return None
     shares = cone.shares(f[-1], len(chain.rates))
-    mirror = Cone(draft, inverse_power(kernel, a, shares), _slope(draft, -a * power), _FINE)
+    mirror = Cone(draft, kernel.inverse_power(a, shares), _slope(draft, -a * power), _FINE)
     plain = Cone(draft, identity(draft.setting), _slope(draft, power) + power, _FINE)
     g, h = list[FloatArray](), list[FloatArray]()
     for own in f[1:]:
