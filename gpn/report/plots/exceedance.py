@@ -1,6 +1,6 @@
 """Observed frequencies of the events of a verification against width, with every bound and the prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ _VACUOUS = 0.1  # share of the axis above probability 1, to show that a bound th
 _MOST_TICKS = 8
 _LEGEND_LINE = 0.25  # inches
 _STROKE = 1.2
-_PANEL = (4.6, 3.7)  # inches
+_PANEL = (4.6, 4.2)  # inches
 _LABEL = 0.1  # share of the axis that the label of a width takes
 
 
@@ -162,7 +162,7 @@ def _same_event(
 
 
 def exceedance_panel(report: "VerificationReport", claim: str, depth: int, *, ax: Axes | None = None) -> Figure:
-    """Draw one panel of `exceedance_against_width` as a figure of its own; `exceedance_legend` explains it.
+    """Draw one panel of `exceedance_against_width` as a figure of its own; `exceedance_legend` explains all marks.
 
     Args:
         report: what `gpn.verify` returns.
@@ -171,8 +171,25 @@ def exceedance_panel(report: "VerificationReport", claim: str, depth: int, *, ax
     """
     figure, axes = one_panel(*_PANEL, ax)
     rows = [row for row in report.rows if (row.claim, row.depth) == (claim, depth)]
-    _panel(axes, rows, _Looks.of(report.rows))
+    looks = _Looks.of(report.rows)
+    _panel(axes, rows, looks)
+    if ax is None:  # its colours and lines below it; where it is one of several, the legend is theirs
+        own = _Looks.of(rows)
+        handles = [*_tolerances(looks, own.colours), *_lines(rows, looks, own.styles)]
+        figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, frameon=False)
     return figure
+
+
+def _tolerances(looks: _Looks, epsilons: "Iterable[float]") -> list[Artist]:
+    return [Line2D([], [], color=looks.colours[each], linewidth=5, label=f"ε = {each:g}") for each in epsilons]
+
+
+def _lines(rows: "Sequence[Row]", looks: _Looks, kinds: "Iterable[str]") -> list[Artist]:
+    handles: list[Artist] = [Line2D([], [], color=GREY, linestyle=looks.styles[k], label=kind_name(k)) for k in kinds]
+    if any(row.prediction is not None for row in rows):
+        words = "exact or predicted probability"
+        handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label=words))
+    return handles
 
 
 def exceedance_legend(report: "VerificationReport", *, ax: Axes | None = None) -> Figure:
@@ -289,21 +306,18 @@ def _width_axis(axes: Axes, widths: list[int]) -> None:
 
 def _legend(report: "VerificationReport", looks: _Looks) -> list[Artist]:
     rows, present = report.rows, {row.side for row in report.rows}
-    handles: list[Artist] = [Line2D([], [], color=c, linewidth=5, label=f"ε = {e:g}") for e, c in looks.colours.items()]
+    handles = _tolerances(looks, looks.colours)
     for side, (marker, words) in SIDES.items():
         if side in present:
             handles.append(_sign(f"observed {words}", marker=marker))
     handles.append(_sign(f"simultaneous {100 * report.config.level:g} % limits", marker="|", markersize=11))
     if any(row.best_estimate == 0 for row in rows):
         handles.append(_sign("nothing seen: upper limit", marker=r"$\downarrow$", markersize=9))
-    handles += [Line2D([], [], color=GREY, linestyle=style, label=kind_name(k)) for k, style in looks.styles.items()]
+    handles += _lines(rows, looks, looks.styles)
     if looks.styles:
         for side in ("upper", "lower"):
             if side in present:
                 handles.append(_sign(f"on a bound: {SIDES[side][1]}", marker=_BOUND_MARKERS[side], markersize=8))
-    if any(row.prediction is not None for row in rows):
-        words = "exact or predicted probability"
-        handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.6, label=words))
     if any(below_panel(panel) for panel in panel_rows(rows)):
         handles.append(_sign("a bound or probability below the panel", marker=CARETDOWN))
     if any(row.claim == CountedClaim.NETWORK for row in rows):

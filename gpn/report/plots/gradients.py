@@ -55,13 +55,15 @@ def gradient_by_layer(
         panels[1].set_ylim(*limits)
     for axes in panels:
         plain_numbers(axes.yaxis)
-    panels[0].set_ylabel(r"$\|\partial E/\partial W_l\|_F \;/\; \sqrt{n}$")
+    unequal = any(report.config.layers for report in several)
+    inputs = "n_{l-1}" if unequal else "n"
+    panels[0].set_ylabel(rf"$\|\partial E/\partial W_l\|_F \;/\; \sqrt{{{inputs}}}$")
     finding = "\n".join(gradient_finding(largest(report.profiles)) for report in several)
     figure.suptitle(literal(finding), fontsize=11, fontweight="bold", x=0.01, ha="left")
     if profiles:
         low, high = 100 * profiles[0].probabilities[0], 100 * profiles[0].probabilities[-1]
         widths = ", ".join(str(width) for width in sorted({profile.width for profile in profiles}))
-        words = f"width n = {widths}, median and {low:g} % to {high:g} % band"
+        words = f"{'widest layer' if unequal else 'width n ='} {widths}, median and {low:g} % to {high:g} % band"
         handles, labels = panels[0].get_legend_handles_labels()
         columns = len(panels) if max(map(len, labels)) <= _LABEL else 1
         place: dict[str, Any] = {"loc": "outside lower left", "alignment": "left", "ncols": columns}

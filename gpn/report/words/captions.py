@@ -57,8 +57,10 @@ def gradients(report: "VerificationReport", profiles: "Iterable[Profile]") -> st
     first = shown[0]
     low, high = 100 * first.probabilities[0], 100 * first.probabilities[-1]
     networks = "; ".join(f"{plain(profile.label, 80)}: {profile.trials:,}" for profile in shown)
+    unequal = bool(report.config.layers)
+    scale = f"the root of its number of inputs, widest layer {first.width}" if unequal else f"√n, width {first.width}"
     sentences = [
-        f"Frobenius norm of the gradient of each weight matrix over √n, width {first.width}, depth {first.depth}: "
+        f"Frobenius norm of the gradient of each weight matrix over {scale}, depth {first.depth}: "
         f"median (thick) and band from the {low:g} % to the {high:g} % quantile. Networks: {networks}.",
     ]
     if any(profile.predicted is not None for profile in shown):

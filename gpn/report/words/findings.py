@@ -105,12 +105,12 @@ def claim_finding(rows: "Sequence[Row]") -> str:
     if wrong:
         return f"the exact law is contradicted in {wrong} cases"
     if counts["violated"]:
-        return f"seen more often than the bound allows in {counts['violated']} of {len(bounds)} cases"
+        return f"violated: {counts['violated']} of {len(bounds)} bounds"
     if all(row.bound is None for row in bounds):
         return "no bound to test against: observed only"
     parts = [f"{counts['holds']} of {len(bounds)} bounds hold{'s' * (counts['holds'] == 1)}"]
     parts += [f"{counts['undecided']} undecided"] if counts["undecided"] else []
-    parts += [f"{counts['vacuous']} say nothing"] if counts["vacuous"] else []
+    parts += [f"{counts['vacuous']} say{'s' * (counts['vacuous'] == 1)} nothing"] if counts["vacuous"] else []
     if len(bounds) == 1:
         return "the bound says nothing" if counts["vacuous"] else "the bound holds" if counts["holds"] else "undecided"
     if counts["vacuous"] == len(bounds):

@@ -18,6 +18,7 @@ from gpn.report import plots
 from gpn.report.pages import pictures
 from gpn.report.plots.exceedance import exceedance_legend, exceedance_panel
 from gpn.report.words import captions
+from gpn.report.words.findings import claim_finding
 from gpn.report.words.selection import below_panel
 from gpn.statistics.limits import Verdict
 from gpn.verification.results import Configuration, Profile, Row, VerificationReport
@@ -145,6 +146,26 @@ DRAWN = [plots.exceedance_against_width, plots.gradient_by_layer, plots.bound_ti
 @pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__name__)
 def test_no_text_is_clipped_and_no_titles_or_labels_overlap(full_report, draw):
     assert_legible(draw(full_report))
+
+
+def test_long_names_and_findings_are_not_clipped():
+    names = [
+        profile(f"GPN x*sigmoid(1.3*x)+0.1*tanh(x+0.25), {each} weights")
+        for each in ("Haar", "He", "Glorot", "Gaussian")
+    ]
+    assert_legible(plots.gradient_by_layer(report([row()], [profile("raw", "control", rate=-0.9), *names])))
+    undecided = [row(claim, n, verdict=Verdict.UNDECIDED) for claim in CLAIMS for n in range(10, 30)]
+    rows = [row(claim, n, bound=bound) for claim in CLAIMS for n in range(40, 60) for bound in (1.0, 0.3)]
+    figure = plots.exceedance_against_width(report([*rows, *undecided]))
+    assert_legible(figure)
+    assert figure.axes[0].texts[0].get_text() == "20 of 60 bounds hold, 20 undecided, 20 say nothing"
+
+
+def test_the_finding_of_a_claim_counts_its_bounds():
+    rows = [row(width=64, bound=1.0), row(width=256), *(row(width=n, verdict=Verdict.UNDECIDED) for n in (16, 32))]
+    assert claim_finding(rows) == "1 of 4 bounds holds, 2 undecided, 1 says nothing"
+    assert claim_finding(rows[:1]) == "the bound says nothing"
+    assert claim_finding([row(verdict=Verdict.VIOLATED), *rows]) == "violated: 1 of 5 bounds"
 
 
 def test_widths_that_lie_close_have_one_label():

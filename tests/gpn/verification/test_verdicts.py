@@ -67,6 +67,7 @@ def test_a_tolerance_that_was_asked_for_is_tested_or_missing():
     assert report.untested(report.rows) == [(10, 0.1)]
     assert report.verdict is Verdict.UNDECIDED
     assert "At depth 10, ε = 0.1" in line(report, "Whole network")
+    assert "whole network at depth 10 with ε = 0.1 not tested" in report_finding(report)
 
 
 def test_claims_choose_what_is_asked():
