@@ -1,14 +1,14 @@
 """Which gain of the weights suits an activation, and where depth leads with it: `gpn.gain` and its report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gpn.engine.arguments import vocabulary
-from gpn.experiment.files import finite
+from gpn.experiment.files import finite, finite_record
 from gpn.experiment.result import Result
 from theory.activations.specification import Phi, activation
 from theory.balls.decimal import DecimalNumber
@@ -16,7 +16,7 @@ from theory.depth.fixed_points import FixedPoint, Stability
 from theory.errors import UsageError, unknown
 from theory.initialization.edge import EdgePoint, edge_of_chaos
 from theory.initialization.gains import DEFINITIONS, Gains, gains
-from theory.initialization.regime import Regime, regime
+from theory.initialization.regime import End, Regime, regime
 
 LINES: Mapping[str, Mapping[str, str]] = {
     "torch": {
@@ -37,7 +37,8 @@ LINES: Mapping[str, Mapping[str, str]] = {
 WEIGHTS = tuple(LINES["torch"])
 """The ensembles for which there are lines."""
 
-_NEAR = 1e-9  # relative; a fixed point this close to 1 is the one that a gain is made for, and gains this close agree
+_SIDES = ("below", "above")
+_NEAR = 1e-9  # relative; gains this close agree
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,12 @@ class GainRow:
     @property
     def at_one(self) -> Stability | None:
         """Whether the variance 1 of the pre-activations attracts under this gain; None if it is not a fixed point."""
-        if self.regime is None:
-            return None
-        if self.regime.continuum:
-            return "marginal"
-        return next((point.stability for point in self.regime.fixed_points if abs(point.q - 1) < _NEAR), None)
+        return None if self.regime is None else self.regime.lengths.at_one
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        """Where depth leads: from just below and just above 1 if that repels, else an input of squared length 1."""
+        return () if self.regime is None else self.regime.sides or (self.regime.end,)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -146,6 +148,7 @@ class GainReport(Result):
                 "stability_of_1": row.at_one,
                 "q": np.nan if row.regime is None else row.regime.q,
                 "chi_at_q": np.nan if row.regime is None else row.regime.chi,
+                **{f"q_from_{side}": end.q for side, end in zip(_SIDES, _sides(row), strict=False)},
                 "edge_bias": row.edge[0].bias if row.edge else np.nan,
             }
             for row in self.rows
@@ -158,19 +161,26 @@ class GainReport(Result):
 
 def _plain(row: GainRow) -> dict[str, Any]:
     where = row.regime
+    sides = zip(_SIDES, _sides(row), strict=False)
     return {
         "keeps": row.name,
         "definition": DEFINITIONS[row.name].formula,
         "gain": None if row.gain is None else row.gain.digits,
         "chi": row.chi,
         "stability_of_1": row.at_one,
-        "fixed_points": None if where is None else [_plain_point(point) for point in where.fixed_points],
-        "continuum": None if where is None else where.continuum,
+        "fixed_points": None if where is None else [_plain_point(point) for point in where.lengths.fixed_points],
+        "continuum": None if where is None else where.lengths.continuum,
         "q": None if where is None else finite(where.q),
         "chi_at_q": None if where is None else finite(where.chi),
+        "chi_is_at": None if where is None else where.end.chi_q,
         "phase": None if where is None else where.phase,
+        "beside_1": {side: finite_record(asdict(end) | {"chi_is_at": end.chi_q}) for side, end in sides},
         "edge": [{"q": point.q, "bias": point.bias, "stability": point.stability} for point in row.edge],
     }
+
+
+def _sides(row: GainRow) -> tuple[End, ...]:
+    return () if row.regime is None else row.regime.sides
 
 
 def _plain_point(point: FixedPoint) -> dict[str, Any]:
@@ -184,7 +194,8 @@ def gain(spec: object, digits: int = 15, *, derivative: object = None) -> GainRe
     $$g = (E\,\phi^2)^{-1/2}, \quad (\mathrm{Var}\,\phi)^{-1/2}, \quad (E\,\phi'^2)^{-1/2}, \qquad z \sim N(0, 1)$$
 
     For each of them: the fixed points of the variance q of the pre-activations,
-    $q = g^2 E\,\phi(\sqrt q z)^2$, the one to which depth leads an input of squared length 1 per neuron, the factor
+    $q = g^2 E\,\phi(\sqrt q z)^2$, the one to which depth leads an input of squared length 1 per neuron (where q = 1
+    repels, also those to which it leads from just below and just above 1), the factor
     $\chi = g^2 E\,\phi'(\sqrt q z)^2$ of squared gradients per layer there, and the standard deviation of Gaussian
     biases that brings the network to the edge of chaos (Poole et al. 2016; Schoenholz et al. 2017). At infinite width
     all of this is the same for orthogonal and for Gaussian weights.

@@ -22,6 +22,10 @@ _GRID = 241
 _OVERFLOW = 1e3  # of log(Q(q)/q)
 _CREEP = 1e-4  # change of log q in one layer that cannot step over the next fixed point
 _NO_SLOPE = 1e-190  # E phi'^2 of a phi with phi'(0) = 0, at the deviation that stands for q = 0
+HIGHEST = 1e6
+"""The largest q that is followed; what grows beyond counts as infinite."""
+BESIDE = 1e-3
+"""How far, relatively, the sides of a fixed point lie from it."""
 _MANY_LAYERS = 2000  # after which a length on the grid counts as arrived
 Stability = Literal["attracting", "marginal", "repelling"]
 
@@ -49,6 +53,13 @@ class LengthDynamics:
     fixed_points: tuple[FixedPoint, ...]
     basin: tuple[float, float] | None
     continuum: bool
+
+    @property
+    def at_one(self) -> Stability | None:
+        """Whether q = 1 attracts; None if it is no fixed point."""
+        if self.continuum:
+            return "marginal"
+        return next((point.stability for point in self.fixed_points if abs(point.q - 1) < MARGINAL), None)
 
 
 def length_dynamics(
@@ -107,19 +118,25 @@ def dynamics_of(lengths: LengthFunction, lowest: float, highest: float, points: 
     return _dynamics(lengths, *_tabulate(lengths, lowest, highest, points))
 
 
-def dynamics_and_rate(
+def dynamics_and_rates(
     activation: NumericActivation, start: float = 1.0, *, gain: float = 1.0, bias: float = 0.0
-) -> tuple[LengthDynamics, "GradientRate"]:
+) -> tuple[LengthDynamics, "GradientRate", tuple["GradientRate", ...]]:
     """Both `length_dynamics` and `gradient_rate` from one table of the map, on a grid of a factor 1.26.
 
+    Where q = 1 repels, also the rates from just below and just above it; else none.
+
     >>> from theory.activations.specification import activation
-    >>> dynamics, rate = dynamics_and_rate(activation("identity"), gain=2.0)
+    >>> dynamics, rate, _ = dynamics_and_rates(activation("identity"), gain=2.0)
     >>> [point.q for point in dynamics.fixed_points], rate.q
     ([0.0], inf)
+    >>> [side.q for side in dynamics_and_rates(activation("relu(x)^2"), gain=(2 / 3) ** 0.5)[2]]
+    [0.0, inf]
     """
     phi = _LengthMap(activation, gain, bias)
-    table = _tabulate(phi, 1e-6, 1e6, _GRID // 2 + 1)
-    return _dynamics(phi, *table), _rate(phi, start, *table)
+    table = _tabulate(phi, 1e-6, HIGHEST, _GRID // 2 + 1)
+    dynamics = _dynamics(phi, *table)
+    starts = (1 - BESIDE, 1 + BESIDE) if dynamics.at_one == "repelling" else ()
+    return dynamics, _rate(phi, start, *table), tuple(_rate(phi, beside, *table) for beside in starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +283,7 @@ def gradient_rate(
     .. math:: \log g^2 E\, \phi'(\sqrt{q_*}\, z)^2
 
     at the fixed point :math:`q_*` of the length map that q = `start` flows to (Schoenholz et al. 2017). Where
-    the length runs off to 0 or infinity it is the rate at q = 0 or at q = 1e6. It never cycles: the
+    the length runs off to 0 or infinity it is the rate at q = 0 or at q = 1e6 (`HIGHEST`). It never cycles: the
     logarithmic slope of Q is :math:`E \phi^2 (z^2-1)/(2 E \phi^2)` without biases, at least -1/2, and biases bring it
     nearer to 0. A repelling fixed point holds an infinitely wide network, but no finite one: start beside it.
 
@@ -293,7 +310,7 @@ def _rate(phi: _LengthMap, start: float, grid: FloatArray, growth: FloatArray) -
     limits = np.array([*_roots(phi, grid, growth), np.inf])
     last = float(_limits(np.array([np.log(start)]), grid, growth)[0])
     q = _limit(float(np.exp(last)), float(np.interp(last, grid, growth)), limits)
-    return GradientRate(q, phi.log_factor(min(q, 1e6)))
+    return GradientRate(q, phi.log_factor(min(q, HIGHEST)))
 
 
 def _limit(q: float, drift: float, limits: FloatArray) -> float:

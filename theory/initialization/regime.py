@@ -6,9 +6,27 @@ from typing import Literal
 import numpy as np
 
 from theory.activations.activation import NumericActivation
-from theory.depth.fixed_points import MARGINAL, FixedPoint, dynamics_and_rate
+from theory.depth.fixed_points import HIGHEST, MARGINAL, GradientRate, LengthDynamics, dynamics_and_rates
 
 Phase = Literal["vanishing", "edge of chaos", "exploding"]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where depth leads a variance of the pre-activations.
+
+    Args:
+        q: the limit; 0 and infinity included, which stands for all beyond 1e6.
+        chi: factor of the squared norm of a gradient per layer at `chi_q`.
+    """
+
+    q: float
+    chi: float
+
+    @property
+    def chi_q(self) -> float:
+        """The variance at which chi is taken: q, or 1e6 where q grows beyond."""
+        return min(self.q, HIGHEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +35,28 @@ class Regime:
 
     Args:
         gain, bias: g and sigma_b.
-        fixed_points: of the variance of the pre-activations, ascending, 0 included; empty for a continuum.
-        continuum: every variance is a fixed point, as for ReLU with gain sqrt 2.
-        q: the variance of the pre-activations to which depth leads an input of squared length 1 per neuron; 0 and
-            infinity included.
-        chi: factor of the squared norm of a gradient per layer at q (at 1e6 if q is larger).
+        lengths: fixed points of the variance of the pre-activations, and whether every variance is one, as for ReLU
+            with gain sqrt 2.
+        end: where depth leads an input of squared length 1 per neuron, whose first variance is g^2 + sigma_b^2.
+        sides: where depth leads from just below and from just above the variance 1, if that is a fixed point that
+            repels: networks of finite width leave it to either side, by chance. Else empty.
     """
 
     gain: float
     bias: float
-    fixed_points: tuple[FixedPoint, ...]
-    continuum: bool
-    q: float
-    chi: float
+    lengths: LengthDynamics
+    end: End
+    sides: tuple[End, ...]
+
+    @property
+    def q(self) -> float:
+        """The variance of the pre-activations to which depth leads an input of squared length 1 per neuron."""
+        return self.end.q
+
+    @property
+    def chi(self) -> float:
+        """Factor of the squared norm of a gradient per layer at q (at 1e6 if q is larger)."""
+        return self.end.chi
 
     @property
     def phase(self) -> Phase:
@@ -58,5 +85,9 @@ def regime(activation: NumericActivation, gain: float = 1.0, bias: float = 0.0) 
     >>> round(tanh.q, 4), round(tanh.chi, 4), tanh.phase  # sqrt(q)/gain = 0.651 is the size of the signal
     (1.1785, 1.2098, 'exploding')
     """
-    dynamics, limit = dynamics_and_rate(activation, gain * gain + bias * bias, gain=gain, bias=bias)
-    return Regime(gain, bias, dynamics.fixed_points, dynamics.continuum, limit.q, float(np.exp(limit.rate)))
+    lengths, limit, sides = dynamics_and_rates(activation, gain * gain + bias * bias, gain=gain, bias=bias)
+    return Regime(gain, bias, lengths, _end(limit), tuple(map(_end, sides)))
+
+
+def _end(limit: GradientRate) -> End:
+    return End(limit.q, float(np.exp(limit.rate)))

@@ -255,8 +255,9 @@ def _correlation_slope(profile: "DepthProfile") -> TableCell:
 def _rate(profile: "DepthProfile") -> str:
     factor = f"{math.exp(min(profile.horizon.rate, 700.0)):.6g}"
     q = profile.horizon.q
+    start = ", from just below q = 1" if profile.horizon.kind == "unstable length" else ""
     place = short_number(q, 7) if math.isfinite(q) else "1e6, and q grows without limit"
-    return f"{profile.label}: |grad|² x {factor} per layer at q = {place}"
+    return f"{profile.label}: |grad|² x {factor} per layer at q = {place}{start}"
 
 
 def _fixed_points(profile: "DepthProfile") -> str:

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from gpn.report.tables.columns import Column, terminal_table
-from gpn.report.words.gains import ENSEMBLES, edge_text, explanation_finding, gain_finding
+from gpn.report.words.gains import ENSEMBLES, edge_text, ends_text, explanation_finding, gain_finding, slopes_text
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import TableCell, plain, short_number
 
@@ -19,8 +19,8 @@ _GAIN_COLUMNS: "tuple[Column[GainRow], ...]" = (
     Column("gain", lambda row: TableCell("-", None) if row.gain is None else TableCell(row.gain.digits, row.gain)),
     Column("χ at q = 1", lambda row: _number(row.chi), right=True),
     Column("q = 1 is", lambda row: "no fixed point" if row.at_one is None and row.regime else row.at_one or "-"),
-    Column("depth leads to q", lambda row: _number(None if row.regime is None else row.regime.q), right=True),
-    Column("χ there", lambda row: _number(None if row.regime is None else row.regime.chi), right=True),
+    Column("depth leads to q", lambda row: TableCell(ends_text(row), row.ends[0].q if row.ends else None), right=True),
+    Column("χ there", lambda row: TableCell(slopes_text(row), row.ends[0].chi if row.ends else None), right=True),
     Column("σ_b on the edge", edge_text, right=True),
 )
 _MATCH_COLUMNS: "tuple[Column[Match], ...]" = (
@@ -46,7 +46,8 @@ def gain(report: "GainReport", keeps: str, weights: str) -> RenderableType:
     notes = Text(
         f"z ~ N(0, 1), {digits}. q is the variance of the pre-activations, χ = g² E φ'² the factor of squared "
         "gradients per layer. Gaussian biases of deviation σ_b bring the gain to the edge of chaos (χ = 1). The gain "
-        "for the variance is meant for weights that take the mean away, as weight standardization does."
+        "for the variance is meant for weights that take the mean away, as weight standardization does. Depth starts "
+        "at q = g², an input of squared length 1 per neuron; where 1 repels, just below and just above 1."
     )
     lines = []
     if report.row(keeps).gain is not None:

@@ -12,6 +12,7 @@ from scipy.stats import norm
 import gpn
 from gpn.cli import program as cli
 from gpn.probing.constants import explain
+from gpn.report.words.gains import gain_finding, slopes_text
 from theory.activations.specification import activation
 from theory.errors import UsageError
 from theory.initialization.regime import regime
@@ -75,6 +76,18 @@ def test_the_figure_shows_the_edge_of_chaos_and_what_jumps_has_none(tanh, tmp_pa
     assert {path.name for path in tanh.save(tmp_path)} >= {"gain.csv", "gain.json", "edge-of-chaos.png"}
     with pytest.raises(UsageError, match="tables only"):
         gpn.gain("sign").plot()
+
+
+def test_where_one_repels_both_ends_are_said():
+    """Of exp at the gain 1/e: Q(q) = e^(2q - 2), and chi = Q, which is not known beyond float64."""
+    found = gpn.gain("exp(x)")
+    beside = found.to_dict()["gains"][0]["beside_1"]
+    assert (beside["below"]["q"], beside["above"]["q"]) == (pytest.approx(0.20318787, rel=1e-7), None)
+    assert beside["above"]["chi_is_at"] == 1e6
+    assert found.to_frame()["q_from_above"][0] == math.inf
+    assert "1 repels: from there depth leads to q = 0.203 or to infinity, by chance" in gain_finding(found)
+    assert slopes_text(found.row("length")) == "0.2032 or beyond 1e308 (at q = 1e6)"
+    assert "q_from_below" not in gpn.gain("tanh").to_frame()
 
 
 def test_what_jumps_or_has_no_moments_is_said():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import lambertw
 
 from theory.activations.specification import activation
 from theory.depth.correlation import correlation_dynamics
@@ -53,6 +54,16 @@ def test_fixed_point_with_bias_is_where_the_closed_form_says():
     assert without.fixed_points[0].slope == pytest.approx(gain**2 * 4 / math.pi)
 
 
+def test_both_sides_of_a_repelling_one_are_followed():
+    """Of x^2: Q = q^2, to 0 or beyond all bounds. Of exp at g = 1/e: Q = e^(2q - 2), below 1 to q = -W(-2/e^2)/2."""
+    square, steep = regime(activation("x**2"), 3**-0.5), regime(activation("exp(x)"), math.exp(-1))
+    assert [(end.q, end.chi_q) for end in square.sides] == [(0.0, 0.0), (math.inf, 1e6)]
+    assert square.sides[1].chi == pytest.approx(4e6 / 3)  # g^2 4 q at the largest q that is followed
+    assert steep.sides[0].q == pytest.approx(-float(lambertw(-2 * math.exp(-2)).real) / 2, rel=1e-7)
+    assert steep.sides[1].q == math.inf
+    assert regime(TANH, 1.5925374196).sides == regime(RELU, math.sqrt(2)).sides == ()
+
+
 def test_correlations_with_bias():
     """Of x + x^2 - 1 at q = 1: C(rho) = rho + 2 rho^2, so that g^2 C + sigma_b^2 has the limit sigma_b^2/(2 g^2)."""
     found = correlation_dynamics(activation("x + x**2 - 1"), 1.0, gain=2.0, bias=1.0)
@@ -88,7 +99,7 @@ def test_the_edge_at_length_one_has_the_constants_of_the_normalization():
 
 
 def test_regimes_of_relu_are_those_of_he_2015():
-    assert regime(RELU, math.sqrt(2)).continuum
+    assert regime(RELU, math.sqrt(2)).lengths.continuum
     assert regime(RELU, math.sqrt(2)).phase == "edge of chaos"
     shrinking, growing = regime(RELU, 1.0), regime(RELU, 2.0)
     assert (shrinking.q, shrinking.chi) == (0.0, pytest.approx(0.5))
@@ -152,6 +163,6 @@ def test_regime_is_that_of_sampled_networks():
             x = np.tanh(h)
         squares.append(np.mean(h * h))
     expected = regime(TANH, gain, bias)
-    (point,) = expected.fixed_points
+    (point,) = expected.lengths.fixed_points
     error = math.sqrt(2 / (3 * width)) / math.sqrt(1 - point.slope**2)
     assert abs(np.mean(squares) / expected.q - 1) < 5 * error
