@@ -17,7 +17,7 @@ from theory.balls.core import NotCertifiable, precision
 from theory.balls.functions import FUNCTIONS, symbol
 from theory.balls.local import T
 from theory.balls.program import Program, constant_ball
-from theory.balls.signs import is_real, is_zero
+from theory.balls.signs import is_real, is_zero, range_of
 from theory.balls.tail import Tail, tail_arithmetic, tail_variable
 from theory.balls.zeros import keeps_sign, near
 from theory.numerics.arithmetic import UNDEFINED, X, value_at
@@ -74,6 +74,12 @@ def _factors(function: sympy.Expr) -> list[sympy.Expr]:
 
 _JOIN_BITS = (256, 2048)
 _DISTANCES = (12, 48)  # -log2 of the distances from a point up to which the ranges on both sides are compared
+_SATURATING = {
+    symbol(record): range_of(symbol(record)(X))
+    for record in FUNCTIONS.values()
+    if record.name in ("tanh", "erf", "sigmoid", "normal_cdf", "atan")
+}
+"""Increasing functions with a finite limit at either infinity."""
 Order = Literal["value", "slope"]
 
 
@@ -160,9 +166,10 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
     if seen is not None:
         return Discontinuity(point, order, proved=True) if seen == "apart" else None
     sides = (getattr(left, order), "-"), (getattr(right, order), "+")
-    below, above = (one_sided_limit(formula, point, side) for formula, side in sides)
+    proved = [_proved_limit(piece, *side) for piece, side in zip((left, right), sides, strict=True)]
+    is_proved = not any(limit.has(*UNDEFINED) for limit in proved)
+    below, above = proved if is_proved else [one_sided_limit(formula, point, side) for formula, side in sides]
     difference = above - below
-    is_proved = all(_has_proved_limit(piece, *side) for piece, side in zip((left, right), sides, strict=True))
     try:
         for bits in _JOIN_BITS:
             with precision(bits):
@@ -171,7 +178,7 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
         is_joined = is_zero(difference)  # after the balls, as algebra may take long
     except NotCertifiable:
         is_joined = sympy.expand(difference) == 0
-    return None if is_joined else Discontinuity(point, order, proved=False)
+    return None if is_joined and is_proved else Discontinuity(point, order, proved=False)
 
 
 def proves_steps(expression: sympy.Expr, pieces: Sequence[Piece], order: Order) -> bool:
@@ -193,11 +200,34 @@ def proves_steps(expression: sympy.Expr, pieces: Sequence[Piece], order: Order) 
     )
 
 
-def _has_proved_limit(piece: Piece, formula: sympy.Expr, side: str) -> bool:
-    """Whether the limit of a formula at an end of its piece rests neither on a switch nor on SymPy's algorithm."""
+def _proved_limit(piece: Piece, formula: sympy.Expr, side: str) -> sympy.Expr:
+    """The limit of a formula at an end of its piece if it rests neither on a switch nor on SymPy's limits; else nan."""
+    if piece.kind in ("unresolved", "remote"):
+        return sympy.nan
     point = piece.upper if side == "-" else piece.lower
-    has_switches = piece.kind in ("unresolved", "remote")
-    return not has_switches and not algebraic_limit(formula, point, side).has(*UNDEFINED)
+    limit = algebraic_limit(formula, point, side)
+    return _saturated(formula, point, side) if limit.has(*UNDEFINED) else limit
+
+
+def _saturated(formula: sympy.Expr, point: sympy.Expr, side: str) -> sympy.Expr:
+    """The limit where only functions such as tanh are singular, of arguments proved to tend to infinity; else nan.
+
+    The rest has to have a value whatever these limits are: (1 - tanh u) exp(2 u) tends to 2 with u, not to 0.
+    """
+    limits: dict[sympy.Expr, sympy.Expr] = {}
+    for node in formula.atoms(*_SATURATING):
+        try:
+            with precision(_JOIN_BITS[0]):
+                inner = _range(node.args[0], point, 1 if side == "+" else -1, arb(2) ** _DISTANCES[0])
+                if inner.growth.is_unbounded() and (inner.low > 0 or inner.high < 0):
+                    limits[node] = getattr(_SATURATING[node.func], "high" if inner.low > 0 else "low")
+        except NotCertifiable:
+            continue
+    names = {node: sympy.Dummy(real=True) for node in limits}
+    value = value_at(formula.xreplace(names), point)
+    if value.has(*UNDEFINED):
+        return sympy.nan
+    return value.xreplace({names[node]: limit for node, limit in limits.items()})
 
 
 def _compared(left: sympy.Expr, right: sympy.Expr, point: sympy.Expr) -> Literal["apart", "zero"] | None:

@@ -5,13 +5,17 @@ from dataclasses import replace
 
 import pytest
 import sympy
+from flint import arb
 
 from benchmarks.soundness_mutations import MUTATIONS, applied, is_seen
 from gpn.cli import main
 from tests.oracles.second_reader import jumps, reference
+from theory.activations import ends, proofs
 from theory.activations.specification import activation
 from theory.balls.decimal import DecimalNumber
 from theory.errors import ContradictionError
+from theory.gaussian.certified import certified_moments
+from theory.gaussian.moments import CONDITIONS
 from theory.normalization import conditions
 from theory.normalization.conditions import gaussian_poincare
 from theory.normalization.invariants import contradictions
@@ -136,3 +140,26 @@ def test_a_short_stretch_that_panels_step_over_is_no_contradiction():
     k, c = 1e5, 2e10  # E phi'^2 = 1 + E g'^2 for the bump g, but for 2 E g', a part in 1e10
     bump = math.exp(-0.09 * c / (1 + 2 * c)) / math.sqrt(1 + 2 * c)
     assert slope == pytest.approx(1 + 4 * k**4 / (1 + 4 * k * k) * bump, rel=1e-8)
+
+
+@pytest.mark.parametrize("text", ["tanh(1/x**2)", "erf(1/x**2) + x", "tanh(log(abs(x)))", "x*tanh(1/x)"])
+def test_continuity_is_proved_without_the_limits_of_sympy(monkeypatch, text):
+    def wrong(*_arguments, **_named):
+        return sympy.Integer(7)
+
+    monkeypatch.setattr("sympy.limit", wrong)
+    proofs.discontinuity.cache_clear()
+    ends.one_sided_limit.cache_clear()
+    assert proofs.proved_jumps(activation(text).expression, activation(text).pieces) == []
+    assert isinstance(certified_moments(activation(text), 10, CONDITIONS).moment("slope_second"), arb)
+
+
+@pytest.mark.parametrize(
+    "text", ["(1 - tanh(1/abs(x)))*exp(2/abs(x)) + tanh(x)", "where(x < 0, 0, (1-tanh(1/x))*exp(2/x))"]
+)
+def test_a_limit_of_sympy_alone_certifies_nothing(text):
+    proofs.discontinuity.cache_clear()
+    ends.one_sided_limit.cache_clear()
+    report = gaussian_poincare(activation(text), 10)
+    assert not report.certified or report.slope_second_moment is None
+    assert proofs.proved_jumps(activation(text).expression, activation(text).pieces) == []

@@ -119,7 +119,8 @@ def test_limits_by_sympy_and_switches_that_are_left_prove_no_jump(monkeypatch):
     zero = sympy.Integer(0)
     monkeypatch.setattr(proofs, "one_sided_limit", lambda _formula, _point, side: sympy.Integer(side == "+"))
     regular = Piece(-sympy.oo, zero, X), Piece(zero, sympy.oo, X + 1)
-    limits = Piece(-sympy.oo, zero, sympy.tanh(1 / X)), Piece(zero, sympy.oo, sympy.tanh(1 / X) + X)
+    unproved = X * sympy.log(X**2)
+    limits = Piece(-sympy.oo, zero, unproved), Piece(zero, sympy.oo, unproved + X)
     switches = Piece(-sympy.oo, zero, sympy.sign(X) * X, kind="unresolved"), regular[1]
     assert [discontinuity(*pair, "value").proved for pair in (regular, switches)] == [True, False]
     monkeypatch.setattr(proofs, "_compared", lambda *_: None)
