@@ -17,6 +17,8 @@ from theory.balls.core import Arithmetic, Evaluable, NotCertifiable, precision
 from theory.balls.envelope import constant, power
 from theory.balls.functions import FUNCTIONS, even, monotone
 
+_SATURATED = 4  # where 1 - tanh(u)^2 loses ten bits
+_DISCS, _ALIKE = 8, 1000  # discs of radius 1 to 1/128; their bounds are alike within that factor
 _SPARE_TERMS = 40  # divisions by powers of t inside a program lose that many terms at most
 
 
@@ -100,13 +102,13 @@ class _Deflated:
 
     def __init__(self, numerator: Evaluable, order: int) -> None:
         self.order = order
-        radius, bound = _analytic_disc(numerator)
+        radius, size = _analytic_disc(numerator, order)
         self.near = radius / 4
         # Each term gains two bits at |t| <= rho/4, so half of the precision in terms is enough.
         count = ctx.prec // 2 + 4
         known = taylor_coefficients(numerator, order + count)
         self.polynomial = arb_poly(known[order:])
-        remainder = bound / radius**order * arb(4) ** (-count) * arb(fmpq(4, 3))
+        remainder = size * arb(4) ** (-count) * arb(fmpq(4, 3))
         self.remainder = arb(0, remainder.upper())
 
     def real(self, t: arb, value: arb) -> arb:
@@ -136,17 +138,24 @@ def taylor_coefficients(program: Evaluable, count: int) -> list[arb]:
     return coefficients
 
 
-def _analytic_disc(numerator: Evaluable) -> tuple[arb, arb]:
-    """A radius rho and a bound of |N| on the disc |t| <= rho on which N is proved to be analytic."""
+def _analytic_disc(numerator: Evaluable, order: int) -> tuple[arb, arb]:
+    """A radius rho and a bound of |N| rho^-m on the disc |t| <= rho on which N is proved to be analytic.
+
+    A disc that nearly reaches a singular point has a huge bound: the largest with a bound like those of smaller ones.
+    """
     run = numerator.bind(COMPLEX)
-    for exponent in range(8):
+    discs = []
+    for exponent in range(_DISCS):
         radius = arb(1) / 2**exponent
         # The square around the disc: a finite value on it proves that N is analytic there.
         box = acb(arb(0, radius), arb(0, radius))
         (value,) = run(box)
         if value.is_finite():
-            return radius, value.abs_upper()
-    raise NotCertifiable("no disc around the singular point on which the numerator is seen to be analytic")
+            discs.append((radius, (value.abs_upper() / radius**order).upper()))
+    if not discs:
+        raise NotCertifiable("no disc around the singular point on which the numerator is seen to be analytic")
+    least = min((size for _, size in discs), key=float)
+    return next(disc for disc in discs if disc[1] <= _ALIKE * least)
 
 
 def _one_minus_square_of_tanh(tanh: Any, _u: Any) -> Any:
@@ -154,11 +163,18 @@ def _one_minus_square_of_tanh(tanh: Any, _u: Any) -> Any:
     return 1 - tanh * tanh
 
 
+def _square_of_sech(tanh: arb, u: arb) -> arb:
+    """sech(u)^2 at a point, without the cancellation of 1 - tanh(u)^2 where that is small."""
+    if not abs(u) > _SATURATED:
+        return 1 - tanh * tanh
+    sech: arb = u.sech()
+    return sech * sech
+
+
 REAL = Arithmetic(
     lift=lambda ball: ball,
     power=_real_power,
-    functions={name: record.on_points() for name, record in FUNCTIONS.items()}
-    | {"sech_squared": _one_minus_square_of_tanh},
+    functions={name: record.on_points() for name, record in FUNCTIONS.items()} | {"sech_squared": _square_of_sech},
     deflate=lambda numerator, order: _Deflated(numerator, order).real,
 )
 """Narrow real balls."""

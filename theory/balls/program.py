@@ -25,9 +25,20 @@ _INFIX = {"add": "+", "multiply": "*"}
 
 
 class deflated(sympy.Function):  # type: ignore[misc]
-    """The quotient N(t)/t^m with its limit at t = 0, where N has a zero of order m; t is the program's variable."""
+    r"""The quotient N(t)/t^m with its limit at t = 0, where N has a zero of order m at 0; t is the program's variable.
+
+    The numerator of :math:`(N/t^m)' = (t N' - m N)/t^{m+1}` has a zero of order m + 1 for the same reason.
+    """
 
     nargs = 2
+
+    def _eval_derivative(self, variable: sympy.Symbol) -> sympy.Expr:
+        numerator, order = self.args
+        if not numerator.has(variable):
+            return sympy.Integer(0)
+        smaller = variable * sympy.diff(numerator, variable) - order * numerator
+        smaller = sympy.expand(smaller) if numerator.is_polynomial(variable) else smaller
+        return sympy.Integer(0) if smaller == 0 else deflated(smaller, order + 1)
 
 
 class Program:
@@ -287,6 +298,32 @@ def regularize(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
         if is_analytic_at_zero([quotient], variable):
             return quotient
     return rebuilt
+
+
+def regular_derivatives(
+    expression: sympy.Expr, variable: sympy.Symbol, direction: int, count: int
+) -> list[sympy.Expr] | None:
+    """A formula whose singularity at 0 is removable, and derivatives of it that are proved to be analytic at 0.
+
+    A derivative has the removable factors of the formula at higher orders. To prove that again takes long.
+
+    Args:
+        expression: in the variable.
+        variable: the distance from a point.
+        direction: 1 or -1, the side of the point; derivatives are by direction*variable.
+        count: how many derivatives.
+
+    Returns:
+        count + 1 formulas, None where they are not seen to be analytic.
+
+    >>> t = sympy.Symbol("t", positive=True)
+    >>> regular_derivatives(sympy.sin(t) / t, t, 1, 1)[1]
+    deflated(t*cos(t) - sin(t), 2)/deflated(t, 1)
+    """
+    formulas = [regularize(expression, variable)]
+    for _ in range(count):
+        formulas.append(direction * sympy.diff(formulas[-1], variable))
+    return formulas if is_analytic_at_zero(formulas, variable) else None
 
 
 def _atan_at_pole(argument: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr | None:

@@ -21,7 +21,7 @@ from theory.balls.core import NotCertifiable, hull
 from theory.balls.envelope import Growth, gap_diverges, gaussian_tail, singular_gap, tail_diverges, variable
 from theory.balls.functions import normal_pdf
 from theory.balls.local import T, is_regular, mirrored
-from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize
+from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regular_derivatives, regularize
 from theory.balls.zeros import near
 from theory.gaussian.polynomial_pieces import polynomial_moment, polynomials
 from theory.numerics.arithmetic import X, is_infinite
@@ -291,9 +291,9 @@ def _near_end(
         return _rounded_end(main, ball, side, enclosures)
     outputs = [X, piece.value, piece.slope]
     local = near(outputs, point, -side)
-    smooth = [regularize(expression, T) for expression in local]
-    if is_analytic_at_zero(smooth, T):
-        yield Section(Program(smooth, T), [arb(0), width])
+    smooth = regular_derivatives(local[1], T, -side, 1)
+    if smooth is not None:
+        yield Section(Program([local[0], *smooth], T), [arb(0), width])
     else:
         panels = _singular_panels(near(outputs, point, -side, width), width, point, enclosures, accuracy)
         yield Section(Program(local, T), panels)

@@ -29,7 +29,7 @@ from theory.balls.arithmetics import growth_arithmetic
 from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.envelope import Growth, variable
 from theory.balls.local import T, is_regular, mirrored
-from theory.balls.program import Program, constant_ball, is_analytic_at_zero, regularize, without_floats
+from theory.balls.program import Program, constant_ball, regular_derivatives, without_floats
 from theory.balls.tail import tail_arithmetic, tail_variable
 from theory.balls.zeros import near
 from theory.errors import UsageError
@@ -245,7 +245,7 @@ def _prepare(piece: Piece, order: Order, search: Search, doubts: list[str]) -> l
     edges: list[arb] = []
     for side, point in ((-1, piece.lower), (1, piece.upper)):
         if not is_infinite(point):
-            edges.append(_near_end(formulas, main, piece, side, search, doubts))
+            edges.append(_near_end(formulas, main, piece, side, order, search, doubts))
             continue
         other = piece.upper if side < 0 else piece.lower
         if length is not None:
@@ -323,7 +323,13 @@ def _extremes(periodic: sympy.Expr, tolerance: float) -> tuple[arb, arb]:
 
 
 def _near_end(
-    formulas: list[sympy.Expr], main: Program, piece: Piece, side: int, search: Search, doubts: list[str]
+    formulas: list[sympy.Expr],
+    main: Program,
+    piece: Piece,
+    side: int,
+    order: Order,
+    search: Search,
+    doubts: list[str],
 ) -> arb:
     """The end of the main stretch; next to a singular end the search continues in the coordinate t = |x - end|."""
     point = piece.upper if side > 0 else piece.lower
@@ -332,9 +338,10 @@ def _near_end(
         return ball.upper() if side > 0 else ball.lower()
     width = local_width(piece)
     local = near(formulas, point, -side)
-    smooth = [regularize(expression, T) for expression in local]
-    if is_analytic_at_zero(smooth, T):
-        search.add(Patch(Program(smooth, T)), [arb(0), width])
+    first = 1 if order == "slope" else 2
+    smooth = regular_derivatives(*near([piece.value], point, -side), T, -side, first + 1)
+    if smooth is not None:
+        search.add(Patch(Program(smooth[first:], T)), [arb(0), width])
     else:
         _near_singularity(local, near(formulas, point, -side, width)[0], width, point, search, doubts)
     main_end = ball - side * width
