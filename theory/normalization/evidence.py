@@ -171,7 +171,8 @@ def _refined(
     for working in (digits + 5, 2 * digits + 20, 4 * digits + 40):
         previous = moments
         moments = _uncertified(activation, digits, expectations_high_precision(activation, functionals, working))
-        if _are_precise(moments, digits) or not _improves(moments, previous):
+        # Where the sums have not settled more digits do not help, only more nodes would.
+        if _are_precise(moments, digits) or not (_improves(moments, previous) and _has_settled(moments, working)):
             break
     return moments
 
@@ -192,6 +193,13 @@ def _uncertified(
 def _improves(moments: Moments, previous: Moments) -> bool:
     """Whether more digits helped, that is, whether still more may help."""
     return bool(moments.balls["second_tilt"].rad() < previous.balls["second_tilt"].rad() / 1000)
+
+
+def _has_settled(moments: Moments, working: int) -> bool:
+    """Whether the sums agree to the digits that they were computed with, but for ten."""
+    with precision(working_bits(working)):
+        size = 1 + max((abs(ball).upper() for ball in moments.balls.values()), key=float)
+        return all(ball.rad() < arb(10) ** (10 - working) * size for ball in moments.balls.values())
 
 
 def _are_precise(moments: Moments, digits: int) -> bool:

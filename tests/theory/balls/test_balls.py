@@ -16,7 +16,7 @@ from theory.activations import catalog
 from theory.balls.arithmetics import COMPLEX, INTERVAL, REAL, SERIES, integer_power
 from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.decimal import digits_of
-from theory.balls.program import Program, constant_ball, is_analytic_at_zero, rational_ball, regularize
+from theory.balls.program import Program, constant_ball, is_analytic_at_zero, rational_ball, regular_derivatives, regularize
 from theory.numerics.arithmetic import X, compile_expressions
 from theory.numerics.special import normal_cdf, normal_pdf, sigmoid, softplus
 
@@ -251,6 +251,36 @@ def test_removable_singularities_are_crossed(name):
         assert encloses(ball, value, 1e-38)
         assert ball.rad() < 1e-30
     assert encloses(across.real, value)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_derivatives_of_a_removable_singularity(direction):
+    # sin(t)/t = sum_k (-1)^k t^(2k)/(2k+1)! and mpmath's own differentiation
+    formulas = regular_derivatives(sympy.sin(T) / T, T, direction, 3)
+    with precision(150):
+        run = Program(formulas, T).bind(REAL)
+        for place, values in ((0, map(mpmath.mpf, (1, 0, -1 / mpmath.mpf(3), 0))), (0.625, mpmath.diffs(mpmath.sinc, 0.625, 3))):
+            for order, (ball, value) in enumerate(zip(run(arb(place)), values, strict=True)):
+                assert encloses(ball, direction**order * value, 1e-12)
+                assert ball.rad() < 1e-30
+    assert regular_derivatives(sympy.sqrt(T) * sympy.sin(T) / T, T, direction, 1) is None
+
+
+def test_a_disc_that_nearly_meets_a_pole_is_not_taken():
+    # tanh has its pole at 1.57i, so that |exp(tanh(z))| on the largest square is beyond 10^1000
+    expression = sympy.exp(sympy.tanh(T + sympy.pi / 4)) * sympy.sin(T) / T
+    with precision(60):
+        (value,) = Program([regularize(expression, T)], T).bind(REAL)(arb(0))
+    assert encloses(value, mpmath.exp(mpmath.tanh(mpmath.pi / 4)), 1e-14)
+    assert value.rad() < 1e-10
+
+
+def test_the_slope_of_tanh_does_not_cancel():
+    # sech(u)^2 = 4 e^-2u (1 + e^-2u)^-2
+    with precision(80):
+        (slope,) = Program([1 - sympy.tanh(X) ** 2]).bind(REAL)(arb(300))
+        small = arb(-600).exp()
+        assert abs(slope / (4 * small / (1 + small) ** 2) - 1) < 1e-15
 
 
 @pytest.mark.parametrize(
