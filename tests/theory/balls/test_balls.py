@@ -16,7 +16,14 @@ from theory.activations import catalog
 from theory.balls.arithmetics import COMPLEX, INTERVAL, REAL, SERIES, integer_power
 from theory.balls.core import NotCertifiable, NotCertified, precision
 from theory.balls.decimal import digits_of
-from theory.balls.program import Program, constant_ball, is_analytic_at_zero, rational_ball, regular_derivatives, regularize
+from theory.balls.program import (
+    Program,
+    constant_ball,
+    is_analytic_at_zero,
+    rational_ball,
+    regular_derivatives,
+    regularize,
+)
 from theory.numerics.arithmetic import X, compile_expressions
 from theory.numerics.special import normal_cdf, normal_pdf, sigmoid, softplus
 
@@ -259,7 +266,8 @@ def test_derivatives_of_a_removable_singularity(direction):
     formulas = regular_derivatives(sympy.sin(T) / T, T, direction, 3)
     with precision(150):
         run = Program(formulas, T).bind(REAL)
-        for place, values in ((0, map(mpmath.mpf, (1, 0, -1 / mpmath.mpf(3), 0))), (0.625, mpmath.diffs(mpmath.sinc, 0.625, 3))):
+        at_zero = map(mpmath.mpf, (1, 0, -1 / mpmath.mpf(3), 0))
+        for place, values in ((0, at_zero), (0.625, mpmath.diffs(mpmath.sinc, 0.625, 3))):
             for order, (ball, value) in enumerate(zip(run(arb(place)), values, strict=True)):
                 assert encloses(ball, direction**order * value, 1e-12)
                 assert ball.rad() < 1e-30
