@@ -339,7 +339,8 @@ def _near_end(
     width = local_width(piece)
     local = near(formulas, point, -side)
     first = 1 if order == "slope" else 2
-    smooth = regular_derivatives(*near([piece.value], point, -side), T, -side, first + 1)
+    (value,) = near([piece.value], point, -side)
+    smooth = regular_derivatives(value, T, -side, first + 1)
     if smooth is not None:
         search.add(Patch(Program(smooth[first:], T)), [arb(0), width])
     else:
