@@ -7,6 +7,7 @@ import numpy as np
 
 from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
+from gpn.verification.kinds import PREDICTION
 from gpn.verification.settings import MAX_EPSILON
 from gpn.verification.width_results import Point, Requirement
 from theory.activations.specification import Phi
@@ -156,7 +157,10 @@ def search(
     )
     evaluated = tuple(Point(value, points[value]) for value in sorted(points))
     if found is not None:
-        return Requirement(scope, kind, found, points[found], points=evaluated)
+        below = max((value for value in (*points, *reasons) if value < found), default=None)
+        lacks = kind == PREDICTION.name and unknown != "depth" and below in reasons  # it may well hold further down
+        reason = f"at most: {reasons[below]}" if lacks and below is not None else ""
+        return Requirement(scope, kind, found, points[found], reason, evaluated)
     if not points:
         return Requirement(scope, kind, None, None, next(iter(reasons.values())))
     far = max(points) if unknown != "depth" else min(points)

@@ -185,6 +185,15 @@ def test_the_exact_law_never_asks_for_more_than_its_upper_bounds(monkeypatch, na
         assert exact.probability is None or exact.probability <= 0.05
 
 
+def test_a_prediction_that_begins_at_a_width_is_an_upper_limit(monkeypatch):
+    monkeypatch.setattr(width, "NETWORK_KINDS", (PREDICTION,))
+    monkeypatch.setattr(width, "LAYER_KINDS", ())
+    [wide] = gpn.required_width("gelu", 5, 2.0).requirements  # simulated: 20; the law begins at 33
+    assert (wide.value, wide.reason.startswith("at most: ")) == (33, True)
+    [usual] = gpn.required_width("gelu", 5, 1.0).requirements
+    assert usual.reason == ""
+
+
 def test_only_what_is_proved_about_haar_weights_is_called_certified(monkeypatch, relu):
     with pytest.raises(UsageError, match="Haar weights"):
         width.with_certificate(replace(relu, weights="gaussian"), gpn.normalize("tanh"))
