@@ -18,7 +18,7 @@ from theory.bounds.grid import cells, gaussian_nodes, points
 from theory.bounds.layer_means import log_mean
 from theory.bounds.moments import identity, log_maximum
 from theory.bounds.rectangular.bound import chain_bound, fitted
-from theory.bounds.rectangular.layers import Kind, Limits, kinds_of
+from theory.bounds.rectangular.layers import Kind, Limits, embedded, kinds_of
 from theory.bounds.rectangular.verifier import LENGTHS, conditions, kernels, majorants, prepared, verify
 from theory.errors import UsageError
 from theory.normalization.normalize import normalize
@@ -225,3 +225,11 @@ def test_what_does_not_fit_proves_nothing(proposal, setting):
     for widths, readout in ([[784], "random"], [[784, 0.5], "random"], [CHAIN, "aligned"]):
         with pytest.raises(UsageError):
             chain_bound(TANH, widths, 1.0, readout)
+
+
+def test_neurons_that_are_switched_off_change_what_is_known_of_the_mean(setting):
+    c = setting.certificate
+    inside = embedded(c, Kind(60, 0, 90))
+    for name in ("low", "high", "z_low", "z_high"):  # |x|^2 and tr N are sums over 60 neurons of 90
+        assert getattr(inside, name) * 90 == pytest.approx(60 * getattr(c, name), rel=1e-12)
+    assert (inside.width, inside.a_high, inside.sigma_high) == (90, c.a_high, c.sigma_high)
