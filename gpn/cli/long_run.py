@@ -132,6 +132,20 @@ def report_unfinished(folder: Path) -> None:
         print(f"gpn: {chunks}; the same run resumes with them", file=sys.stderr, flush=True)
 
 
+def report_finished(folder: Path) -> None:
+    """Report on standard error that there is nothing left to resume in a folder.
+
+    Args:
+        folder: the folder of the results.
+    """
+    from gpn.experiment import store as run_store
+
+    summary = run_store.read_summary(folder)
+    if summary is not None and summary.finished:
+        words = f"the run in {folder} was finished already; its report is made again from {run_store.FILE}"
+        print(f"gpn: {words}", file=sys.stderr, flush=True)
+
+
 def check_resume(context: "typer.Context") -> list[str]:
     """Refuse options that --resume takes from the run store; return the functions that the user has named again.
 

@@ -17,6 +17,7 @@ from theory.errors import UsageError
 
 DEFAULT_FOLDER = Path("gpn-output")
 _FIRST_LINE, _MOST_SILENCE = 10.0, 300.0  # seconds between two lines of progress
+_ANNOUNCED = 5.0  # the same of work that is known to take long
 _MOST_CHARACTERS = 60  # of a number; seeds have up to 39 digits
 _MOST_LEVELS = 200  # of a path; folders are made one in another
 
@@ -257,7 +258,8 @@ class Lines:
     ) -> None:
         self._write, self._clock, self._announced = write, clock, announced
         self._begin = clock()
-        self._next = self._begin + _FIRST_LINE
+        self._every, self._share = (_ANNOUNCED, 20) if announced else (_FIRST_LINE, 4)
+        self._next = self._begin + self._every
         self._before: tuple[float, float] | None = None
 
     def __call__(self, done: float, total: float, words: str) -> None:
@@ -271,7 +273,7 @@ class Lines:
             self._before = first, since
         if now < self._next:
             return
-        self._next = now + min(max(_FIRST_LINE, (now - self._begin) / 4), _MOST_SILENCE)
+        self._next = now + min(max(self._every, (now - self._begin) / self._share), _MOST_SILENCE)
         share = f", {done / total:.0%}" if total else ""
         left = ""
         if total and done > first:

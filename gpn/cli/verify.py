@@ -126,6 +126,7 @@ def verify(
     folder = results_folder(out if resume is None else resumed_folder(resume), as_json)
     if resume is not None:
         agreed = long_run.check_resume(context)
+        long_run.report_finished(resume)
     elif folder is not None:
         long_run.report_unfinished(folder)
     from gpn.report.tables import verification as verification_tables

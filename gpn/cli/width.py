@@ -55,8 +55,10 @@ def width(
     """
     given = only_given(locals(), "width", "depth", "epsilon")
     if len(given) != 2:
+        count = ("none", "only one", "", "all three")[len(given)]
         raise UsageError(
-            "give two of --width, --depth and --epsilon, the third is solved for: try --depth 50 --epsilon 0.5"
+            f"give two of --width, --depth and --epsilon, not {count}, for the third is solved for: try --depth 50 "
+            "--epsilon 0.5"
         )
     from gpn.report.tables import width as tables
     from gpn.report.words import commands
@@ -69,7 +71,9 @@ def width(
         check_writable(out)
     policy = chosen_root(root, raw)
     phi = chosen(spec, policy)
-    with progress_bar() as progress:
+    with progress_bar(announced=certify) as progress:
+        if certify:
+            progress(0, 0, "the deep bound is searched and then proved in ball arithmetic: about a minute")
         report = solve(phi, **given, probability=probability, root=None, weights=weights, seed=seed, progress=progress)
         document = None
         if certify:
@@ -102,8 +106,8 @@ def verify_certificate(
     from gpn.report.words import terminal
     from theory.bounds.certified.checker import verdict
 
-    with progress_bar() as progress:
-        code, sentence = verdict(file, lambda words: progress(0, 0, words))
+    with progress_bar(announced=True) as progress:
+        code, sentence = verdict(file, lambda words: progress(0, 0, f"ball arithmetic, about a minute: {words}"))
     if code == UNREADABLE:
         raise UsageError(f"{sentence}; gpn width --certify --out FOLDER writes one")
     if as_json:

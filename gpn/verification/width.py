@@ -327,9 +327,15 @@ def _network(
         step = _COARSE if kind.is_bound else _FINE
 
         def probability(value: float) -> Bound:
+            if kind is PREDICTION:
+                return network_law.predicted(phi, *problem.at(value), weights, unlikely=True)
             return kind.compute(phi, *problem.at(value), "random", weights)
 
-        return search(problem, NETWORK, kind.name, probability, step, start)
+        found = search(problem, NETWORK, kind.name, probability, step, start)
+        if kind is not PREDICTION or found.value is None:
+            return found
+        there = kind.compute(phi, *problem.at(found.value), "random", weights)
+        return replace(found, value=None, probability=None, reason=there.reason) if _lack([there]) else found
     # The bound's own module searches the width, and divides the error budget again at each one.
     _, depth, epsilon = problem.at(2)
     width, bound = network_law.deep_width(phi, depth, epsilon, problem.probability, weights)

@@ -27,7 +27,8 @@ class Requirement:
         kind: "deep", "certified", "levy", "cramer" (upper bounds), "exact", "prediction" or "simulation".
         value: the unknown: the least width, the largest depth or the least epsilon; None where there is none.
         probability: what the method gives there; None where it has no number.
-        reason: why there is no value; or why that of an exact law or a prediction is only an upper limit; else empty.
+        reason: why there is no value; or why the value is only a limit, from where on the method has a number: then it
+            begins with "at most" (for a depth "at least"); else empty.
         points: what was evaluated on the way, ascending.
     """
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from gpn.experiment import cells, streams
 from gpn.experiment import runs as experiment
-from gpn.verification.kinds import PREDICTION
 from gpn.verification.settings import MAX_EPSILON
 from gpn.verification.width_results import Point, Requirement
 from theory.activations.specification import Phi
@@ -110,7 +109,8 @@ class Simulated:
 
     def _tell(self, done: float, words: str) -> None:
         if self.progress is not None:
-            self.progress(self._spent + done, max(self._guess, self._spent + done), words)
+            spent = self._spent + done
+            self.progress(spent, self._guess if spent < self._guess else 0, words)  # 0: longer than was guessed
 
 
 def interpolate(problem: Problem, requirement: Requirement) -> Requirement:
@@ -132,7 +132,7 @@ def search(
     """Search for the edge of {probability <= p} by doubling or halving and then bisection of the logarithm.
 
     Probabilities are taken to fall with the width and with epsilon and to rise with the depth. A value at which the
-    method has no number is not accepted.
+    method has no number is not accepted: where the edge is only that of the method, the reason says so.
     """
     points: dict[float, float] = {}
     reasons: dict[float, str] = {}
@@ -157,11 +157,12 @@ def search(
     )
     evaluated = tuple(Point(value, points[value]) for value in sorted(points))
     if found is not None:
-        below = max((value for value in (*points, *reasons) if value < found), default=None)
-        lacks = kind == PREDICTION.name and unknown != "depth" and below in reasons  # it may well hold further down
-        reason = f"at most: {reasons[below]}" if lacks and below is not None else ""
-        return Requirement(scope, kind, found, points[found], reason, evaluated)
+        bad = [value for value in {**points, **reasons} if (value > found) == (unknown == "depth") and value != found]
+        edge_reason = reasons.get(min(bad, key=lambda value: abs(value - found), default=found), "")
+        words = f"at {'least' if unknown == 'depth' else 'most'}: {edge_reason}" if edge_reason else ""
+        return Requirement(scope, kind, found, points[found], words, evaluated)
+    likeliest = min if unknown == "depth" else max
     if not points:
-        return Requirement(scope, kind, None, None, next(iter(reasons.values())))
-    far = max(points) if unknown != "depth" else min(points)
+        return Requirement(scope, kind, None, None, reasons[likeliest(reasons)])
+    far = likeliest(points)
     return Requirement(scope, kind, None, None, f"still {points[far]:.3g} at {unknown} {far:g}", evaluated)

@@ -12,7 +12,7 @@ from scipy import special
 from theory.activations.specification import Phi
 from theory.bounds import deep, homogeneous
 from theory.depth.coefficients import DepthCoefficients, NoPrediction, depth_coefficients
-from theory.depth.fluctuation import log_ratio_law, prediction_margin, spread_probability
+from theory.depth.fluctuation import log_ratio_law, one_coordinate, prediction_margin, spread_probability
 from theory.depth.law import LogRatioLaw
 from theory.depth.stable import StableLaw
 from theory.layer.levy import Bound
@@ -22,13 +22,16 @@ COVERED = tuple(deep.THEOREMS)
 """The laws of the weights that have a deep bound and a prediction."""
 
 
-def predicted(activation: Phi, width: int, depth: int, epsilon: float, weights: str = "haar") -> Bound:
+def predicted(
+    activation: Phi, width: int, depth: int, epsilon: float, weights: str = "haar", *, unlikely: bool = False
+) -> Bound:
     r"""The probability of :math:`\max_l |\log G_l| \ge \epsilon` that the fluctuation law predicts.
 
     Args:
         activation: phi, normalized.
         width, depth, epsilon: n, L and the tolerance.
         weights: one of `COVERED`.
+        unlikely: also where one large coordinate is likelier than what the law describes, as a search needs it.
 
     Returns:
         Kind "prediction", or "none" with the reason where the law does not apply.
@@ -36,8 +39,17 @@ def predicted(activation: Phi, width: int, depth: int, epsilon: float, weights: 
     law = log_ratio_law(activation, width, depth, weights=weights)
     if isinstance(law, NoPrediction):
         return Bound("none", 0.0, law.reason)
+    probability = min(1.0, spread_probability(law, epsilon))
+    single = 0.0 if unlikely else one_coordinate(activation, law, probability)
+    if single > probability:
+        return Bound(
+            "none",
+            0.0,
+            f"one large coordinate alone reaches the tolerance with a probability of about {single:.1g}, more than all "
+            f"small deviations together, of which the law speaks",
+        )
     with np.errstate(divide="ignore"):
-        return Bound("prediction", min(0.0, float(np.log(spread_probability(law, epsilon)))))
+        return Bound("prediction", float(np.log(probability)))
 
 
 def predicted_margin(
@@ -112,7 +124,12 @@ def deep_bound(
     return homogeneous.deep_bound(activation, width, depth, epsilon, readout)
 
 
-_HAAR_ONLY = Bound("deep", 0.0, "the theorem of positively homogeneous activations is that of Haar weights")
+_HAAR_ONLY = Bound(
+    "none",
+    0.0,
+    "for an activation that is linear on either side of 0, such as ReLU, the theorem covers Haar (orthogonal) weights "
+    "only; ask for those, or simulate",
+)
 
 
 def deep_width(

@@ -30,6 +30,7 @@ _LARGEST_UNSTABLE_NOISE = 0.01
 _LEAST_NOISE = 1e-9
 _LEAST_PROBABILITY = 1e-9
 _LEAST_SECOND = 1e-140  # of E phi'^2: the fourth power of a slope is still a number
+_FAR = 37.5  # the normal density is 0 in float64 beyond it
 _CALIBRATED = 0.5  # the error of the standard deviation in units of the noise of a layer, benchmarks/predictions.py
 
 
@@ -74,7 +75,10 @@ def log_ratio_law(
         return coefficients
     if weights == "gaussian":
         if coefficients.homogeneous:
-            return NoPrediction("the law of a positively homogeneous activation is that of Haar weights")
+            return NoPrediction(
+                "an activation that is linear on either side of 0 has a law for Haar (orthogonal) weights only; ask "
+                "for those, or simulate"
+            )
         coefficients = with_gaussian_weights(coefficients)
     if coefficients.homogeneous:
         rate = coefficients.slope_variance / width
@@ -178,6 +182,50 @@ def prediction_margin(law: LogRatioLaw, probability: float) -> tuple[float, floa
     low, high = (brownian_exit(level * np.exp(sign * delta)) for sign in (1, -1))
     error = 5e-4 * probability + 1e-9
     return max(min(low, probability) - error, 0.0), min(max(high, probability) + error, 1.0)
+
+
+def one_coordinate(activation: Activation | CallableActivation, law: LogRatioLaw, probability: float) -> float:
+    r"""How probable it is, in order of magnitude, that one coordinate alone does what the law gives a probability.
+
+    .. math:: n N P(\psi(z) \ge t \sqrt{n N \omega}), \qquad P(\max_{s \le 1} |W_s| \ge t) = p, \qquad
+              \psi = \phi^2 \text{ or } \phi'^2
+
+    t standard deviations of a sum of n N terms of variance omega are one term of that size. N counts the layers that
+    matter: all L, or :math:`(\sum \chi^{2j})^2 / \sum \chi^{4j}` of an unstable fixed point. For heavy tails such as
+    those of x^3 it may exceed p, and there the law, of many small deviations, says too little. An estimate, not a
+    bound (docs/fluctuation-law.md, 8).
+
+    Args:
+        activation: phi, normalized.
+        law: from `log_ratio_law`.
+        probability: p, from `spread_probability`.
+
+    Returns:
+        0 for a homogeneous activation, whose law has no small deviations to begin with.
+
+    >>> from theory.activations.specification import activation
+    >>> from theory.normalization.normalize import normalize
+    >>> for name in ("tanh", "x**3"):
+    ...     phi = normalize(activation(name))
+    ...     law = log_ratio_law(phi, 40_000, 5)
+    ...     print(one_coordinate(phi, law, law.spread_probability(1.0)) > law.spread_probability(1.0))
+    False
+    True
+    """
+    if not isinstance(law, StableLaw):
+        return 0.0
+    numbers = law.coefficients
+    growth = max(numbers.chi**2, 1.0) ** np.arange(law.depth)
+    terms = law.width * float(growth.sum() ** 2 / (growth @ growth))
+    level = brownian_level(float(np.clip(probability, 1e-300, 1 - 1e-16)))
+    z = np.linspace(-_FAR, _FAR, 20_001)
+    weights = np.exp(-z * z / 2) * (z[1] - z[0]) / np.sqrt(2 * np.pi)
+    single = 0.0
+    noises = numbers.length_noise, numbers.backward_noise
+    for values, noise in zip(activation.value_and_slope(z), noises, strict=True):
+        large = np.abs(values) >= np.sqrt(level * np.sqrt(terms * noise))
+        single = max(single, min(1.0, terms * float(weights[large].sum())))
+    return single
 
 
 def _largest_noise(law: LogRatioLaw) -> float:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 _MARKS = {"holds": " ✓", "violated": " ✗"}
 _SIDES = {"upper": "above", "lower": "below", "either": "either way"}
+NO_BOUND = "no bound"
 _VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
 _VERDICT_MEANINGS = {
     "holds": "the limits confirm what theory says",
     "violated": "the limits contradict it",
     "undecided": "they do neither, more trials may",
     "vacuous": "no bound below 1 or an impossible event, so no evidence either way",
+    NO_BOUND: "theory has none for it, see above the table",
 }
 
 
@@ -64,7 +66,8 @@ def _in_order(rows: "Sequence[Row]") -> "list[list[Row]]":
     events = claim_events(rows)
     if rows[0].claim != CountedClaim.NETWORK:
         return events
-    return sorted(events, key=lambda event: (event_verdict(event) == "vacuous", -event[0].depth, -event[0].width))
+    untested = ("vacuous", NO_BOUND)
+    return sorted(events, key=lambda event: (event_verdict(event) in untested, -event[0].depth, -event[0].width))
 
 
 def _open(rows: "Sequence[Row]") -> "list[Row]":
@@ -137,7 +140,7 @@ def _claim_heading(rows: "Sequence[Row]", every: "Sequence[Row]") -> list[Text]:
 
 def legend(rows: "Iterable[Row]") -> str:
     """What the words and marks of the tables mean."""
-    present = {str(row.verdict.value) for row in rows if not row.kind.is_prediction}
+    present = {event_verdict(event).partition(" (")[0] for event in claim_events(rows)}
     meanings = [f"{verdict}: {words}" for verdict, words in _VERDICT_MEANINGS.items() if verdict in present]
     parts = [*(["; ".join(meanings)] if meanings else []), "Limits hold for all rows together"]
     if any(row.kind.is_prediction for row in rows):
@@ -227,7 +230,7 @@ def event_verdict(rows: "Sequence[Row]") -> str:
         if verdict in kinds:
             all_alike = verdict == "holds" or set(kinds) <= {verdict, "vacuous"}
             return verdict if all_alike else f"{verdict} ({', '.join(_column(kind) for kind in kinds[verdict])})"
-    return "vacuous"
+    return NO_BOUND if all(row.bound is None for row in rows if not row.kind.is_prediction) else "vacuous"
 
 
 def _seen(event: "list[Row]") -> TableCell:

@@ -52,4 +52,5 @@ def question(report: "WidthReport") -> str:
 def _value(report: "WidthReport", requirement: "Requirement") -> str:
     if requirement.value is None:
         return "none"
-    return "≤ " * bool(requirement.reason) + value_text(report.unknown, requirement.value)
+    sign = "≥ " if report.unknown == "depth" else "≤ "
+    return sign * bool(requirement.reason) + value_text(report.unknown, requirement.value)

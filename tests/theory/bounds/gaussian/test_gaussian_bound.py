@@ -210,7 +210,7 @@ def test_the_prediction_is_that_of_the_law_of_layers_that_differ():
         assert coefficients.log_ratio_variance(6) == pytest.approx(1000 * law.variance[0], rel=1e-9)
         assert coefficients.slope_variance == pytest.approx(depth_coefficients(phi).slope_variance)
     relu = log_ratio_law(normalize(activation("relu")), 1000, 7, weights="gaussian")
-    assert relu.reason == "the law of a positively homogeneous activation is that of Haar weights"
+    assert "Haar (orthogonal) weights only" in relu.reason
 
 
 def test_what_is_out_of_reach_says_why():
