@@ -1,6 +1,6 @@
 """Four conditions of depth for one network: norms, length, separation, isometry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +14,11 @@ from theory.trainability.isometry import jacobian_spectrum
 from theory.trainability.lengths import LONG, RUNAWAY, length_growth
 from theory.trainability.separation import Separation, separation
 
-Light = Literal["kept", "weak", "lost"]
+Light = Literal["kept", "weak", "lost", "not known"]
 _TOLERANCE = 1e-6
 _DISTANCE = (0.1, 0.02)  # of two orthogonal inputs: above the first kept, below the second lost
 _RANK = (0.05, 0.01)  # effective rank over n; both limits are those of the study in docs/reproduce-training.md
+_POINTS = np.array([-31.7, -6.3, -2.1, -0.77, -0.013, 0.019, 0.58, 1.9, 5.2, 37.1])
 _TENFOLD = 2 * float(np.log(10.0))  # of a norm, in the logarithm of its square
 
 
@@ -27,7 +28,7 @@ class Condition:
 
     Args:
         name: "norms", "length", "separation" or "isometry".
-        light: "kept", "weak" or "lost" at the depth.
+        light: "kept", "weak" or "lost" at the depth; "not known" where the length is lost that its law asks for.
         value: the number behind it.
         words: what the number is.
     """
@@ -54,6 +55,7 @@ class DepthConditions:
         norms, length, separation, isometry: the conditions.
         layers_to_99: the layers after which two orthogonal inputs have a correlation of 0.99; infinite if never.
         variance_per_layer: sigma^2/L, so that the effective rank is n/(1 + this times L).
+        laws_hold: whether the squared length stays near 1, as the laws of the other numbers ask.
     """
 
     depth: int
@@ -63,6 +65,7 @@ class DepthConditions:
     isometry: Condition
     layers_to_99: float
     variance_per_layer: float
+    laws_hold: bool = True
 
     def all(self) -> tuple[Condition, ...]:
         """The four conditions in order."""
@@ -73,6 +76,7 @@ class DepthConditions:
         conditions = {one.name: {"light": one.light, "value": finite(one.value)} for one in self.all()}
         return {
             "depth": self.depth,
+            "laws_hold": self.laws_hold,
             **conditions,
             "layers_to_correlation_0.99": finite(self.layers_to_99),
             "relative_variance_per_layer": finite(self.variance_per_layer),
@@ -101,17 +105,37 @@ def depth_conditions(phi: Phi, depth: int, laws: Separation | None = None, width
     laws = separation(phi) if laws is None else laws
     left = float(laws.losses(depth)[-1])
     share = spectrum.effective_rank
-    return DepthConditions(
-        depth,
+    length = length_condition(phi, depth, width)
+    found = [
         _norms(slope_map(phi, 1.0).value, depth),
-        _length(phi, depth, width),
         Condition("separation", _light(left, _DISTANCE), left, "of the distance of two orthogonal inputs is left"),
         Condition(
             "isometry", _light(share, _RANK), share, "of the directions of a gradient survive (effective rank/n)"
         ),
-        laws.layers_until(0.99),
-        spectrum.relative_variance / depth,
-    )
+    ]
+    holds = laws_hold(phi, length)
+    if not holds:
+        found = [replace(one, words=f"{one.words}, if the length stayed 1") for one in found]
+        found = [one if one is found[0] and one.light != "kept" else replace(one, light="not known") for one in found]
+    norms, separated, isometric = found
+    layers, variance = laws.layers_until(0.99), spectrum.relative_variance / depth
+    return DepthConditions(depth, norms, length, separated, isometric, layers, variance, holds)
+
+
+def laws_hold(phi: Phi, length: Condition) -> bool:
+    r"""Whether the laws of norms, correlation and rank hold: they are those of squared length 1 in every layer.
+
+    They ask for |chi| <= 1, and at |chi| = 1 for a depth at which the length is not lost; a positively homogeneous phi,
+    such as ReLU, has the same laws at every length.
+
+    Args:
+        phi: the activation.
+        length: its condition of length at the depth and width in question.
+    """
+    if abs(length.value) <= 1 + _TOLERANCE and length.light != "lost":
+        return True
+    at, twice = (phi.value_and_slope(scale * _POINTS)[0] for scale in (1.0, 2.0))
+    return bool(np.allclose(twice, 2 * at, rtol=1e-9, atol=1e-12))
 
 
 def _norms(slope_second: float, depth: int) -> Condition:
@@ -125,14 +149,18 @@ def _norms(slope_second: float, depth: int) -> Condition:
     )
 
 
-def _length(phi: Phi, depth: int, width: int) -> Condition:
+def length_condition(phi: Phi, depth: int, width: int) -> Condition:
+    """Whether the squared length stays at 1 through a depth; arguments as for `depth_conditions`."""
     chi = length_map_slope(phi).value
-    layers = length_layers(chi, squared_length_variance(phi, width).value)
-    if abs(chi) < 1 - _TOLERANCE:
+    is_exact = bool(np.allclose(np.abs(phi.value_and_slope(_POINTS)[0]), np.abs(_POINTS), rtol=1e-9, atol=1e-12))
+    layers = np.inf if is_exact else length_layers(chi, squared_length_variance(phi, width).value)
+    if is_exact or abs(chi) < 1 - _TOLERANCE:
         light: Light = "kept"
     else:
         light = "weak" if depth < layers else "lost"
     words = "is chi, the slope of the length map at 1"
+    if is_exact:
+        return Condition("length", light, chi, f"{words}; |a φ + b| = |x|: orthogonal weights keep the length exactly")
     if light == "kept" and (growth := length_growth(phi, depth)) > RUNAWAY:
         light = "weak"
         words += f"; but a squared length of {LONG:g} grows to {LONG * growth:.2g}: narrow networks diverge in training"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gpn.checking.depth_conditions import laws_hold, length_condition
 from gpn.checking.laws import LAWS, LawRow, Pairs, draw_pairs, law_rows
 from gpn.engine.arguments import count, vocabulary
 from gpn.engine.weights import canonical, draw
@@ -46,6 +47,7 @@ class SpectrumReport(Result):
         pairs: pairs of inputs, None where they have no law.
         level: confidence level of all verdicts together.
         length: E phi^2. The laws are those of squared length 1 in every layer: unless it is 1, they are not tested.
+        unstable: chi, where the length leaves 1 within this depth, so that the laws are not tested; else None.
     """
 
     activation: str
@@ -58,11 +60,12 @@ class SpectrumReport(Result):
     pairs: Pairs | None = None
     level: float = 0.99
     length: float = 1.0
+    unstable: float | None = None
 
     @property
     def keeps_length(self) -> bool:
-        """Whether E phi^2 is 1 as nearly as the length of the networks can show."""
-        return self.depth * abs(self.length - 1) < _KEPT
+        """Whether E phi^2 is 1 as nearly as the length of the networks can show, and the length stays there."""
+        return self.depth * abs(self.length - 1) < _KEPT and self.unstable is None
 
     @property
     def laws(self) -> dict[str, float]:
@@ -124,6 +127,7 @@ class SpectrumReport(Result):
             "predicted": predicted,
             "measured": {name: [finite(value) for value in values.tolist()] for name, values in self.measured.items()},
             "level": self.level,
+            "unstable": self.unstable,
             "rows": [row.to_dict() for row in self.rows],
             "verdict": str(self.verdict),
         }
@@ -198,7 +202,10 @@ def spectrum(
         progress(networks, networks, "pairs of inputs")
     pairs = draw_pairs(phi, width, depth, weights, generator(seed, SPECTRUM_PAIRS, cell_number(width, depth), 0))
     second = expectations(phi, {"": lambda _z, value, _slope: value * value})[""].value
-    return SpectrumReport(phi.name, width, depth, weights, seed, law, squares, pairs, level, second)
+    unstable = None
+    if depth * abs(second - 1) < _KEPT and not laws_hold(phi, kept := length_condition(phi, depth, width)):
+        unstable = kept.value
+    return SpectrumReport(phi.name, width, depth, weights, seed, law, squares, pairs, level, second, unstable)
 
 
 def _squares(phi: Any, width: int, depth: int, weights: str, rng: np.random.Generator) -> FloatArray:

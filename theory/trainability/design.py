@@ -1,6 +1,6 @@
 r"""The member of a family of activations that keeps two inputs apart through a given depth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sympy
@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 
 from theory.activations.activation import Activation
 from theory.activations.catalog import find
-from theory.activations.specification import activation
+from theory.activations.specification import Phi, activation
 from theory.errors import SpecificationError, UsageError, layer_count
 from theory.normalization.family import Family, family
 from theory.normalization.normalize import NormalizedActivation, NormalizedCallable, normalize
@@ -21,6 +21,7 @@ CURVATURE = 1.0
 
 _SMALLEST, _LARGEST, _STEPS = 2.0**-12, 4.0, 15
 _DIGITS = 3
+_MARGINAL = 1e-6  # |chi| beyond 1 that counts as none
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Design:
         depth: L.
         curvature: tau, the budget asked for.
         separation: the laws of separation of the member.
+        tried: the families of which no member with this budget keeps the squared length; none if the member does.
     """
 
     family: Family
@@ -42,6 +44,7 @@ class Design:
     depth: int
     curvature: float
     separation: Separation
+    tried: tuple[str, ...] = ()
 
     @property
     def spent(self) -> float:
@@ -62,7 +65,7 @@ def design(
     Args:
         spec: a family such as "tanh(s*x)" or "leaky_relu(slope)", or a plain activation, for which phi(s x) is taken,
             or x + s phi(x) where no phi(s x) keeps the budget, or where squared lengths of the one run away
-            (`theory.trainability.lengths.length_growth`) and of the other do not.
+            (`theory.trainability.lengths.length_growth`, or chi > 1) and of the other do not.
         depth: L, from 1 to a million.
         curvature: tau > 0.
         parameter: the name of the parameter, where the family has several names.
@@ -87,11 +90,11 @@ def design(
             continue
         chosen = normalize(members.build(value), root)
         found.append(Design(members, value, chosen, depth, float(curvature), separation(chosen)))
-        if length_growth(chosen, depth) <= RUNAWAY:
+        if abs(chosen.chi) <= 1 + _MARGINAL and length_growth(chosen, depth) <= RUNAWAY:
             return found[-1]
     if not found:
         raise UsageError("; ".join(refusals))
-    return found[0]
+    return replace(found[0], tried=tuple(design.family.text for design in found))
 
 
 def _value(members: Family, depth: int, curvature: float, root: str) -> float:
@@ -119,7 +122,7 @@ def _value(members: Family, depth: int, curvature: float, root: str) -> float:
     reached = f"they spend {known.min():.3g} to {known.max():.3g}" if len(known) else refused
     raise UsageError(
         f"no member of {members.text} with {members.parameter} from {_SMALLEST:.2g} to {_LARGEST:g} spends a curvature "
-        f"of {curvature:g} in {depth} layers: {reached}"
+        f"of {curvature:g} in {depth} layer{'s' * (depth != 1)}: {reached}"
     )
 
 
@@ -144,6 +147,13 @@ def offered(spec: object, parameter: str | None = None) -> tuple[Family, ...]:
         s = sympy.Symbol("s", real=True)
         inner, outer = family(phi.expression.subs(X, s * X), "s"), family(X + s * phi.expression, "s")
     else:
-        inner = Family(f"{phi.name}(s*x)", "s", lambda value: activation(lambda x: phi(value * x)))
-        outer = Family(f"x + s*{phi.name}(x)", "s", lambda value: activation(lambda x: x + value * phi(x)))
+        name = phi.name
+
+        def inside(value: float) -> Phi:
+            return activation(lambda x: phi(value * x), name=f"{name}({value:g} * x)")
+
+        def outside(value: float) -> Phi:
+            return activation(lambda x: x + value * phi(x), name=f"x + {value:g} * {name}(x)")
+
+        inner, outer = Family(f"{name}(s*x)", "s", inside), Family(f"x + s*{name}(x)", "s", outside)
     return (outer,) if homogeneous else (inner, outer)

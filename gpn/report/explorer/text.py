@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpn.checking.depth_conditions import DepthConditions
     from gpn.checking.designing import DesignReport
     from gpn.report.explorer.requested import Certificate
-_LIGHTS = {"kept": "#1a7f37", "weak": "#9a6700", "lost": "#b42318"}
+_LIGHTS = {"kept": "#1a7f37", "weak": "#9a6700", "not known": "#9a6700", "lost": "#b42318"}
 _EVENTS = (
     "Leaving the tolerance ε: in one layer, the squared length per neuron leaves 1 ± ε; in the whole network, the "
     "squared gradient norm of some layer differs from the top layer's by more than a factor exp(ε)."

@@ -10,7 +10,13 @@ from rich.text import Text
 from gpn.report.tables.columns import Column, terminal_table
 from gpn.report.words.terminal import paragraphs
 from gpn.report.words.text import TableCell, plain, short_number
-from gpn.report.words.trainability import depth_sentence, design_finding, laws_finding, spectrum_finding
+from gpn.report.words.trainability import (
+    depth_sentence,
+    design_finding,
+    laws_finding,
+    layers_text,
+    spectrum_finding,
+)
 from gpn.report.words.verdicts import verdict_word
 from gpn.statistics.limits import Verdict
 
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from gpn.checking.spectrum import SpectrumReport
 
 _VERDICTS = {Verdict.HOLDS: "green", Verdict.VIOLATED: "bold red", Verdict.UNDECIDED: "yellow"}
-_STYLES = {"kept": "green", "weak": "yellow", "lost": "bold red"}
+_STYLES = {"kept": "green", "weak": "yellow", "lost": "bold red", "not known": "yellow"}
 _QUANTITIES = {
     "mean": "mean square",
     "relative_variance": "relative variance",
@@ -48,7 +54,7 @@ def depth_answer(found: "DepthConditions", lights: bool, whose: str = "") -> Ren
     sentence = Text(depth_sentence(found, whose))
     if not lights:
         return sentence
-    title = f"At {found.depth} layers{f', of {whose}' * bool(whose)}"
+    title = f"At {layers_text(found.depth)}{f', of {whose}' * bool(whose)}"
     return paragraphs([sentence], [Text(title, style="bold"), conditions(found)])
 
 
@@ -62,7 +68,7 @@ def design(report: "DesignReport") -> RenderableType:
             f"{report.chosen.curvature:g}"
         ),
     ]
-    title = Text(f"{plain(report.spec)} at {report.chosen.depth} layers", style="bold")
+    title = Text(f"{plain(report.spec)} at {layers_text(report.chosen.depth)}", style="bold")
     beside: list[RenderableType] = []
     if report.plain is not None:
         beside = [Text("The activation itself, normalized", style="bold"), conditions(report.plain)]

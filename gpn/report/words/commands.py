@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpn.report.words.text import plain
 from gpn.report.words.training import lost_conditions
+from theory.activations.activation import Activation
 from theory.claims.counted import chosen
 
 if TYPE_CHECKING:
@@ -194,8 +195,13 @@ def after_gradients(report: "GradientReport") -> str:
 
 
 def after_design(report: "DesignReport") -> str:
-    """Whether the member trains at that depth."""
-    return next_step("train", report.spec, depth=report.chosen.depth)
+    """Whether the member trains at that depth; of a Python function the way in Python, of a lost length its check."""
+    depth = report.chosen.depth
+    if not isinstance(report.activation.base, Activation):
+        return f"Next, in Python: gpn.train(gpn.design(phi, {depth}).activation, depth={depth})"
+    if not report.conditions.laws_hold:
+        return next_step("check", report.spec, depth=depth)
+    return next_step("train", report.spec, depth=depth)
 
 
 def after_train(report: "TrainingReport", spec: str, inputs: str) -> str:

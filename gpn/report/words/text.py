@@ -11,7 +11,7 @@ ROOT_NAMES = {f"b_{root}": f"b{sign}" for root, sign in ROOT_SIGNS.items()}
 """What figures and their captions call a root."""
 STABILITY = {
     "stable": "stable: squared length returns to 1",
-    "marginal": "marginal: squared length drifts",
+    "marginal": "marginal: nothing returns squared length to 1",
     "unstable": "unstable: squared length leaves 1",
 }
 

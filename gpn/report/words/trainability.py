@@ -39,6 +39,9 @@ def depth_sentence(found: "DepthConditions", whose: str = "") -> str:
         found: the conditions.
         whose: what they are of, "a φ + b (root minus)"; empty where that is the activation as it was given.
     """
+    start = f"In depth, with {whose}" if whose else "In depth"
+    if not found.laws_hold:
+        return f"{start}, {lost_length(found.length.value, found.depth)}."
     layers = found.layers_to_99
     if layers == float("inf"):
         together = "two inputs of correlation 0 stay apart"
@@ -47,17 +50,34 @@ def depth_sentence(found: "DepthConditions", whose: str = "") -> str:
     slope = short_number(found.variance_per_layer)
     loss = "L" if slope == "1" else f"{slope} L"
     rank = "n" if found.variance_per_layer < 1e-12 else f"n/(1 + {loss})"
-    start = f"In depth, with {whose}" if whose else "In depth"
     return f"{start}, {together}; the effective rank of the Jacobian is {rank} after L layers."
+
+
+def lost_length(chi: float, depth: int) -> str:
+    """Why the laws of depth say nothing, as a clause."""
+    lost = f"the length is not kept through {layers_text(depth)} (chi = {short_number(chi)})"
+    return f"{lost}, so the laws of correlation and rank do not hold"
+
+
+def layers_text(depth: int) -> str:
+    """A number of layers.
+
+    >>> layers_text(1), layers_text(20)
+    ('1 layer', '20 layers')
+    """
+    return f"{depth} layer{'s' * (depth != 1)}"
 
 
 def design_finding(report: "DesignReport") -> str:
     """The member and what it keeps."""
     conditions = report.conditions
+    if not conditions.laws_hold:
+        tried, lost = (plain(" or ".join(report.chosen.tried)), lost_length(conditions.length.value, conditions.depth))
+        return f"No member found in {tried} keeps the length. {plain(report.spec)}: {lost}."
     return (
         f"{plain(report.spec)} keeps {short_number(conditions.separation.value)} of the distance of two orthogonal "
         f"inputs and {short_number(conditions.isometry.value)} of the directions of a gradient through "
-        f"{report.chosen.depth} layers."
+        f"{layers_text(report.chosen.depth)}."
     )
 
 
@@ -73,6 +93,8 @@ def spectrum_finding(report: "SpectrumReport") -> str:
 def laws_finding(report: "SpectrumReport") -> str:
     """How many of the laws the networks follow, to within the error at their width."""
     if not report.keeps_length:
+        if report.unstable is not None:
+            return f"Not tested: {lost_length(report.unstable, report.depth)}."
         square = short_number(report.length)
         return f"The laws hold at squared length 1 in every layer, but E phi^2 = {square}: not tested."
     tested = [row.verdict for row in report.rows if row.verdict is not Verdict.VACUOUS]

@@ -40,6 +40,8 @@ def why_it_failed(report: "TrainingReport") -> str:
     lost = lost_conditions(report)
     if lost is None:
         return ""
+    if not lost.laws_hold:
+        return f"Through {report.config.depth} layers the length is not kept (chi = {lost.length.value:.3g})."
     return (
         f"{report.config.depth} layers of this activation leave {lost.separation.value:.2g} of the distance of two "
         f"orthogonal inputs, and {lost.isometry.value:.2g} of the directions of a gradient survive: its curvature is "

@@ -13,6 +13,7 @@ from gpn.checking import laws
 from gpn.checking.depth_conditions import depth_conditions
 from gpn.report.tables import check as tables
 from gpn.report.words import trainability as words
+from gpn.report.words.commands import after_design
 from gpn.statistics.limits import Verdict
 from theory.claims.registry import CLAIMS
 from theory.errors import UsageError
@@ -243,6 +244,36 @@ def test_a_length_that_runs_away_from_far_is_seen():
         "8.5e+50: narrow networks diverge in training",
     )
     assert depth_conditions(normalize(gpn.activation("gelu")), 50).length.light == "kept"
+
+
+def test_where_the_length_is_not_kept_no_law_is_told_as_a_fact():
+    """Both roots of x - tanh(x) have chi = 1.32. ReLU has its laws at every length; |x| keeps the length exactly."""
+    found = gpn.check_report("x - tanh(x)", 15, detailed=False, depth=50).depth
+    assert not found.laws_hold
+    assert "0.99" not in words.depth_sentence(found)
+    assert "the length is not kept through 50 layers (chi = 1.32)" in words.depth_sentence(found)
+    assert [one.light for one in found.all()] == ["not known", "lost", "not known", "not known"]
+    report = gpn.spectrum("x - tanh(x)", 20, 32, 5)
+    assert report.unstable == pytest.approx(1.32013, abs=1e-5)
+    assert {row.verdict for row in report.rows} == {Verdict.VACUOUS}
+    assert words.laws_finding(report).startswith("Not tested: the length is not kept through 20 layers")
+    chosen = gpn.design("x - tanh(x)", 50)
+    assert words.design_finding(chosen).startswith("No member found in s*(x - tanh(x)) + x keeps the length.")
+    assert after_design(chosen).startswith("Next: gpn check")
+    assert depth_conditions(normalize(gpn.activation("relu")), 1000).laws_hold
+    for spec in ("identity", "abs", "x/2", "1 + x/1000"):
+        length = depth_conditions(normalize(gpn.activation(spec)), 1000).length
+        assert (length.light, length.value) == ("kept", pytest.approx(1)), spec
+
+
+def test_the_design_of_a_function_has_a_name_and_a_way_in_python():
+    def mine(x):
+        return x / (1 + np.exp(-x))
+
+    report = gpn.design(mine, 1, curvature=0.1)
+    assert report.spec in {f"mine({report.chosen.value:g} * x)", f"x + {report.chosen.value:g} * mine(x)"}
+    assert "through 1 layer." in words.design_finding(report)
+    assert after_design(report) == "Next, in Python: gpn.train(gpn.design(phi, 1).activation, depth=1)"
 
 
 def test_dead_networks_are_an_outcome_and_raw_ones_break_no_law():
