@@ -22,6 +22,7 @@ DEPTH = 50
 """Layers for which the conditions of depth are judged by default."""
 
 _CONDITIONS_SHARE = 0.75  # of the time; the rest is left to what the details need
+_DEPTH_SHARE = 0.7  # where details follow; without them depth may use all that is left
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -101,8 +102,9 @@ def check_report(
     budget = Budget(time_limit)
     phi, conditions = checking.check_within(budget.share(_CONDITIONS_SHARE), spec, digits, derivative)
     drift = budget.attempt("cost of the near miss", 0.8, lambda: checking.near_miss(phi, conditions), ())
-    kept = budget.attempt("separation and isometry", 0.3, lambda: _depth(phi, conditions, depth), None)
     is_detailed = detailed and conditions.normalizable == "yes"
+    until = _DEPTH_SHARE if is_detailed else 1.0
+    kept = budget.attempt("separation and isometry", until, lambda: _depth(phi, conditions, depth), None)
     details = checking.details(phi, budget=budget) if is_detailed else None
     conditions = replace(conditions, given_up=budget.given_up)
     typed = [value if isinstance(value, str) else None for value in (spec, derivative)]

@@ -32,8 +32,10 @@ Phi: TypeAlias = Activation | CallableActivation
 _REFERENCE = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*")
 _CALL = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
 _NAME_LIKE = re.compile(r"[^\W\d][\w \-]*")
-_LIKENESS_POINTS: FloatArray = np.linspace(-8, 8, 401) + 0.0137
+_FAR: FloatArray = np.random.default_rng(0).uniform(0.0137, 40, 400)  # not nearer: rounding is that of the values there
+_LIKENESS_POINTS: FloatArray = np.concatenate([np.linspace(-8, 8, 401) + 0.0137, _FAR[::2], -_FAR[1::2]])
 _ROUNDINGS = 64  # that two functions may differ by and look alike
+_TAIL, _SAME_TAIL = 8.0, 1e-6  # beyond, a relative difference that is none: PyTorch's softplus is x beyond 20
 _NOISY = 1e-6  # beyond this relative noise, agreement says nothing
 READING = "smooth pieces of the formula"
 _FORMS = "a name ('tanh'), a formula ('x*sigmoid(x)'), a SymPy expression, a function on arrays or an Activation"
@@ -273,9 +275,10 @@ def _from_function(
 
 
 def look_alike(activation: CallableActivation) -> str | None:
-    """Return the name of the catalog entry that a function agrees with to rounding for |x| < 8; None if there is none.
+    """Return the catalog entry that a function agrees with to rounding at 801 points of |x| < 40; None for none.
 
-    The rounding at x is that of the largest value between -|x| and |x|, as in `theory.numerics.panels`.
+    It may differ between them: `theory.normalization.conditions` compares moments, kinks and suprema too. The rounding
+    at x is that of the largest value between -|x| and |x|, as in `theory.numerics.panels`.
 
     >>> look_alike(CallableActivation("mine", lambda x: x / (1 + np.exp(-x))))
     'silu'
@@ -288,7 +291,7 @@ def look_alike(activation: CallableActivation) -> str | None:
     order = np.argsort(np.abs(_LIKENESS_POINTS), kind="stable")
     largest = np.empty_like(values)
     largest[order] = np.maximum.accumulate(np.abs(values[order]))
-    allowed = _ROUNDINGS * noise * largest
+    allowed = np.where(np.abs(_LIKENESS_POINTS) > _TAIL, _SAME_TAIL, _ROUNDINGS * noise) * largest
     for name in catalog.names():
         if np.all(np.abs(values - _catalog_values(name)) <= allowed):
             return name

@@ -34,7 +34,7 @@ from gpn.report.tables.columns import Column, significant
 from gpn.report.words.captions import tail_words
 from gpn.report.words.commands import after_check, check_command
 from gpn.report.words.findings import MOMENT_LABELS, check_verdict, error_text, number_text
-from gpn.report.words.text import plain, supremum_text
+from gpn.report.words.text import GIVEN_UP, plain, supremum_text
 from theory.activations.activation import Activation
 from theory.claims.registry import claim
 
@@ -172,7 +172,7 @@ def _moments(conditions: "Conditions") -> Iterator[Html]:
     if conditions.located:
         regularity["found"] = plain(conditions.located, 500)
     if conditions.given_up:
-        regularity["given up, because the time limit was reached"] = ", ".join(conditions.given_up)
+        regularity[GIVEN_UP.lower()] = ", ".join(conditions.given_up)
     yield folded("Slopes, kinks and jumps", facts(regularity.items()))
 
 

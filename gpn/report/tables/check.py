@@ -18,7 +18,7 @@ from gpn.report.tables.trainability import depth_answer
 from gpn.report.words.captions import tail_words
 from gpn.report.words.findings import MOMENT_LABELS, check_verdict, error_text, number_text
 from gpn.report.words.terminal import paragraphs
-from gpn.report.words.text import STABILITY, TableCell, plain, short_number, supremum_text
+from gpn.report.words.text import GIVEN_UP, STABILITY, TableCell, plain, short_number, supremum_text
 from gpn.report.words.trainability import loss_warning
 from theory.depth.horizon import MOST_LAYERS
 
@@ -143,11 +143,12 @@ def _regularity(conditions: "Conditions") -> Text:
         parts += [break_text(conditions, noun) for noun in ("kinks", "jumps")]
     else:
         parts.append("kinks and jumps not known")
-    likeness = f"Agrees to rounding with {conditions.looks_like}: `gpn check {conditions.looks_like}` is certified."
+    name = conditions.looks_like
+    likeness = f"Looks like {name}, as far as was compared (|x| < 40): `gpn check {name}` is certified."
     lines = ["; ".join(parts), *([likeness] if conditions.looks_like else [])]
     lines += [*([f"Kinks and jumps {plain(conditions.located, 700)}."] if conditions.located else [])]
     if conditions.given_up:
-        lines.append(f"Given up, because the time limit was reached: {', '.join(conditions.given_up)}.")
+        lines.append(f"{GIVEN_UP}: {', '.join(conditions.given_up)}. A larger --time-limit gives more.")
     return Text("\n".join(lines), style="dim")
 
 

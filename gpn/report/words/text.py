@@ -14,6 +14,8 @@ STABILITY = {
     "marginal": "marginal: nothing returns squared length to 1",
     "unstable": "unstable: squared length leaves 1",
 }
+GIVEN_UP = "Given up, because its share of the time limit was spent"
+"""What is said of the parts of a report that were not finished: each has its share of the limit."""
 
 
 @dataclass(frozen=True, slots=True)

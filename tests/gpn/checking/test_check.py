@@ -12,6 +12,7 @@ from rich.console import Console
 
 import gpn
 from gpn.checking import check as checking
+from gpn.checking import results
 from gpn.cli.check import exit_code
 from gpn.report.tables import check as tables
 from gpn.report.words import commands as next_steps
@@ -220,3 +221,13 @@ def test_what_was_given_up_is_not_reported_as_infinite_or_absent():
     text = rendered(tables.conditions_report(conditions))
     assert "infinite" not in text
     assert "no kinks" not in text
+
+
+def test_without_details_depth_may_use_what_is_left_of_the_time(monkeypatch):
+    def slow(*_):
+        start = time.thread_time()
+        while time.thread_time() < start + 1.0:
+            pass
+
+    monkeypatch.setattr(results, "_depth", slow)
+    assert gpn.check_report("tanh", 15, detailed=False, time_limit=2.5).conditions.given_up == ()

@@ -271,6 +271,21 @@ def test_naive_spellings_have_the_verdict_of_the_formula_and_tell_its_name(formu
     assert facts.looks_like == (None if formula in UNNAMED else formula.partition("(")[0])
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: np.tanh(x) + 0.5 * np.exp(-(((x - 0.377) / 5e-4) ** 2)),
+        lambda x: np.tanh(x) + np.maximum(0, 0.02 - 10 * np.abs(x - 0.377)),
+        lambda x: np.where(x > 9, 3 * x - 18, np.maximum(x, 0)),
+        lambda x: np.clip(x, 0, 9),
+    ],
+    ids=["bump", "spike", "far", "clip"],
+)
+def test_what_differs_where_nobody_looks_is_not_told_to_be_alike(function):
+    """They differ from tanh and ReLU on an interval that a coarse grid misses, or beyond 9."""
+    assert gpn.check(function, 10).looks_like is None
+
+
 def in_single_precision(function):
     return lambda x: np.asarray(function(x.astype(np.float32)), dtype=np.float32)
 
