@@ -180,12 +180,13 @@ def _top(draft: Draft) -> Draft | str:
 
 
 def _upper(draft: Draft) -> Draft | str:
-    """The upper side by the quick search, and by the sharper one where the quick one does not bound it well."""
+    """The upper side by the quick search, and by the sharper one where that does not bound it well or is done again."""
     near = draft.near
     quick: Draft | str = "the like problem needed the sharper search"
     if near is None or not sharper(near):
         quick = feasible(draft, 1)
-        if _tail(quick) < kept(draft):
+        again = near is not None and near.width == draft.certificate.width
+        if _tail(quick) < kept(draft) and not again:
             return quick
     other = feasible(draft, 1, upper, patience=4)
     return quick if isinstance(other, str) or _tail(quick) < _tail(other) else other

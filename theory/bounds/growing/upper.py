@@ -47,8 +47,13 @@ def upper(draft: Draft, exponent: float, hint: Side | None) -> Draft | str:
 
 
 def sharper(certificate: Certificate) -> bool:
-    """Whether the upper side is of this search, which has one exponent for all its brackets."""
-    return len(set(certificate.upper.bracket_tilts)) == 1
+    """Whether the upper side is of this search: one exponent for all its brackets, and one that it tries.
+
+    The quick search can have one exponent too, where all are raised to its least.
+    """
+    side = certificate.upper
+    theta = side.bracket_tilts[0] / _natural(certificate, side.b, side.chains[0].exponent)
+    return len(set(side.bracket_tilts)) == 1 and bool(np.isclose(theta, _THETAS).any())
 
 
 def _bracket(draft: Draft, exponent: float, near: Side | None) -> Side | None:
