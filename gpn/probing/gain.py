@@ -1,7 +1,8 @@
 """Which gain of the weights suits an activation, and where depth leads with it: `gpn.gain` and its report."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from theory.errors import UsageError, unknown
 from theory.initialization.edge import EdgePoint, edge_of_chaos
 from theory.initialization.gains import DEFINITIONS, Gains, gains
 from theory.initialization.regime import End, Regime, regime
+from theory.normalization.invariants import last_place
+from theory.numerics.budget import Budget
 
 LINES: Mapping[str, Mapping[str, str]] = {
     "torch": {
@@ -38,6 +41,7 @@ WEIGHTS = tuple(LINES["torch"])
 """The ensembles for which there are lines."""
 
 _SIDES = ("below", "above")
+_LED, _SECONDS = "where depth leads", 10.0
 _NEAR = 1e-9  # relative; gains this close agree
 
 
@@ -104,9 +108,11 @@ class GainReport(Result):
 
     @property
     def keeps_both(self) -> bool:
-        """Whether one gain keeps the length and gradients, to the digits of float64."""
+        """Whether one gain keeps the length and gradients, to the digits of float64 and to those that are known."""
         length, gradient = self.row("length").gain, self.row("gradient").gain
-        return length is not None and gradient is not None and abs(length / gradient - 1) < _NEAR
+        if length is None or gradient is None:
+            return False
+        return abs(length - gradient) < _NEAR * length + last_place(length) + last_place(gradient)
 
     def code(self, target: str = "torch", *, keeps: str = "length", weights: str = "orthogonal") -> str:
         """Return the line that initializes weights with a gain.
@@ -216,15 +222,23 @@ def gain(spec: object, digits: int = 15, *, derivative: object = None) -> GainRe
     phi = activation(spec, derivative=derivative)
     found = gains(phi, digits)
     backward = found.values["gradient"]
-    known: dict[float, tuple[Regime, tuple[EdgePoint, ...]]] = {}  # by gain: they may agree
+    known: dict[float, tuple[Regime | None, tuple[EdgePoint, ...]]] = {}  # by gain: they may agree
+    budget = Budget(_SECONDS)
     rows = []
     for name, value in found.values.items():
         where: Regime | None = None
         edge: tuple[EdgePoint, ...] = ()
         if value is not None and backward is not None and name != "variance" and 1e-3 <= value <= 1e3:
             if float(value) not in known:
-                known[float(value)] = regime(phi, float(value)), edge_of_chaos(phi, float(value))
+                known[float(value)] = budget.attempt(_LED, 1.0, partial(_led, phi, float(value)), (None, ()))
             where, edge = known[float(value)]
         chi = None if value is None or backward is None else float(value / backward) ** 2
         rows.append(GainRow(name, value, chi, where, edge))
+    if budget.given_up:
+        reasons = (found.reason, f"{_LED} was not found in {_SECONDS:g} s of processor time")
+        found = replace(found, reason="; ".join(filter(None, reasons)))
     return GainReport(phi, found, tuple(rows))
+
+
+def _led(phi: Phi, gain: float) -> tuple[Regime | None, tuple[EdgePoint, ...]]:
+    return regime(phi, gain), edge_of_chaos(phi, gain)

@@ -14,7 +14,7 @@ from theory.errors import UsageError
 from theory.gaussian.expectations import Functional
 from theory.gaussian.moments import Moments
 from theory.normalization.evidence import gather_evidence, working_bits
-from theory.normalization.invariants import Facts, check_invariants, must_be_one, refuse
+from theory.normalization.invariants import Facts, check_invariants, last_place, must_be_one, refuse
 
 _FLOAT_DIGITS = 18  # enough to round to float64, however few are shown
 
@@ -122,7 +122,8 @@ def _check(activation: Activation | CallableActivation, moments: Moments, length
     )
     if length is not None and 1e-150 < length < 1e150:  # else float64 overflows
         square: Functional = lambda _z, value, _slope: (length * value) ** 2  # noqa: E731
-        refuse(must_be_one(activation, {"E (g phi)^2": square}, f"the gain g = {length.digits}"), activation)
+        rounding = 2 * last_place(length) / length
+        refuse(must_be_one(activation, {"E (g phi)^2": square}, f"the gain g = {length.digits}", rounding), activation)
 
 
 def _gain(square: arb, digits: int) -> DecimalNumber | None:

@@ -188,7 +188,7 @@ def _squares(root: Root) -> dict[str, Functional]:
 def _last_places(a: float, b: float) -> float:
     """What the digits of a and b that were left out, and the rounding of a phi + b, may change in E (a phi + b)^2."""
     # A unit in the last printed place of a or b changes (a phi + b)^2 by at most 2 (|a phi + b|) (|phi| da + db).
-    rounding = 2 * (_last_place(a) / abs(a) * (1 + abs(b)) + _last_place(b))
+    rounding = 2 * (last_place(a) / abs(a) * (1 + abs(b)) + last_place(b))
     # a phi and b nearly cancel where b is large, as for a function that is all but constant.
     cancelled = _FLOAT_ROUNDING * (1 + abs(b))
     return rounding + 2 * cancelled + cancelled**2
@@ -228,7 +228,7 @@ def _printed(name: str, number: float) -> str:
     return f"{name} = {getattr(number, 'digits', number)}"
 
 
-def _last_place(number: float) -> float:
+def last_place(number: float) -> float:
     """The unit in the last printed place of a number with digits; 0 for one that is printed as 0, and for a float."""
     text = getattr(number, "digits", "0")
     digits, _, exponent = text.lower().partition("e")

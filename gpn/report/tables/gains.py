@@ -48,6 +48,7 @@ def gain(report: "GainReport", keeps: str, weights: str) -> RenderableType:
         "gradients per layer. Gaussian biases of deviation σ_b bring the gain to the edge of chaos (χ = 1). The gain "
         "for the variance is meant for weights that take the mean away, as weight standardization does. Depth starts "
         "at q = g², an input of squared length 1 per neuron; where 1 repels, just below and just above 1."
+        + (f" Note: {plain(report.gains.reason, 1000)}." if report.gains.reason else "")
     )
     lines = []
     if report.row(keeps).gain is not None:

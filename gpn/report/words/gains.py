@@ -47,7 +47,7 @@ def gain_finding(report: "GainReport") -> str:
 
 def _leads(row: "GainRow") -> str:
     if row.regime is None:
-        return "q does not stay 1"
+        return "where depth leads is not known"
     return f"depth leads to {' or to '.join('q = ' * bool(np.isfinite(end.q)) + _limit(end.q) for end in row.ends)}"
 
 

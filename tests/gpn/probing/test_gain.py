@@ -168,3 +168,13 @@ def test_the_command_prints_what_the_report_says(capsys, tanh):
             cli.main(wrong)
         assert ended.value.code == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_rounding_of_single_precision_is_no_contradiction_and_no_end_of_time(monkeypatch):
+    """The gain is checked to the digits that are known, and where depth leads is given up in its time."""
+    monkeypatch.setattr("gpn.probing.gain._SECONDS", 0.2)
+    report = gpn.gain(lambda x: np.maximum(np.asarray(x, dtype=np.float32), 0))
+    assert report.row("length").gain == pytest.approx(2**0.5, abs=2e-5)
+    assert report.keeps_both
+    assert report.row("length").regime is None
+    assert "where depth leads was not found in 0.2 s" in report.gains.reason
