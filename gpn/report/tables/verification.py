@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 _MARKS = {"holds": " ✓", "violated": " ✗"}
 _SIDES = {"upper": "above", "lower": "below", "either": "either way"}
-NO_BOUND = "no bound"
+NO_BOUND = "not tested"
 _VERDICT_STYLES = {"holds": "green", "violated": "bold red", "undecided": "yellow", "vacuous": "dim"}
 _VERDICT_MEANINGS = {
     "holds": "the limits confirm what theory says",
     "violated": "the limits contradict it",
     "undecided": "they do neither, more trials may",
     "vacuous": "no bound below 1 or an impossible event, so no evidence either way",
-    NO_BOUND: "theory has none for it, see above the table",
+    NO_BOUND: "no bound, see above the table, or one too small for counting, see the notes",
 }
 
 
