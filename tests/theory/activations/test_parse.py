@@ -458,7 +458,7 @@ def test_every_catalog_name_is_a_specification(name):
         (("elu(1.5)",), {"alpha": 2}, "bare name"),
         (("2*x",), {"alpha": 2}, "bare name"),
         ((3,), {}, "got int"),
-        ((None,), {}, "got NoneType"),
+        ((None,), {}, "got None"),
         ((b"tanh",), {}, "got bytes"),
         (([1, 2],), {}, "got list"),
         ((np.zeros(3),), {}, "array"),
