@@ -403,7 +403,7 @@ def test_other_weights_are_reported_as_outside_the_theorem():
         ({"trials": 0}, "at least 1"),
         ({"trials": "5"}, "whole number"),
         ({"trials": 10**30}, "at most"),
-        ({"epsilons": 1e308}, "up to"),
+        ({"epsilons": 1e308}, "at most"),
         ({"level": 1.0}, "below 1"),
         ({"weights": "he_uniform"}, "haar"),
         ({"root": "both"}, "plus"),
