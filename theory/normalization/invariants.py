@@ -10,7 +10,7 @@ Each invariant is a theorem or a definition, so a report that breaks one is wron
   the balls.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from theory.activations.activation import Activation
 from theory.activations.callable import CallableActivation
 from theory.errors import ContradictionError
 from theory.gaussian.expectations import Functional, expectations
-from theory.numerics.arithmetic import X
+from theory.numerics.arithmetic import FloatArray, X
 from theory.numerics.quadrature import Estimate
 from theory.numerics.survey import Survey
 
@@ -174,7 +174,11 @@ def _looked_at_closely(activation: Activation) -> CallableActivation:
     edges = np.unique(np.concatenate([*near, sorted(places)])) if near else np.empty(0)
     breakpoints = tuple(activation.breakpoint_values.tolist())
     known = Survey(breakpoints, edges=edges)
-    return CallableActivation(activation.name, activation.value, activation.slope, breakpoints, known)
+
+    def part(index: int) -> Callable[[FloatArray], FloatArray]:  # of the same path as without panels
+        return lambda x: activation.value_and_slope(x)[index]
+
+    return CallableActivation(activation.name, part(0), part(1), breakpoints, known)
 
 
 def _squares(root: Root) -> dict[str, Functional]:

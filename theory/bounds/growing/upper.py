@@ -52,6 +52,8 @@ def sharper(certificate: Certificate) -> bool:
     The quick search can have one exponent too, where all are raised to its least.
     """
     side = certificate.upper
+    if not side.chains:
+        return False
     theta = side.bracket_tilts[0] / _natural(certificate, side.b, side.chains[0].exponent)
     return len(set(side.bracket_tilts)) == 1 and bool(np.isclose(theta, _THETAS).any())
 
