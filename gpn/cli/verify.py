@@ -126,7 +126,6 @@ def verify(
     folder = results_folder(out if resume is None else resumed_folder(resume), as_json)
     if resume is not None:
         agreed = long_run.check_resume(context)
-        long_run.report_finished(resume)
     elif folder is not None:
         long_run.report_unfinished(folder)
     from gpn.report.tables import verification as verification_tables
@@ -140,6 +139,8 @@ def verify(
             call = {"activation": spec, "root": chosen_root(root, raw), **given}
             settings = Settings.read(**call) if resume is None else remembered(resume, None if trust else agreed)
             resources = Resources.read(**place, progress=progress, store=folder, replace_finished=resume is None)
+            if resume is not None:
+                long_run.report_finished(resume)
             report = run_verification(settings, resources)
         with long_run.after_the_run(folder):
             table, next_step = verification_tables.verification(report, details), commands.after_verify(report)

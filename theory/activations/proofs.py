@@ -178,7 +178,8 @@ def discontinuity(left: Piece, right: Piece, order: Order) -> Discontinuity | No
         is_joined = is_zero(difference)  # after the balls, as algebra may take long
     except NotCertifiable:
         is_joined = sympy.expand(difference) == 0
-    return None if is_joined and is_proved else Discontinuity(point, order, proved=False)
+    is_remote = any(piece.kind == "remote" for piece in (left, right))  # the far teeth of x % 1, alike those before
+    return None if is_joined and (is_proved or is_remote) else Discontinuity(point, order, proved=False)
 
 
 def proves_steps(expression: sympy.Expr, pieces: Sequence[Piece], order: Order) -> bool:

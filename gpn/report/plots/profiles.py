@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from gpn.engine.norms import FloatArray
-from gpn.report.plots.style import PALETTE, TITLE_HEIGHT, inches_across, literal, many_panels, plain_power, style_axes
+from gpn.report.plots.style import PALETTE, TITLE_HEIGHT, inches_across, literal, many_panels, power_of, style_axes
 from gpn.report.words import paper_findings
 from gpn.report.words.text import ROOT_SIGNS
 from gpn.reproduction.gradient_rates import NO_RATE
@@ -175,7 +175,7 @@ def _decades(axes: Axes) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: f"{10**mark:.3g}"))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: plain_power(10.0**mark)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: power_of(round(mark))))
     axes.yaxis.set_minor_locator(NullLocator())
 
 

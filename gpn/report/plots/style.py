@@ -109,7 +109,16 @@ def plain_power(value: float, base: float = 10.0) -> str:
     if exponent in (0, 1):
         return f"{value:g}"
     factor = "" if math.isclose(value, base**exponent, rel_tol=1e-6) else f"{value / base**exponent:g}×"
-    return f"{factor}{base:g}{str(exponent).translate(_RAISED)}"
+    return factor + power_of(exponent, base)
+
+
+def power_of(exponent: int, base: float = 10.0) -> str:
+    """A power in plain characters, also where float64 cannot hold it.
+
+    >>> power_of(-400), power_of(0)
+    ('10⁻⁴⁰⁰', '1')
+    """
+    return f"{base**exponent:g}" if exponent in (0, 1) else f"{base:g}{str(exponent).translate(_RAISED)}"
 
 
 class _Powers(LogFormatterSciNotation):

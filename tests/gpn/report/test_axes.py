@@ -48,7 +48,7 @@ def gain_report(name):
 @cache
 def design_report():
     number = SimpleNamespace
-    conditions = SimpleNamespace(separation=number(value=0.5), isometry=number(value=0.2))
+    conditions = SimpleNamespace(separation=number(value=0.5), isometry=number(value=0.2), laws_hold=True)
     chosen = SimpleNamespace(value=0.5, depth=20, family=SimpleNamespace(parameter="s"))
     path = tuple(SimpleNamespace(value=s, separation=s, rank=s / 2) for s in (0.25, 0.5, 0.95))
     frame = {name: [getattr(point, name) for point in path] for name in ("separation", "rank")}
