@@ -186,6 +186,10 @@ class Certificate:
     lower: Side
 
 
+LIMITS = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
+"""The six limits of a certificate, in the order of their exponents."""
+
+
 def defect(certificate: Certificate) -> str:
     """Why a certificate is inadmissible whatever the activation, empty if it is not."""
     width, depth, epsilon, (_, *readout), *others = dataclasses.astuple(certificate)

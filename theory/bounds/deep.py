@@ -354,7 +354,7 @@ class _Widths:
         return found.log
 
     def bound(self, width: float, fresh: bool = False) -> DeepBound:
-        """The bound by several budgets, unless the one at hand is sharp; `fresh`: of this very width."""
+        """The bound by several budgets, unless `near` is sharp; `fresh`: of this very width."""
         if fresh and not (self.near.certificate and self.near.certificate.width == width):
             self.attempt(width)
         found = self.near.certificate if self.near.log < np.log(self.probability) else None

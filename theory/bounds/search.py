@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import betainccinv
 
 from theory.activations.activation import NumericActivation
-from theory.bounds.certificate import Certificate, Escape, Readout
+from theory.bounds.certificate import LIMITS, Certificate, Escape, Readout
 from theory.bounds.chains import feasible, kept
 from theory.bounds.draft import (
     SHARES,
@@ -32,8 +32,6 @@ from theory.numerics.arithmetic import FloatArray
 _TILTS = np.array([1.0, 0.75, 0.5, 0.25])  # of the tube, in units of what a normal law would ask for
 _NEWTON = 6  # steps before the secant
 _HIGHEST = 4.0  # end of the widest tube
-LIMITS = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
-"""The six limits of a certificate."""
 
 
 def propose(

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import betaincc, logsumexp
 
 from theory.activations.activation import NumericActivation
-from theory.bounds.certificate import Certificate, Escape, Mixture, Side, defect
+from theory.bounds.certificate import LIMITS, Certificate, Escape, Mixture, Side, defect
 from theory.bounds.grid import Nodes, cells, gaussian_nodes
 from theory.bounds.layer_means import log_mean
 from theory.bounds.moments import (
@@ -48,6 +48,8 @@ RIGOR = (
 """What is not proved is estimated, and makes its term 1 where the estimate is not small (docs/deep-bound.md)."""
 
 
+LIMIT_TERMS = tuple(f"limit of {name.replace('_', ' ')}" for name in LIMITS)
+"""The terms of E2 in a bound."""
 SEARCHED = ", sup |phi'| by a search"
 """What is added where sup |phi'| has no proof."""
 
@@ -152,7 +154,7 @@ def evaluated(activation: Hashable, radius: float, reach: float | None = None) -
 def _terms(s: Setting) -> dict[str, float]:
     """Logarithms of all terms of the bound."""
     c = s.certificate
-    terms = tube(s) | conditions(s) | top(s)
+    terms = tube(s, escape_log) | conditions(s) | top(s)
     terms["floor of one layer"] = np.log(layers(c)) + floor_log(s)
     for (sign, side), name in zip(_sides(c), ("large gradients", "small gradients"), strict=True):
         terms[name] = float(np.min([tail_log(s, sign, side, index) for index in range(len(side.chains))]))
@@ -173,17 +175,21 @@ def layers(c: Certificate) -> int:
     return c.depth if c.readout.kind == "aligned" else c.depth - 1
 
 
-def tube(s: Setting) -> dict[str, float]:
+def tube(s: Setting, escape: Callable[[Any, Escape, Sign], float]) -> dict[str, float]:
     r"""E1: q_l leaves I at some layer l, the first to do so.
 
     .. math:: \sum_l P(q_l > 1 + \delta; q_{<l} \in I) \le e^{-\theta\delta} \sum_l (F^l e^{\theta(q-1)})(1)
 
     with F the mean over one layer, for starts within I; the same below.
+
+    Args:
+        s: the certificate and phi.
+        escape: the logarithm of the last sum: `escape_log` for layers that are alike.
     """
     below, above = s.certificate.escapes
     return {
-        "tube, below": escape_log(s, below, -1) - below.tilt * (1 - s.certificate.low),
-        "tube, above": escape_log(s, above, 1) - above.tilt * (s.certificate.high - 1),
+        "tube, below": escape(s, below, -1) - below.tilt * (1 - s.certificate.low),
+        "tube, above": escape(s, above, 1) - above.tilt * (s.certificate.high - 1),
     }
 
 
@@ -203,8 +209,7 @@ def conditions(s: Setting) -> dict[str, float]:
     c = s.certificate
     logs = suprema(s, np.array(c.limit_tilts)[:, None] * limit_functions(s.nodes, c)) + np.log(layers(c))
     logs[1] += np.log(c.depth / layers(c))  # sigma_h is limited at the top too
-    names = ("a high", "sigma high", "z low", "z high", "gamma low", "gamma high")
-    return {f"limit of {name}": float(log) for name, log in zip(names, logs, strict=True)}
+    return dict(zip(LIMIT_TERMS, map(float, logs), strict=True))
 
 
 def _sides(c: Certificate) -> tuple[tuple[Sign, Side], tuple[Sign, Side]]:

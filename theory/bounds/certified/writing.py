@@ -16,7 +16,7 @@ import sympy
 from scipy.optimize import linprog
 
 from theory.activations.activation import Activation, NumericActivation
-from theory.bounds.certificate import Certificate, Mixture, Side
+from theory.bounds.certificate import LIMITS, Certificate, Mixture, Side
 from theory.bounds.certified.checker import parse, prove
 from theory.bounds.certified.formula import Refused
 from theory.bounds.moments import Setting, Sign
@@ -31,7 +31,6 @@ PATIENCE = 300.0
 """Seconds of processor time after which a proof is given up."""
 
 
-_LIMITS = ("a_high", "sigma_high", "z_low", "z_high", "gamma_low", "gamma_high")
 _ABOVE = 1 + 1e-12  # what must lie above another decimal
 _SPARE = 1.5e-3  # by which the variances lie below their bound
 _NEAR, _FAR = 10, 16  # where the panels end; coordinates beyond are rare, but for narrow networks of a growing phi
@@ -119,8 +118,8 @@ def written(
         "rule": rule,
         "tube": [c.low, c.high],
         "escapes": {side: {"tilt": e.tilt, "functions": _functions(e.functions)} for side, e in escapes},
-        "limits": {name: getattr(c, name) for name in _LIMITS},
-        "tilts": dict(zip(_LIMITS, c.limit_tilts, strict=True)),
+        "limits": {name: getattr(c, name) for name in LIMITS},
+        "tilts": dict(zip(LIMITS, c.limit_tilts, strict=True)),
         "top": {"overlap": c.overlap, "floor": c.top_floor, "tilt": c.top_tilt, "shift": c.top_shift},
         "upper": _side(s, 1, c.upper, count),
         "lower": _side(s, -1, c.lower, count)

@@ -18,7 +18,7 @@ from theory.bounds.certificate import Certificate, Chain, Side
 from theory.bounds.gaussian.means import ONE, LinedKernel, prepare, ratio_of
 from theory.bounds.layer_means import Kernel
 from theory.bounds.moments import Setting, Sign, bracket_costs, dominates_power, log_maximum
-from theory.bounds.verifier import DeepBound, layers, summed, tube
+from theory.bounds.verifier import DeepBound, escape_log, layers, summed, tube
 from theory.numerics.arithmetic import FloatArray
 
 RIGOR = (
@@ -47,7 +47,7 @@ def verify(certificate: Certificate, activation: NumericActivation, ratio: float
 def _terms(s: Setting) -> dict[str, float]:
     """Logarithms of all terms of the bound."""
     c = s.certificate
-    terms = tube(s) | conditions(s) | {"top": top(s) if c.readout.kind == "any" else top_floor(s)}
+    terms = tube(s, escape_log) | conditions(s) | {"top": top(s) if c.readout.kind == "any" else top_floor(s)}
     terms["floor of one layer"] = np.log(layers(c)) + floor_log(s)
     return terms | {"large gradients": tail_log(s, 1, c.upper), "small gradients": tail_log(s, -1, c.lower)}
 

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from theory.bounds.certificate import Certificate, Mixture, Side
+from theory.bounds.certificate import LIMITS, Certificate, Mixture, Side
 from theory.bounds.grid import Nodes
 from theory.bounds.layer_means import Kernel
 from theory.bounds.moments import Setting, Sign
-from theory.bounds.search import LIMITS
 from theory.numerics.arithmetic import FloatArray
 
 

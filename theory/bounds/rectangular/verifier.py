@@ -30,8 +30,7 @@ from theory.bounds.moments import (
     top_cost,
 )
 from theory.bounds.rectangular.layers import ChainSetting, Kind, Layered, Limits, kinds_of
-from theory.bounds.search import LIMITS
-from theory.bounds.verifier import RIGOR, DeepBound, limit_functions, prepare, summed
+from theory.bounds.verifier import LIMIT_TERMS, RIGOR, DeepBound, limit_functions, prepare, summed, tube
 from theory.errors import UsageError
 from theory.numerics.arithmetic import FloatArray
 
@@ -95,12 +94,8 @@ def _terms(s: Setting) -> dict[str, float]:
     """Logarithms of all terms of the bound."""
     s = cast(ChainSetting, s)
     c = s.certificate
-    below, above = c.escapes
-    terms = {
-        "tube, below": escape_levels(s, below, -1) - below.tilt * (1 - c.low),
-        "tube, above": escape_levels(s, above, 1) - above.tilt * (c.high - 1),
-    }
-    terms |= conditions(s) | top(s) | {"floor of one layer": np.log(c.depth - 1) + floor_log(s)}
+    terms = tube(s, escape_levels) | conditions(s) | top(s)
+    terms["floor of one layer"] = np.log(c.depth - 1) + floor_log(s)
     return terms | {"large gradients": tail_log(s, 1, c.upper), "small gradients": tail_log(s, -1, c.lower)}
 
 
@@ -112,9 +107,7 @@ def escape_levels(s: ChainSetting, escape: Escape, sign: Sign) -> float:
         parts.append(s.table(identity(s), functions[:-1], functions[1:]))
     table, peak = np.concatenate(parts, axis=1), float(max(functions[-1].log(q) for q in ends(s.tube)))
     logs = []
-    for last in range(
-        s.certificate.depth - 1
-    ):  # the layer l - 1 from below; f_j after the layers l, l - 1, ..., l - j + 1
+    for last in range(s.certificate.depth - 1):  # l - 1; f_j comes after the layers l, l - 1, ..., l - j + 1
         count = min(last + 1, table.shape[1])
         cost = float(table[index[last - np.arange(count)], np.arange(count)].sum())
         logs.append(cost + (float(functions[last].log(1.0)) if last < table.shape[1] else peak))
@@ -130,8 +123,8 @@ def conditions(s: ChainSetting) -> dict[str, float]:
         psi = np.array(limits.tilts)[:, None] * limit_functions(s.nodes, limits.put(s.certificate))
         longest = min(limits.high, s.certificate.high * (kind.width + kind.free) / kind.width)  # |h_l|^2 <= m_l q
         logs = log_mean(s.nodes, psi, kind.width, cells(limits.low, longest, kind.width)).suprema()
-        for name, log in zip(LIMITS, logs, strict=True):
-            found.setdefault(f"limit of {name.replace('_', ' ')}", []).append(count + float(log))
+        for name, log in zip(LIMIT_TERMS, logs, strict=True):
+            found.setdefault(name, []).append(count + float(log))
     return {name: float(logsumexp(logs)) for name, logs in found.items()}
 
 
