@@ -16,8 +16,8 @@ from theory.errors import UsageError
 from theory.normalization.normalize import normalization
 
 K = TypeVar("K")
-IN_ALL = float(np.log(2))
-"""Layers in a row, each within `KEPT`, are not normalized if they change one of the two by more than this together."""
+WITHIN = 2.0
+"""Layers in a row, each within `KEPT`, do not keep norms if together they change one of the two by more than that."""
 DEPARTS, NOT_NORMALIZED, NOTE = "departs", "not normalized", "note"
 _BIAS = 0.1  # root mean square of a bias, in units of the pre-activation, from which it is named
 _DIGITS = 1e-3
@@ -31,14 +31,18 @@ def numbers(layers: Iterable[int]) -> str:
     ('layer 3', 'layers 1-3, 7')
     """
     ordered = sorted(set(layers))
-    runs: list[list[int]] = []
-    for number in ordered:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    parts = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    parts = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in in_a_row(ordered)]
     return f"layer{'s' * (len(ordered) > 1)} {', '.join(parts)}"
+
+
+def in_a_row(layers: Iterable[int]) -> list[list[int]]:
+    """Numbers of layers in lists without gaps, in order.
+
+    >>> in_a_row([5, 1, 2])
+    [[1, 2], [5]]
+    """
+    ordered = enumerate(sorted(set(layers)))
+    return [[number for _, number in run] for _, run in groupby(ordered, lambda pair: pair[1] - pair[0])]
 
 
 def of_layers(layers: Sequence[Layer], library: str) -> Iterator[Finding]:
@@ -56,8 +60,9 @@ def of_layers(layers: Sequence[Layer], library: str) -> Iterator[Finding]:
         elif _is_kept_at_one(same[0]):  # what is wrong is below it
             kind, weight = "input length", NOT_NORMALIZED if same[0].number == 1 else NOTE
         yield Finding(kind, _numbers(same), _unnormalized(same, library), weight)
-    for run in _runs([layer for layer in hidden if layer.kept and not layer.aside]):
-        yield from _drift(run, library)
+    keeping = {layer.number: layer for layer in hidden if layer.kept and not layer.aside}
+    for run in in_a_row(keeping):
+        yield from _drift([keeping[number] for number in run], library)
     yield from _gains(hidden)
     for same in _sorted_by(lambda layer: layer.map.weights, (layer for layer in hidden if layer.transposed)).values():
         one = same[0].map
@@ -77,16 +82,10 @@ def of_layers(layers: Sequence[Layer], library: str) -> Iterator[Finding]:
     yield from _ensembles(layers)
 
 
-def _runs(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """Layers with numbers in a row."""
-    for _, run in groupby(enumerate(layers), lambda pair: pair[1].number - pair[0]):
-        yield [layer for _, layer in run]
-
-
 def _drift(run: Sequence[Layer], library: str) -> Iterator[Finding]:
     """What layers that each keep norms do together, if that is much."""
     logs = dict(zip(("squared lengths", "squared gradients"), changes_at_infinite_width(run), strict=True))
-    much = {what: log for what, log in logs.items() if abs(log) > IN_ALL}
+    much = {what: log for what, log in logs.items() if abs(log) > np.log(WITHIN)}
     if much:
         factors = " and ".join(f"{what} by {np.exp(log):.3g}" for what, log in much.items())
         each = np.exp(max(much.values(), key=abs) / len(run))
@@ -206,7 +205,7 @@ def of_stream(blocks: int, length: float, gradient: float) -> Finding:
         words.append(f"squared gradients {'by' if words else 'change by'} {gradient:.3g}")
     many = f"{blocks} block{'s' * (blocks > 1)}"
     text = f"Along the residual stream {', '.join(words)} per block ({many}, measured)."
-    lost = any(abs(np.log(value)) > KEPT or abs(np.log(value)) * blocks > 2 * IN_ALL for value in known)
+    lost = any(abs(np.log(value)) > KEPT or abs(np.log(value)) * blocks > 2 * np.log(WITHIN) for value in known)
     return Finding("stream", (), text, NOT_NORMALIZED if lost else NOTE)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite, log, prod
 from typing import TYPE_CHECKING
 
-from gpn.probing.findings import numbers
+from gpn.probing.findings import WITHIN, in_a_row, numbers
 from gpn.probing.results import Answer
 from gpn.report.words.text import plain, short_number
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from gpn.probing.results import PartRow, ProbeReport
 
 _INDENT = "  "
-_WITHIN = 2.0  # the factor that layers may change squared norms by, all together, and are still said to keep them
 _BROAD = 34  # columns of what a part is
 
 
@@ -61,25 +60,15 @@ def _normalized(report: "ProbeReport") -> str:
     )
     if not kept or not lost:
         return "It is not normalized."
-    changed = {min(run): text for run in _runs(kept) if (text := _in_all(report, run))}
-    keeping = {layer for run in _runs(kept) if min(run) not in changed for layer in run}
-    told = [f"{_with_verb(keeping, 'keep')} norms within a factor of {_WITHIN:g}"] if keeping else []
+    runs = in_a_row(kept)
+    changes = [_in_all(report, run) for run in runs]
+    keeping = {layer for run, change in zip(runs, changes, strict=True) if not change for layer in run}
+    told = [f"{_with_verb(keeping, 'keep')} norms within a factor of {WITHIN:g}"] if keeping else []
     lost_words = f"{numbers(lost)} do{'es' * (len(lost) == 1)} not{'' if keeping else ' keep norms'}"
-    return f"It is not normalized: {', '.join([*told, *changed.values(), lost_words])}."
+    return f"It is not normalized: {', '.join([*told, *filter(None, changes), lost_words])}."
 
 
-def _runs(layers: set[int]) -> list[set[int]]:
-    """Layers in sets without gaps.
-
-    >>> _runs({1, 2, 5})
-    [{1, 2}, {5}]
-    """
-    starts = sorted(layer for layer in layers if layer - 1 not in layers)
-    ends = sorted(layer for layer in layers if layer + 1 not in layers)
-    return [set(range(start, end + 1)) for start, end in zip(starts, ends, strict=True)]
-
-
-def _in_all(report: "ProbeReport", run: set[int]) -> str:
+def _in_all(report: "ProbeReport", run: Sequence[int]) -> str:
     """What layers that theory calls normalized one by one do to squared norms all together; empty where they keep them.
 
     Measured from what enters the first to what leaves the last (gradients from the output of the last back to the
@@ -92,7 +81,7 @@ def _in_all(report: "ProbeReport", run: set[int]) -> str:
     predicted = prod(row.forward_factor for row in parts), prod(row.backward_factor for row in parts[1:])
     words = []
     for name, seen, expected in zip(("lengths", "gradients"), measured, predicted, strict=True):
-        if any(value > 0 and abs(log(value)) > log(_WITHIN) for value in (seen, expected) if isfinite(value)):
+        if any(value > 0 and abs(log(value)) > log(WITHIN) for value in (seen, expected) if isfinite(value)):
             words.append(f"squared {name} by {short_number(seen)} (predicted {short_number(expected)})")
     return f"{numbers(run)} together change {' and '.join(words)}" if words else ""
 
