@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Real
+from typing import TypeGuard
 
 MOST_LAYERS = 1_000_000
 """The deepest network that is followed layer by layer."""
@@ -52,6 +53,17 @@ def listed(values: object) -> str:
     return str(values).strip("[]()")
 
 
+def is_whole(number: object, least: int) -> TypeGuard[float]:
+    """Whether something is a whole number, at least so large; 3.0 is one, nan, infinity and True are none.
+
+    >>> is_whole(3.0, 2), is_whole(float("nan"), 2), is_whole(True, 1)
+    (True, False, False)
+    """
+    if not isinstance(number, Real) or isinstance(number, bool):
+        return False
+    return least <= float(number) < float("inf") and float(number).is_integer()
+
+
 def layer_count(depth: object, least: int = 1) -> int:
     """Check that a depth is a whole number of layers, and return it as an int.
 
@@ -65,7 +77,6 @@ def layer_count(depth: object, least: int = 1) -> int:
     >>> layer_count(50.0)
     50
     """
-    number = float(depth) if isinstance(depth, Real) and not isinstance(depth, bool) else float("nan")
-    if not least <= number <= MOST_LAYERS or number != int(number):
+    if not is_whole(depth, least) or float(depth) > MOST_LAYERS:
         raise UsageError(f"the depth must be a whole number of layers from {least} to {MOST_LAYERS}, not {depth}")
-    return int(number)
+    return int(depth)

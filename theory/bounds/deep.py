@@ -26,7 +26,7 @@ from theory.bounds.growing.upper import sharper
 from theory.bounds.search import propose
 from theory.bounds.verifier import DeepBound, verify
 from theory.depth.coefficients import DepthCoefficients, depth_coefficients, with_gaussian_weights
-from theory.errors import UsageError, unknown
+from theory.errors import UsageError, is_whole, unknown
 from theory.numerics.edge import crossing
 
 
@@ -159,10 +159,15 @@ def _theorem(weights: str, ratio: float | None = None) -> Theorem:
 
 
 def _check(width: float, depth: float, epsilon: float) -> None:
-    if width != int(width) or width < 2:
+    if not is_whole(width, 2):
         raise UsageError(f"the width must be a whole number of at least 2, not {width}")
-    if depth != int(depth) or depth < 1:
+    if not is_whole(depth, 1):
         raise UsageError(f"the depth must be a whole number of at least 1, not {depth}")
+    check_epsilon(epsilon)
+
+
+def check_epsilon(epsilon: float) -> None:
+    """Refuse a tolerance that is not positive, or not finite, with a UsageError."""
     if not (np.isfinite(epsilon) and epsilon > 0):
         raise UsageError(f"epsilon must be a positive number, not {epsilon}; try 0.5")
 

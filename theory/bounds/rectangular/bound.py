@@ -9,7 +9,7 @@ from scipy.special import betainccinv, betaincinv
 
 from theory.activations.activation import NumericActivation
 from theory.bounds.certificate import Certificate
-from theory.bounds.deep import deep_bound
+from theory.bounds.deep import check_epsilon, deep_bound
 from theory.bounds.draft import SHARES, Draft
 from theory.bounds.homogeneous import homogeneous_slopes
 from theory.bounds.rectangular.layers import ChainSetting, Kind, Limits, kinds_of
@@ -17,7 +17,7 @@ from theory.bounds.rectangular.verifier import kernels, prepared, verify
 from theory.bounds.search import regular_limits
 from theory.bounds.verifier import DeepBound, prepare
 from theory.depth.coefficients import depth_coefficients
-from theory.errors import UsageError
+from theory.errors import UsageError, is_whole
 from theory.numerics.arithmetic import FloatArray
 
 _SHARES = (0.85, 1.0, 0.7, 0.55)  # of the narrowest layer: the widths whose certificates for square layers are tried
@@ -55,8 +55,9 @@ def chain_bound(
     >>> chain_bound(normalize(activation("tanh")), [784, 256, 300, 256], 1.0).probability < 0.01
     True
     """
-    if len(widths) < 2 or any(width != int(width) or width < 1 for width in widths):
+    if len(widths) < 2 or not all(is_whole(width, 1) for width in widths):
         raise UsageError(f"widths are n_0, ..., n_L, at least two positive whole numbers, not {list(widths)}")
+    check_epsilon(epsilon)
     if readout not in ("random", "any"):
         raise UsageError(f"for unequal widths the readout is 'random' or 'any', not {readout!r}")
     if homogeneous_slopes(activation) is not None:
