@@ -225,6 +225,9 @@ def test_what_does_not_fit_proves_nothing(proposal, setting):
     for widths, readout in ([[784], "random"], [[784, 0.5], "random"], [[784, np.nan], "random"], [CHAIN, "aligned"]):
         with pytest.raises(UsageError):
             chain_bound(TANH, widths, 1.0, readout)
+    for epsilon in (0.0, np.nan):
+        with pytest.raises(UsageError, match="epsilon must be a positive number"):
+            chain_bound(TANH, CHAIN, epsilon)
 
 
 def test_neurons_that_are_switched_off_change_what_is_known_of_the_mean(setting):
@@ -233,6 +236,3 @@ def test_neurons_that_are_switched_off_change_what_is_known_of_the_mean(setting)
     for name in ("low", "high", "z_low", "z_high"):  # |x|^2 and tr N are sums over 60 neurons of 90
         assert getattr(inside, name) * 90 == pytest.approx(60 * getattr(c, name), rel=1e-12)
     assert (inside.width, inside.a_high, inside.sigma_high) == (90, c.a_high, c.sigma_high)
-    for epsilon in (0.0, np.nan):
-        with pytest.raises(UsageError, match="epsilon must be a positive number"):
-            chain_bound(TANH, CHAIN, epsilon)
